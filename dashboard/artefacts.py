@@ -1,0 +1,417 @@
+"""What the JSON files of a work folder hold, as checked values.
+
+A file that holds anything else raises ValueError, whose text goes on after the file's name.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+SCHEMA = 1
+STATES = ("finished", "stopped", "failed", "running")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Store:
+    """store/store.json"""
+
+    recordings: int
+    people: int
+    classes: tuple[str, ...]
+    quarantined: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Split:
+    """splits/<split>.json; `people` counts the people of each role."""
+
+    name: str
+    people: Mapping[str, int]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Setting:
+    """One setting of a model, in the words of its file."""
+
+    group: str
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Teacher:
+    """runs/<split>/teacher/model.json; the scores are of the validation people."""
+
+    family: str
+    params: int
+    macs: int | None
+    macro_f1: float
+    accuracy: float
+    epochs: int
+    best_epoch: int | None
+    seconds: float
+    classes: tuple[str, ...]
+    settings: tuple[Setting, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Search:
+    """runs/<split>/search/search.json; `wanted` trials of `epochs` epochs each."""
+
+    wanted: int
+    epochs: int
+    rejected: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Epoch:
+    """One point of a learning curve; `terms` are the named parts of the training loss."""
+
+    epoch: int
+    train_loss: float | None
+    macro_f1: float | None
+    accuracy: float | None
+    terms: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trial:
+    """A file of search/trials or search/running; its scores are of the validation people."""
+
+    number: int
+    state: str
+    reason: str | None
+    family: str
+    params: int
+    macs: int | None
+    macro_f1: float | None
+    accuracy: float | None
+    epochs: int
+    seconds: float
+    settings: tuple[Setting, ...]
+    curve: tuple[Epoch, ...]
+
+    def __post_init__(self) -> None:
+        if self.state not in STATES:
+            raise ValueError(
+                f"its state is '{self.state}', but must be one of {', '.join(STATES)}"
+            )
+        if self.state == "finished" and self.macro_f1 is None:
+            raise ValueError("it is finished, but has no scores")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Front:
+    """runs/<split>/search/front.json"""
+
+    hypervolume: float
+    trials: tuple[int, ...]
+
+
+Interval = tuple[float, float] | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Alone:
+    """A member trained again without distillation; `gain` is distilled minus alone."""
+
+    macro_f1: float
+    interval: Interval
+    accuracy: float
+    gain: float | None
+    gain_interval: Interval
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Member:
+    """One student of the confirmed front; `difference` is to the teacher, in macro F1."""
+
+    trial: int
+    family: str
+    params: int
+    macs: int | None
+    macro_f1: float
+    interval: Interval
+    accuracy: float
+    p_on_front: float | None
+    noninferior: bool | None
+    difference: float | None
+    difference_interval: Interval
+    seeds: int
+    alone: Alone | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Confirm:
+    """runs/<split>/confirm/scores.json; all scores are of the confirm people."""
+
+    margin: float
+    people: int
+    too_few: bool
+    teacher_family: str
+    teacher_params: int
+    teacher_macro_f1: float
+    teacher_interval: Interval
+    teacher_accuracy: float
+    members: tuple[Member, ...]
+    chosen: int | None
+    sentence: str
+
+    @property
+    def chosen_member(self) -> Member | None:
+        return next((member for member in self.members if member.trial == self.chosen), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """The keys of one JSON object, taken out with their kinds checked (else ValueError)."""
+
+    data: Mapping[str, Any]
+    where: str = ""
+
+    @classmethod
+    def of_file(cls, data: Any) -> Fields:
+        """The object of a whole file, which must say the schema that this dashboard knows."""
+        if not isinstance(data, dict):
+            raise ValueError("it holds no JSON object")
+        fields = cls(data)
+        schema = fields.count("schema")
+        if schema != SCHEMA:
+            raise ValueError(f"its schema is {schema}, but this dashboard reads schema {SCHEMA}")
+        return fields
+
+    def text(self, key: str) -> str:
+        value = self._get(key)
+        if not isinstance(value, str):
+            raise self._wrong(key, "a text")
+        return value
+
+    def maybe_text(self, key: str) -> str | None:
+        return None if self.data.get(key) is None else self.text(key)
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        values = self._get(key)
+        if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+            raise self._wrong(key, "a list of texts")
+        return tuple(values)
+
+    def count(self, key: str) -> int:
+        value = self._get(key)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise self._wrong(key, "a whole number from 0")
+        return value
+
+    def maybe_count(self, key: str) -> int | None:
+        return None if self.data.get(key) is None else self.count(key)
+
+    def number(self, key: str) -> float:
+        value = self._get(key)
+        if (
+            not isinstance(value, int | float)
+            or isinstance(value, bool)
+            or not math.isfinite(value)
+        ):
+            raise self._wrong(key, "a finite number")
+        return float(value)
+
+    def maybe_number(self, key: str) -> float | None:
+        return None if self.data.get(key) is None else self.number(key)
+
+    def truth(self, key: str) -> bool:
+        value = self._get(key)
+        if not isinstance(value, bool):
+            raise self._wrong(key, "true or false")
+        return value
+
+    def maybe_truth(self, key: str) -> bool | None:
+        return None if self.data.get(key) is None else self.truth(key)
+
+    def interval(self, key: str) -> Interval:
+        value = self.data.get(key)
+        if value is None:
+            return None
+        if not isinstance(value, list) or len(value) != 2:
+            raise self._wrong(key, "a pair of numbers or null")
+        pair = Fields({"low": value[0], "high": value[1]}, f"{self.where}{key}.")
+        return pair.number("low"), pair.number("high")
+
+    def part(self, key: str) -> Fields:
+        value = self._get(key)
+        if not isinstance(value, dict):
+            raise self._wrong(key, "an object")
+        return Fields(value, f"{self.where}{key}.")
+
+    def maybe_part(self, key: str) -> Fields | None:
+        return None if self.data.get(key) is None else self.part(key)
+
+    def parts(self, key: str) -> list[Fields]:
+        values = self._get(key)
+        if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
+            raise self._wrong(key, "a list of objects")
+        return [
+            Fields(value, f"{self.where}{key}[{place}].") for place, value in enumerate(values)
+        ]
+
+    def _get(self, key: str) -> Any:
+        if key not in self.data:
+            raise ValueError(f"it lacks '{self.where}{key}'")
+        return self.data[key]
+
+    def _wrong(self, key: str, kind: str) -> ValueError:
+        shown = repr(self.data[key])
+        shown = shown if len(shown) <= 40 else shown[:37] + "..."
+        return ValueError(f"its '{self.where}{key}' is {shown}, but must be {kind}")
+
+
+def store_of(fields: Fields) -> Store:
+    return Store(
+        recordings=fields.count("recordings"),
+        people=fields.count("people"),
+        classes=fields.texts("classes"),
+        quarantined=fields.count("quarantined"),
+    )
+
+
+def split_of(fields: Fields) -> Split:
+    roles = fields.part("roles")
+    return Split(
+        name=fields.text("name"), people=Counter(roles.text(person) for person in roles.data)
+    )
+
+
+def teacher_of(fields: Fields) -> Teacher:
+    return Teacher(
+        family=fields.text("family"),
+        params=fields.count("params"),
+        macs=fields.maybe_count("macs"),
+        macro_f1=fields.number("val_macro_f1"),
+        accuracy=fields.number("val_accuracy"),
+        epochs=fields.count("epochs"),
+        best_epoch=fields.maybe_count("best_epoch"),
+        seconds=fields.number("seconds"),
+        classes=fields.texts("classes"),
+        settings=tuple(
+            setting
+            for group in ("sizes", "windows", "normalisation")
+            for setting in _settings(fields.maybe_part(group), group)
+        ),
+    )
+
+
+def search_of(fields: Fields) -> Search:
+    return Search(
+        wanted=fields.count("trials"),
+        epochs=fields.count("epochs"),
+        rejected=fields.count("rejected"),
+    )
+
+
+def trial_of(fields: Fields) -> Trial:
+    scores = fields.maybe_part("scores")
+    return Trial(
+        number=fields.count("number"),
+        state=fields.text("state"),
+        reason=fields.maybe_text("reason"),
+        family=fields.text("family"),
+        params=fields.count("params"),
+        macs=fields.maybe_count("macs"),
+        macro_f1=scores.number("val_macro_f1") if scores else None,
+        accuracy=scores.number("val_accuracy") if scores else None,
+        epochs=fields.count("epochs"),
+        seconds=fields.number("seconds"),
+        settings=(
+            *_settings(fields.maybe_part("sizes"), "sizes"),
+            *_settings(fields.maybe_part("recipe"), "recipe"),
+            *_settings(fields.maybe_part("distill"), "distillation"),
+            Setting(group="trial", name="seed", value=str(fields.data.get("seed"))),
+        ),
+        curve=tuple(epoch_of(epoch) for epoch in fields.parts("curve")),
+    )
+
+
+def epoch_of(fields: Fields) -> Epoch:
+    terms = fields.maybe_part("terms")
+    return Epoch(
+        epoch=fields.count("epoch"),
+        train_loss=fields.maybe_number("train_loss"),
+        macro_f1=fields.maybe_number("val_macro_f1"),
+        accuracy=fields.maybe_number("val_accuracy"),
+        terms={name: terms.number(name) for name in terms.data} if terms else {},
+    )
+
+
+def front_of(fields: Fields) -> Front:
+    return Front(
+        hypervolume=fields.number("hypervolume"),
+        trials=tuple(member.count("trial") for member in fields.parts("front")),
+    )
+
+
+def confirm_of(fields: Fields) -> Confirm:
+    teacher = fields.part("teacher")
+    return Confirm(
+        margin=fields.number("margin"),
+        people=fields.count("people"),
+        too_few=fields.truth("too_few"),
+        teacher_family=teacher.text("family"),
+        teacher_params=teacher.count("params"),
+        teacher_macro_f1=teacher.number("macro_f1"),
+        teacher_interval=teacher.interval("interval"),
+        teacher_accuracy=teacher.number("accuracy"),
+        members=tuple(_member(member) for member in fields.parts("members")),
+        chosen=fields.maybe_count("chosen"),
+        sentence=fields.text("sentence"),
+    )
+
+
+def _member(fields: Fields) -> Member:
+    alone = fields.maybe_part("alone")
+    return Member(
+        trial=fields.count("trial"),
+        family=fields.text("family"),
+        params=fields.count("params"),
+        macs=fields.maybe_count("macs"),
+        macro_f1=fields.number("macro_f1"),
+        interval=fields.interval("interval"),
+        accuracy=fields.number("accuracy"),
+        p_on_front=fields.maybe_number("p_on_front"),
+        noninferior=fields.maybe_truth("noninferior"),
+        difference=fields.maybe_number("difference"),
+        difference_interval=fields.interval("difference_interval"),
+        seeds=fields.count("seeds"),
+        alone=_alone(alone) if alone else None,
+    )
+
+
+def _alone(fields: Fields) -> Alone:
+    return Alone(
+        macro_f1=fields.number("macro_f1"),
+        interval=fields.interval("interval"),
+        accuracy=fields.number("accuracy"),
+        gain=fields.maybe_number("difference"),
+        gain_interval=fields.interval("difference_interval"),
+    )
+
+
+def _settings(fields: Fields | None, group: str) -> list[Setting]:
+    """The leaves of a settings object, nested names joined by a dot; shown, not judged."""
+    settings: list[Setting] = []
+    for name, value in (fields.data if fields else {}).items():
+        if isinstance(value, dict):
+            inner = _settings(Fields(value), group)
+            settings += [
+                Setting(group=group, name=f"{name}.{s.name}", value=s.value) for s in inner
+            ]
+        else:
+            settings.append(Setting(group=group, name=name, value=_shown(value)))
+    return settings
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "none" if value is None else str(value)

@@ -1,0 +1,399 @@
+"""From the work folder to values: reads what is there and names what it cannot read.
+
+A file is parsed again only when its time or size has changed, so that looking every two seconds
+at a search of hundreds of trials costs a stat per file.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TypeVar, cast
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from gaitforge.work import SplitFolder, WorkFolder, read_json
+
+from dashboard.artefacts import (
+    Confirm,
+    Epoch,
+    Fields,
+    Search,
+    Split,
+    Store,
+    Teacher,
+    Trial,
+    confirm_of,
+    epoch_of,
+    front_of,
+    search_of,
+    split_of,
+    store_of,
+    teacher_of,
+    trial_of,
+)
+
+PREDICTION_COLUMNS = (
+    "role",
+    "model",
+    "trial",
+    "seed",
+    "recording",
+    "person",
+    "true_class",
+    "probabilities",
+)
+
+T = TypeVar("T")
+Stamp = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A file that could not be used, relative to the work folder, and why."""
+
+    file: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Found:
+    """What a work folder holds, before one looks at a split; `exists`: there is a folder."""
+
+    exists: bool
+    store: Store | None = None
+    splits: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Line:
+    """The artefacts of one split; None or empty where a stage has not run."""
+
+    split: Split | None
+    teacher: Teacher | None
+    teacher_curve: tuple[Epoch, ...]
+    search: Search | None
+    trials: tuple[Trial, ...]
+    front: frozenset[int]
+    confirm: Confirm | None
+    problems: tuple[Problem, ...]
+
+    def count(self, state: str) -> int:
+        return sum(trial.state == state for trial in self.trials)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Running:
+    """A trial in flight; `silent_s` is the time since it last reported."""
+
+    trial: Trial
+    silent_s: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Progress:
+    """What moves while a stage works; `teacher` has the epochs of one still in training."""
+
+    wanted: int | None
+    epochs: int | None
+    ended: int
+    running: tuple[Running, ...]
+    hypervolume: float | None
+    teacher: tuple[Epoch, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Predicted:
+    """Whose predictions: role of the people, model, and its trial (None for the teacher)."""
+
+    role: str
+    model: str
+    trial: int | None
+
+
+def look(work: WorkFolder) -> Found:
+    """What the folder holds; never raises for what is missing or broken in it."""
+    if not work.root.is_dir():
+        return Found(exists=False)
+    problems: list[Problem] = []
+    store = _load(work, work.store / "store.json", store_of, problems)
+    names = {path.stem for path in _files(work, work.splits, problems)}
+    names |= {path.name for path in _listed(work.root / "runs") if path.is_dir()}
+    return Found(exists=True, store=store, splits=tuple(sorted(names)), problems=tuple(problems))
+
+
+def read_split(work: WorkFolder, name: str) -> Split | None:
+    return _load(work, work.split_file(name), split_of, [])
+
+
+def read_line(work: WorkFolder, name: str) -> Line:
+    """Everything that the line for one split has produced so far."""
+    run, problems = work.run(name), list[Problem]()
+    trials = []
+    for path in _files(work, run.trials, problems):
+        trial = _load(work, path, trial_of, problems)
+        if trial is not None and path.stem != str(trial.number):
+            problems.append(
+                Problem(_short(work, path), f"it holds trial {trial.number}, not {path.stem}")
+            )
+        elif trial is not None:
+            trials.append(trial)
+    trials.sort(key=lambda trial: trial.number)
+    front = _load(work, run.search / "front.json", front_of, problems)
+    return Line(
+        split=_load(work, work.split_file(name), split_of, problems),
+        teacher=_load(work, run.teacher / "model.json", teacher_of, problems),
+        teacher_curve=_history(work, run.teacher / "history.parquet", problems),
+        search=_load(work, run.search / "search.json", search_of, problems),
+        trials=tuple(trials),
+        front=frozenset(front.trials) if front else unbeaten(trials),
+        confirm=_load(work, run.confirm / "scores.json", confirm_of, problems),
+        problems=tuple(problems),
+    )
+
+
+def read_progress(work: WorkFolder, name: str) -> Progress:
+    """What changes every few seconds; `read_line` names what cannot be read."""
+    run, problems = work.run(name), list[Problem]()
+    ended = {path.stem for path in _files(work, run.trials, problems)}
+    running = []
+    for path in _files(work, _running(run), problems):
+        trial = _load(work, path, trial_of, problems)
+        stamp = _stamp(path)
+        # A trial that has just ended may lie in both folders for a moment.
+        if trial is not None and stamp is not None and path.stem not in ended:
+            running.append(Running(trial=trial, silent_s=max(time.time() - stamp[0] / 1e9, 0.0)))
+    search = _load(work, run.search / "search.json", search_of, problems)
+    front = _load(work, run.search / "front.json", front_of, problems)
+    trained = (run.teacher / "model.json").exists()
+    return Progress(
+        wanted=search.wanted if search else None,
+        epochs=search.epochs if search else None,
+        ended=len(ended),
+        running=tuple(sorted(running, key=lambda row: row.trial.number)),
+        hypervolume=front.hypervolume if front else None,
+        teacher=() if trained else _live_epochs(run.teacher / "live.jsonl"),
+    )
+
+
+def pulse(work: WorkFolder, name: str | None) -> tuple[Stamp | None, ...]:
+    """Stamps of the few files and folders of which one changes when there is something new."""
+    watched = [work.root, work.store / "store.json", work.splits, work.root / "runs"]
+    if name is not None:
+        run = work.run(name)
+        watched += [
+            run.root,
+            run.teacher / "model.json",
+            run.search / "search.json",
+            run.trials,
+            run.search / "front.json",
+            run.confirm / "scores.json",
+            run.predictions,
+        ]
+    return tuple(_stamp(path) for path in watched)
+
+
+def unbeaten(trials: Iterable[Trial]) -> frozenset[int]:
+    """Numbers of the finished trials that no other beats in macro F1 and in parameters at once."""
+    front: set[int] = set()
+    best = -1.0
+    finished = [
+        trial for trial in trials if trial.state == "finished" and trial.macro_f1 is not None
+    ]
+    for trial in sorted(finished, key=lambda t: (t.params, -(t.macro_f1 or 0.0))):
+        if trial.macro_f1 is not None and trial.macro_f1 > best:
+            front.add(trial.number)
+            best = trial.macro_f1
+    return frozenset(front)
+
+
+def prediction_files(
+    work: WorkFolder, name: str, problems: list[Problem]
+) -> Mapping[Predicted, tuple[Path, ...]]:
+    """Which file holds whose predictions."""
+    files: dict[Predicted, tuple[Path, ...]] = {}
+    for path in _files(work, work.run(name).predictions, problems, ending=".parquet"):
+        stamp = _stamp(path)
+        if stamp is None:
+            continue
+        keys = _parsed_keys(str(path), stamp)
+        if isinstance(keys, str):
+            problems.append(Problem(_short(work, path), keys))
+            continue
+        for key in keys:
+            files[key] = (*files.get(key, ()), path)
+    return files
+
+
+def read_predictions(
+    work: WorkFolder,
+    paths: Iterable[Path],
+    whose: Predicted,
+    classes: tuple[str, ...],
+    problems: list[Problem],
+) -> pd.DataFrame:
+    """Columns seed, recording, person, true_class, said_class; one row per recording and seed."""
+    tables = []
+    for path in paths:
+        stamp = _stamp(path)
+        read = _parsed_predictions(str(path), stamp, whose, classes) if stamp else "it has gone"
+        if isinstance(read, str):
+            problems.append(Problem(_short(work, path), read))
+        else:
+            tables.append(read)
+    if not tables:
+        return pd.DataFrame(columns=["seed", "recording", "person", "true_class", "said_class"])
+    return pd.concat(tables, ignore_index=True)
+
+
+def _running(run: SplitFolder) -> Path:
+    return run.search / "running"
+
+
+def _stamp(path: Path) -> Stamp | None:
+    """Time of change (ns) and size; None where there is nothing or it may not be seen."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_size
+
+
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError:
+        return []
+
+
+def _files(
+    work: WorkFolder, folder: Path, problems: list[Problem], ending: str = ".json"
+) -> list[Path]:
+    """The folder's files of one kind; drafts (dot files) are passed over, strangers named."""
+    files = []
+    for path in _listed(folder):
+        if path.suffix == ending:
+            files.append(path)
+        else:
+            problems.append(
+                Problem(_short(work, path), f"only {ending} files belong here; it was passed over")
+            )
+    return files
+
+
+def _short(work: WorkFolder, path: Path) -> str:
+    return str(path.relative_to(work.root))
+
+
+def _load(
+    work: WorkFolder, path: Path, parse: Callable[[Fields], T], problems: list[Problem]
+) -> T | None:
+    """The content of a file, or None where there is none or where a problem was added."""
+    stamp = _stamp(path)
+    if stamp is None:
+        return None
+    read = _parsed(str(path), stamp, cast(Callable[[Fields], object], parse))
+    if isinstance(read, Problem):
+        problems.append(Problem(_short(work, path), read.reason))
+        return None
+    return cast("T | None", read)
+
+
+def _history(work: WorkFolder, path: Path, problems: list[Problem]) -> tuple[Epoch, ...]:
+    """The learning curve of a trained teacher, empty where it has none."""
+    stamp = _stamp(path)
+    if stamp is None:
+        return ()
+    read = _parsed_history(str(path), stamp)
+    if isinstance(read, str):
+        problems.append(Problem(_short(work, path), read))
+        return ()
+    return read
+
+
+# The stamp is part of each key: a file that changes is parsed anew, its old content falls out.
+@lru_cache(maxsize=8192)
+def _parsed(path: str, stamp: Stamp, parse: Callable[[Fields], object]) -> object:
+    try:
+        return parse(Fields.of_file(read_json(Path(path))))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        reason = str(error).removeprefix(path).strip()
+        return Problem(path, reason)
+    except OSError as error:
+        return Problem(path, f"it cannot be read ({error.strerror})")
+
+
+@lru_cache(maxsize=64)
+def _parsed_history(path: str, stamp: Stamp) -> tuple[Epoch, ...] | str:
+    try:
+        rows = pq.read_table(path).to_pylist()
+        return tuple(epoch_of(Fields(row)) for row in rows)
+    except (pa.ArrowException, OSError) as error:
+        return _unreadable(error)
+    except ValueError as error:
+        return str(error)
+
+
+@lru_cache(maxsize=4096)
+def _parsed_keys(path: str, stamp: Stamp) -> tuple[Predicted, ...] | str:
+    try:
+        missing = set(PREDICTION_COLUMNS) - set(pq.read_schema(path).names)
+        if missing:
+            return f"it lacks the column '{min(missing)}'"
+        table = pq.read_table(path, columns=["role", "model", "trial"])
+    except (pa.ArrowException, OSError) as error:
+        return _unreadable(error)
+    keys = table.group_by(["role", "model", "trial"]).aggregate([]).to_pylist()
+    return tuple(
+        Predicted(role=key["role"], model=key["model"], trial=key["trial"]) for key in keys
+    )
+
+
+@lru_cache(maxsize=64)
+def _parsed_predictions(
+    path: str, stamp: Stamp, whose: Predicted, classes: tuple[str, ...]
+) -> pd.DataFrame | str:
+    wanted = (pc.field("role") == whose.role) & (pc.field("model") == whose.model)
+    if whose.trial is not None:
+        wanted &= pc.field("trial") == whose.trial
+    try:
+        table = pq.read_table(path, columns=list(PREDICTION_COLUMNS), filters=wanted)
+    except (pa.ArrowException, OSError) as error:
+        return _unreadable(error)
+    probabilities = table.column("probabilities").to_pylist()
+    if any(row is None or len(row) != len(classes) for row in probabilities):
+        return f"its probabilities are not of the {len(classes)} classes of the store"
+    read = table.select(["seed", "recording", "person", "true_class"]).to_pandas()
+    said_N = np.asarray(probabilities, dtype=np.float64).reshape(-1, len(classes)).argmax(axis=1)
+    read["said_class"] = [classes[k] for k in said_N]
+    return read
+
+
+def _unreadable(error: Exception) -> str:
+    return f"it is not a whole Parquet file ({str(error).splitlines()[0][:120]})"
+
+
+def _live_epochs(path: Path) -> tuple[Epoch, ...]:
+    """The lines of a file that grows; a last line that is half there waits for the next look."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ()
+    epochs = []
+    for line in lines:
+        try:
+            content = json.loads(line)
+            epochs.append(epoch_of(Fields(content if isinstance(content, dict) else {})))
+        except ValueError:
+            continue
+    return tuple(epochs)

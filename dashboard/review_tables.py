@@ -1,0 +1,287 @@
+"""From what was read to what is shown: pure functions that make the tables of the page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from dashboard.artefacts import Confirm, Epoch, Interval, Member, Setting
+from dashboard.reading import Line
+
+TEACHER = -1
+"""Stands for the teacher where a trial number is asked for."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Model:
+    """The teacher or the student of one ended trial, as one looks at it.
+
+    `macro_f1` and `accuracy` are of the validation people.
+    """
+
+    number: int
+    family: str
+    state: str
+    reason: str | None
+    params: int
+    macs: int | None
+    macro_f1: float | None
+    accuracy: float | None
+    epochs: int
+    seconds: float
+    on_front: bool
+    settings: tuple[Setting, ...]
+    curve: tuple[Epoch, ...]
+    member: Member | None
+
+    @property
+    def title(self) -> str:
+        return "Teacher" if self.number == TEACHER else f"Trial {self.number}"
+
+    @property
+    def sizes(self) -> str:
+        sizes = (setting for setting in self.settings if setting.group == "sizes")
+        return "  ".join(f"{setting.name} {setting.value}" for setting in sizes)
+
+
+def models(line: Line) -> dict[int, Model]:
+    """Everything that can be looked at alone: the teacher first, then the trials by number."""
+    members = {member.trial: member for member in (line.confirm.members if line.confirm else ())}
+    found: dict[int, Model] = {}
+    teacher = line.teacher
+    if teacher is not None:
+        found[TEACHER] = Model(
+            number=TEACHER,
+            family=teacher.family,
+            state="finished",
+            reason=None,
+            params=teacher.params,
+            macs=teacher.macs,
+            macro_f1=teacher.macro_f1,
+            accuracy=teacher.accuracy,
+            epochs=teacher.epochs,
+            seconds=teacher.seconds,
+            on_front=False,
+            settings=teacher.settings,
+            curve=line.teacher_curve,
+            member=None,
+        )
+    for trial in line.trials:
+        found[trial.number] = Model(
+            number=trial.number,
+            family=trial.family,
+            state=trial.state,
+            reason=trial.reason,
+            params=trial.params,
+            macs=trial.macs,
+            macro_f1=trial.macro_f1,
+            accuracy=trial.accuracy,
+            epochs=trial.epochs,
+            seconds=trial.seconds,
+            on_front=trial.number in line.front,
+            settings=trial.settings,
+            curve=trial.curve,
+            member=members.get(trial.number),
+        )
+    return found
+
+
+def trial_table(models: Iterable[Model]) -> pd.DataFrame:
+    """One row per ended trial: those of the front first, then by macro F1."""
+    rows = [
+        {
+            "trial": model.number,
+            "family": model.family,
+            "state": model.state,
+            "on_front": model.on_front,
+            "params": model.params,
+            "macs": model.macs,
+            "macro_f1": model.macro_f1,
+            "accuracy": model.accuracy,
+            "epochs": model.epochs,
+            "seconds": model.seconds,
+            "sizes": model.sizes,
+            "reason": model.reason or "",
+        }
+        for model in models
+        if model.number != TEACHER
+    ]
+    columns = ["trial", "family", "state", "on_front", "params", "macs", "macro_f1", "accuracy"]
+    table = pd.DataFrame(rows, columns=[*columns, "epochs", "seconds", "sizes", "reason"])
+    table = table.astype({"macro_f1": "float64", "accuracy": "float64", "macs": "Int64"})
+    return table.sort_values(
+        ["on_front", "macro_f1", "trial"], ascending=[False, False, True], ignore_index=True
+    )
+
+
+def searched_points(models: Iterable[Model]) -> pd.DataFrame:
+    """What the searched front is drawn from: the teacher and the finished trials."""
+    kinds = {True: "front", False: "beaten"}
+    rows = [
+        {
+            "trial": model.number,
+            "kind": "teacher" if model.number == TEACHER else kinds[model.on_front],
+            "name": f"{model.title}, {model.family}",
+            "params": model.params,
+            "macs": model.macs,
+            "macro_f1": model.macro_f1,
+            "accuracy": model.accuracy,
+            "sizes": model.sizes,
+        }
+        for model in models
+        if model.state == "finished"
+    ]
+    columns = ["trial", "kind", "name", "params", "macs", "macro_f1", "accuracy", "sizes"]
+    table = pd.DataFrame(rows, columns=columns)
+    return table.astype({"macro_f1": "float64", "accuracy": "float64", "macs": "Int64"})
+
+
+def confirmed_points(confirm: Confirm | None) -> pd.DataFrame:
+    """What the confirmed front is drawn from: teacher, members, and members not distilled."""
+    rows: list[dict[str, object]] = []
+    if confirm is not None:
+        rows.append(
+            {
+                "trial": TEACHER,
+                "kind": "teacher",
+                "name": f"Teacher, {confirm.teacher_family}",
+                "params": confirm.teacher_params,
+                "macro_f1": confirm.teacher_macro_f1,
+                "accuracy": confirm.teacher_accuracy,
+                **_ends(confirm.teacher_interval),
+            }
+        )
+        for member in confirm.members:
+            same = {
+                "trial": member.trial,
+                "name": f"Trial {member.trial}, {member.family}",
+                "params": member.params,
+                "macs": member.macs,
+                "seeds": member.seeds,
+            }
+            rows.append(
+                {
+                    **same,
+                    "kind": "distilled",
+                    "macro_f1": member.macro_f1,
+                    "accuracy": member.accuracy,
+                    **_ends(member.interval),
+                    "p_on_front": member.p_on_front,
+                }
+            )
+            if member.alone is not None:
+                rows.append(
+                    {
+                        **same,
+                        "kind": "alone",
+                        "macro_f1": member.alone.macro_f1,
+                        "accuracy": member.alone.accuracy,
+                        **_ends(member.alone.interval),
+                    }
+                )
+    scores = ["macro_f1", "accuracy", "low", "high", "p_on_front"]
+    columns = ["trial", "kind", "name", "params", "macs", "seeds", *scores]
+    table = pd.DataFrame(rows, columns=columns)
+    return table.astype({**dict.fromkeys(scores, "float64"), "seeds": "Int64", "macs": "Int64"})
+
+
+def member_table(confirm: Confirm) -> pd.DataFrame:
+    """One row per confirmed student, smallest first; NaN or empty for what it does not have."""
+    rows = []
+    for member in sorted(confirm.members, key=lambda m: m.params):
+        alone = member.alone
+        rows.append(
+            {
+                "trial": member.trial,
+                "family": member.family,
+                "params": member.params,
+                "macro_f1": member.macro_f1,
+                "interval": interval_words(member.interval),
+                "difference": member.difference,
+                "difference_interval": interval_words(member.difference_interval, signed=True),
+                "verdict": _verdict(member.noninferior),
+                "p_on_front": member.p_on_front,
+                "alone": alone.macro_f1 if alone else None,
+                "gain": alone.gain if alone else None,
+                "gain_interval": interval_words(
+                    alone.gain_interval if alone else None, signed=True
+                ),
+                "seeds": member.seeds,
+            }
+        )
+    numbers = dict.fromkeys(("difference", "p_on_front", "alone", "gain"), "float64")
+    return pd.DataFrame(rows).astype(numbers)
+
+
+def curve_table(curve: Iterable[Epoch]) -> pd.DataFrame:
+    """Columns epoch, macro_f1, accuracy: one row per epoch that was scored."""
+    rows = [(e.epoch, e.macro_f1, e.accuracy) for e in curve if e.macro_f1 is not None]
+    return pd.DataFrame(rows, columns=["epoch", "macro_f1", "accuracy"])
+
+
+def loss_table(curve: Iterable[Epoch]) -> pd.DataFrame:
+    """Columns epoch, term, loss: the whole training loss (as "total") and its named terms."""
+    rows = []
+    for epoch in curve:
+        if epoch.train_loss is not None:
+            rows.append((epoch.epoch, "total", epoch.train_loss))
+        rows += [(epoch.epoch, name, loss) for name, loss in epoch.terms.items()]
+    return pd.DataFrame(rows, columns=["epoch", "term", "loss"])
+
+
+def confusion_table(predictions: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:
+    """All K x K pairs: true_class, said_class, recordings (mean over seeds), share of the true."""
+    seeds = max(int(predictions["seed"].nunique()), 1)
+    counts = (
+        predictions.groupby(["true_class", "said_class"])
+        .size()
+        .reindex(
+            pd.MultiIndex.from_product([classes, classes], names=["true_class", "said_class"]),
+            fill_value=0,
+        )
+    )
+    table = (counts / seeds).rename("recordings").reset_index()
+    whole = table.groupby("true_class")["recordings"].transform("sum")
+    table["share"] = table["recordings"] / whole.where(whole > 0)
+    return table
+
+
+def people_table(predictions: pd.DataFrame, teacher: pd.DataFrame) -> pd.DataFrame:
+    """Columns person, classes, recordings, accuracy, teacher (NaN without); lowest first."""
+    rows = [
+        {
+            "person": person,
+            "classes": ", ".join(sorted(its["true_class"].unique())),
+            "recordings": int(its["recording"].nunique()),
+            "accuracy": float((its["true_class"] == its["said_class"]).mean()),
+        }
+        for person, its in predictions.groupby("person")
+    ]
+    table = pd.DataFrame(rows, columns=["person", "classes", "recordings", "accuracy"])
+    right = teacher["true_class"] == teacher["said_class"]
+    table["teacher"] = (
+        table["person"].map(right.groupby(teacher["person"]).mean()).astype("float64")
+    )
+    return table.sort_values(["accuracy", "person"], ignore_index=True)
+
+
+def many(count: int, one: str, more: str | None = None) -> str:
+    """A count with its noun: "1 person", "1,204 people"."""
+    return f"{count:,} {one if count == 1 else more or one + 's'}"
+
+
+def interval_words(interval: Interval, signed: bool = False) -> str:
+    if interval is None:
+        return ""
+    low, high = interval
+    return f"{low:+.3f} to {high:+.3f}" if signed else f"{low:.3f} to {high:.3f}"
+
+
+def _verdict(noninferior: bool | None) -> str:
+    return "not tested" if noninferior is None else "yes" if noninferior else "not shown"
+
+
+def _ends(interval: Interval) -> dict[str, float]:
+    return {} if interval is None else {"low": interval[0], "high": interval[1]}

@@ -1,0 +1,75 @@
+"""What a model costs: parameters and MACs before it is trained, latency and bytes after."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import safetensors.torch
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from gaitforge.batch import Batch
+from gaitforge.layout import Layout
+from gaitforge.models import Sizes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cost:
+    """Learnable parameters, and multiply-accumulates of one window in evaluation."""
+
+    params: int
+    macs: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Latency:
+    """Milliseconds per call, median and 95th percentile."""
+
+    p50: float
+    p95: float
+
+
+def count(sizes: Sizes, layout: Layout, channels: int, classes: int, frames: int) -> Cost:
+    """Parameters and MACs of a model that is never allocated (meta device).
+
+    MACs are half the operations that torch's FlopCounterMode sees: convolutions and matrix
+    products, einsum among them. Normalisation, activations and pooling are not counted, and an
+    operator of ours would have to be registered with it.
+    """
+    with torch.device("meta"):
+        model = sizes.build(layout, channels, classes).eval()
+        window = Batch(
+            joints_BTVC=torch.empty(1, frames, layout.joint_count, channels),
+            seen_BTV=torch.empty(1, frames, layout.joint_count, dtype=torch.bool),
+        )
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            model(window)
+    params = sum(parameter.numel() for parameter in model.parameters())
+    return Cost(params=params, macs=counter.get_total_flops() // 2)
+
+
+def latency_ms(session_run: Callable[[], object], repeats: int = 200, warmup: int = 20) -> Latency:
+    """Wall time of a call; `warmup` calls go before the `repeats` that are timed.
+
+    Raises ValueError where nothing would be timed.
+    """
+    if repeats < 1:
+        raise ValueError(f"Latency over {repeats} calls is undefined; time at least 1.")
+    for _ in range(warmup):
+        session_run()
+    elapsed_ms = np.empty(repeats)
+    for number in range(repeats):
+        start_ns = time.perf_counter_ns()
+        session_run()
+        elapsed_ms[number] = (time.perf_counter_ns() - start_ns) / 1e6
+    p50, p95 = np.percentile(elapsed_ms, (50, 95))
+    return Latency(p50=float(p50), p95=float(p95))
+
+
+def checkpoint_bytes(model: nn.Module) -> int:
+    """Size of the model's safetensors file."""
+    return len(safetensors.torch.save(model.state_dict()))

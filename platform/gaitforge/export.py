@@ -1,0 +1,144 @@
+"""Export: a student as ONNX, checked against the original, timed, and described by a card."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from torch import Tensor, nn
+
+from gaitforge.batch import Batch
+from gaitforge.cost import latency_ms
+from gaitforge.predict import open_session
+
+# float32 sums in another order differ by about 1e-6 of the logits; more means another function
+TOLERANCE = 1e-4
+REPEATS, WARMUP = 200, 20
+
+
+class Exportable(nn.Module):
+    """A student as a function of plain tensors, as ONNX wants it."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, joints: Tensor, seen: Tensor) -> Tensor:
+        """Logits [B, K] of joints [B, T, V, C] float32 and seen [B, T, V] bool."""
+        logits: Tensor = self.model(Batch(joints_BTVC=joints, seen_BTV=seen)).logits_BK
+        return logits
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Exported:
+    """The measured facts of an exported student: file size, parity, latency of one window on one CPU thread."""
+
+    onnx_bytes: int
+    max_abs_difference: float
+    latency_ms_p50: float
+    latency_ms_p95: float
+
+
+def export_onnx(
+    model: nn.Module, joints_NTVC: np.ndarray, seen_NTV: np.ndarray, path: Path
+) -> Exported:
+    """Write `path` and measure it on real windows (at least 7), at batch sizes 1 and 7.
+
+    Raises ArithmeticError where the file's logits differ from the model's by more than TOLERANCE.
+    """
+    exportable = Exportable(model).eval()
+    example = (torch.from_numpy(joints_NTVC[:2].copy()), torch.from_numpy(seen_NTV[:2].copy()))
+    batch_axis = {
+        0: torch.export.Dim.AUTO
+    }  # a named Dim would freeze the batch size without a word
+    program = torch.onnx.export(
+        exportable,
+        example,
+        dynamo=True,
+        verbose=False,
+        input_names=["joints", "seen"],
+        output_names=["logits"],
+        dynamic_shapes={"joints": batch_axis, "seen": batch_axis},
+    )
+    if program is None:
+        raise RuntimeError(
+            "torch.onnx.export gave no program; this version of torch cannot export the student."
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    program.save(str(path))
+    session = open_session(path)
+    difference = max(
+        _difference(exportable, session, joints_NTVC[:size], seen_NTV[:size]) for size in (1, 7)
+    )
+    if not difference <= TOLERANCE:
+        raise ArithmeticError(
+            f"The exported student's logits differ by {difference:.2g}, but must agree within {TOLERANCE}."
+        )
+    one = {"joints": joints_NTVC[:1].copy(), "seen": seen_NTV[:1].copy()}
+    latency = latency_ms(lambda: session.run(None, one), repeats=REPEATS, warmup=WARMUP)
+    return Exported(
+        onnx_bytes=path.stat().st_size,
+        max_abs_difference=difference,
+        latency_ms_p50=latency.p50,
+        latency_ms_p95=latency.p95,
+    )
+
+
+def card_text(card: Mapping[str, Any]) -> str:
+    """The model card in Markdown: what it is, how well it does, on whom, and what it must not be used for."""
+    confirmed, teacher = card["confirmed"], card["teacher"]
+    lines = [
+        f"# Student of trial {card['trial']}: {card['family']}, {card['params']:,} parameters",
+        "",
+        card["sentence"],
+        "",
+        "| | parameters | macro F1 | 95 % interval | accuracy |",
+        "|---|---|---|---|---|",
+        f"| student, mean of {confirmed['seeds']} seeds | {card['params']:,} | {_row(confirmed)}",
+        f"| teacher ({teacher['family']}) | {teacher['params']:,} | {_row(teacher)}",
+    ]
+    if confirmed["alone"] is not None:
+        lines.append(
+            f"| the same student without distillation | {card['params']:,} | {_row(confirmed['alone'])}"
+        )
+    lines += [
+        "",
+        f"Scored on {card['people']['confirm']} people who were used for nothing else; trained on "
+        f"{card['people']['train']}, chosen on {card['people']['validation']}. The exported weights are those of the seed "
+        "with the best validation score.",
+        "",
+        f"- Classes: {', '.join(card['classes'])}",
+        f"- Input: layout {card['layout']['name']} ({len(card['layout']['joints'])} joints, unit {card['layout']['unit']}, "
+        f"up {card['layout']['up']}), {card['channels']} coordinates, windows of {card['windows']['length']} frames "
+        f"({card['windows']['mode']})",
+        f"- ONNX file: {card['onnx_bytes']:,} bytes; largest difference of its logits from the original "
+        f"{card['max_abs_difference']:.1e} at batch sizes 1 and 7",
+        f"- One window on one CPU thread: {card['latency_ms_p50']:.2f} ms (median), {card['latency_ms_p95']:.2f} ms (95th "
+        "percentile), on the machine that exported it",
+        f"- {card['macs']:,} multiply-accumulates for one window",
+        "",
+        "It has been shown to work on recordings of the kind it was trained on, made and labelled the same way. It is no "
+        "medical device, and no diagnosis may rest on it.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _row(scores: Mapping[str, Any]) -> str:
+    ends = scores["interval"]
+    interval = "too few people" if ends is None else f"{ends[0]:.3f} to {ends[1]:.3f}"
+    return f"{scores['macro_f1']:.3f} | {interval} | {scores['accuracy']:.3f} |"
+
+
+def _difference(
+    model: nn.Module, session: onnxruntime.InferenceSession, joints: np.ndarray, seen: np.ndarray
+) -> float:
+    with torch.no_grad():
+        original = model(torch.from_numpy(joints.copy()), torch.from_numpy(seen.copy())).numpy()
+    exported = session.run(None, {"joints": joints.copy(), "seen": seen.copy()})[0]
+    return float(np.abs(original - exported).max())

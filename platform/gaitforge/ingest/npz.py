@@ -1,0 +1,294 @@
+"""Reads the exchange format: one .npz of plain arrays, recordings laid end to end.
+
+`frames` float [all frames, V, C]; `offsets` int [recordings + 1], recording i being
+frames[offsets[i]:offsets[i + 1]]; `subject` and `label`, and any further column, one entry per
+recording.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gaitforge.layout import Layout
+from gaitforge.recording import Recording, Rejected, Value
+
+ANY_OTHER = "*"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReadOptions:
+    """How a file's arrays become recordings.
+
+    `confidence_channel` is the index of the channel of `frames` that is no coordinate but the
+    confidence, from 0 to 1. `label` and `person` name the arrays that hold class and person.
+    `relabel` renames or merges classes, old name -> new name; the key "*" stands for all others.
+    `fps` (Hz) takes the place of the layout's frame rate.
+    """
+
+    confidence_channel: int | None = None
+    label: str = "label"
+    person: str = "subject"
+    relabel: Mapping[str, str] = field(default_factory=dict)
+    fps: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.confidence_channel is not None and self.confidence_channel < 0:
+            raise ValueError(
+                f"confidence_channel is {self.confidence_channel}, but channels count from 0; "
+                "give the index of the confidence or leave it out."
+            )
+        if self.label == self.person:
+            raise ValueError(
+                f"The array '{self.label}' is named both as class and as person; name two arrays."
+            )
+        if not all(self.relabel.values()):
+            raise ValueError("relabel gives a class an empty name; give every class a name.")
+        if self.fps is not None and not self.fps > 0:
+            raise ValueError(
+                f"fps is {self.fps}, but a frame rate must be above 0 Hz; mend it or leave it out."
+            )
+
+
+def read_npz(path: Path, layout: Layout, options: ReadOptions) -> Iterator[Recording | Rejected]:
+    """The recordings of one file in its order, each as a Recording or, if unusable, as Rejected.
+
+    A recording's id is its `clip_id` where the file has one for each, else "<stem>-<position>".
+    Persons and classes are stripped of spaces. Arrays that serve as neither become columns, with
+    null for NaN; a `label` array that is not the class, or was renamed, is kept as `file_label`.
+
+    Raises FileNotFoundError, or ValueError for a fault of the file as a whole, on the call itself:
+    nothing has been yielded by then.
+    """
+    arrays = _load(path)
+    for name in ("frames", "offsets", options.person, options.label):
+        if name not in arrays:
+            raise ValueError(
+                f"{path} has no array '{name}' (it has {', '.join(sorted(arrays)) or 'none'}); "
+                "add it, or name the arrays of class and person in the settings."
+            )
+    frames_TVC = arrays.pop("frames")
+    _check_frames(path, frames_TVC, layout, options.confidence_channel)
+    offsets = _offsets(path, arrays.pop("offsets"), total=len(frames_TVC))
+    columns = {
+        name: _column(path, name, array, count=len(offsets) - 1) for name, array in arrays.items()
+    }
+    contents = _Contents(
+        source=str(path),
+        frames_TVC=frames_TVC,
+        offsets=offsets,
+        ids=_take_ids(columns, path.stem, count=len(offsets) - 1),
+        persons=_as_text(columns.pop(options.person)),
+        labels=[_renamed(label, options.relabel) for label in _as_text(columns[options.label])],
+        columns=_further(columns, options),
+        confidence_channel=options.confidence_channel,
+        fps=layout.fps if options.fps is None else options.fps,
+    )
+    return (contents.item(i) for i in range(len(contents.ids)))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Contents:
+    """A checked file: what one recording is cut from."""
+
+    source: str
+    frames_TVC: NDArray[np.floating[Any]]
+    offsets: list[int]
+    ids: list[str]
+    persons: list[str]
+    labels: list[str]
+    columns: dict[str, list[Value]]
+    confidence_channel: int | None
+    fps: float | None
+
+    def item(self, i: int) -> Recording | Rejected:
+        frames = self.frames_TVC[self.offsets[i] : self.offsets[i + 1]]
+        # a double beyond float32 becomes infinite, which Recording then refuses with its reason
+        with np.errstate(over="ignore"):
+            positions = np.asarray(frames, dtype=np.float32)
+        confidence = None
+        if self.confidence_channel is not None:
+            confidence = positions[:, :, self.confidence_channel].copy()
+            positions = np.delete(positions, self.confidence_channel, axis=2)
+        try:
+            return Recording(
+                recording=self.ids[i],
+                person=self.persons[i],
+                label=self.labels[i],
+                positions_TVC=positions,
+                confidence_TV=confidence,
+                fps=self.fps,
+                columns={name: values[i] for name, values in self.columns.items()},
+            )
+        except ValueError as error:
+            return Rejected(
+                source=self.source,
+                position=i,
+                person=self.persons[i],
+                label=self.labels[i],
+                reason=str(error),
+            )
+
+
+def _load(path: Path) -> dict[str, NDArray[Any]]:
+    """Every array of the file; nothing in it is ever unpickled."""
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"The recordings file {path} does not exist; mend its path in the settings."
+        )
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path} is not an .npz archive; write it with numpy.savez_compressed.")
+    try:
+        # opened here, because numpy leaves a damaged archive open
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            loaded = {name: archive[name] for name in archive.files}
+    # RuntimeError: zipfile takes flipped bits for encryption or an unknown compression
+    except (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        if "allow_pickle" in str(error):
+            raise ValueError(
+                f"{path} holds Python objects, which are never loaded; save its arrays as plain "
+                "numbers or text."
+            ) from error
+        raise ValueError(f"{path} is damaged ({error}); fetch or write it again.") from error
+    for name, array in loaded.items():
+        if not isinstance(array, np.ndarray):
+            raise ValueError(
+                f"{path} holds '{name}', which is no array; write it with numpy.savez_compressed."
+            )
+    return loaded
+
+
+def _check_frames(
+    path: Path, frames_TVC: NDArray[Any], layout: Layout, confidence_channel: int | None
+) -> None:
+    if frames_TVC.ndim != 3:
+        raise ValueError(
+            f"{path} has frames of shape {frames_TVC.shape}, but they must be "
+            "[all frames, joints, channels]; reshape them."
+        )
+    if frames_TVC.dtype.kind != "f":
+        raise ValueError(
+            f"{path} has frames of type {frames_TVC.dtype}, but they must be floating point, "
+            "with NaN for a missing joint; convert them."
+        )
+    joints, channels = frames_TVC.shape[1:]
+    if joints != layout.joint_count:
+        raise ValueError(
+            f"{path} has {joints} joints, but the layout '{layout.name}' has "
+            f"{layout.joint_count}; choose the layout that the file was recorded with."
+        )
+    coordinates = channels
+    if confidence_channel is not None:
+        coordinates -= 1
+        if confidence_channel >= channels:
+            raise ValueError(
+                f"{path} has {channels} channels, so there is no confidence channel "
+                f"{confidence_channel}; give an index from 0 to {channels - 1} or leave it out."
+            )
+        _check_confidence(path, frames_TVC[:, :, confidence_channel])
+    # without an up axis channels may be any measurements (forces, say), else a point in space
+    least = 1 if layout.up_axis is None else max(2, layout.up_axis + 1)
+    most = channels if layout.up_axis is None else 3
+    if not least <= coordinates <= most:
+        raise ValueError(
+            f"{path} has {coordinates} coordinates per joint, but the layout '{layout.name}' with "
+            f"up = '{layout.up}' needs {least} to {max(least, most)}; "
+            "set confidence_channel if one of the channels is a confidence."
+        )
+
+
+def _check_confidence(path: Path, confidence_TV: NDArray[Any]) -> None:
+    # NaN compares as False: no confidence is allowed
+    if (confidence_TV < 0).any() or (confidence_TV > 1).any():
+        raise ValueError(
+            f"{path} has a confidence from {np.nanmin(confidence_TV):g} to "
+            f"{np.nanmax(confidence_TV):g}, but it must lie between 0 and 1; rescale it."
+        )
+
+
+def _offsets(path: Path, offsets: NDArray[Any], total: int) -> list[int]:
+    if offsets.ndim != 1 or offsets.dtype.kind not in "iu" or len(offsets) < 2:
+        raise ValueError(
+            f"{path} has offsets of type {offsets.dtype} and shape {offsets.shape}, but they must "
+            "be whole numbers, one more than there are recordings; write them again."
+        )
+    bounds: list[int] = offsets.tolist()
+    fault = None
+    if bounds[0] != 0:
+        fault = f"start at {bounds[0]} instead of 0"
+    elif any(end < start for start, end in pairwise(bounds)):
+        fault = "run backward"
+    elif bounds[-1] > total:
+        fault = f"end at {bounds[-1]}, beyond the {total} frames"
+    elif bounds[-1] < total:
+        fault = f"end at {bounds[-1]} and leave frames {bounds[-1]} to {total - 1} to no recording"
+    if fault:
+        raise ValueError(
+            f"{path} has offsets that {fault}; write them from 0 to {total}, never stepping back."
+        )
+    return bounds
+
+
+def _column(path: Path, name: str, array: NDArray[Any], count: int) -> list[Value]:
+    """One Python value per recording: text, whole number, number, or None for NaN."""
+    if array.shape != (count,):
+        raise ValueError(
+            f"{path} has {count} recordings by its offsets, but '{name}' has shape {array.shape}; "
+            "give it one entry per recording or leave it out."
+        )
+    values: list[Value]
+    match array.dtype.kind:
+        case "U" | "i" | "u":
+            values = array.tolist()
+        case "S":
+            values = np.char.decode(array, "utf-8", "replace").tolist()
+        case "b":
+            values = array.astype(np.int64).tolist()
+        case "f":
+            values = [
+                None if np.isnan(value) else value for value in array.astype(np.float64).tolist()
+            ]
+        case _:
+            raise ValueError(
+                f"{path} has the column '{name}' of type {array.dtype}, but a column must be text "
+                "or real numbers; convert it or leave it out."
+            )
+    return values
+
+
+def _take_ids(columns: dict[str, list[Value]], stem: str, count: int) -> list[str]:
+    """The recordings' ids; a `clip_id` that serves as id is no longer a column."""
+    clips = _as_text(columns.get("clip_id", []))
+    if clips and all(clips) and len(set(clips)) == count:
+        del columns["clip_id"]
+        return clips
+    return [f"{stem}-{i:05d}" for i in range(count)]
+
+
+def _as_text(values: list[Value]) -> list[str]:
+    return ["" if value is None else str(value).strip() for value in values]
+
+
+def _renamed(label: str, relabel: Mapping[str, str]) -> str:
+    # an empty class stays empty, so that it is quarantined instead of joining "all others"
+    return relabel.get(label, relabel.get(ANY_OTHER, label)) if label else label
+
+
+def _further(columns: dict[str, list[Value]], options: ReadOptions) -> dict[str, list[Value]]:
+    """The columns without an unchanged class.
+
+    A `label` array becomes `file_label`, since `label` is the class that was chosen.
+    """
+    return {
+        "file_label" if name == "label" else name: values
+        for name, values in columns.items()
+        if name != options.label or options.relabel
+    }

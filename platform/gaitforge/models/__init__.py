@@ -1,0 +1,94 @@
+"""FAMILIES: every kind of model, by name; a new one is a file and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import Field, fields
+from difflib import get_close_matches
+from typing import Any, ClassVar, Protocol, get_type_hints
+
+from torch import nn
+
+from gaitforge.layout import Layout
+from gaitforge.models.output import Output
+from gaitforge.models.stgcn import StgcnSizes
+from gaitforge.models.tcn import TcnSizes
+
+__all__ = ["FAMILIES", "Output", "Sizes", "make_sizes"]
+
+
+class Sizes(Protocol):
+    """The sizes of one family: a frozen dataclass of ints, floats, strings and tuples of ints."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    def build(self, layout: Layout, channels: int, classes: int) -> nn.Module:
+        """A model that maps a Batch of `channels` coordinates per joint to an Output."""
+        ...
+
+    def as_dict(self) -> dict[str, object]:
+        """JSON-able values from which `make_sizes` makes the same sizes."""
+        ...
+
+
+FAMILIES: dict[str, type[Sizes]] = {
+    "stgcn": StgcnSizes,
+    "tcn": TcnSizes,
+}
+
+
+def make_sizes(family: str, values: Mapping[str, object]) -> Sizes:
+    """Sizes of a family from JSON or TOML values; what `values` lacks keeps its default.
+
+    Raises KeyError for a family or a size that is not known, ValueError for a value that is not of
+    its type or that the family refuses.
+    """
+    if family not in FAMILIES:
+        raise KeyError(
+            f"There is no model family '{family}'; known are {', '.join(FAMILIES)}, the nearest "
+            f"is '{_nearest(family, FAMILIES)}'."
+        )
+    kind = FAMILIES[family]
+    types = get_type_hints(kind)
+    names = [field.name for field in fields(kind)]
+    for name in values:
+        if name not in names:
+            raise KeyError(
+                f"The family '{family}' has no size '{name}'; known are {', '.join(names)}, the "
+                f"nearest is '{_nearest(name, names)}'."
+            )
+    make: Callable[..., Sizes] = kind
+    return make(
+        **{name: _typed(family, name, value, types[name]) for name, value in values.items()}
+    )
+
+
+def _nearest(name: str, known: Mapping[str, object] | list[str]) -> str:
+    return get_close_matches(name, known, n=1, cutoff=0.0)[0]
+
+
+def _typed(family: str, name: str, value: object, wanted: object) -> object:
+    """The value as its field wants it: JSON knows no tuples, and writes 1 for 1.0."""
+    if wanted == tuple[int, ...]:
+        if isinstance(value, list | tuple) and all(_is_int(item) for item in value):
+            return tuple(value)
+        must = "a list of whole numbers"
+    elif wanted is float:
+        if isinstance(value, float) or _is_int(value):
+            return float(value)  # type: ignore[arg-type]
+        must = "a number"
+    elif wanted is int:
+        if _is_int(value):
+            return value
+        must = "a whole number"
+    else:
+        if isinstance(value, str):
+            return value
+        must = "a string"
+    raise ValueError(
+        f"The size '{name}' of the family '{family}' is {value!r}, but must be {must}; mend it."
+    )
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -1,0 +1,28 @@
+"""The spatial graph of a layout, partitioned as in ST-GCN."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gaitforge.layout import Layout
+
+PARTITIONS = 3
+
+
+def partitioned_adjacency(layout: Layout) -> Tensor:
+    """Weights [3, V, V] from source joint (axis 1) to target joint (axis 2).
+
+    The partitions are sources as far from the root as the target (the joint itself among them),
+    nearer to the root, and farther from it. Over all partitions and sources the weights of a
+    target sum to 1, so that a joint without a bone keeps itself and nothing divides by 0.
+    Spatial configuration partitioning of Yan 2018 (ST-GCN), sec. 3.3.
+    """
+    hops = layout.hops_from_root()
+    neighbours = layout.adjacency() | np.eye(layout.joint_count, dtype=np.bool_)
+    weights = neighbours / neighbours.sum(axis=0)
+    source, target = hops[:, None], hops[None, :]
+    partitions = (source == target, source < target, source > target)
+    # torch.tensor, unlike torch.from_numpy, obeys `with torch.device("meta")`
+    return torch.tensor(np.stack([weights * part for part in partitions]), dtype=torch.float32)

@@ -1,0 +1,23 @@
+"""ClassHead: the last map of a family -> class logits."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from gaitforge.models.output import Output
+
+
+class ClassHead(nn.Module):
+    """Mean over frames and joints, then one linear layer."""
+
+    def __init__(self, *, width: int, classes: int) -> None:
+        super().__init__()
+        self.classify = nn.Linear(width, classes)
+
+    def forward(self, joints_BDTV: Tensor) -> Output:
+        embedding_BD = joints_BDTV.mean(dim=(2, 3))
+        return Output(
+            logits_BK=self.classify(embedding_BD),
+            embedding_BD=embedding_BD,
+            joints_BDTV=joints_BDTV,
+        )

@@ -1,0 +1,93 @@
+"""Predict: new recordings to class probabilities by an exported student, without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from gaitforge.ingest import ReadOptions, read_files
+from gaitforge.layout import Layout
+from gaitforge.metrics import softmax
+from gaitforge.normalise import Normalisation, normalise
+from gaitforge.recording import Recording, Rejected
+from gaitforge.windows import WindowSettings, prepare
+from gaitforge.work import read_json
+
+
+@dataclass(frozen=True, slots=True)
+class Predictor:
+    """An exported student with the preparation of its input."""
+
+    session: onnxruntime.InferenceSession
+    layout: Layout
+    classes: tuple[str, ...]
+    windows: WindowSettings
+    normalisation: Normalisation
+    card: Mapping[str, Any]
+
+    @classmethod
+    def open(cls, folder: Path) -> Predictor:
+        """Raises FileNotFoundError or ValueError where the folder is not an export."""
+        path = folder / "card.json"
+        if not path.is_file() or not (folder / "student.onnx").is_file():
+            raise FileNotFoundError(
+                f"{folder} holds no exported student (card.json and student.onnx); give the folder that "
+                "`gaitforge export` wrote."
+            )
+        card = read_json(path)
+        try:
+            return cls(
+                session=open_session(folder / "student.onnx"),
+                layout=Layout.from_dict(card["layout"], str(path)),
+                classes=tuple(card["classes"]),
+                windows=WindowSettings.from_dict(card["windows"], str(path)),
+                normalisation=Normalisation.from_dict(card["normalisation"], str(path)),
+                card=card,
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError(
+                f"{path} is not the card of an export ({error}); export the student again."
+            ) from error
+
+    def probabilities(self, recording: Recording) -> NDArray[np.float64]:
+        """Class probabilities [K]: the softmax of the mean of the windows' logits.
+
+        Raises ValueError where the recording does not fit the student's layout.
+        """
+        windows, seen = prepare(recording, self.layout, self.windows)
+        joints = normalise(windows, seen, self.normalisation)
+        logits = self.session.run(None, {"joints": joints, "seen": seen})[0]
+        return softmax(np.asarray(logits, dtype=np.float64).mean(axis=0))
+
+    def files(self, paths: Sequence[Path]) -> Iterator[tuple[str, NDArray[np.float64]]]:
+        """Every recording of the files with its class probabilities, in the files' order.
+
+        Raises ValueError for a recording that cannot be used, besides what reading raises.
+        """
+        options = ReadOptions(**self.card["read"])
+        for item in read_files(paths, self.layout, options):
+            if isinstance(item, Rejected):
+                raise ValueError(
+                    f"Recording {item.position} of {item.source} cannot be used: {item.reason}."
+                )
+            yield item.recording, self.probabilities(item)
+
+
+def open_session(path: Path) -> onnxruntime.InferenceSession:
+    """An ONNX file ready to run on one CPU thread; raises ValueError where it is none."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises classes of its own that share no base but this
+        raise ValueError(
+            f"{path} cannot be loaded as an ONNX model; export the student again."
+        ) from error

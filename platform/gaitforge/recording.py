@@ -1,0 +1,72 @@
+"""Recording: one movement of one person, and the Arrow schema that it is stored with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+Value = str | int | float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recording:
+    """One movement of one person.
+
+    `positions_TVC` float32 [T, V, C] with NaN for a missing joint (C = 2 or 3 coordinates, or
+    forces). `confidence_TV` float32 [T, V] from 0 (missing) to 1 where the source has it.
+    `fps` is None where the source has no frame rate (time-normalised strides).
+    `columns` are the source's further columns, one value each.
+
+    Raises ValueError where a reader must quarantine: wrong shape, infinities, nothing seen.
+    """
+
+    recording: str
+    person: str
+    label: str
+    positions_TVC: NDArray[np.float32]
+    confidence_TV: NDArray[np.float32] | None = None
+    fps: float | None = None
+    columns: Mapping[str, Value] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        positions = self.positions_TVC
+        if positions.ndim != 3 or positions.dtype != np.float32:
+            raise ValueError(
+                f"positions are {positions.dtype} of shape {positions.shape}, but must be float32 [T, V, C]"
+            )
+        if positions.shape[0] < 2:
+            raise ValueError(f"{positions.shape[0]} frames, but a movement needs at least 2")
+        if np.isinf(positions).any():
+            raise ValueError("positions hold infinities; a missing joint must be NaN")
+        if np.isnan(positions).all():
+            raise ValueError("every joint of every frame is missing")
+        if self.confidence_TV is not None and self.confidence_TV.shape != positions.shape[:2]:
+            raise ValueError(
+                f"confidence has shape {self.confidence_TV.shape}, but must be {positions.shape[:2]} like the positions"
+            )
+        if self.fps is not None and not self.fps > 0:
+            raise ValueError(f"the frame rate is {self.fps}, but must be above 0 Hz")
+        if not self.person or not self.label:
+            raise ValueError("the person or the label is empty")
+
+    def seen_TV(self, min_confidence: float) -> NDArray[np.bool_]:
+        """True where a joint has all its coordinates and at least `min_confidence`."""
+        seen: NDArray[np.bool_] = ~np.isnan(self.positions_TVC).any(axis=2)
+        if self.confidence_TV is not None:
+            seen &= np.nan_to_num(self.confidence_TV) >= min_confidence
+            seen &= np.nan_to_num(self.confidence_TV) > 0
+        return seen
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rejected:
+    """What a reader could not turn into a recording, for the quarantine."""
+
+    source: str
+    position: int
+    person: str
+    label: str
+    reason: str

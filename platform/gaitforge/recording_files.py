@@ -1,0 +1,251 @@
+"""Recordings in Parquet files: columns, row groups by person, reading back with checks.
+
+One row per recording: its description, the source's further columns, then its movement, where
+`positions` is one list in the order [T, V, C] and `confidence` one in the order [T, V]. Both are
+byte-split and compressed, as measured in benchmarks/store_encodings.py. Checksums of the pages and
+of the footer find, on reading, what is no longer as it was written.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from gaitforge.layout import Layout
+from gaitforge.recording import Recording, Value
+
+DESCRIPTION: dict[str, pa.DataType] = {
+    "recording": pa.string(),
+    "person": pa.string(),
+    "label": pa.string(),
+    "frames": pa.int64(),
+    "fps": pa.float64(),
+}
+MOVEMENT: dict[str, pa.DataType] = {
+    "channels": pa.int64(),
+    "positions": pa.list_(pa.float32()),
+    "confidence": pa.list_(pa.float32()),
+}
+
+
+def file_schema(recordings: Sequence[Recording]) -> pa.Schema:
+    """The columns for all of `recordings`; ValueError where further columns do not fit in."""
+    own = DESCRIPTION | MOVEMENT
+    further: dict[str, pa.DataType] = {}
+    for name in dict.fromkeys(name for recording in recordings for name in recording.columns):
+        # the Delta log does not tell names apart that differ in case only
+        if name.lower() in own or name.lower() in map(str.lower, further):
+            raise ValueError(
+                f"The column '{name}' has the name of another column or one of the store's own "
+                f"({', '.join(own)}); rename it in the file."
+            )
+        further[name] = _kind_of(name, [recording.columns.get(name) for recording in recordings])
+    return pa.schema(DESCRIPTION | further | MOVEMENT)
+
+
+def row_groups(recordings: Sequence[Recording], group_bytes: int) -> Iterator[list[Recording]]:
+    """Recordings, sorted by person, cut at about `group_bytes` of positions.
+
+    A person who would not fit whole starts a new group.
+    """
+    group: list[Recording] = []
+    size = 0
+    for _, of_person in groupby(recordings, key=lambda recording: recording.person):
+        theirs = list(of_person)
+        if group and size + _bytes_of(theirs) > group_bytes:
+            yield group
+            group, size = [], 0
+        for recording in theirs:
+            group.append(recording)
+            size += recording.positions_TVC.nbytes
+            if size >= group_bytes:
+                yield group
+                group, size = [], 0
+    if group:
+        yield group
+
+
+def files(groups: Iterable[list[Recording]], file_bytes: int) -> Iterator[list[list[Recording]]]:
+    """Row groups gathered to files of about `file_bytes` of positions."""
+    file: list[list[Recording]] = []
+    size = 0
+    for group in groups:
+        file.append(group)
+        size += _bytes_of(group)
+        if size >= file_bytes:
+            yield file
+            file, size = [], 0
+    if file:
+        yield file
+
+
+def write_file(
+    folder: Path, stem: str, schema: pa.Schema, groups: Iterable[Sequence[Recording]]
+) -> Path:
+    """Write one file to the disk; its name is `stem` and the checksum of its footer."""
+    path = folder / f"{stem}.parquet"
+    texts = [field.name for field in schema if field.type == pa.string()]
+    with path.open("wb") as sink:
+        with pq.ParquetWriter(
+            sink,
+            schema,
+            compression="zstd",
+            compression_level=3,
+            use_dictionary=texts,  # type: ignore[arg-type]  # pyarrow-stubs know only bool
+            column_encoding={
+                f"{name}.list.element": "BYTE_STREAM_SPLIT" for name in ("positions", "confidence")
+            },
+            write_statistics=[field.name for field in schema if field.name not in MOVEMENT],
+            write_page_checksum=True,
+        ) as writer:
+            for group in groups:
+                writer.write_table(_as_table(group, schema), row_group_size=len(group))
+        sink.flush()
+        os.fsync(sink.fileno())
+    return path.rename(folder / f"{stem}-{_footer_checksum(path)}.parquet")
+
+
+def read_recordings(
+    path: Path, layout: Layout, people: Sequence[str] | None
+) -> Iterator[Recording]:
+    """The recordings in a file, of `people` (sorted) or of all, one row group at a time.
+
+    Row groups that none of `people` is in are not read. Raises ValueError for a damaged file.
+    """
+    with damage_named(path), _open(path) as file:
+        for group in range(file.num_row_groups):
+            if people is None or _may_hold(file.metadata.row_group(group), people):
+                rows = file.read_row_group(group, use_threads=False)
+                yield from _from_rows(rows, layout, people)
+
+
+def read_columns(path: Path, names: Sequence[str]) -> pa.Table:
+    """Some columns of all of a file's rows; ValueError for a damaged file."""
+    with damage_named(path), _open(path) as file:
+        return file.read(columns=list(names), use_threads=False)
+
+
+@contextmanager
+def damage_named(path: Path) -> Iterator[None]:
+    """Turns what pyarrow raises about a bad file into one sentence."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{path} is gone from the store; run `gaitforge ingest` again."
+        ) from error
+    except (OSError, ValueError, pa.ArrowException) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"{path} is damaged ({reason}); run `gaitforge ingest` again.") from error
+
+
+def _bytes_of(recordings: Iterable[Recording]) -> int:
+    return sum(recording.positions_TVC.nbytes for recording in recordings)
+
+
+def _kind_of(name: str, values: Sequence[Value]) -> pa.DataType:
+    given = [value for value in values if value is not None]
+    if all(isinstance(value, str) for value in given):
+        return pa.string()
+    if any(isinstance(value, str) for value in given):
+        raise ValueError(
+            f"The column '{name}' holds both text and numbers; make it one of them in all files."
+        )
+    if all(isinstance(value, int) and -(2**63) <= value < 2**63 for value in given):
+        return pa.int64()
+    return pa.float64()
+
+
+def _as_table(group: Sequence[Recording], schema: pa.Schema) -> pa.Table:
+    values: dict[str, Any] = {
+        "recording": [recording.recording for recording in group],
+        "person": [recording.person for recording in group],
+        "label": [recording.label for recording in group],
+        "frames": [len(recording.positions_TVC) for recording in group],
+        "fps": [recording.fps for recording in group],
+        "channels": [recording.positions_TVC.shape[2] for recording in group],
+        "positions": _lists([recording.positions_TVC for recording in group]),
+        "confidence": _lists([recording.confidence_TV for recording in group]),
+    }
+    further = {
+        name: [recording.columns.get(name) for recording in group]
+        for name in schema.names
+        if name not in values
+    }
+    return pa.table(values | further, schema=schema)
+
+
+def _lists(arrays: Sequence[NDArray[np.float32] | None]) -> pa.Array[Any]:
+    """One flat list per array, null for None; NaN stays NaN."""
+    flat = [np.empty(0, np.float32) if array is None else array.ravel() for array in arrays]
+    bounds = pa.array(np.cumsum([0, *map(len, flat)], dtype=np.int32), pa.int32())
+    # pa.array of the list of arrays does the same a hundred times slower
+    values = pa.array(np.concatenate(flat), pa.float32())
+    absent = pa.array([array is None for array in arrays], pa.bool_())
+    return pa.ListArray.from_arrays(bounds, values, mask=absent)
+
+
+def _footer_checksum(path: Path) -> str:
+    """CRC-32 of what follows the pages: metadata, its length in four bytes, "PAR1"."""
+    with path.open("rb") as file:
+        file.seek(-8, os.SEEK_END)
+        length = int.from_bytes(file.read(4), "little")
+        # a damaged length may point to before the file
+        file.seek(max(0, path.stat().st_size - 8 - length))
+        return f"{zlib.crc32(file.read()):08x}"
+
+
+def _open(path: Path) -> pq.ParquetFile:
+    # The format has no checksum for the footer: a flipped bit there can hide people from
+    # `_may_hold`, and some end the whole process inside pyarrow 26.
+    if _footer_checksum(path) != path.stem.rpartition("-")[2]:
+        raise ValueError("its footer does not have the checksum in its name")
+    return pq.ParquetFile(path, page_checksum_verification=True)
+
+
+def _may_hold(group: pq.RowGroupMetaData, people: Sequence[str]) -> bool:
+    """Whether one of `people` (sorted) lies between a row group's first and last person."""
+    held = group.column(list(DESCRIPTION).index("person")).statistics
+    if held is None or not held.has_min_max:
+        return True
+    position = bisect_left(people, str(held.min))
+    return position < len(people) and people[position] <= str(held.max)
+
+
+def _from_rows(
+    rows: pa.Table, layout: Layout, people: Sequence[str] | None
+) -> Iterator[Recording]:
+    described = rows.drop_columns(["positions", "confidence"]).to_pylist()
+    further = [name for name in rows.column_names if name not in DESCRIPTION | MOVEMENT]
+    movements = zip(rows.column("positions"), rows.column("confidence"), strict=True)
+    for row, (positions, confidence) in zip(described, movements, strict=True):
+        if people is not None and row["person"] not in people:
+            continue
+        shape_TV = (row["frames"], layout.joint_count)
+        yield Recording(
+            recording=row["recording"],
+            person=row["person"],
+            label=row["label"],
+            positions_TVC=_own_array(positions).reshape(*shape_TV, row["channels"]),
+            confidence_TV=_own_array(confidence).reshape(shape_TV)
+            if confidence.is_valid
+            else None,
+            fps=row["fps"],
+            columns={name: row[name] for name in further},
+        )
+
+
+def _own_array(cell: Any) -> NDArray[np.float32]:
+    # a copy: a view would be read-only and keep its whole row group in memory
+    return np.array(cell.values, dtype=np.float32)

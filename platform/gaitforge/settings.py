@@ -1,0 +1,327 @@
+"""run.toml as typed settings: one dataclass per table, each key checked where it enters."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from gaitforge.ingest import ReadOptions
+from gaitforge.ingest.synthetic import SyntheticSettings
+from gaitforge.splits import SplitSettings
+from gaitforge.windows import WindowSettings
+
+SAMPLERS = ("tpe", "random")
+
+
+def _must(holds: bool, sentence: str) -> None:
+    if not holds:
+        raise ValueError(sentence)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IngestSettings:
+    """Where the recordings come from: files of the exchange format, or the synthetic cohort."""
+
+    files: tuple[str, ...] = ()  # paths relative to the folder of run.toml
+    layout: str = (
+        ""  # a built-in layout's name, or a .toml file relative to the folder of run.toml
+    )
+    read: ReadOptions = field(default_factory=ReadOptions)
+    synthetic: SyntheticSettings | None = None
+
+    def __post_init__(self) -> None:
+        _must(
+            bool(self.files) != (self.synthetic is not None),
+            "ingest must have either 'files' or the table [ingest.synthetic], and not both; give one of them.",
+        )
+        _must(
+            not self.files or bool(self.layout),
+            "ingest.files needs ingest.layout: name a layout or a .toml file.",
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FitPlan:
+    """How a model is trained: AdamW, linear warm-up, cosine decay to a hundredth of `lr`."""
+
+    epochs: int = 40
+    batch: int = 32  # windows per step, over all workers together
+    lr: float = 2e-3
+    weight_decay: float = 0.02
+    label_smoothing: float = 0.1
+    warmup: float = 0.1  # share of all steps
+    clip: float = 1.0  # largest norm of the gradient
+    balance: bool = True  # weigh classes by 1 / their number of training windows
+    jitter: float = 0.0  # sd of noise on coordinates, in training standard deviations
+    joint_drop: float = 0.0  # share of joints hidden for a whole window
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _must(self.epochs >= 1, f"fit.epochs is {self.epochs}, but must be at least 1.")
+        _must(
+            self.batch >= 2,
+            f"fit.batch is {self.batch}, but must be at least 2: batch normalisation needs two windows.",
+        )
+        _must(self.lr > 0, f"fit.lr is {self.lr}, but must be above 0.")
+        _must(
+            self.weight_decay >= 0,
+            f"fit.weight_decay is {self.weight_decay}, but must not be negative.",
+        )
+        _must(
+            0 <= self.label_smoothing < 1,
+            f"fit.label_smoothing is {self.label_smoothing}, but must be in [0, 1).",
+        )
+        _must(
+            0 <= self.warmup < 1,
+            f"fit.warmup is {self.warmup}, but must be in [0, 1): it is a share of all steps.",
+        )
+        _must(self.clip > 0, f"fit.clip is {self.clip}, but must be above 0.")
+        _must(self.jitter >= 0, f"fit.jitter is {self.jitter}, but must not be negative.")
+        _must(
+            0 <= self.joint_drop < 1,
+            f"fit.joint_drop is {self.joint_drop}, but must be in [0, 1).",
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TeacherSettings:
+    """The large model, trained by Ray Train."""
+
+    family: str = "stgcn"
+    sizes: Mapping[str, Any] = field(default_factory=dict)  # keys and types belong to the family
+    fit: FitPlan = field(default_factory=FitPlan)
+    patience: int = (
+        0  # epochs without a better validation macro F1 before training ends; 0 = never
+    )
+    workers: int = 1  # processes that share each batch
+
+    def __post_init__(self) -> None:
+        _must(
+            self.patience >= 0,
+            f"teacher.patience is {self.patience}, but must not be negative (0 = never stop early).",
+        )
+        _must(self.workers >= 1, f"teacher.workers is {self.workers}, but must be at least 1.")
+        _must(
+            self.workers <= self.fit.batch // 2,
+            f"teacher.workers is {self.workers} for a batch of {self.fit.batch}, but each needs two windows of it; "
+            "lower the one or raise the other.",
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchSettings:
+    """Which students are tried, and how many."""
+
+    families: tuple[str, ...] = ("stgcn", "tcn")
+    trials: int = 24
+    fit: FitPlan = field(
+        default_factory=lambda: FitPlan(epochs=8)
+    )  # lr and weight_decay are searched
+    terms: tuple[str, ...] = ("kd",)  # distillation terms whose weights are searched
+    max_params: int | None = None  # largest student; None = no limit of its own
+    max_params_share: float | None = (
+        0.1  # largest student as a share of the teacher; None = no limit of its own
+    )
+    max_macs: int | None = None  # most multiply-accumulates for one window
+    sampler: str = "tpe"
+    seed: int = 0
+    max_failed: float = 0.5  # share of ended trials that may fail before the search gives up
+
+    def __post_init__(self) -> None:
+        _must(bool(self.families), "search.families is empty; name at least one family.")
+        _must(self.trials >= 1, f"search.trials is {self.trials}, but must be at least 1.")
+        _must(
+            self.sampler in SAMPLERS,
+            f"search.sampler is '{self.sampler}', but must be one of {', '.join(SAMPLERS)}.",
+        )
+        _must(
+            0 <= self.max_failed <= 1,
+            f"search.max_failed is {self.max_failed}, but must be a share from 0 to 1.",
+        )
+        for name in ("max_params", "max_params_share", "max_macs"):
+            value = getattr(self, name)
+            _must(
+                value is None or value > 0,
+                f"search.{name} is {value}, but must be above 0; leave the key out for no limit.",
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConfirmSettings:
+    """How the searched front is tried on people it has never seen."""
+
+    members: int = 3  # students taken from the searched front
+    seeds: int = 3
+    alone: bool = True  # train each member without distillation too
+    margin: float = 0.05  # macro F1 that a student may lose against the teacher
+    resamples: int = 2000  # bootstrap draws over people
+
+    def __post_init__(self) -> None:
+        _must(self.members >= 1, f"confirm.members is {self.members}, but must be at least 1.")
+        _must(self.seeds >= 1, f"confirm.seeds is {self.seeds}, but must be at least 1.")
+        _must(
+            0 < self.margin < 1, f"confirm.margin is {self.margin}, but must be between 0 and 1."
+        )
+        _must(
+            self.resamples >= 100,
+            f"confirm.resamples is {self.resamples}, but must be at least 100.",
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExportSettings:
+    """Which confirmed student is handed out."""
+
+    trial: int | None = None  # None = the smallest that is not inferior to the teacher
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClusterSettings:
+    """Where the work runs."""
+
+    address: str = (
+        "local"  # "local" starts Ray here for this run; or the address of a running cluster
+    )
+    cpus: int | None = None  # cores that a local Ray may use; None = all
+    concurrent: int | None = None  # trials at a time; None = as many as fit
+    cpus_per_trial: int = 1
+    gpus_per_trial: float = 0.0
+    gpus_per_worker: float = 0.0  # of the teacher
+
+    def __post_init__(self) -> None:
+        for name in ("cpus", "concurrent", "cpus_per_trial"):
+            value = getattr(self, name)
+            _must(
+                value is None or value >= 1, f"cluster.{name} is {value}, but must be at least 1."
+            )
+        for name in ("gpus_per_trial", "gpus_per_worker"):
+            _must(
+                getattr(self, name) >= 0,
+                f"cluster.{name} is {getattr(self, name)}, but must not be negative.",
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunSettings:
+    """One run.toml."""
+
+    work: str
+    ingest: IngestSettings
+    split: SplitSettings = field(default_factory=SplitSettings)
+    windows: WindowSettings = field(default_factory=WindowSettings)
+    teacher: TeacherSettings = field(default_factory=TeacherSettings)
+    search: SearchSettings = field(default_factory=SearchSettings)
+    confirm: ConfirmSettings = field(default_factory=ConfirmSettings)
+    export: ExportSettings = field(default_factory=ExportSettings)
+    cluster: ClusterSettings = field(default_factory=ClusterSettings)
+
+
+Settings = TypeVar("Settings")
+
+
+def read_settings(path: Path) -> RunSettings:
+    """The settings of a run.toml; its relative paths are taken from the folder that holds it.
+
+    Raises FileNotFoundError, KeyError (unknown key) or ValueError, each with one sentence.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"The settings file {path} does not exist; give the path of a run.toml."
+        )
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not TOML ({error}); mend that line.") from error
+    settings = parse(RunSettings, data, where="")
+    return _from_folder(settings, path.resolve().parent)
+
+
+def _from_folder(settings: RunSettings, folder: Path) -> RunSettings:
+    if "://" in settings.work:
+        raise ValueError(
+            f"work is '{settings.work}', but must be a path on this machine or a mounted one; object stores are not supported yet."
+        )
+    ingest = dataclasses.replace(
+        settings.ingest,
+        files=tuple(str(folder / file) for file in settings.ingest.files),
+        layout=str(folder / settings.ingest.layout)
+        if settings.ingest.layout.endswith(".toml")
+        else settings.ingest.layout,
+    )
+    return dataclasses.replace(settings, work=str(folder / settings.work), ingest=ingest)
+
+
+def parse(kind: type[Settings], data: Mapping[str, Any], where: str) -> Settings:
+    """A settings dataclass from a TOML table; `where` is the table's dotted name for what is raised."""
+    hints = typing.get_type_hints(kind)
+    known = {item.name: item for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    for key in data:
+        if key not in known:
+            raise KeyError(_unknown_key(key, known, where))
+    values: dict[str, Any] = {}
+    for key, item in known.items():
+        name = f"{where}.{key}" if where else key
+        if key not in data:
+            if item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING:
+                raise ValueError(f"The settings lack '{name}'; add it.")
+            continue
+        table = table_type(hints[key])
+        if table is None:
+            values[key] = _checked(hints[key], data[key], name)
+        elif isinstance(data[key], Mapping):
+            values[key] = parse(table, data[key], name)
+        else:
+            raise ValueError(f"'{name}' is {data[key]!r}, but must be a table: write [{name}].")
+    return kind(**values)
+
+
+def table_type(hint: Any) -> type[Any] | None:
+    """The dataclass behind a field's type, through `X | None`; None where the field is a plain value."""
+    options = (
+        typing.get_args(hint)
+        if typing.get_origin(hint) in (typing.Union, types.UnionType)
+        else (hint,)
+    )
+    return next(
+        (
+            option
+            for option in options
+            if dataclasses.is_dataclass(option) and isinstance(option, type)
+        ),
+        None,
+    )
+
+
+def _unknown_key(key: str, known: Mapping[str, Any], where: str) -> str:
+    table = f"[{where}]" if where else "the top level"
+    near = difflib.get_close_matches(key, known, n=1)
+    hint = f"did you mean '{near[0]}'?" if near else f"known there: {', '.join(known)}."
+    return f"The settings have the unknown key '{key}' in {table}; {hint}"
+
+
+def _checked(hint: Any, value: Any, name: str) -> Any:
+    try:
+        # by way of JSON, since only there a strict check still takes TOML's arrays as tuples
+        return TypeAdapter(hint).validate_json(json.dumps(value, default=str), strict=True)
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"].lower()
+        raise ValueError(
+            f"'{name}' is {value!r}, but that is no valid value ({reason}); mend it."
+        ) from error
+
+
+def as_dict(settings: Any) -> dict[str, Any]:
+    """A settings dataclass as plain values for JSON and for fingerprints."""
+    return typing.cast(
+        "dict[str, Any]", json.loads(json.dumps(dataclasses.asdict(settings), default=dict))
+    )

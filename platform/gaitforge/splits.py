@@ -1,0 +1,413 @@
+"""People to roles, train, validation and confirm: by fractions, by name, or by folds.
+
+People are split, never recordings: two movements of one person in two roles would let a model
+recognise the person.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gaitforge.work import fingerprint, read_json, write_json
+
+ROLES = ("train", "validation", "confirm")
+RULES = ("fractions", "people", "folds", "leave_one_person_out")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SplitSettings:
+    """How people get their roles: `[split]` in run.toml.
+
+    `fractions` (train, validation, confirm) serve the rule "fractions"; `train`, `validation` and
+    `confirm` hold exact person ids for the rule "people"; `folds` serves "folds".
+    `validation_fraction` is the share of the people outside confirm that validate, for "folds" and
+    "leave_one_person_out"; at least one does.
+    """
+
+    rule: str = "fractions"
+    fractions: tuple[float, float, float] = (0.6, 0.2, 0.2)
+    train: tuple[str, ...] = ()
+    validation: tuple[str, ...] = ()
+    confirm: tuple[str, ...] = ()
+    folds: int = 5
+    validation_fraction: float = 0.2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.rule not in RULES:
+            raise ValueError(
+                f"split.rule is '{self.rule}', but must be one of {', '.join(RULES)}; choose one."
+            )
+        if len(self.fractions) != 3 or not all(0 < share < 1 for share in self.fractions):
+            raise ValueError(
+                f"split.fractions are {list(self.fractions)}, but must be three numbers between "
+                "0 and 1, for train, validation and confirm; give all three."
+            )
+        if abs(sum(self.fractions) - 1) > 1e-6:
+            raise ValueError(
+                f"split.fractions sum to {sum(self.fractions):g}, but must sum to 1; change one."
+            )
+        if self.folds < 2:
+            raise ValueError(f"split.folds is {self.folds}, but must be at least 2; raise it.")
+        if not 0 < self.validation_fraction < 1:
+            raise ValueError(
+                f"split.validation_fraction is {self.validation_fraction}, but must lie between "
+                "0 and 1; 0.2 is usual."
+            )
+        if self.seed < 0:
+            raise ValueError(f"split.seed is {self.seed}, but must not be negative; use 0.")
+        self._check_names()
+
+    def _check_names(self) -> None:
+        named = {"train": self.train, "validation": self.validation, "confirm": self.confirm}
+        if self.rule != "people":
+            if any(named.values()):
+                raise ValueError(
+                    f"split.rule is '{self.rule}', but people are named for a role; "
+                    'set rule = "people" or remove the names.'
+                )
+            return
+        role_of: dict[str, str] = {}
+        for role, people in named.items():
+            if not people:
+                raise ValueError(
+                    f"split.{role} names nobody, but the rule 'people' needs at least one person "
+                    "in each role; name one."
+                )
+            for person in people:
+                if person in role_of:
+                    raise ValueError(
+                        f"Person '{person}' is named in split.{role_of[person]} and in "
+                        f"split.{role}, but a person has one role; remove one of the two."
+                    )
+                role_of[person] = role
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Split:
+    """One role per person, the rule that gave it, and the store (fingerprint) it was made for.
+
+    People that are not in `roles` are left out of every stage.
+    """
+
+    name: str
+    rule: Mapping[str, Any]
+    store: str
+    roles: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        for person, role in self.roles.items():
+            if role not in ROLES:
+                raise ValueError(
+                    f"Split '{self.name}' gives person '{person}' the role '{role}', but a role "
+                    f"is one of {', '.join(ROLES)}; run the split stage again."
+                )
+
+    def people(self, role: str) -> tuple[str, ...]:
+        """The people of a role, sorted; KeyError for a role that does not exist."""
+        if role not in ROLES:
+            raise KeyError(f"There is no role '{role}'; use one of {', '.join(ROLES)}.")
+        return tuple(sorted(person for person, given in self.roles.items() if given == role))
+
+
+def make_splits(
+    settings: SplitSettings,
+    labels_by_person: Mapping[str, Collection[str]],
+    store_fingerprint: str,
+) -> list[Split]:
+    """The splits of a rule: "main", or "fold-1-of-5" …, or "without-<person>" …
+
+    People are drawn stratified by their set of labels: where a person has one class, by class;
+    where everybody has every class, from one stratum. The same seed and people give the same
+    splits. Every stratum with enough people is represented in every role, even where the sizes
+    then miss the fractions.
+
+    Each class must have people in train, validation and confirm. In "folds" and
+    "leave_one_person_out" this holds for train and validation only: the confirm role of one such
+    split may lack classes, and the pool of all splits holds everybody once.
+
+    Raises ValueError where a class has no person in a role or people are too few for the folds,
+    KeyError where a named person is not in the store.
+    """
+    if not labels_by_person:
+        raise ValueError("The store has no people, but a split needs some; ingest recordings.")
+    if settings.rule == "people":
+        roles = _named_roles(settings, labels_by_person)
+        _check_classes("main", roles, labels_by_person, ROLES, "move one of them there")
+        return [_split("main", settings, store_fingerprint, roles)]
+    if settings.rule == "fractions":
+        roles = _covering_roles(
+            "main",
+            lambda rng: _draw_roles(
+                labels_by_person, dict(zip(ROLES, settings.fractions, strict=True)), rng
+            ),
+            labels_by_person,
+            required=ROLES,
+            seed=(settings.seed,),
+            remedy="choose another seed or name people by hand",
+        )
+        return [_split("main", settings, store_fingerprint, roles)]
+    splits = []
+    for number, (name, held_out) in enumerate(_held_out(settings, labels_by_person)):
+        roles = _roles_without(name, held_out, settings, labels_by_person, number)
+        splits.append(_split(name, settings, store_fingerprint, roles))
+    return splits
+
+
+def write_split(path: Path, split: Split) -> None:
+    """Write `splits/<split>.json`."""
+    write_json(
+        path,
+        {
+            "schema": 1,
+            "name": split.name,
+            "rule": dict(split.rule),
+            "store": split.store,
+            "roles": dict(sorted(split.roles.items())),
+        },
+    )
+
+
+def read_split(path: Path) -> Split:
+    """The inverse of `write_split`; FileNotFoundError or ValueError with one sentence."""
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"There is no split file {path}; run the split stage, or choose a split that exists."
+        )
+    data = read_json(path)
+    wanted = {"schema", "name", "rule", "store", "roles"}
+    if not isinstance(data, dict) or not wanted <= set(data) or data["schema"] != 1:
+        raise ValueError(
+            f"{path} is not a split of schema 1 with the keys {', '.join(sorted(wanted))}; "
+            "run the split stage again."
+        )
+    if not isinstance(data["roles"], dict) or not isinstance(data["rule"], dict):
+        raise ValueError(
+            f"{path} holds no table of people under 'roles' or of settings under 'rule'; "
+            "run the split stage again."
+        )
+    return Split(name=data["name"], rule=data["rule"], store=data["store"], roles=data["roles"])
+
+
+def _split(name: str, settings: SplitSettings, store: str, roles: Mapping[str, str]) -> Split:
+    rule: dict[str, Any] = {"rule": settings.rule}
+    match settings.rule:
+        case "people":
+            pass  # the names are the roles
+        case "fractions":
+            rule |= {"fractions": list(settings.fractions), "seed": settings.seed}
+        case "folds":
+            rule |= {"folds": settings.folds}
+    if settings.rule in ("folds", "leave_one_person_out"):
+        rule |= {"validation_fraction": settings.validation_fraction, "seed": settings.seed}
+    return Split(name=name, rule=rule, store=store, roles=dict(sorted(roles.items())))
+
+
+def _named_roles(
+    settings: SplitSettings, labels_by_person: Mapping[str, Collection[str]]
+) -> dict[str, str]:
+    roles: dict[str, str] = {}
+    named = {
+        "train": settings.train,
+        "validation": settings.validation,
+        "confirm": settings.confirm,
+    }
+    for role, people in named.items():
+        for person in people:
+            if person not in labels_by_person:
+                near = difflib.get_close_matches(person, labels_by_person, n=1, cutoff=0)
+                raise KeyError(
+                    f"Person '{person}' in split.{role} is not in the store; the nearest name "
+                    f"there is '{near[0]}': mend the name or remove it."
+                )
+            roles[person] = role
+    return roles
+
+
+def _held_out(
+    settings: SplitSettings, labels_by_person: Mapping[str, Collection[str]]
+) -> list[tuple[str, list[str]]]:
+    """Name and confirm people of each split of the rules "folds" and "leave_one_person_out"."""
+    if settings.rule == "leave_one_person_out":
+        return [(f"without-{_file_name(person)}", [person]) for person in sorted(labels_by_person)]
+    if settings.folds > len(labels_by_person):
+        raise ValueError(
+            f"split.folds is {settings.folds}, but the store has {len(labels_by_person)} people "
+            "and each fold needs one; lower folds."
+        )
+    strata = _strata(labels_by_person, np.random.default_rng(settings.seed))
+    dealt = [person for stratum in strata for person in stratum]
+    return [
+        (f"fold-{i + 1}-of-{settings.folds}", dealt[i :: settings.folds])
+        for i in range(settings.folds)
+    ]
+
+
+def _file_name(person: str) -> str:
+    """The person's id where it can name a folder, else a readable form of it that stays unique."""
+    safe = re.sub(r"[^A-Za-z0-9._-]", "_", person)
+    return safe if safe == person else f"{safe}-{fingerprint(person)[:6]}"
+
+
+def _roles_without(
+    name: str,
+    held_out: Collection[str],
+    settings: SplitSettings,
+    labels_by_person: Mapping[str, Collection[str]],
+    number: int,
+) -> dict[str, str]:
+    """Train and validation for the people outside `held_out`, confirm for those inside."""
+    others = {
+        person: labels for person, labels in labels_by_person.items() if person not in held_out
+    }
+    shares = {
+        "train": 1 - settings.validation_fraction,
+        "validation": settings.validation_fraction,
+    }
+    roles = _covering_roles(
+        name,
+        lambda rng: _draw_roles(others, shares, rng),
+        labels_by_person,
+        required=("train", "validation"),
+        seed=(settings.seed, number),
+        remedy="use more folds or another seed",
+    )
+    return roles | dict.fromkeys(held_out, "confirm")
+
+
+def _covering_roles(
+    name: str,
+    draw: Callable[[np.random.Generator], dict[str, str]],
+    labels_by_person: Mapping[str, Collection[str]],
+    *,
+    required: Sequence[str],
+    seed: tuple[int, ...],
+    remedy: str,
+) -> dict[str, str]:
+    """The first draw in which every class has people in every required role.
+
+    Strata make the first draw succeed where a person has one class. Where almost every person has
+    a set of labels of their own, strata hold one person and chance decides: hence a few draws.
+    """
+    draws = 100
+    for attempt in range(draws):
+        roles = draw(np.random.default_rng([*seed, attempt]))
+        if _uncovered(roles, labels_by_person, required) is None:
+            return roles
+    _check_classes(name, roles, labels_by_person, required, remedy)
+    return roles
+
+
+def _uncovered(
+    roles: Mapping[str, str],
+    labels_by_person: Mapping[str, Collection[str]],
+    required: Sequence[str],
+) -> tuple[str, str] | None:
+    """The first class, rarest first, that nobody of a required role has, and that role."""
+    people_with: dict[str, list[str]] = {}
+    for person, labels in labels_by_person.items():
+        for label in labels:
+            people_with.setdefault(label, []).append(person)
+    for label in sorted(people_with, key=lambda label: (len(people_with[label]), label)):
+        present = {roles.get(person) for person in people_with[label]}
+        for role in required:
+            if role not in present:
+                return label, role
+    return None
+
+
+def _check_classes(
+    name: str,
+    roles: Mapping[str, str],
+    labels_by_person: Mapping[str, Collection[str]],
+    required: Sequence[str],
+    remedy: str,
+) -> None:
+    """Raise ValueError where a class has nobody in a required role.
+
+    `remedy` is the advice where the class has enough people for all roles.
+    """
+    missing = _uncovered(roles, labels_by_person, required)
+    if missing is None:
+        return
+    label, role = missing
+    owners = sorted(person for person, labels in labels_by_person.items() if label in labels)
+    # three for folds as well, where only two roles are required: confirm takes one of them away
+    needed = len(ROLES)
+    shown = ", ".join(owners[:4]) + (", …" if len(owners) > 4 else "")
+    have = "1 person has it" if len(owners) == 1 else f"{len(owners)} people have it"
+    if len(owners) < needed:
+        remedy = f"record at least {needed} people with it, join it with another class, or omit it"
+    raise ValueError(
+        f"Class '{label}' has nobody in the {role} role of split '{name}': {have} ({shown}), but "
+        f"each of {', '.join(required)} needs one; {remedy}."
+    )
+
+
+def _strata(
+    labels_by_person: Mapping[str, Collection[str]], rng: np.random.Generator
+) -> list[list[str]]:
+    """People grouped by their set of labels; groups, and people in a group, in random order."""
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for person in sorted(labels_by_person):
+        groups.setdefault(tuple(sorted(set(labels_by_person[person]))), []).append(person)
+    strata = [
+        [people[i] for i in rng.permutation(len(people))] for _, people in sorted(groups.items())
+    ]
+    return [strata[i] for i in rng.permutation(len(strata))]
+
+
+def _draw_roles(
+    labels_by_person: Mapping[str, Collection[str]],
+    shares: Mapping[str, float],
+    rng: np.random.Generator,
+) -> dict[str, str]:
+    strata = _strata(labels_by_person, rng)
+    seats_SR = _seats([len(people) for people in strata], list(shares.values()))
+    roles: dict[str, str] = {}
+    for people, seats_R in zip(strata, seats_SR, strict=True):
+        order = np.repeat(list(shares), seats_R).tolist()
+        roles |= dict(zip(people, order, strict=True))
+    return roles
+
+
+def _seats(sizes: Sequence[int], shares: Sequence[float]) -> NDArray[np.int64]:
+    """People per stratum and role [S, R]: each stratum's shares, and the shares of all people.
+
+    Largest remainder, over all strata at once: the seats that rounding down leaves open go where
+    most is missing, among the roles that are still too small in total.
+    """
+    quota_SR = np.outer(sizes, shares)
+    seats_SR = np.array([_certain_seats(size, shares) for size in sizes])
+    wanted_R = _certain_seats(sum(sizes), shares)
+    missing_R = sum(sizes) * np.asarray(shares) - wanted_R
+    wanted_R[np.argsort(-missing_R, kind="stable")[: sum(sizes) - wanted_R.sum()]] += 1
+    while True:
+        is_open_S = seats_SR.sum(axis=1) < np.asarray(sizes)
+        if not is_open_S.any():
+            return seats_SR
+        is_short_R = seats_SR.sum(axis=0) < wanted_R
+        # none is short where strata's seats of at least one have used the sizes up
+        allowed_SR = is_open_S[:, None] & (is_short_R | ~is_short_R.any())
+        missing_SR = np.where(allowed_SR, quota_SR - seats_SR, -np.inf)
+        stratum, role = np.unravel_index(int(missing_SR.argmax()), missing_SR.shape)
+        seats_SR[stratum, role] += 1
+
+
+def _certain_seats(size: int, shares: Sequence[float]) -> NDArray[np.int64]:
+    """Shares of a group rounded down, but at least one per role where the group is big enough."""
+    # 1e-9: 0.29 * 100 is a little below 29
+    seats_R = np.floor(size * np.asarray(shares) + 1e-9).astype(np.int64)
+    if size >= len(shares):
+        seats_R = np.maximum(seats_R, 1)
+    while seats_R.sum() > size:
+        seats_R[seats_R.argmax()] -= 1
+    return seats_R

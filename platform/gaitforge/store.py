@@ -1,0 +1,352 @@
+"""SkeletonStore: a work folder's recordings as Parquet files under a Delta log.
+
+    store.json           what is in force: version of the log, counts, classes, layout
+    recordings/          the table, one row per recording (see recording_files.py)
+    quarantine.parquet   what each version could not use, and why
+    layout.json          a copy of the layout for other programs
+
+Each write is a new version of the whole content, in force once store.json is replaced, which comes
+last: a write that is killed leaves the store as it was. Earlier versions stay readable in the log;
+`deltalake.DeltaTable(folder / "recordings").vacuum(...)` frees their space when they are old, with
+`full=True` also that of files that no version names. Other programs read the table by
+`DeltaTable(folder / "recordings", version=...).to_pyarrow_dataset()`.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from deltalake import DeltaTable, Schema
+from deltalake.exceptions import DeltaError
+from deltalake.transaction import AddAction, create_table_with_add_actions
+
+from gaitforge.layout import Layout
+from gaitforge.recording import Recording, Rejected
+from gaitforge.recording_files import (
+    MOVEMENT,
+    damage_named,
+    file_schema,
+    files,
+    read_columns,
+    read_recordings,
+    row_groups,
+    write_file,
+)
+from gaitforge.work import read_json, write_json, write_parquet
+
+# About 9 minutes of 22 joints at 30 Hz: in most studies a person fills one group, and what a group
+# costs beside its positions (2 kB) stays below a thousandth of it.
+GROUP_BYTES = 4 * 2**20
+FILE_BYTES = 256 * 2**20
+
+_SCHEMA = 1  # of store.json
+_QUARANTINE: dict[str, pa.DataType] = {
+    "version": pa.int64(),
+    "source": pa.string(),
+    "position": pa.int64(),
+    "person": pa.string(),
+    "label": pa.string(),
+    "reason": pa.string(),
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoreInfo:
+    """What store.json says: the version of the log that is in force and what it holds."""
+
+    fingerprint: str
+    version: int
+    recordings: int
+    people: int
+    classes: tuple[str, ...]
+    channels: int
+    quarantined: int
+    layout: Layout
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"schema": _SCHEMA, **asdict(self), "layout": self.layout.as_dict()}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], source: Path) -> StoreInfo:
+        """The inverse of `as_dict`; `source` names the file in what is raised (ValueError)."""
+        try:
+            if data["schema"] != _SCHEMA:
+                raise ValueError(
+                    f"{source} has the schema {data['schema']}, but this gaitforge reads "
+                    f"{_SCHEMA}; run `gaitforge ingest` again."
+                )
+            return cls(
+                fingerprint=str(data["fingerprint"]),
+                version=int(data["version"]),
+                recordings=int(data["recordings"]),
+                people=int(data["people"]),
+                classes=tuple(str(name) for name in data["classes"]),
+                channels=int(data["channels"]),
+                quarantined=int(data["quarantined"]),
+                layout=Layout.from_dict(data["layout"], source=str(source)),
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError(
+                f"{source} does not describe a store ({error!r}); run `gaitforge ingest` again."
+            ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class SkeletonStore:
+    """The recordings in force in `folder`: `write` puts them there, `open` finds them."""
+
+    folder: Path
+    info: StoreInfo
+
+    @property
+    def layout(self) -> Layout:
+        return self.info.layout
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.info.classes
+
+    @classmethod
+    def open(cls, folder: Path) -> SkeletonStore:
+        """The store in `folder`; FileNotFoundError before the first ingest."""
+        path = folder / "store.json"
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"There is no store in {folder}; run `gaitforge ingest` first."
+            )
+        return cls(folder, StoreInfo.from_dict(read_json(path), source=path))
+
+    @staticmethod
+    def write(
+        folder: Path,
+        layout: Layout,
+        items: Iterable[Recording | Rejected],
+        fingerprint: str,
+        *,
+        group_bytes: int = GROUP_BYTES,
+        file_bytes: int = FILE_BYTES,
+    ) -> StoreInfo:
+        """Replace the store's content by `items`, as a new version.
+
+        `fingerprint` stands for the inputs and settings that `items` come from. A row group and a
+        file end at about `group_bytes` and `file_bytes` of positions. All recordings are held in
+        memory, because they are sorted by person; their Arrow form is made group by group.
+
+        Raises ValueError, and leaves the store as it was, where `items` hold no recording or ones
+        that do not fit together (joints, channels, ids, columns); and whatever `items` raises.
+        """
+        recordings, rejected = _sort_out(items)
+        _check_alike(recordings, layout)
+        schema = file_schema(recordings)
+        table = folder / "recordings"
+        _make_table_folder(table)
+        write_id = uuid.uuid4().hex
+        with ExitStack() as undo:
+            undo.callback(_remove_files, table, write_id)
+            added = []
+            groups = row_groups(recordings, group_bytes)
+            for number, groups_of_file in enumerate(files(groups, file_bytes)):
+                stem = f"part-{number:05d}-{write_id}"
+                path = write_file(table, stem, schema, groups_of_file)
+                added.append(_add_action(path, groups_of_file))
+            _commit(table, schema, added)
+            undo.pop_all()
+        info = StoreInfo(
+            fingerprint=fingerprint,
+            version=_version_of(table, added[0].path),
+            recordings=len(recordings),
+            people=len({recording.person for recording in recordings}),
+            classes=tuple(sorted({recording.label for recording in recordings})),
+            channels=recordings[0].positions_TVC.shape[2],
+            quarantined=len(rejected),
+            layout=layout,
+        )
+        _write_quarantine(folder / "quarantine.parquet", rejected, info.version)
+        write_json(folder / "layout.json", layout.as_dict())
+        write_json(folder / "store.json", info.as_dict())
+        return info
+
+    def recordings(self, people: Collection[str] | None = None) -> Iterator[Recording]:
+        """All recordings, or those of `people`, in the order of person and id.
+
+        Reads only the row groups that one of `people` may be in, one at a time. Raises ValueError
+        where a file is damaged and, after all that was found, KeyError where one of `people` has
+        no recording.
+        """
+        wanted = None if people is None else sorted(set(people))
+        absent = set(wanted or ())
+        count = 0
+        for path in self._paths():
+            for recording in read_recordings(path, self.layout, wanted):
+                absent.discard(recording.person)
+                count += 1
+                yield recording
+        if wanted is None:
+            self._check_count(count)
+        if absent:
+            raise KeyError(
+                f"The store in {self.folder} has no recording of '{min(absent)}'; "
+                "take people from its index."
+            )
+
+    def index(self) -> pa.Table:
+        """Everything but the movements, in the order of `recordings`.
+
+        Columns: recording, person, label, frames, fps (Hz, null without a frame rate), and the
+        sources' further columns, null where a source has none.
+        """
+        names = [field.name for field in self._log().schema().fields if field.name not in MOVEMENT]
+        table = pa.concat_tables(read_columns(path, names) for path in self._paths())
+        self._check_count(len(table))
+        return table
+
+    def quarantined(self) -> pa.Table:
+        """What could not be used: source, position in it, person, label, reason."""
+        table = _read_quarantine(self.folder / "quarantine.parquet")
+        in_force = pc.field("version") == self.info.version
+        return table.filter(in_force).drop_columns(["version"])
+
+    def _log(self) -> DeltaTable:
+        try:
+            return DeltaTable(self.folder / "recordings", version=self.info.version)
+        except DeltaError as error:
+            raise ValueError(
+                f"Version {self.info.version} of the store in {self.folder} cannot be read "
+                f"({error}); run `gaitforge ingest` again."
+            ) from error
+
+    def _paths(self) -> list[Path]:
+        return [self.folder / "recordings" / name for name in _names(self._log())]
+
+    def _check_count(self, count: int) -> None:
+        if count != self.info.recordings:
+            raise ValueError(
+                f"The store in {self.folder} holds {count} recordings instead of "
+                f"{self.info.recordings}, so it is damaged; run `gaitforge ingest` again."
+            )
+
+
+def _sort_out(items: Iterable[Recording | Rejected]) -> tuple[list[Recording], list[Rejected]]:
+    """Recordings in the order of person and id, and the rejected apart."""
+    recordings: list[Recording] = []
+    rejected: list[Rejected] = []
+    for item in items:
+        if isinstance(item, Recording):
+            recordings.append(item)
+        else:
+            rejected.append(item)
+    if not recordings and rejected:
+        first = rejected[0]
+        raise ValueError(
+            f"None of the {len(rejected)} recordings can be used (the first, at position "
+            f"{first.position} of {first.source}: {first.reason}); mend the files."
+        )
+    if not recordings:
+        raise ValueError("There is no recording to store; name at least one file that holds some.")
+    recordings.sort(key=lambda recording: (recording.person, recording.recording))
+    return recordings, rejected
+
+
+def _check_alike(recordings: Sequence[Recording], layout: Layout) -> None:
+    ids: set[str] = set()
+    first = recordings[0]
+    for recording in recordings:
+        _, joints, channels = recording.positions_TVC.shape
+        if joints != layout.joint_count:
+            raise ValueError(
+                f"The recording '{recording.recording}' has {joints} joints, but the layout "
+                f"'{layout.name}' has {layout.joint_count}; choose the layout it was made with."
+            )
+        if channels != first.positions_TVC.shape[2]:
+            raise ValueError(
+                f"The recording '{recording.recording}' has {channels} channels, but "
+                f"'{first.recording}' has {first.positions_TVC.shape[2]}; ingest them apart."
+            )
+        if recording.recording in ids:
+            raise ValueError(f"The id '{recording.recording}' occurs twice; make ids unique.")
+        ids.add(recording.recording)
+
+
+def _make_table_folder(table: Path) -> None:
+    # delta-rs decodes it in a path with spaces, say, and then looks elsewhere (seen in 1.6.6)
+    if "%" in str(table.resolve()):
+        raise ValueError(f"The path {table} has a '%', which the Delta log misreads; rename it.")
+    table.mkdir(parents=True, exist_ok=True)
+
+
+def _add_action(path: Path, groups: Sequence[Sequence[Recording]]) -> AddAction:
+    """What the log must know of a written file; with first and last person, others skip files."""
+    status = path.stat()
+    statistics = {
+        "numRecords": sum(map(len, groups)),
+        "minValues": {"person": groups[0][0].person},
+        "maxValues": {"person": groups[-1][-1].person},
+        "nullCount": {"person": 0},
+    }
+    return AddAction(
+        path=path.name,
+        size=status.st_size,
+        partition_values={},
+        modification_time=int(status.st_mtime * 1000),
+        data_change=True,
+        stats=json.dumps(statistics),
+    )
+
+
+def _remove_files(table: Path, write_id: str) -> None:
+    for path in table.glob(f"*{write_id}*"):
+        path.unlink()
+
+
+def _commit(table: Path, schema: pa.Schema, added: list[AddAction]) -> None:
+    """Make `added` the whole content of a new version, all or nothing."""
+    try:
+        # not write_deltalake: its writer knows neither page checksums nor where to cut row groups
+        create_table_with_add_actions(
+            str(table),
+            Schema.from_arrow(schema),
+            added,
+            mode="overwrite",
+            # else the log forgets versions older than a month
+            configuration={"delta.enableExpiredLogCleanup": "false"},
+        )
+    except DeltaError as error:
+        raise ValueError(
+            f"The log of {table} took no new version ({error}); "
+            "run `gaitforge ingest` again while no other one is running."
+        ) from error
+
+
+def _version_of(table: Path, name: str) -> int:
+    """The version that holds a file just committed: another write may have followed already."""
+    newest = DeltaTable(table).version()
+    # not by DeltaTable.history(), which is empty where the path has a '#' or '?' (seen in 1.6.6)
+    return next(v for v in range(newest, -1, -1) if name in _names(DeltaTable(table, version=v)))
+
+
+def _names(log: DeltaTable) -> list[str]:
+    """A version's Parquet files, in the order of their rows."""
+    return sorted(map(str, pa.table(log.get_add_actions()).column("path").to_pylist()))
+
+
+def _write_quarantine(path: Path, rejected: Sequence[Rejected], version: int) -> None:
+    """Add a version's rejected ones to those of the versions before, of which one is in force."""
+    rows = [{"version": version, **asdict(item)} for item in rejected]
+    tables = [pa.Table.from_pylist(rows, schema=pa.schema(_QUARANTINE))]
+    with suppress(FileNotFoundError, ValueError):  # none yet, or damaged: an ingest mends that
+        tables.insert(0, _read_quarantine(path))
+    write_parquet(path, pa.concat_tables(tables))
+
+
+def _read_quarantine(path: Path) -> pa.Table:
+    with damage_named(path):
+        return pq.read_table(path, schema=pa.schema(_QUARANTINE), page_checksum_verification=True)

@@ -1,0 +1,125 @@
+"""summary.json: the whole result for machines, gathered from what the stages wrote."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from gaitforge.trials import TrialLog
+from gaitforge.work import SplitFolder, WorkFolder, read_json, write_json
+
+
+def write_summary(work: WorkFolder) -> dict[str, Any]:
+    """Write `summary.json` anew; a part is null where its stage has not run.
+
+    With several splits the scores are those of `runs/pooled.json`, over all people, and each row of
+    a front names its split.
+    """
+    runs = sorted(path for path in (work.root / "runs").glob("*") if path.is_dir())
+    folders = [SplitFolder(path) for path in runs]
+    summary = {
+        "schema": 1,
+        "store": _store(work),
+        "teacher": _teacher(folders),
+        "search": _search(folders),
+        "searched_front": _rows(folders, "search/front.json", "front"),
+        "confirm_teacher": _confirm_teacher(work, folders),
+        "confirmed_front": _confirmed(folders),
+        "export": _export(work),
+    }
+    write_json(work.summary, summary)
+    return summary
+
+
+def _store(work: WorkFolder) -> dict[str, Any] | None:
+    info = _read(work.store / "store.json")
+    return info and _pick(info, "recordings", "people", "classes", "quarantined", "version")
+
+
+def _teacher(folders: list[SplitFolder]) -> dict[str, Any] | None:
+    models = [model for folder in folders if (model := _read(folder.teacher / "model.json"))]
+    if not models:
+        return None
+    first = _pick(models[0], "family", "params")
+    means = {
+        key: sum(model[key] for model in models) / len(models)
+        for key in ("val_macro_f1", "val_accuracy")
+    }
+    return {**first, **means, "seconds": sum(model["seconds"] for model in models)}
+
+
+def _search(folders: list[SplitFolder]) -> dict[str, Any] | None:
+    searches = [(f, head) for f in folders if (head := _read(f.search / "search.json"))]
+    if not searches:
+        return None
+    trials = [trial for folder, _ in searches for trial in TrialLog(folder)]
+    states = Counter(trial.state for trial in trials)
+    fronts = [front for folder, _ in searches if (front := _read(folder.search / "front.json"))]
+    return {
+        "trials": {state: states[state] for state in ("finished", "stopped", "failed")},
+        "rejected": sum(head["rejected"] for _, head in searches),
+        "hypervolume": sum(front["hypervolume"] for front in fronts) / len(fronts)
+        if fronts
+        else None,
+        "reference": searches[0][1]["reference"],
+        "epochs": sum(trial.epochs for trial in trials),
+        "seconds": sum(head["seconds"] for _, head in searches),
+    }
+
+
+def _confirm_teacher(work: WorkFolder, folders: list[SplitFolder]) -> dict[str, Any] | None:
+    scores = _read(work.pooled) or next(
+        (scores for folder in folders if (scores := _read(folder.confirm / "scores.json"))), None
+    )
+    return scores and _pick(scores["teacher"], "macro_f1", "interval", "accuracy")
+
+
+def _confirmed(folders: list[SplitFolder]) -> list[dict[str, Any]] | None:
+    keys = (
+        "trial",
+        "family",
+        "params",
+        "macro_f1",
+        "interval",
+        "accuracy",
+        "p_on_front",
+        "noninferior",
+        "seeds",
+    )
+    rows = _rows(folders, "confirm/scores.json", "members")
+    extra = ("split",) if len(folders) > 1 else ()
+    return rows and [_pick(row, *keys, *extra) for row in rows]
+
+
+def _rows(folders: list[SplitFolder], file: str, key: str) -> list[dict[str, Any]] | None:
+    found = [(folder, data) for folder in folders if (data := _read(folder.root / file))]
+    if not found:
+        return None
+    several = len(folders) > 1
+    return [
+        {**row, **({"split": folder.root.name} if several else {})}
+        for folder, data in found
+        for row in data[key]
+    ]
+
+
+def _export(work: WorkFolder) -> dict[str, Any] | None:
+    card = _read(work.export / "card.json")
+    keys = (
+        "trial",
+        "onnx",
+        "onnx_bytes",
+        "max_abs_difference",
+        "latency_ms_p50",
+        "latency_ms_p95",
+    )
+    return card and _pick(card, *keys)
+
+
+def _read(path: Path) -> Any:
+    return read_json(path) if path.is_file() else None
+
+
+def _pick(data: dict[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: data[key] for key in keys}

@@ -1,0 +1,118 @@
+"""The trial log: one immutable file per ended trial is the only truth about a search; tables are derived from it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from gaitforge.work import SplitFolder, as_json, read_json, write_once, write_parquet, write_whole
+
+ENDED = ("finished", "stopped", "failed")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trial:
+    """One student tried, or being tried.
+
+    `state` is finished (trained to full fidelity: may enter a front), stopped (dominated early),
+    failed (`reason` says why) or running. `suggested` holds the searched values under Optuna's
+    names, `distributions` their ranges as Optuna's JSON, so that a study can be rebuilt.
+    """
+
+    number: int
+    state: str
+    family: str
+    sizes: Mapping[str, Any]
+    params: int
+    macs: int
+    seed: int
+    hash: str
+    suggested: Mapping[str, Any]
+    distributions: Mapping[str, str]
+    recipe: Mapping[str, Any]
+    distill: Mapping[str, Any]
+    scores: Mapping[str, float] | None = None
+    curve: tuple[Mapping[str, Any], ...] = ()
+    reason: str | None = None
+    epochs: int = 0
+    seconds: float = 0.0
+    started: str = ""
+    ended: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"schema": 1, **dataclasses.asdict(self)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], source: Path) -> Trial:
+        """Raises ValueError where the file is not a trial of this schema."""
+        known = {item.name for item in dataclasses.fields(cls)}
+        try:
+            values = {key: value for key, value in data.items() if key in known}
+            return cls(**{**values, "curve": tuple(data["curve"])})
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError(
+                f"{source} is not a trial of this version ({error}); move it out of the folder."
+            ) from error
+
+
+class TrialLog:
+    """The ended trials of one search, as files `search/trials/<number>.json`."""
+
+    def __init__(self, folder: SplitFolder) -> None:
+        self.folder = folder
+
+    def add(self, trial: Trial) -> bool:
+        """Keep an ended trial; False, and nothing changed, where its number has an entry already."""
+        if trial.state not in ENDED:
+            raise ValueError(
+                f"Trial {trial.number} is {trial.state}, but only an ended one enters the log."
+            )
+        added = write_once(self.folder.trials / f"{trial.number}.json", as_json(trial.as_dict()))
+        self._running(trial.number).unlink(missing_ok=True)
+        return added
+
+    def show_running(self, trial: Trial) -> None:
+        """Tell onlookers how far a trial is; no part of the log."""
+        write_whole(self._running(trial.number), as_json(trial.as_dict()))
+
+    def forget_running(self) -> None:
+        """Remove what a killed search left to be seen."""
+        for path in (self.folder.search / "running").glob("*.json"):
+            path.unlink()
+
+    def __iter__(self) -> Iterator[Trial]:
+        """All ended trials by number. Raises ValueError for a file that is no trial."""
+        paths = [
+            path for path in self.folder.trials.glob("*.json") if not path.name.startswith(".")
+        ]
+        trials = [Trial.from_dict(read_json(path), path) for path in paths]
+        return iter(sorted(trials, key=lambda trial: trial.number))
+
+    def read(self, number: int) -> Trial:
+        """One ended trial."""
+        path = self.folder.trials / f"{number}.json"
+        return Trial.from_dict(read_json(path), path)
+
+    def compact(self) -> None:
+        """Write `search/trials.parquet`, one row per ended trial, for readers of tables."""
+        rows = [
+            {
+                "trial": trial.number, "state": trial.state, "reason": trial.reason, "family": trial.family,
+                "params": trial.params, "macs": trial.macs, "seed": trial.seed, "hash": trial.hash,
+                "epochs": trial.epochs, "seconds": trial.seconds,
+                "val_macro_f1": trial.scores["val_macro_f1"] if trial.scores else None,
+                "val_accuracy": trial.scores["val_accuracy"] if trial.scores else None,
+                "suggested": as_json(dict(trial.suggested)).decode(),
+            }
+            for trial in self
+        ]  # fmt: skip
+        if rows:
+            write_parquet(self.folder.search / "trials.parquet", pa.Table.from_pylist(rows))
+
+    def _running(self, number: int) -> Path:
+        return self.folder.search / "running" / f"{number}.json"

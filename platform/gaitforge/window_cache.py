@@ -1,0 +1,226 @@
+"""The windows of a split on disk, memory-mapped: a folder per split and settings, a part per role.
+
+    <cache>/windows/<key>/meta.json            normalisation, classes, layout, settings, split
+    <cache>/windows/<key>/<role>/joints.npy    float32 [N, views, T, V, C], z-scores
+                                 seen.npy      bool [N, views, T, V]
+                                 label.npy     int64 [N], index into the classes
+                                 recording.npy int64 [N], index into recordings.json
+                                 recordings.json  ids and people of the role's recordings
+
+The key changes with everything that the windows depend on: a folder is never out of date and may
+be deleted at any time. A role is built when it is first asked for, so the confirm people's windows
+do not exist before somebody opens them; they are scaled by the training people's numbers.
+"""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.lib.format import open_memmap
+from numpy.typing import NDArray
+
+from gaitforge.augment import make_views
+from gaitforge.layout import Layout
+from gaitforge.normalise import Normalisation, fit_normalisation, normalise
+from gaitforge.recording import Recording
+from gaitforge.splits import Split
+from gaitforge.windows import Bools, Floats, WindowSettings, prepare, window_times
+from gaitforge.work import fingerprint, read_json, write_json
+
+# Raise it whenever the code makes other windows of the same recordings and settings.
+FORMAT = 1
+
+RecordingsOf = Callable[[Collection[str]], Iterable[Recording]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class WindowSet:
+    """The windows of one role, memory-mapped and read-only.
+
+    `joints` [N, views, T, V, C] are z-scores, 0 where not `seen` [N, views, T, V]; training
+    windows have all views, those of other roles the clean one. `label_N` indexes the classes,
+    `recording_N` indexes `recordings`, and `persons` are the people of `recordings`.
+    """
+
+    joints: Floats
+    seen: Bools
+    label_N: NDArray[np.int64]
+    recording_N: NDArray[np.int64]
+    recordings: tuple[str, ...]
+    persons: tuple[str, ...]
+
+    @property
+    def n(self) -> int:
+        return len(self.joints)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class WindowCache:
+    """A split's windows; `role` opens those of one role and builds them where they are missing.
+
+    `recordings` gives the recordings of people, the same and in the same order at every call, as
+    `SkeletonStore.recordings` does.
+    """
+
+    folder: Path
+    split: Split
+    layout: Layout
+    classes: tuple[str, ...]
+    settings: WindowSettings
+    normalisation: Normalisation
+    recordings: RecordingsOf
+
+    def role(self, role: str) -> WindowSet:
+        """The windows of "train", "validation" or "confirm".
+
+        Raises KeyError for another role, ValueError where the role has no recordings or one of
+        them does not fit the layout or the classes.
+        """
+        people = self.split.people(role)
+        folder = self.folder / role
+        if not folder.is_dir():
+            draft = self.folder / f".{role}.{uuid.uuid4().hex}"
+            draft.mkdir(parents=True)
+            try:
+                self._write(draft, people, views=self.settings.views if role == "train" else 1)
+                _rename_unless_there(draft, folder)
+            finally:
+                shutil.rmtree(draft, ignore_errors=True)
+        return open_role(self.folder, role)
+
+    def _write(self, folder: Path, people: tuple[str, ...], views: int) -> None:
+        """One role's files, recording by recording: the arrays need not fit the memory."""
+        settings = replace(self.settings, views=views)
+        ids, persons, labels, counts = [], [], [], []
+        for recording in _recordings_of(people, self.recordings):
+            ids.append(recording.recording)
+            persons.append(recording.person)
+            labels.append(_class_index(recording, self.classes))
+            counts.append(len(window_times(recording.positions_TVC.shape[0], settings)))
+        if not ids:
+            raise ValueError(
+                f"The store has no recording of the people {', '.join(people[:4])} of split "
+                f"'{self.split.name}', but a role needs some; run the split stage again."
+            )
+
+        frames = (sum(counts), views, settings.length)
+        shape_VC = self.normalisation.mean_VC.shape
+        joints = open_memmap(folder / "joints.npy", "w+", np.float32, (*frames, *shape_VC))
+        seen = open_memmap(folder / "seen.npy", "w+", np.bool_, (*frames, shape_VC[0]))
+        end = 0
+        for recording, count in zip(_recordings_of(people, self.recordings), counts, strict=True):
+            windows, windows_seen = make_views(recording, self.layout, settings)
+            start, end = end, end + count
+            joints[start:end] = normalise(windows, windows_seen, self.normalisation)
+            seen[start:end] = windows_seen
+        joints.flush()
+        seen.flush()
+        np.save(folder / "label.npy", np.repeat(np.array(labels, dtype=np.int64), counts))
+        np.save(folder / "recording.npy", np.repeat(np.arange(len(ids), dtype=np.int64), counts))
+        write_json(
+            folder / "recordings.json", {"schema": 1, "recordings": ids, "persons": persons}
+        )
+
+
+def build_windows(
+    cache: Path,
+    *,
+    store_fingerprint: str,
+    split: Split,
+    layout: Layout,
+    classes: tuple[str, ...],
+    settings: WindowSettings,
+    recordings: RecordingsOf,
+) -> WindowCache:
+    """The window cache of a split, with its normalisation fitted on the training people alone.
+
+    Calling it again, in this process or another, costs one small file. Nothing else is built
+    before `WindowCache.role` asks for it.
+    Raises ValueError where the split was made for another store or a recording does not fit.
+    """
+    if split.store != store_fingerprint:
+        raise ValueError(
+            f"Split '{split.name}' was made for the store {split.store}, but the store is now "
+            f"{store_fingerprint}; run the split stage again."
+        )
+    parts = {
+        "format": FORMAT,
+        "store": store_fingerprint,
+        "roles": dict(split.roles),
+        "settings": settings.as_dict(),
+        "layout": layout.as_dict(),
+        "classes": list(classes),
+    }
+    folder = cache / "windows" / fingerprint(parts)
+    meta = folder / "meta.json"
+    if not meta.is_file():
+        train = _recordings_of(split.people("train"), recordings)
+        fitted = fit_normalisation(prepare(recording, layout, settings) for recording in train)
+        write_json(
+            meta, {"schema": 1, **parts, "split": split.name, "normalisation": fitted.as_dict()}
+        )
+    return WindowCache(
+        folder=folder,
+        split=split,
+        layout=layout,
+        classes=classes,
+        settings=settings,
+        normalisation=Normalisation.from_dict(read_json(meta)["normalisation"], source=str(meta)),
+        recordings=recordings,
+    )
+
+
+def open_role(folder: Path, role: str) -> WindowSet:
+    """The windows of a role that has been built in the cache folder of a split.
+
+    Raises FileNotFoundError where it has not.
+    """
+    folder = folder / role
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"The windows {folder} are not there; run the stage again to build them."
+        )
+    names = read_json(folder / "recordings.json")
+    return WindowSet(
+        joints=np.load(folder / "joints.npy", mmap_mode="r", allow_pickle=False),
+        seen=np.load(folder / "seen.npy", mmap_mode="r", allow_pickle=False),
+        label_N=np.load(folder / "label.npy", allow_pickle=False),
+        recording_N=np.load(folder / "recording.npy", allow_pickle=False),
+        recordings=tuple(names["recordings"]),
+        persons=tuple(names["persons"]),
+    )
+
+
+def _recordings_of(people: tuple[str, ...], recordings: RecordingsOf) -> Iterator[Recording]:
+    """The recordings of these people; ValueError where one of somebody else is among them."""
+    for recording in recordings(people):
+        if recording.person not in people:
+            raise ValueError(
+                f"Recording '{recording.recording}' of person '{recording.person}' came for the "
+                f"people {', '.join(people[:4])}, but roles must not share people; "
+                "filter by person."
+            )
+        yield recording
+
+
+def _class_index(recording: Recording, classes: tuple[str, ...]) -> int:
+    if recording.label not in classes:
+        raise ValueError(
+            f"Recording '{recording.recording}' has the label '{recording.label}', but the "
+            f"classes are {', '.join(classes)}; use the classes of the recording's store."
+        )
+    return classes.index(recording.label)
+
+
+def _rename_unless_there(draft: Path, folder: Path) -> None:
+    try:
+        draft.rename(folder)
+    except OSError:
+        # Another process has built the same windows meanwhile, and its folder serves as well.
+        if not folder.is_dir():
+            raise

@@ -1,0 +1,263 @@
+"""A recording to windows: gaps filled, resampled or cut, centred, in body sizes.
+
+Training and prediction share this file and normalise.py; training adds the views of augment.py
+and keeps both on disk by window_cache.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gaitforge.layout import Layout
+from gaitforge.recording import Recording
+
+Floats = NDArray[np.float32]
+Bools = NDArray[np.bool_]
+
+MODES = ("resample", "slide")
+CENTERS = ("first", "frame", "none")
+SIZES = ("body", "none")
+
+_LEAST = {"length": 2, "stride": 1, "views": 1, "seed": 0}
+_RANGES = {
+    "min_confidence": (0.0, 1.0),
+    "rotation_deg": (0.0, 180.0),
+    "scale": (0.0, 0.9),
+    "time_warp": (0.0, 0.9),
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WindowSettings:
+    """How recordings become windows and views: `[windows]` in run.toml.
+
+    mode: "resample" makes one window of each recording, whatever its tempo; "slide" cuts windows
+    of `length` frames every `stride` frames.
+    center: subtract the layout's root in each "frame", in the window's "first" frame (keeps the
+    path walked), or "none". size: divide by the "body" (mean bone) or "none". A layout without an
+    up axis is neither centred nor divided, as its nodes are not points of a body.
+    min_confidence: below it a joint counts as missing.
+
+    The rest draws the views 1 … views - 1 of training windows; view 0 is always the clean one.
+    flip mirrors left and right in half of them: turn it off where the side is part of the class.
+    rotation_deg: greatest turn about the up axis (with 2 coordinates, in the image, at most 5).
+    scale, time_warp: greatest relative change of size and of local tempo; no warp where cadence
+    is the class.
+    """
+
+    mode: str = "resample"
+    length: int = 64
+    stride: int = 32
+    views: int = 4
+    center: str = "frame"
+    size: str = "body"
+    min_confidence: float = 0.3
+    flip: bool = True
+    rotation_deg: float = 30.0
+    scale: float = 0.1
+    time_warp: float = 0.1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for key, known in (("mode", MODES), ("center", CENTERS), ("size", SIZES)):
+            if getattr(self, key) not in known:
+                raise ValueError(
+                    f"windows.{key} is '{getattr(self, key)}', but must be one of "
+                    f"{', '.join(known)}; choose one."
+                )
+        for key, least in _LEAST.items():
+            value = getattr(self, key)
+            if not isinstance(value, int) or value < least:
+                raise ValueError(
+                    f"windows.{key} is {value}, but must be a whole number of at least {least}; "
+                    "change it."
+                )
+        for key, (low, high) in _RANGES.items():
+            if not low <= getattr(self, key) <= high:
+                raise ValueError(
+                    f"windows.{key} is {getattr(self, key)}, but must be from {low:g} to "
+                    f"{high:g}; change it."
+                )
+        if self.mode == "slide" and self.stride > self.length:
+            raise ValueError(
+                f"windows.stride is {self.stride}, but must not exceed the length {self.length}, "
+                "or frames between windows would be lost; lower it."
+            )
+
+    def as_dict(self) -> dict[str, Any]:
+        """The settings for JSON, equal for equal settings (30 and 30.0 are one value)."""
+        return asdict(self) | {key: float(getattr(self, key)) for key in _RANGES}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], source: str) -> WindowSettings:
+        """The inverse of `as_dict`; `source` names the file in what is raised (ValueError)."""
+        try:
+            return cls(**data)
+        except TypeError as error:
+            raise ValueError(
+                f"{source} holds no window settings ({error}); run its stage again."
+            ) from error
+
+
+def prepare(
+    recording: Recording, layout: Layout, settings: WindowSettings
+) -> tuple[Floats, Bools]:
+    """Clean windows [N, T, V, C] of a recording, not normalised, and where seen [N, T, V].
+
+    Values of joints that are not seen mean nothing until `normalise` has set them to 0.
+    Raises ValueError where the recording does not fit the layout.
+    """
+    motion = Motion.of(recording, layout, settings)
+    windows, seen = motion.at(window_times(motion.frames, settings))
+    return motion.centred(windows), seen
+
+
+def window_times(frames: int, settings: WindowSettings) -> NDArray[np.float64]:
+    """When each frame of each window [N, T] lies in a recording, in the recording's frames.
+
+    "slide" ends with a window aligned to the last frame, so that none is lost. A recording shorter
+    than a window is one window, whose times beyond the end are padding.
+    """
+    if settings.mode == "resample":
+        return np.linspace(0, frames - 1, settings.length)[None]
+    last = max(frames - settings.length, 0)
+    starts = np.unique([*range(0, last + 1, settings.stride), last])
+    return (starts[:, None] + np.arange(settings.length)).astype(np.float64)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Motion:
+    """A recording without gaps, in body sizes: what windows and their views are cut from.
+
+    `root` are the joints whose mean is the body's place; `center` is the setting, "none" where the
+    layout has no up axis.
+    """
+
+    positions_TVC: Floats
+    seen_TV: Bools
+    root: NDArray[np.int64]
+    center: str
+
+    @property
+    def frames(self) -> int:
+        return len(self.positions_TVC)
+
+    @classmethod
+    def of(cls, recording: Recording, layout: Layout, settings: WindowSettings) -> Motion:
+        _check_fit(recording, layout)
+        in_space = layout.up_axis is not None
+        seen_TV = recording.seen_TV(settings.min_confidence)
+        positions = recording.positions_TVC
+        if in_space and settings.size == "body":
+            positions = positions / _body_size(positions, seen_TV, layout)
+        return cls(
+            positions_TVC=_fill(positions, seen_TV),
+            seen_TV=seen_TV,
+            root=_root(seen_TV, layout),
+            center=settings.center if in_space else "none",
+        )
+
+    def at(self, times_NT: NDArray[np.float64]) -> tuple[Floats, Bools]:
+        """Positions [N, T, V, C] at the given times, and where they were seen [N, T, V].
+
+        Positions are linear between frames; a joint counts as seen where it was in the nearest
+        frame. Padding beyond the end repeats the last frame, unseen.
+        """
+        last = self.frames - 1
+        low = np.clip(np.floor(times_NT).astype(np.int64), 0, last)
+        high = np.minimum(low + 1, last)
+        part = (times_NT - low).astype(np.float32)[..., None, None]
+        before = self.positions_TVC[low]
+        positions = before + part * (self.positions_TVC[high] - before)
+        nearest = np.floor(times_NT + 0.5).astype(np.int64)
+        seen = self.seen_TV[np.minimum(nearest, last)] & (nearest <= last)[..., None]
+        return positions, seen
+
+    def place(self, positions: Floats) -> Floats:
+        """Where the body of positions [..., T, V, C] is in each frame [..., T, 1, C]."""
+        place: Floats = positions[..., self.root, :].mean(axis=-2, keepdims=True)
+        return place
+
+    def centred(self, positions: Floats) -> Floats:
+        """Windows [..., T, V, C] as the setting wants their bodies placed."""
+        if self.center == "none":
+            return positions
+        place = self.place(positions)
+        return positions - (place[..., :1, :, :] if self.center == "first" else place)
+
+
+def _check_fit(recording: Recording, layout: Layout) -> None:
+    joints, channels = recording.positions_TVC.shape[1:]
+    if joints != layout.joint_count:
+        raise ValueError(
+            f"Recording '{recording.recording}' has {joints} joints, but layout '{layout.name}' "
+            f"has {layout.joint_count}; name the layout that the recording was made with."
+        )
+    possible = {"x": (2, 3), "y": (2, 3), "z": (3,)}.get(layout.up)
+    if possible and channels not in possible:
+        raise ValueError(
+            f"Recording '{recording.recording}' has {channels} coordinates, but layout "
+            f"'{layout.name}' with up = '{layout.up}' needs {' or '.join(map(str, possible))}; "
+            "mend 'up' or the recording."
+        )
+
+
+def _body_size(positions_TVC: Floats, seen_TV: Bools, layout: Layout) -> np.float32:
+    """Mean over bones of a bone's median length over the frames that show it; 1 without a bone.
+
+    The median, because a joint that jumps for a few frames must not resize the person.
+    """
+    ends = np.array(layout.bones, dtype=np.int64).reshape(-1, 2)
+    shown_TE = seen_TV[:, ends[:, 0]] & seen_TV[:, ends[:, 1]]
+    ends, shown_TE = ends[shown_TE.any(axis=0)], shown_TE[:, shown_TE.any(axis=0)]
+    if not len(ends):
+        return np.float32(1)
+    vectors = positions_TVC[:, ends[:, 0]] - positions_TVC[:, ends[:, 1]]
+    lengths_TE = np.linalg.norm(vectors, axis=2)
+    if shown_TE.all():
+        medians = np.median(lengths_TE, axis=0)
+    else:
+        medians = np.nanmedian(np.where(shown_TE, lengths_TE, np.nan), axis=0)
+    size = np.float32(medians.mean())
+    return size if size > 0 else np.float32(1)
+
+
+def _fill(positions_TVC: Floats, seen_TV: Bools) -> Floats:
+    """Unseen joints interpolated linearly between the seen frames around them.
+
+    Before the first and after the last seen frame that frame is held; a joint that is never seen
+    is 0.
+    """
+    if seen_TV.all():
+        return positions_TVC
+    frames = len(seen_TV)
+    time_T1 = np.arange(frames)[:, None]
+    before_TV = np.maximum.accumulate(np.where(seen_TV, time_T1, -1))
+    after_TV = np.minimum.accumulate(np.where(seen_TV, time_T1, frames)[::-1])[::-1]
+    start_TV = np.where(before_TV < 0, after_TV, before_TV)
+    end_TV = np.where(after_TV == frames, before_TV, after_TV)
+    never_V = ~seen_TV.any(axis=0)
+    start_TV[:, never_V] = end_TV[:, never_V] = 0
+    part_TV = (time_T1 - start_TV) / np.maximum(end_TV - start_TV, 1)
+    joints = np.arange(seen_TV.shape[1])
+    start = positions_TVC[start_TV, joints]
+    filled: Floats = start + part_TV.astype(np.float32)[..., None] * (
+        positions_TVC[end_TV, joints] - start
+    )
+    filled[:, never_V] = 0
+    return filled
+
+
+def _root(seen_TV: Bools, layout: Layout) -> NDArray[np.int64]:
+    """The layout's root joints that are ever seen; where none is, all joints that are."""
+    ever = np.flatnonzero(seen_TV.any(axis=0))
+    root = np.array(layout.root, dtype=np.int64)
+    for joints in (np.intersect1d(root, ever), ever):
+        if joints.size:
+            return joints
+    return root

@@ -1,0 +1,31 @@
+"""The search spaces: which sizes of each student family a search may try.
+
+To add one: a file with `suggest(trial)` and `SMALLEST`, and a line in SPACES.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import optuna
+from gaitforge.models import Sizes
+
+from search_spaces import stgcn, tcn
+from search_spaces.common import Proposal, propose
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """`suggest` asks a trial for the sizes of one student; `smallest` is the least it can give."""
+
+    suggest: Callable[[optuna.Trial], Sizes]
+    smallest: Sizes
+
+
+SPACES: dict[str, Space] = {
+    "stgcn": Space(stgcn.suggest, stgcn.SMALLEST),
+    "tcn": Space(tcn.suggest, tcn.SMALLEST),
+}
+
+__all__ = ["SPACES", "Proposal", "Space", "propose"]

@@ -1,0 +1,18 @@
+"""Sizes of a dilated temporal convolution student, from about a thousand parameters to about a million."""
+
+from __future__ import annotations
+
+import optuna
+from gaitforge.models.tcn import TcnSizes
+
+SMALLEST = TcnSizes(channels=4, layers=1, kernel=3, dropout=0.0)
+
+
+def suggest(trial: optuna.Trial) -> TcnSizes:
+    """Width, depth and reach; dilation doubles from layer to layer."""
+    return TcnSizes(
+        channels=trial.suggest_int("tcn.channels", 4, 128, log=True),
+        layers=trial.suggest_int("tcn.layers", 1, 6),
+        kernel=trial.suggest_categorical("tcn.kernel", [3, 5, 9]),
+        dropout=trial.suggest_float("tcn.dropout", 0.0, 0.3),
+    )

@@ -1,0 +1,169 @@
+"""The command line: `gaitforge <stage> run.toml`, and what goes with it.
+
+Exit status: 0 done, 1 the work failed or was stopped, 2 the input is wrong (one sentence says how).
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import dataclasses
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+STAGES = {
+    "ingest": "read the recordings into the store",
+    "split": "give people their roles",
+    "teacher": "train the large model",
+    "outputs": "store the teacher's answers to the training windows",
+    "search": "try students",
+    "confirm": "try the searched front on unseen people",
+    "export": "hand out one student",
+    "run": "all of these, in this order",
+}
+OURS = ("gaitforge", "trainers", "search_spaces", "dashboard")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.command(options))
+    except (KeyError, ValueError, OSError, ArithmeticError) as error:
+        if not _meant_for_user(error):
+            raise
+        print(f"gaitforge: {error.args[0]}", file=sys.stderr)
+        return 2
+    except RuntimeError as error:
+        if not _meant_for_user(error):
+            raise
+        print(f"gaitforge: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("gaitforge: stopped; the same command goes on from here.", file=sys.stderr)
+        return 1
+
+
+def run_stage(options: argparse.Namespace) -> int:
+    from gaitforge.settings import read_settings
+
+    return _run(read_settings(options.settings), options.stage, options.fresh)
+
+
+def run_demo(options: argparse.Namespace) -> int:
+    from gaitforge.settings import read_settings
+
+    settings = read_settings(_demo_settings())
+    work = Path(options.out).resolve() if options.out else Path.cwd() / "work" / "demo"
+    status = _run(dataclasses.replace(settings, work=str(work)), "run", fresh=False)
+    print(f"\nLook at it: gaitforge dashboard {work}")
+    return status
+
+
+def run_predict(options: argparse.Namespace) -> int:
+    """Probabilities of every recording of the files, as CSV on standard output."""
+    from gaitforge.predict import Predictor
+
+    predictor = Predictor.open(options.export)
+    writer = csv.writer(sys.stdout)
+    writer.writerow(["recording", "predicted", *predictor.classes])
+    for recording, probabilities in predictor.files(options.files):
+        best = predictor.classes[int(probabilities.argmax())]
+        writer.writerow([recording, best, *(f"{value:.4f}" for value in probabilities)])
+    return 0
+
+
+def run_dashboard(options: argparse.Namespace) -> int:
+    import dashboard
+
+    app = Path(dashboard.__file__).parent / "app.py"
+    command = [
+        sys.executable, "-m", "streamlit", "run", str(app),
+        "--server.address", "127.0.0.1", "--server.port", str(options.port), "--server.headless", "true",
+        "--server.fileWatcherType", "none", "--browser.gatherUsageStats", "false",
+        "--client.showErrorDetails", "none", "--client.toolbarMode", "viewer",
+        "--", str(Path(options.work).resolve()),
+    ]  # fmt: skip
+    os.execv(sys.executable, command)
+
+
+def run_show(options: argparse.Namespace) -> int:
+    from gaitforge.work import WorkFolder
+
+    from trainers.show import describe
+
+    print(describe(WorkFolder(Path(options.work))))
+    return 0
+
+
+def run_doctor(options: argparse.Namespace) -> int:
+    from trainers.doctor import examine
+
+    return examine(options.settings)
+
+
+def _run(settings: object, stage: str, fresh: bool) -> int:
+    from gaitforge.settings import RunSettings
+
+    from trainers.pipeline import Line
+
+    assert isinstance(settings, RunSettings)
+    line = Line(settings, fresh)
+    line.check()
+    getattr(line, stage)()
+    line.summarise()
+    return 0
+
+
+def _demo_settings() -> Path:
+    beside = Path(__file__).parent / "demo.toml"  # in an installed wheel
+    return beside if beside.is_file() else Path(__file__).parents[1] / "examples" / "demo.toml"
+
+
+def _meant_for_user(error: BaseException) -> bool:
+    """Whether our own code raised it, with a sentence: anything else is a fault that needs its traceback."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = bool(frames) and any(part in OURS for part in Path(frames[-1].filename).parts)
+    return ours and bool(error.args) and " " in str(error.args[0])
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="gaitforge",
+        description="From recordings of human movement to the smallest student that is still good enough.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="command")
+    for stage, text in STAGES.items():
+        command = commands.add_parser(stage, help=text, description=text)
+        command.add_argument("settings", type=Path, metavar="run.toml")
+        command.add_argument(
+            "--fresh", action="store_true", help="set aside a search with other settings"
+        )
+        command.set_defaults(command=run_stage, stage=stage)
+    demo = commands.add_parser("demo", help="the whole line, small, on synthetic walkers")
+    demo.add_argument("--out", metavar="DIR", help="work folder (default: work/demo)")
+    demo.set_defaults(command=run_demo)
+    predict = commands.add_parser("predict", help="class probabilities of new recordings")
+    predict.add_argument(
+        "export", type=Path, metavar="EXPORT", help="the folder that export wrote"
+    )
+    predict.add_argument("files", type=Path, nargs="+", metavar="FILE")
+    predict.set_defaults(command=run_predict)
+    dashboard = commands.add_parser("dashboard", help="accuracy against parameters, in a browser")
+    dashboard.add_argument("work", nargs="?", default="work/demo", metavar="WORK")
+    dashboard.add_argument("--port", type=int, default=8501)
+    dashboard.set_defaults(command=run_dashboard)
+    show = commands.add_parser("show", help="what a work folder holds")
+    show.add_argument("work", metavar="WORK")
+    show.set_defaults(command=run_show)
+    doctor = commands.add_parser("doctor", help="what is installed and what is missing")
+    doctor.add_argument("settings", type=Path, nargs="?", metavar="run.toml")
+    doctor.set_defaults(command=run_doctor)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

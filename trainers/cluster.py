@@ -1,0 +1,81 @@
+"""Ray, from the settings: start it here or connect, and say what it has."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import ray
+from gaitforge.settings import ClusterSettings
+
+# Ray reads these when it is imported by the processes that it starts: set before `ray.init`.
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",  # else every train.report blocks for 2 s
+    "RAY_TRAIN_V2_ENABLED": "1",  # an empty value would mean the first version
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the trial log is ours; Tune's three per trial are noise
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_MAX_PENDING_TRIALS_PG": "1",
+}
+
+
+@contextmanager
+def connected(settings: ClusterSettings) -> Iterator[None]:
+    """Ray for the length of the block; one that runs already in this process is used and kept.
+
+    Raises ConnectionError with one sentence where `cluster.address` does not answer.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    os.environ["RAY_TRAIN_V2_ENABLED"] = "1"
+    try:
+        if settings.address == "local":
+            ray.init(
+                address="local",
+                num_cpus=settings.cpus,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                _node_ip_address="127.0.0.1",
+            )
+        else:
+            ray.init(address=settings.address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, ValueError) as error:
+        raise ConnectionError(
+            f"No Ray cluster answers at cluster.address = '{settings.address}' ({str(error).splitlines()[0]}); "
+            "start one with `ray start --head`, or set it to 'local'."
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def cores() -> int:
+    """CPU cores of the connected cluster."""
+    return int(_resources().get("CPU", 1))
+
+
+def concurrent_trials(settings: ClusterSettings) -> int:
+    """Students that train at the same time, as cores and GPUs allow."""
+    fit = cores() // settings.cpus_per_trial
+    if settings.gpus_per_trial > 0:
+        fit = min(fit, int(_resources().get("GPU", 0) / settings.gpus_per_trial))
+    if fit < 1:
+        raise ValueError(
+            f"A trial asks for {settings.cpus_per_trial} cores and {settings.gpus_per_trial} GPUs, but the cluster has "
+            f"{cores()} and {_resources().get('GPU', 0):g}; lower cluster.cpus_per_trial or gpus_per_trial."
+        )
+    return min(fit, settings.concurrent or fit)
+
+
+def _resources() -> dict[str, float]:
+    found: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return found

@@ -1,0 +1,111 @@
+"""Export one confirmed student: weights, ONNX and card, and what it costs to run."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from gaitforge.export import card_text, export_onnx
+from gaitforge.models import make_sizes
+from gaitforge.settings import ExportSettings
+from gaitforge.splits import Split
+from gaitforge.work import SplitFolder, read_json, write_json, write_whole
+from safetensors.torch import load_file, save
+
+from trainers.confirm import STUDENT
+from trainers.examples import WindowFolder
+from trainers.progress import say
+
+PARITY_WINDOWS = 7
+
+
+def export_student(
+    settings: ExportSettings,
+    windows: WindowFolder,
+    split: Split,
+    folder: SplitFolder,
+    target: Path,
+) -> None:
+    """Write `export/` for the chosen student, or for the one that the settings name.
+
+    Raises FileNotFoundError before confirm, KeyError for a trial that was not confirmed.
+    """
+    path = folder.confirm / "scores.json"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"Nothing has been confirmed in {folder.root}; run `gaitforge confirm` first."
+        )
+    scores = read_json(path)
+    member = pick_member(settings, scores)
+    head = best_refit(folder, member["trial"])
+    weights = load_file(
+        folder.confirm / "refits" / f"{STUDENT}-{member['trial']}-seed{head['seed']}.safetensors"
+    )
+    model = make_sizes(head["family"], head["sizes"]).build(
+        windows.layout, windows.channels, len(windows.classes)
+    )
+    model.load_state_dict(weights)
+    joints, seen = parity_windows(windows)
+    exported = export_onnx(model.eval(), joints, seen, target / "student.onnx")
+    card = {
+        "schema": 1,
+        "trial": member["trial"],
+        "family": head["family"],
+        "sizes": head["sizes"],
+        "params": member["params"],
+        "macs": member["macs"],
+        "seed": head["seed"],
+        **windows.as_dict(),
+        "split": split.name,
+        "people": {role: len(split.people(role)) for role in ("train", "validation", "confirm")},
+        "confirmed": member,
+        "teacher": scores["teacher"],
+        "sentence": scores["sentence"],
+        "onnx": "student.onnx",
+        **dataclasses.asdict(exported),
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    write_whole(target / "student.safetensors", save(weights))
+    write_whole(target / "card.md", card_text(card).encode())
+    write_json(target / "card.json", card)
+    say(
+        f"  trial {member['trial']}: {exported.onnx_bytes:,} bytes, largest difference {exported.max_abs_difference:.1e}, "
+        f"{exported.latency_ms_p50:.2f} ms a window (median; 95 % within {exported.latency_ms_p95:.2f} ms) in {target}"
+    )
+
+
+def pick_member(settings: ExportSettings, scores: dict[str, Any]) -> dict[str, Any]:
+    """The member that the settings name, else the chosen one, else the best, which is then said."""
+    members = {member["trial"]: member for member in scores["members"]}
+    if settings.trial is not None:
+        if settings.trial not in members:
+            raise KeyError(
+                f"export.trial is {settings.trial}, but the confirmed trials are "
+                f"{', '.join(str(number) for number in members)}; name one of them."
+            )
+        return dict(members[settings.trial])
+    if scores["chosen"] is not None:
+        return dict(members[scores["chosen"]])
+    say(
+        "  no student is shown to be as good as the teacher within the margin: the best one is exported"
+    )
+    return dict(max(members.values(), key=lambda member: float(member["macro_f1"])))
+
+
+def best_refit(folder: SplitFolder, trial: int) -> dict[str, Any]:
+    """The seed that did best on the validation people; the confirm people must not choose it."""
+    heads = [
+        read_json(path)
+        for path in sorted((folder.confirm / "refits").glob(f"{STUDENT}-{trial}-seed*.json"))
+    ]
+    return dict(max(heads, key=lambda head: float(head["val_macro_f1"])))
+
+
+def parity_windows(windows: WindowFolder) -> tuple[np.ndarray, np.ndarray]:
+    """A few real validation windows, repeated where there are fewer."""
+    valid = windows.role("validation")
+    index = np.arange(PARITY_WINDOWS) % valid.n
+    return np.array(valid.joints[index, 0]), np.array(valid.seen[index, 0])

@@ -1,0 +1,58 @@
+"""Ingest: the settings' files, or the synthetic cohort, into the store; once for the same input."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from gaitforge.ingest import read_files
+from gaitforge.ingest.synthetic import synthetic_cohort
+from gaitforge.layout import read_layout
+from gaitforge.recording import Recording, Rejected
+from gaitforge.settings import IngestSettings, as_dict
+from gaitforge.store import SkeletonStore
+from gaitforge.work import fingerprint
+
+from trainers.progress import say
+
+
+def ingest_recordings(settings: IngestSettings, folder: Path) -> None:
+    """Write the store; one that holds the same input read in the same way is kept."""
+    layout = read_layout(settings.synthetic.layout if settings.synthetic else settings.layout)
+    items: Iterable[Recording | Rejected]
+    content: dict[str, object]
+    if settings.synthetic:
+        items = synthetic_cohort(settings.synthetic)
+        content = {"synthetic": as_dict(settings.synthetic)}
+    else:
+        paths = [Path(file) for file in settings.files]
+        items = read_files(paths, layout, settings.read)
+        content = {"files": [_digest(path) for path in paths], "read": as_dict(settings.read)}
+    identity = fingerprint({**content, "layout": layout.as_dict()})
+    if _holds(folder, identity):
+        info = SkeletonStore.open(folder).info
+        say(f"  {info.recordings:,} recordings of {info.people} people are there already")
+        return
+    info = SkeletonStore.write(folder, layout, items, identity)
+    say(
+        f"  {info.recordings:,} recordings of {info.people} people in {len(info.classes)} classes, version {info.version}"
+    )
+    if info.quarantined:
+        say(
+            f"  {info.quarantined:,} recordings could not be used; {folder / 'quarantine.parquet'} says why"
+        )
+
+
+def _holds(folder: Path, identity: str) -> bool:
+    """Whether the store has this input and can be read: a damaged one is written anew."""
+    try:
+        store = SkeletonStore.open(folder)
+        return store.info.fingerprint == identity and len(store.index()) == store.info.recordings
+    except (FileNotFoundError, ValueError):
+        return False
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

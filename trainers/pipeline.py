@@ -1,0 +1,180 @@
+"""READ FIRST: the line, one function per stage. Each reads what the one before wrote, and may be run again.
+
+files -> ingest -> store -> split -> teacher -> teacher outputs -> search -> confirm -> export -> predict
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from gaitforge.models import make_sizes
+from gaitforge.settings import RunSettings
+from gaitforge.splits import Split, make_splits, read_split, write_split
+from gaitforge.store import SkeletonStore
+from gaitforge.summary import write_summary
+from gaitforge.window_cache import build_windows
+from gaitforge.work import WorkFolder, read_json
+
+from trainers.cluster import connected
+from trainers.confirm import Tables, confirm_front
+from trainers.examples import WindowFolder
+from trainers.export import export_student
+from trainers.ingest import ingest_recordings
+from trainers.outputs import write_outputs
+from trainers.pool import pool_splits
+from trainers.progress import say, teacher_progress
+from trainers.search import check_families, search_students
+from trainers.teacher import train_teacher
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """The stages of one run.toml over its work folder; `fresh` sets an old search aside."""
+
+    settings: RunSettings
+    fresh: bool = False
+
+    @property
+    def work(self) -> WorkFolder:
+        return WorkFolder(Path(self.settings.work))
+
+    def check(self) -> None:
+        """Refuse what cannot work before any of it starts; raises KeyError, ValueError or PermissionError."""
+        make_sizes(self.settings.teacher.family, self.settings.teacher.sizes)
+        check_families(self.settings.search)
+        self.work.make()
+
+    def run(self) -> None:
+        """All stages, in the order of the line."""
+        self.ingest()
+        self.split()
+        self.teacher()
+        self.outputs()
+        self.search()
+        self.confirm()
+        self.export()
+
+    def ingest(self) -> None:
+        say("ingest: recordings into the store")
+        ingest_recordings(self.settings.ingest, self.work.store)
+
+    def split(self) -> None:
+        say("split: people into train, validation and confirm")
+        store = SkeletonStore.open(self.work.store)
+        for split in make_splits(
+            self.settings.split, labels_by_person(store), store.info.fingerprint
+        ):
+            write_split(self.work.split_file(split.name), split)
+            say(
+                f"  {split.name}: "
+                + ", ".join(
+                    f"{len(split.people(r))} {r}" for r in ("train", "validation", "confirm")
+                )
+            )
+
+    def teacher(self) -> None:
+        for split, windows in self.windows("train", "validation"):
+            say(f"teacher: {self.settings.teacher.family} on the split {split.name}")
+            with connected(self.settings.cluster):
+                teacher = train_teacher(
+                    self.settings.teacher,
+                    self.settings.cluster,
+                    windows,
+                    self.work.run(split.name),
+                    teacher_progress,
+                )
+            say(
+                f"  {teacher.params:,} parameters, validation macro F1 {teacher.val_macro_f1:.3f}, "
+                f"accuracy {teacher.val_accuracy:.3f} at epoch {teacher.best_epoch} of {teacher.epochs}"
+            )
+
+    def outputs(self) -> None:
+        for split, windows in self.windows("train"):
+            say(f"outputs: the teacher's answers for the split {split.name}")
+            write_outputs(windows, self.work.run(split.name))
+
+    def search(self) -> None:
+        for split, windows in self.windows("train", "validation"):
+            say(f"search: {self.settings.search.trials} students on the split {split.name}")
+            folder = self.work.run(split.name)
+            outputs = write_outputs(windows, folder)
+            with connected(self.settings.cluster):
+                search_students(
+                    self.settings.search,
+                    self.settings.cluster,
+                    windows,
+                    outputs,
+                    folder,
+                    self.fresh,
+                )
+
+    def confirm(self) -> None:
+        for split, windows in self.windows("train", "validation", "confirm"):
+            say(f"confirm: the searched front on unseen people of the split {split.name}")
+            folder = self.work.run(split.name)
+            with connected(self.settings.cluster):
+                confirm_front(
+                    self.settings.confirm,
+                    self.settings.cluster,
+                    windows,
+                    folder.teacher_outputs,
+                    folder,
+                )
+            say("  " + read_json(folder.confirm / "scores.json")["sentence"])
+        self.pool()
+
+    def pool(self) -> None:
+        """With several splits: what they say together about all people."""
+        tables = [
+            Tables(self.work.run(split.name), windows, self.settings.confirm)
+            for split, windows in self.windows("confirm")
+        ]
+        if len(tables) > 1:
+            pooled = pool_splits(tables, self.settings.confirm, self.work.pooled)
+            say(
+                f"  over all {pooled['people']} people of {len(tables)} splits: teacher macro F1 "
+                f"{pooled['teacher']['macro_f1']:.3f}, chosen students {pooled['student']['macro_f1']:.3f}"
+            )
+
+    def export(self) -> None:
+        split, windows = next(self.windows("train", "validation"))
+        say(f"export: a confirmed student of the split {split.name}")
+        export_student(
+            self.settings.export, windows, split, self.work.run(split.name), self.work.export
+        )
+
+    def windows(self, *roles: str) -> Iterator[tuple[Split, WindowFolder]]:
+        """Each split with its cached windows, built where they are missing.
+
+        Raises FileNotFoundError before the split stage, ValueError where the store has changed since it.
+        """
+        store = SkeletonStore.open(self.work.store)
+        for split in self.splits():
+            cache = build_windows(
+                self.work.cache, store_fingerprint=store.info.fingerprint, split=split, layout=store.layout,
+                classes=store.classes, settings=self.settings.windows, recordings=store.recordings,
+            )  # fmt: skip
+            for role in roles:
+                cache.role(role)
+            yield split, WindowFolder.open(cache.folder)
+
+    def splits(self) -> list[Split]:
+        """The splits of the settings, as the split stage wrote them."""
+        if not self.work.splits.is_dir():
+            raise FileNotFoundError(
+                f"There is no split in {self.work.splits}; run `gaitforge split` first."
+            )
+        return [read_split(path) for path in sorted(self.work.splits.glob("*.json"))]
+
+    def summarise(self) -> None:
+        write_summary(self.work)
+
+
+def labels_by_person(store: SkeletonStore) -> dict[str, set[str]]:
+    """The classes that each person has recordings of."""
+    labels: dict[str, set[str]] = {}
+    for row in store.index().select(["person", "label"]).to_pylist():
+        labels.setdefault(str(row["person"]), set()).add(str(row["label"]))
+    return labels

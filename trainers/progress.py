@@ -1,0 +1,158 @@
+"""What a person sees in the terminal while long work runs: plain lines, with the time left."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from gaitforge.front import f1_params_front, f1_params_hypervolume
+from gaitforge.settings import SearchSettings
+from gaitforge.trials import Trial, TrialLog
+
+
+def say(text: str) -> None:
+    """One line for the person at the terminal, at once also where the output is a file."""
+    print(text, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: 42 s, 3 min 20 s, 2 h 05 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+@contextmanager
+def teacher_progress(live: Path) -> Iterator[None]:
+    """Print each epoch that the teacher's worker writes to its live log, as it comes."""
+    done = threading.Event()
+    shown = 0
+
+    def show_new() -> None:
+        nonlocal shown
+        if not live.is_file():
+            return
+        rows = [json.loads(line) for line in live.read_text(encoding="utf-8").splitlines()]
+        for row in rows[shown:]:
+            left = (row["epochs"] - row["epoch"]) * float(np.median([r["seconds"] for r in rows]))
+            say(
+                f"  epoch {row['epoch']:>3}/{row['epochs']}  loss {row['train_loss']:.3f}  validation macro F1 "
+                f"{row['val_macro_f1']:.3f}  accuracy {row['val_accuracy']:.3f}  at most {duration(left)} left"
+            )
+        shown = len(rows)
+
+    def watch() -> None:
+        while not done.wait(0.5):
+            show_new()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        show_new()
+
+
+class SearchProgress:
+    """A line for each trial that ends, and one for the search as a whole every few seconds."""
+
+    def __init__(
+        self,
+        log: TrialLog,
+        settings: SearchSettings,
+        reference: tuple[float, float],
+        concurrent: int,
+    ) -> None:
+        self.log = log
+        self.wanted = settings.trials
+        self.epochs = settings.fit.epochs
+        self.reference = reference
+        self.concurrent = concurrent
+        self.trials = {trial.number: trial for trial in log}
+        self.before = len(self.trials)
+        self.started = time.monotonic()
+        self.live = sys.stdout.isatty()
+        self._done = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def ended(self, trial: Trial) -> None:
+        """Called when a trial has ended."""
+        self.trials[trial.number] = trial
+        if trial.scores is None or trial.state == "failed":
+            say(f"{self._clear()}  trial {trial.number:>3} {trial.state}: {trial.reason}")
+        else:
+            say(
+                f"{self._clear()}  trial {trial.number:>3} {trial.state}  {trial.family:<6} {trial.params:>8,} parameters  "
+                f"validation macro F1 {trial.scores['val_macro_f1']:.3f}  {duration(trial.seconds)}"
+            )
+        say(self.line())
+
+    def line(self) -> str:
+        """The state of the search in one line."""
+        finished = [
+            trial for trial in self.trials.values() if trial.state == "finished" and trial.scores
+        ]
+        f1 = np.array([trial.scores["val_macro_f1"] for trial in finished if trial.scores])
+        params = np.array([trial.params for trial in finished])
+        best = ", ".join(
+            f"{f1[i]:.3f} at {params[i]:,}"
+            for i in (f1_params_front(f1, params) if len(f1) else [])[-4:]
+        )
+        volume = f1_params_hypervolume(f1, params, self.reference) if len(f1) else 0.0
+        done = len(self.trials)
+        parts = [
+            f"  {done}/{self.wanted} ended",
+            f"front: {best or 'none yet'}",
+            f"hypervolume {volume:.3f}",
+        ]
+        if self.before < done < self.wanted:
+            rate = (time.monotonic() - self.started) / (done - self.before)
+            parts.append(f"about {duration(rate * (self.wanted - done))} left")
+        return "  |  ".join(parts)
+
+    def __enter__(self) -> SearchProgress:
+        self.started = time.monotonic()
+        if self.live:
+            self._thread = threading.Thread(target=self._watch, daemon=True)
+            self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._done.set()
+        if self._thread is not None:
+            self._thread.join()
+            print(self._clear(), end="", flush=True)
+
+    def _watch(self) -> None:
+        """On a terminal, rewrite the last line with what is running."""
+        while not self._done.wait(1.0):
+            running = []
+            for path in sorted((self.log.folder.search / "running").glob("*.json")):
+                try:
+                    data = json.loads(path.read_text(encoding="utf-8"))
+                    running.append(f"{data['number']} ({data['epochs']}/{self.epochs})")
+                except (OSError, json.JSONDecodeError, KeyError):
+                    continue  # it ended while we looked
+            print(
+                f"{self._clear()}  running: {', '.join(running) or 'starting'}", end="", flush=True
+            )
+
+    def _clear(self) -> str:
+        return "\r\x1b[K" if self.live else ""

@@ -1,0 +1,288 @@
+"""The teacher: Ray Train workers round the training loop, with checkpoints that resume bit by bit."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import pyarrow as pa
+import torch
+from gaitforge.cost import count
+from gaitforge.losses import Distillation
+from gaitforge.models import make_sizes
+from gaitforge.settings import ClusterSettings, FitPlan, TeacherSettings, as_dict
+from gaitforge.work import (
+    SplitFolder,
+    fingerprint,
+    read_json,
+    write_json,
+    write_parquet,
+    write_whole,
+)
+from ray import train
+from ray.train.torch import TorchTrainer, get_device
+from safetensors.torch import load_file, save, save_file
+from torch import Tensor, nn
+
+from trainers.cluster import cores
+from trainers.examples import WindowFolder, load_examples
+from trainers.loop import EpochMetrics, Examples, Fitting, Share, fit, score
+from trainers.predictions import write_predictions
+
+METRICS = "epoch", "train_loss", "val_macro_f1", "val_accuracy", "seconds"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Teacher:
+    """A trained teacher as its artefacts describe it (`teacher/model.json`)."""
+
+    fingerprint: str
+    family: str
+    sizes: Mapping[str, Any]
+    params: int
+    macs: int
+    val_macro_f1: float
+    val_accuracy: float
+    best_epoch: int
+    epochs: int
+    seconds: float
+
+    @classmethod
+    def read(cls, folder: SplitFolder) -> Teacher:
+        path = folder.teacher / "model.json"
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"There is no teacher in {folder.teacher}; run `gaitforge teacher` first."
+            )
+        data = read_json(path)
+        return cls(**{item.name: data[item.name] for item in dataclasses.fields(cls)})
+
+    def load(self, folder: SplitFolder, windows: WindowFolder) -> nn.Module:
+        """The trained model, in evaluation mode, on the CPU."""
+        model = make_sizes(self.family, self.sizes).build(
+            windows.layout, windows.channels, len(windows.classes)
+        )
+        model.load_state_dict(load_file(folder.teacher / "model.safetensors"))
+        return model.eval()
+
+
+def train_teacher(
+    settings: TeacherSettings,
+    cluster: ClusterSettings,
+    windows: WindowFolder,
+    folder: SplitFolder,
+    progress: Callable[[Path], Any],
+) -> Teacher:
+    """Train by Ray Train and write `teacher/`; a finished one with the same inputs is kept as it is.
+
+    `progress` gets the path of the live epoch log and returns a context manager that shows it.
+    """
+    sizes = make_sizes(settings.family, settings.sizes)
+    identity = fingerprint(
+        {"windows": windows.key, "family": settings.family, "settings": as_dict(settings)}
+    )
+    if (folder.teacher / "model.json").is_file() and Teacher.read(folder).fingerprint == identity:
+        return Teacher.read(folder)
+    cost = count(sizes, windows.layout, windows.channels, len(windows.classes), windows.length)
+    job = Job(
+        windows=str(windows.folder), family=settings.family, sizes=dict(settings.sizes), fit=as_dict(settings.fit),
+        patience=settings.patience, live=str(folder.teacher / "live.jsonl"),
+    )  # fmt: skip
+    folder.teacher.mkdir(parents=True, exist_ok=True)
+    with progress(Path(job.live)):
+        checkpoint = run_workers(
+            job, settings, cluster, folder.teacher / "ray", f"teacher-{identity}"
+        )
+    state = read_json(checkpoint / "state.json")
+    best = load_file(checkpoint / "best.safetensors")
+    history = state["history"]
+    write_whole(folder.teacher / "model.safetensors", save(best))
+    write_parquet(
+        folder.teacher / "history.parquet",
+        pa.Table.from_pylist([{key: row[key] for key in METRICS} for row in history]),
+    )
+    teacher = Teacher(
+        fingerprint=identity, family=settings.family, sizes=sizes.as_dict(), params=cost.params, macs=cost.macs,
+        val_macro_f1=history[state["best_epoch"] - 1]["val_macro_f1"],
+        val_accuracy=history[state["best_epoch"] - 1]["val_accuracy"],
+        best_epoch=state["best_epoch"], epochs=len(history), seconds=sum(row["seconds"] for row in history),
+    )  # fmt: skip
+    scored = score(teacher.load(folder, windows), load_examples(windows, "validation"), 256)
+    write_predictions(folder, windows, "validation", "teacher", None, 0, scored)
+    write_json(
+        folder.teacher / "model.json",
+        {"schema": 1, **dataclasses.asdict(teacher), **windows.as_dict()},
+    )
+    shutil.rmtree(folder.teacher / "ray", ignore_errors=True)
+    return teacher
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """What every worker is told; plain values, since it travels to other processes."""
+
+    windows: str
+    family: str
+    sizes: Mapping[str, Any]
+    fit: Mapping[str, Any]
+    patience: int
+    live: str
+
+
+def run_workers(
+    job: Job, settings: TeacherSettings, cluster: ClusterSettings, storage: Path, name: str
+) -> Path:
+    """Run the workers to their end and return the folder of the last checkpoint.
+
+    `name` holds the hash of all inputs: Ray Train goes on from the last checkpoint of a run of the
+    same name, which is what a repeated command wants, and must never do with other inputs.
+    """
+    gpus = cluster.gpus_per_worker
+    resources: dict[str, float] = {"CPU": max(1, cores() // settings.workers)}
+    if gpus > 0:
+        resources["GPU"] = gpus
+    trainer = TorchTrainer(
+        train_worker,
+        train_loop_config=dataclasses.asdict(job),
+        scaling_config=train.ScalingConfig(
+            num_workers=settings.workers, use_gpu=gpus > 0, resources_per_worker=resources
+        ),
+        run_config=train.RunConfig(
+            name=name,
+            storage_path=str(storage.resolve()),
+            failure_config=train.FailureConfig(max_failures=3),
+            checkpoint_config=train.CheckpointConfig(num_to_keep=1),
+        ),
+    )
+    try:
+        result = trainer.fit()
+    except train.TrainingFailedError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise RuntimeError(
+            f"Training the teacher failed: {reason}; the same command goes on from the last epoch."
+        ) from error
+    if result.checkpoint is None:
+        raise RuntimeError(
+            f"Teacher training ended without a checkpoint; see Ray's logs of the run {name}."
+        )
+    return Path(result.checkpoint.path)
+
+
+@dataclass(slots=True)
+class Progress:
+    """What the epochs so far amount to: all metrics, and the best epoch's weights."""
+
+    history: list[dict[str, float]] = field(default_factory=list)
+    best_epoch: int = 0
+    best: dict[str, Tensor] = field(default_factory=dict)
+
+    def add(self, metrics: EpochMetrics, model: nn.Module) -> None:
+        self.history.append({key: getattr(metrics, key) for key in METRICS})
+        if (
+            not self.best_epoch
+            or metrics.val_macro_f1 > self.history[self.best_epoch - 1]["val_macro_f1"]
+        ):
+            self.best_epoch = metrics.epoch
+            self.best = {
+                name: value.detach().cpu().clone() for name, value in model.state_dict().items()
+            }
+
+    def out_of_patience(self, patience: int) -> bool:
+        return patience > 0 and len(self.history) - self.best_epoch >= patience
+
+
+def train_worker(config: dict[str, Any]) -> None:
+    """One worker of the teacher's training, as Ray Train calls it."""
+    job = Job(**config)
+    context = train.get_context()
+    share = Share(context.get_world_rank(), context.get_world_size())
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    device = get_device()
+    windows = WindowFolder.open(Path(job.windows))
+    train_set, valid_set = (
+        load_examples(windows, role).to(device) for role in ("train", "validation")
+    )
+    fitting = new_fitting(job, windows, device)
+    progress = Progress()
+    checkpoint = train.get_checkpoint()
+    if checkpoint is not None:
+        with checkpoint.as_directory() as folder:
+            load_checkpoint(Path(folder), fitting, progress)
+    parallel = nn.parallel.DistributedDataParallel(fitting.model) if share.world > 1 else None
+    run_epochs(job, fitting, progress, train_set, valid_set, share, parallel)
+
+
+def run_epochs(
+    job: Job,
+    fitting: Fitting,
+    progress: Progress,
+    train_set: Examples,
+    valid_set: Examples,
+    share: Share,
+    parallel: nn.Module | None,
+) -> None:
+    """Train to the last epoch or the end of patience; rank 0 keeps a checkpoint of every epoch."""
+    if progress.out_of_patience(job.patience):
+        return
+    for metrics in fit(fitting, train_set, valid_set, Distillation(), share, parallel):
+        progress.add(metrics, fitting.model)
+        if share.rank == 0:
+            write_live(Path(job.live), progress, fitting.plan.epochs)
+            with tempfile.TemporaryDirectory() as folder:
+                save_checkpoint(Path(folder), fitting, progress)
+                train.report(
+                    progress.history[-1], checkpoint=train.Checkpoint.from_directory(folder)
+                )
+        else:
+            train.report(progress.history[-1])
+        if progress.out_of_patience(job.patience):
+            return
+
+
+def new_fitting(job: Job, windows: WindowFolder, device: torch.device) -> Fitting:
+    """The model with the first weights that its seed gives, ready to train."""
+    plan = FitPlan(**job.fit)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(plan.seed)
+        model = make_sizes(job.family, job.sizes).build(
+            windows.layout, windows.channels, len(windows.classes)
+        )
+    return Fitting(model.to(device), plan)
+
+
+def save_checkpoint(folder: Path, fitting: Fitting, progress: Progress) -> None:
+    """Flat tensors and JSON: all that `load_checkpoint` needs to go on as if nothing had happened."""
+    save_file(fitting.tensors(), folder / "state.safetensors")
+    save_file(progress.best, folder / "best.safetensors")
+    write_json(
+        folder / "state.json",
+        {
+            "epoch": fitting.epoch,
+            "best_epoch": progress.best_epoch,
+            "history": progress.history,
+            "time": time.time(),
+        },
+    )
+
+
+def load_checkpoint(folder: Path, fitting: Fitting, progress: Progress) -> None:
+    """The inverse of `save_checkpoint`, into a new fitting of the same model and plan."""
+    state = read_json(folder / "state.json")
+    fitting.load(load_file(folder / "state.safetensors"), state["epoch"])
+    progress.history = state["history"]
+    progress.best_epoch = state["best_epoch"]
+    progress.best = load_file(folder / "best.safetensors")
+
+
+def write_live(path: Path, progress: Progress, epochs: int) -> None:
+    """All epochs so far, one JSON object a line, for whoever watches."""
+    rows = [{**row, "epochs": epochs} for row in progress.history]
+    write_whole(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
