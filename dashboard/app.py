@@ -58,7 +58,7 @@ def main() -> None:
     if models:
         chosen = choice.settle(name, line, models)
         show_fronts(line, models, chosen)
-        show_one_model(work, name, found, models, chosen, problems)
+        show_one_model(work, name, _classes(found, line), models, chosen, problems)
     show_problems(problems)
 
 
@@ -211,6 +211,13 @@ def _running_table(running: Sequence[Running]) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def _classes(found: Found, line: Line) -> tuple[str, ...]:
+    """The names of the classes in the order of the stored probabilities; empty where unknown."""
+    if found.store is not None:
+        return found.store.classes
+    return line.teacher.classes if line.teacher is not None else ()
 
 
 def show_problems(problems: Sequence[Problem]) -> None:

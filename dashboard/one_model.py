@@ -11,7 +11,7 @@ from gaitforge.work import WorkFolder
 
 from dashboard import charts, choice, reading, review_tables
 from dashboard.artefacts import Setting
-from dashboard.reading import Found, Predicted, Problem
+from dashboard.reading import Predicted, Problem
 from dashboard.review_tables import TEACHER, Model, interval_words
 
 PEOPLE_WORDS = {
@@ -26,7 +26,7 @@ PEOPLE_WORDS = {
 def show_one_model(
     work: WorkFolder,
     split: str,
-    found: Found,
+    classes: tuple[str, ...],
     models: Mapping[int, Model],
     chosen: int,
     problems: list[Problem],
@@ -52,7 +52,7 @@ def show_one_model(
         show_curves(model, models.get(TEACHER))
     with right:
         show_settings(model.settings)
-    show_predictions(work, split, found, model, problems)
+    show_predictions(work, split, classes, model, problems)
 
 
 def show_numbers(model: Model) -> None:
@@ -104,7 +104,11 @@ def show_settings(settings: tuple[Setting, ...]) -> None:
 
 
 def show_predictions(
-    work: WorkFolder, split: str, found: Found, model: Model, problems: list[Problem]
+    work: WorkFolder,
+    split: str,
+    classes: tuple[str, ...],
+    model: Model,
+    problems: list[Problem],
 ) -> None:
     """Which classes are taken for which, and which people the model does not understand."""
     files = reading.prediction_files(work, split, problems)
@@ -114,7 +118,7 @@ def show_predictions(
         for (role, kind), words in PEOPLE_WORDS.items()
         if Predicted(role=role, model=kind, trial=trial) in files
     }
-    if not whose or found.store is None:
+    if not whose or not classes:
         st.info("There are no stored predictions of this model.")
         return
     words = st.radio(
@@ -124,7 +128,7 @@ def show_predictions(
         label_visibility="collapsed",
         key=f"people_{model.number}",
     )
-    picked, classes = whose[words], found.store.classes
+    picked = whose[words]
     table = _predictions(work, files, picked, classes, problems)
     if table.empty:
         st.info("The stored predictions of this model could not be used; the reason stands below.")

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gaitforge.work import WorkFolder, read_json
-from playwright.sync_api import Locator, Page, expect, sync_playwright
+from gaitforge.work import WorkFolder, read_json, write_json
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from tests.toy_work import (
     Toy,
@@ -51,11 +51,18 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def page() -> Iterator[Page]:
+def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
-        yield browser.new_page(viewport={"width": 1400, "height": 2900})
+        yield browser
         browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    page = browser.new_page(viewport={"width": 1400, "height": 2900})
+    yield page
+    page.close()
 
 
 @pytest.fixture(scope="module")
@@ -141,10 +148,17 @@ def test_hovering_over_a_student_tells_what_it_is(
 def test_text_from_files_is_shown_as_text(page: Page, tmp_path: Path) -> None:
     nasty = '<img src=x onerror="document.title=1">'
     toy = Toy(classes=(nasty, "**bold**"), trials=4, running=1, stopped=0, failed=0)
-    make_work(tmp_path / "work", toy)
-    with serving(tmp_path / "work") as address:
+    work = make_work(tmp_path / "work", toy)
+    for path in work.run("people").trials.iterdir():
+        write_json(path, {**read_json(path), "family": f"**bold** {nasty}"})
+    with serving(work.root) as address:
         open_page(page, address)
         expect(page.locator(".st-key-place")).to_contain_text(f"**bold**, {nasty}")
+        point(page, "searched", "Trial 0").hover()
+        expect(page.locator("#vg-tooltip-element")).to_contain_text(f"**bold** {nasty}")
+        page.locator(".st-key-model input").click()
+        option = page.get_by_role("option").filter(has_text="Trial 0,")
+        expect(option).to_contain_text(f"**bold** {nasty}")
         assert page.locator("img[src=x]").count() == 0
         assert page.title() == "gaitforge"
 
@@ -225,10 +239,11 @@ def open_page(page: Page, address: str) -> None:
 
 
 def settle(page: Page) -> None:
-    """Wait until nothing moves: charts take their width in a second pass."""
+    """Wait until the script has ended and nothing moves: charts take their width late."""
     before, now = b"", page.screenshot()
     while before != now:
         page.wait_for_timeout(300)
+        page.locator("[data-test-script-state=notRunning]").wait_for(timeout=PATIENCE_MS)
         before, now = now, page.screenshot()
 
 

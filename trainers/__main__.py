@@ -32,18 +32,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return int(options.command(options))
-    except (KeyError, ValueError, OSError, ArithmeticError) as error:
+    except (KeyError, ValueError, OSError) as error:
         if not _meant_for_user(error):
             raise
-        print(f"gaitforge: {error.args[0]}", file=sys.stderr)
+        _complain(str(error.args[0]))  # str() of a KeyError would be quoted
         return 2
-    except RuntimeError as error:
+    except (RuntimeError, ArithmeticError) as error:
         if not _meant_for_user(error):
             raise
-        print(f"gaitforge: {error}", file=sys.stderr)
+        _complain(str(error))
         return 1
     except KeyboardInterrupt:
-        print("gaitforge: stopped; the same command goes on from here.", file=sys.stderr)
+        _complain("stopped; the same command goes on from here.")
         return 1
 
 
@@ -123,10 +123,16 @@ def _demo_settings() -> Path:
     return beside if beside.is_file() else Path(__file__).parents[1] / "examples" / "demo.toml"
 
 
+def _complain(sentence: str) -> None:
+    """One line on standard error, also where the sentence quotes a library's longer one."""
+    print("gaitforge:", " ".join(sentence.split()), file=sys.stderr)
+
+
 def _meant_for_user(error: BaseException) -> bool:
     """Whether our own code raised it, with a sentence: anything else is a fault that needs its traceback."""
-    frames = traceback.extract_tb(error.__traceback__)
-    ours = bool(frames) and any(part in OURS for part in Path(frames[-1].filename).parts)
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    # by module, since a checkout in a folder named gaitforge has all of numpy below that name
+    ours = str(frame.f_globals.get("__name__")).partition(".")[0] in OURS
     return ours and bool(error.args) and " " in str(error.args[0])
 
 

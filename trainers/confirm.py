@@ -33,6 +33,7 @@ from gaitforge.work import SplitFolder, fingerprint, read_json, write_json, writ
 from numpy.typing import NDArray
 from safetensors.torch import save
 
+from trainers.cluster import connected
 from trainers.examples import WindowFolder, load_examples
 from trainers.loop import score
 from trainers.predictions import read_predictions, write_predictions
@@ -98,7 +99,12 @@ def confirm_front(
         for member in members
         for refit in make_refits(settings, member, windows, outputs, teacher.fingerprint)
     ]
-    run_refits(refits, cluster, folder)
+    todo = [refit for refit in refits if not refit.done(folder)]
+    if len(todo) < len(refits):
+        say(f"  {len(refits) - len(todo)} of {len(refits)} trainings are there already")
+    if todo:
+        with connected(cluster):
+            run_refits(todo, cluster, folder)
     score_teacher(teacher, windows, folder)
     tables = Tables(folder, windows, settings)
     write_json(folder.confirm / "scores.json", tables.report(members, teacher))
@@ -129,11 +135,8 @@ def make_refits(
     return refits
 
 
-def run_refits(refits: Sequence[Refit], cluster: ClusterSettings, folder: SplitFolder) -> None:
+def run_refits(todo: Sequence[Refit], cluster: ClusterSettings, folder: SplitFolder) -> None:
     """Train those that are not done yet, as many at a time as the cluster has room for."""
-    todo = [refit for refit in refits if not refit.done(folder)]
-    if len(todo) < len(refits):
-        say(f"  {len(refits) - len(todo)} of {len(refits)} trainings are there already")
     train = ray.remote(
         num_cpus=cluster.cpus_per_trial, num_gpus=cluster.gpus_per_trial, max_retries=3
     )(train_refit)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from gaitforge.export import card_text, export_onnx
+from gaitforge.ingest import ReadOptions
 from gaitforge.models import make_sizes
 from gaitforge.settings import ExportSettings
 from gaitforge.splits import Split
@@ -27,10 +28,12 @@ def export_student(
     windows: WindowFolder,
     split: Split,
     folder: SplitFolder,
+    read: ReadOptions,
     target: Path,
 ) -> None:
     """Write `export/` for the chosen student, or for the one that the settings name.
 
+    `read` is how the recordings were read: predict must read new ones in the same way.
     Raises FileNotFoundError before confirm, KeyError for a trial that was not confirmed.
     """
     path = folder.confirm / "scores.json"
@@ -59,6 +62,7 @@ def export_student(
         "macs": member["macs"],
         "seed": head["seed"],
         **windows.as_dict(),
+        "read": {"confidence_channel": read.confidence_channel, "fps": read.fps},
         "split": split.name,
         "people": {role: len(split.people(role)) for role in ("train", "validation", "confirm")},
         "confirmed": member,

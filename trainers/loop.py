@@ -161,6 +161,8 @@ def fit(
             fitting, train, distillation, weights_K, share, parallel or fitting.model
         )
         fitting.epoch += 1
+        if share.world > 1:
+            average_buffers(fitting.model, share.world)
         scored = score(fitting.model, valid, plan.batch * 4)
         yield EpochMetrics(
             epoch=fitting.epoch,
@@ -250,6 +252,14 @@ def epoch_batches(
         )
         for start in range(0, steps * size, size)
     ]
+
+
+def average_buffers(model: nn.Module, world: int) -> None:
+    """Give all workers the mean of their batch norm statistics: then all score, and stop, alike."""
+    for buffer in model.buffers():
+        if buffer.is_floating_point():
+            torch.distributed.all_reduce(buffer)
+            buffer /= world
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, plan: FitPlan, epoch: float) -> None:

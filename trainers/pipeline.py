@@ -17,7 +17,6 @@ from gaitforge.summary import write_summary
 from gaitforge.window_cache import build_windows
 from gaitforge.work import WorkFolder, read_json
 
-from trainers.cluster import connected
 from trainers.confirm import Tables, confirm_front
 from trainers.examples import WindowFolder
 from trainers.export import export_student
@@ -77,14 +76,13 @@ class Line:
     def teacher(self) -> None:
         for split, windows in self.windows("train", "validation"):
             say(f"teacher: {self.settings.teacher.family} on the split {split.name}")
-            with connected(self.settings.cluster):
-                teacher = train_teacher(
-                    self.settings.teacher,
-                    self.settings.cluster,
-                    windows,
-                    self.work.run(split.name),
-                    teacher_progress,
-                )
+            teacher = train_teacher(
+                self.settings.teacher,
+                self.settings.cluster,
+                windows,
+                self.work.run(split.name),
+                teacher_progress,
+            )
             say(
                 f"  {teacher.params:,} parameters, validation macro F1 {teacher.val_macro_f1:.3f}, "
                 f"accuracy {teacher.val_accuracy:.3f} at epoch {teacher.best_epoch} of {teacher.epochs}"
@@ -100,28 +98,26 @@ class Line:
             say(f"search: {self.settings.search.trials} students on the split {split.name}")
             folder = self.work.run(split.name)
             outputs = write_outputs(windows, folder)
-            with connected(self.settings.cluster):
-                search_students(
-                    self.settings.search,
-                    self.settings.cluster,
-                    windows,
-                    outputs,
-                    folder,
-                    self.fresh,
-                )
+            search_students(
+                self.settings.search,
+                self.settings.cluster,
+                windows,
+                outputs,
+                folder,
+                self.fresh,
+            )
 
     def confirm(self) -> None:
         for split, windows in self.windows("train", "validation", "confirm"):
             say(f"confirm: the searched front on unseen people of the split {split.name}")
             folder = self.work.run(split.name)
-            with connected(self.settings.cluster):
-                confirm_front(
-                    self.settings.confirm,
-                    self.settings.cluster,
-                    windows,
-                    folder.teacher_outputs,
-                    folder,
-                )
+            confirm_front(
+                self.settings.confirm,
+                self.settings.cluster,
+                windows,
+                folder.teacher_outputs,
+                folder,
+            )
             say("  " + read_json(folder.confirm / "scores.json")["sentence"])
         self.pool()
 
@@ -142,7 +138,12 @@ class Line:
         split, windows = next(self.windows("train", "validation"))
         say(f"export: a confirmed student of the split {split.name}")
         export_student(
-            self.settings.export, windows, split, self.work.run(split.name), self.work.export
+            self.settings.export,
+            windows,
+            split,
+            self.work.run(split.name),
+            self.settings.ingest.read,
+            self.work.export,
         )
 
     def windows(self, *roles: str) -> Iterator[tuple[Split, WindowFolder]]:

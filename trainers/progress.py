@@ -73,13 +73,11 @@ class SearchProgress:
         log: TrialLog,
         settings: SearchSettings,
         reference: tuple[float, float],
-        concurrent: int,
     ) -> None:
         self.log = log
         self.wanted = settings.trials
         self.epochs = settings.fit.epochs
         self.reference = reference
-        self.concurrent = concurrent
         self.trials = {trial.number: trial for trial in log}
         self.before = len(self.trials)
         self.started = time.monotonic()

@@ -11,17 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from gaitforge.cost import Cost, count
 from gaitforge.front import f1_params_front, f1_params_hypervolume
 from gaitforge.losses import LOSSES
 from gaitforge.models import Sizes
 from gaitforge.settings import ClusterSettings, SearchSettings, as_dict
 from gaitforge.trials import Trial, TrialLog
-from gaitforge.work import SplitFolder, fingerprint, read_json, write_json
+from gaitforge.work import SplitFolder, fingerprint, read_json, write_json, write_parquet
 from ray import tune
 
 from search_spaces import SPACES
-from trainers.cluster import concurrent_trials
+from trainers.cluster import concurrent_trials, connected
 from trainers.examples import WindowFolder
 from trainers.loop import score
 from trainers.predictions import write_predictions
@@ -57,20 +58,20 @@ def search_students(
     earlier = claim_folder(folder, head, fresh)
     log = TrialLog(folder)
     log.forget_running()
-    progress = SearchProgress(log, settings, reference, concurrent_trials(cluster))
+    progress = SearchProgress(log, settings, reference)
     searcher = StudySearcher(settings, log, budget, costs, progress.ended)
-    searcher.rejected = earlier.get("rejected", 0)
     started, spent = time.monotonic(), earlier.get("seconds", 0.0)
     write_json(
         folder.search / "search.json",
-        {**head, "trials": settings.trials, "rejected": 0, "seconds": spent},
+        {**head, "trials": settings.trials, "rejected": searcher.rejected, "seconds": spent},
     )
     remaining = settings.trials - len(searcher.ended)
     if remaining > 0:
         context = {
             "folder": str(folder.root), "windows": str(windows.folder), "outputs": str(outputs),
         }  # fmt: skip
-        run_tune(searcher, remaining, context, cluster, folder.search / "ray", progress)
+        with connected(cluster):
+            run_tune(searcher, remaining, context, cluster, folder.search / "ray", progress)
     write_json(
         folder.search / "search.json",
         {
@@ -82,6 +83,7 @@ def search_students(
     )
     log.compact()
     write_front(folder, log, reference)
+    write_importance(folder, searcher)
     if searcher.gave_up:
         raise RuntimeError(f"The search gave up: {searcher.gave_up}")
     if len(searcher.ended) < settings.trials:  # Tune ends quietly when it is interrupted
@@ -248,10 +250,19 @@ def claim_folder(folder: SplitFolder, head: Mapping[str, Any], fresh: bool) -> d
             f"{folder.search} holds a search with other settings ({what} has changed), and trials of both must not "
             "be mixed; undo the change, choose another work folder, or set the old search aside with --fresh."
         )
-    folder.search.rename(
-        folder.search.with_name(f"search-until-{datetime.now(UTC):%Y%m%dT%H%M%S}")
-    )
+    set_aside(folder)
     return {}
+
+
+def set_aside(folder: SplitFolder) -> None:
+    """Move a search, and all that was made from it, out of the way of another."""
+    aside = folder.root / f"until-{datetime.now(UTC):%Y%m%dT%H%M%S}"
+    (aside / "predictions").mkdir(parents=True)
+    for path in (folder.search, folder.confirm):
+        if path.is_dir():
+            path.rename(aside / path.name)
+    for path in folder.predictions.glob("*-student*.parquet"):
+        path.rename(aside / "predictions" / path.name)
 
 
 def write_front(folder: SplitFolder, log: TrialLog, reference: tuple[float, float]) -> None:
@@ -275,6 +286,14 @@ def write_front(folder: SplitFolder, log: TrialLog, reference: tuple[float, floa
             ],
         },
     )  # fmt: skip
+
+
+def write_importance(folder: SplitFolder, searcher: StudySearcher) -> None:
+    """`search/importance.parquet`: how much of macro F1's variation each searched value explains (PED-ANOVA)."""
+    importance = searcher.importance()
+    if importance:
+        rows = [{"name": name, "importance": value} for name, value in importance.items()]
+        write_parquet(folder.search / "importance.parquet", pa.Table.from_pylist(rows))
 
 
 def _changed_keys(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

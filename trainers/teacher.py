@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pyarrow as pa
 import torch
@@ -32,7 +32,7 @@ from ray.train.torch import TorchTrainer, get_device
 from safetensors.torch import load_file, save, save_file
 from torch import Tensor, nn
 
-from trainers.cluster import cores
+from trainers.cluster import connected, cores
 from trainers.examples import WindowFolder, load_examples
 from trainers.loop import EpochMetrics, Examples, Fitting, Share, fit, score
 from trainers.predictions import write_predictions
@@ -97,7 +97,7 @@ def train_teacher(
         patience=settings.patience, live=str(folder.teacher / "live.jsonl"),
     )  # fmt: skip
     folder.teacher.mkdir(parents=True, exist_ok=True)
-    with progress(Path(job.live)):
+    with connected(cluster), progress(Path(job.live)):
         checkpoint = run_workers(
             job, settings, cluster, folder.teacher / "ray", f"teacher-{identity}"
         )

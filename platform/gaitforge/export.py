@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,15 +59,16 @@ def export_onnx(
     batch_axis = {
         0: torch.export.Dim.AUTO
     }  # a named Dim would freeze the batch size without a word
-    program = torch.onnx.export(
-        exportable,
-        example,
-        dynamo=True,
-        verbose=False,
-        input_names=["joints", "seen"],
-        output_names=["logits"],
-        dynamic_shapes={"joints": batch_axis, "seen": batch_axis},
-    )
+    with _quiet_exporter():
+        program = torch.onnx.export(
+            exportable,
+            example,
+            dynamo=True,
+            verbose=False,
+            input_names=["joints", "seen"],
+            output_names=["logits"],
+            dynamic_shapes={"joints": batch_axis, "seen": batch_axis},
+        )
     if program is None:
         raise RuntimeError(
             "torch.onnx.export gave no program; this version of torch cannot export the student."
@@ -127,6 +131,20 @@ def card_text(card: Mapping[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Without the exporter's words about torchvision and about its own old calls, which nobody here can act on."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _row(scores: Mapping[str, Any]) -> str:

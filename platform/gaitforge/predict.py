@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -29,7 +28,7 @@ class Predictor:
     classes: tuple[str, ...]
     windows: WindowSettings
     normalisation: Normalisation
-    card: Mapping[str, Any]
+    read: ReadOptions
 
     @classmethod
     def open(cls, folder: Path) -> Predictor:
@@ -48,18 +47,24 @@ class Predictor:
                 classes=tuple(card["classes"]),
                 windows=WindowSettings.from_dict(card["windows"], str(path)),
                 normalisation=Normalisation.from_dict(card["normalisation"], str(path)),
-                card=card,
+                read=ReadOptions(**card["read"]),
             )
         except (KeyError, TypeError) as error:
             raise ValueError(
-                f"{path} is not the card of an export ({error}); export the student again."
+                f"{path} is not the card of an export ({error!r}); export the student again."
             ) from error
 
     def probabilities(self, recording: Recording) -> NDArray[np.float64]:
         """Class probabilities [K]: the softmax of the mean of the windows' logits.
 
-        Raises ValueError where the recording does not fit the student's layout.
+        Raises ValueError where the recording does not fit the student's layout and coordinates.
         """
+        channels, wanted = recording.positions_TVC.shape[2], self.normalisation.mean_VC.shape[1]
+        if channels != wanted:
+            raise ValueError(
+                f"Recording '{recording.recording}' has {channels} coordinates, but the student "
+                f"was trained on {wanted}; give it recordings of that kind."
+            )
         windows, seen = prepare(recording, self.layout, self.windows)
         joints = normalise(windows, seen, self.normalisation)
         logits = self.session.run(None, {"joints": joints, "seen": seen})[0]
@@ -68,10 +73,10 @@ class Predictor:
     def files(self, paths: Sequence[Path]) -> Iterator[tuple[str, NDArray[np.float64]]]:
         """Every recording of the files with its class probabilities, in the files' order.
 
-        Raises ValueError for a recording that cannot be used, besides what reading raises.
+        The files need not tell classes and persons. Raises ValueError for a recording that cannot
+        be used, besides what reading raises.
         """
-        options = ReadOptions(**self.card["read"])
-        for item in read_files(paths, self.layout, options):
+        for item in read_files(paths, self.layout, self.read, labelled=False):
             if isinstance(item, Rejected):
                 raise ValueError(
                     f"Recording {item.position} of {item.source} cannot be used: {item.reason}."

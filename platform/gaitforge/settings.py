@@ -48,6 +48,11 @@ class IngestSettings:
             not self.files or bool(self.layout),
             "ingest.files needs ingest.layout: name a layout or a .toml file.",
         )
+        _must(
+            self.synthetic is None or not self.layout,
+            f"ingest.layout is '{self.layout}', but that is for ingest.files; name the walkers' layout in "
+            "ingest.synthetic.layout.",
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -152,7 +157,7 @@ class SearchSettings:
             value = getattr(self, name)
             _must(
                 value is None or value > 0,
-                f"search.{name} is {value}, but must be above 0; leave the key out for no limit.",
+                f"search.{name} is {value}, but must be above 0; raise it.",
             )
 
 
@@ -261,8 +266,13 @@ def _from_folder(settings: RunSettings, folder: Path) -> RunSettings:
     return dataclasses.replace(settings, work=str(folder / settings.work), ingest=ingest)
 
 
-def parse(kind: type[Settings], data: Mapping[str, Any], where: str) -> Settings:
-    """A settings dataclass from a TOML table; `where` is the table's dotted name for what is raised."""
+def parse(
+    kind: type[Settings], data: Mapping[str, Any], where: str, default: Settings | None = None
+) -> Settings:
+    """A settings dataclass from a TOML table; `where` is the table's dotted name for what is raised.
+
+    Keys that the table lacks are those of `default`: [search.fit] has its own, fewer epochs.
+    """
     hints = typing.get_type_hints(kind)
     known = {item.name: item for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
     for key in data:
@@ -272,17 +282,25 @@ def parse(kind: type[Settings], data: Mapping[str, Any], where: str) -> Settings
     for key, item in known.items():
         name = f"{where}.{key}" if where else key
         if key not in data:
-            if item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING:
+            if (
+                default is None
+                and item.default is dataclasses.MISSING
+                and item.default_factory is dataclasses.MISSING
+            ):
                 raise ValueError(f"The settings lack '{name}'; add it.")
             continue
         table = table_type(hints[key])
         if table is None:
             values[key] = _checked(hints[key], data[key], name)
         elif isinstance(data[key], Mapping):
-            values[key] = parse(table, data[key], name)
+            values[key] = parse(table, data[key], name, _default(item))
         else:
             raise ValueError(f"'{name}' is {data[key]!r}, but must be a table: write [{name}].")
-    return kind(**values)
+    return kind(**values) if default is None else dataclasses.replace(default, **values)  # type: ignore[type-var]
+
+
+def _default(item: dataclasses.Field[Any]) -> Any:
+    return None if item.default_factory is dataclasses.MISSING else item.default_factory()
 
 
 def table_type(hint: Any) -> type[Any] | None:

@@ -21,7 +21,8 @@ class Trial:
 
     `state` is finished (trained to full fidelity: may enter a front), stopped (dominated early),
     failed (`reason` says why) or running. `suggested` holds the searched values under Optuna's
-    names, `distributions` their ranges as Optuna's JSON, so that a study can be rebuilt.
+    names, `distributions` their ranges as Optuna's JSON, and `rejected` the proposals over budget
+    that came before it, in the same form, so that a study can be rebuilt.
     """
 
     number: int
@@ -36,6 +37,7 @@ class Trial:
     distributions: Mapping[str, str]
     recipe: Mapping[str, Any]
     distill: Mapping[str, Any]
+    rejected: tuple[Mapping[str, Any], ...] = ()
     scores: Mapping[str, float] | None = None
     curve: tuple[Mapping[str, Any], ...] = ()
     reason: str | None = None
@@ -53,7 +55,8 @@ class Trial:
         known = {item.name for item in dataclasses.fields(cls)}
         try:
             values = {key: value for key, value in data.items() if key in known}
-            return cls(**{**values, "curve": tuple(data["curve"])})
+            rows = {"curve": tuple(data["curve"]), "rejected": tuple(data.get("rejected", ()))}
+            return cls(**{**values, **rows})
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(
                 f"{source} is not a trial of this version ({error}); move it out of the folder."

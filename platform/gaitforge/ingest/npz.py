@@ -22,6 +22,7 @@ from gaitforge.layout import Layout
 from gaitforge.recording import Recording, Rejected, Value
 
 ANY_OTHER = "*"
+UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,36 +59,37 @@ class ReadOptions:
             )
 
 
-def read_npz(path: Path, layout: Layout, options: ReadOptions) -> Iterator[Recording | Rejected]:
+def read_npz(
+    path: Path, layout: Layout, options: ReadOptions, *, labelled: bool = True
+) -> Iterator[Recording | Rejected]:
     """The recordings of one file in its order, each as a Recording or, if unusable, as Rejected.
 
     A recording's id is its `clip_id` where the file has one for each, else "<stem>-<position>".
     Persons and classes are stripped of spaces. Arrays that serve as neither become columns, with
     null for NaN; a `label` array that is not the class, or was renamed, is kept as `file_label`.
+    Where not `labelled`, the file need not tell classes and persons: all are "unknown".
 
     Raises FileNotFoundError, or ValueError for a fault of the file as a whole, on the call itself:
     nothing has been yielded by then.
     """
     arrays = _load(path)
-    for name in ("frames", "offsets", options.person, options.label):
-        if name not in arrays:
-            raise ValueError(
-                f"{path} has no array '{name}' (it has {', '.join(sorted(arrays)) or 'none'}); "
-                "add it, or name the arrays of class and person in the settings."
-            )
+    _check_names(path, arrays, options if labelled else None)
     frames_TVC = arrays.pop("frames")
     _check_frames(path, frames_TVC, layout, options.confidence_channel)
     offsets = _offsets(path, arrays.pop("offsets"), total=len(frames_TVC))
-    columns = {
-        name: _column(path, name, array, count=len(offsets) - 1) for name, array in arrays.items()
-    }
+    count = len(offsets) - 1
+    columns = {name: _column(path, name, array, count) for name, array in arrays.items()}
+    persons = labels = [UNKNOWN] * count
+    if labelled:
+        persons = _as_text(columns.pop(options.person))
+        labels = [_renamed(label, options.relabel) for label in _as_text(columns[options.label])]
     contents = _Contents(
         source=str(path),
         frames_TVC=frames_TVC,
         offsets=offsets,
-        ids=_take_ids(columns, path.stem, count=len(offsets) - 1),
-        persons=_as_text(columns.pop(options.person)),
-        labels=[_renamed(label, options.relabel) for label in _as_text(columns[options.label])],
+        ids=_take_ids(columns, path.stem, count),
+        persons=persons,
+        labels=labels,
         columns=_further(columns, options),
         confidence_channel=options.confidence_channel,
         fps=layout.fps if options.fps is None else options.fps,
@@ -164,6 +166,20 @@ def _load(path: Path) -> dict[str, NDArray[Any]]:
                 f"{path} holds '{name}', which is no array; write it with numpy.savez_compressed."
             )
     return loaded
+
+
+def _check_names(path: Path, arrays: Mapping[str, object], options: ReadOptions | None) -> None:
+    """Raise ValueError where an array is missing; without options, class and person may be."""
+    fixed = ("frames", "offsets")
+    for name in (*fixed, options.person, options.label) if options else fixed:
+        if name not in arrays:
+            remedy = (
+                "" if name in fixed else ", or name the arrays of class and person in ingest.read"
+            )
+            raise ValueError(
+                f"{path} has no array '{name}' (it has {', '.join(sorted(arrays)) or 'none'}); "
+                f"add it{remedy}."
+            )
 
 
 def _check_frames(

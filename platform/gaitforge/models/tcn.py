@@ -29,7 +29,7 @@ class TcnSizes:
     """Sizes of a TCN: layer i has dilation `dilation_growth`**i.
 
     `channels` is the width of every layer, `kernel` is in frames and odd, `dropout` is the share
-    of channels dropped in each layer.
+    of a layer's hidden values that is dropped in training.
     """
 
     channels: int = 64
@@ -114,7 +114,7 @@ class TcnLayer(nn.Module):
             ),
             nn.BatchNorm2d(width),
             nn.ReLU(),
-            nn.Dropout2d(dropout),
+            nn.Dropout(dropout),
             nn.Conv2d(width, width, 1, bias=False),
             nn.BatchNorm2d(width),
         )

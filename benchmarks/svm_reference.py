@@ -1,0 +1,83 @@
+"""A support vector machine on the same split as a run: what a model must beat to be worth its size.
+
+    python benchmarks/svm_reference.py work/auva_grf [SPLIT]
+
+Each recording becomes its coordinates at 16 moments, their spread and their speed over the
+recording; features are scaled by the training people, classes by an RBF kernel. Validation people
+are not used, so that nothing is tuned. Scored on the confirm people, with a bootstrap over them.
+Needs scikit-learn (the extra `bench`).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from gaitforge.layout import Layout
+from gaitforge.recording import Recording
+from gaitforge.splits import read_split
+from gaitforge.stats import (
+    bootstrap_weights,
+    interval,
+    macro_f1_draws,
+    mean_macro_f1,
+    person_accuracy,
+    person_confusions,
+    too_few,
+)
+from gaitforge.store import SkeletonStore
+from gaitforge.windows import WindowSettings, prepare
+from gaitforge.work import WorkFolder
+from numpy.typing import NDArray
+
+FRAMES = 16
+SETTINGS = WindowSettings(mode="resample", length=FRAMES, views=1, center="first")
+
+
+def features(recording: Recording, layout: Layout) -> NDArray[np.float64]:
+    """Coordinates at 16 moments, then the sd and the mean speed of each coordinate."""
+    (window_TVC,), _ = prepare(recording, layout, SETTINGS)
+    flat_TF = window_TVC.reshape(FRAMES, -1).astype(np.float64)
+    speed = np.abs(np.diff(flat_TF, axis=0)).mean(axis=0)
+    return np.concatenate([flat_TF.ravel(), flat_TF.std(axis=0), speed])
+
+
+def main(arguments: Sequence[str]) -> int:
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    from sklearn.svm import SVC
+
+    work = WorkFolder(Path(arguments[0]))
+    split = read_split(work.split_file(arguments[1] if len(arguments) > 1 else "main"))
+    store = SkeletonStore.open(work.store)
+    roles = {}
+    for role in ("train", "confirm"):
+        recordings = list(store.recordings(split.people(role)))
+        roles[role] = (
+            np.stack([features(recording, store.layout) for recording in recordings]),
+            np.array([store.classes.index(recording.label) for recording in recordings]),
+            [recording.person for recording in recordings],
+        )
+    machine = make_pipeline(StandardScaler(), SVC(C=10.0, class_weight="balanced"))
+    machine.fit(roles["train"][0], roles["train"][1])
+    inputs, true, persons = roles["confirm"]
+    people = sorted(set(persons))
+    confusions = person_confusions(
+        true, machine.predict(inputs), persons, people, len(store.classes)
+    )
+    accuracy = np.trace(confusions.sum(axis=0)) / confusions.sum()
+    text = f"SVM: accuracy {accuracy:.3f}, macro F1 {mean_macro_f1(confusions):.3f}"
+    if too_few(len(people)):
+        each = zip(people, person_accuracy(confusions), strict=True)
+        print(text + ", by person " + ", ".join(f"{person} {value:.3f}" for person, value in each))
+        return 0
+    weights = bootstrap_weights(None, len(people), 2000, np.random.default_rng(2026))
+    low, high = interval(macro_f1_draws(confusions, weights))
+    print(f"{text} ({low:.3f} to {high:.3f} over {len(people)} people)")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
