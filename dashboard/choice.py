@@ -37,8 +37,13 @@ def chart_key(chart: str) -> str:
 def from_chart(chart: str) -> Callable[[], None]:
     """What a chart calls when a point is clicked; a click beside every point changes nothing."""
 
+    key = chart_key(
+        chart
+    )  # as drawn: another call may give the chart its next key before this one
+
     def choose() -> None:
-        picked = st.session_state[chart_key(chart)]["selection"].get("picked") or []
+        state = st.session_state.get(key)
+        picked = state["selection"].get("picked") if state else None
         if picked and isinstance(picked[0].get("trial"), int):
             _choose(picked[0]["trial"], by=chart)
 

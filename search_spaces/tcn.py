@@ -14,5 +14,5 @@ def suggest(trial: optuna.Trial) -> TcnSizes:
         channels=trial.suggest_int("tcn.channels", 4, 128, log=True),
         layers=trial.suggest_int("tcn.layers", 1, 6),
         kernel=trial.suggest_categorical("tcn.kernel", [3, 5, 9]),
-        dropout=trial.suggest_float("tcn.dropout", 0.0, 0.3),
+        dropout=trial.suggest_float("tcn.dropout", 0.0, 0.2),
     )

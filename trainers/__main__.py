@@ -119,8 +119,8 @@ def _run(settings: object, stage: str, fresh: bool) -> int:
 
 
 def _demo_settings() -> Path:
-    beside = Path(__file__).parent / "demo.toml"  # in an installed wheel
-    return beside if beside.is_file() else Path(__file__).parents[1] / "examples" / "demo.toml"
+    checkout = Path(__file__).parents[1] / "examples" / "demo.toml"
+    return checkout if checkout.is_file() else Path(sys.prefix) / "share" / "gaitforge" / "demo.toml"
 
 
 def _complain(sentence: str) -> None:

@@ -1,0 +1,307 @@
+"""Settings: every key is checked where it enters, shown in every_key.toml, and spelt out when it is wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import tomllib
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gaitforge.ingest.synthetic import SyntheticSettings
+from gaitforge.models import make_sizes
+from gaitforge.settings import (
+    FitPlan,
+    IngestSettings,
+    RunSettings,
+    SearchSettings,
+    TeacherSettings,
+    as_dict,
+    parse,
+    read_settings,
+    table_type,
+)
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+EVERY_KEY = EXAMPLES / "every_key.toml"
+# Shown behind a #: they have no default of their own, or exclude the table ingest.synthetic.
+BESIDE_SYNTHETIC = {"ingest.files", "ingest.layout"}
+REQUIRED = {"work"}
+LEAST = 'work = "w"\n[ingest.synthetic]\n'
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "run.toml"
+    path.write_text(text)
+    return path
+
+
+def read(folder: Path, text: str) -> RunSettings:
+    return read_settings(written(folder, text))
+
+
+# every_key.toml
+
+
+def leaves(kind: type[Any], where: str = "") -> Iterator[tuple[str, dataclasses.Field[Any]]]:
+    """Dotted names of all keys that are no tables."""
+    hints = typing.get_type_hints(kind)
+    for item in dataclasses.fields(kind):
+        name = f"{where}.{item.name}" if where else item.name
+        table = table_type(hints[item.name])
+        if table is None:
+            yield name, item
+        else:
+            yield from leaves(table, name)
+
+
+def value_of(settings: Any, name: str) -> Any:
+    for part in name.split("."):
+        settings = getattr(settings, part)
+    return settings
+
+
+def shown_keys(pattern: str) -> list[str]:
+    """Dotted names of the lines of every_key.toml that the pattern takes for a key."""
+    table, names = "", []
+    for line in EVERY_KEY.read_text(encoding="utf-8").splitlines():
+        if header := re.match(r"\[([\w.]+)\]", line):
+            table = header[1] + "."
+        elif key := re.match(pattern, line):
+            names.append(table + key[1])
+    return names
+
+
+DEFAULTS = RunSettings(work="", ingest=IngestSettings(synthetic=SyntheticSettings()))
+LEAVES = [name for name, _ in leaves(RunSettings)]
+HIDDEN = {name for name in LEAVES if value_of(DEFAULTS, name) is None} | BESIDE_SYNTHETIC
+
+
+def test_every_key_is_shown_once_and_no_other() -> None:
+    # the keys of teacher.sizes belong to the family
+    active = [name for name in shown_keys(r"(\w+) = ") if not name.startswith("teacher.sizes.")]
+    commented = shown_keys(r"# (\w+) = ")
+    assert sorted(active + commented) == sorted(set(LEAVES) - {"teacher.sizes"})
+    assert set(commented) == HIDDEN
+
+
+def test_every_key_is_shown_with_its_meaning() -> None:
+    lines = EVERY_KEY.read_text(encoding="utf-8").splitlines()
+    keys = [line for line in lines if re.match(r"(# )?\w+ = ", line)]
+    assert [line for line in keys if not re.search(r" # \S", line)] == []
+
+
+def test_every_key_is_shown_with_its_default() -> None:
+    shown = read_settings(EVERY_KEY)
+    for name in set(LEAVES) - REQUIRED - HIDDEN - {"teacher.sizes"}:
+        assert value_of(shown, name) == value_of(DEFAULTS, name), name
+    assert make_sizes(shown.teacher.family, shown.teacher.sizes) == make_sizes(
+        DEFAULTS.teacher.family, DEFAULTS.teacher.sizes
+    )
+    assert set(shown.teacher.sizes) == set(make_sizes(shown.teacher.family, {}).as_dict())
+
+
+def test_every_key_behind_a_comment_sign_is_valid_without_it() -> None:
+    text = EVERY_KEY.read_text(encoding="utf-8")
+    data = tomllib.loads(re.sub(r"(?m)^# (?=\w+ = )", "", text))
+    del data["ingest"]["synthetic"]
+    settings = parse(RunSettings, data, where="")
+    for name in HIDDEN:
+        assert value_of(settings, name) not in (None, "", ()), name
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.toml")), ids=lambda path: path.stem)
+def test_every_example_is_valid(path: Path) -> None:
+    settings = read_settings(path)
+    make_sizes(settings.teacher.family, settings.teacher.sizes)
+
+
+# defaults
+
+
+def test_a_table_that_is_given_in_part_keeps_the_rest_of_its_own_defaults(tmp_path: Path) -> None:
+    """Not those of its class: a search trains for fewer epochs than a teacher."""
+    settings = read(tmp_path, LEAST + "[search.fit]\nbatch = 16\n[teacher.fit]\nbatch = 8\n")
+    assert settings.search.fit == dataclasses.replace(SearchSettings().fit, batch=16)
+    assert settings.teacher.fit == dataclasses.replace(TeacherSettings().fit, batch=8)
+    assert settings.search.fit.epochs < settings.teacher.fit.epochs
+
+
+def test_settings_survive_their_dict() -> None:
+    plan = FitPlan(epochs=3, lr=1e-4)
+    assert FitPlan(**as_dict(plan)) == plan
+    assert parse(SearchSettings, as_dict(SearchSettings()) | {"max_params": 5, "max_macs": 6}, "") == (
+        SearchSettings(max_params=5, max_macs=6)
+    )
+
+
+# paths
+
+
+def test_relative_paths_are_taken_from_the_folder_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "settings"
+    folder.mkdir()
+    path = written(
+        folder,
+        'work = "../here"\n[ingest]\nfiles = ["a.npz", "/data/b.npz"]\nlayout = "l/three.toml"\n',
+    )
+    monkeypatch.chdir(tmp_path)
+    for given in (path, path.relative_to(tmp_path)):
+        settings = read_settings(given)
+        assert Path(settings.work) == folder / "../here"
+        assert settings.ingest.files == (str(folder / "a.npz"), "/data/b.npz")
+        assert settings.ingest.layout == str(folder / "l" / "three.toml")
+
+
+def test_the_name_of_a_builtin_layout_is_no_path(tmp_path: Path) -> None:
+    settings = read(tmp_path, 'work = "w"\n[ingest]\nfiles = ["a.npz"]\nlayout = "kinect25"\n')
+    assert settings.ingest.layout == "kinect25"
+
+
+def test_an_object_store_is_refused_as_a_work_folder(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="must be a path on this machine"):
+        read(tmp_path, 'work = "s3://bucket/work"\n[ingest.synthetic]\n')
+
+
+# what is wrong
+
+
+def test_a_missing_settings_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"none.toml does not exist; give the path"):
+        read_settings(tmp_path / "none.toml")
+
+
+def test_a_file_that_is_not_toml_is_named_with_its_line(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"run.toml is not TOML \(.*line 2.*\)"):
+        read(tmp_path, 'work = "w"\ntrials == 3\n')
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (
+            LEAST + "[search]\ntrails = 3\n",
+            r"unknown key 'trails' in \[search\]; did you mean 'trials'\?",
+        ),
+        (
+            LEAST + "[teacher.fit]\nepoch = 3\n",
+            r"unknown key 'epoch' in \[teacher.fit\]; did you mean 'epochs'\?",
+        ),
+        ("wrok = 3\n", "unknown key 'wrok' in the top level; did you mean 'work'"),
+        (LEAST + "[export]\nzzz = 1\n", r"unknown key 'zzz' in \[export\]; known there: trial"),
+        (
+            LEAST + "sede = 1\n",
+            r"unknown key 'sede' in \[ingest.synthetic\]; did you mean 'seed'\?",
+        ),
+    ],
+)
+def test_a_misspelt_key_names_its_table_and_the_nearest(
+    tmp_path: Path, text: str, sentence: str
+) -> None:
+    with pytest.raises(KeyError, match=sentence):
+        read(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("table", "line", "name"),
+    [
+        ("search", 'trials = "3"', "search.trials"),
+        ("search", "trials = 3.0", "search.trials"),
+        ("search", "trials = true", "search.trials"),
+        ("search", 'families = "tcn"', "search.families"),
+        ("search", "families = [1]", "search.families"),
+        ("teacher.fit", "balance = 1", "teacher.fit.balance"),
+        ("teacher.fit", 'lr = "fast"', "teacher.fit.lr"),
+        ("teacher", "sizes = 3", "teacher.sizes"),
+        ("split", "fractions = [0.5, 0.5]", "split.fractions"),
+        ("export", "trial = 1.5", "export.trial"),
+        ("windows", "flip = 0", "windows.flip"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_by_its_key(
+    tmp_path: Path, table: str, line: str, name: str
+) -> None:
+    with pytest.raises(ValueError, match=f"'{name}' is .* no valid value"):
+        read(tmp_path, f"{LEAST}[{table}]\n{line}\n")
+
+
+def test_a_whole_number_serves_as_a_float(tmp_path: Path) -> None:
+    assert read(tmp_path, LEAST + "[teacher.fit]\nclip = 1\n").teacher.fit.clip == 1.0
+
+
+def test_a_value_in_the_place_of_a_table_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"'search' is 3, but must be a table: write \[search\]"):
+        read(tmp_path, 'search = 3\nwork = "w"\n[ingest.synthetic]\n')
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("[ingest.synthetic]\n", "lack 'work'; add it"),
+        ('work = "w"\n', "lack 'ingest'; add it"),
+        ('work = "w"\n[ingest]\n', "either 'files' or the table .*ingest.synthetic"),
+        (
+            'work = "w"\n[ingest]\nfiles = ["a.npz"]\nlayout = "coco17"\n[ingest.synthetic]\n',
+            "either 'files' or the table .*, and not both",
+        ),
+        ('work = "w"\n[ingest]\nfiles = ["a.npz"]\n', "ingest.files needs ingest.layout"),
+        (
+            'work = "w"\n[ingest]\nlayout = "kinect25"\n[ingest.synthetic]\n',
+            "name the walkers' layout in ingest.synthetic.layout",
+        ),
+    ],
+)
+def test_settings_without_what_they_need_are_refused(
+    tmp_path: Path, text: str, sentence: str
+) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        read(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("table", "line"),
+    [
+        ("teacher.fit", "epochs = 0"),
+        ("teacher.fit", "batch = 1"),
+        ("teacher.fit", "lr = 0"),
+        ("teacher.fit", "lr = nan"),
+        ("teacher.fit", "weight_decay = -1"),
+        ("teacher.fit", "label_smoothing = 1"),
+        ("teacher.fit", "warmup = 1"),
+        ("teacher.fit", "clip = 0"),
+        ("teacher.fit", "jitter = -0.1"),
+        ("teacher.fit", "joint_drop = 1"),
+        ("teacher", "patience = -1"),
+        ("teacher", "workers = 0"),
+        ("teacher", "workers = 17"),  # for a batch of 32
+        ("search", "families = []"),
+        ("search", "trials = 0"),
+        ("search", 'sampler = "grid"'),
+        ("search", "max_failed = 2"),
+        ("search", "max_params = 0"),
+        ("search", "max_params_share = -0.1"),
+        ("search", "max_macs = 0"),
+        ("confirm", "members = 0"),
+        ("confirm", "seeds = 0"),
+        ("confirm", "margin = 0"),
+        ("confirm", "resamples = 10"),
+        ("cluster", "cpus = 0"),
+        ("cluster", "concurrent = 0"),
+        ("cluster", "cpus_per_trial = 0"),
+        ("cluster", "gpus_per_trial = -1"),
+        ("cluster", "gpus_per_worker = -1"),
+        ("split", "folds = 1"),
+        ("windows", "length = 1"),
+    ],
+)
+def test_an_impossible_value_is_refused_before_work_starts(
+    tmp_path: Path, table: str, line: str
+) -> None:
+    key = line.split(" = ")[0]
+    with pytest.raises(ValueError, match=rf"{table.split('.')[-1]}.{key} (is|are) "):
+        read(tmp_path, f"{LEAST}[{table}]\n{line}\n")

@@ -1,0 +1,116 @@
+"""The contract of every search space, held over the table SPACES."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import optuna
+import pytest
+from gaitforge.cost import count
+from gaitforge.layout import LAYOUTS
+from gaitforge.losses import LOSSES
+from gaitforge.models import FAMILIES, Sizes, make_sizes
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from search_spaces import SPACES, Proposal, propose
+
+every_space = pytest.mark.parametrize("family", SPACES)
+
+
+def random_trials(number: int) -> Iterator[optuna.Trial]:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
+    for _ in range(number):
+        yield study.ask()
+
+
+def end(distribution: BaseDistribution, *, high: bool) -> object:
+    """The least or the greatest value of a range; the last of categories is the largest."""
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices[-1 if high else 0]
+    assert isinstance(distribution, IntDistribution | FloatDistribution)
+    return distribution.high if high else distribution.low
+
+
+def extreme(family: str, *, high: bool) -> Sizes:
+    (trial,) = random_trials(1)
+    SPACES[family].suggest(trial)
+    ends = {name: end(kind, high=high) for name, kind in trial.distributions.items()}
+    return SPACES[family].suggest(optuna.trial.FixedTrial(ends))  # type: ignore[arg-type]
+
+
+def params(sizes: Sizes) -> int:
+    return count(sizes, LAYOUTS["coco17"], channels=3, classes=4, frames=32).params
+
+
+def proposal(families: list[str], terms: list[str], trial: optuna.Trial) -> Proposal:
+    return propose(trial, {family: SPACES[family].suggest for family in families}, terms)
+
+
+@every_space
+def test_every_space_is_that_of_a_model_family(family: str) -> None:
+    assert isinstance(SPACES[family].smallest, FAMILIES[family])
+
+
+@every_space
+def test_every_proposal_can_be_stored_and_made_again(family: str) -> None:
+    for trial in random_trials(50):
+        sizes = SPACES[family].suggest(trial)
+        assert make_sizes(family, sizes.as_dict()) == sizes
+
+
+@every_space
+def test_names_carry_the_family_so_that_one_study_can_hold_all(family: str) -> None:
+    (trial,) = random_trials(1)
+    SPACES[family].suggest(trial)
+    assert trial.params
+    assert all(name.startswith(f"{family}.") for name in trial.params)
+
+
+@every_space
+def test_the_smallest_of_a_space_is_the_least_it_can_give(family: str) -> None:
+    assert params(extreme(family, high=False)) == params(SPACES[family].smallest)
+    for trial in random_trials(10):
+        assert params(SPACES[family].suggest(trial)) >= params(SPACES[family].smallest)
+
+
+@every_space
+def test_every_space_reaches_from_a_thousand_to_a_million_parameters(family: str) -> None:
+    assert 300 < params(extreme(family, high=False)) < 3_000
+    assert 300_000 < params(extreme(family, high=True)) < 3_000_000
+
+
+def test_a_proposal_has_its_weights_from_the_ranges_of_the_losses() -> None:
+    for trial in random_trials(20):
+        made = proposal(["tcn"], list(LOSSES), trial)
+        assert set(made.distillation.weights) == set(LOSSES)
+        for name, weight in made.distillation.weights.items():
+            assert LOSSES[name].weight[0] <= weight <= LOSSES[name].weight[1]
+        low = min(term.temperature[0] for term in LOSSES.values())
+        high = max(term.temperature[1] for term in LOSSES.values())
+        assert low <= made.distillation.temperature <= high
+
+
+def test_without_terms_a_student_learns_alone() -> None:
+    (trial,) = random_trials(1)
+    made = proposal(["tcn"], [], trial)
+    assert made.distillation.weights == {}
+    assert "temperature" not in trial.params
+
+
+def test_the_order_of_the_families_does_not_matter() -> None:
+    first, second = (
+        [proposal(families, ["kd"], trial) for trial in random_trials(5)]
+        for families in (["stgcn", "tcn"], ["tcn", "stgcn"])
+    )
+    assert first == second
+    assert {made.family for made in first} == {"stgcn", "tcn"}
+
+
+def test_a_proposal_of_one_family_is_of_that_family() -> None:
+    for trial in random_trials(5):
+        assert proposal(["tcn"], [], trial).family == "tcn"

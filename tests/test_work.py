@@ -1,0 +1,111 @@
+"""The work folder: files whole or not at all, written once where they must not change."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from gaitforge.work import (
+    SplitFolder,
+    WorkFolder,
+    as_json,
+    fingerprint,
+    read_json,
+    write_json,
+    write_once,
+    write_parquet,
+    write_whole,
+)
+
+
+def test_every_artefact_lies_below_the_work_folder() -> None:
+    work = WorkFolder(Path("w"))
+    run = work.run("main")
+    assert isinstance(run, SplitFolder)
+    assert run.trials == Path("w/runs/main/search/trials")
+    assert run.teacher_outputs == Path("w/runs/main/teacher_outputs")
+    assert work.split_file("main") == Path("w/splits/main.json")
+    assert work.summary == Path("w/summary.json")
+    assert work.store == Path("w/store")
+    assert work.export == Path("w/export")
+
+
+def test_a_file_is_replaced_whole_and_leaves_no_draft(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "file.json"
+    write_whole(path, b"old")
+    write_whole(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_reader_of_the_old_file_keeps_it_while_it_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    write_whole(path, b"old")
+    with path.open("rb") as reader:
+        write_whole(path, b"new")
+        assert reader.read() == b"old"
+
+
+def test_a_file_written_once_never_changes(tmp_path: Path) -> None:
+    path = tmp_path / "trials" / "0.json"
+    assert write_once(path, b"first") is True
+    assert write_once(path, b"second") is False
+    assert path.read_bytes() == b"first"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_json_survives_its_file_and_knows_no_nan(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_json(path, {"a": [1, 2.5, None], "ü": "x"})
+    assert read_json(path) == {"a": [1, 2.5, None], "ü": "x"}
+    with pytest.raises(ValueError, match="JSON compliant"):
+        as_json({"score": float("nan")})
+
+
+@pytest.mark.parametrize("content", [b'{"a": 1', b"", b"\xff\xfe{}"])
+def test_a_damaged_json_file_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "bad.json"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"bad.json is not JSON .*; remove it and run its stage"):
+        read_json(path)
+
+
+def test_parquet_files_carry_page_checksums(tmp_path: Path) -> None:
+    path = tmp_path / "table.parquet"
+    write_parquet(path, pa.table({"a": list(range(1000))}))
+    assert pq.read_table(path, page_checksum_verification=True)["a"].to_pylist()[-1] == 999
+    damaged = bytearray(path.read_bytes())
+    damaged[60] ^= 0xFF
+    path.write_bytes(damaged)
+    with pytest.raises(OSError, match=r"(?i)crc|checksum|corrupt"):
+        pq.read_table(path, page_checksum_verification=True)
+
+
+def test_a_fingerprint_changes_with_any_value_and_not_with_the_order_of_keys() -> None:
+    one = fingerprint({"a": 1, "b": [1, 2]})
+    assert one == fingerprint({"b": [1, 2], "a": 1})
+    assert len({one, fingerprint({"a": 1, "b": [2, 1]}), fingerprint({"a": 1.5, "b": [1, 2]})}) == 3
+    assert len(one) == 12
+
+
+def test_a_work_folder_is_made_and_left_empty(tmp_path: Path) -> None:
+    WorkFolder(tmp_path / "a" / "b").make()
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+
+
+def test_a_work_folder_that_cannot_be_written_says_so_in_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(PermissionError, match=r"cannot be written .*; choose another folder"):
+        WorkFolder(tmp_path / "file" / "work").make()
+
+
+def test_files_of_the_log_can_be_read_by_others(tmp_path: Path) -> None:
+    """A search may run under one user and be reviewed by another."""
+    write_once(tmp_path / "once", b"x")
+    write_whole(tmp_path / "whole", b"x")
+    (tmp_path / "plain").write_bytes(b"x")
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert len(modes) == 1
