@@ -19,10 +19,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
 from gaitforge.ingest import ReadOptions, read_files
 from gaitforge.layout import read_layout
 from gaitforge.recording import Recording
-from numpy.typing import NDArray
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 NAME = "ui_prmd_kinect"

@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+
 from gaitforge.layout import Layout
 from gaitforge.recording import Recording
 from gaitforge.splits import read_split
@@ -30,7 +32,6 @@ from gaitforge.stats import (
 from gaitforge.store import SkeletonStore
 from gaitforge.windows import WindowSettings, prepare
 from gaitforge.work import WorkFolder
-from numpy.typing import NDArray
 
 FRAMES = 16
 SETTINGS = WindowSettings(mode="resample", length=FRAMES, views=1, center="first")

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pandas as pd
 import streamlit as st
-from gaitforge.work import WorkFolder
 
 from dashboard import choice, reading, review_tables
 from dashboard.fronts import show_fronts
 from dashboard.one_model import show_one_model
 from dashboard.reading import Found, Line, Problem, Progress, Running
 from dashboard.review_tables import interval_words, many
+from gaitforge.work import WorkFolder
 
 LOOK_EVERY_S = 2
 # A trial reports at each epoch; on our sizes one takes seconds, so that minutes mean trouble.

@@ -109,7 +109,7 @@ def shared_axes(measure: str, searched: pd.DataFrame, confirmed: pd.DataFrame) -
         drawn = confirmed[confirmed["kind"] != ALONE]
         scores += [*drawn["low"].dropna(), *drawn["high"].dropna()]
     low, high = min(scores, default=0.0), max(scores, default=1.0)
-    pad = max(0.06 * (high - low), 0.01)
+    pad = max(0.06 * (high - low), 0.03)
     return Axes(
         measure=measure,
         params=(min(sizes, default=1e3) / 1.5, max(sizes, default=1e6) * 1.7),
@@ -241,9 +241,10 @@ def loss_chart(losses: pd.DataFrame) -> alt.LayerChart:
 def confusion_chart(cells: pd.DataFrame, classes: tuple[str, ...]) -> alt.LayerChart:
     """Rows true, columns said, coloured by the share of the true class (see confusion_table)."""
     cells = cells.assign(percent=(cells["share"].fillna(0) * 100).round())
+    angle = -35 if len(classes) <= 6 else -90
     base = alt.Chart(cells).encode(
-        x=alt.X("said_class:N", sort=list(classes), title="Said", axis=_class_axis(angle=-35)),
-        y=alt.Y("true_class:N", sort=list(classes), title="True", axis=_class_axis(angle=0)),
+        x=alt.X("said_class:N", sort=list(classes), title="Said", axis=_class_axis(angle)),
+        y=alt.Y("true_class:N", sort=list(classes), title="True", axis=_class_axis(0)),
         tooltip=[
             alt.Tooltip("true_class:N", title="True"),
             alt.Tooltip("said_class:N", title="Said"),
@@ -265,7 +266,7 @@ def confusion_chart(cells: pd.DataFrame, classes: tuple[str, ...]) -> alt.LayerC
                 color=alt.condition(alt.datum.share > 0.5, alt.value("white"), alt.value(TEACHER)),
             )
         )
-    return _finished(*layers, height=max(90 + 52 * len(classes), 220))
+    return _finished(*layers, height=min(90 + 52 * len(classes), 560))
 
 
 def people_chart(people: pd.DataFrame) -> alt.LayerChart:
@@ -284,11 +285,13 @@ def people_chart(people: pd.DataFrame) -> alt.LayerChart:
     )
     teacher = people.assign(kind=IS_TEACHER, accuracy=people["teacher"]).dropna(subset=["teacher"])
     both = pd.concat([teacher, people.assign(kind="model")], ignore_index=True)
-    link = (
-        alt.Chart(teacher.assign(model=people["accuracy"]))
-        .mark_rule(color=TEACHER, opacity=0.4, strokeWidth=1.5)
-        .encode(x=x, x2="model:Q", y=y)
-    )
+    links = []
+    if not teacher.empty:  # an empty layer would add a row named null
+        links.append(
+            alt.Chart(teacher.assign(model=people["accuracy"]))
+            .mark_rule(color=TEACHER, opacity=0.4, strokeWidth=1.5)
+            .encode(x=x, x2="model:Q", y=y)
+        )
     tooltip = [
         alt.Tooltip("person:N", title="Person"),
         alt.Tooltip("classes:N", title="True class"),
@@ -297,7 +300,7 @@ def people_chart(people: pd.DataFrame) -> alt.LayerChart:
         alt.Tooltip("recordings:Q", title="Recordings"),
     ]
     return _finished(
-        link, _points(both, PEOPLE_LOOKS, x, y, tooltip), height=110 + 22 * len(people)
+        *links, _points(both, PEOPLE_LOOKS, x, y, tooltip), height=110 + 22 * len(people)
     )
 
 
@@ -353,10 +356,10 @@ def _reference(table: pd.DataFrame, y: alt.Y, words: str, faint: bool = False) -
 
 
 def _ring(points: pd.DataFrame, axes: Axes, chosen: int | None, colour: str) -> list[alt.Chart]:
-    """A ring with its number round the trial that the rest of the page is about."""
+    """A ring round the model that the rest of the page is about, with the number of its trial."""
     marked = points[points["trial"] == chosen] if chosen is not None else points.head(0)
     base = alt.Chart(
-        marked.assign(words=["teacher" if n < 0 else f"trial {n}" for n in marked["trial"]])
+        marked.assign(words=["" if n < 0 else f"trial {n}" for n in marked["trial"]])
     ).encode(x=axes.x, y=axes.y)
     return [
         base.mark_point(shape="circle", size=330, strokeWidth=1.8, color=colour, opacity=1),
@@ -391,7 +394,9 @@ def _epochs() -> alt.X:
 
 
 def _class_axis(angle: int) -> alt.Axis:
-    return alt.Axis(labelAngle=angle, labelLimit=150, domain=False, ticks=False)
+    return alt.Axis(
+        labelAngle=angle, labelLimit=150, labelOverlap=False, domain=False, ticks=False
+    )
 
 
 def _log_ticks(ends: tuple[float, float]) -> list[float]:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pandas as pd
 import streamlit as st
-from gaitforge.work import WorkFolder
 
 from dashboard import charts, choice, reading, review_tables
 from dashboard.artefacts import Setting
 from dashboard.reading import Predicted, Problem
 from dashboard.review_tables import TEACHER, Model, interval_words
+from gaitforge.work import WorkFolder
 
 PEOPLE_WORDS = {
     ("confirm", "student"): "Confirm people",

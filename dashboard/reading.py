@@ -19,7 +19,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from gaitforge.work import SplitFolder, WorkFolder, read_json
 
 from dashboard.artefacts import (
     Confirm,
@@ -39,6 +38,7 @@ from dashboard.artefacts import (
     teacher_of,
     trial_of,
 )
+from gaitforge.work import WorkFolder, read_json
 
 PREDICTION_COLUMNS = (
     "role",
@@ -126,7 +126,7 @@ def look(work: WorkFolder) -> Found:
     problems: list[Problem] = []
     store = _load(work, work.store / "store.json", store_of, problems)
     names = {path.stem for path in _files(work, work.splits, problems)}
-    names |= {path.name for path in _listed(work.root / "runs") if path.is_dir()}
+    names |= {path.name for path in _listed(work.runs) if path.is_dir()}
     return Found(exists=True, store=store, splits=tuple(sorted(names)), problems=tuple(problems))
 
 
@@ -165,7 +165,7 @@ def read_progress(work: WorkFolder, name: str) -> Progress:
     run, problems = work.run(name), list[Problem]()
     ended = {path.stem for path in _files(work, run.trials, problems)}
     running = []
-    for path in _files(work, _running(run), problems):
+    for path in _files(work, run.running, problems):
         trial = _load(work, path, trial_of, problems)
         stamp = _stamp(path)
         # A trial that has just ended may lie in both folders for a moment.
@@ -186,7 +186,7 @@ def read_progress(work: WorkFolder, name: str) -> Progress:
 
 def pulse(work: WorkFolder, name: str | None) -> tuple[Stamp | None, ...]:
     """Stamps of the few files and folders of which one changes when there is something new."""
-    watched = [work.root, work.store / "store.json", work.splits, work.root / "runs"]
+    watched = [work.root, work.store / "store.json", work.splits, work.runs]
     if name is not None:
         run = work.run(name)
         watched += [
@@ -252,10 +252,6 @@ def read_predictions(
     if not tables:
         return pd.DataFrame(columns=["seed", "recording", "person", "true_class", "said_class"])
     return pd.concat(tables, ignore_index=True)
-
-
-def _running(run: SplitFolder) -> Path:
-    return run.search / "running"
 
 
 def _stamp(path: Path) -> Stamp | None:

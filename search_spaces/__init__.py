@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import optuna
-from gaitforge.models import Sizes
 
+from gaitforge.models import Sizes
 from search_spaces import stgcn, tcn
 from search_spaces.common import Proposal, propose
 

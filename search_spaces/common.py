@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import optuna
+
 from gaitforge.losses import LOSSES, Distillation
 from gaitforge.models import Sizes
 

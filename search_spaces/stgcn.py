@@ -6,6 +6,7 @@ Parameter names carry the family's name: one Optuna study knows one range for on
 from __future__ import annotations
 
 import optuna
+
 from gaitforge.models.stgcn import StgcnSizes
 
 SMALLEST = StgcnSizes(widths=(4, 4), strides=(1, 2), kernel=3, temporal="separable", dropout=0.0)

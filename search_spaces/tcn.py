@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import optuna
+
 from gaitforge.models.tcn import TcnSizes
 
 SMALLEST = TcnSizes(channels=4, layers=1, kernel=3, dropout=0.0)

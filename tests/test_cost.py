@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
+
 from gaitforge.cost import checkpoint_bytes, count, latency_ms
 from gaitforge.layout import LAYOUTS, Layout
 from gaitforge.models import FAMILIES, make_sizes
 from gaitforge.models.stgcn import StgcnSizes
 from gaitforge.models.tcn import TcnSizes
-from safetensors.torch import save_file
 
 PLATES = Layout(name="plates", joints=("one", "other"), bones=((0, 1),), up="none")
 

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from gaitforge.work import WorkFolder, read_json, write_json
 from streamlit.testing.v1 import AppTest
 
 from dashboard import charts, reading, review_tables
 from dashboard.app import work_path
 from dashboard.artefacts import Epoch, Fields, trial_of
 from dashboard.reading import Predicted, Problem
+from gaitforge.work import WorkFolder, read_json, write_json
 from tests.toy_work import (
     Toy,
     make_confirm,

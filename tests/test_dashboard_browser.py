@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gaitforge.work import WorkFolder, read_json, write_json
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
+from gaitforge.work import WorkFolder, read_json, write_json
 from tests.toy_work import (
     Toy,
     make_search,

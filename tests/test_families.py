@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
 from gaitforge.batch import Batch
 from gaitforge.layout import LAYOUTS, Layout
 from gaitforge.models import FAMILIES, Output, Sizes, make_sizes
-from safetensors.torch import load_file, save_file
-from torch import nn
 
 PLATES = Layout(name="plates", joints=("one", "other"), bones=((0, 1),), up="none")
 CLASSES = 4

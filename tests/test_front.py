@@ -6,6 +6,8 @@ import itertools
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
 from gaitforge.front import (
     f1_params_front,
     f1_params_hypervolume,
@@ -15,7 +17,6 @@ from gaitforge.front import (
     non_dominated,
     spread_along_front,
 )
-from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+
 from gaitforge.layout import LAYOUTS
 from gaitforge.losses import Distillation
 from gaitforge.models import FAMILIES, make_sizes

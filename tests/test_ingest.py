@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from gaitforge.ingest import READERS, ReadOptions, read_files
 from gaitforge.ingest.npz import read_npz
 from gaitforge.layout import Layout

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from gaitforge.layout import LAYOUTS, Layout, read_layout
 
 # hip - knee - foot on the left, a foot that hangs on nothing on the right

@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
 from gaitforge.batch import Batch
 from gaitforge.layout import Layout
 from gaitforge.losses import Distillation
 from gaitforge.models import Output
 from gaitforge.models.tcn import TcnSizes
 from gaitforge.settings import FitPlan
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
 from trainers.loop import (
     Examples,
     Fitting,

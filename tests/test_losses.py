@@ -6,10 +6,11 @@ import math
 
 import pytest
 import torch
+from torch import Tensor
+
 from gaitforge.losses import LOSSES, Distillation, Targets, class_weights, loss_terms
 from gaitforge.losses.kd import soft_label_kl
 from gaitforge.models import Output
-from torch import Tensor
 
 every_term = pytest.mark.parametrize("name", LOSSES)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from gaitforge.ingest.synthetic import SyntheticSettings
 from gaitforge.models import make_sizes
 from gaitforge.settings import (

@@ -6,16 +6,17 @@ from collections.abc import Iterator
 
 import optuna
 import pytest
-from gaitforge.cost import count
-from gaitforge.layout import LAYOUTS
-from gaitforge.losses import LOSSES
-from gaitforge.models import FAMILIES, Sizes, make_sizes
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
     FloatDistribution,
     IntDistribution,
 )
+
+from gaitforge.cost import count
+from gaitforge.layout import LAYOUTS
+from gaitforge.losses import LOSSES
+from gaitforge.models import FAMILIES, Sizes, make_sizes
 from search_spaces import SPACES, Proposal, propose
 
 every_space = pytest.mark.parametrize("family", SPACES)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from gaitforge.splits import ROLES, Split, SplitSettings, make_splits, read_split, write_split
 
 DATA = Path(__file__).parents[2] / "shared" / "data"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
 from gaitforge.metrics import confusion, macro_f1
 from gaitforge.stats import (
     MIN_PEOPLE,
@@ -21,7 +23,6 @@ from gaitforge.stats import (
     probability_on_front,
     too_few,
 )
-from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
 

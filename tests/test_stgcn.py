@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from gaitforge.batch import Batch
 from gaitforge.cost import count
 from gaitforge.layout import LAYOUTS, Layout

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
+
 from gaitforge.ingest import ReadOptions, read_files
 from gaitforge.layout import Layout, read_layout
 from gaitforge.recording import Recording, Rejected

@@ -7,10 +7,11 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
 from gaitforge.ingest.synthetic import CLASSES, KNOWN_JOINTS, SyntheticSettings, synthetic_cohort
 from gaitforge.layout import LAYOUTS
 from gaitforge.recording import Recording
-from numpy.typing import NDArray
 
 CLEAN = SyntheticSettings(
     layout="kinect25", people_per_class=3, recordings_per_person=1, seconds=8.0, noise=0, missing=0

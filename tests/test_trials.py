@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+
 from gaitforge.trials import Trial, TrialLog
 from gaitforge.work import SplitFolder, read_json
 

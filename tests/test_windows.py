@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from gaitforge.augment import Change, change_body, flip, make_views, rotate, warp_times
 from gaitforge.layout import Layout, read_layout
 from gaitforge.normalise import Normalisation, fit_normalisation, normalise

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
+
 from gaitforge.layout import LAYOUTS
 from gaitforge.work import (
     SplitFolder,
@@ -22,7 +24,6 @@ from gaitforge.work import (
     write_parquet,
     write_whole,
 )
-from numpy.typing import NDArray
 
 TEACHER_PARAMS = 1_284_100
 MARGIN = 0.05

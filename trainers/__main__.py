@@ -84,7 +84,8 @@ def run_dashboard(options: argparse.Namespace) -> int:
         sys.executable, "-m", "streamlit", "run", str(app),
         "--server.address", "127.0.0.1", "--server.port", str(options.port), "--server.headless", "true",
         "--server.fileWatcherType", "none", "--browser.gatherUsageStats", "false",
-        "--client.showErrorDetails", "none", "--client.toolbarMode", "viewer",
+        "--client.showErrorDetails", "false", "--client.toolbarMode", "minimal",
+        "--theme.primaryColor", "#3572c6",
         "--", str(Path(options.work).resolve()),
     ]  # fmt: skip
     os.execv(sys.executable, command)
@@ -92,7 +93,6 @@ def run_dashboard(options: argparse.Namespace) -> int:
 
 def run_show(options: argparse.Namespace) -> int:
     from gaitforge.work import WorkFolder
-
     from trainers.show import describe
 
     print(describe(WorkFolder(Path(options.work))))
@@ -107,7 +107,6 @@ def run_doctor(options: argparse.Namespace) -> int:
 
 def _run(settings: object, stage: str, fresh: bool) -> int:
     from gaitforge.settings import RunSettings
-
     from trainers.pipeline import Line
 
     assert isinstance(settings, RunSettings)
@@ -120,7 +119,9 @@ def _run(settings: object, stage: str, fresh: bool) -> int:
 
 def _demo_settings() -> Path:
     checkout = Path(__file__).parents[1] / "examples" / "demo.toml"
-    return checkout if checkout.is_file() else Path(sys.prefix) / "share" / "gaitforge" / "demo.toml"
+    return (
+        checkout if checkout.is_file() else Path(sys.prefix) / "share" / "gaitforge" / "demo.toml"
+    )
 
 
 def _complain(sentence: str) -> None:

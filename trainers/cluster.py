@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import ray
+
 from gaitforge.settings import ClusterSettings
 
 # Ray reads these when it is imported by the processes that it starts: set before `ray.init`.
@@ -20,6 +22,8 @@ _ENVIRONMENT = {
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_MAX_PENDING_TRIALS_PG": "1",
 }
+
+PROBE_S = 10.0  # for an answer from a cluster's address; a network that needs more cannot train
 
 
 @contextmanager
@@ -45,8 +49,9 @@ def connected(settings: ClusterSettings) -> Iterator[None]:
                 _node_ip_address="127.0.0.1",
             )
         else:
+            _probe(settings.address)
             ray.init(address=settings.address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise ConnectionError(
             f"No Ray cluster answers at cluster.address = '{settings.address}' ({str(error).splitlines()[0]}); "
             "start one with `ray start --head`, or set it to 'local'."
@@ -73,6 +78,13 @@ def concurrent_trials(settings: ClusterSettings) -> int:
             f"{cores()} and {_resources().get('GPU', 0):g}; lower cluster.cpus_per_trial or gpus_per_trial."
         )
     return min(fit, settings.concurrent or fit)
+
+
+def _probe(address: str) -> None:
+    """Raise OSError where nothing listens at `host:port`: Ray itself tries for more than 10 minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=PROBE_S).close()
 
 
 def _resources() -> dict[str, float]:

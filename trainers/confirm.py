@@ -12,6 +12,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import ray
+from numpy.typing import NDArray
+from safetensors.torch import save
+
 from gaitforge.front import spread_along_front
 from gaitforge.settings import ClusterSettings, ConfirmSettings
 from gaitforge.stats import (
@@ -30,9 +33,6 @@ from gaitforge.stats import (
 )
 from gaitforge.trials import Trial, TrialLog
 from gaitforge.work import SplitFolder, fingerprint, read_json, write_json, write_whole
-from numpy.typing import NDArray
-from safetensors.torch import save
-
 from trainers.cluster import connected
 from trainers.examples import WindowFolder, load_examples
 from trainers.loop import score

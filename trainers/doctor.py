@@ -56,7 +56,6 @@ def _examine_gpu() -> None:
 
 def _examine_settings(path: Path) -> None:
     from gaitforge.settings import read_settings
-
     from trainers.cluster import concurrent_trials, connected, cores
     from trainers.pipeline import Line
 
@@ -65,5 +64,6 @@ def _examine_settings(path: Path) -> None:
     print(f"{path}: good, work folder {settings.work} can be written")
     with connected(settings.cluster):
         print(
-            f"cluster {settings.cluster.address}: {cores()} cores, {concurrent_trials(settings.cluster)} trials at a time"
+            f"cluster {settings.cluster.address}: {cores()} cores, "
+            f"{concurrent_trials(settings.cluster)} trials at a time"
         )

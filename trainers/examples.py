@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+
 from gaitforge.layout import Layout
 from gaitforge.normalise import Normalisation
 from gaitforge.window_cache import WindowSet, open_role
 from gaitforge.windows import WindowSettings
 from gaitforge.work import read_json
-from numpy.typing import NDArray
-
 from trainers.loop import Examples
 
 

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors.torch import load_file, save
+
 from gaitforge.export import card_text, export_onnx
 from gaitforge.ingest import ReadOptions
 from gaitforge.models import make_sizes
 from gaitforge.settings import ExportSettings
 from gaitforge.splits import Split
 from gaitforge.work import SplitFolder, read_json, write_json, write_whole
-from safetensors.torch import load_file, save
-
 from trainers.confirm import STUDENT
 from trainers.examples import WindowFolder
 from trainers.progress import say
@@ -76,7 +76,8 @@ def export_student(
     write_whole(target / "card.md", card_text(card).encode())
     write_json(target / "card.json", card)
     say(
-        f"  trial {member['trial']}: {exported.onnx_bytes:,} bytes, largest difference {exported.max_abs_difference:.1e}, "
+        f"  trial {member['trial']}: {exported.onnx_bytes:,} bytes, "
+        f"largest difference {exported.max_abs_difference:.1e}, "
         f"{exported.latency_ms_p50:.2f} ms a window (median; 95 % within {exported.latency_ms_p95:.2f} ms) in {target}"
     )
 

@@ -13,7 +13,6 @@ from gaitforge.recording import Recording, Rejected
 from gaitforge.settings import IngestSettings, as_dict
 from gaitforge.store import SkeletonStore
 from gaitforge.work import fingerprint
-
 from trainers.progress import say
 
 
@@ -36,7 +35,8 @@ def ingest_recordings(settings: IngestSettings, folder: Path) -> None:
         return
     info = SkeletonStore.write(folder, layout, items, identity)
     say(
-        f"  {info.recordings:,} recordings of {info.people} people in {len(info.classes)} classes, version {info.version}"
+        f"  {info.recordings:,} recordings of {info.people} people "
+        f"in {len(info.classes)} classes, version {info.version}"
     )
     if info.quarantined:
         say(

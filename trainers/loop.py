@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
 from gaitforge.batch import Batch
 from gaitforge.losses import Distillation, Targets, class_weights, loss_terms
 from gaitforge.metrics import accuracy, confusion, macro_f1, recording_scores
 from gaitforge.settings import FitPlan
-from numpy.typing import NDArray
-from torch import Tensor, nn
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
-from gaitforge.work import SplitFolder, fingerprint, read_json, write_json, write_parquet
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gaitforge.work import SplitFolder, fingerprint, read_json, write_json, write_parquet
 from trainers.examples import WindowFolder, load_examples
 from trainers.loop import Examples
 from trainers.progress import say

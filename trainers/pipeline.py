@@ -16,7 +16,6 @@ from gaitforge.store import SkeletonStore
 from gaitforge.summary import write_summary
 from gaitforge.window_cache import build_windows
 from gaitforge.work import WorkFolder, read_json
-
 from trainers.confirm import Tables, confirm_front
 from trainers.examples import WindowFolder
 from trainers.export import export_student
@@ -62,9 +61,11 @@ class Line:
     def split(self) -> None:
         say("split: people into train, validation and confirm")
         store = SkeletonStore.open(self.work.store)
-        for split in make_splits(
-            self.settings.split, labels_by_person(store), store.info.fingerprint
-        ):
+        splits = make_splits(self.settings.split, labels_by_person(store), store.info.fingerprint)
+        of_another_rule = {path.stem for path in self.work.splits.glob("*.json")}
+        for name in of_another_rule - {split.name for split in splits}:
+            self.work.split_file(name).unlink()
+        for split in splits:
             write_split(self.work.split_file(split.name), split)
             say(
                 f"  {split.name}: "

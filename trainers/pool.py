@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from gaitforge.settings import ConfirmSettings
 from gaitforge.stats import compare, interval, macro_f1_draws, mean_macro_f1, noninferior, too_few
 from gaitforge.work import read_json, write_json
-
 from trainers.confirm import SEED, STUDENT, Tables, draw_people
 
 

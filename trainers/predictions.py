@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
 from gaitforge.metrics import softmax
 from gaitforge.work import SplitFolder, write_parquet
-
 from trainers.examples import WindowFolder
 from trainers.loop import Scored
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 
 import numpy as np
+
 from gaitforge.front import f1_params_front, f1_params_hypervolume
 from gaitforge.settings import SearchSettings
 from gaitforge.trials import Trial, TrialLog
@@ -92,7 +93,8 @@ class SearchProgress:
             say(f"{self._clear()}  trial {trial.number:>3} {trial.state}: {trial.reason}")
         else:
             say(
-                f"{self._clear()}  trial {trial.number:>3} {trial.state}  {trial.family:<6} {trial.params:>8,} parameters  "
+                f"{self._clear()}  trial {trial.number:>3} {trial.state}  "
+                f"{trial.family:<6} {trial.params:>8,} parameters  "
                 f"validation macro F1 {trial.scores['val_macro_f1']:.3f}  {duration(trial.seconds)}"
             )
         say(self.line())
@@ -142,7 +144,7 @@ class SearchProgress:
         """On a terminal, rewrite the last line with what is running."""
         while not self._done.wait(1.0):
             running = []
-            for path in sorted((self.log.folder.search / "running").glob("*.json")):
+            for path in sorted(self.log.folder.running.glob("*.json")):
                 try:
                     data = json.loads(path.read_text(encoding="utf-8"))
                     running.append(f"{data['number']} ({data['epochs']}/{self.epochs})")

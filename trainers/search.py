@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from ray import tune
+
 from gaitforge.cost import Cost, count
 from gaitforge.front import f1_params_front, f1_params_hypervolume
 from gaitforge.losses import LOSSES
@@ -19,8 +21,6 @@ from gaitforge.models import Sizes
 from gaitforge.settings import ClusterSettings, SearchSettings, as_dict
 from gaitforge.trials import Trial, TrialLog
 from gaitforge.work import SplitFolder, fingerprint, read_json, write_json, write_parquet
-from ray import tune
-
 from search_spaces import SPACES
 from trainers.cluster import concurrent_trials, connected
 from trainers.examples import WindowFolder
@@ -59,7 +59,12 @@ def search_students(
     log = TrialLog(folder)
     log.forget_running()
     progress = SearchProgress(log, settings, reference)
-    searcher = StudySearcher(settings, log, budget, costs, progress.ended)
+
+    def on_end(trial: Trial) -> None:
+        progress.ended(trial)
+        write_front(folder, progress.trials.values(), reference)
+
+    searcher = StudySearcher(settings, log, budget, costs, on_end)
     started, spent = time.monotonic(), earlier.get("seconds", 0.0)
     write_json(
         folder.search / "search.json",
@@ -128,18 +133,19 @@ def run_tune(
 def run_trial(config: dict[str, Any], context: Mapping[str, str]) -> None:
     """One trial in a Tune worker: train, tell how it goes, and put the end into the log."""
     folder = SplitFolder(Path(context["folder"]))
-    trial = Trial.from_dict(config["trial"], folder.trials)
+    proposed = trial = Trial.from_dict(config["trial"], folder.trials)
     log = TrialLog(folder)
     try:
-        for running in train_trial(trial, context, log):
-            tune.report(
-                {"epoch": running.epochs, **(running.scores or {}), "params": running.params}
-            )
-    except (RuntimeError, ValueError, FloatingPointError, MemoryError) as error:
+        for trial in train_trial(proposed, context, log):
+            tune.report({"epoch": trial.epochs, **(trial.scores or {}), "params": trial.params})
+    except (RuntimeError, ValueError, KeyError, OSError, ArithmeticError, MemoryError) as error:
         reason = (
             f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
         )
-        log.add(dataclasses.replace(trial, state="failed", reason=reason, ended=_now()))
+        # `trial` stands where its last whole epoch left it, so that the curve of a failed one can be seen
+        log.add(
+            dataclasses.replace(trial, state="failed", reason=reason, scores=None, ended=_now())
+        )
 
 
 def train_trial(trial: Trial, context: Mapping[str, str], log: TrialLog) -> Any:
@@ -265,9 +271,13 @@ def set_aside(folder: SplitFolder) -> None:
         path.rename(aside / "predictions" / path.name)
 
 
-def write_front(folder: SplitFolder, log: TrialLog, reference: tuple[float, float]) -> None:
+def write_front(
+    folder: SplitFolder, trials: Iterable[Trial], reference: tuple[float, float]
+) -> None:
     """`search/front.json`: the finished trials that nothing beats on the validation people."""
-    finished = [trial for trial in log if trial.state == "finished" and trial.scores is not None]
+    finished = [
+        trial for trial in trials if trial.state == "finished" and trial.scores is not None
+    ]
     f1 = np.array([trial.scores["val_macro_f1"] for trial in finished if trial.scores])
     params = np.array([trial.params for trial in finished])
     members = f1_params_front(f1, params).tolist() if finished else []

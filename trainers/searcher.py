@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import optuna
+from optuna.distributions import distribution_to_json, json_to_distribution
+from optuna.trial import TrialState
+from ray.tune.search import Searcher
+
 from gaitforge.cost import Cost
 from gaitforge.models import Sizes
 from gaitforge.settings import FitPlan, SearchSettings, as_dict
 from gaitforge.trials import Trial, TrialLog
 from gaitforge.work import fingerprint
-from optuna.distributions import distribution_to_json, json_to_distribution
-from optuna.trial import TrialState
-from ray.tune.search import Searcher
-
 from search_spaces import SPACES, Proposal, propose
 
 # A space whose budget lets fewer than one proposal in 300 pass has the wrong ranges for it.
@@ -112,7 +112,10 @@ class StudySearcher(Searcher):
             self.study.tell(asked, state=TrialState.PRUNED)
             rejected.append({**_searched(asked), **dataclasses.asdict(cost)})
             self.rejected += 1
-        self.gave_up = f"{ATTEMPTS} proposals in a row were larger than {self.budget}; raise the budget or narrow the search space."
+        self.gave_up = (
+            f"{ATTEMPTS} proposals in a row were larger than {self.budget}; "
+            "raise the budget or narrow the search space."
+        )
         return str(Searcher.FINISHED)
 
     def on_trial_complete(

@@ -41,7 +41,8 @@ def describe(work: WorkFolder) -> str:
     if summary["export"]:
         export = summary["export"]
         parts.append(
-            f"export: trial {export['trial']}, {export['onnx_bytes']:,} bytes, {export['latency_ms_p50']:.2f} ms a window"
+            f"export: trial {export['trial']}, {export['onnx_bytes']:,} bytes, "
+            f"{export['latency_ms_p50']:.2f} ms a window"
         )
     missing = [
         name for name in ("teacher", "search", "confirm_teacher", "export") if not summary[name]

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
 from gaitforge.losses import Distillation
 from gaitforge.models import make_sizes
 from gaitforge.settings import FitPlan
-
 from trainers.examples import WindowFolder, load_examples
 from trainers.loop import EpochMetrics, Examples, Fitting, fit
 

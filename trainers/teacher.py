@@ -15,6 +15,11 @@ from typing import Any
 
 import pyarrow as pa
 import torch
+from ray import train
+from ray.train.torch import TorchTrainer, get_device
+from safetensors.torch import load_file, save, save_file
+from torch import Tensor, nn
+
 from gaitforge.cost import count
 from gaitforge.losses import Distillation
 from gaitforge.models import make_sizes
@@ -27,11 +32,6 @@ from gaitforge.work import (
     write_parquet,
     write_whole,
 )
-from ray import train
-from ray.train.torch import TorchTrainer, get_device
-from safetensors.torch import load_file, save, save_file
-from torch import Tensor, nn
-
 from trainers.cluster import connected, cores
 from trainers.examples import WindowFolder, load_examples
 from trainers.loop import EpochMetrics, Examples, Fitting, Share, fit, score

@@ -117,16 +117,19 @@ def card_text(card: Mapping[str, Any]) -> str:
         "with the best validation score.",
         "",
         f"- Classes: {', '.join(card['classes'])}",
-        f"- Input: layout {card['layout']['name']} ({len(card['layout']['joints'])} joints, unit {card['layout']['unit']}, "
+        f"- Input: layout {card['layout']['name']} ({len(card['layout']['joints'])} joints, "
+        f"unit {card['layout']['unit']}, "
         f"up {card['layout']['up']}), {card['channels']} coordinates, windows of {card['windows']['length']} frames "
         f"({card['windows']['mode']})",
         f"- ONNX file: {card['onnx_bytes']:,} bytes; largest difference of its logits from the original "
         f"{card['max_abs_difference']:.1e} at batch sizes 1 and 7",
-        f"- One window on one CPU thread: {card['latency_ms_p50']:.2f} ms (median), {card['latency_ms_p95']:.2f} ms (95th "
+        f"- One window on one CPU thread: {card['latency_ms_p50']:.2f} ms (median), "
+        f"{card['latency_ms_p95']:.2f} ms (95th "
         "percentile), on the machine that exported it",
         f"- {card['macs']:,} multiply-accumulates for one window",
         "",
-        "It has been shown to work on recordings of the kind it was trained on, made and labelled the same way. It is no "
+        "It has been shown to work on recordings of the kind it was trained on, made and labelled the same "
+        "way. It is no "
         "medical device, and no diagnosis may rest on it.",
         "",
     ]

@@ -254,7 +254,8 @@ def read_settings(path: Path) -> RunSettings:
 def _from_folder(settings: RunSettings, folder: Path) -> RunSettings:
     if "://" in settings.work:
         raise ValueError(
-            f"work is '{settings.work}', but must be a path on this machine or a mounted one; object stores are not supported yet."
+            f"work is '{settings.work}', but must be a path on this machine or a mounted one; "
+            "object stores are not supported yet."
         )
     ingest = dataclasses.replace(
         settings.ingest,

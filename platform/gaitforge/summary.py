@@ -16,8 +16,8 @@ def write_summary(work: WorkFolder) -> dict[str, Any]:
     With several splits the scores are those of `runs/pooled.json`, over all people, and each row of
     a front names its split.
     """
-    runs = sorted(path for path in (work.root / "runs").glob("*") if path.is_dir())
-    folders = [SplitFolder(path) for path in runs]
+    # not all of runs/: it may hold what was made for the splits of another rule
+    folders = [work.run(path.stem) for path in sorted(work.splits.glob("*.json"))]
     summary = {
         "schema": 1,
         "store": _store(work),
@@ -69,7 +69,8 @@ def _search(folders: list[SplitFolder]) -> dict[str, Any] | None:
 
 
 def _confirm_teacher(work: WorkFolder, folders: list[SplitFolder]) -> dict[str, Any] | None:
-    scores = _read(work.pooled) or next(
+    pooled = _read(work.pooled) if len(folders) > 1 else None
+    scores = pooled or next(
         (scores for folder in folders if (scores := _read(folder.confirm / "scores.json"))), None
     )
     return scores and _pick(scores["teacher"], "macro_f1", "interval", "accuracy")

@@ -85,7 +85,7 @@ class TrialLog:
 
     def forget_running(self) -> None:
         """Remove what a killed search left to be seen."""
-        for path in (self.folder.search / "running").glob("*.json"):
+        for path in self.folder.running.glob("*.json"):
             path.unlink()
 
     def __iter__(self) -> Iterator[Trial]:
@@ -118,4 +118,4 @@ class TrialLog:
             write_parquet(self.folder.search / "trials.parquet", pa.Table.from_pylist(rows))
 
     def _running(self, number: int) -> Path:
-        return self.folder.search / "running" / f"{number}.json"
+        return self.folder.running / f"{number}.json"

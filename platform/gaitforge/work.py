@@ -37,6 +37,11 @@ class SplitFolder:
         return self.root / "search" / "trials"
 
     @property
+    def running(self) -> Path:
+        """What trials in flight tell onlookers."""
+        return self.root / "search" / "running"
+
+    @property
     def confirm(self) -> Path:
         return self.root / "confirm"
 
@@ -72,15 +77,19 @@ class WorkFolder:
         return self.root / "summary.json"
 
     @property
+    def runs(self) -> Path:
+        return self.root / "runs"
+
+    @property
     def pooled(self) -> Path:
         """Scores over the confirm people of all splits, where there are several."""
-        return self.root / "runs" / "pooled.json"
+        return self.runs / "pooled.json"
 
     def split_file(self, split: str) -> Path:
         return self.splits / f"{split}.json"
 
     def run(self, split: str) -> SplitFolder:
-        return SplitFolder(self.root / "runs" / split)
+        return SplitFolder(self.runs / split)
 
     def make(self) -> None:
         """Create the folder and prove that it can be written; raises PermissionError with one sentence."""

@@ -1,0 +1,93 @@
+"""A line small enough for tests: its run.toml, its files, and the command in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).parents[1]
+PATIENCE_S = 900  # a busy machine makes a line of a minute last for many
+
+Tables = Mapping[str, Mapping[str, object] | None]
+
+SETTINGS: dict[str, dict[str, object]] = {
+    "": {"work": "work"},
+    "ingest.synthetic": {
+        "people_per_class": 6,
+        "recordings_per_person": 1,
+        "seconds": 2.5,
+        "fps": 20.0,
+    },
+    "split": {"fractions": [0.5, 0.25, 0.25]},
+    "windows": {"length": 24, "views": 2},
+    "teacher": {"family": "tcn"},
+    "teacher.sizes": {"channels": 32, "layers": 2},
+    "teacher.fit": {"epochs": 10, "batch": 8},
+    "search": {"families": ["tcn"], "trials": 4, "max_params_share": 0.5},
+    "search.fit": {"epochs": 8, "batch": 8},
+    "confirm": {"members": 2, "seeds": 1, "resamples": 200},
+    "cluster": {"cpus": 2, "concurrent": 1},
+}
+
+NOTHING: Tables = MappingProxyType({})
+
+
+def write_run(folder: Path, changes: Tables = NOTHING) -> Path:
+    """`folder`/run.toml with SETTINGS; `changes` replaces keys by table, None removes a table."""
+    lines = []
+    for table in {**SETTINGS, **changes}:
+        changed = changes.get(table, {})
+        if changed is None:
+            continue
+        lines += [f"[{table}]"] if table else []
+        keys = SETTINGS.get(table, {}) | dict(changed)
+        lines += [f"{key} = {json.dumps(value)}" for key, value in keys.items()]
+    path = folder / "run.toml"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def write_recordings(path: Path, **changed: Any) -> Path:
+    """An npz of six people in two classes, three each: one recording of 12 frames, 17 joints."""
+    plain = {
+        "frames": np.random.default_rng(0).normal(size=(72, 17, 3)).astype(np.float32),
+        "offsets": np.arange(0, 73, 12),
+        "subject": np.array(["s1", "s2", "s3", "s4", "s5", "s6"]),
+        "label": np.array(["healthy", "ataxia"] * 3),
+    }
+    arrays = {name: value for name, value in (plain | changed).items() if value is not None}
+    np.savez(path, allow_pickle=True, **arrays)
+    return path
+
+
+def start(*arguments: object, ray_home: Path) -> subprocess.Popen[str]:
+    """The command in a process group of its own; all that Ray starts for it knows `ray_home`."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{ROOT / 'platform'}{os.pathsep}{ROOT}",
+        "RAY_TMPDIR": str(ray_home),
+        "OMP_NUM_THREADS": "1",
+    }
+    return subprocess.Popen(
+        [sys.executable, "-m", "trainers", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        start_new_session=True,
+    )
+
+
+def run(*arguments: object, ray_home: Path) -> subprocess.CompletedProcess[str]:
+    """The command to its end; the test decides what its exit status should have been."""
+    process = start(*arguments, ray_home=ray_home)
+    out, err = process.communicate(timeout=PATIENCE_S)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)

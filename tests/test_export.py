@@ -1,0 +1,336 @@
+"""Export: the file answers as the student does, prediction needs no torch, and the card tells its limits."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from gaitforge.batch import Batch
+from gaitforge.cost import count
+from gaitforge.export import TOLERANCE, card_text, export_onnx
+from gaitforge.ingest import ReadOptions
+from gaitforge.layout import Layout
+from gaitforge.metrics import softmax
+from gaitforge.models import Output, make_sizes
+from gaitforge.models.tcn import TcnSizes
+from gaitforge.normalise import normalise
+from gaitforge.predict import Predictor, open_session
+from gaitforge.recording import Recording
+from gaitforge.settings import ExportSettings
+from gaitforge.splits import Split
+from gaitforge.window_cache import build_windows
+from gaitforge.windows import WindowSettings, prepare
+from gaitforge.work import SplitFolder, read_json, write_json
+from trainers.examples import WindowFolder
+from trainers.export import best_refit, export_student, pick_member
+
+LEGS = Layout(name="legs", joints=("hip", "left", "right"), bones=((0, 1), (0, 2)))
+SIZES = TcnSizes(channels=4, layers=1, kernel=3)
+WINDOWS = WindowSettings(mode="slide", length=16, stride=8, views=1)
+SPLIT = Split(
+    name="main", rule={}, store="s", roles={"p0": "train", "p1": "train", "p2": "validation"}
+)
+ROOT = Path(__file__).parents[1]
+
+
+def walk(person: str = "p0", *, frames: int = 30, channels: int = 3, joints: int = 3) -> Recording:
+    rng = np.random.default_rng(sum(person.encode()))
+    positions = rng.normal(size=(frames, joints, channels)).astype(np.float32)
+    positions[3:6, 1] = np.nan  # a joint that is lost for a while
+    return Recording(
+        recording=f"{person}-0",
+        person=person,
+        label="ill" if person == "p0" else "well",
+        positions_TVC=positions,
+    )
+
+
+def walks(people: Collection[str]) -> Iterator[Recording]:
+    return (walk(person) for person in sorted(people))
+
+
+def confirmed(trial: int, macro_f1: float = 0.8) -> dict[str, Any]:
+    params = count(SIZES, LEGS, 3, 2, WINDOWS.length)
+    return {
+        "trial": trial, "family": "tcn", "params": params.params, "macs": params.macs, "macro_f1": macro_f1,
+        "interval": None, "accuracy": 0.8, "seeds": 2, "noninferior": None, "difference": -0.1,
+        "alone": {"macro_f1": 0.7, "interval": None, "accuracy": 0.75},
+    }  # fmt: skip
+
+
+SCORES: dict[str, Any] = {
+    "members": [confirmed(1), confirmed(11, 0.9)],
+    "chosen": 1,
+    "teacher": {
+        "macro_f1": 0.9, "interval": [0.8, 0.95], "accuracy": 0.9, "params": 10_000, "family": "stgcn",
+    },
+    "sentence": "The smallest student has a score.",
+}  # fmt: skip
+
+
+def new_student(seed: int) -> nn.Module:
+    """A student whose batch norms have seen something, so that evaluation is not the identity."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = SIZES.build(LEGS, 3, 2)
+        for _ in range(5):
+            seen = torch.rand(4, 16, 3) > 0.2
+            model(Batch(joints_BTVC=1 + 2 * torch.randn(4, 16, 3, 3), seen_BTV=seen))
+    return model.eval()
+
+
+def write_refit(folder: SplitFolder, trial: int, seed: int, val_macro_f1: float) -> None:
+    refits = folder.confirm / "refits"
+    refits.mkdir(parents=True, exist_ok=True)
+    name = f"student-{trial}-seed{seed}"
+    save_file(new_student(seed).state_dict(), refits / f"{name}.safetensors")
+    head = {"seed": seed, "family": "tcn", "sizes": SIZES.as_dict(), "val_macro_f1": val_macro_f1}
+    write_json(refits / f"{name}.json", head)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An export as the stage leaves it: trial 1 was chosen, and its seed 10001 validates best."""
+    root = tmp_path_factory.mktemp("work")
+    cache = build_windows(
+        root / "cache", store_fingerprint="s", split=SPLIT, layout=LEGS, classes=("ill", "well"),
+        settings=WINDOWS, recordings=walks,
+    )  # fmt: skip
+    cache.role("validation")
+    folder = SplitFolder(root / "runs" / "main")
+    write_json(folder.confirm / "scores.json", SCORES)
+    write_refit(folder, 1, 10_000, 0.6)
+    write_refit(folder, 1, 10_001, 0.7)
+    write_refit(folder, 11, 10_000, 0.9)
+    windows = WindowFolder.open(cache.folder)
+    export_student(ExportSettings(), windows, SPLIT, folder, ReadOptions(), root / "export")
+    return root / "export"
+
+
+@pytest.fixture(scope="module")
+def student(exported: Path) -> nn.Module:
+    """The original of the export, from its weights."""
+    card = read_json(exported / "card.json")
+    model = make_sizes(card["family"], card["sizes"]).build(LEGS, 3, 2)
+    model.load_state_dict(load_file(exported / "student.safetensors"))
+    return model.eval()
+
+
+def logits_of(student: nn.Module, joints: Any, seen: Any) -> np.ndarray:
+    with torch.no_grad():
+        output: Output = student(
+            Batch(joints_BTVC=torch.from_numpy(joints), seen_BTV=torch.from_numpy(seen))
+        )
+    return output.logits_BK.numpy()
+
+
+# the file
+
+
+@pytest.mark.parametrize("batch", [1, 3, 7])
+def test_the_file_answers_as_the_student_does_at_any_batch_size(
+    exported: Path, student: nn.Module, batch: int
+) -> None:
+    rng = np.random.default_rng(batch)
+    joints = rng.normal(size=(batch, 16, 3, 3)).astype(np.float32)
+    seen = rng.uniform(size=(batch, 16, 3)) > 0.3
+    (answer,) = open_session(exported / "student.onnx").run(
+        None, {"joints": joints, "seen": seen}
+    )
+    np.testing.assert_allclose(answer, logits_of(student, joints, seen), atol=1e-5)
+
+
+def test_a_student_of_the_graph_family_can_be_exported_too(tmp_path: Path) -> None:
+    sizes = make_sizes("stgcn", {"widths": [4, 4], "strides": [1, 2], "kernel": 3})
+    rng = np.random.default_rng(0)
+    facts = export_onnx(
+        sizes.build(LEGS, 2, 3),
+        rng.normal(size=(7, 16, 3, 2)).astype(np.float32),
+        rng.uniform(size=(7, 16, 3)) > 0.3,
+        tmp_path / "student.onnx",
+    )
+    assert facts.max_abs_difference < TOLERANCE
+    assert facts.onnx_bytes == (tmp_path / "student.onnx").stat().st_size
+    assert 0 < facts.latency_ms_p50 <= facts.latency_ms_p95
+
+
+class Moody(nn.Module):
+    """Another answer at every call, which no file can give."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = [0.0]
+
+    def forward(self, batch: Batch) -> Output:
+        self.calls[0] += 1
+        logits = batch.joints_BTVC.mean(dim=(1, 2)) + self.calls[0]
+        return Output(logits, logits, logits[..., None, None])
+
+
+def test_a_file_that_answers_otherwise_is_refused(tmp_path: Path) -> None:
+    joints, seen = np.zeros((7, 16, 3, 2), np.float32), np.ones((7, 16, 3), np.bool_)
+    with pytest.raises(ArithmeticError, match="logits differ by .* but must agree within"):
+        export_onnx(Moody(), joints, seen, tmp_path / "student.onnx")
+
+
+# predicting
+
+
+def test_predicting_a_recording_equals_the_way_of_training(
+    exported: Path, student: nn.Module
+) -> None:
+    predictor = Predictor.open(exported)
+    for person in ("p0", "p7"):
+        recording = walk(person)
+        windows, seen = prepare(recording, LEGS, WINDOWS)
+        assert len(windows) == 3  # their logits are averaged
+        joints = normalise(windows, seen, predictor.normalisation)
+        expected = softmax(logits_of(student, joints, seen).astype(np.float64).mean(axis=0))
+        np.testing.assert_allclose(predictor.probabilities(recording), expected, atol=1e-6)
+
+
+def test_a_recording_shorter_than_a_window_can_be_predicted(exported: Path) -> None:
+    assert Predictor.open(exported).probabilities(walk(frames=7)).sum() == pytest.approx(1.0)
+
+
+def test_a_recording_that_does_not_fit_the_student_is_refused(exported: Path) -> None:
+    predictor = Predictor.open(exported)
+    with pytest.raises(ValueError, match="has 2 coordinates, but the student was trained on 3"):
+        predictor.probabilities(walk(channels=2))
+    with pytest.raises(ValueError, match="has 4 joints, but layout 'legs' has 3"):
+        predictor.probabilities(walk(joints=4))
+
+
+def test_files_without_classes_and_persons_are_predicted_in_their_order(
+    exported: Path, tmp_path: Path
+) -> None:
+    first, second = walk("p5"), walk("p6", frames=40)
+    frames = np.concatenate([first.positions_TVC, second.positions_TVC])
+    np.savez(tmp_path / "new.npz", frames=frames, offsets=np.array([0, 30, 70]))
+    predictor = Predictor.open(exported)
+    predicted = dict(predictor.files([tmp_path / "new.npz"]))
+    assert list(predicted) == ["new-00000", "new-00001"]
+    np.testing.assert_array_equal(predicted["new-00000"], predictor.probabilities(first))
+    np.testing.assert_array_equal(predicted["new-00001"], predictor.probabilities(second))
+
+
+def test_a_recording_that_cannot_be_used_is_named(exported: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "new.npz", frames=np.full((4, 3, 3), np.nan, np.float32), offsets=[0, 4])
+    with pytest.raises(ValueError, match=r"Recording 0 of .*new.npz cannot be used: every joint"):
+        list(Predictor.open(exported).files([tmp_path / "new.npz"]))
+
+
+def test_predicting_loads_neither_torch_nor_ray() -> None:
+    code = (
+        "import sys, gaitforge.predict;"
+        "print(*sorted({name.split('.')[0] for name in sys.modules} & {'torch', 'ray', 'optuna', 'streamlit'}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT / "platform"
+    )
+    assert done.stdout.strip() == ""
+
+
+def test_a_folder_without_an_export_says_what_to_give(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no exported student .*; give the folder that"):
+        Predictor.open(tmp_path)
+
+
+@pytest.mark.parametrize("missing", ["normalisation", "windows", "classes", "layout", "read"])
+def test_a_card_that_lacks_something_is_refused(
+    exported: Path, tmp_path: Path, missing: str
+) -> None:
+    folder = Path(shutil.copytree(exported, tmp_path / "export"))
+    card = read_json(folder / "card.json")
+    del card[missing]
+    write_json(folder / "card.json", card)
+    with pytest.raises(ValueError, match=f"not the card of an export .*'{missing}'.*export the"):
+        Predictor.open(folder)
+
+
+def test_a_damaged_model_file_is_named(exported: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(exported, tmp_path / "export"))
+    (folder / "student.onnx").write_bytes(b"\x00" * 100)
+    with pytest.raises(ValueError, match=r"student.onnx cannot be loaded .*; export the student"):
+        Predictor.open(folder)
+
+
+# which student, and what its card says
+
+
+def test_the_seed_that_validates_best_is_exported(exported: Path) -> None:
+    card = read_json(exported / "card.json")
+    assert (card["trial"], card["seed"]) == (1, 10_001)
+    expected = new_student(10_001).state_dict()
+    weights = load_file(exported / "student.safetensors")
+    assert all(torch.equal(weights[name], expected[name]) for name in expected)
+
+
+def test_the_seeds_of_trial_1_are_not_those_of_trial_11(exported: Path) -> None:
+    folder = SplitFolder(exported.parent / "runs" / "main")
+    assert best_refit(folder, 11)["val_macro_f1"] == 0.9
+    assert best_refit(folder, 1)["val_macro_f1"] == 0.7
+
+
+def test_the_settings_may_name_the_student() -> None:
+    assert pick_member(ExportSettings(trial=11), SCORES)["trial"] == 11
+    with pytest.raises(KeyError, match="export.trial is 5, but the confirmed trials are 1, 11"):
+        pick_member(ExportSettings(trial=5), SCORES)
+
+
+def test_where_none_was_chosen_the_best_is_exported_and_it_is_said(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert pick_member(ExportSettings(), {**SCORES, "chosen": None})["trial"] == 11
+    assert "no student is shown to be as good as the teacher" in capsys.readouterr().out
+
+
+def test_nothing_is_exported_before_it_is_confirmed(exported: Path, tmp_path: Path) -> None:
+    cache = next((exported.parent / "cache" / "windows").iterdir())
+    windows = WindowFolder.open(cache)
+    with pytest.raises(FileNotFoundError, match=r"run `gaitforge confirm` first"):
+        export_student(
+            ExportSettings(), windows, SPLIT, SplitFolder(tmp_path), ReadOptions(), tmp_path
+        )
+
+
+def test_the_card_tells_scores_people_and_limits(exported: Path) -> None:
+    text = (exported / "card.md").read_text(encoding="utf-8")
+    assert text.startswith("# Student of trial 1: tcn, ")
+    assert SCORES["sentence"] in text
+    assert "Scored on 0 people who were used for nothing else; trained on 2, chosen on 1." in text
+    assert "no medical device" in text
+    assert "recordings of the kind it was trained on" in text
+    assert "| student, mean of 2 seeds |" in text
+    assert "0.800 | too few people |" in text
+    assert "| teacher (stgcn) | 10,000 | 0.900 | 0.800 to 0.950 | 0.900 |" in text
+    assert "the same student without distillation" in text
+    assert "Classes: ill, well" in text
+
+
+def test_the_card_leaves_out_what_was_not_trained(exported: Path) -> None:
+    card = json.loads((exported / "card.json").read_text(encoding="utf-8"))
+    text = card_text({**card, "confirmed": {**card["confirmed"], "alone": None}})
+    assert "without distillation" not in text
+
+
+def test_the_card_holds_what_a_program_needs(exported: Path) -> None:
+    card = read_json(exported / "card.json")
+    assert card["schema"] == 1
+    assert card["onnx_bytes"] == (exported / card["onnx"]).stat().st_size
+    assert card["max_abs_difference"] <= TOLERANCE
+    assert card["people"] == {"train": 2, "validation": 1, "confirm": 0}
+    assert WindowSettings.from_dict(card["windows"], "card") == replace(WINDOWS)
+    assert Layout.from_dict(card["layout"], "card") == LEGS

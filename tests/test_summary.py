@@ -1,0 +1,162 @@
+"""summary.json: the agreed keys, null where a stage has not run, and split by split where there are several."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gaitforge.summary import write_summary
+from gaitforge.trials import Trial, TrialLog
+from gaitforge.work import WorkFolder, read_json, write_json
+
+STORE = {"recordings": 8, "people": 4, "classes": ["ill", "well"], "quarantined": 1, "version": 0}
+TEACHER_SCORES = {"macro_f1": 0.9, "interval": [0.8, 0.95], "accuracy": 0.91}
+EXPORT = {
+    "trial": 0, "onnx": "student.onnx", "onnx_bytes": 5000, "max_abs_difference": 1e-7,
+    "latency_ms_p50": 0.2, "latency_ms_p95": 0.3,
+}  # fmt: skip
+MEMBER = {
+    "trial": 0, "family": "tcn", "params": 500, "macro_f1": 0.88, "interval": None,
+    "accuracy": 0.9, "p_on_front": 1.0, "noninferior": True, "seeds": 3,
+}  # fmt: skip
+IN_FRONT = {
+    "trial": 0, "family": "tcn", "params": 500, "macs": 9000, "val_macro_f1": 0.85, "val_accuracy": 0.86,
+}  # fmt: skip
+PARTS = (
+    "store", "teacher", "search", "searched_front", "confirm_teacher", "confirmed_front", "export",
+)  # fmt: skip
+
+
+def write_store(work: WorkFolder) -> None:
+    write_json(work.store / "store.json", {"schema": 1, "fingerprint": "f", **STORE})
+
+
+def write_teacher(work: WorkFolder, split: str, val_macro_f1: float) -> None:
+    model = {
+        "family": "stgcn", "params": 10_000, "macs": 1, "val_macro_f1": val_macro_f1, "val_accuracy": 0.5,
+        "seconds": 10.0, "epochs": 3,
+    }  # fmt: skip
+    write_json(work.run(split).teacher / "model.json", model)
+
+
+def write_search(work: WorkFolder, split: str, states: list[str]) -> None:
+    folder = work.run(split)
+    head = {"rejected": 2, "reference": [0.0, 10_000.0], "seconds": 5.0, "settings": {}}
+    write_json(folder.search / "search.json", head)
+    log = TrialLog(folder)
+    for number, state in enumerate(states):
+        trial = Trial(
+            number=number, state=state, family="tcn", sizes={}, params=500, macs=1, seed=0, hash="", suggested={},
+            distributions={}, recipe={}, distill={}, epochs=4,
+        )  # fmt: skip
+        log.add(trial)
+    front = {"hypervolume": 1.5, "reference": [0.0, 10_000.0], "front": [IN_FRONT]}
+    write_json(folder.search / "front.json", front)
+
+
+def write_confirm(work: WorkFolder, split: str) -> None:
+    scores = {
+        "teacher": {**TEACHER_SCORES, "params": 10_000, "family": "stgcn"},
+        "members": [{**MEMBER, "macs": 9000, "difference": -0.02, "alone": None}],
+        "chosen": 0,
+    }
+    write_json(work.run(split).confirm / "scores.json", scores)
+
+
+def write_all(work: WorkFolder, split: str = "main", val_macro_f1: float = 0.8) -> None:
+    write_store(work)
+    write_json(work.split_file(split), {"name": split})
+    write_teacher(work, split, val_macro_f1)
+    write_search(work, split, ["finished", "failed", "finished", "stopped"])
+    write_confirm(work, split)
+    write_json(work.export / "card.json", {**EXPORT, "family": "tcn", "classes": []})
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> WorkFolder:
+    return WorkFolder(tmp_path)
+
+
+def test_nothing_has_run_and_all_parts_are_null(work: WorkFolder) -> None:
+    assert write_summary(work) == {"schema": 1, **dict.fromkeys(PARTS)}
+    assert read_json(work.summary) == {"schema": 1, **dict.fromkeys(PARTS)}
+
+
+def test_a_part_is_there_once_its_stage_has_run(work: WorkFolder) -> None:
+    write_store(work)
+    write_json(work.split_file("main"), {"name": "main"})
+    write_teacher(work, "main", 0.8)
+    summary = write_summary(work)
+    assert [part for part in PARTS if summary[part] is None] == list(PARTS[2:])
+
+
+def test_the_whole_line_is_summarised_under_the_agreed_keys(work: WorkFolder) -> None:
+    write_all(work)
+    expected: dict[str, Any] = {
+        "schema": 1,
+        "store": STORE,
+        "teacher": {
+            "family": "stgcn", "params": 10_000, "val_macro_f1": 0.8, "val_accuracy": 0.5, "seconds": 10.0,
+        },
+        "search": {
+            "trials": {"finished": 2, "stopped": 1, "failed": 1}, "rejected": 2, "hypervolume": 1.5,
+            "reference": [0.0, 10_000.0], "epochs": 16, "seconds": 5.0,
+        },
+        "searched_front": [IN_FRONT],
+        "confirm_teacher": TEACHER_SCORES,
+        "confirmed_front": [MEMBER],
+        "export": EXPORT,
+    }  # fmt: skip
+    assert write_summary(work) == expected
+    assert read_json(work.summary) == expected
+
+
+def test_a_search_without_a_front_yet_has_no_hypervolume(work: WorkFolder) -> None:
+    write_json(work.split_file("main"), {"name": "main"})
+    write_search(work, "main", ["failed"])
+    (work.run("main").search / "front.json").unlink()
+    summary = write_summary(work)
+    assert summary["search"]["hypervolume"] is None
+    assert summary["searched_front"] is None
+
+
+def test_several_splits_are_added_up_and_their_rows_name_them(work: WorkFolder) -> None:
+    write_all(work, "fold-1-of-2", val_macro_f1=0.8)
+    write_all(work, "fold-2-of-2", val_macro_f1=0.6)
+    write_json(work.pooled, {"teacher": {**TEACHER_SCORES, "macro_f1": 0.7}, "people": 8})
+    summary = write_summary(work)
+    assert summary["teacher"]["val_macro_f1"] == pytest.approx(0.7)
+    assert summary["teacher"]["seconds"] == 20.0
+    assert summary["search"]["trials"] == {"finished": 4, "stopped": 2, "failed": 2}
+    assert summary["search"]["rejected"] == 4
+    assert summary["search"]["hypervolume"] == 1.5
+    assert summary["confirm_teacher"]["macro_f1"] == 0.7  # over all people, not of one split
+    names = ["fold-1-of-2", "fold-2-of-2"]
+    for front in ("searched_front", "confirmed_front"):
+        assert [row["split"] for row in summary[front]] == names
+
+
+def test_a_search_that_was_set_aside_is_not_counted(work: WorkFolder) -> None:
+    write_all(work)
+    aside = work.run("main").root / "until-20261120T060000"
+    aside.mkdir()
+    work.run("main").search.rename(aside / "search")
+    work.run("main").confirm.rename(aside / "confirm")
+    summary = write_summary(work)
+    assert summary["search"] is None
+    assert summary["confirmed_front"] is None
+
+
+def test_runs_of_another_split_rule_are_not_mixed_in(work: WorkFolder) -> None:
+    for split in ("fold-1-of-2", "fold-2-of-2"):
+        write_all(work, split, val_macro_f1=0.1)
+        work.split_file(split).unlink()  # as the split stage does when the rule has changed
+    write_json(work.pooled, {"teacher": {**TEACHER_SCORES, "macro_f1": 0.1}})
+    write_all(work, "main", val_macro_f1=0.8)
+    summary = write_summary(work)
+    assert summary["teacher"]["val_macro_f1"] == 0.8
+    assert summary["confirm_teacher"] == TEACHER_SCORES
+    assert [row["trial"] for row in summary["searched_front"]] == [0]
+    assert "split" not in summary["confirmed_front"][0]
