@@ -6,7 +6,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -57,7 +58,7 @@ def write_run(folder: Path, changes: Tables = NOTHING) -> Path:
 
 def write_recordings(path: Path, **changed: Any) -> Path:
     """An npz of six people in two classes, three each: one recording of 12 frames, 17 joints."""
-    plain = {
+    plain: dict[str, Any] = {
         "frames": np.random.default_rng(0).normal(size=(72, 17, 3)).astype(np.float32),
         "offsets": np.arange(0, 73, 12),
         "subject": np.array(["s1", "s2", "s3", "s4", "s5", "s6"]),
@@ -69,7 +70,7 @@ def write_recordings(path: Path, **changed: Any) -> Path:
 
 
 def start(*arguments: object, ray_home: Path) -> subprocess.Popen[str]:
-    """The command in a process group of its own; all that Ray starts for it knows `ray_home`."""
+    """The command in a process group of its own, as a terminal starts it; Ray keeps to `ray_home`."""
     environment = {
         **os.environ,
         "PYTHONPATH": f"{ROOT / 'platform'}{os.pathsep}{ROOT}",
@@ -86,8 +87,36 @@ def start(*arguments: object, ray_home: Path) -> subprocess.Popen[str]:
     )
 
 
-def run(*arguments: object, ray_home: Path) -> subprocess.CompletedProcess[str]:
-    """The command to its end; the test decides what its exit status should have been."""
-    process = start(*arguments, ray_home=ray_home)
+def ended(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
     out, err = process.communicate(timeout=PATIENCE_S)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def run(*arguments: object, ray_home: Path) -> subprocess.CompletedProcess[str]:
+    """The command to its end; the test decides what its exit status should have been."""
+    return ended(start(*arguments, ray_home=ray_home))
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str] | None = None) -> None:
+    """Return as soon as `condition` holds; fail where it takes too long or `process` ends before."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        if process is not None and process.poll() is not None:
+            answer = ended(process)
+            raise AssertionError(f"ended ({answer.returncode}): {answer.stdout}\n{answer.stderr}")
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.01)
+
+
+def processes(ray_home: Path) -> dict[int, str]:
+    """Command lines, by id, of the running processes that hold a file of this Ray home open."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            files = [os.readlink(link) for link in (folder / "fd").iterdir()]
+            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue  # it has ended, or is not ours
+        if any(file.startswith(f"{ray_home}/") for file in files):
+            found[int(folder.name)] = command
+    return found

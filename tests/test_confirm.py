@@ -92,7 +92,9 @@ def test_with_too_few_people_the_scores_alone_choose_and_the_sentence_warns() ->
     chosen, words = said([member(1, 200, 0.79, None), member(2, 500, 0.80, None)], people=4)
     assert chosen == 2
     assert "student that scores at most 0.1 macro F1 below the teacher has 500" in words
-    assert words.endswith("too few people for an interval, so other people may well turn it round.")
+    assert words.endswith(
+        "too few people for an interval, so other people may well turn it round."
+    )
 
     chosen, words = said([member(1, 200, 0.79, None)], people=4)
     assert chosen is None
@@ -319,4 +321,6 @@ def test_predictions_keep_recordings_persons_and_probabilities(tmp_path: Path) -
     row = table.to_pylist()[1]
     assert (row["recording"], row["person"], row["true_class"]) == ("p00-1", "p00", "ill")
     assert (row["role"], row["model"], row["trial"], row["seed"]) == ("confirm", STUDENT, 3, SEED)
-    assert row["probabilities"] == pytest.approx([np.exp(-3) / (1 + np.exp(-3)), 1 / (1 + np.exp(-3))])
+    assert row["probabilities"] == pytest.approx(
+        [np.exp(-3) / (1 + np.exp(-3)), 1 / (1 + np.exp(-3))]
+    )

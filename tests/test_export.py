@@ -146,9 +146,7 @@ def test_the_file_answers_as_the_student_does_at_any_batch_size(
     rng = np.random.default_rng(batch)
     joints = rng.normal(size=(batch, 16, 3, 3)).astype(np.float32)
     seen = rng.uniform(size=(batch, 16, 3)) > 0.3
-    (answer,) = open_session(exported / "student.onnx").run(
-        None, {"joints": joints, "seen": seen}
-    )
+    (answer,) = open_session(exported / "student.onnx").run(None, {"joints": joints, "seen": seen})
     np.testing.assert_allclose(answer, logits_of(student, joints, seen), atol=1e-5)
 
 
@@ -181,7 +179,7 @@ class Moody(nn.Module):
 
 def test_a_file_that_answers_otherwise_is_refused(tmp_path: Path) -> None:
     joints, seen = np.zeros((7, 16, 3, 2), np.float32), np.ones((7, 16, 3), np.bool_)
-    with pytest.raises(ArithmeticError, match="logits differ by .* but must agree within"):
+    with pytest.raises(ArithmeticError, match=r"logits differ by .* but must agree within"):
         export_onnx(Moody(), joints, seen, tmp_path / "student.onnx")
 
 
@@ -238,13 +236,17 @@ def test_predicting_loads_neither_torch_nor_ray() -> None:
         "print(*sorted({name.split('.')[0] for name in sys.modules} & {'torch', 'ray', 'optuna', 'streamlit'}))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT / "platform"
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT / "platform",
     )
     assert done.stdout.strip() == ""
 
 
 def test_a_folder_without_an_export_says_what_to_give(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="no exported student .*; give the folder that"):
+    with pytest.raises(FileNotFoundError, match=r"no exported student .*; give the folder that"):
         Predictor.open(tmp_path)
 
 
@@ -286,7 +288,7 @@ def test_the_seeds_of_trial_1_are_not_those_of_trial_11(exported: Path) -> None:
 
 def test_the_settings_may_name_the_student() -> None:
     assert pick_member(ExportSettings(trial=11), SCORES)["trial"] == 11
-    with pytest.raises(KeyError, match="export.trial is 5, but the confirmed trials are 1, 11"):
+    with pytest.raises(KeyError, match=r"export.trial is 5, but the confirmed trials are 1, 11"):
         pick_member(ExportSettings(trial=5), SCORES)
 
 

@@ -17,7 +17,7 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here"),
 ]
 
-SMALL = {
+SMALL: dict[str, dict[str, object]] = {
     "stgcn": {"widths": [8, 16], "strides": [1, 2], "dropout": 0.0},
     "tcn": {"channels": 8, "layers": 2, "dropout": 0.0},
 }

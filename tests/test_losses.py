@@ -161,7 +161,7 @@ def test_classes_of_equal_size_weigh_one_each() -> None:
 
 
 def test_unknown_term_lists_the_known_ones() -> None:
-    with pytest.raises(KeyError, match="no distillation term 'kld'. Known: kd"):
+    with pytest.raises(KeyError, match=r"no distillation term 'kld'. Known: kd"):
         Distillation(weights={"kld": 1.0})
 
 

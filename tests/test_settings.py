@@ -134,9 +134,9 @@ def test_a_table_that_is_given_in_part_keeps_the_rest_of_its_own_defaults(tmp_pa
 def test_settings_survive_their_dict() -> None:
     plan = FitPlan(epochs=3, lr=1e-4)
     assert FitPlan(**as_dict(plan)) == plan
-    assert parse(SearchSettings, as_dict(SearchSettings()) | {"max_params": 5, "max_macs": 6}, "") == (
-        SearchSettings(max_params=5, max_macs=6)
-    )
+    assert parse(
+        SearchSettings, as_dict(SearchSettings()) | {"max_params": 5, "max_macs": 6}, ""
+    ) == (SearchSettings(max_params=5, max_macs=6))
 
 
 # paths

@@ -88,7 +88,9 @@ def test_parquet_files_carry_page_checksums(tmp_path: Path) -> None:
 def test_a_fingerprint_changes_with_any_value_and_not_with_the_order_of_keys() -> None:
     one = fingerprint({"a": 1, "b": [1, 2]})
     assert one == fingerprint({"b": [1, 2], "a": 1})
-    assert len({one, fingerprint({"a": 1, "b": [2, 1]}), fingerprint({"a": 1.5, "b": [1, 2]})}) == 3
+    assert (
+        len({one, fingerprint({"a": 1, "b": [2, 1]}), fingerprint({"a": 1.5, "b": [1, 2]})}) == 3
+    )
     assert len(one) == 12
 
 

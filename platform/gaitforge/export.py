@@ -113,8 +113,8 @@ def card_text(card: Mapping[str, Any]) -> str:
     lines += [
         "",
         f"Scored on {card['people']['confirm']} people who were used for nothing else; trained on "
-        f"{card['people']['train']}, chosen on {card['people']['validation']}. The exported weights are those of the seed "
-        "with the best validation score.",
+        f"{card['people']['train']}, chosen on {card['people']['validation']}. The exported weights are "
+        "those of the seed with the best validation score.",
         "",
         f"- Classes: {', '.join(card['classes'])}",
         f"- Input: layout {card['layout']['name']} ({len(card['layout']['joints'])} joints, "

@@ -1,4 +1,4 @@
-"""Recording: one movement of one person, and the Arrow schema that it is stored with."""
+"""Recording: one movement of one person, and what a reader could not make one of."""
 
 from __future__ import annotations
 
@@ -54,7 +54,8 @@ class Recording:
 
     def seen_TV(self, min_confidence: float) -> NDArray[np.bool_]:
         """True where a joint has all its coordinates and at least `min_confidence`."""
-        seen: NDArray[np.bool_] = ~np.isnan(self.positions_TVC).any(axis=2)
+        seen = np.ones(self.positions_TVC.shape[:2], dtype=np.bool_)
+        seen &= ~np.isnan(self.positions_TVC).any(axis=2)
         if self.confidence_TV is not None:
             seen &= np.nan_to_num(self.confidence_TV) >= min_confidence
             seen &= np.nan_to_num(self.confidence_TV) > 0

@@ -1,0 +1,67 @@
+"""What several test files share: a place for Ray, and one finished line."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from gaitforge.work import SplitFolder, WorkFolder
+
+from tests.small_line import processes, run, write_run
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedLine:
+    """A folder with run.toml and the work of its whole line; tests read it, or copy it."""
+
+    folder: Path
+    out: str
+
+    @property
+    def settings(self) -> Path:
+        return self.folder / "run.toml"
+
+    @property
+    def work(self) -> WorkFolder:
+        return WorkFolder(self.folder / "work")
+
+    @property
+    def split(self) -> SplitFolder:
+        return self.work.run("main")
+
+
+@contextmanager
+def own_ray() -> Iterator[Path]:
+    """A folder for Ray's files, short since Unix sockets lie in it; what still uses it is killed."""
+    home = Path(tempfile.mkdtemp(prefix="gf", dir="/tmp"))
+    try:
+        yield home
+    finally:
+        for pid in processes(home):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture
+def ray_home() -> Iterator[Path]:
+    with own_ray() as home:
+        yield home
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> FinishedLine:
+    """`gaitforge run` on the small line, once for all tests."""
+    folder = tmp_path_factory.mktemp("finished")
+    with own_ray() as home:
+        answer = run("run", write_run(folder), ray_home=home)
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stderr == ""
+    return FinishedLine(folder, answer.stdout)

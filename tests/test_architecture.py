@@ -1,0 +1,234 @@
+"""Who may import whom, what is never used, and that the README draws the tree as it is."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = {
+    "gaitforge": ROOT / "platform" / "gaitforge",
+    "trainers": ROOT / "trainers",
+    "search_spaces": ROOT / "search_spaces",
+    "dashboard": ROOT / "dashboard",
+}
+OURS = set(FOLDERS)
+
+# Which of our packages a package may import, besides itself.
+MAY_IMPORT = {
+    "gaitforge": set(),
+    "search_spaces": {"gaitforge"},
+    "trainers": {"gaitforge", "search_spaces"},
+    "dashboard": {"gaitforge"},
+}
+# The command line starts the dashboard in a process of its own, and asks only where it lies.
+EXCEPTIONS = {(ROOT / "trainers" / "__main__.py", "dashboard")}
+
+# The only packages that may import a heavy library.
+AT_HOME = {
+    "ray": {"trainers"},
+    "optuna": {"trainers", "search_spaces"},
+    "streamlit": {"dashboard"},
+    "altair": {"dashboard"},
+    "torch": {"gaitforge", "trainers"},
+    "onnxruntime": {"gaitforge"},
+    "deltalake": {"gaitforge"},
+}
+
+# Inside gaitforge, imports point upwards in this list only.
+ORDER = [
+    "layout", "recording", "work", "ingest", "recording_files", "store", "splits", "windows", "normalise",
+    "augment", "window_cache", "batch", "models", "losses", "metrics", "stats", "cost", "settings", "trials",
+    "front", "predict", "export", "summary",
+]  # fmt: skip
+
+PICKLES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+
+SOURCES = {path: name for name, folder in FOLDERS.items() for path in sorted(folder.rglob("*.py"))}
+every_source = pytest.mark.parametrize(
+    "path", SOURCES, ids=lambda path: str(path.relative_to(ROOT))
+)
+
+
+def imported(path: Path) -> set[str]:
+    """Full names of the modules that a file imports anywhere in it, functions too."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import"
+            module = node.module or ""
+            # `from gaitforge import layout` imports a module as well
+            names |= {module} | {f"{module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def packages(path: Path) -> set[str]:
+    return {name.split(".")[0] for name in imported(path)}
+
+
+def calls(path: Path) -> Iterator[tuple[str, dict[str, ast.expr]]]:
+    """Dotted name and keyword arguments of every call."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call):
+            keywords = {word.arg: word.value for word in node.keywords if word.arg}
+            yield ast.unparse(node.func), keywords
+
+
+def module_file(name: str) -> Path | None:
+    """The file of one of our modules; None for other names."""
+    package, *rest = name.split(".")
+    if package not in FOLDERS:
+        return None
+    path = FOLDERS[package].joinpath(*rest)
+    return next((p for p in (path.with_suffix(".py"), path / "__init__.py") if p.is_file()), None)
+
+
+def reached(start: Path) -> set[Path]:
+    """Our files that an import of this one loads, itself among them."""
+    found: set[Path] = set()
+    waiting = [start]
+    while waiting:
+        path = waiting.pop()
+        if path in found:
+            continue
+        found.add(path)
+        for name in imported(path):
+            if name.split(".")[0] in OURS:
+                parts = name.split(".")
+                files = [module_file(".".join(parts[: i + 1])) for i in range(len(parts))]
+                waiting += [file for file in files if file is not None]
+    return found
+
+
+# who may import whom
+
+
+@every_source
+def test_packages_are_imported_in_one_direction(path: Path) -> None:
+    package = SOURCES[path]
+    forbidden = OURS - MAY_IMPORT[package] - {package}
+    assert {name for name in packages(path) & forbidden if (path, name) not in EXCEPTIONS} == set()
+
+
+@every_source
+def test_heavy_libraries_stay_at_home(path: Path) -> None:
+    away = {name for name, home in AT_HOME.items() if SOURCES[path] not in home}
+    assert packages(path) & away == set()
+
+
+@pytest.mark.parametrize("path", sorted(FOLDERS["dashboard"].glob("*.py")), ids=lambda p: p.stem)
+def test_the_dashboard_loads_neither_torch_nor_ray_by_any_way(path: Path) -> None:
+    assert {p for p in reached(path) if packages(p) & {"torch", "ray", "optuna"}} == set()
+
+
+def test_predicting_loads_no_torch_by_any_way() -> None:
+    files = reached(FOLDERS["gaitforge"] / "predict.py")
+    assert FOLDERS["gaitforge"] / "windows.py" in files
+    assert {path for path in files if "torch" in packages(path)} == set()
+
+
+def test_the_training_loop_and_the_student_know_no_ray() -> None:
+    for name in ("loop.py", "student.py", "examples.py", "predictions.py"):
+        assert {p for p in reached(FOLDERS["trainers"] / name) if "ray" in packages(p)} == set()
+
+
+def test_the_order_inside_the_library_names_every_module_once() -> None:
+    folder = FOLDERS["gaitforge"]
+    modules = {path.stem for path in folder.glob("*.py")} | {
+        path.parent.name for path in folder.glob("*/__init__.py")
+    }
+    assert sorted(ORDER) == sorted(modules - {"__init__"})
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted(path for path in FOLDERS["gaitforge"].rglob("*.py") if path.stat().st_size),
+    ids=lambda path: str(path.relative_to(FOLDERS["gaitforge"])),
+)
+def test_imports_inside_the_library_go_one_way(path: Path) -> None:
+    own = path.relative_to(FOLDERS["gaitforge"]).with_suffix("").parts[0]
+    earlier = set(ORDER[: ORDER.index(own)]) | {own}
+    used = {name.split(".")[1] for name in imported(path) if name.startswith("gaitforge.")}
+    assert used - earlier == set()
+
+
+# what is never used
+
+
+@every_source
+def test_nothing_is_pickled(path: Path) -> None:
+    assert packages(path) & PICKLES == set()
+    for name, keywords in calls(path):
+        allowed = keywords.get("allow_pickle")
+        assert allowed is None or ast.unparse(allowed) == "False", name
+        assert name != "torch.save", "safetensors instead"
+        if name == "torch.load":
+            assert ast.unparse(keywords.get("weights_only", ast.Constant(False))) == "True"
+
+
+@every_source
+def test_no_seed_is_set_for_everybody(path: Path) -> None:
+    """Only inside fork_rng, which puts the global generator back."""
+    text = path.read_text(encoding="utf-8")
+    assert not re.search(r"np\.random\.(seed|rand|randn|normal|uniform|choice)\(", text)
+    assert "torch.manual_seed(" not in text or "fork_rng" in text
+
+
+@every_source
+def test_no_file_is_named_for_leftovers(path: Path) -> None:
+    assert path.stem not in {"utils", "util", "helpers", "base", "misc"}
+    assert path.stem != "common" or SOURCES[path] == "search_spaces"
+
+
+def test_the_folder_platform_is_no_package() -> None:
+    """It would shadow the standard library's platform, and break ray, pandas and pytest."""
+    assert not (ROOT / "platform" / "__init__.py").exists()
+
+
+def test_no_file_of_the_dashboard_bears_the_name_of_a_library() -> None:
+    """Streamlit puts its script's folder first on the path: such a file would take its place."""
+    libraries = set(importlib.metadata.packages_distributions()) | sys.stdlib_module_names
+    files = {path.stem for path in FOLDERS["dashboard"].glob("*.py")} - {"__init__"}
+    assert files & (libraries | OURS) == set()
+
+
+# the tree in the README
+
+
+def tree() -> dict[str, str]:
+    """Path -> phrase of each line; an indented line lies in the folder above it."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    block = re.search(r"^```\w*\ngaitforge/\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert block, "README.md has no block that starts with the line gaitforge/"
+    entries: dict[str, str] = {}
+    folder = ""
+    for line in block[1].splitlines():
+        if not line.strip():
+            continue
+        name, _, phrase = line.strip().partition(" ")
+        if line[0] != " ":
+            folder = name if name.endswith("/") else ""
+            entries[name] = phrase.strip()
+        else:
+            entries[folder + name] = phrase.strip()
+    return entries
+
+
+def test_the_tree_names_existing_files_with_a_phrase_each() -> None:
+    for name, phrase in tree().items():
+        assert (ROOT / name).exists(), name
+        assert (ROOT / name).is_dir() == name.endswith("/"), name
+        assert phrase, name
+
+
+def test_the_tree_names_every_source_file() -> None:
+    files = {str(path.relative_to(ROOT)) for path in SOURCES if path.stat().st_size}
+    assert files - set(tree()) == set()
