@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from gaitforge.work import SplitFolder, WorkFolder
 
+from gaitforge.work import SplitFolder, WorkFolder
 from tests.small_line import processes, run, write_run
 
 

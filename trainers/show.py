@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from gaitforge.summary import write_summary
-from gaitforge.work import WorkFolder
+from gaitforge.work import WorkFolder, read_json
 
 
 def describe(work: WorkFolder) -> str:
@@ -32,12 +33,13 @@ def describe(work: WorkFolder) -> str:
             "searched front (validation people):",
             *map(_searched, summary["searched_front"]),
         ]
-    if summary["confirm_teacher"]:
-        teacher = summary["confirm_teacher"]
-        parts.append(
-            f"confirmed (unseen people): teacher macro F1 {teacher['macro_f1']:.3f}{_interval(teacher)}"
-        )
-        parts += map(_confirmed, summary["confirmed_front"])
+    for path in sorted(work.splits.glob("*.json")):
+        scores = work.run(path.stem).confirm / "scores.json"
+        if scores.is_file():
+            parts += [
+                f"confirmed on people never seen before, split {path.stem}:",
+                *_confirmed(read_json(scores)),
+            ]
     if summary["export"]:
         export = summary["export"]
         parts.append(
@@ -68,14 +70,41 @@ def _searched(row: dict[str, Any]) -> str:
     )
 
 
-def _confirmed(row: dict[str, Any]) -> str:
-    verdict = {True: "not inferior", False: "may be inferior", None: "too few people to tell"}[
-        row["noninferior"]
-    ]
-    return (
-        f"  {row.get('split', '')}trial {row['trial']:>3}  {row['family']:<6} {row['params']:>9,} parameters  "
-        f"macro F1 {row['macro_f1']:.3f}{_interval(row)}  {verdict}"
-    )
+def _confirmed(scores: dict[str, Any]) -> Iterator[str]:
+    teacher = scores["teacher"]
+    yield f"  {'teacher':<9}  {teacher['family']:<6} {_scores(teacher, teacher['params'])}"
+    for row in scores["members"]:
+        verdict = {
+            True: "not inferior",
+            False: "not shown to be as good",
+            None: "too few people to tell",
+        }
+        yield f"  trial {row['trial']:>3}  {row['family']:<6} {_scores(row, row['params'])}"
+        yield f"{'':<20}against the teacher {_difference(row)}: {verdict[row['noninferior']]}"
+        if row["alone"] is not None:
+            alone = row["alone"]
+            yield f"{'':<20}alone {alone['macro_f1']:.3f}{_interval(alone)}, distillation adds {_difference(alone)}"
+    if scores["too_few"]:
+        for model, trial in [
+            ("teacher", None),
+            *(("student", row["trial"]) for row in scores["members"]),
+        ]:
+            each = [r for r in scores["per_person"] if (r["model"], r["trial"]) == (model, trial)]
+            name = model if trial is None else f"trial {trial}"
+            yield f"  accuracy of {name} by person: " + ", ".join(
+                f"{r['person']} {r['accuracy']:.3f}" for r in each
+            )
+    yield f"  {scores['sentence']}"
+
+
+def _scores(row: dict[str, Any], params: int) -> str:
+    return f"{params:>9,} parameters  macro F1 {row['macro_f1']:.3f}{_interval(row)}  accuracy {row['accuracy']:.3f}"
+
+
+def _difference(row: dict[str, Any]) -> str:
+    ends = row["difference_interval"]
+    text = f"{row['difference']:+.3f}"
+    return text if ends is None else f"{text} ({ends[0]:+.3f} to {ends[1]:+.3f})"
 
 
 def _interval(row: dict[str, Any]) -> str:

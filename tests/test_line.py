@@ -1,0 +1,563 @@
+"""Rules of the whole line on real Ray: what it writes, that it repeats itself, and that nothing kills it.
+
+Each test has its own folder for Ray's files, by which the processes of its run are known.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from gaitforge.ingest.synthetic import SyntheticSettings, synthetic_cohort
+from gaitforge.trials import TrialLog
+from gaitforge.work import SplitFolder, WorkFolder, read_json
+from tests.conftest import FinishedLine, own_ray
+from tests.small_line import (
+    ROOT,
+    SETTINGS,
+    Tables,
+    ended,
+    processes,
+    run,
+    start,
+    wait_for,
+    write_recordings,
+    write_run,
+)
+from tests.test_cli import must_say, one_sentence, refused
+from trainers.__main__ import main
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(1800),
+    pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="finds processes by /proc"),
+]
+
+TRIALS = 4  # of SETTINGS
+
+KEYS = {
+    "store/store.json": "schema fingerprint version recordings people classes channels quarantined",
+    "store/layout.json": "name unit up joints bones left_right parts root fps",
+    "splits/main.json": "schema name rule store roles",
+    "runs/main/teacher/model.json": "schema fingerprint family sizes params macs layout classes windows normalisation "
+    "val_macro_f1 val_accuracy best_epoch epochs seconds",
+    "runs/main/search/search.json": "schema identity families trials epochs seed reference max_params rejected seconds",
+    "runs/main/search/trials/0.json": "schema number state reason hash family sizes params macs seed suggested recipe "
+    "distill scores curve epochs seconds started ended",
+    "runs/main/search/front.json": "schema hypervolume reference front",
+    "runs/main/confirm/scores.json": "schema margin people too_few teacher members per_person chosen sentence",
+    "export/card.json": "schema trial family sizes params macs layout classes windows normalisation read onnx onnx_bytes "
+    "max_abs_difference latency_ms_p50 latency_ms_p95",
+}
+COLUMNS = {
+    "store/quarantine.parquet": "source position person label reason",
+    "runs/main/teacher/history.parquet": "epoch train_loss val_macro_f1 val_accuracy seconds",
+    "runs/main/teacher_outputs/outputs.parquet": "window view logits embedding joint_features",
+    "runs/main/search/trials.parquet": "trial state family params val_macro_f1 val_accuracy",
+    "runs/main/predictions/confirm-teacher-seed0.parquet": "split role model trial seed recording person true_class "
+    "probabilities",
+}
+SUMMARY = {
+    "store": "recordings people classes quarantined version",
+    "teacher": "family params val_macro_f1 val_accuracy seconds",
+    "search": "trials rejected hypervolume reference epochs seconds",
+    "confirm_teacher": "macro_f1 interval accuracy",
+    "export": "trial onnx onnx_bytes max_abs_difference latency_ms_p50 latency_ms_p95",
+}
+FRONTS = {
+    "searched_front": "trial family params macs val_macro_f1 val_accuracy",
+    "confirmed_front": "trial family params macro_f1 interval accuracy p_on_front noninferior seeds",
+}
+
+
+def copied(finished: FinishedLine, folder: Path, *without: str, changes: Tables) -> Path:
+    """run.toml in a copy of the finished line, `without` parts of its run, and with other settings."""
+    shutil.copytree(finished.work.root, folder / "work")
+    for part in without:
+        shutil.rmtree(folder / "work" / "runs" / "main" / part)
+    return write_run(folder, changes)
+
+
+def split_of(settings: Path) -> SplitFolder:
+    return WorkFolder(settings.parent / "work").run("main")
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+    return rows
+
+
+def timeless(trial: dict[str, Any]) -> dict[str, Any]:
+    """A trial's JSON without what the clock says."""
+    curve = [{**point, "seconds": 0} for point in trial["curve"]]
+    return {**trial, "curve": curve, "seconds": 0, "started": "", "ended": ""}
+
+
+def numbers(split: SplitFolder) -> dict[str, Any]:
+    """All that training and search came to in a split, without times."""
+    history = rows_of(split.teacher / "history.parquet")
+    return {
+        "weights": (split.teacher / "model.safetensors").read_bytes(),
+        "history": [{**row, "seconds": 0} for row in history],
+        "trials": {
+            path.name: timeless(read_json(path)) for path in sorted(split.trials.glob("*.json"))
+        },
+        "front": read_json(split.search / "front.json"),
+        "predictions": {
+            path.name: rows_of(path) for path in sorted(split.predictions.glob("*.parquet"))
+        },
+        "scores": read_json(split.confirm / "scores.json"),
+    }
+
+
+def live_epochs(split: SplitFolder) -> int:
+    path = split.teacher / "live.jsonl"
+    return len(path.read_text(encoding="utf-8").splitlines()) if path.is_file() else 0
+
+
+def check_trials(split: SplitFolder, count: int) -> None:
+    """Every trial has ended exactly once, and none is still shown as running."""
+    assert [trial.number for trial in TrialLog(split)] == list(range(count))
+    assert list((split.search / "running").glob("*.json")) == []
+
+
+def kill_worker(ray_home: Path, title: str) -> None:
+    (worker,) = (pid for pid, command in processes(ray_home).items() if command.startswith(title))
+    os.kill(worker, signal.SIGKILL)
+
+
+# --- what a finished line has written ---
+
+
+def test_the_line_writes_every_artefact_with_its_keys(finished: FinishedLine) -> None:
+    root = finished.work.root
+    for file, keys in KEYS.items():
+        assert set(keys.split()) <= set(read_json(root / file)), file
+    for file, columns in COLUMNS.items():
+        assert set(columns.split()) <= set(pq.read_schema(root / file).names), file
+    for file in ("student.onnx", "student.safetensors", "card.md"):
+        assert (root / "export" / file).stat().st_size > 0
+    assert not list(root.rglob("*.pkl"))
+    assert not (finished.split.teacher / "ray").exists()
+    assert not (finished.split.search / "ray").exists()
+    check_trials(finished.split, TRIALS)
+
+
+def test_the_summary_has_exactly_the_agreed_keys(finished: FinishedLine) -> None:
+    summary = read_json(finished.work.summary)
+    assert set(summary) == {"schema", *SUMMARY, *FRONTS}
+    for part, keys in SUMMARY.items():
+        assert set(summary[part]) == set(keys.split()), part
+    for part, keys in FRONTS.items():
+        assert summary[part]
+        assert all(set(row) == set(keys.split()) for row in summary[part]), part
+    assert summary["search"]["trials"] == {"finished": TRIALS, "stopped": 0, "failed": 0}
+
+
+def test_a_confirm_person_is_in_no_other_role_of_the_predictions(finished: FinishedLine) -> None:
+    roles = read_json(finished.work.split_file("main"))["roles"]
+    for path in finished.split.predictions.glob("*.parquet"):
+        for row in rows_of(path):
+            assert roles[row["person"]] == row["role"]
+            assert sum(row["probabilities"]) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_second_run_redoes_nothing(finished: FinishedLine, ray_home: Path) -> None:
+    def states() -> dict[Path, tuple[int, int]]:
+        """Every file that costs work, with its inode and time: rewriting it would change both."""
+        split = finished.split
+        folders = (
+            finished.work.store,
+            split.trials,
+            split.confirm / "refits",
+            split.teacher_outputs,
+        )
+        files = [split.teacher / "model.safetensors", split.teacher / "model.json"]
+        files += [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+        return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
+
+    before = states()
+    summary = read_json(finished.work.summary)
+    answer = run("run", finished.settings, ray_home=ray_home)
+    assert (answer.returncode, answer.stderr) == (0, "")
+    assert states() == before
+    assert not list(ray_home.iterdir()), "Ray was started for nothing"
+    again = read_json(finished.work.summary)
+    assert {**again, "export": None} == {**summary, "export": None}
+
+
+def test_show_and_doctor_describe_a_finished_line(finished: FinishedLine, ray_home: Path) -> None:
+    shown = run("show", finished.work.root, ray_home=ray_home)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    for part in (
+        "24 recordings",
+        "teacher: tcn",
+        "4 finished",
+        "searched front",
+        "confirmed",
+        "export: trial",
+    ):
+        assert part in shown.stdout
+    assert "not there yet" not in shown.stdout
+    examined = run("doctor", finished.settings, ray_home=ray_home)
+    assert (examined.returncode, examined.stderr) == (0, "")
+    assert "run.toml: good" in examined.stdout
+    assert "2 cores, 1 trials at a time" in examined.stdout
+
+
+# --- predict ---
+
+
+def write_new_recordings(path: Path, **settings: Any) -> list[str]:
+    """New walkers of whom nobody says class or person; the ids of their recordings."""
+    walks = list(
+        synthetic_cohort(SyntheticSettings(seconds=3.0, seed=5, people_per_class=1, **settings))
+    )
+    np.savez(
+        path,
+        frames=np.concatenate([walk.positions_TVC for walk in walks]),
+        offsets=np.cumsum([0, *(len(walk.positions_TVC) for walk in walks)]),
+    )
+    return [f"{path.stem}-{i:05d}" for i in range(len(walks))]
+
+
+def test_predict_names_the_most_probable_class_of_every_new_recording_without_torch(
+    finished: FinishedLine, tmp_path: Path
+) -> None:
+    ids = write_new_recordings(tmp_path / "new.npz")
+    program = (
+        "import sys; from trainers.__main__ import main; status = main(sys.argv[1:]); "
+        "sys.exit(status or 10 * bool({'torch', 'ray', 'optuna'} & set(sys.modules)))"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", program, "predict", finished.work.export, tmp_path / "new.npz"],
+        capture_output=True, text=True, check=False, cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": f"{ROOT / 'platform'}{os.pathsep}{ROOT}"},
+    )  # fmt: skip
+    assert (answer.returncode, answer.stderr) == (0, "")
+    rows = list(csv.DictReader(io.StringIO(answer.stdout)))
+    assert [row["recording"] for row in rows] == ids
+    classes = read_json(finished.work.summary)["store"]["classes"]
+    for row in rows:
+        probabilities = {name: float(row[name]) for name in classes}
+        assert sum(probabilities.values()) == pytest.approx(1, abs=1e-3)
+        assert probabilities[row["predicted"]] == max(probabilities.values())
+
+
+def test_predict_gives_what_was_scored(
+    finished: FinishedLine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A recording of the store, read from a file, gets the probabilities that confirm wrote."""
+    card = read_json(finished.work.export / "card.json")
+    (path,) = finished.split.predictions.glob(
+        f"confirm-student-{card['trial']}-seed{card['seed']}.parquet"
+    )
+    scored = {row["recording"]: row["probabilities"] for row in rows_of(path)}
+    tables = SETTINGS["ingest.synthetic"]
+    walks = [
+        walk
+        for walk in synthetic_cohort(SyntheticSettings(**tables))  # type: ignore[arg-type]
+        if walk.recording in scored
+    ]
+    np.savez(
+        tmp_path / "walks.npz",
+        frames=np.concatenate([walk.positions_TVC for walk in walks]),
+        offsets=np.cumsum([0, *(len(walk.positions_TVC) for walk in walks)]),
+        clip_id=np.array([walk.recording for walk in walks]),
+    )
+    capsys.readouterr()
+    assert main(["predict", str(finished.work.export), str(tmp_path / "walks.npz")]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert len(rows) == len(scored)
+    for row in rows:
+        values = [float(row[name]) for name in card["classes"]]
+        assert values == pytest.approx(scored[row["recording"]], abs=1e-4)
+
+
+def test_predict_refuses_recordings_of_another_layout(
+    finished: FinishedLine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, export = tmp_path / "new.npz", finished.work.export
+    write_new_recordings(path, layout="kinect25")
+    must_say(refused(capsys, "predict", export, path), "25 joints", "'coco17' has 17", "layout")
+    write_new_recordings(path, dimensions=2)
+    must_say(refused(capsys, "predict", export, path), "2 coordinates", "trained on 3")
+    must_say(refused(capsys, "predict", export, tmp_path / "no.npz"), "no.npz does not exist")
+    write_recordings(path, frames=np.full((72, 17, 3), np.nan, dtype=np.float32))
+    must_say(refused(capsys, "predict", export, path), "Recording 0", "is missing")
+
+
+# --- wrong input on a line that has results ---
+
+
+def test_a_changed_search_is_refused_and_fresh_sets_the_old_one_aside(
+    finished: FinishedLine,
+    tmp_path: Path,
+    ray_home: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    settings = copied(finished, tmp_path, changes={"search.fit": {"epochs": 3}})
+    split = split_of(settings)
+    before = numbers(split)
+    sentence = refused(capsys, "search", settings)
+    must_say(sentence, "other settings", "search.fit has changed", "undo the change", "--fresh")
+    assert numbers(split) == before
+
+    answer = run("search", settings, "--fresh", ray_home=ray_home)
+    assert (answer.returncode, answer.stderr) == (0, "")
+    check_trials(split, TRIALS)
+    assert {trial.epochs for trial in TrialLog(split)} == {3}
+    (aside,) = split.root.glob("until-*")
+    kept = {
+        path.name: timeless(read_json(path)) for path in (aside / "search" / "trials").iterdir()
+    }
+    assert kept == before["trials"]
+    assert (aside / "confirm" / "scores.json").is_file()
+
+
+def test_more_trials_are_the_same_search(
+    finished: FinishedLine, tmp_path: Path, ray_home: Path
+) -> None:
+    settings = copied(finished, tmp_path, changes={"search": {"trials": TRIALS + 1}})
+    before = numbers(split_of(settings))["trials"]
+    answer = run("search", settings, ray_home=ray_home)
+    assert (answer.returncode, answer.stderr) == (0, "")
+    check_trials(split_of(settings), TRIALS + 1)
+    after = numbers(split_of(settings))["trials"]
+    assert {name: after[name] for name in before} == before
+
+
+@pytest.mark.parametrize(
+    ("stage", "changes", "words"),
+    [
+        (
+            "search",
+            {"search": {"max_params": 10}},
+            ("allows at most 10 parameters", "smallest tcn student has", "raise the budget"),
+        ),
+        (
+            "search",
+            {"teacher": {"family": "stgcn"}, "teacher.sizes": None, "search": {"max_macs": 3}},
+            ("3 multiply-accumulates", "raise the budget"),
+        ),
+        (
+            "export",
+            {"export": {"trial": 77}},
+            ("export.trial is 77", "confirmed trials are", "name one"),
+        ),
+        (
+            "teacher",
+            {"teacher": {"patience": 3}, "cluster": {"address": "127.0.0.1:1"}},
+            ("No Ray cluster answers", "127.0.0.1:1", "ray start --head"),
+        ),
+    ],
+    ids=["parameters", "multiply-accumulates", "export", "cluster"],
+)
+def test_wrong_settings_for_a_finished_line_are_refused_and_cost_nothing(
+    stage: str,
+    changes: Tables,
+    words: tuple[str, ...],
+    finished: FinishedLine,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    settings = copied(finished, tmp_path, changes=changes)
+    before = numbers(split_of(settings))
+    must_say(refused(capsys, stage, settings), *words)
+    assert numbers(split_of(settings)) == before
+
+
+# --- kills ---
+
+
+@dataclass(frozen=True, slots=True)
+class KilledLine:
+    """A line whose driver was killed in the teacher and in the search, and what it had then."""
+
+    split: SplitFolder
+    epochs: list[dict[str, Any]]
+    trials: dict[str, bytes]
+    survivors: dict[int, str]
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KilledLine]:
+    """The same line as `finished`, in another folder, by three commands of which two are killed."""
+    settings = write_run(tmp_path_factory.mktemp("killed"))
+    split = split_of(settings)
+    with own_ray() as home:
+        driver = start("run", settings, ray_home=home)
+        wait_for(lambda: live_epochs(split) >= 3, driver)
+        driver.kill()
+        ended(driver)
+        lines = (split.teacher / "live.jsonl").read_text(encoding="utf-8").splitlines()
+        assert not (split.teacher / "model.json").exists(), "killed too late to show anything"
+        wait_for(lambda: not processes(home))
+
+        driver = start("run", settings, ray_home=home)
+        wait_for(lambda: (split.trials / "1.json").is_file(), driver)
+        driver.kill()
+        ended(driver)
+        trials = {path.name: path.read_bytes() for path in split.trials.glob("*.json")}
+        assert len(trials) < TRIALS, "killed too late to show anything"
+        wait_for(lambda: not processes(home))
+        survivors = processes(home)
+
+        answer = run("run", settings, ray_home=home)
+        assert (answer.returncode, answer.stderr) == (0, "")
+    yield KilledLine(split, [json.loads(line) for line in lines], trials, survivors)
+
+
+def test_a_killed_teacher_goes_on_after_its_last_epoch_and_ends_with_the_same_weights(
+    finished: FinishedLine, killed: KilledLine
+) -> None:
+    history = rows_of(killed.split.teacher / "history.parquet")
+    assert [row["epoch"] for row in history] == list(range(1, 11))
+    kept = [row["seconds"] for row in killed.epochs]
+    # the last epoch that was shown may have been killed before its checkpoint, and is then run again
+    assert [row["seconds"] for row in history][: len(kept) - 1] == kept[:-1]
+    assert numbers(killed.split)["weights"] == numbers(finished.split)["weights"]
+
+
+def test_a_killed_search_loses_no_ended_trial_and_runs_none_twice(killed: KilledLine) -> None:
+    check_trials(killed.split, TRIALS)
+    for name, content in killed.trials.items():
+        assert (killed.split.trials / name).read_bytes() == content
+
+
+def test_the_same_seed_gives_the_same_numbers_twice_also_through_kills(
+    finished: FinishedLine, killed: KilledLine
+) -> None:
+    one, other = numbers(finished.split), numbers(killed.split)
+    for part in one:
+        assert other[part] == one[part], part
+
+
+def test_a_killed_teacher_worker_is_replaced_and_the_weights_are_the_same(
+    finished: FinishedLine, tmp_path: Path, ray_home: Path
+) -> None:
+    settings = copied(finished, tmp_path, "teacher", changes={})
+    split = split_of(settings)
+    driver = start("teacher", settings, ray_home=ray_home)
+    wait_for(lambda: live_epochs(split) >= 2, driver)
+    kill_worker(ray_home, "ray::RayTrainWorker")
+    answer = ended(driver)
+    assert (answer.returncode, answer.stderr) == (0, "")
+    assert numbers(split)["weights"] == numbers(finished.split)["weights"]
+
+
+def test_a_killed_trial_fails_with_its_reason_and_the_search_goes_on(
+    finished: FinishedLine, tmp_path: Path, ray_home: Path
+) -> None:
+    settings = copied(
+        finished, tmp_path, "search", "confirm", changes={"search.fit": {"epochs": 30}}
+    )
+    split = split_of(settings)
+    driver = start("search", settings, ray_home=ray_home)
+    wait_for(lambda: (split.search / "running" / "1.json").is_file(), driver)
+    kill_worker(ray_home, "ray::ImplicitFunc")
+    answer = ended(driver)
+    assert (answer.returncode, answer.stderr) == (0, "")
+    check_trials(split, TRIALS)
+    failed = [trial for trial in TrialLog(split) if trial.state == "failed"]
+    assert len(failed) == 1
+    assert "worker process died" in str(failed[0].reason)
+    assert f"trial {failed[0].number:>3} failed: the worker process died" in answer.stdout
+
+
+@pytest.mark.parametrize("stage", ["teacher", "search", "confirm"])
+def test_interrupting_a_stage_ends_it_cleanly_and_the_same_command_goes_on(
+    stage: str, finished: FinishedLine, tmp_path: Path, ray_home: Path
+) -> None:
+    settings = copied(finished, tmp_path, stage, changes={})
+    split = split_of(settings)
+    started = {
+        "teacher": lambda: live_epochs(split) >= 2,
+        "search": lambda: (split.trials / "0.json").is_file(),
+        "confirm": lambda: any("train_refit" in name for name in processes(ray_home).values()),
+    }
+    driver = start(stage, settings, ray_home=ray_home)
+    wait_for(started[stage], driver)
+    os.killpg(driver.pid, signal.SIGINT)  # as a terminal does for Ctrl-C
+    answer = ended(driver)
+    assert answer.returncode == 1, answer.stderr
+    assert "goes on" in one_sentence(answer.stderr)
+    wait_for(lambda: not processes(ray_home))
+    answer = run(stage, settings, ray_home=ray_home)
+    assert (answer.returncode, answer.stderr) == (0, "")
+    assert numbers(split)["scores"] == numbers(finished.split)["scores"]
+    check_trials(split, TRIALS)
+
+
+# --- other shapes of the line ---
+
+
+def test_two_teacher_workers_train_one_model_and_resume(
+    finished: FinishedLine, tmp_path: Path, ray_home: Path
+) -> None:
+    settings = copied(finished, tmp_path, "teacher", changes={"teacher": {"workers": 2}})
+    split = split_of(settings)
+    driver = start("teacher", settings, ray_home=ray_home)
+    wait_for(lambda: live_epochs(split) >= 3, driver)
+    driver.kill()
+    ended(driver)
+    wait_for(lambda: not processes(ray_home))
+    answer = run("teacher", settings, ray_home=ray_home)
+    assert (answer.returncode, answer.stderr) == (0, "")
+    model = read_json(split.teacher / "model.json")
+    assert model["epochs"] == 10
+    assert 0 <= model["val_macro_f1"] <= 1
+    losses = [row["train_loss"] for row in rows_of(split.teacher / "history.parquet")]
+    assert np.isfinite(losses).all()
+    assert losses[-1] < losses[0]
+
+
+def test_a_search_of_failing_trials_gives_up_with_their_common_reason(
+    finished: FinishedLine, tmp_path: Path, ray_home: Path
+) -> None:
+    # noise beyond float32 makes every loss NaN
+    changes: Tables = {"search.fit": {"jitter": 1e38}, "search": {"trials": 20}}
+    settings = copied(finished, tmp_path, "search", "confirm", changes=changes)
+    for _ in range(2):  # and so does the same command again, without new trials
+        answer = run("search", settings, ray_home=ray_home)
+        assert answer.returncode == 1
+        must_say(
+            one_sentence(answer.stderr), "gave up", "4 of 4 trials failed", "The loss became nan"
+        )
+        check_trials(split_of(settings), 4)
+
+
+def test_two_folds_pool_their_people(tmp_path: Path, ray_home: Path) -> None:
+    changes: Tables = {
+        "split": {"rule": "folds", "folds": 2, "fractions": [0.6, 0.2, 0.2]},
+        "teacher.fit": {"epochs": 2},
+        "search": {"trials": 1},
+        "search.fit": {"epochs": 1},
+        "confirm": {"members": 1, "alone": False},
+        "cluster": {"concurrent": 2},
+    }
+    settings = write_run(tmp_path, changes)
+    answer = run("run", settings, ray_home=ray_home)
+    assert (answer.returncode, answer.stderr) == (0, "")
+    work = WorkFolder(tmp_path / "work")
+    pooled = read_json(work.pooled)
+    assert (pooled["people"], pooled["splits"]) == (24, 2)
+    assert pooled["teacher"]["interval"] is not None
+    summary = read_json(work.summary)
+    assert summary["confirm_teacher"]["macro_f1"] == pooled["teacher"]["macro_f1"]
+    assert {row["split"] for row in summary["confirmed_front"]} == {"fold-1-of-2", "fold-2-of-2"}
+    assert run("show", work.root, ray_home=ray_home).returncode == 0
