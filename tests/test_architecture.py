@@ -7,6 +7,7 @@ import importlib.metadata
 import re
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -56,10 +57,16 @@ every_source = pytest.mark.parametrize(
 )
 
 
-def imported(path: Path) -> set[str]:
+@cache
+def parsed(path: Path) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
+@cache
+def imported(path: Path) -> frozenset[str]:
     """Full names of the modules that a file imports anywhere in it, functions too."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in parsed(path):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -67,7 +74,7 @@ def imported(path: Path) -> set[str]:
             module = node.module or ""
             # `from gaitforge import layout` imports a module as well
             names |= {module} | {f"{module}.{alias.name}" for alias in node.names}
-    return names
+    return frozenset(names)
 
 
 def packages(path: Path) -> set[str]:
@@ -76,7 +83,7 @@ def packages(path: Path) -> set[str]:
 
 def calls(path: Path) -> Iterator[tuple[str, dict[str, ast.expr]]]:
     """Dotted name and keyword arguments of every call."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in parsed(path):
         if isinstance(node, ast.Call):
             keywords = {word.arg: word.value for word in node.keywords if word.arg}
             yield ast.unparse(node.func), keywords

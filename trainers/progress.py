@@ -13,9 +13,11 @@ from types import TracebackType
 
 import numpy as np
 
-from gaitforge.front import f1_params_front, f1_params_hypervolume
+from gaitforge.front import f1_params_front, f1_params_hypervolume, spread_along_front
 from gaitforge.settings import SearchSettings
 from gaitforge.trials import Trial, TrialLog
+
+SHOWN = 4  # members of the front in a line of progress, spread over the sizes
 
 
 def say(text: str) -> None:
@@ -106,10 +108,9 @@ class SearchProgress:
         ]
         f1 = np.array([trial.scores["val_macro_f1"] for trial in finished if trial.scores])
         params = np.array([trial.params for trial in finished])
-        best = ", ".join(
-            f"{f1[i]:.3f} at {params[i]:,}"
-            for i in (f1_params_front(f1, params) if len(f1) else [])[-4:]
-        )
+        front = f1_params_front(f1, params) if len(f1) else np.array([], dtype=np.int64)
+        shown = front[spread_along_front(params[front], SHOWN)] if len(front) else front
+        best = ", ".join(f"{f1[i]:.3f} at {params[i]:,}" for i in shown)
         volume = f1_params_hypervolume(f1, params, self.reference) if len(f1) else 0.0
         done = len(self.trials)
         parts = [
