@@ -150,6 +150,7 @@ def test_the_file_answers_as_the_student_does_at_any_batch_size(
     np.testing.assert_allclose(answer, logits_of(student, joints, seen), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_student_of_the_graph_family_can_be_exported_too(tmp_path: Path) -> None:
     sizes = make_sizes("stgcn", {"widths": [4, 4], "strides": [1, 2], "kernel": 3})
     rng = np.random.default_rng(0)

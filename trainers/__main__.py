@@ -13,6 +13,10 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # commands import what they need themselves, so that predict never waits for torch
+    from gaitforge.settings import RunSettings
 
 STAGES = {
     "ingest": "read the recordings into the store",
@@ -105,11 +109,9 @@ def run_doctor(options: argparse.Namespace) -> int:
     return examine(options.settings)
 
 
-def _run(settings: object, stage: str, fresh: bool) -> int:
-    from gaitforge.settings import RunSettings
+def _run(settings: RunSettings, stage: str, fresh: bool) -> int:
     from trainers.pipeline import Line
 
-    assert isinstance(settings, RunSettings)
     line = Line(settings, fresh)
     line.check()
     getattr(line, stage)()
