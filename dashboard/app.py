@@ -162,7 +162,7 @@ def show_progress(progress: Progress) -> None:
         scored = (
             "" if last.macro_f1 is None else f", macro F1 {last.macro_f1:.3f} on validation people"
         )
-        st.info(f"The teacher is training: epoch {last.epoch + 1} has ended{scored}.")
+        st.info(f"The teacher is training: epoch {last.epoch} has ended{scored}.")
     wanted = progress.wanted
     if wanted is None or (progress.ended >= wanted and not progress.running):
         return

@@ -31,7 +31,7 @@ SETTINGS: dict[str, dict[str, object]] = {
     "windows": {"length": 24, "views": 2},
     "teacher": {"family": "tcn"},
     "teacher.sizes": {"channels": 32, "layers": 2},
-    "teacher.fit": {"epochs": 10, "batch": 8},
+    "teacher.fit": {"epochs": 40, "batch": 8},  # so many that a kill comes before the last
     "search": {"families": ["tcn"], "trials": 4, "max_params_share": 0.5},
     "search.fit": {"epochs": 8, "batch": 8},
     "confirm": {"members": 2, "seeds": 1, "resamples": 200},
@@ -109,7 +109,10 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str] | Non
 
 
 def processes(ray_home: Path) -> dict[int, str]:
-    """Command lines, by id, of the running processes that hold a file of this Ray home open."""
+    """Command lines, by id, of the running processes that hold a file of this Ray home open.
+
+    Without Ray's two agents, which report the death of their node to it for a minute before they end.
+    """
     found = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -117,6 +120,6 @@ def processes(ray_home: Path) -> dict[int, str]:
             command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
         except OSError:
             continue  # it has ended, or is not ours
-        if any(file.startswith(f"{ray_home}/") for file in files):
+        if "Agent" not in command and any(file.startswith(f"{ray_home}/") for file in files):
             found[int(folder.name)] = command
     return found

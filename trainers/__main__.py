@@ -15,7 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # commands import what they need themselves, so that predict never waits for torch
+if (
+    TYPE_CHECKING
+):  # commands import what they need themselves, so that predict never waits for torch
     from gaitforge.settings import RunSettings
 
 STAGES = {
@@ -149,7 +151,9 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(stage, help=text, description=text)
         command.add_argument("settings", type=Path, metavar="run.toml")
         command.add_argument(
-            "--fresh", action="store_true", help="set aside a search with other settings"
+            "--fresh",
+            action="store_true",
+            help="set aside the search that is there and start anew",
         )
         command.set_defaults(command=run_stage, stage=stage)
     demo = commands.add_parser("demo", help="the whole line, small, on synthetic walkers")

@@ -118,7 +118,7 @@ def make_refits(
     refits = []
     for seed in range(SEED, SEED + settings.seeds):
         for model, kind in ((STUDENT, spec), (ALONE, spec.alone())):
-            if model == ALONE and not settings.alone:
+            if model == ALONE and not (settings.alone and distilled(member)):
                 continue
             seeded = kind.with_seed(seed)
             identity = fingerprint(
@@ -133,6 +133,11 @@ def make_refits(
                 Refit(trial=member.number, model=model, seed=seed, spec=seeded, identity=identity)
             )
     return refits
+
+
+def distilled(member: Trial) -> bool:
+    """Whether the student learned from the teacher at all; else it is its own comparison."""
+    return any(weight > 0 for weight in member.distill["weights"].values())
 
 
 def run_refits(todo: Sequence[Refit], cluster: ClusterSettings, folder: SplitFolder) -> None:
@@ -260,7 +265,7 @@ class Tables:
     ) -> dict[str, Any]:
         difference = compare(student_SPKK, self.teacher_SPKK, self.weights_RP)
         alone = None
-        if self.settings.alone:
+        if self.settings.alone and distilled(member):
             alone_SPKK = self.confusions(ALONE, member.number, seeds)
             gain = compare(student_SPKK, alone_SPKK, self.weights_RP)
             alone = {**self._scores(alone_SPKK), **self._difference(gain)}

@@ -16,7 +16,7 @@ from gaitforge.models import make_sizes
 from gaitforge.settings import ExportSettings
 from gaitforge.splits import Split
 from gaitforge.work import SplitFolder, read_json, write_json, write_whole
-from trainers.confirm import STUDENT
+from trainers.confirm import SEED, STUDENT
 from trainers.examples import WindowFolder
 from trainers.progress import say
 
@@ -43,7 +43,7 @@ def export_student(
         )
     scores = read_json(path)
     member = pick_member(settings, scores)
-    head = best_refit(folder, member["trial"])
+    head = best_refit(folder, member["trial"], member["seeds"])
     weights = load_file(
         folder.confirm / "refits" / f"{STUDENT}-{member['trial']}-seed{head['seed']}.safetensors"
     )
@@ -100,11 +100,11 @@ def pick_member(settings: ExportSettings, scores: dict[str, Any]) -> dict[str, A
     return dict(max(members.values(), key=lambda member: float(member["macro_f1"])))
 
 
-def best_refit(folder: SplitFolder, trial: int) -> dict[str, Any]:
+def best_refit(folder: SplitFolder, trial: int, seeds: int) -> dict[str, Any]:
     """The seed that did best on the validation people; the confirm people must not choose it."""
     heads = [
-        read_json(path)
-        for path in sorted((folder.confirm / "refits").glob(f"{STUDENT}-{trial}-seed*.json"))
+        read_json(folder.confirm / "refits" / f"{STUDENT}-{trial}-seed{seed}.json")
+        for seed in range(SEED, SEED + seeds)
     ]
     return dict(max(heads, key=lambda head: float(head["val_macro_f1"])))
 

@@ -191,6 +191,7 @@ def train_epoch(
     plan = fitting.plan
     generator = torch.Generator().manual_seed(plan.seed * 100_003 + fitting.epoch)
     batches = epoch_batches(len(train), train.views, plan.batch, share, generator)
+    noise = torch.Generator().manual_seed(plan.seed * 100_003 + fitting.epoch * 31 + share.rank)
     sums: dict[str, float] = {}
     parallel.train()
     devices = [train.label_N.device] if train.label_N.is_cuda else []
@@ -199,7 +200,7 @@ def train_epoch(
         for step, (window_B, view_B) in enumerate(batches):
             set_learning_rate(fitting.optimizer, plan, fitting.epoch + step / len(batches))
             batch, targets = train.take(window_B, view_B)
-            batch = disturb(batch, plan, generator)
+            batch = disturb(batch, plan, noise)
             terms = train_step(fitting, parallel, batch, targets, distillation, weights_K)
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0.0) + value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import shutil
 import time
 from collections.abc import Iterable, Mapping
@@ -90,7 +91,9 @@ def search_students(
     write_front(folder, log, reference)
     write_importance(folder, searcher)
     if searcher.gave_up:
-        raise RuntimeError(f"The search gave up: {searcher.gave_up}")
+        raise RuntimeError(
+            f"The search gave up: {searcher.gave_up.rstrip('.')}; mend that, then start it anew with --fresh."
+        )
     if len(searcher.ended) < settings.trials:  # Tune ends quietly when it is interrupted
         raise RuntimeError(
             f"The search was stopped after {len(searcher.ended)} of {settings.trials} trials; the same command goes on."
@@ -106,9 +109,8 @@ def run_tune(
     progress: SearchProgress,
 ) -> None:
     """The whole Ray side of a search: warm workers that take one student after the other."""
-    shutil.rmtree(
-        storage, ignore_errors=True
-    )  # Tune's state of an earlier start; the trial log is the truth
+    # Tune's state of an earlier start; the trial log is the truth
+    shutil.rmtree(storage, ignore_errors=True)
     resources = {"cpu": cluster.cpus_per_trial, "gpu": cluster.gpus_per_trial}
     tuner = tune.Tuner(
         tune.with_resources(tune.with_parameters(run_trial, context=dict(context)), resources),
@@ -125,6 +127,8 @@ def run_tune(
             callbacks=[],
         ),
     )
+    # a trial's end is told by our own line; Tune's traceback of a killed worker says no more
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     with progress:
         tuner.fit()
     shutil.rmtree(storage, ignore_errors=True)
@@ -246,18 +250,18 @@ def claim_folder(folder: SplitFolder, head: Mapping[str, Any], fresh: bool) -> d
     path = folder.search / "search.json"
     if not path.is_file():
         return {}
+    if fresh:
+        set_aside(folder)
+        return {}
     before: dict[str, Any] = read_json(path)
     if before["identity"] == head["identity"]:
         return before
-    if not fresh:
-        changed = _changed_keys(before.get("settings", {}), head["settings"])
-        what = f"search.{changed[0]}" if changed else "the data, the split or the teacher"
-        raise ValueError(
-            f"{folder.search} holds a search with other settings ({what} has changed), and trials of both must not "
-            "be mixed; undo the change, choose another work folder, or set the old search aside with --fresh."
-        )
-    set_aside(folder)
-    return {}
+    changed = _changed_keys(before.get("settings", {}), head["settings"])
+    what = f"search.{changed[0]}" if changed else "the data, the split or the teacher"
+    raise ValueError(
+        f"{folder.search} holds a search with other settings ({what} has changed), and trials of both must not "
+        "be mixed; undo the change, choose another work folder, or set the old search aside with --fresh."
+    )
 
 
 def set_aside(folder: SplitFolder) -> None:

@@ -134,6 +134,12 @@ class StudySearcher(Searcher):
             )
             self.log.add(died)
         ended = self.log.read(trial.number)
+        if ended.hash != trial.hash:
+            # a worker that outlived a killed driver has taken the number for its own student
+            self.study.tell(asked, state=TrialState.FAIL)
+            self._add(ended)
+            self.on_end(ended)
+            return
         self.ended[ended.number] = ended
         if ended.state == "finished" and ended.scores is not None:
             self.study.tell(asked, [ended.scores["val_macro_f1"], float(ended.params)])
@@ -153,9 +159,8 @@ class StudySearcher(Searcher):
             return {}
         shared = set.intersection(*(set(trial.suggested) for trial in finished))
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", UserWarning
-            )  # it reminds of the sign that is minded below
+            # it reminds of the sign, which is minded below
+            warnings.simplefilter("ignore", UserWarning)
             return optuna.importance.get_param_importances(
                 self.study, params=sorted(shared), target=lambda trial: -float(trial.values[0])
             )

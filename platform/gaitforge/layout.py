@@ -128,24 +128,25 @@ class Layout:
                 f"{source} lacks '{missing[0]}'; a layout needs name, joints and bones."
             )
         try:
-            return cls(
-                name=str(data["name"]),
-                joints=tuple(str(joint) for joint in data["joints"]),
-                bones=_pairs(data["bones"]),
-                left_right=_pairs(data.get("left_right", ())),
-                parts={
+            layout: dict[str, Any] = {
+                "name": str(data["name"]),
+                "joints": tuple(str(joint) for joint in data["joints"]),
+                "bones": _pairs(data["bones"]),
+                "left_right": _pairs(data.get("left_right", ())),
+                "parts": {
                     str(name): tuple(int(i) for i in part)
                     for name, part in data.get("parts", {}).items()
                 },
-                unit=str(data.get("unit", "m")),
-                up=str(data.get("up", "y")),
-                fps=None if data.get("fps") is None else float(data["fps"]),
-                root=tuple(int(i) for i in data.get("root", (0,))),
-            )
-        except (TypeError, AttributeError) as error:
+                "unit": str(data.get("unit", "m")),
+                "up": str(data.get("up", "y")),
+                "fps": None if data.get("fps") is None else float(data["fps"]),
+                "root": tuple(int(i) for i in data.get("root", (0,))),
+            }
+        except (TypeError, AttributeError, ValueError) as error:
             raise ValueError(
                 f"{source} is not a layout ({error}); compare it with the example in the README."
             ) from error
+        return cls(**layout)
 
 
 def _pairs(rows: Any) -> tuple[tuple[int, int], ...]:

@@ -264,7 +264,9 @@ def _from_folder(settings: RunSettings, folder: Path) -> RunSettings:
         if settings.ingest.layout.endswith(".toml")
         else settings.ingest.layout,
     )
-    return dataclasses.replace(settings, work=str(folder / settings.work), ingest=ingest)
+    return dataclasses.replace(
+        settings, work=str((folder / Path(settings.work).expanduser()).resolve()), ingest=ingest
+    )
 
 
 def parse(

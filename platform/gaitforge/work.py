@@ -109,10 +109,7 @@ def write_whole(path: Path, data: bytes) -> None:
     """Write a file so that a reader, or a kill in the middle, sees the old one or the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    with draft.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    _write_through(draft, data)
     draft.replace(path)
 
 
@@ -120,7 +117,7 @@ def write_once(path: Path, data: bytes) -> bool:
     """Write a file that must never change again; False, and nothing written, where it exists already."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    draft.write_bytes(data)
+    _write_through(draft, data)
     try:
         os.link(draft, path)
     except FileExistsError:
@@ -128,6 +125,14 @@ def write_once(path: Path, data: bytes) -> bool:
     finally:
         draft.unlink()
     return True
+
+
+def _write_through(path: Path, data: bytes) -> None:
+    """Write a file and wait until it is on the disk, so that a power cut cannot leave it empty."""
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def as_json(data: Any) -> bytes:
