@@ -181,6 +181,7 @@ def make_trial(
         "params": params,
         "macs": params * 64,
         "seed": number,
+        "distributions": {},
         "suggested": {**{f"{family}.{name}": size for name, size in sizes.items()}, **recipe},
         "recipe": recipe,
         "distill": {"weights": weights, "temperature": 4.0},
@@ -293,7 +294,7 @@ def make_work(root: Path, toy: Toy = Toy()) -> WorkFolder:
 def make_teacher_live(work: WorkFolder, toy: Toy = Toy()) -> None:
     """A teacher in its third epoch, whose fourth line is half written."""
     curve = _curve(np.random.default_rng(toy.seed), 3, (0.7, 0.72), terms=())
-    lines = "".join(json.dumps(row) + "\n" for row in curve) + '{"epoch": 3, "train'
+    lines = "".join(json.dumps(row) + "\n" for row in curve) + '{"epoch": 4, "train'
     write_whole(work.run(toy.split).teacher / "live.jsonl", lines.encode())
 
 
@@ -398,7 +399,7 @@ def _curve(
         noise = 0.0 if epoch == epochs - 1 else float(rng.normal(0, 0.012))
         rows.append(
             {
-                "epoch": epoch,
+                "epoch": epoch + 1,
                 "train_loss": round(sum(parts.values()) or float(1.5 - 1.2 * grown), 4),
                 **({"terms": parts} if terms else {}),
                 "val_macro_f1": round(float(end[0] * (0.3 + 0.7 * grown) + noise), 4),

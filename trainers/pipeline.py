@@ -120,20 +120,20 @@ class Line:
                 folder,
             )
             say("  " + read_json(folder.confirm / "scores.json")["sentence"])
-        self.pool()
+        if len(self.splits()) > 1:
+            self.pool()
 
     def pool(self) -> None:
-        """With several splits: what they say together about all people."""
+        """What several splits say together about all people."""
         tables = [
             Tables(self.work.run(split.name), windows, self.settings.confirm)
             for split, windows in self.windows("confirm")
         ]
-        if len(tables) > 1:
-            pooled = pool_splits(tables, self.settings.confirm, self.work.pooled)
-            say(
-                f"  over all {pooled['people']} people of {len(tables)} splits: teacher macro F1 "
-                f"{pooled['teacher']['macro_f1']:.3f}, chosen students {pooled['student']['macro_f1']:.3f}"
-            )
+        pooled = pool_splits(tables, self.settings.confirm, self.work.pooled)
+        say(
+            f"  over all {pooled['people']} people of {len(tables)} splits: teacher macro F1 "
+            f"{pooled['teacher']['macro_f1']:.3f}, chosen students {pooled['student']['macro_f1']:.3f}"
+        )
 
     def export(self) -> None:
         split, windows = next(self.windows("train", "validation"))
