@@ -30,6 +30,7 @@ from trainers.confirm import (
     choose,
     draw_people,
     make_refits,
+    pick_members,
     sentence,
 )
 from trainers.examples import WindowFolder
@@ -64,6 +65,18 @@ def said(members: list[dict[str, Any]], people: int = 40) -> tuple[int | None, s
     chosen = choose(members, teacher_f1=0.9, margin=0.1)
     teacher = {"params": 10_000, "macro_f1": 0.9}
     return chosen, sentence(members, chosen, teacher, SETTINGS, people, few=people < 8)
+
+
+def test_members_are_spread_over_the_sizes_of_those_worth_confirming() -> None:
+    front = [
+        {"trial": 4, "params": 100, "val_macro_f1": 0.2},  # below 0.8 of the best: hopeless
+        {"trial": 7, "params": 1_000, "val_macro_f1": 0.65},
+        {"trial": 2, "params": 1_200, "val_macro_f1": 0.7},
+        {"trial": 9, "params": 10_000, "val_macro_f1": 0.8},
+    ]
+    assert pick_members(front, 2) == [7, 9]
+    assert pick_members(front, 1) == [9]
+    assert pick_members(front, 5) == [7, 2, 9]
 
 
 def test_the_smallest_of_those_that_are_not_inferior_is_chosen() -> None:

@@ -30,7 +30,8 @@ PROBE_S = 10.0  # for an answer from a cluster's address; a network that needs m
 def connected(settings: ClusterSettings) -> Iterator[None]:
     """Ray for the length of the block; one that runs already in this process is used and kept.
 
-    Raises ConnectionError with one sentence where `cluster.address` does not answer.
+    Raises ConnectionError with one sentence where `cluster.address` does not answer, RuntimeError
+    where Ray cannot be started here.
     """
     if ray.is_initialized():
         yield
@@ -55,6 +56,15 @@ def connected(settings: ClusterSettings) -> Iterator[None]:
         raise ConnectionError(
             f"No Ray cluster answers at cluster.address = '{settings.address}' ({str(error).splitlines()[0]}); "
             "start one with `ray start --head`, or set it to 'local'."
+        ) from error
+    except Exception as error:
+        # Ray raises this base class itself where one of its processes takes longer than 30 s to start
+        if type(error) is not Exception:
+            raise
+        ray.shutdown()
+        raise RuntimeError(
+            f"Ray did not start on this machine ({str(error).splitlines()[0]}); run the same command "
+            "again when it is less busy."
         ) from error
     try:
         yield

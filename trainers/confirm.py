@@ -44,6 +44,7 @@ from trainers.teacher import Teacher
 
 SEED = 10_000  # seeds of confirmation start here, far from those of the search
 STUDENT, ALONE = "student", "student_alone"
+WORTH_SHARE = 0.8  # of the best macro F1 on the front
 MIN_STRATUM = 10  # people of one class
 DRAWS_SEED = 2026  # of the bootstrap: the same people are drawn for all models of a split
 
@@ -90,9 +91,8 @@ def confirm_front(
         raise RuntimeError(
             "The search has finished no trial, so there is nothing to confirm; see its failed trials."
         )
-    chosen = spread_along_front(np.array([member["params"] for member in front]), settings.members)
     log = TrialLog(folder)
-    members = [log.read(front[i]["trial"]) for i in chosen]
+    members = [log.read(number) for number in pick_members(front, settings.members)]
     teacher = Teacher.read(folder)
     refits = [
         refit
@@ -108,6 +108,18 @@ def confirm_front(
     score_teacher(teacher, windows, folder)
     tables = Tables(folder, windows, settings)
     write_json(folder.confirm / "scores.json", tables.report(members, teacher))
+
+
+def pick_members(front: Sequence[Mapping[str, Any]], count: int) -> list[int]:
+    """The trials of a searched front to confirm: spread over the sizes of those that are worth it.
+
+    The smallest members of a front are often little better than guessing; training them again
+    with several seeds would tell nobody anything.
+    """
+    best = max(float(member["val_macro_f1"]) for member in front)
+    worth = [member for member in front if member["val_macro_f1"] >= WORTH_SHARE * best]
+    chosen = spread_along_front(np.array([member["params"] for member in worth]), count)
+    return [int(worth[i]["trial"]) for i in chosen]
 
 
 def make_refits(
