@@ -6,9 +6,12 @@ import dataclasses
 import json
 import os
 import shutil
+import signal
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -163,7 +166,8 @@ def run_workers(
         ),
     )
     try:
-        result = trainer.fit()
+        with interrupts_kept():
+            result = trainer.fit()
     except train.TrainingFailedError as error:
         reason = str(error).strip().splitlines()[-1]
         raise RuntimeError(
@@ -174,6 +178,22 @@ def run_workers(
             f"Teacher training ended without a checkpoint; see Ray's logs of the run {name}."
         )
     return Path(result.checkpoint.path)
+
+
+@contextmanager
+def interrupts_kept() -> Iterator[None]:
+    """Ctrl-C means KeyboardInterrupt within the block and after it.
+
+    Ray Train's own handler ends the process without a word, and stays when the training is over.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as error:
+        raise KeyboardInterrupt from error
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, handler)
 
 
 @dataclass(slots=True)
