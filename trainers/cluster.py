@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import ray
 
@@ -26,15 +24,14 @@ _ENVIRONMENT = {
 PROBE_S = 10.0  # for an answer from a cluster's address; a network that needs more cannot train
 
 
-@contextmanager
-def connected(settings: ClusterSettings) -> Iterator[None]:
-    """Ray for the length of the block; one that runs already in this process is used and kept.
+def connect(settings: ClusterSettings) -> None:
+    """Ray from here to the end of this process; once it runs, all that comes later uses it as it is.
 
-    Raises ConnectionError with one sentence where `cluster.address` does not answer, RuntimeError
+    Called where work for it turns up, so that a command that finds everything done starts none, and
+    a line of many splits starts one. Raises ConnectionError with one sentence where `cluster.address` does not answer, RuntimeError
     where Ray cannot be started here.
     """
     if ray.is_initialized():
-        yield
         return
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -66,10 +63,6 @@ def connected(settings: ClusterSettings) -> Iterator[None]:
             f"Ray did not start on this machine ({str(error).splitlines()[0]}); run the same command "
             "again when it is less busy."
         ) from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 def cores() -> int:

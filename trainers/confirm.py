@@ -33,7 +33,7 @@ from gaitforge.stats import (
 )
 from gaitforge.trials import Trial, TrialLog
 from gaitforge.work import SplitFolder, fingerprint, read_json, write_json, write_whole
-from trainers.cluster import connected
+from trainers.cluster import connect
 from trainers.examples import WindowFolder, load_examples
 from trainers.loop import score
 from trainers.predictions import read_predictions, write_predictions
@@ -103,8 +103,8 @@ def confirm_front(
     if len(todo) < len(refits):
         say(f"  {len(refits) - len(todo)} of {len(refits)} trainings are there already")
     if todo:
-        with connected(cluster):
-            run_refits(todo, cluster, folder)
+        connect(cluster)
+        run_refits(todo, cluster, folder)
     score_teacher(teacher, windows, folder)
     tables = Tables(folder, windows, settings)
     write_json(folder.confirm / "scores.json", tables.report(members, teacher))

@@ -23,7 +23,7 @@ from gaitforge.settings import ClusterSettings, SearchSettings, as_dict
 from gaitforge.trials import Trial, TrialLog
 from gaitforge.work import SplitFolder, fingerprint, read_json, write_json, write_parquet
 from search_spaces import SPACES
-from trainers.cluster import concurrent_trials, connected
+from trainers.cluster import concurrent_trials, connect
 from trainers.examples import WindowFolder
 from trainers.loop import score
 from trainers.predictions import write_predictions
@@ -76,8 +76,8 @@ def search_students(
         context = {
             "folder": str(folder.root), "windows": str(windows.folder), "outputs": str(outputs),
         }  # fmt: skip
-        with connected(cluster):
-            run_tune(searcher, remaining, context, cluster, folder.search / "ray", progress)
+        connect(cluster)
+        run_tune(searcher, remaining, context, cluster, folder.search / "ray", progress)
     write_json(
         folder.search / "search.json",
         {

@@ -35,7 +35,7 @@ from gaitforge.work import (
     write_parquet,
     write_whole,
 )
-from trainers.cluster import connected, cores
+from trainers.cluster import connect, cores
 from trainers.examples import WindowFolder, load_examples
 from trainers.loop import EpochMetrics, Examples, Fitting, Share, fit, score
 from trainers.predictions import write_predictions
@@ -100,7 +100,8 @@ def train_teacher(
         patience=settings.patience, live=str(folder.teacher / "live.jsonl"),
     )  # fmt: skip
     folder.teacher.mkdir(parents=True, exist_ok=True)
-    with connected(cluster), progress(Path(job.live)):
+    connect(cluster)
+    with progress(Path(job.live)):
         checkpoint = run_workers(
             job, settings, cluster, folder.teacher / "ray", f"teacher-{identity}"
         )
