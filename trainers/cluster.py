@@ -28,8 +28,8 @@ def connect(settings: ClusterSettings) -> None:
     """Ray from here to the end of this process; once it runs, all that comes later uses it as it is.
 
     Called where work for it turns up, so that a command that finds everything done starts none, and
-    a line of many splits starts one. Raises ConnectionError with one sentence where `cluster.address` does not answer, RuntimeError
-    where Ray cannot be started here.
+    a line of many splits starts one. Raises ConnectionError where `cluster.address` does not
+    answer, RuntimeError where Ray cannot be started here.
     """
     if ray.is_initialized():
         return
