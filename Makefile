@@ -13,7 +13,7 @@ test: install check
 check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy platform/gaitforge trainers search_spaces dashboard tests
+	$(BIN)/mypy platform/gaitforge trainers search_spaces dashboard benchmarks tests
 
 fast: install
 	$(BIN)/python -m pytest -q -m "not slow and not browser and not cluster and not gpu"
