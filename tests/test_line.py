@@ -181,11 +181,13 @@ def test_a_second_run_redoes_nothing(finished: FinishedLine, ray_home: Path) -> 
         split = finished.split
         folders = (
             finished.work.store,
+            finished.work.export,
+            split.teacher,
+            split.teacher_outputs,
             split.trials,
             split.confirm / "refits",
-            split.teacher_outputs,
         )
-        files = [split.teacher / "model.safetensors", split.teacher / "model.json"]
+        files: list[Path] = []
         files += [path for folder in folders for path in folder.rglob("*") if path.is_file()]
         return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
 
@@ -195,8 +197,7 @@ def test_a_second_run_redoes_nothing(finished: FinishedLine, ray_home: Path) -> 
     assert (answer.returncode, answer.stderr) == (0, "")
     assert states() == before
     assert not list(ray_home.iterdir()), "Ray was started for nothing"
-    again = read_json(finished.work.summary)
-    assert {**again, "export": None} == {**summary, "export": None}
+    assert read_json(finished.work.summary) == summary
 
 
 def test_show_and_doctor_describe_a_finished_line(finished: FinishedLine, ray_home: Path) -> None:
@@ -350,21 +351,23 @@ def test_more_trials_are_the_same_search(
         ),
         (
             "search",
-            {"teacher": {"family": "stgcn"}, "teacher.sizes": None, "search": {"max_macs": 3}},
+            {"search": {"max_macs": 3}},
             ("3 multiply-accumulates", "raise the budget"),
         ),
+        ("run", {"teacher.fit": {"epochs": 3}}, ("students of another teacher", "--fresh")),
+        ("run", {"windows": {"length": 20}}, ("students of another teacher", "undo the change")),
         (
             "export",
             {"export": {"trial": 77}},
             ("export.trial is 77", "confirmed trials are", "name one"),
         ),
         (
-            "teacher",
-            {"teacher": {"patience": 3}, "cluster": {"address": "127.0.0.1:1"}},
+            "search",
+            {"search": {"trials": TRIALS + 1}, "cluster": {"address": "127.0.0.1:1"}},
             ("No Ray cluster answers", "127.0.0.1:1", "ray start --head"),
         ),
     ],
-    ids=["parameters", "multiply-accumulates", "export", "cluster"],
+    ids=["parameters", "multiply-accumulates", "teacher", "windows", "export", "cluster"],
 )
 def test_wrong_settings_for_a_finished_line_are_refused_and_cost_nothing(
     stage: str,
@@ -503,7 +506,9 @@ def test_interrupting_a_stage_ends_it_cleanly_and_the_same_command_goes_on(
     os.killpg(driver.pid, signal.SIGINT)  # as a terminal does for Ctrl-C
     answer = ended(driver)
     assert answer.returncode == 1, answer.stderr
-    assert "goes on" in one_sentence(answer.stderr)
+    # Ray's core may log that it could not tell us of the tasks that were under way
+    ours = [line for line in answer.stderr.splitlines() if not line.startswith("[20")]
+    assert "goes on" in one_sentence("\n".join([*ours, ""]))
     wait_for(lambda: not processes(ray_home))
     answer = run(stage, settings, ray_home=ray_home)
     assert (answer.returncode, answer.stderr) == (0, "")

@@ -15,7 +15,7 @@ from gaitforge.ingest import ReadOptions
 from gaitforge.models import make_sizes
 from gaitforge.settings import ExportSettings
 from gaitforge.splits import Split
-from gaitforge.work import SplitFolder, read_json, write_json, write_whole
+from gaitforge.work import SplitFolder, fingerprint, read_json, write_json, write_whole
 from trainers.confirm import SEED, STUDENT
 from trainers.examples import WindowFolder
 from trainers.progress import say
@@ -31,7 +31,7 @@ def export_student(
     read: ReadOptions,
     target: Path,
 ) -> None:
-    """Write `export/` for the chosen student, or for the one that the settings name.
+    """Write `export/` for the chosen student, or for the one that the settings name; once for the same.
 
     `read` is how the recordings were read: predict must read new ones in the same way.
     Raises FileNotFoundError before confirm, KeyError for a trial that was not confirmed.
@@ -44,6 +44,13 @@ def export_student(
     scores = read_json(path)
     member = pick_member(settings, scores)
     head = best_refit(folder, member["trial"], member["seeds"])
+    how_read = {"confidence_channel": read.confidence_channel, "fps": read.fps}
+    identity = fingerprint({"refit": head, "scores": scores, "read": how_read})
+    if (target / "card.json").is_file() and read_json(target / "card.json").get(
+        "identity"
+    ) == identity:
+        say(f"  trial {member['trial']} is there already")
+        return
     weights = load_file(
         folder.confirm / "refits" / f"{STUDENT}-{member['trial']}-seed{head['seed']}.safetensors"
     )
@@ -52,9 +59,11 @@ def export_student(
     )
     model.load_state_dict(weights)
     joints, seen = parity_windows(windows)
+    (target / "card.json").unlink(missing_ok=True)  # it would describe another student's files
     exported = export_onnx(model.eval(), joints, seen, target / "student.onnx")
     card = {
         "schema": 1,
+        "identity": identity,
         "trial": member["trial"],
         "family": head["family"],
         "sizes": head["sizes"],
@@ -62,7 +71,7 @@ def export_student(
         "macs": member["macs"],
         "seed": head["seed"],
         **windows.as_dict(),
-        "read": {"confidence_channel": read.confidence_channel, "fps": read.fps},
+        "read": how_read,
         "split": split.name,
         "people": {role: len(split.people(role)) for role in ("train", "validation", "confirm")},
         "confirmed": member,

@@ -83,6 +83,7 @@ class Line:
                 windows,
                 self.work.run(split.name),
                 teacher_progress,
+                self.fresh,
             )
             say(
                 f"  {teacher.params:,} parameters, validation macro F1 {teacher.val_macro_f1:.3f}, "

@@ -83,17 +83,27 @@ def train_teacher(
     windows: WindowFolder,
     folder: SplitFolder,
     progress: Callable[[Path], Any],
+    fresh: bool = False,
 ) -> Teacher:
     """Train by Ray Train and write `teacher/`; a finished one with the same inputs is kept as it is.
 
     `progress` gets the path of the live epoch log and returns a context manager that shows it.
+    Raises ValueError where students of another teacher have been searched and `fresh` was not asked
+    for, RuntimeError where training fails.
     """
     sizes = make_sizes(settings.family, settings.sizes)
     identity = fingerprint(
         {"windows": windows.key, "family": settings.family, "settings": as_dict(settings)}
     )
-    if (folder.teacher / "model.json").is_file() and Teacher.read(folder).fingerprint == identity:
+    head = folder.teacher / "model.json"
+    if head.is_file() and Teacher.read(folder).fingerprint == identity:
         return Teacher.read(folder)
+    if head.is_file() and (folder.search / "search.json").is_file() and not fresh:
+        raise ValueError(
+            f"{folder.root} holds students of another teacher (the data, the split, the windows or the "
+            "teacher's settings have changed); undo the change, choose another work folder, or begin anew "
+            "with --fresh."
+        )
     cost = count(sizes, windows.layout, windows.channels, len(windows.classes), windows.length)
     job = Job(
         windows=str(windows.folder), family=settings.family, sizes=dict(settings.sizes), fit=as_dict(settings.fit),
@@ -108,6 +118,9 @@ def train_teacher(
     state = read_json(checkpoint / "state.json")
     best = load_file(checkpoint / "best.safetensors")
     history = state["history"]
+    head.unlink(
+        missing_ok=True
+    )  # it would describe other weights if we were killed before the end
     write_whole(folder.teacher / "model.safetensors", save(best))
     write_parquet(
         folder.teacher / "history.parquet",
@@ -122,7 +135,7 @@ def train_teacher(
     scored = score(teacher.load(folder, windows), load_examples(windows, "validation"), 256)
     write_predictions(folder, windows, "validation", "teacher", None, 0, scored)
     write_json(
-        folder.teacher / "model.json",
+        head,
         {"schema": 1, **dataclasses.asdict(teacher), **windows.as_dict()},
     )
     shutil.rmtree(folder.teacher / "ray", ignore_errors=True)
