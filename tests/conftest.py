@@ -17,6 +17,12 @@ from gaitforge.work import SplitFolder, WorkFolder
 from tests.small_line import processes, run, write_run
 
 
+def pytest_configure() -> None:
+    """Let Ctrl-C through: a shell that runs the tests in the background has them, and all they start, ignore it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @dataclass(frozen=True, slots=True)
 class FinishedLine:
     """A folder with run.toml and the work of its whole line; tests read it, or copy it."""
