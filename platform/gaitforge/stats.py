@@ -1,7 +1,7 @@
 """How sure a score is, and whether two models differ: bootstrap and permutation over people.
 
 People are resampled, never recordings: the recordings of one person resemble each other, so that
-resampling them would promise more certainty than there is (methods, section 8). A model is given
+resampling them would promise more certainty than there is. A model is given
 by the confusion matrices of each person, [P, K, K], or [S, P, K, K] where it was trained with S
 seeds. Seeds are averaged, not resampled: an interval tells what other people would have changed.
 P counts people here, R resamples, M members of a front.
