@@ -15,9 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-if (
-    TYPE_CHECKING
-):  # commands import what they need themselves, so that predict never waits for torch
+# commands import what they need themselves, so that predict never waits for torch
+if TYPE_CHECKING:
     from gaitforge.settings import RunSettings
 
 STAGES = {

@@ -118,9 +118,8 @@ def train_teacher(
     state = read_json(checkpoint / "state.json")
     best = load_file(checkpoint / "best.safetensors")
     history = state["history"]
-    head.unlink(
-        missing_ok=True
-    )  # it would describe other weights if we were killed before the end
+    # it would describe other weights if we were killed before the end
+    head.unlink(missing_ok=True)
     write_whole(folder.teacher / "model.safetensors", save(best))
     write_parquet(
         folder.teacher / "history.parquet",
