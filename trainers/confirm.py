@@ -249,7 +249,7 @@ class Tables:
             for i, member in enumerate(members)
         ]
         teacher_row = {
-            **self._scores(self.teacher_SPKK),
+            **scores_of(self.teacher_SPKK, self.weights_RP),
             "params": teacher.params,
             "family": teacher.family,
         }
@@ -280,29 +280,18 @@ class Tables:
         if self.settings.alone and distilled(member):
             alone_SPKK = self.confusions(ALONE, member.number, seeds)
             gain = compare(student_SPKK, alone_SPKK, self.weights_RP)
-            alone = {**self._scores(alone_SPKK), **self._difference(gain)}
+            alone = {**scores_of(alone_SPKK, self.weights_RP), **self._difference(gain)}
         return {
             "trial": member.number,
             "family": member.family,
             "params": member.params,
             "macs": member.macs,
-            **self._scores(student_SPKK),
+            **scores_of(student_SPKK, self.weights_RP),
             "p_on_front": on_front,
             "noninferior": None if self.few else noninferior(difference, self.settings.margin),
             **self._difference(difference),
             "seeds": len(student_SPKK),
             "alone": alone,
-        }
-
-    def _scores(self, confusions_SPKK: NDArray[np.int64]) -> dict[str, Any]:
-        summed = confusions_SPKK.sum(axis=(0, 1))
-        ends = (
-            None if self.few else list(interval(macro_f1_draws(confusions_SPKK, self.weights_RP)))
-        )
-        return {
-            "macro_f1": mean_macro_f1(confusions_SPKK),
-            "interval": ends,
-            "accuracy": float(np.trace(summed) / summed.sum()),
         }
 
     def _difference(self, difference: Difference) -> dict[str, Any]:
@@ -340,6 +329,17 @@ class Tables:
         true = np.array([classes.index(row["true_class"]) for row in rows])
         predicted = np.array([np.argmax(row["probabilities"]) for row in rows])
         return person_confusions(true, predicted, persons, sorted(set(persons)), len(classes))
+
+
+def scores_of(confusions_SPKK: NDArray[np.int64], weights_RP: NDArray[np.int64]) -> dict[str, Any]:
+    """Macro F1, its interval (None with too few people) and accuracy, over all people and seeds."""
+    summed = confusions_SPKK.sum(axis=(0, 1))
+    few = too_few(confusions_SPKK.shape[1])
+    return {
+        "macro_f1": mean_macro_f1(confusions_SPKK),
+        "interval": None if few else list(interval(macro_f1_draws(confusions_SPKK, weights_RP))),
+        "accuracy": float(np.trace(summed) / summed.sum()),
+    }
 
 
 def draw_people(confusions_SPKK: NDArray[np.int64], resamples: int) -> NDArray[np.int64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,13 +10,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from gaitforge.layout import Layout
+from gaitforge.models import make_sizes
 from gaitforge.normalise import Normalisation
+from gaitforge.settings import FitPlan
 from gaitforge.window_cache import WindowSet, open_role
 from gaitforge.windows import WindowSettings
 from gaitforge.work import read_json
-from trainers.loop import Examples
+from trainers.loop import Examples, Fitting
 
 
 class RecordingOf(NamedTuple):
@@ -65,6 +69,10 @@ class WindowFolder:
     def length(self) -> int:
         return self.settings.length
 
+    def build(self, family: str, sizes: Mapping[str, Any]) -> nn.Module:
+        """A model of that family and those sizes for these windows."""
+        return make_sizes(family, sizes).build(self.layout, self.channels, len(self.classes))
+
     def role(self, role: str) -> WindowSet:
         return open_role(self.folder, role)
 
@@ -84,6 +92,20 @@ class WindowFolder:
             "windows": self.settings.as_dict(),
             "normalisation": self.normalisation.as_dict(),
         }
+
+
+def new_fitting(
+    windows: WindowFolder,
+    family: str,
+    sizes: Mapping[str, Any],
+    plan: FitPlan,
+    device: torch.device,
+) -> Fitting:
+    """A model with the first weights that the plan's seed gives, ready to train."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(plan.seed)
+        model = windows.build(family, sizes)
+    return Fitting(model.to(device), plan)
 
 
 def load_examples(

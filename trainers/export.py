@@ -12,7 +12,6 @@ from safetensors.torch import load_file, save
 
 from gaitforge.export import card_text, export_onnx
 from gaitforge.ingest import ReadOptions
-from gaitforge.models import make_sizes
 from gaitforge.settings import ExportSettings
 from gaitforge.splits import Split
 from gaitforge.work import SplitFolder, fingerprint, read_json, write_json, write_whole
@@ -54,9 +53,7 @@ def export_student(
     weights = load_file(
         folder.confirm / "refits" / f"{STUDENT}-{member['trial']}-seed{head['seed']}.safetensors"
     )
-    model = make_sizes(head["family"], head["sizes"]).build(
-        windows.layout, windows.channels, len(windows.classes)
-    )
+    model = windows.build(head["family"], head["sizes"])
     model.load_state_dict(weights)
     joints, seen = parity_windows(windows)
     (target / "card.json").unlink(missing_ok=True)  # it would describe another student's files

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from gaitforge.settings import ConfirmSettings
-from gaitforge.stats import compare, interval, macro_f1_draws, mean_macro_f1, noninferior, too_few
+from gaitforge.stats import compare, noninferior, too_few
 from gaitforge.work import read_json, write_json
-from trainers.confirm import SEED, STUDENT, Tables, draw_people
+from trainers.confirm import SEED, STUDENT, Tables, draw_people, scores_of
 
 
 def pool_splits(tables: Sequence[Tables], settings: ConfirmSettings, path: Path) -> dict[str, Any]:
@@ -20,7 +20,7 @@ def pool_splits(tables: Sequence[Tables], settings: ConfirmSettings, path: Path)
     The student is that of each split's own choice, or the largest confirmed one where a split chose
     none: so the figure is that of the whole procedure, not of one network.
     """
-    teacher_PKK = np.concatenate([table.teacher_SPKK for table in tables], axis=1)
+    teacher_SPKK = np.concatenate([table.teacher_SPKK for table in tables], axis=1)
     students = []
     params = []
     for table in tables:
@@ -31,18 +31,18 @@ def pool_splits(tables: Sequence[Tables], settings: ConfirmSettings, path: Path)
         params += [member["params"] for member in scores["members"] if member["trial"] == number]
         students.append(table.confusions(STUDENT, number, range(SEED, SEED + settings.seeds)))
     student_SPKK = np.concatenate(students, axis=1)
-    people = teacher_PKK.shape[1]
-    weights_RP = draw_people(teacher_PKK, settings.resamples)
-    difference = compare(student_SPKK, teacher_PKK, weights_RP)
+    people = teacher_SPKK.shape[1]
+    weights_RP = draw_people(teacher_SPKK, settings.resamples)
+    difference = compare(student_SPKK, teacher_SPKK, weights_RP)
     few = too_few(people)
     report = {
         "schema": 1,
         "people": people,
         "splits": len(tables),
         "margin": settings.margin,
-        "teacher": _scores(teacher_PKK, weights_RP, few),
+        "teacher": scores_of(teacher_SPKK, weights_RP),
         "student": {
-            **_scores(student_SPKK, weights_RP, few),
+            **scores_of(student_SPKK, weights_RP),
             "params": [min(params), max(params)],
             "difference": difference.mean,
             "difference_interval": None if few else [difference.low, difference.high],
@@ -51,12 +51,3 @@ def pool_splits(tables: Sequence[Tables], settings: ConfirmSettings, path: Path)
     }
     write_json(path, report)
     return report
-
-
-def _scores(confusions_SPKK: Any, weights_RP: Any, few: bool) -> dict[str, Any]:
-    summed = confusions_SPKK.sum(axis=(0, 1))
-    return {
-        "macro_f1": mean_macro_f1(confusions_SPKK),
-        "interval": None if few else list(interval(macro_f1_draws(confusions_SPKK, weights_RP))),
-        "accuracy": float(np.trace(summed) / summed.sum()),
-    }

@@ -12,9 +12,8 @@ from typing import Any
 import torch
 
 from gaitforge.losses import Distillation
-from gaitforge.models import make_sizes
 from gaitforge.settings import FitPlan
-from trainers.examples import WindowFolder, load_examples
+from trainers.examples import WindowFolder, load_examples, new_fitting
 from trainers.loop import EpochMetrics, Examples, Fitting, fit
 
 
@@ -47,13 +46,7 @@ class StudentSpec:
 def new_student(spec: StudentSpec) -> Fitting:
     """The student with the first weights that its seed gives."""
     windows = WindowFolder.open(Path(spec.windows))
-    plan = FitPlan(**spec.fit)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(plan.seed)
-        model = make_sizes(spec.family, spec.sizes).build(
-            windows.layout, windows.channels, len(windows.classes)
-        )
-    return Fitting(model.to(_device()), plan)
+    return new_fitting(windows, spec.family, spec.sizes, FitPlan(**spec.fit), _device())
 
 
 def train_student(spec: StudentSpec, fitting: Fitting) -> Iterator[EpochMetrics]:

@@ -36,7 +36,7 @@ from gaitforge.work import (
     write_whole,
 )
 from trainers.cluster import connect, cores
-from trainers.examples import WindowFolder, load_examples
+from trainers.examples import WindowFolder, load_examples, new_fitting
 from trainers.loop import EpochMetrics, Examples, Fitting, Share, fit, score
 from trainers.predictions import write_predictions
 
@@ -70,9 +70,7 @@ class Teacher:
 
     def load(self, folder: SplitFolder, windows: WindowFolder) -> nn.Module:
         """The trained model, in evaluation mode, on the CPU."""
-        model = make_sizes(self.family, self.sizes).build(
-            windows.layout, windows.channels, len(windows.classes)
-        )
+        model = windows.build(self.family, self.sizes)
         model.load_state_dict(load_file(folder.teacher / "model.safetensors"))
         return model.eval()
 
@@ -243,7 +241,7 @@ def train_worker(config: dict[str, Any]) -> None:
     train_set, valid_set = (
         load_examples(windows, role).to(device) for role in ("train", "validation")
     )
-    fitting = new_fitting(job, windows, device)
+    fitting = new_fitting(windows, job.family, job.sizes, FitPlan(**job.fit), device)
     progress = Progress()
     checkpoint = train.get_checkpoint()
     if checkpoint is not None:
@@ -278,17 +276,6 @@ def run_epochs(
             train.report(progress.history[-1])
         if progress.out_of_patience(job.patience):
             return
-
-
-def new_fitting(job: Job, windows: WindowFolder, device: torch.device) -> Fitting:
-    """The model with the first weights that its seed gives, ready to train."""
-    plan = FitPlan(**job.fit)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(plan.seed)
-        model = make_sizes(job.family, job.sizes).build(
-            windows.layout, windows.channels, len(windows.classes)
-        )
-    return Fitting(model.to(device), plan)
 
 
 def save_checkpoint(folder: Path, fitting: Fitting, progress: Progress) -> None:
