@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import math
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from gaitforge.front import (
+    crowding,
     f1_params_front,
     f1_params_hypervolume,
+    front_order,
+    front_ranks,
     hypervolume_2d,
     hypervolume_3d,
     knee,
@@ -19,6 +24,28 @@ from gaitforge.front import (
 )
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+def sets_with_ties(objectives: int) -> Iterator[Ints]:
+    """100 random sets of 0 to 30 points on grids so small that ties and equal points are the rule."""
+    for seed in range(100):
+        generator = np.random.default_rng(seed)
+        size = (int(generator.integers(0, 31)), objectives)
+        yield generator.integers(0, generator.integers(1, 9), size)
+
+
+def beats(one: Sequence[float], other: Sequence[float]) -> bool:
+    pairs = list(zip(one, other, strict=True))
+    return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)
+
+
+def beaten_cells(points: list[list[int]], reference: Sequence[int]) -> int:
+    """How many unit cells between 0 and the reference have a point at or below their low corner."""
+    return sum(
+        any(all(p <= c for p, c in zip(point, cell, strict=True)) for point in points)
+        for cell in itertools.product(*map(range, reference))
+    )
 
 
 def test_front_keeps_only_trials_nothing_beats() -> None:
@@ -36,14 +63,78 @@ def test_front_of_nothing_and_of_one() -> None:
 
 
 @pytest.mark.parametrize("objectives", [1, 2, 3, 4])
-def test_front_is_what_all_pairs_say(objectives: int) -> None:
-    for seed in range(10):
-        costs = np.random.default_rng(seed).integers(0, 6, size=(40, objectives))
-        beaten = [
-            any((other <= point).all() and (other < point).any() for other in costs)
-            for point in costs
+def test_front_and_ranks_are_what_all_pairs_say(objectives: int) -> None:
+    for costs in sets_with_ties(objectives):
+        points = costs.tolist()
+        assert non_dominated(costs).tolist() == [
+            not any(beats(q, p) for q in points) for p in points
         ]
-        assert non_dominated(costs).tolist() == [not b for b in beaten]
+        rank, ranks, left = 0, [-1] * len(points), set(range(len(points)))
+        while left:
+            front = {i for i in left if not any(beats(points[j], points[i]) for j in left)}
+            for i in front:
+                ranks[i] = rank
+            rank, left = rank + 1, left - front
+        assert front_ranks(costs).tolist() == ranks
+
+
+def test_ranks_by_hand() -> None:
+    costs = np.array([[2, 2], [1, 3], [3, 3], [2, 2], [2, 3]])
+    assert front_ranks(costs).tolist() == [0, 0, 2, 0, 1]
+
+
+def test_room_by_hand() -> None:
+    # Extents 10 and 4: the second has (4 - 0) / 10 + (4 - 1) / 4 between its neighbours.
+    costs = np.array([[0, 4], [1, 3], [4, 1], [10, 0]])
+    assert crowding(costs).tolist() == [np.inf, 0.4 + 0.75, 0.9 + 0.75, np.inf]
+    assert crowding(costs[:2]).tolist() == [np.inf, np.inf]
+    assert crowding(costs[:0]).tolist() == []
+
+
+def test_an_equal_trial_takes_the_room() -> None:
+    costs = np.array([[0, 4], [1, 3], [1, 3], [1, 3], [4, 0]])
+    assert crowding(costs).tolist() == [np.inf, 0.25 + 0.75, 0, 0.75 + 0.25, np.inf]
+    assert crowding(np.full((3, 2), 7)).tolist() == [np.inf, 0, np.inf]
+
+
+@pytest.mark.parametrize("objectives", [1, 2, 3])
+def test_room_is_that_between_the_neighbours(objectives: int) -> None:
+    for values in sets_with_ties(objectives):
+        points = np.unique(values, axis=0).tolist()
+        room = [0.0] * len(points)
+        for m in range(objectives):
+            row = sorted(range(len(points)), key=lambda i: (points[i][m], points[i]))
+            for place, i in enumerate(row):
+                if place in (0, len(row) - 1):
+                    room[i] = math.inf
+                    continue
+                between = points[row[place + 1]][m] - points[row[place - 1]][m]
+                extent = points[row[-1]][m] - points[row[0]][m]
+                room[i] += between / extent if extent else 0
+        shuffled = np.random.default_rng(0).permutation(len(points))
+        costs = np.asarray(points, dtype=np.float64).reshape(-1, objectives)
+        assert crowding(costs[shuffled]) == pytest.approx(np.asarray(room)[shuffled])
+
+
+def test_order_is_by_front_then_room_then_index() -> None:
+    costs = np.array([[5, 5], [1, 3], [2, 2.5], [3, 1], [6, 6], [6, 6]])
+    # 0 is alone on front 1; 1 and 3 are the ends of front 0, 2 lies between them
+    assert front_order(costs).tolist() == [1, 3, 2, 0, 4, 5]
+    assert front_order(costs[:0]).tolist() == []
+
+
+def test_order_names_each_trial_once_and_its_fronts_in_turn() -> None:
+    for costs in sets_with_ties(2):
+        order = front_order(costs)
+        assert sorted(order.tolist()) == list(range(len(costs)))
+        ranks = front_ranks(costs)
+        assert (np.diff(ranks[order]) >= 0).all()
+        for rank in range(int(ranks.max(initial=0)) + 1):
+            members = order[ranks[order] == rank]
+            room = dict(
+                zip(np.flatnonzero(ranks == rank), crowding(costs[ranks == rank]), strict=True)
+            )
+            assert members.tolist() == sorted(members, key=lambda i: (-room[i], i))
 
 
 def test_front_refuses_trials_without_a_score() -> None:
@@ -64,28 +155,11 @@ def test_points_beyond_the_reference_add_nothing() -> None:
     assert hypervolume_3d(np.array([[1, 1, 2], [0, 0, 7]]), (2, 2, 2)) == 0
 
 
-@pytest.mark.parametrize("seed", range(10))
-def test_hypervolume_is_the_sum_of_beaten_cells(seed: int) -> None:
-    generator = np.random.default_rng(seed)
-    flat = np.round(generator.random((12, 2)) * 1.2, 1)  # rounded: shared coordinates
-    assert hypervolume_2d(flat, (1, 0.9)) == pytest.approx(_cells(flat, (1, 0.9)))
-    deep = np.round(generator.random((9, 3)) * 1.2, 1)
-    assert hypervolume_3d(deep, (1, 0.9, 1.1)) == pytest.approx(_cells(deep, (1, 0.9, 1.1)))
-
-
-def _cells(costs: Floats, reference: tuple[float, ...]) -> float:
-    """The volume of those cells of the grid through all coordinates that some point beats."""
-    edges = [
-        np.unique(np.append(column[column < limit], limit))
-        for column, limit in zip(costs.T, reference, strict=True)
-    ]
-    volume = 0.0
-    for cell in itertools.product(*(range(len(edge) - 1) for edge in edges)):
-        low = np.array([edge[i] for edge, i in zip(edges, cell, strict=True)])
-        high = np.array([edge[i + 1] for edge, i in zip(edges, cell, strict=True)])
-        if (costs <= low).all(axis=1).any():
-            volume += float(np.prod(high - low))
-    return volume
+def test_hypervolume_is_the_number_of_beaten_cells() -> None:
+    for flat, deep in zip(sets_with_ties(2), sets_with_ties(3), strict=True):
+        # references among the values: some points lie on them, some beyond
+        assert hypervolume_2d(flat, (6, 5)) == beaten_cells(flat.tolist(), (6, 5))
+        assert hypervolume_3d(deep, (6, 4, 5)) == beaten_cells(deep.tolist(), (6, 4, 5))
 
 
 def test_hypervolume_does_not_care_for_the_order_of_points() -> None:
@@ -116,6 +190,14 @@ def test_search_front_runs_from_the_smallest_to_the_largest() -> None:
     f1 = np.array([0.9, 0.6, 0.7, 0.65, 0.9])
     params = np.array([300, 100, 200, 250, 400])
     assert f1_params_front(f1, params).tolist() == [1, 2, 0]
+
+
+def test_search_front_is_what_all_pairs_say() -> None:
+    for values in sets_with_ties(2):
+        f1, params = values[:, 0] / 8, values[:, 1] + 1
+        costs = [[-f, p] for f, p in zip(f1.tolist(), params.tolist(), strict=True)]
+        unbeaten = [i for i, p in enumerate(costs) if not any(beats(q, p) for q in costs)]
+        assert f1_params_front(f1, params).tolist() == sorted(unbeaten, key=lambda i: costs[i][1])
 
 
 def test_knee_is_where_more_parameters_stop_paying() -> None:

@@ -6,6 +6,8 @@ front is macro F1 (up) against parameters (down, on a log10 scale).
 
 from __future__ import annotations
 
+import bisect
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,16 +22,65 @@ def non_dominated(costs_NM: Numbers) -> NDArray[np.bool_]:
     A point is beaten by one that costs no more in anything and less in something; equal points do
     not beat each other, so that both stay. Raises ValueError for costs that are not finite.
     """
+    points, which_N = _distinct(costs_NM)
+    unbeaten: NDArray[np.bool_] = _unbeaten(points)[which_N]
+    return unbeaten
+
+
+def front_ranks(costs_NM: Numbers) -> Ints:
+    """For each point the number of its front, [N]: 0 where nothing beats it, 1 where only members of front 0 do, ...
+
+    Equal points share a front. Raises ValueError for costs that are not finite.
+    Source: Deb et al. 2002 (NSGA-II), sec. III-A; two costs in one sweep as in Jensen 2003.
+    """
+    points, which_N = _distinct(costs_NM)
+    ranks = np.zeros(len(points), dtype=np.int64)
+    if points.shape[1] == 2:
+        # The least second cost of each front so far. It rises with the front, and a point is
+        # beaten by the fronts where it is no larger, since the first cost only grows.
+        least: list[float] = []
+        for index, cost in enumerate(points[:, 1].tolist()):
+            ranks[index] = rank = bisect.bisect_right(least, cost)
+            least[rank : rank + 1] = [cost]
+    else:
+        left = np.arange(len(points))
+        while len(left) > 0:
+            unbeaten = _unbeaten(points[left])
+            left = left[~unbeaten]
+            ranks[left] += 1
+    ranks_N: Ints = ranks[which_N]
+    return ranks_N
+
+
+def crowding(costs_NM: Numbers) -> Floats:
+    """How much room each point of one front has, [N]: the larger, the lonelier.
+
+    It is the distance between the neighbours on both sides, as a share of the front's extent,
+    summed over the costs; infinite where a neighbour is missing. Ties in one cost are sorted by the
+    others, so that the room of distinct points does not hang on their order.
+    Raises ValueError for costs that are not finite.
+    Source: Deb et al. 2002 (NSGA-II), sec. III-B.
+    """
     costs = _finite(costs_NM)
-    on_front = np.zeros(len(costs), dtype=np.bool_)
-    front = np.empty((0, costs.shape[1]))
-    # In this order a point can only be beaten by an earlier one, and then by one of the front.
-    for index in np.lexsort(costs.T[::-1]):
-        point = costs[index]
-        if not ((front <= point).all(axis=1) & (front < point).any(axis=1)).any():
-            on_front[index] = True
-            front = np.vstack([front, point])
-    return on_front
+    room_N = np.zeros(len(costs))
+    for column in costs.T:
+        order = np.lexsort((*costs.T[::-1], column))
+        row = column[order]
+        # without an extent all neighbours are at distance 0
+        extent = float(np.ptp(row)) if len(row) else 0.0
+        room_N[order[1:-1]] += (row[2:] - row[:-2]) / (extent or 1.0)
+        room_N[order[:1]] = room_N[order[-1:]] = np.inf
+    return room_N
+
+
+def front_order(costs_NM: Numbers) -> Ints:
+    """All indices from the best to the worst, [N]: by front, then by room within it, then as they came."""
+    ranks_N = front_ranks(costs_NM)
+    room_N = np.zeros(len(ranks_N))
+    for rank in np.unique(ranks_N):
+        members = ranks_N == rank
+        room_N[members] = crowding(costs_NM[members])
+    return np.lexsort((-room_N, ranks_N)).astype(np.int64)
 
 
 def hypervolume_2d(costs_N2: Numbers, reference: tuple[float, float]) -> float:
@@ -130,6 +181,36 @@ def _log10(params_N: Numbers) -> Floats:
         )
     logs: Floats = np.log10(params_N.astype(np.float64))
     return logs
+
+
+def _distinct(costs_NM: Numbers) -> tuple[Floats, Ints]:
+    """The points that differ, sorted by the first cost, then the second, ..., and which of them each point is, [N]."""
+    costs = _finite(costs_NM)
+    order = np.lexsort(costs.T[::-1])
+    is_new = np.ones(len(costs), dtype=np.bool_)
+    is_new[1:] = (costs[order[1:]] != costs[order[:-1]]).any(axis=1)
+    which_N = np.empty(len(costs), dtype=np.int64)
+    which_N[order] = np.cumsum(is_new) - 1
+    return costs[order[is_new]], which_N
+
+
+def _unbeaten(points_DM: Floats) -> NDArray[np.bool_]:
+    """True for each point that no other beats; the points differ and are sorted by `_distinct`.
+
+    A point can only be beaten by an earlier one.
+    """
+    unbeaten = np.zeros(len(points_DM), dtype=np.bool_)
+    if points_DM.shape[1] == 2:
+        least = np.minimum.accumulate(points_DM[:, 1])
+        unbeaten[:1] = True
+        unbeaten[1:] = points_DM[1:, 1] < least[:-1]
+        return unbeaten
+    left = np.arange(len(points_DM))
+    while len(left) > 0:
+        first, left = left[0], left[1:]
+        unbeaten[first] = True
+        left = left[(points_DM[left] < points_DM[first]).any(axis=1)]
+    return unbeaten
 
 
 def _finite(costs_NM: Numbers) -> Floats:
