@@ -16,27 +16,32 @@ from gaitforge.normalise import Normalisation
 from gaitforge.recording import Recording
 from gaitforge.settings import ConfirmSettings
 from gaitforge.splits import Split
-from gaitforge.trials import Trial
+from gaitforge.trials import Trial, TrialLog
 from gaitforge.window_cache import build_windows
 from gaitforge.windows import WindowSettings
 from gaitforge.work import SplitFolder, write_json
+from trainers.answers import sentence
 from trainers.confirm import (
     ALONE,
-    MIN_STRATUM,
+    FRONT,
+    NEAR,
+    NEAR_F1,
     SEED,
     STUDENT,
+    WORTH_SHARE,
+    Member,
     Refit,
-    Tables,
-    choose,
-    draw_people,
     make_refits,
     pick_members,
-    sentence,
+    pick_neighbours,
+    read_members,
+    refit_head,
 )
 from trainers.examples import WindowFolder
 from trainers.loop import Scored
 from trainers.predictions import read_predictions, write_predictions
 from trainers.teacher import Teacher
+from trainers.verdict import MIN_STRATUM, Tables, answer_of, choose, draw_people
 
 LEGS = Layout(name="legs", joints=("hip", "left", "right"), bones=((0, 1), (0, 2)))
 CLASSES = ("ill", "well")
@@ -58,13 +63,17 @@ TEACHER = Teacher(
 
 
 def member(trial: int, params: int, macro_f1: float, noninferior: bool | None) -> dict[str, Any]:
-    return {"trial": trial, "params": params, "macro_f1": macro_f1, "noninferior": noninferior}
+    difference = macro_f1 - 0.9
+    return {
+        "trial": trial, "params": params, "macro_f1": macro_f1, "noninferior": noninferior, "difference": difference,
+        "difference_interval": None if noninferior is None else [difference - 0.03, difference + 0.04],
+    }  # fmt: skip
 
 
 def said(members: list[dict[str, Any]], people: int = 40) -> tuple[int | None, str]:
     chosen = choose(members, teacher_f1=0.9, margin=0.1)
     teacher = {"params": 10_000, "macro_f1": 0.9}
-    return chosen, sentence(members, chosen, teacher, SETTINGS, people, few=people < 8)
+    return chosen, sentence(members, chosen, teacher, SETTINGS.margin, people, few=people < 8)
 
 
 def test_members_are_spread_over_the_sizes_of_those_worth_confirming() -> None:
@@ -74,9 +83,9 @@ def test_members_are_spread_over_the_sizes_of_those_worth_confirming() -> None:
         {"trial": 2, "params": 1_200, "val_macro_f1": 0.7},
         {"trial": 9, "params": 10_000, "val_macro_f1": 0.8},
     ]
-    assert pick_members(front, 2) == [7, 9]
-    assert pick_members(front, 1) == [9]
-    assert pick_members(front, 5) == [7, 2, 9]
+    assert [row["trial"] for row in pick_members(front, 2)] == [7, 9]
+    assert [row["trial"] for row in pick_members(front, 1)] == [9]
+    assert [row["trial"] for row in pick_members(front, 5)] == [7, 2, 9]
 
 
 def test_the_smallest_of_those_that_are_not_inferior_is_chosen() -> None:
@@ -89,7 +98,8 @@ def test_the_smallest_of_those_that_are_not_inferior_is_chosen() -> None:
     assert chosen == 2
     assert words == (
         "The smallest student that is not worse than the teacher by more than 0.1 macro F1 has 500 parameters "
-        "(5.0 % of the teacher's 10,000) and macro F1 0.880 against 0.900, on 40 people never seen before."
+        "(5.0 % of the teacher's 10,000) and macro F1 0.880 against 0.900; difference -0.020 (95 % interval -0.050 to "
+        "+0.020), on 40 people never seen before."
     )
 
 
@@ -106,13 +116,104 @@ def test_with_too_few_people_the_scores_alone_choose_and_the_sentence_warns() ->
     assert chosen == 2
     assert "student that scores at most 0.1 macro F1 below the teacher has 500" in words
     assert words.endswith(
-        "too few people for an interval, so other people may well turn it round."
+        "difference -0.100, on 4 people never seen before: too few people for an interval, so other people may well "
+        "turn it round."
     )
 
     chosen, words = said([member(1, 200, 0.79, None)], people=4)
     assert chosen is None
     assert words.startswith("No confirmed student scores within 0.1 macro F1")
     assert "too few people" in words
+
+
+def test_where_none_is_chosen_the_answer_is_the_best() -> None:
+    members = [member(1, 200, 0.85, False), member(2, 500, 0.89, False), member(3, 900, 0.7, True)]
+    assert answer_of({"members": members, "chosen": None})["trial"] == 2
+    assert answer_of({"members": members, "chosen": 3})["trial"] == 3
+
+
+# what lies just below the front
+
+SEARCHED: list[dict[str, Any]] = [
+    {"trial": 0, "params": 100, "val_macro_f1": 0.72},
+    {"trial": 1, "params": 500, "val_macro_f1": 0.80},
+    {"trial": 2, "params": 2_000, "val_macro_f1": 0.85},
+]
+
+
+def tried(number: int, params: int, f1: float, hash: str = "", state: str = "finished") -> Trial:
+    return replace(
+        MEMBER, number=number, params=params, hash=hash or f"h{number}", state=state,
+        scores={"val_macro_f1": f1} if state == "finished" else None,
+    )  # fmt: skip
+
+
+FINISHED = [tried(row["trial"], row["params"], row["val_macro_f1"]) for row in SEARCHED]
+
+
+def near(*others: Trial, count: int = 9, picked: tuple[int, ...] = (0, 1, 2)) -> list[int]:
+    rows = [SEARCHED[i] for i in picked]
+    found = pick_neighbours(SEARCHED, rows, [*FINISHED, *others], count)
+    return [item.trial.number for item in found]
+
+
+def test_no_front_member_beats_a_neighbour_by_more_than_a_seed_may() -> None:
+    assert near(tried(7, 600, 0.80 - NEAR_F1 + 0.001)) == [7]
+    assert near(tried(7, 600, 0.80 - NEAR_F1 - 0.001)) == []
+    assert near(tried(7, 499, 0.72 - NEAR_F1 + 0.001)) == [7]  # the one of 500 is larger
+    assert near(tried(7, 500, 0.79)) == [7]  # the same sizes with another recipe
+
+
+def test_a_neighbour_is_never_on_the_front_or_without_a_score() -> None:
+    again = tried(8, 500, 0.79, hash="h1")  # a front's configuration with another seed
+    assert (
+        near(again, tried(7, 600, 0.0, state="stopped"), tried(9, 600, 0.0, state="failed")) == []
+    )
+
+
+def test_a_configuration_that_was_drawn_again_counts_by_its_mean() -> None:
+    lucky, unlucky = tried(7, 600, 0.80, hash="x"), tried(8, 600, 0.70, hash="x")
+    assert near(lucky, unlucky) == []
+    assert near(lucky, replace(unlucky, scores={"val_macro_f1": 0.78})) == [7]
+
+
+def test_a_neighbour_is_worth_confirming() -> None:
+    front = [{"trial": 0, "params": 100, "val_macro_f1": 0.69}, SEARCHED[2]]
+    worth = WORTH_SHARE * 0.85
+    for f1, numbers in ((worth - 0.001, []), (worth + 0.001, [7])):
+        found = pick_neighbours(front, front, [*FINISHED[:1], tried(7, 110, f1)], 9)
+        assert [item.trial.number for item in found] == numbers
+
+
+def test_neighbours_that_may_take_a_confirmed_members_place_come_first() -> None:
+    larger = tried(7, 3_000, 0.849)  # than all of them
+    no_larger = tried(8, 2_000, 0.83)
+    below_no_picked_one = tried(9, 600, 0.795)
+    assert near(larger, no_larger, below_no_picked_one, picked=(0, 2)) == [8, 7, 9]
+    assert near(larger, no_larger, below_no_picked_one, picked=(0, 1)) == [7, 9, 8]
+    assert near(larger, no_larger, below_no_picked_one, count=1, picked=(2,)) == [8]
+    assert near(larger, count=0) == []
+
+
+def test_members_and_neighbours_are_confirmed_together_smallest_first(tmp_path: Path) -> None:
+    folder = SplitFolder(tmp_path)
+    log = TrialLog(folder)
+    for trial in [*FINISHED, tried(7, 500, 0.79), tried(8, 1_500, 0.3)]:
+        log.add(trial)
+    write_json(folder.search / "front.json", {"front": SEARCHED})
+    members = read_members(replace(SETTINGS, members=2, neighbours=2), folder)
+    assert [(m.trial.number, m.searched, m.believed) for m in members] == [
+        (0, FRONT, 0.72), (7, NEAR, 0.79), (2, FRONT, 0.85),
+    ]  # fmt: skip
+    members = read_members(replace(SETTINGS, members=3, neighbours=1), folder)
+    assert [m.trial.number for m in members] == [
+        0,
+        1,
+        7,
+        2,
+    ]  # of one size, the front's comes first
+    alone = read_members(replace(SETTINGS, members=3, neighbours=0), folder)
+    assert {m.searched for m in alone} == {FRONT}
 
 
 # how people are drawn
@@ -260,14 +361,30 @@ def predict(
     write_predictions(SplitFolder(root), windows, "confirm", model, trial, seed, scored)
 
 
-def report(root: Path, people: int, misses: dict[str, list[int]]) -> dict[str, Any]:
-    """The report on one member; `misses` are those of both seeds of a model."""
+VALIDATED = (0.84, 0.88)  # of the two refits
+
+
+def confirmed(trial: Trial = MEMBER, searched: str = FRONT, believed: float = 0.9) -> Member:
+    return Member(trial=trial, searched=searched, believed=believed)
+
+
+def report(
+    root: Path,
+    people: int,
+    misses: dict[str, list[int]],
+    members: tuple[Member, ...] = (confirmed(),),
+) -> dict[str, Any]:
+    """The report on members that all do the same; `misses` are those of both seeds of a model."""
     windows = confirm_windows(root, people)
     predict(root, windows, "teacher", None, 0, misses.get("teacher", []))
-    for seed in (SEED, SEED + 1):
-        for model in (STUDENT, ALONE):
-            predict(root, windows, model, 3, seed, misses.get(f"{model}{seed - SEED}", []))
-    return Tables(SplitFolder(root), windows, SETTINGS).report([MEMBER], TEACHER)
+    for item in members:
+        number = item.trial.number
+        for place, seed in enumerate((SEED, SEED + 1)):
+            refit = {"val_macro_f1": VALIDATED[place]}
+            write_json(refit_head(SplitFolder(root), STUDENT, number, seed), refit)
+            for model in (STUDENT, ALONE):
+                predict(root, windows, model, number, seed, misses.get(f"{model}{place}", []))
+    return Tables(SplitFolder(root), windows, SETTINGS).report(members, TEACHER)
 
 
 def test_a_student_that_misses_nothing_is_not_inferior(tmp_path: Path) -> None:
@@ -314,6 +431,49 @@ def test_with_too_few_people_there_is_no_interval_and_no_verdict(tmp_path: Path)
     assert row["alone"]["interval"] is None
     assert scores["teacher"]["interval"] is None
     assert "too few people" in scores["sentence"]
+
+
+def test_rows_say_where_the_search_had_them_and_share_one_front(tmp_path: Path) -> None:
+    larger = replace(MEMBER, number=4, params=900)
+    members = (confirmed(), confirmed(larger, NEAR, 0.89))
+    rows = report(tmp_path, 12, {}, members)["members"]
+    assert [row["searched"] for row in rows] == [FRONT, NEAR]
+    assert [row["p_on_front"] for row in rows] == [1.0, 0.0]  # as good, but larger
+
+
+def test_optimism_is_luck_that_refits_lose_and_what_other_people_take(tmp_path: Path) -> None:
+    scores = report(tmp_path, 12, {"student0": [0, 1]})
+    optimism = scores["optimism"]
+    (row,) = optimism["members"]
+    mean = ((20 / 22 + 24 / 26) / 2 + 1.0) / 2
+    assert (row["trial"], row["searched"], row["believed"]) == (3, FRONT, 0.9)
+    assert row["validated"] == pytest.approx(0.86)
+    assert row["confirmed"] == pytest.approx(mean)
+    assert row["luck"] == pytest.approx(0.04)
+    assert row["people"] == pytest.approx(0.86 - mean)
+    assert row["total"] == pytest.approx(0.9 - mean)
+    # a higher score of the drawn people is less optimism
+    low, high = scores["members"][0]["interval"]
+    assert row["interval"] == pytest.approx([0.9 - high, 0.9 - low])
+    assert optimism["seed_sd"] == pytest.approx(0.04 / 2**0.5)
+
+
+def test_optimism_of_the_search_is_that_of_its_front(tmp_path: Path) -> None:
+    larger = replace(MEMBER, number=4, params=900)
+    optimism = report(tmp_path, 12, {}, (confirmed(), confirmed(larger, NEAR, 0.5)))["optimism"]
+    assert [row["luck"] for row in optimism["members"]] == pytest.approx([0.04, -0.36])
+    assert optimism["luck"] == pytest.approx(0.04)
+    assert optimism["total"] == pytest.approx(-0.1)
+    assert optimism["sentence"] == (
+        "The search's scores of 1 member of its front, minus the confirmed ones: -0.100 macro F1 (95 % interval "
+        "-0.100 to -0.100), of which +0.040 is luck of selection and seed and -0.140 comes of other people."
+    )
+
+
+def test_optimism_on_few_people_has_no_interval(tmp_path: Path) -> None:
+    optimism = report(tmp_path, 6, {})["optimism"]
+    assert optimism["interval"] is optimism["members"][0]["interval"] is None
+    assert "(too few people for an interval)" in optimism["sentence"]
 
 
 def test_each_person_is_shown_under_each_model(tmp_path: Path) -> None:

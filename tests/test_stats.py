@@ -17,10 +17,12 @@ from gaitforge.stats import (
     macro_f1_draws,
     mean_macro_f1,
     noninferior,
+    optimism,
     paired_p_value,
     person_accuracy,
     person_confusions,
     probability_on_front,
+    spread_over_seeds,
     too_few,
 )
 
@@ -246,3 +248,150 @@ def test_p_value_needs_seeds_that_can_be_swapped() -> None:
 def test_person_accuracy_is_the_mean_over_seeds() -> None:
     matrices = np.array([[[[3, 1], [0, 0]]], [[[1, 3], [0, 0]]]])
     assert person_accuracy(matrices).tolist() == [0.5]
+
+
+# how much a search flatters its models
+
+
+def test_optimism_is_split_into_what_refits_and_what_other_people_take() -> None:
+    found = optimism(
+        np.array([0.9, 0.8]), np.array([[0.8, 0.9], [0.7, 0.8]]), np.array([0.7, 0.75]), None
+    )
+    assert found.luck == pytest.approx(0.85 - 0.8)
+    assert found.people == pytest.approx(0.8 - 0.725)
+    assert found.total == pytest.approx(0.85 - 0.725)
+    assert found.interval is None
+
+
+def test_the_interval_of_optimism_is_that_of_the_confirmed_mean_turned_round() -> None:
+    draws_MR = np.array([np.linspace(0.6, 0.8, 101), np.linspace(0.7, 0.8, 101)])
+    found = optimism(
+        np.array([0.9, 0.8]), np.array([[0.8], [0.8]]), draws_MR.mean(axis=1), draws_MR
+    )
+    low, high = interval(draws_MR.mean(axis=0))
+    assert found.interval == pytest.approx((0.85 - high, 0.85 - low))
+    assert found.interval is not None
+    assert found.interval[0] < found.total < found.interval[1]
+
+
+def test_a_search_that_is_right_has_no_optimism() -> None:
+    found = optimism(np.array([0.7]), np.array([[0.7, 0.7]]), np.array([0.7]), None)
+    assert (found.luck, found.people, found.total) == (0.0, 0.0, 0.0)
+
+
+def test_optimism_needs_a_row_of_every_score() -> None:
+    with pytest.raises(ValueError, match="needs a row of all"):
+        optimism(np.array([0.7, 0.8]), np.array([[0.7]]), np.array([0.7, 0.8]), None)
+    with pytest.raises(ValueError, match="needs a row of all"):
+        optimism(np.empty(0), np.empty((0, 2)), np.empty(0), None)
+
+
+def test_spread_over_seeds_is_pooled_over_models_and_not_between_them() -> None:
+    scores_MS = np.array([[0.1, 0.3], [0.8, 0.9]])
+    assert spread_over_seeds(scores_MS) == pytest.approx(((0.02 + 0.005) / 2) ** 0.5)
+    assert spread_over_seeds(scores_MS[:, :1]) is None
+
+
+# random small cases against the same in plain loops
+
+
+class Case:
+    """A teacher and a front of models, with the people and draws to score them by."""
+
+    def __init__(self, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        people, classes, seeds = rng.integers(2, 9), rng.integers(2, 4), rng.integers(1, 4)
+        self.resamples = int(rng.integers(5, 30))
+        truth_P = rng.integers(0, classes, people)
+        recordings_P = rng.integers(1, 4, people)
+
+        def model(seeds: int) -> Ints:
+            confusions = np.zeros((seeds, people, classes, classes), dtype=np.int64)
+            for s in range(seeds):
+                for p in range(people):
+                    for _ in range(recordings_P[p]):
+                        said = truth_P[p] if rng.random() < 0.6 else rng.integers(0, classes)
+                        confusions[s, p, truth_P[p], said] += 1
+            return confusions
+
+        self.teacher = model(1)
+        self.models = [model(int(seeds)) for _ in range(rng.integers(1, 5))]
+        self.params = rng.integers(1, 4, len(self.models)) * 100  # sizes that coincide, too
+        self.weights = bootstrap_weights(None, int(people), self.resamples, rng)
+        self.margin = float(rng.uniform(0.01, 0.6))
+
+
+CASES = pytest.mark.parametrize("case", [Case(seed) for seed in range(50)], ids=range(50))
+
+
+def f1_of(confusions_SPKK: Ints, weights_P: Ints) -> float:
+    """Macro F1 of people counted so many times, mean over seeds, recording by recording."""
+    by_seed = []
+    for person_matrices in confusions_SPKK.tolist():
+        classes = len(person_matrices[0])
+        hits, truths, answers = [0] * classes, [0] * classes, [0] * classes
+        for times, matrix in zip(weights_P.tolist(), person_matrices, strict=True):
+            for true in range(classes):
+                for said in range(classes):
+                    truths[true] += times * matrix[true][said]
+                    answers[said] += times * matrix[true][said]
+                    hits[true] += times * matrix[true][said] if true == said else 0
+        f1 = [
+            2 * hits[k] / (truths[k] + answers[k])
+            for k in range(classes)
+            if truths[k] + answers[k]
+        ]
+        by_seed.append(sum(f1) / len(f1))
+    return sum(by_seed) / len(by_seed)
+
+
+def quantile_of(values: list[float], share: float) -> float:
+    """Between the two values whose ranks enclose the share."""
+    ranked = sorted(values)
+    place = share * (len(ranked) - 1)
+    below = int(place)
+    above = min(below + 1, len(ranked) - 1)
+    return ranked[below] + (place - below) * (ranked[above] - ranked[below])
+
+
+@CASES
+def test_draws_equal_those_of_plain_loops(case: Case) -> None:
+    for model in [case.teacher, *case.models]:
+        expected = [f1_of(model, row) for row in case.weights]
+        assert macro_f1_draws(model, case.weights) == pytest.approx(expected)
+        everybody = np.ones(model.shape[1], dtype=np.int64)
+        assert mean_macro_f1(model) == pytest.approx(f1_of(model, everybody))
+
+
+@CASES
+def test_differences_and_noninferiority_equal_those_of_plain_loops(case: Case) -> None:
+    everybody = np.ones(case.teacher.shape[1], dtype=np.int64)
+    for model in case.models:
+        draws = [f1_of(model, row) - f1_of(case.teacher, row) for row in case.weights]
+        low, high = quantile_of(draws, 0.025), quantile_of(draws, 0.975)
+        found = compare(model, case.teacher, case.weights)
+        assert (found.low, found.high) == pytest.approx((low, high))
+        assert found.mean == pytest.approx(
+            f1_of(model, everybody) - f1_of(case.teacher, everybody)
+        )
+        assert noninferior(found, case.margin) is (low > -case.margin)
+
+
+@CASES
+def test_probability_on_front_equals_that_of_plain_loops(case: Case) -> None:
+    # of the same floats, since sums in another order would break ties
+    draws = [macro_f1_draws(model, case.weights).tolist() for model in case.models]
+    sizes = case.params.tolist()
+    expected = []
+    for mine, size in zip(draws, sizes, strict=True):
+        unbeaten = 0
+        for r in range(case.resamples):
+            beaten = False
+            for other, its_size in zip(draws, sizes, strict=True):
+                if its_size < size and other[r] >= mine[r]:
+                    beaten = True
+                if its_size == size and other[r] > mine[r]:
+                    beaten = True
+            unbeaten += not beaten
+        expected.append(unbeaten / case.resamples)
+    assert probability_on_front(np.array(draws), case.params) == pytest.approx(expected)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from gaitforge.models import make_sizes
@@ -15,16 +16,18 @@ from gaitforge.splits import Split, make_splits, read_split, write_split
 from gaitforge.store import SkeletonStore
 from gaitforge.summary import write_summary
 from gaitforge.window_cache import build_windows
-from gaitforge.work import WorkFolder, read_json
-from trainers.confirm import Tables, confirm_front
+from gaitforge.work import WorkFolder
+from trainers.confirm import confirm_front
 from trainers.examples import WindowFolder
 from trainers.export import export_student
+from trainers.folds import confirm_folds, deal_folds
 from trainers.ingest import ingest_recordings
 from trainers.outputs import write_outputs
 from trainers.pool import pool_splits
 from trainers.progress import say, teacher_progress
 from trainers.search import check_families, search_students
 from trainers.teacher import train_teacher
+from trainers.verdict import Tables, write_verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,7 @@ class Line:
         """Refuse what cannot work before any of it starts; raises KeyError, ValueError or PermissionError."""
         make_sizes(self.settings.teacher.family, self.settings.teacher.sizes)
         check_families(self.settings.search)
+        check_folds(self.settings)
         self.work.make()
 
     def run(self) -> None:
@@ -66,6 +70,9 @@ class Line:
         for name in of_another_rule - {split.name for split in splits}:
             self.work.split_file(name).unlink()
         for split in splits:
+            self.folds(
+                store, split
+            )  # too many for the people are refused before anything is trained
             write_split(self.work.split_file(split.name), split)
             say(
                 f"  {split.name}: "
@@ -110,17 +117,25 @@ class Line:
             )
 
     def confirm(self) -> None:
+        store = SkeletonStore.open(self.work.store)
         for split, windows in self.windows("train", "validation", "confirm"):
             say(f"confirm: the searched front on unseen people of the split {split.name}")
             folder = self.work.run(split.name)
-            confirm_front(
+            folds = self.folds(store, split)
+            members = confirm_front(
                 self.settings.confirm,
                 self.settings.cluster,
                 windows,
                 folder.teacher_outputs,
                 folder,
             )
-            say("  " + read_json(folder.confirm / "scores.json")["sentence"])
+            scores = write_verdict(self.settings.confirm, windows, folder, members)
+            say(f"  {scores['sentence']}\n  {scores['optimism']['sentence']}")
+            if folds:
+                pooled = confirm_folds(
+                    self.settings, folds, partial(self.window_folder, store), folder
+                )
+                say(f"  {pooled['sentence']}")
         if len(self.splits()) > 1:
             self.pool()
 
@@ -131,9 +146,13 @@ class Line:
             for split, windows in self.windows("confirm")
         ]
         pooled = pool_splits(tables, self.settings.confirm, self.work.pooled)
-        say(
-            f"  over all {pooled['people']} people of {len(tables)} splits: teacher macro F1 "
-            f"{pooled['teacher']['macro_f1']:.3f}, chosen students {pooled['student']['macro_f1']:.3f}"
+        say(f"  {pooled['sentence']}")
+
+    def folds(self, store: SkeletonStore, split: Split) -> list[Split]:
+        """The folds of a split's people that confirm.folds asks for."""
+        folds = self.settings.confirm.folds
+        return (
+            deal_folds(folds, self.settings.split, split, labels_by_person(store)) if folds else []
         )
 
     def export(self) -> None:
@@ -155,13 +174,17 @@ class Line:
         """
         store = SkeletonStore.open(self.work.store)
         for split in self.splits():
-            cache = build_windows(
-                self.work.cache, store_fingerprint=store.info.fingerprint, split=split, layout=store.layout,
-                classes=store.classes, settings=self.settings.windows, recordings=store.recordings,
-            )  # fmt: skip
-            for role in roles:
-                cache.role(role)
-            yield split, WindowFolder.open(cache.folder)
+            yield split, self.window_folder(store, split, *roles)
+
+    def window_folder(self, store: SkeletonStore, split: Split, *roles: str) -> WindowFolder:
+        """The cached windows of one split; raises ValueError where the store has changed since."""
+        cache = build_windows(
+            self.work.cache, store_fingerprint=store.info.fingerprint, split=split, layout=store.layout,
+            classes=store.classes, settings=self.settings.windows, recordings=store.recordings,
+        )  # fmt: skip
+        for role in roles:
+            cache.role(role)
+        return WindowFolder.open(cache.folder)
 
     def splits(self) -> list[Split]:
         """The splits of the settings, as the split stage wrote them."""
@@ -173,6 +196,15 @@ class Line:
 
     def summarise(self) -> None:
         write_summary(self.work)
+
+
+def check_folds(settings: RunSettings) -> None:
+    """Refuse folds of the answer where the splits are folds of the whole line already."""
+    if settings.confirm.folds and settings.split.rule in ("folds", "leave_one_person_out"):
+        raise ValueError(
+            f"confirm.folds is {settings.confirm.folds}, but split.rule = '{settings.split.rule}' has every fold "
+            "search for itself, which is the stronger of the two; set confirm.folds to 0."
+        )
 
 
 def labels_by_person(store: SkeletonStore) -> dict[str, set[str]]:

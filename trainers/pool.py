@@ -1,8 +1,8 @@
-"""Several splits, one answer: the teacher and the chosen student of each, over all people together."""
+"""Several splits, one answer: teacher and student of each, over all people together."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,31 +11,80 @@ import numpy as np
 from gaitforge.settings import ConfirmSettings
 from gaitforge.stats import compare, noninferior, too_few
 from gaitforge.work import read_json, write_json
-from trainers.confirm import SEED, STUDENT, Tables, draw_people, scores_of
+from trainers.answers import nested_sentence
+from trainers.confirm import ALONE, FRONT, STUDENT, validated
+from trainers.teacher import Teacher
+from trainers.verdict import Tables, difference_of, draw_people, scores_of
 
 
 def pool_splits(tables: Sequence[Tables], settings: ConfirmSettings, path: Path) -> dict[str, Any]:
     """Write `runs/pooled.json`: each person is scored by the split that held them out.
 
-    The student is that of each split's own choice, or the largest confirmed one where a split chose
-    none: so the figure is that of the whole procedure, not of one network.
+    The student is that of each split's own search, so the figure is that of the whole procedure, not
+    of one network.
     """
+    members = [pick_unseen(table, settings.margin) for table in tables]
+    pooled = pool_people(tables, members, settings)
+    report = {
+        **pooled,
+        "nested": True,
+        "chosen": {
+            table.folder.root.name: member["trial"]
+            for table, member in zip(tables, members, strict=True)
+        },
+    }
+    report["sentence"] = nested_sentence(report)
+    write_json(path, report)
+    return report
+
+
+def pick_unseen(table: Tables, margin: float) -> dict[str, Any]:
+    """The member that a split stands for, picked without its confirm people.
+
+    The smallest whose refits come within the margin of the teacher on the validation people, or the
+    largest of the searched front. The split's own verdict is of no use here: the people who would be
+    scored have chosen it.
+    """
+    members: list[dict[str, Any]] = read_json(table.folder.confirm / "scores.json")["members"]
+    enough = Teacher.read(table.folder).val_macro_f1 - margin
+    good = [
+        member
+        for member in members
+        if np.mean(validated(table.folder, member["trial"], table.seeds)) >= enough
+    ]
+    if good:
+        return min(good, key=lambda member: int(member["params"]))
+    front = [member for member in members if member.get("searched", FRONT) == FRONT]
+    return max(front, key=lambda member: int(member["params"]))
+
+
+def pool_people(
+    tables: Sequence[Tables], members: Sequence[Mapping[str, Any]], settings: ConfirmSettings
+) -> dict[str, Any]:
+    """Scores of teacher and students over the confirm people of all tables; a row of `members` for each."""
     teacher_SPKK = np.concatenate([table.teacher_SPKK for table in tables], axis=1)
-    students = []
-    params = []
-    for table in tables:
-        scores = read_json(table.folder.confirm / "scores.json")
-        number = (
-            scores["chosen"] if scores["chosen"] is not None else scores["members"][-1]["trial"]
+
+    def pooled(model: str) -> np.ndarray[Any, np.dtype[np.int64]]:
+        return np.concatenate(
+            [
+                table.confusions(model, member["trial"], table.seeds)
+                for table, member in zip(tables, members, strict=True)
+            ],
+            axis=1,
         )
-        params += [member["params"] for member in scores["members"] if member["trial"] == number]
-        students.append(table.confusions(STUDENT, number, range(SEED, SEED + settings.seeds)))
-    student_SPKK = np.concatenate(students, axis=1)
+
+    student_SPKK = pooled(STUDENT)
     people = teacher_SPKK.shape[1]
+    few = too_few(people)
     weights_RP = draw_people(teacher_SPKK, settings.resamples)
     difference = compare(student_SPKK, teacher_SPKK, weights_RP)
-    few = too_few(people)
-    report = {
+    alone = None
+    if all(member["alone"] is not None for member in members):
+        alone_SPKK = pooled(ALONE)
+        gain = compare(student_SPKK, alone_SPKK, weights_RP)
+        alone = {**scores_of(alone_SPKK, weights_RP), **difference_of(gain, few)}
+    sizes = [int(member["params"]) for member in members]
+    return {
         "schema": 1,
         "people": people,
         "splits": len(tables),
@@ -43,11 +92,9 @@ def pool_splits(tables: Sequence[Tables], settings: ConfirmSettings, path: Path)
         "teacher": scores_of(teacher_SPKK, weights_RP),
         "student": {
             **scores_of(student_SPKK, weights_RP),
-            "params": [min(params), max(params)],
-            "difference": difference.mean,
-            "difference_interval": None if few else [difference.low, difference.high],
+            "params": [min(sizes), max(sizes)],
+            **difference_of(difference, few),
             "noninferior": None if few else noninferior(difference, settings.margin),
         },
+        "alone": alone,
     }
-    write_json(path, report)
-    return report

@@ -40,6 +40,15 @@ def describe(work: WorkFolder) -> str:
                 f"confirmed on people never seen before, split {path.stem}:",
                 *_confirmed(read_json(scores)),
             ]
+        folds = work.run(path.stem).confirm / "folds.json"
+        if folds.is_file():
+            parts.append(f"  {read_json(folds)['sentence']}")
+    # with a single split it would be of an earlier rule
+    if work.pooled.is_file() and len(list(work.splits.glob("*.json"))) > 1:
+        pooled = read_json(work.pooled)
+        parts += (
+            ["all splits together:", f"  {pooled['sentence']}"] if "sentence" in pooled else []
+        )
     if summary["export"]:
         export = summary["export"]
         parts.append(
@@ -79,7 +88,9 @@ def _confirmed(scores: dict[str, Any]) -> Iterator[str]:
             False: "not shown to be as good",
             None: "too few people to tell",
         }
-        yield f"  trial {row['trial']:>3}  {row['family']:<6} {_scores(row, row['params'])}"
+        # a row of an older confirm is of the front
+        near = ", near the front" if row.get("searched", "front") == "near" else ""
+        yield f"  trial {row['trial']:>3}  {row['family']:<6} {_scores(row, row['params'])}{near}"
         yield f"{'':<20}against the teacher {_difference(row)}: {verdict[row['noninferior']]}"
         if row["alone"] is not None:
             alone = row["alone"]
@@ -94,7 +105,22 @@ def _confirmed(scores: dict[str, Any]) -> Iterator[str]:
             yield f"  accuracy of {name} by person: " + ", ".join(
                 f"{r['person']} {r['accuracy']:.3f}" for r in each
             )
+    yield from _optimism(scores.get("optimism"))
     yield f"  {scores['sentence']}"
+
+
+def _optimism(optimism: dict[str, Any] | None) -> Iterator[str]:
+    """What became of the search's scores; nothing for a confirm that did not ask yet."""
+    if optimism is None:
+        return
+    for row in optimism["members"]:
+        yield (
+            f"  trial {row['trial']:>3}  {'search':<6} {row['believed']:.3f}, its refits {row['validated']:.3f} on the "
+            f"same people and {row['confirmed']:.3f} on others: luck {row['luck']:+.3f}, people {row['people']:+.3f}"
+        )
+    if optimism["seed_sd"] is not None:
+        yield f"  validation macro F1 of refits spreads over seeds by {optimism['seed_sd']:.3f} (standard deviation)"
+    yield f"  {optimism['sentence']}"
 
 
 def _scores(row: dict[str, Any], params: int) -> str:

@@ -32,6 +32,23 @@ class Difference:
     high: float
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Optimism:
+    """How much better a search scored its models than other people show them to be, in macro F1.
+
+    `luck` went away when they were trained again and scored on the same people; `people` went away
+    on other people.
+    """
+
+    luck: float
+    people: float
+    interval: tuple[float, float] | None  # of the total; None where people are too few
+
+    @property
+    def total(self) -> float:
+        return self.luck + self.people
+
+
 def too_few(people: int) -> bool:
     """Whether people are too few for an interval, so that each is to be shown instead."""
     return people < MIN_PEOPLE
@@ -200,6 +217,37 @@ def probability_on_front(draws_MR: Floats, params_M: NDArray[np.integer]) -> Flo
         beats_MR = no_larger_M1 & (draws_MR >= draws_R) & (smaller_M1 | (draws_MR > draws_R))
         share_M[member] = 1 - beats_MR.any(axis=0).mean()
     return share_M
+
+
+def optimism(
+    believed_M: Floats, validated_MS: Floats, confirmed_M: Floats, draws_MR: Floats | None
+) -> Optimism:
+    """The mean optimism over models that a search scored `believed_M`.
+
+    Their refits have `validated_MS` on the same people and `confirmed_M` on others, `draws_MR` under
+    resamples of those. Only these are resampled: what the search believed is known exactly, and the
+    question is how far it is from the truth. Raises ValueError for rows that do not match.
+    """
+    models = len(believed_M)
+    rows = [believed_M, validated_MS, confirmed_M] + ([] if draws_MR is None else [draws_MR])
+    if models == 0 or any(len(row) != models for row in rows) or validated_MS.ndim != 2:
+        raise ValueError(
+            f"There are {[row.shape for row in rows]} scores, but each of at least one model needs a row of all; "
+            "give [M], [M, S], [M] and [M, R] or None."
+        )
+    believed, validated, confirmed = (float(row.mean()) for row in rows[:3])
+    ends = None
+    if draws_MR is not None:
+        low, high = interval(draws_MR.mean(axis=0))
+        ends = believed - high, believed - low
+    return Optimism(luck=believed - validated, people=validated - confirmed, interval=ends)
+
+
+def spread_over_seeds(scores_MS: Floats) -> float | None:
+    """The standard deviation of a score over seeds, pooled over models [M, S]; None for a single seed."""
+    if scores_MS.shape[1] < 2:
+        return None
+    return float(np.sqrt(scores_MS.var(axis=1, ddof=1).mean()))
 
 
 def person_accuracy(confusions_SPKK: Ints) -> Floats:

@@ -1,0 +1,78 @@
+"""`gaitforge show`: what confirm has found out is all told, also where an older confirm said less."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gaitforge.work import WorkFolder, read_json, write_json
+from tests.toy_work import Toy, make_split, make_work
+from trainers.show import describe
+
+TOY = Toy(trials=12, running=0)
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> WorkFolder:
+    return make_work(tmp_path, TOY)
+
+
+def confirm_with(work: WorkFolder, **changes: Any) -> dict[str, Any]:
+    path = work.run(TOY.split).confirm / "scores.json"
+    scores: dict[str, Any] = {**read_json(path), **changes}
+    write_json(path, scores)
+    return scores
+
+
+def test_a_confirm_that_knew_no_neighbours_and_no_optimism_is_shown(work: WorkFolder) -> None:
+    scores = confirm_with(work)
+    shown = describe(work)
+    assert scores["sentence"] in shown
+    assert "near the front" not in shown
+    assert "refits" not in shown
+
+
+def test_neighbours_and_optimism_are_shown(work: WorkFolder) -> None:
+    members = [{**row, "searched": "front"} for row in confirm_with(work)["members"]]
+    members[0]["searched"] = "near"
+    row = {
+        "trial": 3, "searched": "front", "believed": 0.9, "validated": 0.86, "confirmed": 0.8, "luck": 0.04,
+        "people": 0.06, "total": 0.1, "interval": [0.02, 0.15],
+    }  # fmt: skip
+    optimism = {"members": [row], "seed_sd": 0.031, "sentence": "The search was too kind."}
+    confirm_with(work, members=members, optimism=optimism)
+    shown = describe(work)
+    assert shown.count("near the front") == 1
+    assert (
+        "trial   3  search 0.900, its refits 0.860 on the same people and 0.800 on others: luck +0.040, people +0.060"
+        in shown
+    )
+    assert "spreads over seeds by 0.031" in shown
+    assert "The search was too kind." in shown
+    confirm_with(work, optimism={**optimism, "seed_sd": None})
+    assert "spreads" not in describe(work)
+
+
+def test_folds_of_the_answer_are_told_below_the_verdict(work: WorkFolder) -> None:
+    folds = work.run(TOY.split).confirm / "folds.json"
+    write_json(folds, {"sentence": "Trained anew in folds."})
+    shown = describe(work).splitlines()
+    verdict = confirm_with(work)["sentence"]
+    assert shown.index("  Trained anew in folds.") == shown.index(f"  {verdict}") + 1
+
+
+def test_several_splits_are_told_together_and_a_single_one_is_not(work: WorkFolder) -> None:
+    write_json(
+        work.pooled,
+        {"sentence": "Over all people, nested.", "teacher": read_scores(work)["teacher"]},
+    )
+    assert "Over all people, nested." not in describe(work)
+    make_split(work, Toy(trials=12, running=0, split="other"))
+    assert "Over all people, nested." in describe(work)
+
+
+def read_scores(work: WorkFolder) -> dict[str, Any]:
+    scores: dict[str, Any] = read_json(work.run(TOY.split).confirm / "scores.json")
+    return scores

@@ -1,0 +1,98 @@
+"""The answers of the line in words, one sentence each, with how sure it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def sentence(
+    members: Sequence[Mapping[str, Any]],
+    chosen: int | None,
+    teacher: Mapping[str, Any],
+    margin: float,
+    people: int,
+    few: bool,
+) -> str:
+    """The answer of the whole line."""
+    end = _people(people, few)
+    if chosen is None:
+        best = max(members, key=lambda member: float(member["macro_f1"]))
+        what = "scores within" if few else "is shown to be within"
+        start = f"No confirmed student {what} {margin:g} macro F1 of the teacher; the best"
+        return start + _against(best, teacher) + end
+    member = next(member for member in members if member["trial"] == chosen)
+    what = "that scores at most" if few else "that is not worse than the teacher by more than"
+    more = " macro F1 below the teacher" if few else " macro F1"
+    return f"The smallest student {what} {margin:g}{more}" + _against(member, teacher) + end
+
+
+def optimism_sentence(optimism: Mapping[str, Any], members: int) -> str:
+    """How much better the search scored its front than unseen people do."""
+    ends = optimism["interval"]
+    sure = "too few people for an interval" if ends is None else f"95 % interval {between(ends)}"
+    return (
+        f"The search's scores of {members} {'member' if members == 1 else 'members'} of its front, minus the "
+        f"confirmed ones: {optimism['total']:+.3f} macro F1 ({sure}), of which {optimism['luck']:+.3f} is luck of "
+        f"selection and seed and {optimism['people']:+.3f} comes of other people."
+    )
+
+
+def nested_sentence(pooled: Mapping[str, Any]) -> str:
+    """What several splits say together."""
+    return (
+        f"Over all {pooled['people']} people of {pooled['splits']} splits, nested (every split searched for itself "
+        f"and picked its student without the people it is scored on), {_pooled(pooled, 'the chosen students have')}"
+    )
+
+
+def folds_sentence(folds: Mapping[str, Any]) -> str:
+    """What folds over all people say about one student, and why that is too kind to it."""
+    subject = f"the student of trial {folds['trial']} has {folds['student']['params'][0]:,} parameters and"
+    return (
+        f"Trained anew in {folds['splits']} folds over all {folds['people']} people, each scored by models that never "
+        f"saw them, {_pooled(folds, subject)} Its configuration was chosen with some of these people as validation "
+        'and confirm people, which flatters it; a nested search, [split] with rule = "folds", does not have that.'
+    )
+
+
+def between(ends: Sequence[float]) -> str:
+    """The ends of an interval of differences."""
+    return f"{ends[0]:+.3f} to {ends[1]:+.3f}"
+
+
+def _pooled(pooled: Mapping[str, Any], subject: str) -> str:
+    teacher, student, alone = pooled["teacher"], pooled["student"], pooled["alone"]
+    text = (
+        f"{subject} macro F1 {student['macro_f1']:.3f} against {teacher['macro_f1']:.3f} of the teacher; "
+        f"{_difference(student)}"
+    )
+    if alone is not None:
+        text += f"; {alone['macro_f1']:.3f} without distillation, which adds {_signed(alone)}"
+    few = student["difference_interval"] is None
+    return text + (": too few people for an interval." if few else ".")
+
+
+def _against(member: Mapping[str, Any], teacher: Mapping[str, Any]) -> str:
+    share = 100 * member["params"] / teacher["params"]
+    return (
+        f" has {member['params']:,} parameters ({share:.1f} % of the teacher's {teacher['params']:,}) and macro F1 "
+        f"{member['macro_f1']:.3f} against {teacher['macro_f1']:.3f}; {_difference(member)}"
+    )
+
+
+def _difference(row: Mapping[str, Any]) -> str:
+    return f"difference {_signed(row)}"
+
+
+def _signed(row: Mapping[str, Any]) -> str:
+    ends = row["difference_interval"]
+    sure = "" if ends is None else f" (95 % interval {between(ends)})"
+    return f"{row['difference']:+.3f}{sure}"
+
+
+def _people(people: int, few: bool) -> str:
+    end = (
+        ": too few people for an interval, so other people may well turn it round." if few else "."
+    )
+    return f", on {people} people never seen before{end}"
