@@ -100,7 +100,13 @@ def run_show(options: argparse.Namespace) -> int:
     from gaitforge.work import WorkFolder
     from trainers.show import describe
 
-    print(describe(WorkFolder(Path(options.work))))
+    work = WorkFolder(Path(options.work))
+    if options.optuna is None:
+        print(describe(work))
+        return 0
+    from trainers.optuna_file import write_studies
+
+    print(write_studies(work, options.optuna))
     return 0
 
 
@@ -170,6 +176,12 @@ def _parser() -> argparse.ArgumentParser:
     dashboard.set_defaults(command=run_dashboard)
     show = commands.add_parser("show", help="what a work folder holds")
     show.add_argument("work", metavar="WORK")
+    show.add_argument(
+        "--optuna",
+        type=Path,
+        metavar="FILE",
+        help="instead, write the trials as a study that optuna-dashboard opens",
+    )
     show.set_defaults(command=run_show)
     doctor = commands.add_parser("doctor", help="what is installed and what is missing")
     doctor.add_argument("settings", type=Path, nargs="?", metavar="run.toml")
