@@ -19,7 +19,7 @@ from search_spaces.common import Proposal, propose
 class Space:
     """`suggest` asks a trial for the sizes of one student; `smallest` is the least it can give."""
 
-    suggest: Callable[[optuna.Trial], Sizes]
+    suggest: Callable[[optuna.trial.BaseTrial], Sizes]
     smallest: Sizes
 
 

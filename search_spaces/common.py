@@ -23,8 +23,8 @@ class Proposal:
 
 
 def propose(
-    trial: optuna.Trial,
-    spaces: Mapping[str, Callable[[optuna.Trial], Sizes]],
+    trial: optuna.trial.BaseTrial,
+    spaces: Mapping[str, Callable[[optuna.trial.BaseTrial], Sizes]],
     terms: Sequence[str],
 ) -> Proposal:
     """Ask an Optuna trial for one student of any of the families."""

@@ -12,7 +12,7 @@ from gaitforge.models.stgcn import StgcnSizes
 SMALLEST = StgcnSizes(widths=(4, 4), strides=(1, 2), kernel=3, temporal="separable", dropout=0.0)
 
 
-def suggest(trial: optuna.Trial) -> StgcnSizes:
+def suggest(trial: optuna.trial.BaseTrial) -> StgcnSizes:
     """`depth` blocks; the second half is wider by `growth` and sees half the frames of the first."""
     width = trial.suggest_int("stgcn.width", 4, 64, log=True)
     depth = trial.suggest_int("stgcn.depth", 2, 6)

@@ -9,7 +9,7 @@ from gaitforge.models.tcn import TcnSizes
 SMALLEST = TcnSizes(channels=4, layers=1, kernel=3, dropout=0.0)
 
 
-def suggest(trial: optuna.Trial) -> TcnSizes:
+def suggest(trial: optuna.trial.BaseTrial) -> TcnSizes:
     """Width, depth and reach; dilation doubles from layer to layer."""
     return TcnSizes(
         channels=trial.suggest_int("tcn.channels", 4, 128, log=True),

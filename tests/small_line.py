@@ -34,6 +34,7 @@ SETTINGS: dict[str, dict[str, object]] = {
     "teacher.fit": {"epochs": 40, "batch": 8},  # so many that a kill comes before the last
     "search": {"families": ["tcn"], "trials": 4, "max_params_share": 0.5},
     "search.fit": {"epochs": 8, "batch": 8},
+    "search.stopping": {"first": 2, "factor": 2, "keep": 0.99},  # compared, and none is stopped
     "confirm": {"members": 2, "seeds": 1, "resamples": 200},
     "cluster": {"cpus": 2, "concurrent": 1},
 }

@@ -45,8 +45,8 @@ AT_HOME = {
 # Inside gaitforge, imports point upwards in this list only.
 ORDER = [
     "layout", "recording", "work", "ingest", "recording_files", "store", "splits", "windows", "normalise",
-    "augment", "window_cache", "batch", "models", "losses", "metrics", "stats", "cost", "settings", "trials",
-    "front", "predict", "export", "summary",
+    "augment", "window_cache", "batch", "models", "losses", "metrics", "stats", "cost", "trials", "front",
+    "objectives", "settings", "predict", "export", "summary",
 ]  # fmt: skip
 
 PICKLES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
@@ -142,9 +142,15 @@ def test_predicting_loads_no_torch_by_any_way() -> None:
     assert {path for path in files if "torch" in packages(path)} == set()
 
 
-def test_the_training_loop_and_the_student_know_no_ray() -> None:
-    for name in ("loop.py", "student.py", "examples.py", "predictions.py"):
-        assert {p for p in reached(FOLDERS["trainers"] / name) if "ray" in packages(p)} == set()
+@pytest.mark.parametrize(
+    "name",
+    [
+        "loop", "student", "examples", "predictions", "measures", "trial", "budget", "study", "genetic", "starts",
+    ],
+)  # fmt: skip
+def test_what_trains_and_what_proposes_know_no_ray(name: str) -> None:
+    files = reached(FOLDERS["trainers"] / f"{name}.py")
+    assert {path for path in files if "ray" in packages(path)} == set()
 
 
 def test_the_order_inside_the_library_names_every_module_once() -> None:

@@ -88,8 +88,13 @@ def test_latency_of_no_calls_is_refused() -> None:
         latency_ms(lambda: None, repeats=0)
 
 
-def test_checkpoint_bytes_are_those_of_the_file(tmp_path: Path) -> None:
-    model = TcnSizes(channels=4, layers=1).build(PLATES, 3, 2)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_bytes_are_those_of_the_file_of_weights(family: str, tmp_path: Path) -> None:
+    """Counted on a model that was never allocated."""
+    sizes, layout = make_sizes(family, {}), LAYOUTS["coco17"]
+    model = sizes.build(layout, 3, 4)
     save_file(model.state_dict(), tmp_path / "model.safetensors")
+    written = (tmp_path / "model.safetensors").stat().st_size
 
-    assert checkpoint_bytes(model) == (tmp_path / "model.safetensors").stat().st_size
+    assert count(sizes, layout, channels=3, classes=4, frames=48).bytes == written
+    assert checkpoint_bytes(model) == written

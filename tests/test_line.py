@@ -13,6 +13,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from gaitforge.ingest.synthetic import SyntheticSettings, synthetic_cohort
-from gaitforge.trials import TrialLog
+from gaitforge.trials import Trial, TrialLog
 from gaitforge.work import SplitFolder, WorkFolder, read_json
 from tests.conftest import FinishedLine, own_ray
 from tests.small_line import (
@@ -128,15 +130,43 @@ def live_epochs(split: SplitFolder) -> int:
     return len(path.read_text(encoding="utf-8").splitlines()) if path.is_file() else 0
 
 
-def check_trials(split: SplitFolder, count: int) -> None:
-    """Every trial has ended exactly once, and none is still shown as running."""
-    assert [trial.number for trial in TrialLog(split)] == list(range(count))
-    assert list((split.search / "running").glob("*.json")) == []
+def check_trials(split: SplitFolder, count: int) -> list[Trial]:
+    """All trials, of which every one has ended exactly once and has left nothing of its time in flight."""
+    trials = list(TrialLog(split))
+    assert [trial.number for trial in trials] == list(range(count))
+    for trial in trials:
+        assert [row["epoch"] for row in trial.curve] == list(range(1, 1 + trial.epochs))
+    assert [*split.running.glob("*"), *split.rungs.glob("*"), *split.search.rglob(".*")] == []
+    return trials
 
 
-def kill_worker(ray_home: Path, title: str) -> None:
-    (worker,) = (pid for pid, command in processes(ray_home).items() if command.startswith(title))
-    os.kill(worker, signal.SIGKILL)
+def epochs_in_flight(split: SplitFolder, number: int) -> int:
+    with suppress(FileNotFoundError):  # the trial may end while we look
+        trial = TrialLog(split).read_running(number)
+        return trial.epochs if trial else 0
+    return 0
+
+
+TRIAL, TEACHER = "ray::ImplicitFunc", "ray::RayTrainWorker"  # titles of the processes that train
+
+
+def find(ray_home: Path, name: str) -> int | None:
+    """The process whose program or title starts so; None where there is none."""
+    found = [
+        pid
+        for pid, command in processes(ray_home).items()
+        if command.startswith(name) or Path(command.split(" ")[0]).name == name
+    ]
+    assert len(found) <= 1, found
+    return found[0] if found else None
+
+
+def kill(ray_home: Path, name: str) -> int:
+    """The process that was killed, the only one whose program or title starts so."""
+    pid = find(ray_home, name)
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    return pid
 
 
 # --- what a finished line has written ---
@@ -383,6 +413,34 @@ def test_wrong_settings_for_a_finished_line_are_refused_and_cost_nothing(
     assert numbers(split_of(settings)) == before
 
 
+# --- early stopping ---
+
+
+def test_a_search_stops_students_that_fall_behind_and_none_of_them_is_in_its_front(
+    finished: FinishedLine, tmp_path: Path, ray_home: Path
+) -> None:
+    rungs = {"first": 1, "factor": 3, "keep": 0.2}  # after epochs 1 and 3 of 8
+    changes: Tables = {"search": {"trials": 8}, "search.stopping": rungs}
+    settings = copied(finished, tmp_path, "search", "confirm", changes=changes)
+    answer = run("search", settings, ray_home=ray_home)
+    assert (answer.returncode, answer.stderr) == (0, "")
+    split = split_of(settings)
+    trials = check_trials(split, 8)
+    states = [trial.state for trial in trials]
+    assert set(states) == {"finished", "stopped"}
+    for trial in trials:
+        if trial.state == "finished":
+            assert trial.epochs == 8
+        else:
+            assert trial.epochs in (1, 3)
+            must_say(str(trial.reason), f"after epoch {trial.epochs} it is number", "its size")
+            assert f"trial {trial.number:>3} stopped" in answer.stdout
+    front = {row["trial"] for row in read_json(split.search / "front.json")["front"]}
+    assert front <= {trial.number for trial in trials if trial.state == "finished"}
+    summary = read_json(settings.parent / "work" / "summary.json")
+    assert summary["search"]["trials"]["stopped"] == states.count("stopped")
+
+
 # --- kills ---
 
 
@@ -411,6 +469,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> KilledLine:
 
         driver = start("run", settings, ray_home=home)
         wait_for(lambda: (split.trials / "1.json").is_file(), driver)
+        wait_for(lambda: any(split.rungs.glob("[0-9]*")), driver)
         driver.kill()
         ended(driver)
         trials = {path.name: path.read_bytes() for path in split.trials.glob("*.json")}
@@ -455,7 +514,7 @@ def test_a_killed_teacher_worker_is_replaced_and_the_weights_are_the_same(
     split = split_of(settings)
     driver = start("teacher", settings, ray_home=ray_home)
     wait_for(lambda: live_epochs(split) >= 2, driver)
-    kill_worker(ray_home, "ray::RayTrainWorker")
+    kill(ray_home, TEACHER)
     answer = ended(driver)
     assert (answer.returncode, answer.stderr) == (0, "")
     one, other = numbers(finished.split), numbers(split)
@@ -463,30 +522,81 @@ def test_a_killed_teacher_worker_is_replaced_and_the_weights_are_the_same(
     assert other["weights"] == one["weights"]
 
 
-def test_a_killed_trial_fails_with_its_reason_and_the_search_goes_on(
+def test_a_trial_goes_on_without_its_worker_and_fails_without_the_next(
     finished: FinishedLine, tmp_path: Path, ray_home: Path
 ) -> None:
-    settings = copied(
-        finished, tmp_path, "search", "confirm", changes={"search.fit": {"epochs": 30}}
-    )
+    changes: Tables = {"search": {"trials": 3}, "search.fit": {"epochs": 60}}
+    settings = copied(finished, tmp_path, "search", "confirm", changes=changes)
     split = split_of(settings)
     driver = start("search", settings, ray_home=ray_home)
-    wait_for(lambda: (split.search / "running" / "1.json").is_file(), driver)
-    kill_worker(ray_home, "ray::ImplicitFunc")
+    wait_for(lambda: epochs_in_flight(split, 0) >= 10, driver)
+    kill(ray_home, TRIAL)
+    wait_for(lambda: epochs_in_flight(split, 1) >= 1, driver)
+    killed = kill(ray_home, TRIAL)
+    wait_for(lambda: find(ray_home, TRIAL) not in (None, killed), driver)
+    kill(ray_home, TRIAL)
     answer = ended(driver)
     assert (answer.returncode, answer.stderr) == (0, "")
-    check_trials(split, TRIALS)
-    failed = [trial for trial in TrialLog(split) if trial.state == "failed"]
-    assert len(failed) == 1
-    assert "worker process died" in str(failed[0].reason)
-    assert f"trial {failed[0].number:>3} failed: the worker process died" in answer.stdout
+    once, twice, untouched = check_trials(split, 3)
+    assert (once.state, once.epochs) == ("finished", 60)
+    assert (twice.state, untouched.state) == ("failed", "finished")
+    assert "worker process died" in str(twice.reason)
+    assert "trial   1 failed  : the worker process died" in answer.stdout
+
+
+def test_a_search_killed_beyond_a_rung_goes_on_from_it(
+    finished: FinishedLine, tmp_path: Path, ray_home: Path
+) -> None:
+    rung = 20
+    changes: Tables = {
+        "search": {"trials": 2},
+        "search.fit": {"epochs": 200},
+        "search.stopping": {"first": rung, "factor": 100},
+        "cluster": {"concurrent": 2},
+    }
+    settings = copied(finished, tmp_path, "search", "confirm", changes=changes)
+    split = split_of(settings)
+    driver = start("search", settings, ray_home=ray_home)
+    wait_for(lambda: max(epochs_in_flight(split, n) for n in (0, 1)) >= rung + 10, driver)
+    os.killpg(driver.pid, signal.SIGKILL)
+    ended(driver)
+    wait_for(lambda: not processes(ray_home))
+    killed = {trial.number: trial for trial in TrialLog(split).interrupted()}
+    beyond = [number for number, trial in killed.items() if trial.epochs > rung]
+    assert beyond, "killed too late to show anything"
+
+    answer = run("search", settings, ray_home=ray_home)
+    assert (answer.returncode, answer.stderr) == (0, "")
+    trials = check_trials(split, 2)
+    for number in beyond:
+        # an epoch that was run again took another time
+        before, after = killed[number].curve, trials[number].curve
+        assert after[:rung] == before[:rung]
+        assert after[rung] != before[rung]
+
+
+@pytest.mark.parametrize("program", ["gcs_server", "raylet"])
+def test_a_search_whose_ray_is_killed_ends_at_once_with_a_sentence(
+    program: str, finished: FinishedLine, tmp_path: Path, ray_home: Path
+) -> None:
+    changes: Tables = {"search.fit": {"epochs": 200}}
+    settings = copied(finished, tmp_path, "search", "confirm", changes=changes)
+    driver = start("search", settings, ray_home=ray_home)
+    wait_for(lambda: epochs_in_flight(split_of(settings), 0) >= 1, driver)
+    kill(ray_home, program)
+    started = time.monotonic()
+    answer = ended(driver)
+    assert time.monotonic() - started < 15, "Ray itself takes longer"
+    assert answer.returncode == 1
+    must_say(one_sentence(answer.stderr), f"Ray's {program} died", "the same command goes on")
+    wait_for(lambda: not processes(ray_home))
 
 
 # one member, so that its seeds are many trainings whatever the front is
 INTERRUPTED: dict[str, Tables] = {
     "teacher": {},
     "search": {},
-    "confirm": {"confirm": {"members": 1, "seeds": 12}},
+    "confirm": {"confirm": {"members": 1, "neighbours": 0, "seeds": 12}},
 }
 
 

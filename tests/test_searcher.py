@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import copy
+import math
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
-from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 from gaitforge.cost import Cost
-from gaitforge.models import Sizes
+from gaitforge.losses import Distillation
+from gaitforge.models import Sizes, make_sizes
 from gaitforge.models.stgcn import StgcnSizes
 from gaitforge.models.tcn import TcnSizes
-from gaitforge.settings import FitPlan, SearchSettings
+from gaitforge.settings import SAMPLERS, FitPlan, SearchSettings, StoppingSettings
 from gaitforge.trials import Trial, TrialLog
 from gaitforge.work import SplitFolder
+from search_spaces import Proposal
+from trainers import genetic, study
 from trainers import searcher as searcher_module
-from trainers.searcher import Budget, StudySearcher
+from trainers.budget import Budget
+from trainers.search import propose
+from trainers.searcher import StudySearcher
 
-UNLIMITED = Budget(params=None, macs=None)
+UNLIMITED = Budget()
 
 
 def cost_of(sizes: Sizes) -> Cost:
@@ -33,20 +40,29 @@ def cost_of(sizes: Sizes) -> Cost:
     else:
         assert isinstance(sizes, StgcnSizes)
         params = sum(width**2 for width in sizes.widths)
-    return Cost(params=params, macs=10 * params)
+    return Cost(params=params, macs=10 * params, bytes=4 * params)
 
 
 class ByHand:
     """A searcher whose trials are trained by a formula, and Tune's calls made by this class."""
 
-    def __init__(self, folder: Path, budget: Budget = UNLIMITED, **settings: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        budget: Budget = UNLIMITED,
+        starts: Sequence[Mapping[str, Any]] = (),
+        **settings: Any,
+    ) -> None:
         self.shown: list[int] = []
+        self.settings = SearchSettings(**{"trials": 20, **settings})
         self.searcher = StudySearcher(
-            SearchSettings(**{"trials": 20, **settings}),
+            self.settings,
             TrialLog(SplitFolder(folder)),
             budget,
+            partial(propose, self.settings),
             cost_of,
             lambda trial: self.shown.append(trial.number),
+            starts,
         )
         self.calls = 0
 
@@ -68,6 +84,10 @@ class ByHand:
         self.searcher.log.add(ended)
         self.searcher.on_trial_complete(trial_id, {"done": True})
         return ended
+
+    def at_rung(self, trial_id: str, epoch: int, f1: float) -> bool:
+        """The worker reports from a rung; whether its trial goes on."""
+        return self.searcher.on_rung(trial_id, {"epoch": epoch, "val_macro_f1": f1})
 
     def one(self, **change: Any) -> Trial:
         return self.end(*self.ask(), **change)
@@ -115,6 +135,22 @@ def test_numbers_go_on_after_a_restart_and_fill_what_was_in_flight(tmp_path: Pat
     assert [again.ask()[1].number for _ in range(2)] == [1, 3]
 
 
+def test_what_was_in_flight_comes_first_again_as_the_same_students(tmp_path: Path) -> None:
+    """Rejected proposals that came before them, and how far they had come, are not lost."""
+    budget = Budget(params=3000)
+    killed = ByHand(tmp_path, budget, seed=4)
+    running = [killed.ask() for _ in range(4)]
+    killed.end(*running[1])
+    far = replace(running[2][1], epochs=2, rungs=({"epoch": 1, "val_macro_f1": 0.5},))
+    killed.searcher.log.show_running(far)
+
+    again = ByHand(tmp_path, budget, seed=4)
+    assert again.searcher.rejected == len(running[1][1].rejected)
+    assert [again.ask()[1] for _ in range(3)] == [running[0][1], far, running[3][1]]
+    assert again.searcher.rejected == killed.searcher.rejected > 0
+    assert again.ask()[1].number == 4
+
+
 def test_the_search_ends_when_enough_trials_have_ended_or_run(tmp_path: Path) -> None:
     search = ByHand(tmp_path, trials=3)
     search.one()
@@ -126,25 +162,38 @@ def test_the_search_ends_when_enough_trials_have_ended_or_run(tmp_path: Path) ->
     assert search.searcher.gave_up is None
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random"])
 @pytest.mark.parametrize("limit", [None, 3000], ids=["no budget", "budget"])
-def test_a_search_that_was_stopped_proposes_what_it_would_have_proposed(
-    tmp_path: Path, sampler: str, limit: int | None
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_search_that_was_killed_proposes_what_it_would_have_proposed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sampler: str, limit: int | None
 ) -> None:
-    """Also where proposals over budget, which only the sampler knew, came in between."""
-    budget = Budget(params=limit, macs=None)
+    """Whether a trial was in flight or not; also where proposals over budget came in between."""
+    monkeypatch.setattr(genetic, "POPULATION", 3)
+    monkeypatch.setattr(study, "RANDOM_FIRST", 3)
+    budget = Budget(params=limit)
+    trials = 5 if sampler == "gp" else 12  # a Gaussian process takes its time
+
+    def search(name: str) -> ByHand:
+        return ByHand(tmp_path / name, budget, sampler=sampler, seed=1)
 
     def next_of(search: ByHand) -> Trial:
-        return search.fail() if len(search.searcher.ended) == 3 else search.one()
+        ended = len(search.searcher.ended)
+        if ended == 2:
+            return search.fail()
+        if ended in (1, 4):
+            return search.one(state="stopped", reason="it fell behind", violation=1.5)
+        return search.one()
 
-    def restarted() -> ByHand:
-        return ByHand(tmp_path / "stopped", budget, sampler=sampler)
-
-    whole = ByHand(tmp_path / "whole", budget, sampler=sampler)
-    expected = [next_of(whole) for _ in range(14)]
-    assert [next_of(restarted()) for _ in range(14)] == expected
-    assert restarted().searcher.rejected == whole.searcher.rejected
+    whole = search("whole")
+    expected = [next_of(whole) for _ in range(trials)]
     assert (limit is None) == (whole.searcher.rejected == 0)
+    stopped = []
+    for number in range(trials):
+        if number % 2:
+            search("stopped").ask()  # and killed while it trains
+        stopped.append(next_of(search("stopped")))
+    assert stopped == expected
+    assert search("stopped").searcher.rejected == whole.searcher.rejected
 
 
 def test_any_whole_number_is_a_seed(tmp_path: Path) -> None:
@@ -157,7 +206,7 @@ def test_any_whole_number_is_a_seed(tmp_path: Path) -> None:
 
 
 def test_a_proposal_over_budget_never_comes_out_and_is_counted(tmp_path: Path) -> None:
-    search = ByHand(tmp_path, Budget(params=2000, macs=None), sampler="random")
+    search = ByHand(tmp_path, Budget(params=2000), sampler="random")
     trials = [search.one() for _ in range(20)]
     assert max(trial.params for trial in trials) <= 2000
     assert search.searcher.rejected > 0
@@ -166,63 +215,118 @@ def test_a_proposal_over_budget_never_comes_out_and_is_counted(tmp_path: Path) -
 
 
 def test_the_sampler_learns_what_the_budget_allows(tmp_path: Path) -> None:
-    budget = Budget(params=300, macs=None)
-    blind = ByHand(tmp_path / "random", budget, sampler="random")
-    learned = ByHand(tmp_path / "tpe", budget, sampler="tpe")
-    for _ in range(20):
-        blind.one()
-        learned.one()
-    assert learned.searcher.rejected < blind.searcher.rejected / 2
+    budget = Budget(params=300)
+    never = StoppingSettings(first=0)  # else every second proposal is a random one
+    blind = ByHand(tmp_path / "random", budget, sampler="random", stopping=never)
+    learned = ByHand(tmp_path / "tpe", budget, sampler="tpe", stopping=never)
+    rejected = [
+        [len(search.one().rejected) for _ in range(20)][study.RANDOM_FIRST :]
+        for search in (learned, blind)
+    ]
+    assert sum(rejected[0]) < sum(rejected[1]) / 2
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler_keeps_to_a_budget_of_every_kind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sampler: str
+) -> None:
+    monkeypatch.setattr(genetic, "POPULATION", 3)
+    monkeypatch.setattr(study, "RANDOM_FIRST", 5)
+    search = ByHand(tmp_path, Budget(params=5000, macs=40_000, bytes=12_000), sampler=sampler)
+    for trial in [search.one() for _ in range(8)]:
+        assert trial.bytes <= 12_000
+        assert trial.macs <= 40_000
+        assert cost_of(make_sizes(trial.family, trial.sizes)).params == trial.params
+
+
+def test_a_rejected_proposal_is_behind_every_trial_that_was_stopped(tmp_path: Path) -> None:
+    """It is never trained; the farther over the budget, the farther behind."""
+    search = ByHand(tmp_path, Budget(params=2000), sampler="random")
+    rungs = search.searcher.rungs.epochs
+    rejected = [tried for _ in range(10) for tried in search.one().rejected]
+    assert rejected
+    for tried in rejected:
+        excess = math.log10(tried["params"] / 2000)
+        assert tried["excess"] == pytest.approx(len(rungs) + excess)
 
 
 def test_a_budget_that_no_proposal_meets_ends_the_search_with_advice(tmp_path: Path) -> None:
-    search = ByHand(tmp_path, Budget(params=3, macs=None), sampler="random")
+    search = ByHand(tmp_path, Budget(params=3), sampler="random")
     assert search.is_over()
     assert search.searcher.rejected == searcher_module.ATTEMPTS
     assert search.searcher.gave_up is not None
     assert "larger than 3 parameters; raise the budget" in search.searcher.gave_up
 
 
-@pytest.mark.parametrize(
-    ("budget", "allowed", "excess"),
-    [
-        (UNLIMITED, True, -1.0),
-        (Budget(params=100, macs=None), True, 0.0),
-        (Budget(params=10, macs=None), False, 1.0),
-        (Budget(params=None, macs=100), False, 1.0),
-        (Budget(params=10, macs=10), False, 2.0),
-    ],
-)
-def test_a_budget_limits_parameters_and_operations(
-    budget: Budget, allowed: bool, excess: float
-) -> None:
-    cost = Cost(params=100, macs=1000)
-    assert budget.allows(cost) is allowed
-    assert budget.excess(cost) == pytest.approx(excess)
+# students to try first
+
+
+def test_students_to_start_from_come_first_and_only_once(tmp_path: Path) -> None:
+    other = ByHand(tmp_path / "other", seed=7)
+    starts = [other.one().suggested for _ in range(2)]
+    search = ByHand(tmp_path / "this", starts=starts)
+    first = search.one()
+    assert first.suggested == starts[0]
+    again = ByHand(tmp_path / "this", starts=starts)
+    assert again.one().suggested == starts[1]
+    assert again.one().suggested not in starts
+    assert [trial.number for trial in again.searcher.log] == [0, 1, 2]
+
+
+def test_a_start_over_budget_gives_way_to_a_proposal_within_it(tmp_path: Path) -> None:
+    other = ByHand(tmp_path / "other", families=("tcn",), seed=7)
+    large = next(t for t in iter(other.one, None) if t.params > 2000).suggested
+    trial = ByHand(tmp_path / "this", Budget(params=2000), starts=[large]).one()
+    assert trial.params <= 2000
+    assert trial.rejected[0]["suggested"] == large
+
+
+# students that are compared
+
+
+def same_size(folder: Path) -> list[Mapping[str, Any]]:
+    """Searched values of two students that are one and the same."""
+    return [ByHand(folder / "other").one().suggested] * 2
+
+
+def test_a_student_that_falls_behind_ends_with_its_reason_in_the_log(tmp_path: Path) -> None:
+    search = ByHand(tmp_path, starts=same_size(tmp_path), fit=FitPlan(epochs=8))
+    (good, _), (bad, trial) = search.ask(), search.ask()
+    assert search.at_rung(good, 1, 0.8)
+    curve = ({"epoch": 1, "val_macro_f1": 0.7},)
+    search.searcher.log.show_running(replace(trial, curve=curve, epochs=1))
+    assert not search.at_rung(bad, 1, 0.7)
+    ended = search.searcher.log.read(1)
+    assert (ended.state, ended.epochs, ended.curve) == ("stopped", 1, curve)
+    assert ended.rungs == ({"epoch": 1, "val_macro_f1": 0.7},)
+    assert (ended.reason or "").startswith("after epoch 1 it is number 2 of the 2 students")
+    assert ended.violation == 2.0
+    assert ended.ended is not None
+    search.searcher.on_trial_complete(bad, {"done": True})
+    assert search.shown == [1]
+    assert search.searcher.ended[1] == ended
+
+
+def test_a_student_that_goes_on_is_in_no_log_yet(tmp_path: Path) -> None:
+    search = ByHand(tmp_path)
+    trial_id, _ = search.ask()
+    assert search.at_rung(trial_id, 1, 0.1)
+    assert list(search.searcher.log) == []
+
+
+@pytest.mark.parametrize("state", ["finished", "stopped", "failed"])
+def test_students_are_held_against_those_of_before_a_restart(tmp_path: Path, state: str) -> None:
+    """However those ended: they came to the same rung, and what they had there is known."""
+    starts = same_size(tmp_path)
+    before = ByHand(tmp_path, starts=starts)
+    trial_id, first = before.ask()
+    at_rung = replace(first, rungs=({"epoch": 1, "val_macro_f1": 0.8},))
+    before.end(trial_id, at_rung, state=state)
+    after = ByHand(tmp_path, starts=starts)
+    assert not after.at_rung(after.ask()[0], 1, 0.7)
 
 
 # how trials end
-
-
-def told(search: ByHand) -> list[tuple[TrialState, list[float] | None]]:
-    return [(trial.state, trial.values) for trial in search.searcher.study.trials]
-
-
-def test_a_finished_trial_is_told_with_its_score_and_size(tmp_path: Path) -> None:
-    search = ByHand(tmp_path)
-    trial = search.one()
-    assert trial.scores is not None
-    values = [trial.scores["val_macro_f1"], trial.params]
-    assert told(search) == told(ByHand(tmp_path)) == [(TrialState.COMPLETE, values)]
-
-
-@pytest.mark.parametrize("state", ["failed", "stopped"])
-def test_the_score_of_a_trial_that_did_not_finish_is_not_told(tmp_path: Path, state: str) -> None:
-    """A score of few epochs would pass for that of a bad student, or of a good one."""
-    search = ByHand(tmp_path)
-    search.one(state=state, reason="why", scores={"val_macro_f1": 1.0, "val_accuracy": 1.0})
-    assert told(search) == told(ByHand(tmp_path)) == [(TrialState.FAIL, None)]
-    assert search.searcher.study.best_trials == []
 
 
 def test_a_worker_that_died_leaves_a_failed_trial_with_its_reason(tmp_path: Path) -> None:
@@ -232,8 +336,48 @@ def test_a_worker_that_died_leaves_a_failed_trial_with_its_reason(tmp_path: Path
     (died,) = search.searcher.log
     assert (died.number, died.state, died.hash) == (0, "failed", trial.hash)
     assert died.reason == "the worker process died (out of memory, or killed)"
+    assert died.ended is not None
     assert search.shown == [0]
     assert search.one().number == 1
+
+
+def test_a_worker_that_died_keeps_the_curve_as_far_as_it_came(tmp_path: Path) -> None:
+    search = ByHand(tmp_path)
+    trial_id, trial = search.ask()
+    scores = {"val_macro_f1": 0.6, "val_accuracy": 0.6}
+    far = replace(trial, curve=({"epoch": 1},), epochs=1, scores=scores)
+    search.searcher.log.show_running(far)
+    search.searcher.on_trial_complete(trial_id, None, error=True)
+    (died,) = search.searcher.log
+    assert (died.curve, died.epochs, died.scores) == (far.curve, 1, None)
+    assert search.searcher.interrupted == []
+
+
+def test_the_same_student_drawn_again_is_a_new_seed_of_it(tmp_path: Path) -> None:
+    first = ByHand(tmp_path / "other").one()
+    search = ByHand(tmp_path / "this", starts=[first.suggested] * 2)
+    trials = [search.one(), search.one()]
+    assert trials[0].hash == trials[1].hash
+    assert [trial.seed for trial in trials] == [0, 1]
+
+
+def test_a_student_that_was_tried_is_proposed_again_only_where_nothing_else_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = TcnSizes(channels=4)
+    only_one = Proposal(
+        family="tcn", sizes=sizes, lr=1e-3, weight_decay=0.1, distillation=Distillation()
+    )  # the whole space
+    search = ByHand(tmp_path)
+    asked: list[int] = []
+
+    def propose(trial: optuna.trial.BaseTrial) -> Proposal:
+        asked.append(trial.suggest_int("same", 0, 1))
+        return only_one
+
+    monkeypatch.setattr(search.searcher.study, "propose", propose)
+    assert search.one().hash == search.one().hash
+    assert len(asked) == 1 + searcher_module.MOST_REPEATS + 1
 
 
 def test_what_the_worker_wrote_counts_and_not_what_tune_says(tmp_path: Path) -> None:
@@ -284,18 +428,3 @@ def test_a_copy_of_the_searcher_is_no_second_truth(tmp_path: Path) -> None:
     assert vars(pickle.loads(pickle.dumps(search.searcher))) == {}
     search.searcher.save(str(tmp_path / "state"))
     assert not (tmp_path / "state").exists()
-
-
-# what mattered
-
-
-def test_importance_needs_trials_enough_and_finds_what_decides(tmp_path: Path) -> None:
-    search = ByHand(tmp_path, sampler="random")
-    for _ in range(7):
-        search.one()
-    assert search.searcher.importance() == {}
-    for _ in range(13):
-        search.one()
-    importance = search.searcher.importance()
-    assert set(importance) >= {"family", "lr", "weight_decay", "weight.kd", "temperature"}
-    assert not any(name.startswith(("tcn.", "stgcn.")) for name in importance)

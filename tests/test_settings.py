@@ -19,6 +19,7 @@ from gaitforge.settings import (
     IngestSettings,
     RunSettings,
     SearchSettings,
+    StoppingSettings,
     TeacherSettings,
     as_dict,
     parse,
@@ -139,6 +140,23 @@ def test_settings_survive_their_dict() -> None:
     ) == (SearchSettings(max_params=5, max_macs=6))
 
 
+@pytest.mark.parametrize(
+    ("stopping", "epochs", "rungs"),
+    [
+        (StoppingSettings(), 8, (1, 3)),
+        (StoppingSettings(), 27, (1, 3, 9)),  # after the last epoch there is nothing to save
+        (StoppingSettings(), 28, (1, 3, 9, 27)),
+        (StoppingSettings(first=4, factor=2), 20, (4, 8, 16)),
+        (StoppingSettings(), 1, ()),
+        (StoppingSettings(first=0), 27, ()),
+    ],
+)
+def test_students_are_compared_before_their_last_epoch(
+    stopping: StoppingSettings, epochs: int, rungs: tuple[int, ...]
+) -> None:
+    assert stopping.rungs(epochs) == rungs
+
+
 # paths
 
 
@@ -157,6 +175,11 @@ def test_relative_paths_are_taken_from_the_folder_of_the_file(
         assert Path(settings.work) == tmp_path / "here"
         assert settings.ingest.files == (str(folder / "a.npz"), "/data/b.npz")
         assert settings.ingest.layout == str(folder / "l" / "three.toml")
+
+
+def test_students_to_start_from_are_found_from_the_folder_of_the_file(tmp_path: Path) -> None:
+    settings = read(tmp_path, LEAST + '[search]\nstart_from = ["old", "/data/best.json"]\n')
+    assert settings.search.start_from == (str(tmp_path / "old"), "/data/best.json")
 
 
 def test_the_name_of_a_builtin_layout_is_no_path(tmp_path: Path) -> None:
@@ -216,6 +239,9 @@ def test_a_misspelt_key_names_its_table_and_the_nearest(
         ("search", "trials = true", "search.trials"),
         ("search", 'families = "tcn"', "search.families"),
         ("search", "families = [1]", "search.families"),
+        ("search", 'objectives = "macro_f1"', "search.objectives"),
+        ("search", 'start_from = "w"', "search.start_from"),
+        ("search.stopping", "factor = 1.5", "search.stopping.factor"),
         ("teacher.fit", "balance = 1", "teacher.fit.balance"),
         ("teacher.fit", 'lr = "fast"', "teacher.fit.lr"),
         ("teacher", "sizes = 3", "teacher.sizes"),
@@ -287,7 +313,17 @@ def test_settings_without_what_they_need_are_refused(
         ("search", "max_params = 0"),
         ("search", "max_params_share = -0.1"),
         ("search", "max_macs = 0"),
+        ("search", "max_bytes = 0"),
+        ("search", "max_latency_ms = 0"),
+        ("search", "max_latency_ms = nan"),
+        ("search.stopping", "first = -1"),
+        ("search.stopping", "factor = 1"),
+        ("search.stopping", "keep = 0"),
+        ("search.stopping", "keep = 1"),
+        ("search.stopping", "band = 0"),
         ("confirm", "members = 0"),
+        ("confirm", "neighbours = -1"),
+        ("confirm", "folds = 1"),
         ("confirm", "seeds = 0"),
         ("confirm", "margin = 0"),
         ("confirm", "resamples = 10"),
@@ -306,3 +342,33 @@ def test_an_impossible_value_is_refused_before_work_starts(
     key = line.split(" = ")[0]
     with pytest.raises(ValueError, match=rf"{table.split('.')[-1]}.{key} (is|are) "):
         read(tmp_path, f"{LEAST}[{table}]\n{line}\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ('objectives = ["macro_f1"]', "is macro_f1, but must name at least two different"),
+        ("objectives = []", "is empty, but must name at least two"),
+        ('objectives = ["params", "params"]', "at least two different"),
+        ('objectives = ["params", "macs"]', "at least one score and one cost"),
+        (
+            'objectives = ["macro_f1", "latency_ms"]',
+            "search.max_latency_ms must say what is too slow; add it",
+        ),
+    ],
+)
+def test_objectives_that_make_no_front_are_refused(
+    tmp_path: Path, line: str, sentence: str
+) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        read(tmp_path, f"{LEAST}[search]\n{line}\n")
+
+
+def test_an_unknown_objective_is_answered_with_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(KeyError, match=r"no objective 'f1'\. Known: balanced_accuracy, bytes, "):
+        read(tmp_path, LEAST + '[search]\nobjectives = ["f1", "params"]\n')
+
+
+def test_latency_is_an_objective_where_it_is_said_what_is_too_slow(tmp_path: Path) -> None:
+    lines = 'objectives = ["macro_f1", "latency_ms"]\nmax_latency_ms = 2.5\n'
+    assert read(tmp_path, f"{LEAST}[search]\n{lines}").search.max_latency_ms == 2.5

@@ -41,7 +41,7 @@ def extreme(family: str, *, high: bool) -> Sizes:
     (trial,) = random_trials(1)
     SPACES[family].suggest(trial)
     ends = {name: end(kind, high=high) for name, kind in trial.distributions.items()}
-    return SPACES[family].suggest(optuna.trial.FixedTrial(ends))  # type: ignore[arg-type]
+    return SPACES[family].suggest(optuna.trial.FixedTrial(ends))
 
 
 def params(sizes: Sizes) -> int:
@@ -62,6 +62,14 @@ def test_every_proposal_can_be_stored_and_made_again(family: str) -> None:
     for trial in random_trials(50):
         sizes = SPACES[family].suggest(trial)
         assert make_sizes(family, sizes.as_dict()) == sizes
+
+
+@every_space
+def test_the_searched_values_alone_make_the_same_student(family: str) -> None:
+    """A search that starts from others, or goes on after a kill, has no more than these."""
+    for trial in random_trials(20):
+        sizes = SPACES[family].suggest(trial)
+        assert SPACES[family].suggest(optuna.trial.FixedTrial(trial.params)) == sizes
 
 
 @every_space

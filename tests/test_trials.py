@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from gaitforge.trials import Trial, TrialLog
-from gaitforge.work import SplitFolder, read_json
+from gaitforge.work import SplitFolder, read_json, write_whole
 
 
 def ended(number: int = 0, **change: Any) -> Trial:
@@ -79,13 +80,63 @@ def test_a_running_trial_can_be_seen_and_is_no_entry(log: TrialLog) -> None:
     assert not running.exists()
 
 
-def test_what_a_killed_search_left_running_is_forgotten(log: TrialLog) -> None:
-    for number in range(3):
+def test_the_end_of_a_trial_removes_what_it_kept_to_go_on(log: TrialLog) -> None:
+    log.show_running(ended(4, state="running"))
+    log.folder.rungs.mkdir()
+    for number in (4, 5):
+        log.checkpoint(number).touch()
+    log.add(ended(4))
+    assert not log.checkpoint(4).exists()
+    assert log.checkpoint(5).exists()
+
+
+def test_what_was_in_flight_is_found_by_number(log: TrialLog) -> None:
+    for number in (10, 2):
         log.show_running(ended(number, state="running"))
+    assert [trial.number for trial in log.interrupted()] == [2, 10]
+    assert log.read_running(10) == ended(10, state="running")
+    assert log.read_running(3) is None
+
+
+def test_what_has_ended_is_no_longer_in_flight(log: TrialLog) -> None:
+    """A kill came between the entry and the clearing away."""
     log.add(ended(0))
-    log.forget_running()
-    assert not list((log.folder.search / "running").iterdir())
-    assert [trial.number for trial in log] == [0]
+    log.show_running(ended(0, state="running"))
+    log.folder.rungs.mkdir()
+    log.checkpoint(0).touch()
+    assert log.has(0)
+    assert not log.has(1)
+    assert log.interrupted() == []
+    assert not list(log.folder.running.iterdir())
+    assert not log.checkpoint(0).exists()
+
+
+def test_half_a_file_of_a_running_trial_is_none(log: TrialLog) -> None:
+    log.show_running(ended(1, state="running"))
+    (log.folder.running / ".2.json.0123").write_text("{")
+    assert [trial.number for trial in log.interrupted()] == [1]
+
+
+def test_rungs_and_rejected_proposals_survive_their_file(log: TrialLog) -> None:
+    trial = ended(
+        3,
+        state="stopped",
+        reason="after epoch 1 it is number 2 of 2",
+        rungs=({"epoch": 1, "val_macro_f1": 0.5},),
+        rejected=({"suggested": {"tcn.channels": 99}, "params": 9000, "excess": 2.5},),
+        sampler={"Nsga2:generation": 4},
+        violation=1.25,
+    )
+    log.add(trial)
+    assert log.read(3) == trial
+
+
+def test_a_trial_of_a_version_before_bytes_and_rungs_can_be_read(log: TrialLog) -> None:
+    log.add(ended())
+    path = log.folder.trials / "0.json"
+    later = {"bytes", "sampler", "rungs", "rejected", "violation"}
+    path.write_text(json.dumps({k: v for k, v in read_json(path).items() if k not in later}))
+    assert log.read(0) == ended()
 
 
 def test_a_draft_of_a_killed_writer_is_no_entry(log: TrialLog) -> None:
@@ -125,8 +176,48 @@ def test_the_table_has_a_row_for_each_ended_trial(log: TrialLog) -> None:
     assert [row["val_macro_f1"] for row in rows] == [None, 0.8]
     assert rows[0]["reason"] == "RuntimeError: out of memory"
     assert json.loads(rows[1]["suggested"]) == {"tcn.channels": 8}
+    assert json.loads(rows[1]["scores"]) == {"val_macro_f1": 0.8, "val_accuracy": 0.85}
+    assert json.loads(rows[0]["scores"]) == {}
 
 
 def test_without_trials_there_is_no_table(log: TrialLog) -> None:
     log.compact()
     assert not (log.folder.search / "trials.parquet").exists()
+
+
+def test_what_a_killed_writer_left_is_removed_and_a_draft_in_writing_is_not(log: TrialLog) -> None:
+    log.add(ended())
+    log.show_running(ended(1, state="running"))
+    old, young = (log.folder.running / f".1.json.{name}" for name in ("old", "young"))
+    for path in (old, young):
+        path.touch()
+    os.utime(old, (0, 0))
+    log.remove_drafts()
+    assert not old.exists()
+    assert young.exists()
+    assert log.has(0)
+    assert log.read_running(1) is not None
+
+
+def test_a_kill_while_a_trial_leaves_flight_leaves_no_checkpoint_behind(
+    log: TrialLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log.show_running(ended(state="running"))
+    write_whole(log.checkpoint(0), b"weights")
+    unlink = Path.unlink
+    removed: list[Path] = []
+
+    def killed(path: Path, missing_ok: bool = False) -> None:
+        if path.name in ("0.json", "0.safetensors"):
+            if removed:
+                raise KeyboardInterrupt
+            removed.append(path)
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", killed)
+    with pytest.raises(KeyboardInterrupt):
+        log.add(ended())
+    monkeypatch.undo()
+    assert log.interrupted() == []
+    assert not log.checkpoint(0).exists()
+    assert log.read_running(0) is None

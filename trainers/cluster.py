@@ -5,6 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import sys
+import threading
+import time
+from typing import Any
 
 import ray
 
@@ -22,6 +26,7 @@ _ENVIRONMENT = {
 }
 
 PROBE_S = 10.0  # for an answer from a cluster's address; a network that needs more cannot train
+WATCH_S = 1.0
 
 
 def connect(settings: ClusterSettings) -> None:
@@ -46,6 +51,7 @@ def connect(settings: ClusterSettings) -> None:
                 logging_level=logging.ERROR,
                 _node_ip_address="127.0.0.1",
             )
+            _watch_ray()
         else:
             _probe(settings.address)
             ray.init(address=settings.address, log_to_driver=False, logging_level=logging.ERROR)
@@ -55,8 +61,8 @@ def connect(settings: ClusterSettings) -> None:
             "start one with `ray start --head`, or set it to 'local'."
         ) from error
     except Exception as error:
-        # Ray raises this base class itself where one of its processes takes longer than 30 s to start
-        if type(error) is not Exception:
+        # Ray raises these base classes themselves where one of its processes does not start in 30 s
+        if type(error) not in (Exception, RuntimeError):
             raise
         ray.shutdown()
         raise RuntimeError(
@@ -88,6 +94,37 @@ def _probe(address: str) -> None:
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if colon and port.isdigit():
         socket.create_connection((host, int(port)), timeout=PROBE_S).close()
+
+
+def _watch_ray() -> None:
+    """From now on, end this process with a sentence once a process of Ray's that it needs has died.
+
+    Ray itself ends it then, but without a word, and where its gcs_server has died only after a minute.
+    """
+    # the public ways to ask wait for those that have died
+    node: Any = ray._private.worker._global_node
+    needed = {kind: node.all_processes[kind][0].process for kind in ("gcs_server", "raylet")}
+
+    def watch() -> None:
+        while True:
+            dead = [kind for kind, process in needed.items() if process.poll() is not None]
+            # asked in this order, since a shutdown disconnects before it ends them
+            if not ray.is_initialized():
+                return
+            if dead:
+                break
+            time.sleep(WATCH_S)
+        print(
+            f"gaitforge: Ray's {' and '.join(dead)} died on this machine (out of memory, or killed); the same "
+            "command goes on from here.",
+            file=sys.stderr,
+            flush=True,
+        )
+        node.kill_all_processes(check_alive=False)
+        # an exception would have to pass through Ray, which waits for those that have died
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _resources() -> dict[str, float]:

@@ -21,6 +21,8 @@ from gaitforge.windows import WindowSettings
 from gaitforge.work import read_json
 from trainers.loop import Examples, Fitting
 
+FEW = 7  # an export is checked with batches of 1 and of 7
+
 
 class RecordingOf(NamedTuple):
     """A recording and the person it is of."""
@@ -124,6 +126,13 @@ def load_examples(
         len(windows.classes),
         logits,
     )
+
+
+def few_windows(windows: WindowFolder) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """FEW real validation windows [N, T, V, C] and what was seen, repeated where there are fewer."""
+    valid = windows.role("validation")
+    index = np.arange(FEW) % valid.n
+    return np.array(valid.joints[index, 0]), np.array(valid.seen[index, 0])
 
 
 def _tensor(mapped: NDArray[Any]) -> torch.Tensor:

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from safetensors.torch import load_file, save
 
 from gaitforge.export import card_text, export_onnx
@@ -16,10 +15,8 @@ from gaitforge.settings import ExportSettings
 from gaitforge.splits import Split
 from gaitforge.work import SplitFolder, fingerprint, read_json, write_json, write_whole
 from trainers.confirm import SEED, STUDENT
-from trainers.examples import WindowFolder
+from trainers.examples import WindowFolder, few_windows
 from trainers.progress import say
-
-PARITY_WINDOWS = 7
 
 
 def export_student(
@@ -55,7 +52,7 @@ def export_student(
     )
     model = windows.build(head["family"], head["sizes"])
     model.load_state_dict(weights)
-    joints, seen = parity_windows(windows)
+    joints, seen = few_windows(windows)
     (target / "card.json").unlink(missing_ok=True)  # it would describe another student's files
     exported = export_onnx(model.eval(), joints, seen, target / "student.onnx")
     card = {
@@ -113,10 +110,3 @@ def best_refit(folder: SplitFolder, trial: int, seeds: int) -> dict[str, Any]:
         for seed in range(SEED, SEED + seeds)
     ]
     return dict(max(heads, key=lambda head: float(head["val_macro_f1"])))
-
-
-def parity_windows(windows: WindowFolder) -> tuple[np.ndarray, np.ndarray]:
-    """A few real validation windows, repeated where there are fewer."""
-    valid = windows.role("validation")
-    index = np.arange(PARITY_WINDOWS) % valid.n
-    return np.array(valid.joints[index, 0]), np.array(valid.seen[index, 0])

@@ -6,6 +6,7 @@ import json
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,9 +14,10 @@ from types import TracebackType
 
 import numpy as np
 
-from gaitforge.front import f1_params_front, f1_params_hypervolume, spread_along_front
+from gaitforge.front import spread_along_front
+from gaitforge.objectives import SearchedFront
 from gaitforge.settings import SearchSettings
-from gaitforge.trials import Trial, TrialLog
+from gaitforge.trials import ENDED, Trial, TrialLog
 
 SHOWN = 4  # members of the front in a line of progress, spread over the sizes
 
@@ -75,14 +77,14 @@ class SearchProgress:
         self,
         log: TrialLog,
         settings: SearchSettings,
-        reference: tuple[float, float],
+        front: SearchedFront,
     ) -> None:
         self.log = log
         self.wanted = settings.trials
         self.epochs = settings.fit.epochs
-        self.reference = reference
-        self.trials = {trial.number: trial for trial in log}
-        self.before = len(self.trials)
+        self.front = front
+        self.states: Counter[str] = Counter(trial.state for trial in log)
+        self.before = self.states.total()
         self.started = time.monotonic()
         self.live = sys.stdout.isatty()
         self._done = threading.Event()
@@ -90,34 +92,29 @@ class SearchProgress:
 
     def ended(self, trial: Trial) -> None:
         """Called when a trial has ended."""
-        self.trials[trial.number] = trial
-        if trial.scores is None or trial.state == "failed":
-            say(f"{self._clear()}  trial {trial.number:>3} {trial.state}: {trial.reason}")
+        self.states[trial.state] += 1
+        text = f"{self._clear()}  trial {trial.number:>3} {trial.state:<8}"
+        if trial.state != "failed":
+            text += f" {trial.family:<6} {trial.params:>8,} parameters"
+        if trial.state == "finished" and trial.scores is not None:
+            text += f"  validation macro F1 {trial.scores['val_macro_f1']:.3f}  {duration(trial.seconds)}"
         else:
-            say(
-                f"{self._clear()}  trial {trial.number:>3} {trial.state}  "
-                f"{trial.family:<6} {trial.params:>8,} parameters  "
-                f"validation macro F1 {trial.scores['val_macro_f1']:.3f}  {duration(trial.seconds)}"
-            )
+            text += f": {trial.reason}"
+        say(text)
         say(self.line())
 
     def line(self) -> str:
         """The state of the search in one line."""
-        finished = [
-            trial for trial in self.trials.values() if trial.state == "finished" and trial.scores
-        ]
-        f1 = np.array([trial.scores["val_macro_f1"] for trial in finished if trial.scores])
-        params = np.array([trial.params for trial in finished])
-        front = f1_params_front(f1, params) if len(f1) else np.array([], dtype=np.int64)
-        shown = front[spread_along_front(params[front], SHOWN)] if len(front) else front
-        best = ", ".join(f"{f1[i]:.3f} at {params[i]:,}" for i in shown)
-        volume = f1_params_hypervolume(f1, params, self.reference) if len(f1) else 0.0
-        done = len(self.trials)
-        parts = [
-            f"  {done}/{self.wanted} ended",
-            f"front: {best or 'none yet'}",
-            f"hypervolume {volume:.3f}",
-        ]
+        rows = self.front.rows()
+        size = np.array([row["params"] for row in rows])
+        shown = [rows[i] for i in spread_along_front(size, SHOWN)] if rows else []
+        best = ", ".join(f"{row['val_macro_f1']:.3f} at {row['params']:,}" for row in shown)
+        done = self.states.total()
+        ended = ", ".join(f"{self.states[state]} {state}" for state in ENDED if self.states[state])
+        parts = [f"  {done}/{self.wanted} ended ({ended})", f"front: {best or 'none yet'}"]
+        volume = self.front.hypervolume
+        if volume is not None:
+            parts.append(f"hypervolume {volume:.3f}")
         if self.before < done < self.wanted:
             rate = (time.monotonic() - self.started) / (done - self.before)
             parts.append(f"about {duration(rate * (self.wanted - done))} left")

@@ -2,35 +2,38 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import shutil
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import optuna
 import pyarrow as pa
 from ray import tune
 
-from gaitforge.cost import Cost, count
-from gaitforge.front import f1_params_front, f1_params_hypervolume
+import search_spaces
+from gaitforge.cost import Cost
 from gaitforge.losses import LOSSES
-from gaitforge.models import Sizes
+from gaitforge.models import make_sizes
+from gaitforge.objectives import OBJECTIVES, SearchedFront
 from gaitforge.settings import ClusterSettings, SearchSettings, as_dict
 from gaitforge.trials import Trial, TrialLog
 from gaitforge.work import SplitFolder, fingerprint, read_json, write_json, write_parquet
-from search_spaces import SPACES
+from search_spaces import SPACES, Proposal
+from trainers.budget import Budget, CostCounter, check_budget
 from trainers.cluster import concurrent_trials, connect
 from trainers.examples import WindowFolder
-from trainers.loop import score
-from trainers.predictions import write_predictions
 from trainers.progress import SearchProgress
-from trainers.searcher import Budget, StudySearcher
-from trainers.student import StudentSpec, mapped, new_student, train_student
+from trainers.scheduler import RungScheduler
+from trainers.searcher import StudySearcher
+from trainers.starts import read_starts
 from trainers.teacher import Teacher
+from trainers.trial import TrialContext, run_trial
 
 
 def search_students(
@@ -47,48 +50,55 @@ def search_students(
     other settings and `fresh` was not asked for; RuntimeError where the search gave up.
     """
     teacher = Teacher.read(folder)
-    budget = make_budget(settings, teacher)
-    costs = CostCounter(windows)
-    check_budget(settings, budget, costs)
-    reference = (0.0, float(teacher.params))
+    budget = Budget.of(settings, teacher.params)
+    count_cost = CostCounter(windows)
+    check_budget(settings, budget, count_cost)
+    starts = read_starts(settings.start_from, partial(propose, settings))
+    reference = worst_values(settings, count_cost(make_sizes(teacher.family, teacher.sizes)))
     head = {
         "schema": 1, "identity": search_identity(settings, windows, teacher), "families": list(settings.families),
-        "epochs": settings.fit.epochs, "seed": settings.seed, "reference": list(reference),
+        "epochs": settings.fit.epochs, "rungs": list(settings.stopping.rungs(settings.fit.epochs)),
+        "seed": settings.seed, "objectives": list(settings.objectives), "reference": reference,
         "max_params": budget.params, "settings": as_dict(settings),
     }  # fmt: skip
     earlier = claim_folder(folder, head, fresh)
     log = TrialLog(folder)
-    log.forget_running()
-    progress = SearchProgress(log, settings, reference)
+    front = SearchedFront(settings.objectives, reference)
+    progress = SearchProgress(log, settings, front)
 
     def on_end(trial: Trial) -> None:
+        if front.add(trial):
+            write_json(folder.search / "front.json", front.as_dict())
         progress.ended(trial)
-        write_front(folder, progress.trials.values(), reference)
 
-    searcher = StudySearcher(settings, log, budget, costs, on_end)
-    started, spent = time.monotonic(), earlier.get("seconds", 0.0)
-    write_json(
-        folder.search / "search.json",
-        {**head, "trials": settings.trials, "rejected": searcher.rejected, "seconds": spent},
+    searcher = StudySearcher(
+        settings, log, budget, partial(propose, settings), count_cost, on_end, starts
     )
-    remaining = settings.trials - len(searcher.ended)
-    if remaining > 0:
-        context = {
-            "folder": str(folder.root), "windows": str(windows.folder), "outputs": str(outputs),
-        }  # fmt: skip
+    for trial in searcher.ended.values():
+        front.add(trial)
+    spent = earlier.get("seconds", 0.0)
+    started = time.monotonic()
+
+    def write_head() -> None:
+        seconds = spent + time.monotonic() - started
+        write_json(
+            folder.search / "search.json",
+            {**head, "trials": settings.trials, "rejected": searcher.rejected, "seconds": seconds},
+        )
+
+    if len(searcher.ended) < settings.trials or not earlier:
+        write_head()
+        context = TrialContext(
+            folder=str(folder.root), windows=str(windows.folder), outputs=str(outputs),
+            objectives=settings.objectives, rungs=searcher.rungs.epochs, max_latency_ms=settings.max_latency_ms,
+        )  # fmt: skip
         connect(cluster)
-        run_tune(searcher, remaining, context, cluster, folder.search / "ray", progress)
-    write_json(
-        folder.search / "search.json",
-        {
-            **head,
-            "trials": settings.trials,
-            "rejected": searcher.rejected,
-            "seconds": spent + (time.monotonic() - started if remaining > 0 else 0.0),
-        },
-    )
+        trainable = tune.with_parameters(tune_trial, context=context)
+        run_tune(searcher, trainable, cluster, folder.search / "ray", progress)
+        write_head()
+    log.remove_drafts()
     log.compact()
-    write_front(folder, log, reference)
+    write_json(folder.search / "front.json", front.as_dict())
     write_importance(folder, searcher)
     if searcher.gave_up:
         raise RuntimeError(
@@ -102,21 +112,21 @@ def search_students(
 
 def run_tune(
     searcher: StudySearcher,
-    trials: int,
-    context: Mapping[str, str],
+    trainable: Any,
     cluster: ClusterSettings,
     storage: Path,
-    progress: SearchProgress,
+    progress: AbstractContextManager[Any],
 ) -> None:
     """The whole Ray side of a search: warm workers that take one student after the other."""
     # Tune's state of an earlier start; the trial log is the truth
     shutil.rmtree(storage, ignore_errors=True)
     resources = {"cpu": cluster.cpus_per_trial, "gpu": cluster.gpus_per_trial}
     tuner = tune.Tuner(
-        tune.with_resources(tune.with_parameters(run_trial, context=dict(context)), resources),
+        tune.with_resources(trainable, resources),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
-            num_samples=trials,
+            scheduler=RungScheduler(searcher.on_rung),
+            num_samples=searcher.settings.trials - len(searcher.ended),
             max_concurrent_trials=concurrent_trials(cluster),
             reuse_actors=True,
         ),
@@ -125,6 +135,8 @@ def run_tune(
             storage_path=str(storage.resolve()),
             verbose=0,
             callbacks=[],
+            # a worker that is killed once has had bad luck: its trial goes on from its last rung
+            failure_config=tune.FailureConfig(max_failures=1),
         ),
     )
     # a trial's end is told by our own line; Tune's traceback of a killed worker says no more
@@ -134,81 +146,11 @@ def run_tune(
     shutil.rmtree(storage, ignore_errors=True)
 
 
-def run_trial(config: dict[str, Any], context: Mapping[str, str]) -> None:
-    """One trial in a Tune worker: train, tell how it goes, and put the end into the log."""
-    folder = SplitFolder(Path(context["folder"]))
-    proposed = trial = Trial.from_dict(config["trial"], folder.trials)
-    log = TrialLog(folder)
-    try:
-        for trial in train_trial(proposed, context, log):
-            tune.report({"epoch": trial.epochs, **(trial.scores or {}), "params": trial.params})
-    except (RuntimeError, ValueError, KeyError, OSError, ArithmeticError, MemoryError) as error:
-        reason = (
-            f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
-        )
-        # `trial` stands where its last whole epoch left it, so that the curve of a failed one can be seen
-        log.add(
-            dataclasses.replace(trial, state="failed", reason=reason, scores=None, ended=_now())
-        )
-
-
-def train_trial(trial: Trial, context: Mapping[str, str], log: TrialLog) -> Any:
-    """Train the student of a trial; yields the trial as it stands after each epoch, and logs its end."""
-    spec = trial_spec(trial, context["windows"], context["outputs"])
-    trial = dataclasses.replace(trial, started=_now())
-    log.show_running(trial)
-    fitting = new_student(spec)
-    for metrics in train_student(spec, fitting):
-        trial = dataclasses.replace(
-            trial,
-            curve=(*trial.curve, dataclasses.asdict(metrics)),
-            scores={"val_macro_f1": metrics.val_macro_f1, "val_accuracy": metrics.val_accuracy},
-            epochs=metrics.epoch,
-            seconds=trial.seconds + metrics.seconds,
-        )
-        log.show_running(trial)
-        if metrics.epoch < fitting.plan.epochs:
-            yield trial
-    windows = WindowFolder.open(Path(spec.windows))
-    scored = score(fitting.model, mapped(spec.windows, spec.teacher_outputs)[1], 256)
-    write_predictions(
-        log.folder, windows, "validation", "student", trial.number, trial.seed, scored
-    )
-    trial = dataclasses.replace(trial, state="finished", ended=_now())
-    log.add(trial)
-    yield trial
-
-
-def trial_spec(trial: Trial, windows: str, outputs: str) -> StudentSpec:
-    """What decides the weights of a trial's student."""
-    return StudentSpec(
-        family=trial.family,
-        sizes=trial.sizes,
-        fit={**trial.recipe, "seed": trial.seed},
-        weights=trial.distill["weights"],
-        temperature=trial.distill["temperature"],
-        windows=windows,
-        teacher_outputs=outputs,
-    )
-
-
-class CostCounter:
-    """Parameters and multiply-accumulates of a student, counted without building it."""
-
-    def __init__(self, windows: WindowFolder) -> None:
-        self.windows = windows
-
-    def __call__(self, sizes: Sizes) -> Cost:
-        windows = self.windows
-        return count(sizes, windows.layout, windows.channels, len(windows.classes), windows.length)
-
-
-def make_budget(settings: SearchSettings, teacher: Teacher) -> Budget:
-    """The tighter of the limits in parameters and in shares of the teacher."""
-    limits = [settings.max_params] if settings.max_params is not None else []
-    if settings.max_params_share is not None:
-        limits.append(int(settings.max_params_share * teacher.params))
-    return Budget(params=min(limits) if limits else None, macs=settings.max_macs)
+def tune_trial(config: dict[str, Any], context: TrialContext) -> None:
+    """One trial in a Tune worker; what it reports comes back to `StudySearcher.on_rung`."""
+    trial = Trial.from_dict(config["trial"], Path(context.folder))
+    for scores in run_trial(trial, context):
+        tune.report({"rung": scores})
 
 
 def check_families(settings: SearchSettings) -> None:
@@ -222,15 +164,25 @@ def check_families(settings: SearchSettings) -> None:
                 raise KeyError(f"There is no {what} '{name}'. Known: {', '.join(sorted(known))}.")
 
 
-def check_budget(settings: SearchSettings, budget: Budget, costs: CostCounter) -> None:
-    """Refuse, before any work, a budget that the smallest student of a family breaks."""
-    smallest = {family: costs(SPACES[family].smallest) for family in settings.families}
-    for family, cost in smallest.items():
-        if not budget.allows(cost):
-            raise ValueError(
-                f"The search allows at most {budget}, but the smallest {family} student has {cost.params:,} parameters "
-                f"and {cost.macs:,} multiply-accumulates; raise the budget or leave {family} out of search.families."
-            )
+def propose(settings: SearchSettings, trial: optuna.trial.BaseTrial) -> Proposal:
+    """One student of the settings' families, asked of an Optuna trial."""
+    spaces = {family: SPACES[family].suggest for family in settings.families}
+    return search_spaces.propose(trial, spaces, settings.terms)
+
+
+def worst_values(settings: SearchSettings, teacher: Cost) -> list[float]:
+    """What a student must beat in each objective to count in the hypervolume: the teacher in what it costs."""
+    worst = []
+    for name in settings.objectives:
+        objective = OBJECTIVES[name]
+        if objective.counted:
+            worst.append(float(getattr(teacher, objective.key)))
+        elif objective.worst is not None:
+            worst.append(objective.worst)
+        else:
+            assert settings.max_latency_ms is not None  # the settings saw to that
+            worst.append(settings.max_latency_ms)
+    return worst
 
 
 def search_identity(settings: SearchSettings, windows: WindowFolder, teacher: Teacher) -> str:
@@ -275,38 +227,14 @@ def set_aside(folder: SplitFolder) -> None:
         path.rename(aside / "predictions" / path.name)
 
 
-def write_front(
-    folder: SplitFolder, trials: Iterable[Trial], reference: tuple[float, float]
-) -> None:
-    """`search/front.json`: the finished trials that nothing beats on the validation people."""
-    finished = [
-        trial for trial in trials if trial.state == "finished" and trial.scores is not None
-    ]
-    f1 = np.array([trial.scores["val_macro_f1"] for trial in finished if trial.scores])
-    params = np.array([trial.params for trial in finished])
-    members = f1_params_front(f1, params).tolist() if finished else []
-    write_json(
-        folder.search / "front.json",
-        {
-            "schema": 1,
-            "hypervolume": f1_params_hypervolume(f1, params, reference) if finished else 0.0,
-            "reference": list(reference),
-            "front": [
-                {
-                    "trial": finished[i].number, "family": finished[i].family, "params": finished[i].params,
-                    "macs": finished[i].macs, **(finished[i].scores or {}),
-                }
-                for i in members
-            ],
-        },
-    )  # fmt: skip
-
-
 def write_importance(folder: SplitFolder, searcher: StudySearcher) -> None:
-    """`search/importance.parquet`: how much of macro F1's variation each searched value explains (PED-ANOVA)."""
-    importance = searcher.importance()
-    if importance:
-        rows = [{"name": name, "importance": value} for name, value in importance.items()]
+    """`search/importance.parquet`: how much of each score's variation each searched value explains."""
+    rows = [
+        {"objective": objective, "name": name, "importance": value}
+        for objective, importance in searcher.study.importance().items()
+        for name, value in importance.items()
+    ]
+    if rows:
         write_parquet(folder.search / "importance.parquet", pa.Table.from_pylist(rows))
 
 
@@ -314,7 +242,3 @@ def _changed_keys(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str
     return [
         key for key in now if key not in ("trials", "max_failed") and before.get(key) != now[key]
     ]
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

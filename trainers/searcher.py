@@ -1,19 +1,14 @@
-"""The Optuna study as a Tune searcher: kept in memory, rebuilt from the trial log, never a second truth."""
+"""The search as Tune asks for it: which student comes next, whether it goes on, and how it ended."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
-import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import optuna
-from optuna.distributions import distribution_to_json, json_to_distribution
-from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 from gaitforge.cost import Cost
@@ -21,44 +16,25 @@ from gaitforge.models import Sizes
 from gaitforge.settings import FitPlan, SearchSettings, as_dict
 from gaitforge.trials import Trial, TrialLog
 from gaitforge.work import fingerprint
-from search_spaces import SPACES, Proposal, propose
+from search_spaces import Proposal
+from trainers.budget import Budget
+from trainers.scheduler import Rungs
+from trainers.study import Study
+from trainers.trial import now
 
 # A space whose budget lets fewer than one proposal in 300 pass has the wrong ranges for it.
 ATTEMPTS = 300
-FEWEST_FOR_IMPORTANCE = 8
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Budget:
-    """The largest student that may be trained; None where there is no limit."""
-
-    params: int | None
-    macs: int | None
-
-    def allows(self, cost: Cost) -> bool:
-        return (self.params is None or cost.params <= self.params) and (
-            self.macs is None or cost.macs <= self.macs
-        )
-
-    def excess(self, cost: Cost) -> float:
-        """How far over the limits a student is, in powers of ten; 0 or less within them."""
-        limits = [(cost.params, self.params), (cost.macs, self.macs)]
-        return max(
-            (math.log10(used / limit) for used, limit in limits if limit is not None), default=-1.0
-        )
-
-    def __str__(self) -> str:
-        parts = [f"{self.params:,} parameters"] if self.params is not None else []
-        parts += [f"{self.macs:,} multiply-accumulates"] if self.macs is not None else []
-        return " and ".join(parts)
+# A student that has been tried is proposed anew for so many times; then it is trained with a new seed.
+MOST_REPEATS = 9
 
 
 class StudySearcher(Searcher):
-    """Asks Optuna for students within budget, and tells it how the ended ones did.
+    """Gives Tune one student after the other, within budget, and learns from the trial log how they did.
 
-    Objectives: macro F1 on the validation people (up) and parameters (down). What has ended is
-    read from the trial log, where the worker put it; Tune's word for the end of a trial only says
-    when to look. `count_cost` counts a student's cost without building it.
+    What has ended is read from the log, where the worker put it; Tune's word for the end of a trial,
+    the same for one that finished and one that was stopped, only says when to look. `propose` asks
+    an Optuna trial for one student, `count_cost` counts what it costs without building it, `on_end`
+    hears of each end, and `starts` are searched values to try first.
     """
 
     def __init__(
@@ -66,8 +42,10 @@ class StudySearcher(Searcher):
         settings: SearchSettings,
         log: TrialLog,
         budget: Budget,
+        propose: Callable[[optuna.trial.BaseTrial], Proposal],
         count_cost: Callable[[Sizes], Cost],
         on_end: Callable[[Trial], None],
+        starts: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         super().__init__()
         self.settings = settings
@@ -75,16 +53,25 @@ class StudySearcher(Searcher):
         self.budget = budget
         self.count_cost = count_cost
         self.on_end = on_end
-        self.rejected = 0  # proposals over budget
-        self.ended: dict[int, Trial] = {}
+        self.starts = starts
+        self.rungs = Rungs(settings.stopping, settings.fit.epochs, settings.objectives)
+        self.study = Study(
+            settings.objectives, settings.sampler, settings.seed, propose, bool(self.rungs.epochs)
+        )
         self.in_flight: dict[str, tuple[Trial, optuna.Trial]] = {}
         self.gave_up: str | None = None
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self.study = optuna.create_study(
-            directions=["maximize", "minimize"], sampler=self._sampler(0)
-        )
-        for trial in log:
-            self._add(trial)
+        ended = list(log)
+        for trial in ended:
+            self.rungs.add(trial)
+        self.study.add(ended)
+        self.rejected = sum(len(trial.rejected) for trial in ended)  # proposals over budget
+        self.interrupted = log.interrupted()
+        self.known = {trial.hash for trial in (*ended, *self.interrupted)}  # configurations
+
+    @property
+    def ended(self) -> Mapping[int, Trial]:
+        """The trials of the log, by number."""
+        return self.study.ended
 
     def suggest(self, trial_id: str) -> Any:
         """The next student, for Tune; FINISHED when enough have ended or too many have failed."""
@@ -93,77 +80,45 @@ class StudySearcher(Searcher):
             or len(self.ended) + len(self.in_flight) >= self.settings.trials
         ):
             return str(Searcher.FINISHED)
-        number = self._next_number()
-        # The sampler's randomness follows from the number, so that a search that was stopped and
-        # started again proposes what it would have proposed without the stop.
-        self.study.sampler = self._sampler(number)
-        rejected: list[dict[str, Any]] = []
-        for _ in range(ATTEMPTS):
-            asked = self.study.ask()
-            spaces = {family: SPACES[family].suggest for family in self.settings.families}
-            proposal = propose(asked, spaces, self.settings.terms)
-            cost = self.count_cost(proposal.sizes)
-            asked.set_constraint("budget", self.budget.excess(cost))
-            if self.budget.allows(cost):
-                trial = self._trial(number, asked, proposal, cost, rejected)
-                self.in_flight[trial_id] = (trial, asked)
-                return {"trial": trial.as_dict()}
-            # pruned and over its constraint: TPE learns from that, and no front can hold it
-            self.study.tell(asked, state=TrialState.PRUNED)
-            rejected.append({**_searched(asked), **dataclasses.asdict(cost)})
-            self.rejected += 1
-        self.gave_up = (
-            f"{ATTEMPTS} proposals in a row were larger than {self.budget}; "
-            "raise the budget or narrow the search space."
-        )
-        return str(Searcher.FINISHED)
+        trial = self._interrupted(trial_id) if self.interrupted else self._new(trial_id)
+        return str(Searcher.FINISHED) if trial is None else {"trial": trial.as_dict()}
+
+    def on_rung(self, trial_id: str, scores: Mapping[str, float]) -> bool:
+        """Whether a trial goes on from a rung; where it does not, its end and the reason are in the log."""
+        trial = self._as_far_as_known(self.in_flight[trial_id][0])
+        at_rung = dataclasses.replace(trial, rungs=(*trial.rungs, dict(scores)))
+        verdict = self.rungs.judge(at_rung)
+        if not verdict.go_on:
+            self.log.add(
+                dataclasses.replace(
+                    at_rung,
+                    state="stopped",
+                    reason=verdict.reason,
+                    violation=verdict.violation,
+                    ended=now(),
+                )
+            )
+        return verdict.go_on
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         trial, asked = self.in_flight.pop(trial_id)
-        path = self.log.folder.trials / f"{trial.number}.json"
-        if not path.is_file():  # the worker process died before it could write
-            died = Trial.from_dict(
-                {
-                    **trial.as_dict(),
-                    "state": "failed",
-                    "reason": "the worker process died (out of memory, or killed)",
-                },
-                path,
+        if not self.log.has(trial.number):
+            known = self._as_far_as_known(trial)
+            reason = "the worker process died (out of memory, or killed)"
+            self.log.add(
+                dataclasses.replace(known, state="failed", scores=None, reason=reason, ended=now())
             )
-            self.log.add(died)
         ended = self.log.read(trial.number)
-        if ended.hash != trial.hash:
-            # a worker that outlived a killed driver has taken the number for its own student
-            self.study.tell(asked, state=TrialState.FAIL)
-            self._add(ended)
-            self.on_end(ended)
-            return
-        self.ended[ended.number] = ended
-        if ended.state == "finished" and ended.scores is not None:
-            self.study.tell(asked, [ended.scores["val_macro_f1"], float(ended.params)])
-        else:
-            self.study.tell(asked, state=TrialState.FAIL)
+        self.rungs.add(ended)
+        self.study.tell(asked, ended)
         self.on_end(ended)
 
     def common_failure(self) -> str:
         """The reason that most failed trials gave."""
         reasons = Counter(trial.reason for trial in self.ended.values() if trial.state == "failed")
         return str(reasons.most_common(1)[0][0]) if reasons else ""
-
-    def importance(self) -> dict[str, float]:
-        """The share of macro F1's variation by value searched in all families; {} with too few trials to tell."""
-        finished = [trial for trial in self.ended.values() if trial.state == "finished"]
-        if len(finished) < FEWEST_FOR_IMPORTANCE:
-            return {}
-        shared = set.intersection(*(set(trial.suggested) for trial in finished))
-        with warnings.catch_warnings():
-            # it reminds of the sign, which is minded below
-            warnings.simplefilter("ignore", UserWarning)
-            return optuna.importance.get_param_importances(
-                self.study, params=sorted(shared), target=lambda trial: -float(trial.values[0])
-            )
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: Tune's copy of a searcher would be a second truth beside the trial log."""
@@ -178,6 +133,49 @@ class StudySearcher(Searcher):
     def __deepcopy__(self, memo: dict[int, Any]) -> StudySearcher:
         return self
 
+    def _interrupted(self, trial_id: str) -> Trial:
+        """A trial that was in flight when the search was killed: the same student under its number."""
+        trial = self.interrupted.pop(0)
+        self.in_flight[trial_id] = (trial, self.study.ask_again(trial))
+        self.rejected += len(trial.rejected)
+        return trial
+
+    def _new(self, trial_id: str) -> Trial | None:
+        """A new student within budget; None, and the reason in `gave_up`, where none is found."""
+        number = self._next_number()
+        rejected: list[dict[str, Any]] = []
+        repeats = 0
+        for attempt in range(ATTEMPTS):
+            start = self.starts[number] if number < len(self.starts) and attempt == 0 else None
+            asked, proposal = self.study.ask(number, attempt, start, repeats)
+            cost = self.count_cost(proposal.sizes)
+            searched = self.study.searched(asked)
+            if self.budget.allows(cost):
+                trial = self._trial(number, proposal, cost, searched, rejected)
+                if start is None and trial.hash in self.known and repeats < MOST_REPEATS:
+                    self.study.forget(asked)
+                    repeats += 1
+                    continue
+                self.known.add(trial.hash)
+                self.in_flight[trial_id] = (trial, asked)
+                self.log.show_running(trial)
+                return trial
+            # farther from the front than any that was stopped, since it may never start
+            excess = self.budget.excess(cost) + len(self.rungs.epochs)
+            self.study.reject(asked, excess)
+            rejected.append({**searched, **dataclasses.asdict(cost), "excess": excess})
+            self.rejected += 1
+        self.gave_up = (
+            f"{ATTEMPTS} proposals in a row were larger than {self.budget}; "
+            "raise the budget or narrow the search space."
+        )
+        return None
+
+    def _as_far_as_known(self, trial: Trial) -> Trial:
+        """A trial in flight as its worker kept it last."""
+        known = self.log.read_running(trial.number)
+        return known if known is not None and known.hash == trial.hash else trial
+
     def _too_many_failed(self) -> bool:
         failed = sum(trial.state == "failed" for trial in self.ended.values())
         if len(self.ended) >= 4 and failed > self.settings.max_failed * len(self.ended):
@@ -188,21 +186,19 @@ class StudySearcher(Searcher):
         return False
 
     def _next_number(self) -> int:
-        taken = self.ended.keys() | {trial.number for trial, _ in self.in_flight.values()}
+        taken = (
+            self.ended.keys()
+            | {trial.number for trial, _ in self.in_flight.values()}
+            | {trial.number for trial in self.interrupted}
+        )
         return next(number for number in itertools.count() if number not in taken)
-
-    def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
-        seed = (self.settings.seed * 100_003 + number) % 2**32  # numpy takes no larger one
-        if self.settings.sampler == "random":
-            return optuna.samplers.RandomSampler(seed=seed)
-        return optuna.samplers.TPESampler(seed=seed)
 
     def _trial(
         self,
         number: int,
-        asked: optuna.Trial,
         proposal: Proposal,
         cost: Cost,
+        searched: Mapping[str, Any],
         rejected: Sequence[Mapping[str, Any]],
     ) -> Trial:
         plan = {
@@ -218,44 +214,8 @@ class StudySearcher(Searcher):
         }
         recipe = {key: value for key, value in plan.items() if key != "seed"}
         return Trial(
-            number=number, state="running", family=proposal.family, sizes=sizes, params=cost.params, macs=cost.macs,
+            number=number, state="running", family=proposal.family, sizes=sizes, **dataclasses.asdict(cost),
             seed=FitPlan(**plan).seed, recipe=recipe, distill=distill,
             hash=fingerprint({"family": proposal.family, "sizes": sizes, "recipe": recipe, "distill": distill}),
-            rejected=tuple(rejected), **_searched(asked),
+            rejected=tuple(rejected), **searched,
         )  # fmt: skip
-
-    def _add(self, trial: Trial) -> None:
-        """Put a trial of the log, and what was rejected before it, into the study."""
-        self.ended[trial.number] = trial
-        self.rejected += len(trial.rejected)
-        for proposal in trial.rejected:
-            self.study.add_trial(self._frozen(proposal, TrialState.PRUNED))
-        if trial.state == "finished" and trial.scores is not None:
-            values = [trial.scores["val_macro_f1"], float(trial.params)]
-            self.study.add_trial(self._frozen(trial.as_dict(), TrialState.COMPLETE, values))
-        else:
-            self.study.add_trial(self._frozen(trial.as_dict(), TrialState.FAIL))
-
-    def _frozen(
-        self, searched: Mapping[str, Any], state: TrialState, values: list[float] | None = None
-    ) -> optuna.trial.FrozenTrial:
-        """What `_searched` kept, as a trial of the study that it would be had it not stopped."""
-        cost = Cost(params=searched["params"], macs=searched["macs"])
-        distributions = searched["distributions"].items()
-        return optuna.trial.create_trial(
-            state=state,
-            values=values,
-            params=dict(searched["suggested"]),
-            distributions={name: json_to_distribution(text) for name, text in distributions},
-            constraints={"budget": self.budget.excess(cost)},
-        )
-
-
-def _searched(asked: optuna.Trial) -> dict[str, Any]:
-    """What the sampler chose, and from which ranges."""
-    return {
-        "suggested": asked.params,
-        "distributions": {
-            name: distribution_to_json(kind) for name, kind in asked.distributions.items()
-        },
-    }

@@ -19,10 +19,11 @@ from gaitforge.models import Sizes
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cost:
-    """Learnable parameters, and multiply-accumulates of one window in evaluation."""
+    """Learnable parameters, multiply-accumulates of one window in evaluation, bytes of the weights' file."""
 
     params: int
     macs: int
+    bytes: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,7 +50,7 @@ def count(sizes: Sizes, layout: Layout, channels: int, classes: int, frames: int
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             model(window)
     params = sum(parameter.numel() for parameter in model.parameters())
-    return Cost(params=params, macs=counter.get_total_flops() // 2)
+    return Cost(params=params, macs=counter.get_total_flops() // 2, bytes=checkpoint_bytes(model))
 
 
 def latency_ms(session_run: Callable[[], object], repeats: int = 200, warmup: int = 20) -> Latency:
@@ -71,5 +72,9 @@ def latency_ms(session_run: Callable[[], object], repeats: int = 200, warmup: in
 
 
 def checkpoint_bytes(model: nn.Module) -> int:
-    """Size of the model's safetensors file."""
-    return len(safetensors.torch.save(model.state_dict()))
+    """Size of the model's safetensors file, also of a model that was never allocated."""
+    blank = {
+        name: torch.empty(value.shape, dtype=value.dtype, device="cpu")
+        for name, value in model.state_dict().items()
+    }
+    return len(safetensors.torch.save(blank))

@@ -17,10 +17,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from gaitforge.ingest import ReadOptions
 from gaitforge.ingest.synthetic import SyntheticSettings
+from gaitforge.objectives import DEFAULT, check_objectives
 from gaitforge.splits import SplitSettings
 from gaitforge.windows import WindowSettings
 
-SAMPLERS = ("tpe", "random")
+SAMPLERS = ("tpe", "nsga2", "nsga3", "gp", "random")
 
 
 def _must(holds: bool, sentence: str) -> None:
@@ -124,6 +125,45 @@ class TeacherSettings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class StoppingSettings:
+    """When a student is held against others, and ended where it falls behind.
+
+    Successive halving in its stopping form (Li et al. 2020, "A System for Massively Parallel
+    Hyperparameter Tuning", sec. 3), for several objectives; the band is our own.
+    """
+
+    first: int = 1  # epochs before the first comparison; 0 = students are never stopped
+    factor: int = 3  # epochs from one comparison to the next, as a factor
+    keep: float = 0.2  # share of the compared that goes on
+    band: float = (
+        1.0  # powers of ten of size: compared are students down to so much smaller, none larger
+    )
+
+    def __post_init__(self) -> None:
+        _must(
+            self.first >= 0,
+            f"search.stopping.first is {self.first}, but must not be negative (0 = never stop).",
+        )
+        _must(
+            self.factor >= 2, f"search.stopping.factor is {self.factor}, but must be at least 2."
+        )
+        _must(
+            0 < self.keep < 1,
+            f"search.stopping.keep is {self.keep}, but must be a share between 0 and 1.",
+        )
+        _must(self.band > 0, f"search.stopping.band is {self.band}, but must be above 0.")
+
+    def rungs(self, epochs: int) -> tuple[int, ...]:
+        """The epochs at which students of that many epochs are compared."""
+        found = []
+        epoch = self.first
+        while 0 < epoch < epochs:
+            found.append(epoch)
+            epoch *= self.factor
+        return tuple(found)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SearchSettings:
     """Which students are tried, and how many."""
 
@@ -138,6 +178,11 @@ class SearchSettings:
         0.1  # largest student as a share of the teacher; None = no limit of its own
     )
     max_macs: int | None = None  # most multiply-accumulates for one window
+    max_bytes: int | None = None  # largest file of weights
+    max_latency_ms: float | None = None  # slowest exported student, one window on one CPU thread
+    objectives: tuple[str, ...] = DEFAULT
+    stopping: StoppingSettings = field(default_factory=StoppingSettings)
+    start_from: tuple[str, ...] = ()  # work folders or JSON files whose students are tried first
     sampler: str = "tpe"
     seed: int = 0
     max_failed: float = 0.5  # share of ended trials that may fail before the search gives up
@@ -153,7 +198,12 @@ class SearchSettings:
             0 <= self.max_failed <= 1,
             f"search.max_failed is {self.max_failed}, but must be a share from 0 to 1.",
         )
-        for name in ("max_params", "max_params_share", "max_macs"):
+        check_objectives(self.objectives)
+        _must(
+            "latency_ms" not in self.objectives or self.max_latency_ms is not None,
+            "search.objectives names latency_ms, but then search.max_latency_ms must say what is too slow; add it.",
+        )
+        for name in ("max_params", "max_params_share", "max_macs", "max_bytes", "max_latency_ms"):
             value = getattr(self, name)
             _must(
                 value is None or value > 0,
@@ -166,13 +216,20 @@ class ConfirmSettings:
     """How the searched front is tried on people it has never seen."""
 
     members: int = 3  # students taken from the searched front
+    # students just below it, which its seed may have kept off; one costs a third more training
+    neighbours: int = 1
     seeds: int = 3
     alone: bool = True  # train each member without distillation too
     margin: float = 0.05  # macro F1 that a student may lose against the teacher
     resamples: int = 2000  # bootstrap draws over people
+    folds: int = 0  # parts of all people that the answer is trained and scored in again; 0 = none
 
     def __post_init__(self) -> None:
         _must(self.members >= 1, f"confirm.members is {self.members}, but must be at least 1.")
+        _must(
+            self.neighbours >= 0,
+            f"confirm.neighbours is {self.neighbours}, but must not be negative (0 = the front alone).",
+        )
         _must(self.seeds >= 1, f"confirm.seeds is {self.seeds}, but must be at least 1.")
         _must(
             0 < self.margin < 1, f"confirm.margin is {self.margin}, but must be between 0 and 1."
@@ -180,6 +237,10 @@ class ConfirmSettings:
         _must(
             self.resamples >= 100,
             f"confirm.resamples is {self.resamples}, but must be at least 100.",
+        )
+        _must(
+            self.folds == 0 or self.folds >= 2,
+            f"confirm.folds is {self.folds}, but must be 0 (none) or at least 2.",
         )
 
 
@@ -264,8 +325,15 @@ def _from_folder(settings: RunSettings, folder: Path) -> RunSettings:
         if settings.ingest.layout.endswith(".toml")
         else settings.ingest.layout,
     )
+    search = dataclasses.replace(
+        settings.search,
+        start_from=tuple(str(folder / path) for path in settings.search.start_from),
+    )
     return dataclasses.replace(
-        settings, work=str((folder / Path(settings.work).expanduser()).resolve()), ingest=ingest
+        settings,
+        work=str((folder / Path(settings.work).expanduser()).resolve()),
+        ingest=ingest,
+        search=search,
     )
 
 

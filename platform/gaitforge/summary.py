@@ -23,7 +23,7 @@ def write_summary(work: WorkFolder) -> dict[str, Any]:
         "store": _store(work),
         "teacher": _teacher(folders),
         "search": _search(folders),
-        "searched_front": _rows(folders, "search/front.json", "front"),
+        "searched_front": _searched(folders),
         "confirm_teacher": _confirm_teacher(work, folders),
         "confirmed_front": _confirmed(folders),
         "export": _export(work),
@@ -56,12 +56,12 @@ def _search(folders: list[SplitFolder]) -> dict[str, Any] | None:
     trials = [trial for folder, _ in searches for trial in TrialLog(folder)]
     states = Counter(trial.state for trial in trials)
     fronts = [front for folder, _ in searches if (front := _read(folder.search / "front.json"))]
+    volumes = [volume for front in fronts if (volume := front["hypervolume"]) is not None]
     return {
         "trials": {state: states[state] for state in ("finished", "stopped", "failed")},
         "rejected": sum(head["rejected"] for _, head in searches),
-        "hypervolume": sum(front["hypervolume"] for front in fronts) / len(fronts)
-        if fronts
-        else None,
+        # of more than three objectives there is none
+        "hypervolume": sum(volumes) / len(fronts) if len(volumes) == len(fronts) > 0 else None,
         "reference": searches[0][1]["reference"],
         "epochs": sum(trial.epochs for trial in trials),
         "seconds": sum(head["seconds"] for _, head in searches),
@@ -74,6 +74,13 @@ def _confirm_teacher(work: WorkFolder, folders: list[SplitFolder]) -> dict[str, 
         (scores for folder in folders if (scores := _read(folder.confirm / "scores.json"))), None
     )
     return scores and _pick(scores["teacher"], "macro_f1", "interval", "accuracy")
+
+
+def _searched(folders: list[SplitFolder]) -> list[dict[str, Any]] | None:
+    keys = ("trial", "family", "params", "macs", "val_macro_f1", "val_accuracy")
+    rows = _rows(folders, "search/front.json", "front")
+    extra = ("split",) if len(folders) > 1 else ()
+    return rows and [_pick(row, *keys, *extra) for row in rows]
 
 
 def _confirmed(folders: list[SplitFolder]) -> list[dict[str, Any]] | None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +15,19 @@ import pyarrow as pa
 from gaitforge.work import SplitFolder, as_json, read_json, write_once, write_parquet, write_whole
 
 ENDED = ("finished", "stopped", "failed")
+DRAFT_S = 60.0  # a younger draft may be another process's, which is still writing it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trial:
     """One student tried, or being tried.
 
-    `state` is finished (trained to full fidelity: may enter a front), stopped (dominated early),
-    failed (`reason` says why) or running. `suggested` holds the searched values under Optuna's
-    names, `distributions` their ranges as Optuna's JSON, and `rejected` the proposals over budget
-    that came before it, in the same form, so that a study can be rebuilt.
+    `state` is finished (trained to full fidelity: may enter a front), stopped early or failed
+    (`reason` says why), or running. `suggested` holds the searched values under Optuna's names,
+    `distributions` their ranges as Optuna's JSON, `rejected` the proposals over budget that came
+    before it, in the same form, and `sampler` what the sampler keeps with it, so that a study can
+    be rebuilt. `rungs` are its scores at the epochs where students are compared; `violation` says
+    how far a stopped one was from going on (0 for the others).
     """
 
     number: int
@@ -31,6 +36,7 @@ class Trial:
     sizes: Mapping[str, Any]
     params: int
     macs: int
+    bytes: int = 0  # of its weights, as a file
     seed: int
     hash: str
     suggested: Mapping[str, Any]
@@ -38,7 +44,10 @@ class Trial:
     recipe: Mapping[str, Any]
     distill: Mapping[str, Any]
     rejected: tuple[Mapping[str, Any], ...] = ()
+    sampler: Mapping[str, Any] = field(default_factory=dict)
     scores: Mapping[str, float] | None = None
+    rungs: tuple[Mapping[str, float], ...] = ()
+    violation: float = 0.0
     curve: tuple[Mapping[str, Any], ...] = ()
     reason: str | None = None
     epochs: int = 0
@@ -55,7 +64,11 @@ class Trial:
         known = {item.name for item in dataclasses.fields(cls)}
         try:
             values = {key: value for key, value in data.items() if key in known}
-            rows = {"curve": tuple(data["curve"]), "rejected": tuple(data.get("rejected", ()))}
+            rows = {
+                "curve": tuple(data["curve"]),
+                "rejected": tuple(data.get("rejected", ())),
+                "rungs": tuple(data.get("rungs", ())),
+            }
             return cls(**{**values, **rows})
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(
@@ -76,17 +89,36 @@ class TrialLog:
                 f"Trial {trial.number} is {trial.state}, but only an ended one enters the log."
             )
         added = write_once(self.folder.trials / f"{trial.number}.json", as_json(trial.as_dict()))
-        self._running(trial.number).unlink(missing_ok=True)
+        self._forget(trial.number)
         return added
 
-    def show_running(self, trial: Trial) -> None:
-        """Tell onlookers how far a trial is; no part of the log."""
-        write_whole(self._running(trial.number), as_json(trial.as_dict()))
+    def checkpoint(self, number: int) -> Path:
+        """Where a trial in flight keeps its weights from rung to rung."""
+        return self.folder.rungs / f"{number}.safetensors"
 
-    def forget_running(self) -> None:
-        """Remove what a killed search left to be seen."""
-        for path in self.folder.running.glob("*.json"):
-            path.unlink()
+    def has(self, number: int) -> bool:
+        """Whether a trial of that number has ended."""
+        return (self.folder.trials / f"{number}.json").is_file()
+
+    def show_running(self, trial: Trial) -> None:
+        """Keep how far a trial is, for onlookers and for going on with it; no part of the log."""
+        write_whole(self._running(trial.number), as_json(trial.as_dict()), through=False)
+
+    def read_running(self, number: int) -> Trial | None:
+        """A trial in flight as it was kept last; None where nothing was."""
+        path = self._running(number)
+        return Trial.from_dict(read_json(path), path) if path.is_file() else None
+
+    def interrupted(self) -> list[Trial]:
+        """What was in flight when a search was killed, by number; what has ended since is forgotten."""
+        found = []
+        for path in self.folder.running.glob("[0-9]*.json"):
+            trial = Trial.from_dict(read_json(path), path)
+            if self.has(trial.number):
+                self._forget(trial.number)
+            else:
+                found.append(trial)
+        return sorted(found, key=lambda trial: trial.number)
 
     def __iter__(self) -> Iterator[Trial]:
         """All ended trials by number. Raises ValueError for a file that is no trial."""
@@ -110,12 +142,26 @@ class TrialLog:
                 "epochs": trial.epochs, "seconds": trial.seconds,
                 "val_macro_f1": trial.scores["val_macro_f1"] if trial.scores else None,
                 "val_accuracy": trial.scores["val_accuracy"] if trial.scores else None,
+                "scores": as_json(dict(trial.scores or {})).decode(),
                 "suggested": as_json(dict(trial.suggested)).decode(),
             }
             for trial in self
         ]  # fmt: skip
         if rows:
             write_parquet(self.folder.search / "trials.parquet", pa.Table.from_pylist(rows))
+
+    def remove_drafts(self) -> None:
+        """Remove what is left of files whose writers were killed in the middle."""
+        for folder in (self.folder.search, self.folder.predictions):
+            for path in folder.rglob(".*.*"):
+                with suppress(FileNotFoundError):
+                    if time.time() - path.stat().st_mtime > DRAFT_S:
+                        path.unlink()
+
+    def _forget(self, number: int) -> None:
+        # in this order: after a kill in between, the running file still tells of the trial
+        self.checkpoint(number).unlink(missing_ok=True)
+        self._running(number).unlink(missing_ok=True)
 
     def _running(self, number: int) -> Path:
         return self.folder.running / f"{number}.json"

@@ -42,12 +42,21 @@ class SplitFolder:
         return self.root / "search" / "running"
 
     @property
+    def rungs(self) -> Path:
+        """Checkpoints of trials in flight."""
+        return self.root / "search" / "rungs"
+
+    @property
     def confirm(self) -> Path:
         return self.root / "confirm"
 
     @property
     def predictions(self) -> Path:
         return self.root / "predictions"
+
+    def fold(self, name: str) -> SplitFolder:
+        """Teacher, outputs and students of one fold over the people of all roles."""
+        return SplitFolder(self.root / "folds" / name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +114,17 @@ class WorkFolder:
             ) from error
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that a reader, or a kill in the middle, sees the old one or the new one, never a part."""
+def write_whole(path: Path, data: bytes, through: bool = True) -> None:
+    """Write a file so that a reader, or a kill in the middle, sees the old one or the new one, never a part.
+
+    Not `through` to the disk is faster, and for what may be lost in a power cut.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    _write_through(draft, data)
+    if through:
+        _write_through(draft, data)
+    else:
+        draft.write_bytes(data)
     draft.replace(path)
 
 

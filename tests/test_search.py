@@ -1,0 +1,180 @@
+"""A search without Ray: what a student must beat, which trials belong together, and what is set aside."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from gaitforge.cost import Cost
+from gaitforge.layout import Layout
+from gaitforge.normalise import Normalisation
+from gaitforge.settings import FitPlan, SearchSettings, StoppingSettings
+from gaitforge.windows import WindowSettings
+from gaitforge.work import SplitFolder, write_json
+from trainers.examples import WindowFolder
+from trainers.search import (
+    check_families,
+    claim_folder,
+    search_identity,
+    set_aside,
+    worst_values,
+    write_importance,
+)
+from trainers.teacher import Teacher
+
+TEACHER = Teacher(
+    fingerprint="t", family="stgcn", sizes={}, params=10_000, macs=1, val_macro_f1=0.9,
+    val_accuracy=0.9, best_epoch=1, epochs=2, seconds=1.0,
+)  # fmt: skip
+
+
+def windows(folder: Path) -> WindowFolder:
+    layout = Layout(name="legs", joints=("hip", "left"), bones=((0, 1),))
+    none: Any = None
+    scale = Normalisation(mean_VC=none, std_VC=none)
+    return WindowFolder(folder / "key", layout, ("ill", "well"), WindowSettings(), scale)
+
+
+DEFAULTS = SearchSettings()
+
+
+def head(folder: Path, settings: SearchSettings = DEFAULTS) -> dict[str, Any]:
+    identity = search_identity(settings, windows(folder), TEACHER)
+    return {"identity": identity, "settings": {"seed": settings.seed, "trials": settings.trials}}
+
+
+# what a student must beat
+
+
+def test_the_reference_is_the_teacher_in_what_it_costs_and_nothing_in_what_it_scores() -> None:
+    settings = SearchSettings(
+        objectives=("macro_f1", "calibration_error", "params", "macs", "bytes", "latency_ms"),
+        max_latency_ms=2.5,
+    )
+    cost = Cost(params=10, macs=20, bytes=30)
+    assert worst_values(settings, cost) == [0.0, 1.0, 10.0, 20.0, 30.0, 2.5]
+
+
+@pytest.mark.parametrize(
+    ("change", "known"),
+    [({"families": ("mlp",)}, "stgcn, tcn"), ({"terms": ("crd",)}, "kd")],
+    ids=["family", "term"],
+)
+def test_an_unknown_family_or_term_is_answered_with_the_known_ones(
+    change: dict[str, Any], known: str
+) -> None:
+    with pytest.raises(KeyError, match=f"There is no .* Known: .*{known}"):
+        check_families(SearchSettings(**change))
+
+
+# which trials belong together
+
+
+def test_more_trials_are_the_same_search(tmp_path: Path) -> None:
+    more = SearchSettings(trials=99, max_failed=0.9)
+    assert head(tmp_path, more)["identity"] == head(tmp_path)["identity"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 1},
+        {"objectives": ("macro_f1", "macs")},
+        {"stopping": StoppingSettings(keep=0.5)},
+        {"fit": FitPlan(epochs=9)},
+        {"sampler": "random"},
+        {"max_bytes": 10_000},
+        {"start_from": ("other",)},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_what_changes_a_trial_or_its_place_is_another_search(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    assert head(tmp_path, SearchSettings(**change))["identity"] != head(tmp_path)["identity"]
+
+
+def test_another_teacher_or_other_windows_are_another_search(tmp_path: Path) -> None:
+    here = windows(tmp_path)
+    teacher = replace(TEACHER, fingerprint="u")
+    cache = replace(here, folder=tmp_path / "other")
+    same = search_identity(SearchSettings(), here, TEACHER)
+    assert search_identity(SearchSettings(), here, teacher) != same
+    assert search_identity(SearchSettings(), cache, TEACHER) != same
+
+
+def test_a_folder_of_the_same_search_is_gone_on_with(tmp_path: Path) -> None:
+    folder = SplitFolder(tmp_path)
+    assert claim_folder(folder, head(tmp_path), fresh=False) == {}
+    before = {**head(tmp_path), "seconds": 3.0}
+    write_json(folder.search / "search.json", before)
+    assert claim_folder(folder, head(tmp_path), fresh=False) == before
+
+
+@pytest.mark.parametrize(
+    ("now", "sentence"),
+    [
+        ({"identity": "other", "settings": {"seed": 7}}, "search.seed has changed"),
+        ({"identity": "other"}, "the data, the split or the teacher has changed"),
+    ],
+)
+def test_a_folder_of_another_search_is_refused_with_what_has_changed(
+    tmp_path: Path, now: dict[str, Any], sentence: str
+) -> None:
+    folder = SplitFolder(tmp_path)
+    write_json(folder.search / "search.json", head(tmp_path))
+    with pytest.raises(ValueError, match=f"{sentence}.*with --fresh"):
+        claim_folder(folder, {**head(tmp_path), **now}, fresh=False)
+
+
+def test_a_search_is_set_aside_with_all_that_was_made_from_it(tmp_path: Path) -> None:
+    folder = SplitFolder(tmp_path)
+    made = [
+        "search/search.json",
+        "confirm/scores.json",
+        "predictions/validation-student-0.parquet",
+    ]
+    kept = "predictions/validation-teacher.parquet"
+    for name in (*made, kept):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    set_aside(folder)
+    (aside,) = tmp_path.glob("until-*")
+    assert all((aside / name).is_file() for name in made)
+    assert not any((tmp_path / name).exists() for name in made)
+    assert (tmp_path / kept).is_file()
+
+
+# what mattered
+
+
+class Told:
+    """A searcher of which only the importance is asked."""
+
+    def __init__(self, importance: dict[str, dict[str, float]]) -> None:
+        self.study, self.found = self, importance
+
+    def importance(self) -> dict[str, dict[str, float]]:
+        return self.found
+
+
+def test_importance_is_a_row_for_each_score_and_value(tmp_path: Path) -> None:
+    folder = SplitFolder(tmp_path)
+    told: Any = Told({"macro_f1": {"lr": 0.75, "family": 0.25}, "robustness": {"lr": 1.0}})
+    write_importance(folder, told)
+    rows = pq.read_table(folder.search / "importance.parquet").to_pylist()
+    assert rows == [
+        {"objective": "macro_f1", "name": "lr", "importance": 0.75},
+        {"objective": "macro_f1", "name": "family", "importance": 0.25},
+        {"objective": "robustness", "name": "lr", "importance": 1.0},
+    ]
+
+
+def test_where_too_few_have_finished_no_importance_is_written(tmp_path: Path) -> None:
+    nothing: Any = Told({})
+    write_importance(SplitFolder(tmp_path), nothing)
+    assert not (tmp_path / "search").exists()

@@ -1,0 +1,49 @@
+"""Genetic samplers for a study that is rebuilt: what they propose follows from the trials and the seed alone.
+
+Optuna's own keep the parents of a generation in the study once they are chosen, and forget with it
+in which order, and by what randomness, that was.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import optuna
+from optuna.trial import FrozenTrial
+
+# of one generation: a search has some hundreds of trials, and Optuna's default is 50
+POPULATION = 30
+
+
+class Nsga2(optuna.samplers.NSGAIISampler):
+    """NSGA-II whose parents come in one order, whether they were chosen just now or before."""
+
+    def get_parent_population(self, study: optuna.Study, generation: int) -> list[FrozenTrial]:
+        parents = super().get_parent_population(study, generation)
+        return sorted(parents, key=lambda trial: trial.number)
+
+
+class Nsga3(optuna.samplers.NSGAIIISampler):
+    """NSGA-III likewise; the parents of a generation are chosen by a randomness of its own."""
+
+    def get_parent_population(self, study: optuna.Study, generation: int) -> list[FrozenTrial]:
+        parents = super().get_parent_population(study, generation)
+        return sorted(parents, key=lambda trial: trial.number)
+
+    def select_parent(self, study: optuna.Study, generation: int) -> list[FrozenTrial]:
+        return super(Nsga3, _nsga3(generation)).select_parent(study, generation)
+
+
+GENETIC = ("nsga2", "nsga3")
+
+
+def genetic_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
+    """One of GENETIC."""
+    return Nsga2(population_size=POPULATION, seed=seed) if name == "nsga2" else _nsga3(seed)
+
+
+def _nsga3(seed: int) -> Nsga3:
+    with warnings.catch_warnings():
+        # a word to those who write against its interface, not to those who search
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return Nsga3(population_size=POPULATION, seed=seed)
