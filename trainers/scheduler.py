@@ -96,5 +96,5 @@ class RungScheduler(FIFOScheduler):
             for name, value in result.items()
             if name.startswith("rung/")
         }
-        goes_on = self.on_rung(trial.trial_id, scores)
+        goes_on = not scores or self.on_rung(trial.trial_id, scores)
         return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)

@@ -149,8 +149,12 @@ def run_tune(
 def tune_trial(config: dict[str, Any], context: TrialContext) -> None:
     """One trial in a Tune worker; what it reports comes back to `StudySearcher.on_rung`."""
     trial = Trial.from_dict(config["trial"], Path(context.folder))
+    silent = True
     for scores in run_trial(trial, context):
         tune.report({"rung": scores})
+        silent = False
+    if silent:  # of a trial without any report Tune prints a line of its own
+        tune.report({"rung": {}})
 
 
 def check_families(settings: SearchSettings) -> None:
