@@ -28,7 +28,8 @@ def at_rung(number: int, f1: float, params: int = 100, epoch: int = 1, **scores:
 
 
 def new_rungs(*objectives: str, **settings: Any) -> Rungs:
-    return Rungs(StoppingSettings(**settings), EPOCHS, objectives or ("macro_f1", "params"))
+    stopping = StoppingSettings(**{"first": 1, "keep": 0.2, **settings})
+    return Rungs(stopping, EPOCHS, objectives or ("macro_f1", "params"))
 
 
 def among(f1: Mapping[int, float], own: Trial, **settings: Any) -> Verdict:

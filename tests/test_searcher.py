@@ -54,7 +54,8 @@ class ByHand:
         **settings: Any,
     ) -> None:
         self.shown: list[int] = []
-        self.settings = SearchSettings(**{"trials": 20, **settings})
+        stopping = StoppingSettings(first=1, keep=0.2)
+        self.settings = SearchSettings(**{"trials": 20, "stopping": stopping, **settings})
         self.searcher = StudySearcher(
             self.settings,
             TrialLog(SplitFolder(folder)),

@@ -143,11 +143,11 @@ def test_settings_survive_their_dict() -> None:
 @pytest.mark.parametrize(
     ("stopping", "epochs", "rungs"),
     [
-        (StoppingSettings(), 8, (1, 3)),
-        (StoppingSettings(), 27, (1, 3, 9)),  # after the last epoch there is nothing to save
-        (StoppingSettings(), 28, (1, 3, 9, 27)),
+        (StoppingSettings(), 8, (3,)),
+        (StoppingSettings(), 27, (3, 9)),  # after the last epoch there is nothing to save
+        (StoppingSettings(), 28, (3, 9, 27)),
         (StoppingSettings(first=4, factor=2), 20, (4, 8, 16)),
-        (StoppingSettings(), 1, ()),
+        (StoppingSettings(), 3, ()),
         (StoppingSettings(first=0), 27, ()),
     ],
 )

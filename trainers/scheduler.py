@@ -62,7 +62,8 @@ class Rungs:
         )
         order = peers[front_order(costs_NM[peers][:, ~is_size])]
         place = int(np.flatnonzero(order == own)[0])
-        going_on = max(1, round(len(peers) * self.settings.keep))
+        # at least one for each score, since a student may lead in either
+        going_on = max(int((~is_size).sum()), round(len(peers) * self.settings.keep))
         if place < going_on:
             return Verdict(go_on=True)
         rungs_left = len(self.epochs) - self.epochs.index(epoch)

@@ -35,6 +35,9 @@ from trainers.starts import read_starts
 from trainers.teacher import Teacher
 from trainers.trial import TrialContext, run_trial
 
+# Settings that may differ between the starts of one search.
+FREE_TO_CHANGE = ("trials", "max_failed", "start_from")
+
 
 def search_students(
     settings: SearchSettings,
@@ -191,11 +194,7 @@ def worst_values(settings: SearchSettings, teacher: Cost) -> list[float]:
 
 def search_identity(settings: SearchSettings, windows: WindowFolder, teacher: Teacher) -> str:
     """A hash of all that the trials of one search must share; more trials are the same search."""
-    shared = {
-        key: value
-        for key, value in as_dict(settings).items()
-        if key not in ("trials", "max_failed")
-    }
+    shared = {key: value for key, value in as_dict(settings).items() if key not in FREE_TO_CHANGE}
     return fingerprint(
         {"settings": shared, "windows": windows.key, "teacher": teacher.fingerprint}
     )
@@ -243,6 +242,4 @@ def write_importance(folder: SplitFolder, searcher: StudySearcher) -> None:
 
 
 def _changed_keys(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    return [
-        key for key in now if key not in ("trials", "max_failed") and before.get(key) != now[key]
-    ]
+    return [key for key in now if key not in FREE_TO_CHANGE and before.get(key) != now[key]]

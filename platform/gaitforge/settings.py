@@ -132,9 +132,9 @@ class StoppingSettings:
     Hyperparameter Tuning", sec. 3), for several objectives; the band is our own.
     """
 
-    first: int = 1  # epochs before the first comparison; 0 = students are never stopped
+    first: int = 3  # epochs before the first comparison; 0 = students are never stopped
     factor: int = 3  # epochs from one comparison to the next, as a factor
-    keep: float = 0.2  # share of the compared that goes on
+    keep: float = 0.25  # share of the compared that goes on
     band: float = (
         1.0  # powers of ten of size: compared are students down to so much smaller, none larger
     )
@@ -168,7 +168,7 @@ class SearchSettings:
     """Which students are tried, and how many."""
 
     families: tuple[str, ...] = ("stgcn", "tcn")
-    trials: int = 24
+    trials: int = 72  # most are stopped early
     fit: FitPlan = field(
         default_factory=lambda: FitPlan(epochs=8)
     )  # lr and weight_decay are searched
