@@ -80,17 +80,16 @@ def search_students(
     for trial in searcher.ended.values():
         front.add(trial)
     spent = earlier.get("seconds", 0.0)
-    started = time.monotonic()
 
-    def write_head() -> None:
-        seconds = spent + time.monotonic() - started
+    def write_head(seconds: float) -> None:
         write_json(
             folder.search / "search.json",
             {**head, "trials": settings.trials, "rejected": searcher.rejected, "seconds": seconds},
         )
 
-    if len(searcher.ended) < settings.trials or not earlier:
-        write_head()
+    write_head(spent)
+    if len(searcher.ended) < settings.trials:
+        started = time.monotonic()
         context = TrialContext(
             folder=str(folder.root), windows=str(windows.folder), outputs=str(outputs),
             objectives=settings.objectives, rungs=searcher.rungs.epochs, max_latency_ms=settings.max_latency_ms,
@@ -98,7 +97,7 @@ def search_students(
         connect(cluster)
         trainable = tune.with_parameters(tune_trial, context=context)
         run_tune(searcher, trainable, cluster, folder.search / "ray", progress)
-        write_head()
+        write_head(spent + time.monotonic() - started)
     log.remove_drafts()
     log.compact()
     write_json(folder.search / "front.json", front.as_dict())
