@@ -108,7 +108,7 @@ class Trial:
 class Front:
     """runs/<split>/search/front.json"""
 
-    hypervolume: float
+    hypervolume: float | None  # of more than three objectives there is none
     trials: tuple[int, ...]
 
 
@@ -346,7 +346,7 @@ def epoch_of(fields: Fields) -> Epoch:
 
 def front_of(fields: Fields) -> Front:
     return Front(
-        hypervolume=fields.number("hypervolume"),
+        hypervolume=fields.maybe_number("hypervolume"),
         trials=tuple(member.count("trial") for member in fields.parts("front")),
     )
 

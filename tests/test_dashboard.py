@@ -360,6 +360,16 @@ def test_an_epoch_of_a_running_trial_is_no_news_for_the_whole_page(tmp_path: Pat
     assert [row.trial.number for row in reading.read_progress(work, "people").running] == [5]
 
 
+def test_a_front_of_four_objectives_has_no_hypervolume_and_is_no_damaged_file(
+    tmp_path: Path,
+) -> None:
+    work = make_work(tmp_path, Toy(trials=12))
+    path = work.run("people").search / "front.json"
+    assert reading.read_progress(work, "people").hypervolume is not None
+    write_json(path, {**read_json(path), "hypervolume": None})
+    assert reading.read_progress(work, "people").hypervolume is None
+
+
 def test_front_is_found_from_the_trials_where_its_file_is_missing(tmp_path: Path) -> None:
     work = make_work(tmp_path / "work", Toy(confirmed=False))
     named = reading.read_line(work, "people").front

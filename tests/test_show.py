@@ -76,3 +76,10 @@ def test_several_splits_are_told_together_and_a_single_one_is_not(work: WorkFold
 def read_scores(work: WorkFolder) -> dict[str, Any]:
     scores: dict[str, Any] = read_json(work.run(TOY.split).confirm / "scores.json")
     return scores
+
+
+def test_a_search_of_four_objectives_is_shown_without_a_hypervolume(work: WorkFolder) -> None:
+    path = work.run(TOY.split).search / "front.json"
+    assert "; hypervolume " in describe(work)
+    write_json(path, {**read_json(path), "hypervolume": None})
+    assert "hypervolume" not in describe(work)

@@ -7,6 +7,7 @@ from typing import Any
 
 from gaitforge.summary import write_summary
 from gaitforge.work import WorkFolder, read_json
+from trainers.answers import between
 
 
 def describe(work: WorkFolder) -> str:
@@ -27,7 +28,10 @@ def describe(work: WorkFolder) -> str:
         states = ", ".join(
             f"{count} {state}" for state, count in summary["search"]["trials"].items()
         )
-        parts.append(f"search: {states}; hypervolume {summary['search']['hypervolume'] or 0:.3f}")
+        volume = summary["search"]["hypervolume"]
+        parts.append(
+            f"search: {states}" + ("" if volume is None else f"; hypervolume {volume:.3f}")
+        )
     if summary["searched_front"]:
         parts += [
             "searched front (validation people):",
@@ -130,7 +134,7 @@ def _scores(row: dict[str, Any], params: int) -> str:
 def _difference(row: dict[str, Any]) -> str:
     ends = row["difference_interval"]
     text = f"{row['difference']:+.3f}"
-    return text if ends is None else f"{text} ({ends[0]:+.3f} to {ends[1]:+.3f})"
+    return text if ends is None else f"{text} ({between(ends)})"
 
 
 def _interval(row: dict[str, Any]) -> str:
