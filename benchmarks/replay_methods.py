@@ -222,4 +222,6 @@ METHODS: dict[str, Callable[[int, Table], Method]] = {
     **{f"ours:{sampler}+rungs": ours(sampler, stopping=True) for sampler in SAMPLERS},
 }
 # What runs when no methods are named: what needs no other package, and each idea once.
-STANDARD = ("random", "stock:tpe", "stock:nsga2", "stock:tpe+asha", "ours:tpe", "ours:tpe+rungs")
+STANDARD = (
+    "random", "stock:tpe", "stock:nsga2", "stock:tpe+asha", "ours:tpe", "ours:random+rungs", "ours:tpe+rungs",
+)  # fmt: skip
