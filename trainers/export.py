@@ -14,9 +14,10 @@ from gaitforge.ingest import ReadOptions
 from gaitforge.settings import ExportSettings
 from gaitforge.splits import Split
 from gaitforge.work import SplitFolder, fingerprint, read_json, write_json, write_whole
-from trainers.confirm import SEED, STUDENT
+from trainers.confirm import SEED, STUDENT, refit_head
 from trainers.examples import WindowFolder, few_windows
 from trainers.progress import say
+from trainers.verdict import answer_of
 
 
 def export_student(
@@ -47,9 +48,8 @@ def export_student(
     ) == identity:
         say(f"  trial {member['trial']} is there already")
         return
-    weights = load_file(
-        folder.confirm / "refits" / f"{STUDENT}-{member['trial']}-seed{head['seed']}.safetensors"
-    )
+    refit = refit_head(folder, STUDENT, member["trial"], head["seed"])
+    weights = load_file(refit.with_suffix(".safetensors"))
     model = windows.build(head["family"], head["sizes"])
     model.load_state_dict(weights)
     joints, seen = few_windows(windows)
@@ -95,18 +95,16 @@ def pick_member(settings: ExportSettings, scores: dict[str, Any]) -> dict[str, A
                 f"{', '.join(str(number) for number in members)}; name one of them."
             )
         return dict(members[settings.trial])
-    if scores["chosen"] is not None:
-        return dict(members[scores["chosen"]])
-    say(
-        "  no student is shown to be as good as the teacher within the margin: the best one is exported"
-    )
-    return dict(max(members.values(), key=lambda member: float(member["macro_f1"])))
+    if scores["chosen"] is None:
+        say(
+            "  no student is shown to be as good as the teacher within the margin: the best one is exported"
+        )
+    return answer_of(scores)
 
 
 def best_refit(folder: SplitFolder, trial: int, seeds: int) -> dict[str, Any]:
     """The seed that did best on the validation people; the confirm people must not choose it."""
     heads = [
-        read_json(folder.confirm / "refits" / f"{STUDENT}-{trial}-seed{seed}.json")
-        for seed in range(SEED, SEED + seeds)
+        read_json(refit_head(folder, STUDENT, trial, seed)) for seed in range(SEED, SEED + seeds)
     ]
     return dict(max(heads, key=lambda head: float(head["val_macro_f1"])))

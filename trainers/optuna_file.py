@@ -106,7 +106,7 @@ def _objectives(folder: SplitFolder) -> list[Objective]:
     return [
         (
             name,
-            "maximize" if OBJECTIVES[name].up else "minimize",
+            OBJECTIVES[name].direction,
             functools.partial(value_of, name=name),
         )
         for name in names

@@ -85,7 +85,7 @@ class StudySearcher(Searcher):
 
     def on_rung(self, trial_id: str, scores: Mapping[str, float]) -> bool:
         """Whether a trial goes on from a rung; where it does not, its end and the reason are in the log."""
-        trial = self._as_far_as_known(self.in_flight[trial_id][0])
+        trial = self.log.as_kept(self.in_flight[trial_id][0])
         at_rung = dataclasses.replace(trial, rungs=(*trial.rungs, dict(scores)))
         verdict = self.rungs.judge(at_rung)
         if not verdict.go_on:
@@ -105,7 +105,7 @@ class StudySearcher(Searcher):
     ) -> None:
         trial, asked = self.in_flight.pop(trial_id)
         if not self.log.has(trial.number):
-            known = self._as_far_as_known(trial)
+            known = self.log.as_kept(trial)
             reason = "the worker process died (out of memory, or killed)"
             self.log.add(
                 dataclasses.replace(known, state="failed", scores=None, reason=reason, ended=now())
@@ -170,11 +170,6 @@ class StudySearcher(Searcher):
             "raise the budget or narrow the search space."
         )
         return None
-
-    def _as_far_as_known(self, trial: Trial) -> Trial:
-        """A trial in flight as its worker kept it last."""
-        known = self.log.read_running(trial.number)
-        return known if known is not None and known.hash == trial.hash else trial
 
     def _too_many_failed(self) -> bool:
         failed = sum(trial.state == "failed" for trial in self.ended.values())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import optuna
@@ -175,10 +175,9 @@ class Study:
         return [sum(column) / len(rows) for column in zip(*rows, strict=True)]
 
     def _new(self) -> optuna.Study:
-        directions: list[Literal["minimize", "maximize"]] = [
-            "maximize" if OBJECTIVES[name].up else "minimize" for name in self.objectives
-        ]
-        return optuna.create_study(directions=directions)
+        return optuna.create_study(
+            directions=[OBJECTIVES[name].direction for name in self.objectives]
+        )
 
     def _rebuild(self) -> None:
         self.study = self._new()

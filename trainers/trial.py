@@ -44,8 +44,7 @@ def run_trial(proposed: Trial, context: TrialContext) -> Iterator[dict[str, floa
     try:
         yield from _train(proposed, context, log)
     except Exception as error:  # the boundary of a trial: the search goes on whatever broke it
-        known = log.read_running(proposed.number)
-        trial = known if known is not None and known.hash == proposed.hash else proposed
+        trial = log.as_kept(proposed)
         text = str(error).splitlines()[0] if str(error) else "no message"
         reason = f"{type(error).__name__}: {text}"
         # the curve as far as the last whole epoch is kept, so that it can be seen
@@ -73,9 +72,8 @@ def _train(proposed: Trial, context: TrialContext, log: TrialLog) -> Iterator[di
     keys = [OBJECTIVES[name].key for name in context.objectives if OBJECTIVES[name].is_score]
     for metrics in train_student(spec, fitting):
         row = dataclasses.asdict(metrics)
-        if (
-            set(keys) - row.keys()
-        ):  # a second pass over the validation windows, only where asked for
+        if set(keys) - row.keys():
+            # another pass over the validation windows, only where what it gives is asked for
             scores, _ = validation_scores(fitting.model, valid, context.objectives)
             row |= {key: scores[key] for key in keys}
         trial = dataclasses.replace(

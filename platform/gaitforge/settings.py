@@ -135,9 +135,7 @@ class StoppingSettings:
     first: int = 3  # epochs before the first comparison; 0 = students are never stopped
     factor: int = 3  # epochs from one comparison to the next, as a factor
     keep: float = 0.25  # share of the compared that goes on
-    band: float = (
-        1.0  # powers of ten of size: compared are students down to so much smaller, none larger
-    )
+    band: float = 1.0  # powers of ten of size: none larger is compared, none so much smaller
 
     def __post_init__(self) -> None:
         _must(

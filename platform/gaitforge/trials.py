@@ -109,6 +109,11 @@ class TrialLog:
         path = self._running(number)
         return Trial.from_dict(read_json(path), path) if path.is_file() else None
 
+    def as_kept(self, trial: Trial) -> Trial:
+        """A trial in flight as its worker kept it last; as given where nothing of it was kept."""
+        kept = self.read_running(trial.number)
+        return kept if kept is not None and kept.hash == trial.hash else trial
+
     def interrupted(self) -> list[Trial]:
         """What was in flight when a search was killed, by number; what has ended since is forgotten."""
         found = []
