@@ -140,7 +140,7 @@ def taught_student(root: Path, fold: Split, changed: Collection[str]) -> SplitFo
     outputs = write_outputs(windows, folder)
     trial = replace(MEMBER, sizes={"channels": 4, "layers": 1})
     refit = make_refits(ConfirmSettings(), trial, windows, outputs, teacher.fingerprint)[0]
-    train_refit(refit, str(folder.root))
+    train_refit(refit, str(folder.root), None)
     return folder
 
 

@@ -78,15 +78,29 @@ def cores() -> int:
 
 def concurrent_trials(settings: ClusterSettings) -> int:
     """Students that train at the same time, as cores and GPUs allow."""
-    fit = cores() // settings.cpus_per_trial
-    if settings.gpus_per_trial > 0:
-        fit = min(fit, int(_resources().get("GPU", 0) / settings.gpus_per_trial))
+    fit, gpus = cores() // settings.cpus_per_trial, gpus_per_trial(settings)
+    if gpus > 0:
+        fit = min(fit, int(_resources().get("GPU", 0) / gpus))
     if fit < 1:
         raise ValueError(
-            f"A trial asks for {settings.cpus_per_trial} cores and {settings.gpus_per_trial} GPUs, but the cluster has "
+            f"A trial asks for {settings.cpus_per_trial} cores and {gpus:g} GPUs, but the cluster has "
             f"{cores()} and {_resources().get('GPU', 0):g}; lower cluster.cpus_per_trial or gpus_per_trial."
         )
     return min(fit, settings.concurrent or fit)
+
+
+def gpus_per_trial(settings: ClusterSettings) -> float:
+    """The share of a GPU that each student gets."""
+    if settings.gpus_per_trial != "auto":
+        return settings.gpus_per_trial
+    return 1.0 if _resources().get("GPU", 0) else 0.0
+
+
+def gpus_per_worker(settings: ClusterSettings, workers: int) -> float:
+    """The GPUs of each of the teacher's workers: by itself one each, where there are enough."""
+    if settings.gpus_per_worker != "auto":
+        return settings.gpus_per_worker
+    return 1.0 if _resources().get("GPU", 0) >= workers else 0.0
 
 
 def _probe(address: str) -> None:

@@ -20,8 +20,8 @@ from gaitforge.objectives import configurations
 from gaitforge.settings import ClusterSettings, ConfirmSettings
 from gaitforge.trials import Trial, TrialLog
 from gaitforge.work import SplitFolder, fingerprint, read_json, write_json, write_whole
-from trainers.cluster import connect
-from trainers.examples import WindowFolder, load_examples
+from trainers.cluster import connect, gpus_per_trial
+from trainers.examples import NodeData, WindowFolder, load_examples
 from trainers.loop import score
 from trainers.predictions import write_predictions
 from trainers.progress import duration, say
@@ -190,7 +190,8 @@ def refit_trials(
         say(f"  {len(refits) - len(todo)} of {len(refits)} trainings are there already")
     if todo:
         connect(cluster)
-        run_refits(todo, cluster, folder)
+        data = windows.on_nodes("train", "validation", "confirm", outputs=outputs)
+        run_refits(todo, cluster, folder, data)
     score_teacher(teacher, windows, folder)
 
 
@@ -198,7 +199,7 @@ def make_refits(
     settings: ConfirmSettings, member: Trial, windows: WindowFolder, outputs: Path, teacher: str
 ) -> list[Refit]:
     """The trainings that confirm one member; `teacher` is the teacher's fingerprint."""
-    spec = trial_spec(member, str(windows.folder), str(outputs))
+    spec = trial_spec(member, str(windows.folder), str(windows.mapped_outputs(outputs)))
     refits = []
     for seed in range(SEED, SEED + settings.seeds):
         for model, kind in ((STUDENT, spec), (ALONE, spec.alone())):
@@ -224,12 +225,14 @@ def distilled(member: Trial) -> bool:
     return any(weight > 0 for weight in member.distill["weights"].values())
 
 
-def run_refits(todo: Sequence[Refit], cluster: ClusterSettings, folder: SplitFolder) -> None:
+def run_refits(
+    todo: Sequence[Refit], cluster: ClusterSettings, folder: SplitFolder, data: NodeData | None
+) -> None:
     """Train those that are not done yet, as many at a time as the cluster has room for."""
     train = ray.remote(
-        num_cpus=cluster.cpus_per_trial, num_gpus=cluster.gpus_per_trial, max_retries=3
+        num_cpus=cluster.cpus_per_trial, num_gpus=gpus_per_trial(cluster), max_retries=3
     )(train_refit)
-    waiting = [train.remote(refit, str(folder.root)) for refit in todo]
+    waiting = [train.remote(refit, str(folder.root), data) for refit in todo]
     started = time.monotonic()
     for done in range(1, len(todo) + 1):
         (ready,), waiting = ray.wait(waiting, num_returns=1)
@@ -243,8 +246,10 @@ def run_refits(todo: Sequence[Refit], cluster: ClusterSettings, folder: SplitFol
         say(f"  {done}/{len(todo)}  {text}" + (f"  about {duration(left)} left" if left else ""))
 
 
-def train_refit(refit: Refit, root: str) -> str:
+def train_refit(refit: Refit, root: str, data: NodeData | None) -> str:
     """Train one student, keep its weights and its predictions; a line about it."""
+    if data is not None:
+        data.bring()
     folder = SplitFolder(Path(root))
     windows = WindowFolder.open(Path(refit.spec.windows))
     fitting = new_student(refit.spec)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import fcntl
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +19,9 @@ from gaitforge.layout import Layout
 from gaitforge.models import make_sizes
 from gaitforge.normalise import Normalisation
 from gaitforge.settings import FitPlan
-from gaitforge.window_cache import WindowSet, open_role
+from gaitforge.splits import Split
+from gaitforge.store import SkeletonStore
+from gaitforge.window_cache import WindowSet, build_windows, open_role
 from gaitforge.windows import WindowSettings
 from gaitforge.work import read_json
 from trainers.loop import Examples, Fitting
@@ -31,6 +36,73 @@ class RecordingOf(NamedTuple):
     person: str
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WindowRecipe:
+    """What any node makes one split's windows from, on its own disk; it travels to other processes."""
+
+    store: str  # seen by every node
+    folder: str  # of the windows, at the same path on every node
+    split: Split
+    settings: WindowSettings
+
+    @property
+    def is_in_work(self) -> bool:
+        """Whether the windows are kept beside the store, where every process of the run sees them."""
+        return Path(self.folder).is_relative_to(Path(self.store).parent)
+
+    def make(self, *roles: str) -> WindowFolder:
+        """The windows, of which those roles are there: built here where no process of this node has yet.
+
+        Raises ValueError where the store has changed since the split.
+        """
+        folder = Path(self.folder)
+        if not all((folder / role).is_dir() for role in roles):
+            with only_one_of_the_node(folder.parent):
+                store = SkeletonStore.open(Path(self.store))
+                cache = build_windows(
+                    folder.parent.parent, store_fingerprint=store.info.fingerprint, split=self.split,
+                    layout=store.layout, classes=store.classes, settings=self.settings, recordings=store.recordings,
+                )  # fmt: skip
+                for role in roles:
+                    cache.role(role)
+        return WindowFolder.open(folder, self)
+
+
+@contextmanager
+def only_one_of_the_node(folder: Path) -> Iterator[None]:
+    """Let one process of this machine after the other through the block; a killed one holds up nobody."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".making").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NodeData:
+    """What a worker maps and its node must have on its own disk first; it travels to other processes."""
+
+    recipe: WindowRecipe
+    roles: tuple[str, ...]
+    outputs: str | None = None  # teacher outputs in the work folder
+    copy: str | None = (
+        None  # of them, at the same path on every node; None = mapped where they are
+    )
+
+    def bring(self) -> None:
+        """Make here what no process of this node has made yet."""
+        self.recipe.make(*self.roles)
+        if self.outputs is None or self.copy is None or Path(self.copy).is_dir():
+            return
+        copy = Path(self.copy)
+        with only_one_of_the_node(copy.parent):
+            if not copy.is_dir():
+                draft = copy.with_name(f".{copy.name}.{uuid.uuid4().hex}")
+                draft.mkdir()
+                logits = Path(self.outputs) / "logits.npy"
+                (draft / logits.name).write_bytes(logits.read_bytes())
+                draft.rename(copy)
+
+
 @dataclass(frozen=True, slots=True)
 class WindowFolder:
     """One split's cached windows: what they are, and where; roles must have been built before."""
@@ -40,9 +112,10 @@ class WindowFolder:
     classes: tuple[str, ...]
     settings: WindowSettings
     normalisation: Normalisation
+    recipe: WindowRecipe | None = None  # for nodes that have no such folder yet
 
     @classmethod
-    def open(cls, folder: Path) -> WindowFolder:
+    def open(cls, folder: Path, recipe: WindowRecipe | None = None) -> WindowFolder:
         """Raises FileNotFoundError where the cache has been removed."""
         path = folder / "meta.json"
         if not path.is_file():
@@ -56,6 +129,7 @@ class WindowFolder:
             tuple(meta["classes"]),
             WindowSettings.from_dict(meta["settings"], str(path)),
             Normalisation.from_dict(meta["normalisation"], str(path)),
+            recipe,
         )
 
     @property
@@ -77,6 +151,24 @@ class WindowFolder:
 
     def role(self, role: str) -> WindowSet:
         return open_role(self.folder, role)
+
+    def on_nodes(self, *roles: str, outputs: Path | None = None) -> NodeData | None:
+        """What workers need of these windows, and of teacher outputs; None where they share this disk."""
+        if self.recipe is None or self.recipe.is_in_work:
+            return None
+        return NodeData(
+            recipe=self.recipe,
+            roles=roles,
+            outputs=None if outputs is None else str(outputs),
+            copy=None if outputs is None else str(self.mapped_outputs(outputs)),
+        )
+
+    def mapped_outputs(self, outputs: Path) -> Path:
+        """Where students map teacher outputs that lie in the work folder."""
+        if self.recipe is None or self.recipe.is_in_work:
+            return outputs
+        identity = read_json(outputs / "outputs.json")["identity"]
+        return self.folder.parent.parent / "outputs" / str(identity)
 
     def recordings(self, role: str) -> list[RecordingOf]:
         """The recordings of a role in the order that window arrays count them."""

@@ -18,7 +18,7 @@ from gaitforge.summary import write_summary
 from gaitforge.window_cache import build_windows
 from gaitforge.work import WorkFolder
 from trainers.confirm import confirm_front
-from trainers.examples import WindowFolder
+from trainers.examples import WindowFolder, WindowRecipe
 from trainers.export import export_student
 from trainers.folds import confirm_folds, deal_folds
 from trainers.ingest import ingest_recordings
@@ -40,6 +40,16 @@ class Line:
     @property
     def work(self) -> WorkFolder:
         return WorkFolder(Path(self.settings.work))
+
+    @property
+    def cache(self) -> Path:
+        """Where each node keeps windows: in the work folder where only this machine works on it."""
+        cluster = self.settings.cluster
+        if cluster.cache:
+            return Path(cluster.cache).expanduser()
+        if cluster.address == "local":
+            return self.work.cache
+        return Path.home() / ".cache" / "gaitforge"
 
     def check(self) -> None:
         """Refuse what cannot work before any of it starts; raises KeyError, ValueError or PermissionError."""
@@ -179,12 +189,13 @@ class Line:
     def window_folder(self, store: SkeletonStore, split: Split, *roles: str) -> WindowFolder:
         """The cached windows of one split; raises ValueError where the store has changed since."""
         cache = build_windows(
-            self.work.cache, store_fingerprint=store.info.fingerprint, split=split, layout=store.layout,
+            self.cache, store_fingerprint=store.info.fingerprint, split=split, layout=store.layout,
             classes=store.classes, settings=self.settings.windows, recordings=store.recordings,
         )  # fmt: skip
-        for role in roles:
-            cache.role(role)
-        return WindowFolder.open(cache.folder)
+        recipe = WindowRecipe(
+            store=str(self.work.store), folder=str(cache.folder), split=split, settings=self.settings.windows
+        )  # fmt: skip
+        return recipe.make(*roles)
 
     def splits(self) -> list[Split]:
         """The splits of the settings, as the split stage wrote them."""

@@ -26,7 +26,7 @@ from gaitforge.trials import Trial, TrialLog
 from gaitforge.work import SplitFolder, fingerprint, read_json, write_json, write_parquet
 from search_spaces import SPACES, Proposal
 from trainers.budget import Budget, CostCounter, check_budget
-from trainers.cluster import concurrent_trials, connect
+from trainers.cluster import concurrent_trials, connect, gpus_per_trial
 from trainers.examples import WindowFolder
 from trainers.progress import SearchProgress
 from trainers.scheduler import RungScheduler
@@ -91,8 +91,9 @@ def search_students(
     if len(searcher.ended) < settings.trials:
         started = time.monotonic()
         context = TrialContext(
-            folder=str(folder.root), windows=str(windows.folder), outputs=str(outputs),
+            folder=str(folder.root), windows=str(windows.folder), outputs=str(windows.mapped_outputs(outputs)),
             objectives=settings.objectives, rungs=searcher.rungs.epochs, max_latency_ms=settings.max_latency_ms,
+            data=windows.on_nodes("train", "validation", outputs=outputs),
         )  # fmt: skip
         connect(cluster)
         trainable = tune.with_parameters(tune_trial, context=context)
@@ -122,7 +123,7 @@ def run_tune(
     """The whole Ray side of a search: warm workers that take one student after the other."""
     # Tune's state of an earlier start; the trial log is the truth
     shutil.rmtree(storage, ignore_errors=True)
-    resources = {"cpu": cluster.cpus_per_trial, "gpu": cluster.gpus_per_trial}
+    resources = {"cpu": cluster.cpus_per_trial, "gpu": gpus_per_trial(cluster)}
     tuner = tune.Tuner(
         tune.with_resources(trainable, resources),
         tune_config=tune.TuneConfig(

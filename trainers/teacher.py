@@ -35,8 +35,8 @@ from gaitforge.work import (
     write_parquet,
     write_whole,
 )
-from trainers.cluster import connect, cores
-from trainers.examples import WindowFolder, load_examples, new_fitting
+from trainers.cluster import connect, cores, gpus_per_worker
+from trainers.examples import NodeData, WindowFolder, load_examples, new_fitting
 from trainers.loop import EpochMetrics, Examples, Fitting, Share, fit, score
 from trainers.predictions import write_predictions
 
@@ -106,6 +106,7 @@ def train_teacher(
     job = Job(
         windows=str(windows.folder), family=settings.family, sizes=dict(settings.sizes), fit=as_dict(settings.fit),
         patience=settings.patience, live=str(folder.teacher / "live.jsonl"),
+        data=windows.on_nodes("train", "validation"),
     )  # fmt: skip
     folder.teacher.mkdir(parents=True, exist_ok=True)
     connect(cluster)
@@ -149,6 +150,7 @@ class Job:
     fit: Mapping[str, Any]
     patience: int
     live: str
+    data: NodeData | None  # what a node lacks of the windows at first
 
 
 def run_workers(
@@ -159,15 +161,16 @@ def run_workers(
     `name` holds the hash of all inputs: Ray Train goes on from the last checkpoint of a run of the
     same name, which is what a repeated command wants, and must never do with other inputs.
     """
-    gpus = cluster.gpus_per_worker
-    resources: dict[str, float] = {"CPU": max(1, cores() // settings.workers)}
+    fewest, workers = settings.worker_range
+    gpus = gpus_per_worker(cluster, fewest)
+    resources: dict[str, float] = {"CPU": max(1, cores() // workers)}
     if gpus > 0:
         resources["GPU"] = gpus
     trainer = TorchTrainer(
         train_worker,
-        train_loop_config=dataclasses.asdict(job),
+        train_loop_config={"job": job},
         scaling_config=train.ScalingConfig(
-            num_workers=settings.workers, use_gpu=gpus > 0, resources_per_worker=resources
+            num_workers=workers, use_gpu=gpus > 0, resources_per_worker=resources
         ),
         run_config=train.RunConfig(
             name=name,
@@ -232,7 +235,9 @@ class Progress:
 
 def train_worker(config: dict[str, Any]) -> None:
     """One worker of the teacher's training, as Ray Train calls it."""
-    job = Job(**config)
+    job: Job = config["job"]
+    if job.data is not None:
+        job.data.bring()
     context = train.get_context()
     share = Share(context.get_world_rank(), context.get_world_size())
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))

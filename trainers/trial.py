@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save
 from gaitforge.objectives import OBJECTIVES
 from gaitforge.trials import Trial, TrialLog
 from gaitforge.work import SplitFolder, write_whole
-from trainers.examples import WindowFolder
+from trainers.examples import NodeData, WindowFolder
 from trainers.loop import Fitting
 from trainers.measures import exported_latency_ms, validation_scores
 from trainers.predictions import write_predictions
@@ -33,6 +33,7 @@ class TrialContext:
     objectives: tuple[str, ...]
     rungs: tuple[int, ...]  # epochs
     max_latency_ms: float | None
+    data: NodeData | None = None  # what a node lacks of them at first
 
 
 def run_trial(proposed: Trial, context: TrialContext) -> Iterator[dict[str, float]]:
@@ -42,6 +43,8 @@ def run_trial(proposed: Trial, context: TrialContext) -> Iterator[dict[str, floa
     """
     log = TrialLog(SplitFolder(Path(context.folder)))
     try:
+        if context.data is not None:
+            context.data.bring()
         yield from _train(proposed, context, log)
     except Exception as error:  # the boundary of a trial: the search goes on whatever broke it
         trial = log.as_kept(proposed)

@@ -11,7 +11,7 @@ import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -109,19 +109,29 @@ class TeacherSettings:
     patience: int = (
         0  # epochs without a better validation macro F1 before training ends; 0 = never
     )
-    workers: int = 1  # processes that share each batch
+    # processes that share each batch; [fewest, most] grows and shrinks with the cluster
+    workers: int | tuple[int, int] = 1
 
     def __post_init__(self) -> None:
         _must(
             self.patience >= 0,
             f"teacher.patience is {self.patience}, but must not be negative (0 = never stop early).",
         )
-        _must(self.workers >= 1, f"teacher.workers is {self.workers}, but must be at least 1.")
+        fewest, most = self.worker_range
         _must(
-            self.workers <= self.fit.batch // 2,
+            1 <= fewest <= most,
+            f"teacher.workers is {self.workers}, but must be at least 1, or [fewest, most].",
+        )
+        _must(
+            most <= self.fit.batch // 2,
             f"teacher.workers is {self.workers} for a batch of {self.fit.batch}, but each needs two windows of it; "
             "lower the one or raise the other.",
         )
+
+    @property
+    def worker_range(self) -> tuple[int, int]:
+        """The fewest and the most workers."""
+        return (self.workers, self.workers) if isinstance(self.workers, int) else self.workers
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -251,16 +261,22 @@ class ExportSettings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClusterSettings:
-    """Where the work runs."""
+    """Where the work runs: the only table that differs between a laptop and a cluster."""
 
-    address: str = (
-        "local"  # "local" starts Ray here for this run; or the address of a running cluster
-    )
+    # "local" starts Ray here for this run, "auto" takes the cluster that this machine is part of
+    address: str = "local"
     cpus: int | None = None  # cores that a local Ray may use; None = all
     concurrent: int | None = None  # trials at a time; None = as many as fit
     cpus_per_trial: int = 1
-    gpus_per_trial: float = 0.0
-    gpus_per_worker: float = 0.0  # of the teacher
+    # "auto" = none where the cluster has no GPU, else what one student is measured to need
+    gpus_per_trial: float | Literal["auto"] = "auto"
+    gpus_per_worker: float | Literal["auto"] = (
+        "auto"  # of the teacher; "auto" = 1 where all get one
+    )
+    placement: Literal["pack", "spread"] = "pack"  # of trials and workers over the nodes
+    autoscales: bool = False  # the cluster adds nodes when it is asked for more than it has
+    # a folder of each node's own disk for windows and outputs; "" = <work>/cache on a laptop, else below ~/.cache
+    cache: str = ""
 
     def __post_init__(self) -> None:
         for name in ("cpus", "concurrent", "cpus_per_trial"):
@@ -269,10 +285,16 @@ class ClusterSettings:
                 value is None or value >= 1, f"cluster.{name} is {value}, but must be at least 1."
             )
         for name in ("gpus_per_trial", "gpus_per_worker"):
+            value = getattr(self, name)
             _must(
-                getattr(self, name) >= 0,
-                f"cluster.{name} is {getattr(self, name)}, but must not be negative.",
+                value == "auto" or value >= 0,
+                f"cluster.{name} is {value}, but must not be negative.",
             )
+        _must(
+            self.cache == "" or self.cache.startswith(("/", "~")),
+            f"cluster.cache is '{self.cache}', but must be an absolute path, since every node has one; "
+            "begin it with / or ~.",
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
