@@ -224,14 +224,13 @@ def fit(
         label_smoothing=plan.label_smoothing,
     )
     speed = speed or Speed.here(fitting.model, fitting.device, alone=parallel is None)
-    gradients: Gradients = partial(
-        find_gradients, fitting, parallel or fitting.model, goal, speed.bf16
-    )
+    model = fitting.model if parallel is None else parallel
+    gradients: Gradients = partial(find_gradients, fitting, model, goal, speed.bf16)
     if speed.graphed:
         gradients = Graphed(gradients)
     while fitting.epoch < plan.epochs:
         started = time.monotonic()
-        (parallel or fitting.model).train()
+        model.train()
         terms = train_epoch(fitting, train, goal, gradients, share, after_step)
         fitting.epoch, fitting.step, fitting.sums = fitting.epoch + 1, 0, {}
         scored = score(fitting.model, valid, plan.batch * 4)

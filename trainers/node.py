@@ -18,7 +18,8 @@ def prepare_worker() -> None:
 
     By itself gloo takes what the host's name resolves to, which is often 127.0.0.1.
     """
-    interface = interface_of(ray.util.get_node_ip_address())
+    ip: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+    interface = interface_of(ip)
     if interface is not None:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
         # without the = it would also mean eth01 where it says eth0

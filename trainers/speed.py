@@ -100,7 +100,7 @@ class Graphed:
             self._record(batch, targets)
         if self.graph is None:
             return self._as_it_is(batch, targets)
-        for kept, new in zip(self.inputs, _tensors(batch, targets), strict=True):
+        for kept, new in zip(self.inputs, tensors_of(batch, targets), strict=True):
             kept.copy_(new)
         self.graph.replay()
         return self.terms
@@ -118,31 +118,32 @@ class Graphed:
     def _record(self, batch: Batch, targets: Targets) -> None:
         """Nothing is computed yet, so that neither weights nor statistics change."""
         graph = torch.cuda.CUDAGraph()
-        kept = _rebuilt(batch, targets, [tensor.clone() for tensor in _tensors(batch, targets)])
+        kept = rebuilt(batch, targets, [tensor.clone() for tensor in tensors_of(batch, targets)])
         try:
             with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
                 self.terms = self.gradients(*kept, None)
         except RuntimeError as error:
-            say(
-                f"  no CUDA graph for this model ({_first_line(error)}); it is trained without one"
-            )
+            say(f"  no CUDA graph for this model ({_reason(error)}); it is trained without one")
             return
-        self.inputs, self.graph = _tensors(*kept), graph
+        self.inputs, self.graph = tensors_of(*kept), graph
 
 
-def compiled(model: nn.Module, batch: Batch, bf16: bool = True) -> nn.Module:
+def compiled(
+    model: nn.Module, batch: Batch, bf16: bool, backend: str | Callable[..., object] = "inductor"
+) -> nn.Module:
     """The model compiled and tried on a batch; the model itself where that fails, with a sentence."""
+    device = batch.joints_BTVC.device
     statistics = {name: buffer.clone() for name, buffer in model.named_buffers()}
     try:
-        quick = cast(nn.Module, torch.compile(model))
+        quick = cast(nn.Module, torch.compile(model, backend=backend))
         with (
-            torch.random.fork_rng(),
-            torch.autocast(batch.joints_BTVC.device.type, dtype=torch.bfloat16, enabled=bf16),
+            torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
+            torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16),
         ):
             quick.train()
             quick(batch).logits_BK.float().sum().backward()
     except COMPILE_ERRORS as error:
-        say(f"  torch.compile fails here ({_first_line(error)}); the model is trained without it")
+        say(f"  torch.compile fails here ({_reason(error)}); the model is trained without it")
         return model
     finally:
         for name, buffer in model.named_buffers():
@@ -160,16 +161,16 @@ def _send(
         # from pinned memory a copy runs beside the host; torch keeps that memory until it has ended
         there = [
             tensor.pin_memory().to(device, non_blocking=True)
-            for tensor in _tensors(batch, targets)
+            for tensor in tensors_of(batch, targets)
         ]
-    return _rebuilt(batch, targets, there)
+    return rebuilt(batch, targets, there)
 
 
 def _arrived(sent: Sent, stream: torch.cuda.Stream | None) -> Sent:
     if stream is not None:
         current = torch.cuda.current_stream()
         current.wait_stream(stream)
-        for tensor in _tensors(*sent):
+        for tensor in tensors_of(*sent):
             tensor.record_stream(current)
     return sent
 
@@ -178,15 +179,15 @@ def _stream(device: torch.device) -> torch.cuda.Stream:
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
-def _tensors(batch: Batch, targets: Targets) -> list[Tensor]:
+def tensors_of(batch: Batch, targets: Targets) -> list[Tensor]:
     found = (
         batch.joints_BTVC, batch.seen_BTV, batch.features_BF, targets.label_B, targets.teacher_logits_BK
     )  # fmt: skip
     return [tensor for tensor in found if tensor is not None]
 
 
-def _rebuilt(batch: Batch, targets: Targets, tensors: list[Tensor]) -> Sent:
-    """The inverse of `_tensors`, with None where those of the batch are."""
+def rebuilt(batch: Batch, targets: Targets, tensors: list[Tensor]) -> Sent:
+    """The inverse of `tensors_of`, with None where those of the batch are."""
     waiting = iter(tensors)
     joints, seen = next(waiting), next(waiting)
     features = None if batch.features_BF is None else next(waiting)
@@ -195,5 +196,6 @@ def _rebuilt(batch: Batch, targets: Targets, tensors: list[Tensor]) -> Sent:
     return Batch(joints_BTVC=joints, seen_BTV=seen, features_BF=features), Targets(label, teacher)
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def _reason(error: BaseException) -> str:
+    """The head of the message; torch names the cause in its second line."""
+    return " ".join(str(error).split("\n")[:2]).strip() or type(error).__name__
