@@ -38,34 +38,10 @@ from tests.test_loop import CLASSES, FRAMES, KD, NOISY, examples, new_fitting
 from trainers import lost_nodes
 from trainers.loop import Examples, Fitting, Share, fit
 from trainers.lost_nodes import ASK_S, KEEP_S, LOST_WORKERS, GivesUp, Keeper, next_question
-from trainers.teacher import Progress, cores_per_worker, load_checkpoint, save_checkpoint
+from trainers.teacher import Progress, load_checkpoint, save_checkpoint
 
 # of a test that runs the command
 on_ray = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="finds processes by /proc")
-
-
-# cores
-
-
-@pytest.mark.parametrize(
-    ("nodes", "workers", "cores"),
-    [
-        ([{"CPU": 8.0}], 2, 4),
-        ([{"CPU": 2.0}], 3, 1),  # cannot be, which Ray then says
-        ([{"CPU": 8.0}, {"CPU": 2.0}], 2, 4),  # both on the larger: 5 each have no room
-        ([{"CPU": 8.0}, {"CPU": 2.0}], 3, 2),
-        ([{"CPU": 4.0}, {"CPU": 4.0}, {}], 2, 4),
-    ],
-)
-def test_workers_get_as_many_cores_as_leave_room_for_all_on_the_nodes(
-    nodes: list[dict[str, float]], workers: int, cores: int
-) -> None:
-    assert cores_per_worker(nodes, 0, workers) == cores
-
-
-def test_cores_are_counted_where_the_gpus_are() -> None:
-    nodes = [{"CPU": 64.0}, {"CPU": 16.0, "GPU": 2.0}]
-    assert cores_per_worker(nodes, 1.0, 2) == 8
 
 
 # what ends a training, and what does not
@@ -330,3 +306,67 @@ def test_an_error_of_the_data_ends_the_training_with_its_sentence(
     must_say(
         one_sentence(answer.stderr), "Training the teacher failed: The loss became nan in epoch 1"
     )
+
+
+# Two nodes of one core; the one that trains is said to go away once there is an epoch, in four seconds.
+GOING_AWAY = """
+import os, subprocess, sys, threading, time
+from pathlib import Path
+import ray
+from ray.cluster_utils import Cluster
+from ray.util.state import list_actors
+from gaitforge.work import read_json
+from trainers.__main__ import main
+
+settings, live = map(Path, sys.argv[1:])
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+for _ in range(2):
+    cluster.add_node(num_cpus=1)
+ray.init(address=cluster.address, log_to_driver=False)
+
+def workers():
+    found = list_actors(filters=[("class_name", "=", "RayTrainWorker"), ("state", "=", "ALIVE")])
+    return {actor.node_id for actor in found}
+
+def watch():
+    while not live.is_file():
+        time.sleep(0.05)
+    (first,) = workers()
+    subprocess.run(
+        ["ray", "drain-node", "--address", cluster.address, "--node-id", first, "--reason",
+         "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot", "--deadline-remaining-seconds", "4"],
+        check=True, capture_output=True,
+    )
+    kept = set()
+    while workers() <= {first}:
+        for path in live.parent.glob("ray/*/checkpoint*/state.json"):
+            kept.add(read_json(path)["step"])
+    print("kept at steps", sorted(kept), flush=True)
+
+threading.Thread(target=watch, daemon=True).start()
+sys.exit(main(["teacher", str(settings)]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+@pytest.mark.timeout(1800)
+@on_ray
+def test_a_notice_makes_a_checkpoint_within_the_epoch_and_another_node_goes_on_from_it(
+    tmp_path: Path, ray_home: Path
+) -> None:
+    changes: Tables = {
+        "ingest.synthetic": {"people_per_class": 4, "recordings_per_person": 100, "fps": 20.0},
+        "teacher.sizes": {"channels": 192, "layers": 5},
+        "teacher.fit": {"epochs": 5, "batch": 4},  # of 400 steps, some seconds each
+    }
+    settings = write_run(tmp_path, changes)
+    for stage in ("ingest", "split"):
+        assert run(stage, settings, ray_home=ray_home).returncode == 0
+    split = split_of(settings)
+    answer = python(GOING_AWAY, settings, split.teacher / "live.jsonl", ray_home=ray_home)
+    assert answer.returncode == 0, answer.stderr
+    (line,) = [line for line in answer.stdout.splitlines() if line.startswith("kept at steps")]
+    assert max(json.loads(line.removeprefix("kept at steps "))) > 0
+    history = rows_of(split.teacher / "history.parquet")
+    assert [row["epoch"] for row in history] == [1, 2, 3, 4, 5]

@@ -10,14 +10,13 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import ray
 import torch
 from ray import train
 from ray.train.torch import TorchTrainer, get_device
@@ -36,7 +35,7 @@ from gaitforge.work import (
     write_parquet,
     write_whole,
 )
-from trainers.cluster import connect, gpus_per_worker
+from trainers.cluster import connect, cores_per_worker, gpus_per_worker, nodes, room_for
 from trainers.examples import NodeData, WindowFolder, load_examples, new_fitting
 from trainers.loop import EpochMetrics, Examples, Fitting, Share, agree, check_share, fit, score
 from trainers.lost_nodes import LATE_STARTS, GivesUp, Keeper
@@ -113,7 +112,7 @@ def train_teacher(
     )  # fmt: skip
     check_share(windows.role("train").n, settings.fit.batch, settings.worker_range[1])
     folder.teacher.mkdir(parents=True, exist_ok=True)
-    connect(cluster)
+    connect(cluster, folder.root)
     with progress(Path(job.live)):
         checkpoint = run_workers(
             job, settings, cluster, folder.teacher / "ray", f"teacher-{identity}"
@@ -167,7 +166,9 @@ def run_workers(
     """
     fewest, most = settings.worker_range
     gpus = gpus_per_worker(cluster, fewest)
-    resources: dict[str, float] = {"CPU": cores_per_worker(node_resources(), gpus, most)}
+    # what an elastic training may grow to later must not make its first workers small
+    now = min(most, max(fewest, sum(node.holds(1, gpus) for node in nodes())))
+    resources: dict[str, float] = {"CPU": cores_per_worker(nodes(), now, gpus)}
     if gpus > 0:
         resources["GPU"] = gpus
     # the types that are ignored are those of Train's first version
@@ -192,7 +193,7 @@ def run_workers(
         ),
     )
     try:
-        with interrupts_kept():
+        with room_for(cluster, "The teacher", fewest, resources["CPU"], gpus), interrupts_kept():
             result = trainer.fit()
     except train.TrainingFailedError as error:
         reason = str(error).strip().splitlines()[-1]
@@ -204,24 +205,6 @@ def run_workers(
             f"Teacher training ended without a checkpoint; see Ray's logs of the run {name}."
         )
     return Path(result.checkpoint.path)
-
-
-def node_resources() -> list[Mapping[str, float]]:
-    """What each living node has."""
-    nodes: list[Any] = ray.nodes()  # type: ignore[no-untyped-call]
-    return [node["Resources"] for node in nodes if node["Alive"]]
-
-
-def cores_per_worker(nodes: Sequence[Mapping[str, float]], gpus: float, workers: int) -> int:
-    """As many cores for each worker as leave room for all of them on the nodes; at least one."""
-
-    def fit_all(cores: int) -> bool:
-        by_cores = (int(node.get("CPU", 0) // cores) for node in nodes)
-        by_gpus = (int(node.get("GPU", 0) // gpus) if gpus else workers for node in nodes)
-        return sum(map(min, by_cores, by_gpus)) >= workers
-
-    largest = int(max((node.get("CPU", 0) for node in nodes), default=1))
-    return next((cores for cores in range(largest, 1, -1) if fit_all(cores)), 1)
 
 
 @contextmanager
