@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import signal
 from collections.abc import Callable
@@ -32,7 +33,7 @@ from tests.line_state import (
     rows_of,
     split_of,
 )
-from tests.small_line import Tables, ended, run, start, wait_for
+from tests.small_line import Tables, ended, run, start, wait_for, write_run
 from tests.test_cli import must_say, one_sentence
 from tests.test_loop import CLASSES, FRAMES, KD, NOISY, examples, new_fitting
 from trainers import lost_nodes
@@ -308,25 +309,26 @@ def test_an_error_of_the_data_ends_the_training_with_its_sentence(
     )
 
 
-# Two nodes of one core; the one that trains is said to go away once there is an epoch, in four seconds.
+# Two nodes of one core; the one that trains is said, after an epoch, to go away in 12 s.
 GOING_AWAY = """
 import os, subprocess, sys, threading, time
 from pathlib import Path
 import ray
 from ray.cluster_utils import Cluster
-from ray.util.state import list_actors
 from gaitforge.work import read_json
 from trainers.__main__ import main
 
 settings, live = map(Path, sys.argv[1:])
+os.environ |= {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1", "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "1"}
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
 for _ in range(2):
     cluster.add_node(num_cpus=1)
 ray.init(address=cluster.address, log_to_driver=False)
 
 def workers():
-    found = list_actors(filters=[("class_name", "=", "RayTrainWorker"), ("state", "=", "ALIVE")])
-    return {actor.node_id for actor in found}
+    found = ray._private.state.actors().values()
+    found = [a for a in found if (a["ActorClassName"], a["State"]) == ("RayTrainWorker", "ALIVE")]
+    return {actor["Address"]["NodeID"] for actor in found}
 
 def watch():
     while not live.is_file():
@@ -334,7 +336,7 @@ def watch():
     (first,) = workers()
     subprocess.run(
         ["ray", "drain-node", "--address", cluster.address, "--node-id", first, "--reason",
-         "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot", "--deadline-remaining-seconds", "4"],
+         "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot", "--deadline-remaining-seconds", "12"],
         check=True, capture_output=True,
     )
     kept = set()
@@ -364,7 +366,8 @@ def test_a_notice_makes_a_checkpoint_within_the_epoch_and_another_node_goes_on_f
     for stage in ("ingest", "split"):
         assert run(stage, settings, ray_home=ray_home).returncode == 0
     split = split_of(settings)
-    answer = python(GOING_AWAY, settings, split.teacher / "live.jsonl", ray_home=ray_home)
+    live = split.teacher / "live.jsonl"
+    answer = ended(start(settings, live, ray_home=ray_home, program=("-c", GOING_AWAY)))
     assert answer.returncode == 0, answer.stderr
     (line,) = [line for line in answer.stdout.splitlines() if line.startswith("kept at steps")]
     assert max(json.loads(line.removeprefix("kept at steps "))) > 0
