@@ -119,11 +119,11 @@ def measure_student(spec: StudentSpec) -> Need:
 def _measure(spec: StudentSpec) -> Need:
     host_bytes = _peak_host_bytes()
     train, valid = mapped(spec.windows, spec.teacher_outputs)
-    device = train.label_N.device
     # the first windows may be of one class, which cannot be balanced
     plan = FitPlan(**{**spec.fit, "epochs": TIMED + 2, "balance": False})
     some = first(train, STEPS * plan.batch)
     fitting = new_student(dataclasses.replace(spec, fit=dataclasses.asdict(plan)))
+    device = next(fitting.model.parameters()).device
     epochs = fit(
         fitting,
         some,

@@ -26,11 +26,12 @@ from gaitforge.trials import Trial, TrialLog
 from gaitforge.work import SplitFolder, fingerprint, read_json, write_json, write_parquet
 from search_spaces import SPACES, Proposal
 from trainers.budget import Budget, CostCounter, check_budget
-from trainers.cluster import concurrent_trials, connect, gpus_per_trial, wait_for
+from trainers.cluster import concurrent_trials, connect, wait_for
 from trainers.examples import WindowFolder
 from trainers.progress import SearchProgress
 from trainers.scheduler import RungScheduler
 from trainers.searcher import StudySearcher
+from trainers.shares import keep_to_share, measured_share
 from trainers.starts import read_starts
 from trainers.teacher import Teacher
 from trainers.trial import TrialContext, run_trial
@@ -99,7 +100,7 @@ def search_students(
             data=windows.on_nodes("train", "validation", outputs=outputs),
         )  # fmt: skip
         connect(cluster, folder.root)
-        gpus = gpus_per_trial(cluster)
+        gpus = measured_share(cluster, settings, budget, count_cost, windows, outputs, folder)
         wait_for(cluster, "A student", 1, cluster.cpus_per_trial, gpus)
         trainable = tune.with_parameters(tune_trial, context=context)
         run_tune(searcher, trainable, cluster, gpus, folder.search / "ray", progress)
@@ -157,6 +158,7 @@ def run_tune(
 
 def tune_trial(config: dict[str, Any], context: TrialContext) -> None:
     """One trial in a Tune worker; what it reports comes back to `StudySearcher.on_rung`."""
+    keep_to_share(SplitFolder(Path(context.folder)))
     trial = Trial.from_dict(config["trial"], Path(context.folder))
     silent = True
     for scores in run_trial(trial, context):
