@@ -85,7 +85,7 @@ class Amounts:
 
 
 QUICK = Amounts(
-    copied_bytes=1 << 20, matrix=64, windows=8, batches=(4,), timed_s=0.05, most_steps=2, backend="eager",
+    copied_bytes=1 << 20, matrix=64, windows=4, batches=(2,), timed_s=0.05, most_steps=1, backend="eager",
     packed=(1, 2), epochs=1, train_windows=32, valid_windows=16,
 )  # fmt: skip
 
@@ -122,7 +122,7 @@ def synchronise() -> None:
 
 def seconds_of(run: Callable[[], object], amounts: Amounts) -> float:
     """Seconds of a call, the median of three rows of calls after a warm-up."""
-    for _ in range(3):
+    for _ in range(min(3, amounts.most_steps)):
         run()
     synchronise()
     started = time.perf_counter()

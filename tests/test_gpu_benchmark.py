@@ -86,8 +86,8 @@ def test_every_part_runs_with_tiny_numbers(tmp_path: Path) -> None:
     assert names == {
         "rates": ["copy", "matrix"],
         "teacher": [
-            "eager fp32, batch 4", "eager bf16, batch 4", "as fit trains it, batch 4", "compiled bf16, batch 4",
-            "compiling, batch 4",
+            "eager fp32, batch 2", "eager bf16, batch 2", "as fit trains it, batch 2", "compiled bf16, batch 2",
+            "compiling, batch 2",
         ],
         "students": [
             "1 student, its process started for it", "starting 1 more", "1 at a time", "2 at a time",
