@@ -19,7 +19,7 @@ from gaitforge.settings import ClusterSettings, SearchSettings, as_dict
 from gaitforge.work import SplitFolder, fingerprint, read_json, write_json
 from search_spaces import SPACES
 from trainers.budget import Budget
-from trainers.cluster import gpus_per_trial, wait_for
+from trainers.cluster import gpus_per_trial, room_for
 from trainers.examples import NodeData, WindowFolder
 from trainers.packing import Need, describe, measure_students, pack, share_of
 from trainers.progress import say
@@ -100,9 +100,7 @@ def keep_to_share(folder: SplitFolder) -> None:
     for none, and limits no memory. A student that outgrows its part of the memory fails with torch's
     reason, and those beside it go on.
     """
-    assigned = ray.get_runtime_context().get_assigned_resources()  # type: ignore[no-untyped-call]
-    torch.set_num_threads(max(1, int(assigned.get("CPU", 1))))
-    share = float(assigned.get("GPU", 0))
+    share = _keep_to_cores().get("GPU", 0.0)
     if share == 0:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # read when CUDA is first used
     elif share < 1 and torch.cuda.is_available():
@@ -160,15 +158,16 @@ def _measure(
     kind: str, specs: Sequence[StudentSpec], data: NodeData | None, cluster: ClusterSettings
 ) -> Need:
     """What one student needs, told by a worker that has a GPU of that kind for itself."""
-    wait_for(cluster, "Measuring a student", 1, cluster.cpus_per_trial, 1.0)
     task = ray.remote(
         num_cpus=cluster.cpus_per_trial, num_gpus=1, resources={kind: 0.001} if kind else {}
     )(measure_on_gpu)
     try:
-        need: Need = ray.get(task.remote(list(specs), data))
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, ValueError):
-            raise ValueError(str(error.cause)) from error
+        with room_for(cluster, "Measuring a student", 1, cluster.cpus_per_trial, 1.0):
+            need: Need = ray.get(task.remote(list(specs), data))
+    except ray.exceptions.RayError as error:
+        cause = getattr(error, "cause", None)  # of what the function itself raised
+        if isinstance(cause, ValueError):
+            raise ValueError(str(cause)) from error
         raise RuntimeError(
             f"Measuring a student on a GPU failed: {str(error).strip().splitlines()[-1]}"
         ) from error
@@ -183,7 +182,14 @@ def measure_on_gpu(specs: Sequence[StudentSpec], data: NodeData | None) -> Need:
             f"Ray counts a GPU on {socket.gethostname()}, but torch {torch.__version__} there {why}; install a CUDA "
             "build of torch that its driver can run, or set cluster.gpus_per_trial = 0 to train on the CPU."
         )
-    torch.set_num_threads(1)
+    _keep_to_cores()
     if data is not None:
         data.bring()
     return measure_students(specs)
+
+
+def _keep_to_cores() -> dict[str, float]:
+    """As many threads as Ray gave this worker cores; all that it gave."""
+    assigned: dict[str, float] = ray.get_runtime_context().get_assigned_resources()  # type: ignore[no-untyped-call]
+    torch.set_num_threads(max(1, int(assigned.get("CPU", 1))))
+    return assigned
