@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+import torch
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from gaitforge.settings import ClusterSettings
@@ -184,12 +185,18 @@ def _amount(cores: float, gpus: float) -> str:
     return f"{text} and {gpus:g} GPU{'' if gpus == 1 else 's'}" if gpus else text
 
 
+def usable_gpus() -> int | None:
+    """GPUs for a Ray of this machine: all that it finds (None), or none where torch could use none of them."""
+    return None if torch.cuda.is_available() else 0
+
+
 def _start(cpus: int | None) -> None:
     """Ray on this machine alone, ended with this process."""
     try:
         ray.init(
             address="local",
             num_cpus=cpus,
+            num_gpus=usable_gpus(),
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.ERROR,
