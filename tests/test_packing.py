@@ -136,6 +136,26 @@ def test_a_student_on_the_cpu_is_measured_and_keeps_it_busy(spec: StudentSpec) -
     assert pack(need, cores_per_gpu=2).students == 1
 
 
+def test_a_student_on_a_gpu_takes_torchs_memory_and_what_lies_outside_of_it(
+    spec: StudentSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weight = SimpleNamespace(device=torch.device("cuda"))
+    fitting = SimpleNamespace(model=SimpleNamespace(parameters=lambda: iter([weight])))
+    # the first epoch is slow, and one of the others was held up
+    epochs = [SimpleNamespace(seconds=seconds) for seconds in (9.0, 0.4, 0.5, 3.0, 0.7)]
+    monkeypatch.setattr(packing, "new_student", lambda spec: fitting)
+    monkeypatch.setattr(packing, "fit", lambda *arguments: iter(epochs))
+    monkeypatch.setattr(packing, "_kernel_s", lambda epochs: 0.1)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (70 * GB, 80 * GB))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 9 * GB)
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda device: 12 * GB)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a card")
+    assert measure_student(spec) == Need(
+        device="a card", device_bytes=80 * GB, bytes=13 * GB, outside_bytes=GB, step_s=0.5,
+        busy=0.2,
+    )  # fmt: skip
+
+
 def test_of_several_students_the_most_of_everything_counts(
     spec: StudentSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:

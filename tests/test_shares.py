@@ -211,6 +211,7 @@ import ray, torch
 from gaitforge.settings import ClusterSettings
 from gaitforge.work import SplitFolder
 from trainers import shares
+from trainers.packing import Need
 from trainers.shares import keep_to_share
 
 folder = SplitFolder(Path(sys.argv[1]))
@@ -228,6 +229,9 @@ try:
     shares._measure("", [], None, ClusterSettings())
 except ValueError as error:
     found["refused"] = str(error)
+need = Need(device="a card", device_bytes=2, bytes=1, outside_bytes=0, step_s=0.1, busy=0.5)
+shares.measure_on_gpu = lambda specs, data: need
+found["measured"] = shares._measure("", [], None, ClusterSettings()) == need
 print(json.dumps(found))
 """
 
@@ -251,3 +255,4 @@ def test_a_worker_of_ray_keeps_to_its_cores_and_sees_only_a_gpu_that_it_asked_fo
     assert found["2 0"] == [2, ""]
     assert found["1 0.25"] == [1, "0"]
     assert found["refused"].startswith("Ray counts a GPU on ")
+    assert found["measured"]

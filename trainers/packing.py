@@ -138,14 +138,15 @@ def _measure(spec: StudentSpec) -> Need:
             device="CPU", device_bytes=_host_bytes(), bytes=max(_peak_host_bytes() - host_bytes, 1),
             outside_bytes=0, step_s=step_s, busy=1.0,
         )  # fmt: skip
-    busy_s = _kernel_s(epochs)
     free, total = torch.cuda.mem_get_info(device)
     reserved = torch.cuda.memory_reserved(device)
     outside = max(total - free - reserved, 0)
+    used = torch.cuda.max_memory_reserved(device) + outside
+    busy_s = _kernel_s(epochs)  # last, since recording takes memory of the device too
     return Need(
         device=torch.cuda.get_device_name(device),
         device_bytes=total,
-        bytes=torch.cuda.max_memory_reserved(device) + outside,
+        bytes=used,
         outside_bytes=outside,
         step_s=step_s,
         busy=None if busy_s is None else min(busy_s / epoch_s, 1.0),
