@@ -26,7 +26,13 @@ from gaitforge.trials import Trial, TrialLog
 from gaitforge.work import SplitFolder, fingerprint, read_json, write_json, write_parquet
 from search_spaces import SPACES, Proposal
 from trainers.budget import Budget, CostCounter, check_budget
-from trainers.cluster import concurrent_trials, connect, room_for
+from trainers.cluster import (
+    concurrent_trials,
+    connect,
+    filled_first,
+    nodes,
+    room_for,
+)
 from trainers.examples import WindowFolder
 from trainers.progress import SearchProgress
 from trainers.scheduler import RungScheduler
@@ -129,15 +135,15 @@ def run_tune(
     """The whole Ray side of a search: warm workers that take one student after the other."""
     # Tune's state of an earlier start; the trial log is the truth
     shutil.rmtree(storage, ignore_errors=True)
-    bundle = {"CPU": float(cluster.cpus_per_trial)} | ({"GPU": gpus} if gpus > 0 else {})
-    resources = tune.PlacementGroupFactory([bundle], strategy=cluster.placement.upper())
+    trials = concurrent_trials(cluster, gpus)
+    resources = trial_resources(cluster, gpus, trials)
     tuner = tune.Tuner(
         tune.with_resources(trainable, resources),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=RungScheduler(searcher.on_rung),
             num_samples=searcher.settings.trials - len(searcher.ended),
-            max_concurrent_trials=concurrent_trials(cluster, gpus),
+            max_concurrent_trials=trials,
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(
@@ -153,6 +159,20 @@ def run_tune(
     with room_for(cluster, "A student", 1, cluster.cpus_per_trial, gpus), progress:
         tuner.fit()
     shutil.rmtree(storage, ignore_errors=True)
+
+
+def trial_resources(
+    cluster: ClusterSettings, gpus: float, trials: int
+) -> tune.PlacementGroupFactory:
+    """What a student asks for, `trials` of them at a time, and where in the cluster it had better be."""
+    bundle = {"CPU": float(cluster.cpus_per_trial)} | ({"GPU": gpus} if gpus > 0 else {})
+    if cluster.placement == "spread":
+        return tune.PlacementGroupFactory([bundle], strategy="SPREAD")
+    # Ray spreads what asks for one bundle at a time, PACK or not: each packs its own bundles only
+    first = filled_first(nodes(), trials, cluster.cpus_per_trial, gpus)
+    return tune.PlacementGroupFactory(
+        [bundle], strategy="STRICT_PACK", _soft_target_node_id=first.id
+    )
 
 
 def tune_trial(config: dict[str, Any], context: TrialContext) -> None:
