@@ -15,8 +15,10 @@ from trainers.access import use_token
 from trainers.progress import say
 from trainers.shipment import SETTINGS, Shipment
 
-
-for _name in ("dashboard_sdk", "job.sdk"):  # they tell of uploads and web sockets, at a level of their own
+for _name in (
+    "dashboard_sdk",
+    "job.sdk",
+):  # they tell of uploads and web sockets, at a level of their own
     logging.getLogger(f"ray.dashboard.modules.{_name}").setLevel(logging.WARNING)
 logging.getLogger("ray._private.runtime_env.packaging").setLevel(logging.WARNING)
 

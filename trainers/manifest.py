@@ -54,10 +54,9 @@ class Fleet:
 
     def __post_init__(self) -> None:
         if not 1 <= self.fewest <= self.nodes:
-            raise ValueError(f"There are {self.nodes} nodes, but there must be at least 1.")
-        if self.cpus < 1 or self.gpus < 0:
             raise ValueError(
-                f"A node has {self.cpus} cores and {self.gpus} GPUs, but must have at least 1 and 0."
+                f"There are {self.nodes} nodes and at first {self.fewest}, but there must be at least 1, and not more "
+                "at first."
             )
         if self.provider not in PROVIDERS:
             raise ValueError(
@@ -83,6 +82,10 @@ def fleet_for(
         gpus = math.ceil(max(trial_gpus, worker_gpus))
     if cluster.gpus_per_worker == "auto" and gpus:
         worker_gpus = 1.0
+    if cpus < 1 or gpus < 0:
+        raise ValueError(
+            f"A node has {cpus} cores and {gpus} GPUs, but must have at least 1 and 0."
+        )
     trials = _at_once(cpus, gpus, cluster.cpus_per_trial, trial_gpus)
     workers = _at_once(cpus, gpus, 1, worker_gpus)
     if not trials or not workers:
@@ -90,6 +93,10 @@ def fleet_for(
             f"A node of {cpus} cores and {gpus} GPUs holds no trial of {cluster.cpus_per_trial} cores and "
             f"{trial_gpus:g} GPUs, or no teacher worker of {worker_gpus:g} GPUs; give larger nodes with --cpus and "
             "--gpus."
+        )
+    if nodes is not None and nodes < 1:
+        raise ValueError(
+            f"There are {nodes} nodes besides the head, but there must be at least 1."
         )
     if nodes is None:
         # as many trials as fit: two, since one machine needs no cluster
@@ -263,7 +270,6 @@ def ray_up_cluster(shipment: Shipment, fleet: Fleet) -> str:
     else:
         notes.append(f"and see the same folder at {shipment.work}.")
     if fleet.provider == "local":
-        cluster["min_workers"] = fleet.nodes
         if not fleet.hosts:
             notes.append("Put the machines' names in the place of HEAD and NODE_1 ..., and USER.")
         cluster["auth"]["ssh_private_key"] = "~/.ssh/id_ed25519"

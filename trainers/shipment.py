@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
+import re
 import shutil
 import tomllib
 import zipfile
@@ -141,10 +142,10 @@ def _lines(table: Mapping[str, Any], name: str) -> Iterator[str]:
     if name and (plain or not table):
         yield f"[{name}]"
     for key, value in plain.items():
-        yield f"{_text(key)} = {_value(value)}"
+        yield f"{_key(key)} = {_value(value)}"
     for key, value in table.items():
         if isinstance(value, Mapping):
-            yield from _lines(value, f"{name}.{_text(key)}" if name else _text(key))
+            yield from _lines(value, f"{name}.{_key(key)}" if name else _key(key))
 
 
 def _value(value: Any) -> str:
@@ -153,10 +154,14 @@ def _value(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(_value(item) for item in value) + "]"
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_text(k)} = {_value(v)}" for k, v in value.items()) + "}"
+        return "{" + ", ".join(f"{_key(k)} = {_value(v)}" for k, v in value.items()) + "}"
     if isinstance(value, bool):
         return json.dumps(value)
     return str(value)  # numbers, and TOML's dates
+
+
+def _key(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _text(key)
 
 
 def _text(text: str) -> str:
