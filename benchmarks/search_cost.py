@@ -102,7 +102,7 @@ def time_ours(trials: int, cluster: ClusterSettings) -> float:
         searcher, progress = our_searcher(Path(folder), search_settings(trials))
         trainable = tune.with_parameters(train_nothing, folder=folder)
         started = time.monotonic()
-        run_tune(searcher, trainable, cluster, Path(folder) / "ray", progress)
+        run_tune(searcher, trainable, cluster, 0.0, Path(folder) / "ray", progress)
         assert len(searcher.ended) == trials
         return time.monotonic() - started
 
@@ -118,7 +118,7 @@ def time_stock(
         tuner = tune.Tuner(
             tune.with_resources(report_once, {"cpu": 1}),
             tune_config=tune.TuneConfig(
-                search_alg=search, num_samples=trials, max_concurrent_trials=concurrent_trials(cluster),
+                search_alg=search, num_samples=trials, max_concurrent_trials=concurrent_trials(cluster, 0.0),
                 reuse_actors=True,
             ),
             run_config=tune.RunConfig(storage_path=folder, verbose=0, callbacks=[]),
@@ -169,7 +169,7 @@ def main() -> None:
     options = parser.parse_args()
     cluster = ClusterSettings(concurrent=2)
     logging.getLogger("ray").setLevel(logging.ERROR)
-    connect(cluster)
+    connect(cluster, Path.cwd())
     samplers = {
         "stock, random proposals": optuna.samplers.RandomSampler(seed=0),
         "stock, TPE": optuna.samplers.TPESampler(seed=0),

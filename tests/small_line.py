@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -116,8 +117,12 @@ def processes(ray_home: Path) -> dict[int, str]:
     """
     found = {}
     for folder in Path("/proc").glob("[0-9]*"):
+        files = []
         try:
-            files = [os.readlink(link) for link in (folder / "fd").iterdir()]
+            for link in (folder / "fd").iterdir():
+                # closed meanwhile: a worker that writes must not be overlooked for that
+                with suppress(FileNotFoundError):
+                    files.append(os.readlink(link))
             command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
         except OSError:
             continue  # it has ended, or is not ours

@@ -1,18 +1,24 @@
-"""Ray, from the settings: start it here or connect, and say what it has."""
+"""Ray, from the settings: start it here or join a cluster, say what it has, and wait for what it has to give."""
 
 from __future__ import annotations
 
 import logging
+import math
 import os
-import socket
 import sys
 import threading
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ray
+from ray.util.placement_group import placement_group, remove_placement_group
 
 from gaitforge.settings import ClusterSettings
+from trainers.joining import UNANSWERED_S, answers, check_address, check_nodes, find, shipped
+from trainers.progress import duration, say
 
 # Ray reads these when it is imported by the processes that it starts: set before `ray.init`.
 _ENVIRONMENT = {
@@ -25,122 +31,225 @@ _ENVIRONMENT = {
     "TUNE_MAX_PENDING_TRIALS_PG": "1",
 }
 
-PROBE_S = 10.0  # for an answer from a cluster's address; a network that needs more cannot train
 WATCH_S = 1.0
+WAIT_S = 60.0  # before we say what we wait for, and between one time and the next
+ROUNDING = 1e-6  # 10 students of a tenth of a GPU fill it, whatever the sum of tenths is
 
 
-def connect(settings: ClusterSettings) -> None:
+@dataclass(frozen=True, slots=True)
+class Node:
+    """All that Ray may give away of one node, in use or not."""
+
+    name: str
+    cores: float
+    gpus: float
+
+    def holds(self, cores: float, gpus: float = 0.0) -> int:
+        """How many requests of so many cores and GPUs it can meet at a time."""
+        by_cores = math.floor(self.cores / cores + ROUNDING)
+        if gpus <= 0:
+            return by_cores
+        # no share of a GPU may come from two of them
+        of_one = math.floor(1 / gpus + ROUNDING)
+        by_gpus = int(self.gpus) * of_one if of_one else math.floor(self.gpus / gpus + ROUNDING)
+        return min(by_cores, by_gpus)
+
+
+def connect(settings: ClusterSettings, shared: Path) -> None:
     """Ray from here to the end of this process; once it runs, all that comes later uses it as it is.
 
     Called where work for it turns up, so that a command that finds everything done starts none, and
-    a line of many splits starts one. Raises ConnectionError where `cluster.address` does not
-    answer, RuntimeError where Ray cannot be started here.
+    a line of many splits starts one. `shared` is a folder that all nodes of a cluster must see.
+    Raises ConnectionError where nothing answers at `cluster.address`, PermissionError or ValueError
+    where that cluster cannot do this work, RuntimeError where Ray cannot be started here.
     """
     if ray.is_initialized():
         return
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     os.environ["RAY_TRAIN_V2_ENABLED"] = "1"
-    try:
-        if settings.address == "local":
-            ray.init(
-                address="local",
-                num_cpus=settings.cpus,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                _node_ip_address="127.0.0.1",
-            )
-            _watch_ray()
-        else:
-            _probe(settings.address)
-            ray.init(address=settings.address, log_to_driver=False, logging_level=logging.ERROR)
-    except (OSError, ValueError) as error:
-        raise ConnectionError(
-            f"No Ray cluster answers at cluster.address = '{settings.address}' ({str(error).splitlines()[0]}); "
-            "start one with `ray start --head`, or set it to 'local'."
-        ) from error
-    except Exception as error:
-        # Ray raises these base classes themselves where one of its processes does not start in 30 s
-        if type(error) not in (Exception, RuntimeError):
-            raise
-        ray.shutdown()
-        raise RuntimeError(
-            f"Ray did not start on this machine ({str(error).splitlines()[0]}); run the same command "
-            "again when it is less busy."
-        ) from error
+    if settings.address == "local":
+        _start(settings.cpus)
+    else:
+        _join(settings.address, shared)
 
 
-def cores() -> int:
-    """CPU cores of the connected cluster."""
-    return int(_resources().get("CPU", 1))
-
-
-def concurrent_trials(settings: ClusterSettings) -> int:
-    """Students that train at the same time, as cores and GPUs allow."""
-    fit, gpus = cores() // settings.cpus_per_trial, gpus_per_trial(settings)
-    if gpus > 0:
-        fit = min(fit, int(_resources().get("GPU", 0) / gpus))
-    if fit < 1:
-        raise ValueError(
-            f"A trial asks for {settings.cpus_per_trial} cores and {gpus:g} GPUs, but the cluster has "
-            f"{cores()} and {_resources().get('GPU', 0):g}; lower cluster.cpus_per_trial or gpus_per_trial."
+def nodes() -> list[Node]:
+    """The nodes of the connected cluster that are alive, by name."""
+    found = [
+        Node(
+            name=str(node["NodeManagerAddress"]),
+            cores=float(node["Resources"].get("CPU", 0)),
+            gpus=float(node["Resources"].get("GPU", 0)),
         )
-    return min(fit, settings.concurrent or fit)
+        for node in ray.nodes()  # type: ignore[no-untyped-call]
+        if node["Alive"]
+    ]
+    return sorted(found, key=lambda node: node.name)
 
 
-def gpus_per_trial(settings: ClusterSettings) -> float:
-    """The share of a GPU that each student gets."""
-    if settings.gpus_per_trial != "auto":
-        return settings.gpus_per_trial
-    return 1.0 if _resources().get("GPU", 0) else 0.0
+def concurrent_trials(settings: ClusterSettings, gpus: float) -> int:
+    """Students that train at the same time, as cores and GPUs allow; at least 1, for a cluster that grows."""
+    fit = sum(node.holds(settings.cpus_per_trial, gpus) for node in nodes())
+    if settings.concurrent is not None and (settings.autoscales or settings.concurrent < fit):
+        return settings.concurrent
+    return max(1, fit)
+
+
+def cores_per_worker(cluster: Sequence[Node], workers: int, gpus: float) -> int:
+    """The most cores that each of the teacher's workers can have on these nodes, if all are to fit; at least 1."""
+    most = int(max((node.cores for node in cluster), default=1))
+    for cores in range(most, 1, -1):
+        if sum(node.holds(cores, gpus) for node in cluster) >= workers:
+            return cores
+    return 1
 
 
 def gpus_per_worker(settings: ClusterSettings, workers: int) -> float:
     """The GPUs of each of the teacher's workers: by itself one each, where there are enough."""
     if settings.gpus_per_worker != "auto":
         return settings.gpus_per_worker
-    return 1.0 if _resources().get("GPU", 0) >= workers else 0.0
+    return 1.0 if sum(int(node.gpus) for node in nodes()) >= workers else 0.0
 
 
-def _probe(address: str) -> None:
-    """Raise OSError where nothing listens at `host:port`: Ray itself tries for more than 10 minutes."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if colon and port.isdigit():
-        socket.create_connection((host, int(port)), timeout=PROBE_S).close()
+def gpus_per_trial(settings: ClusterSettings) -> float:
+    """The share of a GPU that each student gets."""
+    if settings.gpus_per_trial != "auto":
+        return settings.gpus_per_trial
+    return 1.0 if any(node.gpus for node in nodes()) else 0.0
 
 
-def _watch_ray() -> None:
-    """From now on, end this process with a sentence once a process of Ray's that it needs has died.
+def wait_for(
+    settings: ClusterSettings, what: str, count: int, cores: float, gpus: float = 0.0
+) -> None:
+    """Come back once the cluster has `count` times so many cores and GPUs to give; `what` asks for them.
 
-    Ray itself ends it then, but without a word, and where its gcs_server has died only after a minute.
+    Says after a minute, and each minute, what it waits for. Raises ValueError at once where the
+    cluster can never give them.
     """
+    cluster = nodes()
+    fit = sum(node.holds(cores, gpus) for node in cluster)
+    wanted = f"{count} times {_amount(cores, gpus)}" if count > 1 else _amount(cores, gpus)
+    if fit < count and not settings.autoscales:
+        has = ", ".join(f"{node.name} {_amount(node.cores, node.gpus)}" for node in cluster)
+        raise ValueError(
+            f"{what} asks for {wanted}, but the cluster has {has}; lower the request in [cluster] or [teacher], add "
+            "nodes, or set cluster.autoscales = true if it adds them itself."
+        )
+    bundle = {"CPU": float(cores)} | ({"GPU": float(gpus)} if gpus > 0 else {})
+    group = placement_group([bundle] * count, strategy="PACK")
+    started = time.monotonic()
+    try:
+        while not group.wait(timeout_seconds=WAIT_S):
+            free = ray.available_resources()  # type: ignore[no-untyped-call]
+            say(
+                f"  waiting for {duration(time.monotonic() - started)}: {what} asks for {wanted}, and "
+                f"{_amount(free.get('CPU', 0), free.get('GPU', 0))} are free in the cluster"
+            )
+    finally:
+        remove_placement_group(group)
+
+
+def _amount(cores: float, gpus: float) -> str:
+    text = f"{cores:g} core{'' if cores == 1 else 's'}"
+    return f"{text} and {gpus:g} GPU{'' if gpus == 1 else 's'}" if gpus else text
+
+
+def _start(cpus: int | None) -> None:
+    """Ray on this machine alone, ended with this process."""
+    try:
+        ray.init(
+            address="local",
+            num_cpus=cpus,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            _node_ip_address="127.0.0.1",
+        )
+    except Exception as error:
+        # Ray raises these base classes themselves where one of its processes does not start in 30 s
+        if type(error) not in (Exception, RuntimeError, ValueError):
+            raise
+        ray.shutdown()
+        raise RuntimeError(
+            f"Ray did not start on this machine ({str(error).splitlines()[0]}); run the same command "
+            "again when it is less busy."
+        ) from error
     # the public ways to ask wait for those that have died
     node: Any = ray._private.worker._global_node
     needed = {kind: node.all_processes[kind][0].process for kind in ("gcs_server", "raylet")}
 
+    def dead() -> str:
+        names = [kind for kind, process in needed.items() if process.poll() is not None]
+        return (
+            f"Ray's {' and '.join(names)} died on this machine (out of memory, or killed)"
+            if names
+            else ""
+        )
+
+    _end_without_ray(dead, lambda: node.kill_all_processes(check_alive=False))
+
+
+def _join(address: str, shared: Path) -> None:
+    """The cluster at an address, with our code brought to its nodes and every node examined."""
+    found = find(address)
+    check_address(found)
+    try:
+        ray.init(
+            address=found,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            runtime_env=shipped(_ENVIRONMENT),
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ConnectionError(
+            f"The cluster at {found} cannot be joined from this machine ({str(error).splitlines()[0]}); run "
+            f"`ray start --address {found}` here, since the driver works on one of its nodes, with this Ray and Python."
+        ) from error
+    try:
+        facts = check_nodes(shared)
+    except BaseException:
+        ray.shutdown()
+        raise
+    cluster = nodes()
+    has = _amount(sum(node.cores for node in cluster), sum(node.gpus for node in cluster))
+    say(f"cluster {found}: {len(facts)} node{'' if len(facts) == 1 else 's'}, {has}")
+    silent_since: list[float] = []
+
+    def dead() -> str:
+        if answers(found):
+            silent_since.clear()
+            return ""
+        silent_since.append(time.monotonic())
+        if silent_since[-1] - silent_since[0] < UNANSWERED_S:
+            return ""
+        return f"The cluster at {found} has not answered for {UNANSWERED_S:.0f} s"
+
+    _end_without_ray(dead)
+
+
+def _end_without_ray(dead: Callable[[], str], clean: Callable[[], None] = lambda: None) -> None:
+    """From now on, end this process with a sentence once `dead` gives one.
+
+    Ray itself ends it then, but without a word, and where its gcs_server has died only after a minute.
+    """
+
     def watch() -> None:
         while True:
-            dead = [kind for kind, process in needed.items() if process.poll() is not None]
+            sentence = dead()
             # asked in this order, since a shutdown disconnects before it ends them
             if not ray.is_initialized():
                 return
-            if dead:
+            if sentence:
                 break
             time.sleep(WATCH_S)
         print(
-            f"gaitforge: Ray's {' and '.join(dead)} died on this machine (out of memory, or killed); the same "
-            "command goes on from here.",
+            f"gaitforge: {sentence}; the same command goes on from here.",
             file=sys.stderr,
             flush=True,
         )
-        node.kill_all_processes(check_alive=False)
+        clean()
         # an exception would have to pass through Ray, which waits for those that have died
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-def _resources() -> dict[str, float]:
-    found: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return found

@@ -20,7 +20,7 @@ from gaitforge.objectives import configurations
 from gaitforge.settings import ClusterSettings, ConfirmSettings
 from gaitforge.trials import Trial, TrialLog
 from gaitforge.work import SplitFolder, fingerprint, read_json, write_json, write_whole
-from trainers.cluster import connect, gpus_per_trial
+from trainers.cluster import connect, gpus_per_trial, wait_for
 from trainers.examples import NodeData, WindowFolder, load_examples
 from trainers.loop import score
 from trainers.predictions import write_predictions
@@ -189,7 +189,7 @@ def refit_trials(
     if len(todo) < len(refits):
         say(f"  {len(refits) - len(todo)} of {len(refits)} trainings are there already")
     if todo:
-        connect(cluster)
+        connect(cluster, folder.root)
         data = windows.on_nodes("train", "validation", "confirm", outputs=outputs)
         run_refits(todo, cluster, folder, data)
     score_teacher(teacher, windows, folder)
@@ -229,9 +229,12 @@ def run_refits(
     todo: Sequence[Refit], cluster: ClusterSettings, folder: SplitFolder, data: NodeData | None
 ) -> None:
     """Train those that are not done yet, as many at a time as the cluster has room for."""
+    gpus = gpus_per_trial(cluster)
+    wait_for(cluster, "A student", 1, cluster.cpus_per_trial, gpus)
     train = ray.remote(
-        num_cpus=cluster.cpus_per_trial, num_gpus=gpus_per_trial(cluster), max_retries=3
-    )(train_refit)
+        num_cpus=cluster.cpus_per_trial, num_gpus=gpus, max_retries=3,
+        scheduling_strategy="SPREAD" if cluster.placement == "spread" else "DEFAULT",
+    )(train_refit)  # fmt: skip
     waiting = [train.remote(refit, str(folder.root), data) for refit in todo]
     started = time.monotonic()
     for done in range(1, len(todo) + 1):

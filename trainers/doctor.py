@@ -56,14 +56,14 @@ def _examine_gpu() -> None:
 
 def _examine_settings(path: Path) -> None:
     from gaitforge.settings import read_settings
-    from trainers.cluster import concurrent_trials, connect, cores
+    from trainers.cluster import concurrent_trials, connect, gpus_per_trial, nodes
     from trainers.pipeline import Line
 
     settings = read_settings(path)
     Line(settings).check()
     print(f"{path}: good, work folder {settings.work} can be written")
-    connect(settings.cluster)
+    connect(settings.cluster, Path(settings.work))
     print(
-        f"cluster {settings.cluster.address}: {cores()} cores, "
-        f"{concurrent_trials(settings.cluster)} trials at a time"
+        f"cluster {settings.cluster.address}: {sum(node.cores for node in nodes()):g} cores, "
+        f"{concurrent_trials(settings.cluster, gpus_per_trial(settings.cluster))} trials at a time"
     )

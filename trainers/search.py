@@ -26,7 +26,7 @@ from gaitforge.trials import Trial, TrialLog
 from gaitforge.work import SplitFolder, fingerprint, read_json, write_json, write_parquet
 from search_spaces import SPACES, Proposal
 from trainers.budget import Budget, CostCounter, check_budget
-from trainers.cluster import concurrent_trials, connect, gpus_per_trial
+from trainers.cluster import concurrent_trials, connect, gpus_per_trial, wait_for
 from trainers.examples import WindowFolder
 from trainers.progress import SearchProgress
 from trainers.scheduler import RungScheduler
@@ -35,6 +35,9 @@ from trainers.starts import read_starts
 from trainers.teacher import Teacher
 from trainers.trial import TrialContext, run_trial
 
+# How often a trial goes on from its last rung after its worker was lost. Here, what dies twice most likely kills
+# itself; in a cluster nodes come and go.
+LIVES = {True: 1, False: 3}
 # Settings that may differ between the starts of one search.
 FREE_TO_CHANGE = ("trials", "max_failed", "start_from")
 
@@ -95,9 +98,11 @@ def search_students(
             objectives=settings.objectives, rungs=searcher.rungs.epochs, max_latency_ms=settings.max_latency_ms,
             data=windows.on_nodes("train", "validation", outputs=outputs),
         )  # fmt: skip
-        connect(cluster)
+        connect(cluster, folder.root)
+        gpus = gpus_per_trial(cluster)
+        wait_for(cluster, "A student", 1, cluster.cpus_per_trial, gpus)
         trainable = tune.with_parameters(tune_trial, context=context)
-        run_tune(searcher, trainable, cluster, folder.search / "ray", progress)
+        run_tune(searcher, trainable, cluster, gpus, folder.search / "ray", progress)
         write_head(spent + time.monotonic() - started)
     log.remove_drafts()
     log.compact()
@@ -117,20 +122,22 @@ def run_tune(
     searcher: StudySearcher,
     trainable: Any,
     cluster: ClusterSettings,
+    gpus: float,
     storage: Path,
     progress: AbstractContextManager[Any],
 ) -> None:
     """The whole Ray side of a search: warm workers that take one student after the other."""
     # Tune's state of an earlier start; the trial log is the truth
     shutil.rmtree(storage, ignore_errors=True)
-    resources = {"cpu": cluster.cpus_per_trial, "gpu": gpus_per_trial(cluster)}
+    bundle = {"CPU": float(cluster.cpus_per_trial)} | ({"GPU": gpus} if gpus > 0 else {})
+    resources = tune.PlacementGroupFactory([bundle], strategy=cluster.placement.upper())
     tuner = tune.Tuner(
         tune.with_resources(trainable, resources),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=RungScheduler(searcher.on_rung),
             num_samples=searcher.settings.trials - len(searcher.ended),
-            max_concurrent_trials=concurrent_trials(cluster),
+            max_concurrent_trials=concurrent_trials(cluster, gpus),
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(
@@ -138,8 +145,7 @@ def run_tune(
             storage_path=str(storage.resolve()),
             verbose=0,
             callbacks=[],
-            # a worker that is killed once has had bad luck: its trial goes on from its last rung
-            failure_config=tune.FailureConfig(max_failures=1),
+            failure_config=tune.FailureConfig(max_failures=LIVES[cluster.address == "local"]),
         ),
     )
     # a trial's end is told by our own line; Tune's traceback of a killed worker says no more

@@ -35,7 +35,7 @@ from gaitforge.work import (
     write_parquet,
     write_whole,
 )
-from trainers.cluster import connect, cores, gpus_per_worker
+from trainers.cluster import connect, cores_per_worker, gpus_per_worker, nodes, wait_for
 from trainers.examples import NodeData, WindowFolder, load_examples, new_fitting
 from trainers.loop import EpochMetrics, Examples, Fitting, Share, fit, score
 from trainers.predictions import write_predictions
@@ -109,7 +109,7 @@ def train_teacher(
         data=windows.on_nodes("train", "validation"),
     )  # fmt: skip
     folder.teacher.mkdir(parents=True, exist_ok=True)
-    connect(cluster)
+    connect(cluster, folder.root)
     with progress(Path(job.live)):
         checkpoint = run_workers(
             job, settings, cluster, folder.teacher / "ray", f"teacher-{identity}"
@@ -163,7 +163,8 @@ def run_workers(
     """
     fewest, workers = settings.worker_range
     gpus = gpus_per_worker(cluster, fewest)
-    resources: dict[str, float] = {"CPU": max(1, cores() // workers)}
+    resources: dict[str, float] = {"CPU": cores_per_worker(nodes(), workers, gpus)}
+    wait_for(cluster, "The teacher", fewest, resources["CPU"], gpus)
     if gpus > 0:
         resources["GPU"] = gpus
     trainer = TorchTrainer(

@@ -1,0 +1,206 @@
+"""Joining a cluster that others have started: all that is checked before any work, each fault in one sentence."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import grpc
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from trainers.node import NodeFacts, examine_node
+
+PROBE_S = 10.0  # for an answer from a cluster's address; a network that needs more cannot train
+EXAMINE_S = 120.0  # for every node's answer; the first one waits until the code has reached it
+UNANSWERED_S = (
+    30.0  # of silence before a cluster counts as gone; a link may be cut for some seconds
+)
+ALIVE = "/ray.rpc.NodeInfoGcsService/CheckAlive"
+
+
+def find(address: str) -> str:
+    """`host:port` of a cluster; "auto" means the one that this machine is part of.
+
+    Raises ValueError where there is none, or where the text is neither.
+    """
+    if address != "auto":
+        host, colon, port = address.rpartition(":")
+        if not (host and colon and port.isdigit()) or "://" in address:
+            raise ValueError(
+                f"cluster.address is '{address}', but must be 'local', 'auto' or the host:port of a cluster's head."
+            )
+        return address
+    services: Any = ray._private.services
+    # the last one started here, as Ray itself would have it
+    found = os.environ.get("RAY_ADDRESS") or services.find_bootstrap_address(None)
+    found = found or next(iter(sorted(services.find_gcs_addresses())), "")
+    if not found:
+        raise ConnectionError(
+            "cluster.address is 'auto', but this machine is part of no cluster; run `ray start` here, or set it to "
+            "'local'."
+        )
+    return str(found)
+
+
+def check_address(address: str) -> None:
+    """Make sure that Ray answers at `host:port`, asks for a token unless it is this machine's own, and takes ours.
+
+    Asked of its gcs_server directly: Ray's own attempt takes 10 minutes where nothing listens and 20 s
+    for a wrong token. Raises ConnectionError where no Ray answers, PermissionError for the rest.
+    """
+    token = known_token()
+    # ours first: an open cluster takes any
+    answer = ask(address, token)
+    if answer == grpc.StatusCode.UNAUTHENTICATED:
+        raise PermissionError(
+            f"The cluster at {address} "
+            + ("does not take this machine's token" if token else "asks for a token, and this machine has none")
+            + "; copy the head's, which `ray get-auth-token` prints, to ~/.ray/auth_token here and on every node."
+        )  # fmt: skip
+    if answer != grpc.StatusCode.OK:
+        raise ConnectionError(
+            f"No Ray cluster answers at cluster.address = '{address}' ({answer.value[1]}); "
+            "start one with `ray start --head`, or set it to 'local'."
+        )
+    if not is_loopback(address) and ask(address, None) == grpc.StatusCode.OK:
+        raise PermissionError(
+            f"The cluster at {address} asks nobody for a token, so that everyone in its network can run programs on "
+            "it; start it anew after `ray get-auth-token --generate` with RAY_AUTH_MODE=token on every node."
+        )
+
+
+def ask(address: str, token: str | None) -> grpc.StatusCode:
+    """What Ray's gcs_server at an address answers to who shows that token, or none."""
+    metadata = (("authorization", f"Bearer {token}"),) if token else ()
+    with grpc.insecure_channel(address) as channel:
+        call = channel.unary_unary(ALIVE)
+        try:
+            call(b"", timeout=PROBE_S, metadata=metadata)
+        except grpc.RpcError as error:
+            status: grpc.StatusCode = error.code()
+            return status
+    return grpc.StatusCode.OK
+
+
+def answers(address: str) -> bool:
+    """Whether somebody is there at all."""
+    return ask(address, known_token()) not in (
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+    )
+
+
+def known_token() -> str | None:
+    """The token that Ray would show from here: the environment's, else that of the user's file."""
+    token = os.environ.get("RAY_AUTH_TOKEN", "").strip()
+    if token:
+        return token
+    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    return path.read_text(encoding="utf-8").strip() or None if path.is_file() else None
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine can reach `host:port`."""
+    host = address.rpartition(":")[0].strip("[]")
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:  # a name
+        return False
+
+
+def check_nodes(shared: Path) -> list[NodeFacts]:
+    """Run on every node what shows that it can work on `shared`; what each said.
+
+    Raises RuntimeError where a node does not answer, ValueError where its versions are others than
+    this process's, PermissionError where it does not see the folder.
+    """
+    shared.mkdir(parents=True, exist_ok=True)
+    probe = uuid.uuid4().hex
+    written = shared / f".probe-{probe}"
+    written.write_bytes(probe.encode())
+    try:
+        facts = ask_nodes(str(shared), probe)
+        here = examine_node(str(shared), probe, write=False)
+        for node in facts:
+            check_versions(here, node)
+            answer = shared / f".probe-{probe}-{node.name}"
+            seen = answer.is_file() and answer.read_bytes() == probe.encode()
+            if node.fault or not seen:
+                raise PermissionError(
+                    f"The node {node.name} does not share the work folder {shared} with this machine "
+                    f"({node.fault or 'what it wrote is not there'}); mount it at this path on every node, "
+                    "or set 'work' to a folder that all see."
+                )
+    finally:
+        for path in shared.glob(f".probe-{probe}*"):
+            path.unlink(missing_ok=True)
+    return facts
+
+
+def ask_nodes(shared: str, probe: str) -> list[NodeFacts]:
+    """`examine_node` on all nodes that are alive, side by side."""
+    examine = ray.remote(num_cpus=0, max_retries=0)(examine_node)
+    alive = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    asked = {
+        examine.options(
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        ).remote(shared, probe, True): node["NodeManagerAddress"]
+        for node in alive
+    }
+    ready, silent = ray.wait(list(asked), num_returns=len(asked), timeout=EXAMINE_S)
+    if silent:
+        raise RuntimeError(
+            f"The node {asked[silent[0]]} has not answered for {EXAMINE_S:.0f} s; look at it with `ray status`, "
+            "or take it out of the cluster."
+        )
+    facts = []
+    for ref in ready:
+        try:
+            facts.append(ray.get(ref))
+        except ray.exceptions.RayError as error:
+            raise RuntimeError(
+                f"The node {asked[ref]} cannot run gaitforge ({str(error).strip().splitlines()[-1]}); see Ray's "
+                "logs there."
+            ) from error
+    return sorted(facts, key=lambda node: node.name)
+
+
+def check_versions(here: NodeFacts, node: NodeFacts) -> None:
+    """Refuse a node on which the same program could give other numbers, or none."""
+    other = [
+        f"{name} {node.versions[name] or 'not at all'} and not {version}"
+        for name, version in here.versions.items()
+        if node.versions[name] != version
+    ]
+    if other:
+        wanted = " ".join(
+            f"{name}=={version}"
+            for name, version in here.versions.items()
+            if node.versions[name] != version and name != "python"
+        )
+        raise ValueError(
+            f"The node {node.name} has {', '.join(other)}; all nodes must have this machine's versions: run "
+            f"`pip install {wanted}` there." if wanted else
+            f"The node {node.name} has {', '.join(other)}; all nodes must have this machine's Python."
+        )  # fmt: skip
+
+
+def shipped(environment: dict[str, str]) -> dict[str, Any]:
+    """The runtime environment that brings our code to the workers: nodes need only Ray, torch and the like."""
+    import gaitforge
+    import search_spaces
+    import trainers
+
+    folders = [next(iter(module.__path__)) for module in (gaitforge, trainers, search_spaces)]
+    return {
+        "py_modules": folders,
+        "excludes": ["__pycache__"],
+        "env_vars": environment,
+        "worker_process_setup_hook": "trainers.node.prepare_worker",
+    }
