@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from gaitforge.work import WorkFolder, read_json
 from tests.conftest import own_ray
 from tests.node_python import NodePython
 from tests.small_line import ROOT, Tables, wait_for, write_run
-from trainers.access import has_token, use_token
+from trainers.access import use_token
 
 SECRET = "0123456789abcdef0123456789abcdef0123456789abcdef"
 PATIENCE_S = 600
@@ -32,6 +33,7 @@ class Head:
 
     address: str
     home: Path
+    gcs: str = ""  # host:port that nodes and drivers join
 
     def gaitforge(
         self, *arguments: object, token: str = SECRET
@@ -87,7 +89,9 @@ def head(node_python: NodePython) -> Iterator[Head]:
             )  # fmt: skip
         try:
             wait_for(lambda: "runtime started" in (home / "out").read_text(), process)
-            yield Head(f"http://127.0.0.1:{dashboard}", home)
+            gcs = re.search(r"--address='(.+?)'", (home / "out").read_text())
+            assert gcs is not None
+            yield Head(f"http://127.0.0.1:{dashboard}", home, gcs[1])
         finally:
             process.kill()
             process.wait()
@@ -171,6 +175,26 @@ def test_a_job_ends_with_the_status_of_its_command(head: Head, tmp_path: Path) -
     assert "was refused; mend what it says above" in answer.stderr
 
 
+@pytest.mark.slow
+@pytest.mark.cluster
+def test_a_driver_joins_by_address_with_nothing_but_its_token(head: Head, tmp_path: Path) -> None:
+    settings = write_run(tmp_path, {**shared(tmp_path), "teacher.fit": {"epochs": 1}})
+    text = settings.read_text(encoding="utf-8").partition("[cluster]")[0]
+    settings.write_text(f'{text}[cluster]\naddress = "{head.gcs}"\n', encoding="utf-8")
+    for stage in ("ingest", "split", "teacher"):
+        answer = head.gaitforge(stage, settings)
+        assert answer.returncode == 0, answer.stdout + answer.stderr
+    examined = head.gaitforge("doctor", settings)
+    assert examined.returncode == 0, examined.stdout + examined.stderr
+    (row,) = [line for line in examined.stdout.splitlines() if " (head) " in line]
+    assert row.split()[2:4] == ["2", "0"]  # cores and GPUs
+    assert " shared " in row
+    refused = head.gaitforge("doctor", settings, token="f" * 48)
+    assert refused.returncode == 1
+    assert "! all  cannot be used" in refused.stdout
+    assert "does not take this machine's token" in refused.stdout
+
+
 @pytest.mark.parametrize(
     ("address", "words"),
     [
@@ -207,21 +231,13 @@ def give_token(home: Path) -> None:
 
 
 def test_another_machine_is_not_spoken_to_without_a_token(tokenless: Path) -> None:
-    use_token("127.0.0.1")
-    use_token("localhost")
+    use_token("127.0.0.1:6379")
+    use_token("localhost:6379")
     assert "RAY_AUTH_MODE" not in os.environ
-    with pytest.raises(PermissionError, match=r"no token for the cluster at 10\.0\.0\.1; copy"):
-        use_token("10.0.0.1")
-
-
-def test_a_token_is_used_wherever_it_is(tokenless: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not has_token()
-    give_token(tokenless)
-    assert has_token()
-    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tokenless / "none"))
-    assert not has_token()  # Ray does not look further either
-    monkeypatch.setenv("RAY_AUTH_TOKEN", SECRET)
-    assert has_token()
+    with pytest.raises(
+        PermissionError, match=r"no token for the cluster at 10\.0\.0\.1:6379; copy"
+    ):
+        use_token("10.0.0.1:6379")
 
 
 def test_a_token_that_is_turned_off_is_no_token(
@@ -230,7 +246,7 @@ def test_a_token_that_is_turned_off_is_no_token(
     give_token(tokenless)
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     with pytest.raises(PermissionError, match=r"RAY_AUTH_MODE is 'disabled'.*unset it"):
-        use_token("10.0.0.1")
+        use_token("10.0.0.1:6379")
 
 
 def test_ray_sends_the_token_once_it_is_used(tokenless: Path) -> None:
@@ -239,7 +255,7 @@ def test_ray_sends_the_token_once_it_is_used(tokenless: Path) -> None:
     code = (
         "from trainers.access import use_token\n"
         "from ray._private.authentication.authentication_utils import is_token_auth_enabled as on\n"
-        "before = on(); use_token('10.0.0.1'); print(before, on())"
+        "before = on(); use_token('10.0.0.1:6379'); print(before, on())"
     )
     answer = Head("", tokenless).shell(sys.executable, "-c", code, token="")
     assert answer.stdout == "False True\n", answer.stderr

@@ -34,12 +34,13 @@ def submit(shipment: Shipment, address: str, stage: str) -> str:
     With the token of this machine where it has one. Raises PermissionError where it has none, or
     another one than the cluster, and ConnectionError where nothing answers.
     """
-    if urlsplit(address).scheme not in ("http", "https"):
+    parts = urlsplit(address)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(
             f"The address of the cluster's jobs is '{address}', but must be that of its dashboard; write "
             "http://HEAD:8265."
         )
-    use_token(urlsplit(address).hostname or "")
+    use_token(f"[{parts.hostname}]:{parts.port or 80}")
     with tempfile.TemporaryDirectory() as folder:
         shipment.write(Path(folder, "run"))
         try:

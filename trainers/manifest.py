@@ -22,7 +22,7 @@ from packaging.requirements import Requirement
 
 from gaitforge.settings import RunSettings
 from trainers.jobs import entrypoint
-from trainers.requirements import requirements, version
+from trainers.requirements import read_needs, version
 from trainers.shipment import Shipment
 
 # A lost node is noticed after about 5 s in place of 24: three missed checks, one a second.
@@ -326,7 +326,7 @@ def node_requirements() -> list[str]:
     """
     return [
         f"{requirement.name}{_extras(requirement)}=={_version(requirement.name)}"
-        for requirement in requirements()
+        for requirement in read_needs().packages
         if requirement.name not in NOT_ON_NODES
     ]
 

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import importlib.metadata
 import tomllib
+from dataclasses import dataclass
 from pathlib import Path
 
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 NAME = "gaitforge"
 
 
-def requirements() -> list[Requirement]:
-    """Our dependencies without the extras: as pyproject.toml says in a checkout, else as installed.
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """The Python that gaitforge runs with, and its dependencies without those of the extras."""
+
+    python: SpecifierSet
+    packages: tuple[Requirement, ...]
+
+
+def read_needs() -> Needs:
+    """As pyproject.toml says in a checkout, else as installed.
 
     Raises FileNotFoundError where gaitforge lies here without either, as in a shipment.
     """
@@ -20,15 +30,26 @@ def requirements() -> list[Requirement]:
     if checkout.is_file():
         project = tomllib.loads(checkout.read_text(encoding="utf-8"))["project"]
         if project["name"] == NAME:
-            return [Requirement(line) for line in project["dependencies"]]
+            return Needs(
+                SpecifierSet(project["requires-python"]),
+                tuple(map(Requirement, project["dependencies"])),
+            )
     try:
-        lines = importlib.metadata.requires(NAME) or []
+        installed = importlib.metadata.metadata(NAME)
     except importlib.metadata.PackageNotFoundError as error:
         raise FileNotFoundError(
             "gaitforge lies here without the list of its dependencies; install it with pip, or use its checkout."
         ) from error
-    found = [Requirement(line) for line in lines]
-    return [requirement for requirement in found if requirement.marker is None]
+    found = map(Requirement, installed.get_all("Requires-Dist") or [])
+    return Needs(
+        SpecifierSet(installed["Requires-Python"] or ""),
+        tuple(requirement for requirement in found if requirement.marker is None),
+    )
+
+
+def as_written(specifiers: SpecifierSet) -> str:
+    """A range with its lower end first."""
+    return ",".join(sorted(map(str, specifiers), key=lambda text: text[0] == "<"))
 
 
 def version(package: str) -> str | None:
