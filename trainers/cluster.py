@@ -8,7 +8,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,24 +121,48 @@ def gpus_per_trial(settings: ClusterSettings) -> float:
     return 1.0 if any(node.gpus for node in nodes()) else 0.0
 
 
-def wait_for(
+@contextmanager
+def room_for(
     settings: ClusterSettings, what: str, count: int, cores: float, gpus: float = 0.0
-) -> None:
-    """Come back once the cluster has `count` times so many cores and GPUs to give; `what` asks for them.
+) -> Iterator[None]:
+    """Begin the block once the cluster has `count` times so many cores and GPUs to give; `what` asks for them.
 
-    Says after a minute, and each minute, what it waits for. Raises ValueError at once where the
-    cluster can never give them.
+    Before it and, where nodes are lost, within it, each minute says what is waited for. Raises
+    ValueError at once where the cluster can never give them.
     """
-    cluster = nodes()
-    fit = sum(node.holds(cores, gpus) for node in cluster)
     wanted = f"{count} times {_amount(cores, gpus)}" if count > 1 else _amount(cores, gpus)
-    if fit < count and not settings.autoscales:
-        has = ", ".join(f"{node.name} {_amount(node.cores, node.gpus)}" for node in cluster)
+
+    def missing() -> bool:
+        return sum(node.holds(cores, gpus) for node in nodes()) < count
+
+    if missing() and not settings.autoscales:
         raise ValueError(
-            f"{what} asks for {wanted}, but the cluster has {has}; lower the request in [cluster] or [teacher], add "
-            "nodes, or set cluster.autoscales = true if it adds them itself."
+            f"{what} asks for {wanted}, but the cluster has {_inventory()}; lower the request in [cluster] or "
+            "[teacher], add nodes, or set cluster.autoscales = true if it adds them itself."
         )
-    bundle = {"CPU": float(cores)} | ({"GPU": float(gpus)} if gpus > 0 else {})
+    _wait_for(
+        {"CPU": float(cores)} | ({"GPU": float(gpus)} if gpus > 0 else {}), count, what, wanted
+    )
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(WAIT_S):
+            if missing():
+                say(
+                    f"  {what} asks for {wanted}, and waits: the cluster has lost nodes and has {_inventory()}"
+                )
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
+
+
+def _wait_for(bundle: dict[str, float], count: int, what: str, wanted: str) -> None:
+    """Come back once so many of these are free at the same time."""
     group = placement_group([bundle] * count, strategy="PACK")
     started = time.monotonic()
     try:
@@ -149,6 +174,10 @@ def wait_for(
             )
     finally:
         remove_placement_group(group)
+
+
+def _inventory() -> str:
+    return ", ".join(f"{node.name} {_amount(node.cores, node.gpus)}" for node in nodes())
 
 
 def _amount(cores: float, gpus: float) -> str:

@@ -20,7 +20,7 @@ from gaitforge.objectives import configurations
 from gaitforge.settings import ClusterSettings, ConfirmSettings
 from gaitforge.trials import Trial, TrialLog
 from gaitforge.work import SplitFolder, fingerprint, read_json, write_json, write_whole
-from trainers.cluster import connect, gpus_per_trial, wait_for
+from trainers.cluster import connect, gpus_per_trial, room_for
 from trainers.examples import NodeData, WindowFolder, load_examples
 from trainers.loop import score
 from trainers.predictions import write_predictions
@@ -230,23 +230,26 @@ def run_refits(
 ) -> None:
     """Train those that are not done yet, as many at a time as the cluster has room for."""
     gpus = gpus_per_trial(cluster)
-    wait_for(cluster, "A student", 1, cluster.cpus_per_trial, gpus)
     train = ray.remote(
         num_cpus=cluster.cpus_per_trial, num_gpus=gpus, max_retries=3,
         scheduling_strategy="SPREAD" if cluster.placement == "spread" else "DEFAULT",
     )(train_refit)  # fmt: skip
-    waiting = [train.remote(refit, str(folder.root), data) for refit in todo]
-    started = time.monotonic()
-    for done in range(1, len(todo) + 1):
-        (ready,), waiting = ray.wait(waiting, num_returns=1)
-        try:
-            text = ray.get(ready)
-        except ray.exceptions.RayError as error:
-            raise RuntimeError(
-                f"Confirming failed: {str(error).strip().splitlines()[-1]}"
-            ) from error
-        left = (time.monotonic() - started) / done * (len(todo) - done)
-        say(f"  {done}/{len(todo)}  {text}" + (f"  about {duration(left)} left" if left else ""))
+    with room_for(cluster, "A student", 1, cluster.cpus_per_trial, gpus):
+        waiting = [train.remote(refit, str(folder.root), data) for refit in todo]
+        started = time.monotonic()
+        for done in range(1, len(todo) + 1):
+            (ready,), waiting = ray.wait(waiting, num_returns=1)
+            try:
+                text = ray.get(ready)
+            except ray.exceptions.RayError as error:
+                raise RuntimeError(
+                    f"Confirming failed: {str(error).strip().splitlines()[-1]}"
+                ) from error
+            left = (time.monotonic() - started) / done * (len(todo) - done)
+            say(
+                f"  {done}/{len(todo)}  {text}"
+                + (f"  about {duration(left)} left" if left else "")
+            )
 
 
 def train_refit(refit: Refit, root: str, data: NodeData | None) -> str:

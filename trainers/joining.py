@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
+from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ EXAMINE_S = 120.0  # for every node's answer; the first one waits until the code
 UNANSWERED_S = (
     30.0  # of silence before a cluster counts as gone; a link may be cut for some seconds
 )
+SHIPPED = ("gaitforge", "trainers", "search_spaces")
 ALIVE = "/ray.rpc.NodeInfoGcsService/CheckAlive"
 
 
@@ -193,13 +195,9 @@ def check_versions(here: NodeFacts, node: NodeFacts) -> None:
 
 def shipped(environment: dict[str, str]) -> dict[str, Any]:
     """The runtime environment that brings our code to the workers: nodes need only Ray, torch and the like."""
-    import gaitforge
-    import search_spaces
-    import trainers
-
-    folders = [next(iter(module.__path__)) for module in (gaitforge, trainers, search_spaces)]
+    found = [spec.submodule_search_locations for spec in map(find_spec, SHIPPED) if spec]
     return {
-        "py_modules": folders,
+        "py_modules": [folders[0] for folders in found if folders],
         "excludes": ["__pycache__"],
         "env_vars": environment,
         "worker_process_setup_hook": "trainers.node.prepare_worker",

@@ -26,7 +26,7 @@ from gaitforge.trials import Trial, TrialLog
 from gaitforge.work import SplitFolder, fingerprint, read_json, write_json, write_parquet
 from search_spaces import SPACES, Proposal
 from trainers.budget import Budget, CostCounter, check_budget
-from trainers.cluster import concurrent_trials, connect, gpus_per_trial, wait_for
+from trainers.cluster import concurrent_trials, connect, gpus_per_trial, room_for
 from trainers.examples import WindowFolder
 from trainers.progress import SearchProgress
 from trainers.scheduler import RungScheduler
@@ -100,7 +100,6 @@ def search_students(
         )  # fmt: skip
         connect(cluster, folder.root)
         gpus = gpus_per_trial(cluster)
-        wait_for(cluster, "A student", 1, cluster.cpus_per_trial, gpus)
         trainable = tune.with_parameters(tune_trial, context=context)
         run_tune(searcher, trainable, cluster, gpus, folder.search / "ray", progress)
         write_head(spent + time.monotonic() - started)
@@ -150,7 +149,7 @@ def run_tune(
     )
     # a trial's end is told by our own line; Tune's traceback of a killed worker says no more
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    with progress:
+    with room_for(cluster, "A student", 1, cluster.cpus_per_trial, gpus), progress:
         tuner.fit()
     shutil.rmtree(storage, ignore_errors=True)
 

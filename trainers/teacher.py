@@ -35,7 +35,7 @@ from gaitforge.work import (
     write_parquet,
     write_whole,
 )
-from trainers.cluster import connect, cores_per_worker, gpus_per_worker, nodes, wait_for
+from trainers.cluster import connect, cores_per_worker, gpus_per_worker, nodes, room_for
 from trainers.examples import NodeData, WindowFolder, load_examples, new_fitting
 from trainers.loop import EpochMetrics, Examples, Fitting, Share, fit, score
 from trainers.predictions import write_predictions
@@ -164,7 +164,6 @@ def run_workers(
     fewest, workers = settings.worker_range
     gpus = gpus_per_worker(cluster, fewest)
     resources: dict[str, float] = {"CPU": cores_per_worker(nodes(), workers, gpus)}
-    wait_for(cluster, "The teacher", fewest, resources["CPU"], gpus)
     if gpus > 0:
         resources["GPU"] = gpus
     trainer = TorchTrainer(
@@ -181,7 +180,7 @@ def run_workers(
         ),
     )
     try:
-        with interrupts_kept():
+        with room_for(cluster, "The teacher", fewest, resources["CPU"], gpus), interrupts_kept():
             result = trainer.fit()
     except train.TrainingFailedError as error:
         reason = str(error).strip().splitlines()[-1]

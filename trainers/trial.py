@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -123,7 +124,14 @@ def keep_checkpoint(trial: Trial, fitting: Fitting, log: TrialLog) -> None:
 def go_on(proposed: Trial, fitting: Fitting, log: TrialLog) -> Trial:
     """The trial, and its student, as its checkpoint left them; from the start where there is none."""
     started = dataclasses.replace(
-        proposed, curve=(), rungs=(), scores=None, epochs=0, seconds=0.0, started=now()
+        proposed,
+        curve=(),
+        rungs=(),
+        scores=None,
+        epochs=0,
+        seconds=0.0,
+        node=platform.node(),
+        started=now(),
     )
     path, known = log.checkpoint(proposed.number), log.read_running(proposed.number)
     if known is None or known.hash != proposed.hash or not path.is_file():
@@ -142,6 +150,7 @@ def go_on(proposed: Trial, fitting: Fitting, log: TrialLog) -> Trial:
     return dataclasses.replace(
         known,
         state="running",
+        node=platform.node(),
         curve=curve,
         rungs=tuple(row for row in known.rungs if row["epoch"] <= epoch),
         epochs=epoch,

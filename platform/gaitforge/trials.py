@@ -52,6 +52,7 @@ class Trial:
     reason: str | None = None
     epochs: int = 0
     seconds: float = 0.0
+    node: str = ""  # the machine that trained it last
     started: str = ""
     ended: str | None = None
 
