@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
+import packaging
 import pytest
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from tests.small_line import write_run
+from tests.small_line import ROOT, write_run
 from trainers.__main__ import main
 from trainers.doctor import (
     COLUMNS,
@@ -36,7 +39,7 @@ def needed(*lines: str) -> list[Finding]:
 def test_all_is_here_for_the_tests(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor"]) == 0
     out = capsys.readouterr().out
-    for name in ("  python  3.", "  ray ", "  torch ", "GPU", "  scan ", "port 8265", "token"):
+    for name in ("  python  3.", "  ray ", "  torch ", "GPU", "  scan ", "  8265 ", "token"):
         assert name in out
     assert "!" not in out
     assert out.endswith("Nothing is missing.\n")
@@ -44,9 +47,9 @@ def test_all_is_here_for_the_tests(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_package_out_of_its_range_or_missing_names_what_to_type() -> None:
     good, old, missing = needed("numpy>=1", "numpy>=99,<100", "no-such-package[extra]>=2")
-    assert good.fault == ""
-    assert old.fault.endswith("but must be >=99,<100: pip install 'numpy<100,>=99'")
-    assert missing.fault == "no-such-package is missing: pip install 'no-such-package[extra]>=2'"
+    assert (good.fault, good.install) == ("", "")
+    assert (old.fault, old.install) == ("out of its range", "numpy>=99,<100")
+    assert (missing.fault, missing.install) == ("missing", "no-such-package[extra]>=2")
 
 
 def test_a_missing_package_makes_the_status_1_and_leaves_the_run_for_later(
@@ -60,8 +63,29 @@ def test_a_missing_package_makes_the_status_1_and_leaves_the_run_for_later(
     out = capsys.readouterr().out
     assert "! no-such-package  missing" in out
     assert "run.toml is looked at when the packages are right" in out
-    assert out.endswith("1 fault:\n  no-such-package is missing: pip install 'no-such-package'\n")
+    assert out.endswith(": pip install no-such-package\n")
     assert not (tmp_path / "work").exists()
+
+
+@pytest.mark.parametrize("there", [(), ("packaging",)])
+def test_a_python_without_our_dependencies_is_told_so(
+    there: tuple[str, ...], tmp_path: Path
+) -> None:
+    for name in there:
+        (tmp_path / name).symlink_to(Path(packaging.__file__).parent)
+    answer = subprocess.run(
+        [sys.executable, "-S", "-m", "trainers", "doctor", "run.toml"],  # -S: without site-packages
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'platform'}{os.pathsep}{tmp_path}"},
+        capture_output=True,
+        text=True,
+    )  # fmt: skip
+    assert answer.returncode == 1
+    assert "Traceback" not in answer.stderr
+    if there:
+        assert "! torch        missing" in answer.stdout
+        assert "pip install 'ray[default,train,tune]>=2.60,<3' " in answer.stdout
+    else:
+        assert "packaging is missing; install gaitforge" in answer.stderr
 
 
 def test_wrong_settings_are_refused_before_anything_is_shown(
@@ -90,10 +114,10 @@ def test_a_port_says_who_listens() -> None:
         server.bind(("127.0.0.1", 0))
         server.listen()
         port = server.getsockname()[1]
-        taken = examine_port(port, "the test")
-        assert f"(process {os.getpid()})" in taken.found
+        taken = examine_port(port, "tests", "test --port 2")
+        assert f"(process {os.getpid()}); another for tests: test --port 2" in taken.found
         assert taken.fault == ""  # it may be what should listen there
-    assert examine_port(port, "the test").found == "free for the test"
+    assert examine_port(port, "tests", "").found == "free (tests)"
 
 
 def test_a_token_that_others_can_read_is_told(

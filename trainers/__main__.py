@@ -29,7 +29,8 @@ STAGES = {
     "export": "hand out one student",
     "run": "all of these, in this order",
 }
-OURS = ("gaitforge", "trainers", "search_spaces", "dashboard")
+# the last is this file's name where it runs as `python -m trainers`
+OURS = ("gaitforge", "trainers", "search_spaces", "dashboard", "__main__")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -111,8 +112,13 @@ def run_show(options: argparse.Namespace) -> int:
 
 
 def run_doctor(options: argparse.Namespace) -> int:
-    from trainers.doctor import examine
-
+    try:
+        from trainers.doctor import examine
+    except ModuleNotFoundError as error:
+        raise RuntimeError(
+            f"Not even the doctor can run: {error.name} is missing; install gaitforge with its dependencies, as "
+            "`pip install --editable .` in its checkout."
+        ) from error
     return examine(options.settings)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import platform
+import shlex
 import shutil
 import socket
 import sys
@@ -25,7 +26,12 @@ if TYPE_CHECKING:
     from gaitforge.settings import RunSettings
     from trainers.node import NodeFacts
 
-PORTS = {8501: "our dashboard", 6379: "Ray's head", 8265: "Ray's jobs"}
+# port -> whose it is by itself, and how that is told to take another
+PORTS = {
+    8501: ("dashboard", "gaitforge dashboard --port 8502"),
+    6379: ("Ray's head", "ray start --head --port=6380"),
+    8265: ("Ray's jobs", "ray start --head --dashboard-port=8266"),
+}
 LISTENING = "0A"  # a socket's state in /proc/net/tcp
 GIB = 1 << 30
 COLUMNS = "node", "cores", "GPUs", "memory", "python", "ray", "torch", "work folder", "/tmp"
@@ -38,6 +44,7 @@ class Finding:
     what: str
     found: str
     fault: str = ""
+    install: str = ""  # what pip is to be given
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +72,10 @@ def examine(path: Path | None) -> int:
     faults = []
     for section in _sections(needs.python, packages, path, settings):
         print(render(section), flush=True)
-        faults += [finding.fault for finding in section.findings if finding.fault]
+        faults += [f.fault for f in section.findings if f.fault and not f.install]
+    if broken:
+        lacking = shlex.join(finding.install for finding in packages if finding.install)
+        faults.append(f"Packages are missing, or of other versions: pip install {lacking}")
     if path is not None and broken:
         print(f"{path} is looked at when the packages are right.\n")
     if not faults:
@@ -101,10 +111,9 @@ def _sections(
 ) -> Iterator[Section]:
     yield Section("This machine", [*examine_machine(python), *examine_gpus()])
     yield Section("Packages", packages)
-    yield Section(
-        "Ports and token",
-        [*(examine_port(port, owner) for port, owner in PORTS.items()), examine_token()],
-    )
+    yield Section("Ports", [examine_port(port, *names) for port, names in PORTS.items()])
+    if version("ray") is not None:
+        yield Section("Access", [examine_token()])
     if settings is not None:
         yield Section(str(path), list(examine_storage(settings)))
         yield examine_cluster(settings)
@@ -156,8 +165,8 @@ def _scan() -> str:
     try:
         from mamba_ssm.ops.selective_scan_interface import selective_scan_fn  # noqa: F401
     except ImportError:
-        return "torch: mamba-ssm, of kernels for CUDA, is not here (no family of today needs it)"
-    return f"mamba-ssm {version('mamba-ssm')}, kernels for CUDA"
+        return "plain torch; mamba-ssm with its CUDA kernels is not here, and no model family needs it yet"
+    return f"mamba-ssm {version('mamba-ssm')}, with CUDA kernels"
 
 
 # packages
@@ -166,34 +175,28 @@ def _scan() -> str:
 def examine_packages(needed: Sequence[Requirement]) -> Iterator[Finding]:
     """Each dependency with its version, held against the range that pyproject.toml gives it."""
     for requirement in needed:
-        here = version(requirement.name)
-        wanted = as_written(requirement.specifier)
-        command = f"pip install '{requirement}'"
+        name, wanted = requirement.name, as_written(requirement.specifier)
+        extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
+        install = f"{name}{extras}{wanted}"
+        here = version(name)
         if here is None:
-            yield Finding(requirement.name, "missing", f"{requirement.name} is missing: {command}")
-        elif not requirement.specifier.contains(Version(here), prereleases=True):
-            yield Finding(
-                requirement.name,
-                f"{here}, not {wanted}",
-                f"{requirement.name} is {here}, but must be {wanted}: {command}",
-            )
+            yield Finding(name, f"{'missing':<14}  {wanted}", "missing", install)
+        elif requirement.specifier.contains(Version(here), prereleases=True):
+            yield Finding(name, f"{here:<14}  {wanted}")
         else:
-            yield Finding(requirement.name, f"{here:<14}  {wanted}")
+            yield Finding(name, f"{here:<14}  {wanted} is needed", "out of its range", install)
 
 
-# ports and token
+# ports and access
 
 
-def examine_port(port: int, owner: str) -> Finding:
-    """Whether somebody listens on a port of this machine, and who."""
-    what = f"port {port}"
+def examine_port(port: int, owner: str, elsewhere: str) -> Finding:
+    """Whether somebody listens on a port of this machine, who, and how its owner is told to take another."""
     with socket.socket() as asking:
         asking.settimeout(1.0)
         if asking.connect_ex(("127.0.0.1", port)) != 0:
-            return Finding(what, f"free for {owner}")
-    return Finding(
-        what, f"taken by {_listener(port)}; where that is not {owner}, it must take another"
-    )
+            return Finding(f"{port}", f"free ({owner})")
+    return Finding(f"{port}", f"taken by {_listener(port)}; another for {owner}: {elsewhere}")
 
 
 def _listener(port: int) -> str:
