@@ -9,6 +9,7 @@ import json
 import subprocess
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ from gaitforge.settings import ClusterSettings, IngestSettings, RunSettings, Tea
 from tests.rayjob_schema import CONFIG_MAP, RAY_JOB
 from tests.small_line import Tables, write_run
 from trainers.__main__ import main
-from trainers.manifest import fleet_for
+from trainers.manifest import fleet_for, kuberay_manifest
+from trainers.shipment import pack
 
 Document = dict[str, Any]
 SHARED: Tables = {"": {"work": "/shared/walks"}}
@@ -186,6 +188,18 @@ def test_what_no_manifest_can_bring_is_named_at_its_top(printed: Printed) -> Non
         assert any("/shared/walks" in note for note in notes)
 
 
+def test_a_work_folder_in_an_object_store_needs_no_volume(tmp_path: Path) -> None:
+    shipment = replace(pack(write_run(tmp_path, SHARED)), work="s3://bucket/walks")
+    text = kuberay_manifest(shipment, fleet_for(shipment.settings, None, 8, None))
+    config, job = kuberay(text)
+    jsonschema.validate(config, CONFIG_MAP)
+    jsonschema.validate(job, RAY_JOB)
+    (container,) = group(job)["template"]["spec"]["containers"]
+    assert container["envFrom"] == [{"secretRef": {"name": "gaitforge-store"}}]
+    assert "persistentVolumeClaim" not in text
+    assert "credentials are a Secret gaitforge-store" in text
+
+
 # ray up
 
 
@@ -238,6 +252,7 @@ def test_every_node_of_ray_up_gets_the_token_and_asks_for_it(printed: Printed) -
     assert cluster["file_mounts"] == {"~/.ray/auth_token": "~/.ray/auth_token"}
     for key in ("head_start_ray_commands", "worker_start_ray_commands"):
         assert all("RAY_AUTH_MODE=token" in line for line in cluster[key] if "ray start" in line)
+        subprocess.run(["sh", "-n"], input="\n".join(cluster[key]), text=True, check=True)
     start = cluster["head_start_ray_commands"][-1]
     assert "RAY_health_check_failure_threshold=3" in start
     assert "0.0.0.0" not in start  # the dashboard stays on the head's loopback

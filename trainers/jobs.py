@@ -25,7 +25,7 @@ logging.getLogger("ray._private.runtime_env.packaging").setLevel(logging.WARNING
 
 def entrypoint(stage: str) -> str:
     """What the job runs in the unpacked shipment."""
-    return f"python -m trainers {stage} {SETTINGS}"
+    return f"python3 -m trainers {stage} {SETTINGS}"  # not every machine has a `python`
 
 
 def submit(shipment: Shipment, address: str, stage: str) -> str:

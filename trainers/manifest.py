@@ -34,6 +34,7 @@ HEALTH_CHECKS = {
 NOT_ON_NODES = {"streamlit", "altair"}  # the dashboard's
 CPU_WHEELS = "https://download.pytorch.org/whl/cpu"
 MAX_CONFIG_BYTES = 900_000  # of the 1 MiB that Kubernetes allows for a ConfigMap
+ENVIRONMENT = "$HOME/.gaitforge"  # of a machine of `ray up`
 MOUNTED = "/gaitforge"  # where pods see the shipment
 PROVIDERS = ("local", "aws")
 
@@ -183,7 +184,7 @@ def kuberay_manifest(shipment: Shipment, fleet: Fleet) -> str:
 def _kuberay_notes(shipment: Shipment, fleet: Fleet) -> list[str]:
     notes = [
         "Written by `gaitforge cluster manifest --for kuberay`. KubeRay 1.5.1 or later.",
-        "Start: kubectl create -f FILE (`apply` would copy the shipment into an annotation).",
+        "Start: kubectl create -f FILE (`apply` would copy the shipment into an annotation). Again: delete it first.",
     ]
     if _is_store(shipment.work):
         notes.append(
@@ -240,30 +241,37 @@ def _pod(
 def ray_up_cluster(shipment: Shipment, fleet: Fleet) -> str:
     """A cluster for `ray up`: machines of one's own, or of AWS; the token travels with it."""
     checks = " ".join(f"{name}={value}" for name, value in HEALTH_CHECKS.items())
-    # by itself the dashboard listens on the head's loopback; `ray dashboard` and ssh reach it there
-    head = (
-        f"RAY_AUTH_MODE=token {checks} ray start --head --port=6379 "
-        "--autoscaling-config=~/ray_bootstrap_config.yaml"
-    )
-    pip = "python3 -m pip install" + ("" if fleet.gpus else f" --extra-index-url {CPU_WHEELS}")
+    # an environment of its own, since many systems let pip install nothing into theirs
+    python = f"{ENVIRONMENT}/bin/python3"
+    pip = f"{python} -m pip install" + ("" if fleet.gpus else f" --extra-index-url {CPU_WHEELS}")
+    path = f"export PATH={ENVIRONMENT}/bin:$PATH;"
     cluster: dict[str, Any] = {
         "cluster_name": cluster_name(shipment),
         "max_workers": fleet.nodes,
         "provider": _provider(fleet),
         "auth": {"ssh_user": "ubuntu" if fleet.provider == "aws" else "USER"},
         "file_mounts": {"~/.ray/auth_token": "~/.ray/auth_token"},
-        "setup_commands": [f"{pip} {shlex.join(node_requirements())}"],
-        "head_start_ray_commands": ["ray stop", head],
+        "setup_commands": [
+            "chmod 600 ~/.ray/auth_token",
+            f"test -x {python} || python{_python()} -m venv {ENVIRONMENT}",
+            f"{pip} {shlex.join(node_requirements())}",
+        ],
+        # its dashboard listens on the loopback alone, where `ray dashboard` reaches it
+        "head_start_ray_commands": [
+            f"{path} ray stop",
+            f"{path} RAY_AUTH_MODE=token {checks} ray start --head --port=6379 "
+            "--autoscaling-config=~/ray_bootstrap_config.yaml",
+        ],
         "worker_start_ray_commands": [
-            "ray stop",
-            "RAY_AUTH_MODE=token ray start --address=$RAY_HEAD_IP:6379",
+            f"{path} ray stop",
+            f"{path} RAY_AUTH_MODE=token ray start --address=$RAY_HEAD_IP:6379",
         ],
     }
     notes = [
         "Written by `gaitforge cluster manifest --for ray-up`.",
         "Before: ray get-auth-token --generate. Start: ray up FILE. Then: ray dashboard FILE, and beside it",
         "gaitforge cluster submit run.toml --address http://127.0.0.1:8265",
-        f"Every node must have Python {_python()} as python3, as this machine has,",
+        f"Every node must have python{_python()}, as this machine has,",
     ]
     if _is_store(shipment.work):
         notes.append(f"and the credentials of {shipment.work} in its environment.")
@@ -291,6 +299,7 @@ def ray_up_cluster(shipment: Shipment, fleet: Fleet) -> str:
             },
         }
         cluster["head_node_type"] = "head"
+        cluster["head_setup_commands"] = [f"{python} -m pip install boto3"]  # it adds the nodes
     return _document(notes + _expected(shipment), cluster)
 
 
