@@ -1,9 +1,10 @@
 """The part of KubeRay's RayJob that our manifest may use, as a JSON schema of our own.
 
 The whole definition of `ray.io/v1` has more than a megabyte and is in no package that pip installs.
-Names, types and what is required were read in KubeRay's API reference of version 1.6.2 and in the
-field comments of rayjob_types.go and raycluster_types.go; pods in that of Kubernetes 1.31. Where
-another key is needed, look it up there and add it.
+Names, types and what is required follow KubeRay's rayjob_types.go (commit 0057210) and
+raycluster_types.go (commits 026f143, 3275ee0); `authOptions` and SidecarMode came later, and follow the
+API reference of 1.6.2; pods follow the definition ray.io_rayjobs.yaml (commit 0074129) and Kubernetes' own
+names. It is narrower than those: where the manifest needs another key, look it up there and add it.
 """
 
 from __future__ import annotations
