@@ -25,7 +25,8 @@ from gaitforge.settings import ClusterSettings, IngestSettings, RunSettings, Tea
 from tests.rayjob_schema import CONFIG_MAP, RAY_JOB
 from tests.small_line import Tables, write_run
 from trainers.__main__ import main
-from trainers.manifest import fleet_for, kuberay_manifest
+from trainers.fleet import fleet_for
+from trainers.manifest import Machines, Pods, kuberay_manifest
 from trainers.shipment import pack
 
 Document = dict[str, Any]
@@ -190,7 +191,7 @@ def test_what_no_manifest_can_bring_is_named_at_its_top(printed: Printed) -> Non
 
 def test_a_work_folder_in_an_object_store_needs_no_volume(tmp_path: Path) -> None:
     shipment = replace(pack(write_run(tmp_path, SHARED)), work="s3://bucket/walks")
-    text = kuberay_manifest(shipment, fleet_for(shipment.settings, None, 8, None))
+    text = kuberay_manifest(shipment, fleet_for(shipment.settings, None, 8, None), Pods())
     config, job = kuberay(text)
     jsonschema.validate(config, CONFIG_MAP)
     jsonschema.validate(job, RAY_JOB)
@@ -258,8 +259,12 @@ def test_every_node_of_ray_up_gets_the_token_and_asks_for_it(printed: Printed) -
     assert "0.0.0.0" not in start  # the dashboard stays on the head's loopback
 
 
-def test_hosts_and_nodes_that_differ_are_refused(printed: Printed) -> None:
-    assert "at least 1" in printed("--for", "ray-up", "--hosts", "alone")
+def test_hosts_are_a_head_and_nodes_of_ones_own(printed: Printed) -> None:
+    assert "a head and at least 1 node" in printed("--for", "ray-up", "--hosts", "alone")
+    with pytest.raises(ValueError, match="of the provider 'local'"):
+        Machines(provider="aws", hosts=("one", "two"))
+    with pytest.raises(ValueError, match="no provider 'gcp'; known are local, aws"):
+        Machines(provider="gcp")
 
 
 # a job

@@ -123,26 +123,22 @@ def run_doctor(options: argparse.Namespace) -> int:
 
 
 def run_manifest(options: argparse.Namespace) -> int:
-    from trainers.manifest import MANIFESTS, fleet_for, job_script
+    from trainers.fleet import fleet_for
+    from trainers.manifest import Machines, Pods, job_script, kuberay_manifest, ray_up_cluster
     from trainers.shipment import pack
 
     shipment = pack(options.settings)
     if options.kind == "job":
         text = job_script(options.settings, options.address)
+    elif options.kind == "kuberay":
+        fleet = fleet_for(shipment.settings, options.nodes, options.cpus, options.gpus)
+        pods = Pods(memory=options.memory, image=options.image, claim=options.claim)
+        text = kuberay_manifest(shipment, fleet, pods)
     else:
-        nodes = len(options.hosts) - 1 if options.hosts else options.nodes
-        fleet = fleet_for(
-            shipment.settings,
-            nodes,
-            options.cpus,
-            options.gpus,
-            memory=options.memory,
-            image=options.image,
-            claim=options.claim,
-            provider=options.provider,
-            hosts=tuple(options.hosts or ()),
-        )
-        text = MANIFESTS[options.kind](shipment, fleet)
+        machines = Machines(provider=options.provider, hosts=tuple(options.hosts))
+        nodes = len(machines.hosts) - 1 if machines.hosts else options.nodes
+        fleet = fleet_for(shipment.settings, nodes, options.cpus, options.gpus)
+        text = ray_up_cluster(shipment, fleet, machines)
     if options.out is None:
         sys.stdout.write(text)
     else:
@@ -303,6 +299,7 @@ def _cluster_parser(cluster: argparse.ArgumentParser) -> None:
     manifest.add_argument(
         "--hosts",
         nargs="+",
+        default=(),
         metavar="HOST",
         help="head and nodes of `ray up` on one's own machines",
     )

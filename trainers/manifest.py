@@ -1,18 +1,16 @@
 """Files that start a cluster for a run.toml: a RayJob for KubeRay, a cluster for `ray up`, a script for a job.
 
-What run.toml cannot know (image, machines, their size) comes from a Fleet; what a file must leave to
-its reader is said in the lines at its top.
+What a file must leave to its reader is said in the lines at its top.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import math
 import platform
 import re
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ from typing import Any
 import yaml
 from packaging.requirements import Requirement
 
-from gaitforge.settings import RunSettings
+from trainers.fleet import Fleet
 from trainers.jobs import entrypoint
 from trainers.requirements import read_needs, version
 from trainers.shipment import Shipment
@@ -40,84 +38,34 @@ PROVIDERS = ("local", "aws")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Fleet:
-    """The machines that a run is given, besides its head."""
+class Pods:
+    """What pods are made of, besides the size of a node."""
 
-    nodes: int  # at most
-    fewest: int  # of them at first, where the cluster grows by itself
-    cpus: int  # of each
-    gpus: int  # of each
-    memory: str = "16Gi"  # of each, as Kubernetes writes it
+    memory: str = "16Gi"  # as Kubernetes writes it
     image: str | None = None  # holds Ray, torch and the dependencies; None = Ray's own, and pip
     claim: str = "gaitforge-work"  # the volume claim behind the work folder
-    provider: str = "local"  # of `ray up`
-    hosts: tuple[str, ...] = ()  # head and workers of the provider "local"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Machines:
+    """Where `ray up` finds machines."""
+
+    provider: str = "local"  # one's own, reached by ssh; or of PROVIDERS
+    hosts: tuple[str, ...] = ()  # one's own: the head and the nodes; () = names to be put in
 
     def __post_init__(self) -> None:
-        if not 1 <= self.fewest <= self.nodes:
-            raise ValueError(
-                f"There are {self.nodes} nodes and at first {self.fewest}, but there must be at least 1, and not more "
-                "at first."
-            )
         if self.provider not in PROVIDERS:
             raise ValueError(
                 f"There is no provider '{self.provider}'; known are {', '.join(PROVIDERS)}."
             )
-        if self.hosts and len(self.hosts) != self.nodes + 1:
+        if self.hosts and (self.provider != "local" or len(self.hosts) < 2):
             raise ValueError(
-                f"There are {len(self.hosts)} hosts, but a head and {self.nodes} nodes; name as many."
+                f"The hosts are {', '.join(self.hosts)}, but must be a head and at least 1 node, of the provider "
+                "'local'; name them so, or leave them out."
             )
 
 
-def fleet_for(
-    settings: RunSettings, nodes: int | None, cpus: int, gpus: int | None, **given: Any
-) -> Fleet:
-    """The fleet that a run asks for: as many nodes as its trials and teacher workers need at once.
-
-    Raises ValueError where one trial, or the fewest teacher workers, would never fit.
-    """
-    cluster, (fewest, most) = settings.cluster, settings.teacher.worker_range
-    trial_gpus = 0.0 if cluster.gpus_per_trial == "auto" else cluster.gpus_per_trial
-    worker_gpus = 0.0 if cluster.gpus_per_worker == "auto" else cluster.gpus_per_worker
-    if gpus is None:
-        gpus = math.ceil(max(trial_gpus, worker_gpus))
-    if cluster.gpus_per_worker == "auto" and gpus:
-        worker_gpus = 1.0
-    if cpus < 1 or gpus < 0:
-        raise ValueError(
-            f"A node has {cpus} cores and {gpus} GPUs, but must have at least 1 and 0."
-        )
-    trials = _at_once(cpus, gpus, cluster.cpus_per_trial, trial_gpus)
-    workers = _at_once(cpus, gpus, 1, worker_gpus)
-    if not trials or not workers:
-        raise ValueError(
-            f"A node of {cpus} cores and {gpus} GPUs holds no trial of {cluster.cpus_per_trial} cores and "
-            f"{trial_gpus:g} GPUs, or no teacher worker of {worker_gpus:g} GPUs; give larger nodes with --cpus and "
-            "--gpus."
-        )
-    if nodes is not None and nodes < 1:
-        raise ValueError(
-            f"There are {nodes} nodes besides the head, but there must be at least 1."
-        )
-    if nodes is None:
-        # as many trials as fit: two, since one machine needs no cluster
-        searching = 2 if cluster.concurrent is None else math.ceil(cluster.concurrent / trials)
-        nodes = max(searching, math.ceil(most / workers))
-    if nodes * workers < fewest:
-        raise ValueError(
-            f"{nodes} nodes of {cpus} cores and {gpus} GPUs hold {nodes * workers} teacher workers, but "
-            f"teacher.workers asks for {fewest}; give more with --nodes, --cpus or --gpus."
-        )
-    at_first = max(1, math.ceil(fewest / workers)) if cluster.autoscales else nodes
-    return Fleet(nodes=nodes, fewest=at_first, cpus=cpus, gpus=gpus, **given)
-
-
-def _at_once(cpus: int, gpus: int, each_cpus: int, each_gpus: float) -> int:
-    fit = cpus // each_cpus
-    return min(fit, int(gpus / each_gpus)) if each_gpus else fit
-
-
-def kuberay_manifest(shipment: Shipment, fleet: Fleet) -> str:
+def kuberay_manifest(shipment: Shipment, fleet: Fleet, pods: Pods) -> str:
     """A ConfigMap with the shipment and a RayJob that runs it, for `kubectl create -f`.
 
     KubeRay 1.5.1 or later, whose `authOptions` makes the token. Raises ValueError where the files
@@ -139,7 +87,7 @@ def kuberay_manifest(shipment: Shipment, fleet: Fleet) -> str:
         "binaryData": {archive: base64.b64encode(zipped).decode()},
     }
     environment: dict[str, Any] = {"working_dir": f"file://{MOUNTED}/{archive}"}
-    if fleet.image is None:
+    if pods.image is None:
         # its image has Ray, and a second one would not be its own
         environment["pip"] = [r for r in node_requirements() if not r.startswith("ray[")]
     autoscales = shipment.settings.cluster.autoscales
@@ -149,7 +97,7 @@ def kuberay_manifest(shipment: Shipment, fleet: Fleet) -> str:
         "headGroupSpec": {
             # no trials beside the driver and the head's own processes
             "rayStartParams": {"num-cpus": "0"},
-            "template": _pod("ray-head", name, shipment, fleet, head=True),
+            "template": _pod(name, shipment, fleet, pods, head=True),
         },
         "workerGroupSpecs": [
             {
@@ -158,7 +106,7 @@ def kuberay_manifest(shipment: Shipment, fleet: Fleet) -> str:
                 "minReplicas": fleet.fewest,
                 "maxReplicas": fleet.nodes,
                 "rayStartParams": {},
-                "template": _pod("ray-worker", name, shipment, fleet, head=False),
+                "template": _pod(name, shipment, fleet, pods, head=False),
             }
         ],
     }
@@ -178,10 +126,10 @@ def kuberay_manifest(shipment: Shipment, fleet: Fleet) -> str:
             "rayClusterSpec": cluster,
         },
     }
-    return _document(_kuberay_notes(shipment, fleet), config, job)
+    return _document(_kuberay_notes(shipment, pods), config, job)
 
 
-def _kuberay_notes(shipment: Shipment, fleet: Fleet) -> list[str]:
+def _kuberay_notes(shipment: Shipment, pods: Pods) -> list[str]:
     notes = [
         "Written by `gaitforge cluster manifest --for kuberay`. KubeRay 1.5.1 or later.",
         "Start: kubectl create -f FILE (`apply` would copy the shipment into an annotation). Again: delete it first.",
@@ -192,31 +140,29 @@ def _kuberay_notes(shipment: Shipment, fleet: Fleet) -> list[str]:
         )
     else:
         notes.append(
-            f"Work folder {shipment.work}: the volume claim '{fleet.claim}', of the access mode ReadWriteMany."
+            f"Work folder {shipment.work}: the volume claim '{pods.claim}', of the access mode ReadWriteMany."
         )
-    if fleet.image is None:
+    if pods.image is None:
         notes.append(
             "No --image was given: every node installs torch and the dependencies as it starts, for minutes."
         )
     return notes + _expected(shipment)
 
 
-def _pod(
-    container: str, name: str, shipment: Shipment, fleet: Fleet, *, head: bool
-) -> dict[str, Any]:
-    size: dict[str, Any] = {"cpu": str(fleet.cpus), "memory": fleet.memory}
+def _pod(name: str, shipment: Shipment, fleet: Fleet, pods: Pods, *, head: bool) -> dict[str, Any]:
+    size: dict[str, Any] = {"cpu": str(fleet.cpus), "memory": pods.memory}
     if fleet.gpus and not head:
         size["nvidia.com/gpu"] = str(fleet.gpus)
     variables = {"RAY_USAGE_STATS_ENABLED": "0"} | (HEALTH_CHECKS if head else {})
-    if fleet.image is None and not fleet.gpus:
+    if pods.image is None and not fleet.gpus:
         variables["PIP_EXTRA_INDEX_URL"] = CPU_WHEELS
     mounts = [{"name": "shipment", "mountPath": MOUNTED, "readOnly": True}]
     volumes: list[dict[str, Any]] = [
         {"name": "shipment", "configMap": {"name": f"{name}-shipment"}}
     ]
     spec: dict[str, Any] = {
-        "name": container,
-        "image": fleet.image or _ray_image(fleet.gpus > 0),
+        "name": "ray-head" if head else "ray-worker",
+        "image": pods.image or _ray_image(fleet.gpus > 0),
         "env": [{"name": key, "value": value} for key, value in variables.items()],
         "resources": {"limits": size, "requests": dict(size)},
     }
@@ -230,7 +176,7 @@ def _pod(
         spec["envFrom"] = [{"secretRef": {"name": "gaitforge-store"}}]
     else:
         mounts.append({"name": "work", "mountPath": shipment.work, "readOnly": False})
-        volumes.append({"name": "work", "persistentVolumeClaim": {"claimName": fleet.claim}})
+        volumes.append({"name": "work", "persistentVolumeClaim": {"claimName": pods.claim}})
     spec["volumeMounts"] = mounts
     # the group of Ray's images, for volumes that would be root's
     return {
@@ -238,7 +184,7 @@ def _pod(
     }
 
 
-def ray_up_cluster(shipment: Shipment, fleet: Fleet) -> str:
+def ray_up_cluster(shipment: Shipment, fleet: Fleet, machines: Machines) -> str:
     """A cluster for `ray up`: machines of one's own, or of AWS; the token travels with it."""
     checks = " ".join(f"{name}={value}" for name, value in HEALTH_CHECKS.items())
     # an environment of its own, since many systems let pip install nothing into theirs
@@ -248,8 +194,8 @@ def ray_up_cluster(shipment: Shipment, fleet: Fleet) -> str:
     cluster: dict[str, Any] = {
         "cluster_name": cluster_name(shipment),
         "max_workers": fleet.nodes,
-        "provider": _provider(fleet),
-        "auth": {"ssh_user": "ubuntu" if fleet.provider == "aws" else "USER"},
+        "provider": _provider(fleet, machines),
+        "auth": {"ssh_user": "ubuntu" if machines.provider == "aws" else "USER"},
         "file_mounts": {"~/.ray/auth_token": "~/.ray/auth_token"},
         "setup_commands": [
             "chmod 600 ~/.ray/auth_token",
@@ -277,8 +223,8 @@ def ray_up_cluster(shipment: Shipment, fleet: Fleet) -> str:
         notes.append(f"and the credentials of {shipment.work} in its environment.")
     else:
         notes.append(f"and see the same folder at {shipment.work}.")
-    if fleet.provider == "local":
-        if not fleet.hosts:
+    if machines.provider == "local":
+        if not machines.hosts:
             notes.append("Put the machines' names in the place of HEAD and NODE_1 ..., and USER.")
         cluster["auth"]["ssh_private_key"] = "~/.ssh/id_ed25519"
     else:
@@ -303,10 +249,10 @@ def ray_up_cluster(shipment: Shipment, fleet: Fleet) -> str:
     return _document(notes + _expected(shipment), cluster)
 
 
-def _provider(fleet: Fleet) -> dict[str, Any]:
-    if fleet.provider == "aws":
+def _provider(fleet: Fleet, machines: Machines) -> dict[str, Any]:
+    if machines.provider == "aws":
         return {"type": "aws", "region": "eu-central-1"}
-    head, *nodes = fleet.hosts or ("HEAD", *(f"NODE_{i + 1}" for i in range(fleet.nodes)))
+    head, *nodes = machines.hosts or ("HEAD", *(f"NODE_{i + 1}" for i in range(fleet.nodes)))
     return {"type": "local", "head_ip": head, "worker_ips": nodes}
 
 
@@ -404,9 +350,3 @@ def _yaml(data: Mapping[str, Any]) -> str:
 
 def _document(notes: list[str], *documents: Mapping[str, Any]) -> str:
     return "".join(f"# {note}\n" for note in notes) + "---\n".join(map(_yaml, documents))
-
-
-MANIFESTS: dict[str, Callable[[Shipment, Fleet], str]] = {
-    "kuberay": kuberay_manifest,
-    "ray-up": ray_up_cluster,
-}
