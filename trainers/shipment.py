@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from gaitforge.settings import RunSettings, read_settings
+from trainers.joining import SHIPPED
 
-PACKAGES = ("gaitforge", "trainers", "search_spaces")
 SETTINGS = "run.toml"
 MAX_BYTES = (
     100_000_000  # Ray keeps a shipment in the memory of its head, and takes none above 500 MiB
@@ -128,7 +128,7 @@ def pack(path: Path) -> Shipment:
 
 def package_folders() -> tuple[Path, ...]:
     """The folders of our own packages that work on a node."""
-    specs = [importlib.util.find_spec(name) for name in PACKAGES]  # looked up, none is loaded
+    specs = [importlib.util.find_spec(name) for name in SHIPPED]  # looked up, none is loaded
     return tuple(Path(spec.origin).parent for spec in specs if spec and spec.origin)
 
 
