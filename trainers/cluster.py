@@ -19,6 +19,7 @@ import torch
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from gaitforge.settings import ClusterSettings
+from trainers.access import use_token
 from trainers.joining import UNANSWERED_S, answers, check_address, check_nodes, find, shipped
 from trainers.progress import duration, say
 
@@ -240,6 +241,7 @@ def _join(address: str, shared: Path) -> None:
     """The cluster at an address, with our code brought to its nodes and every node examined."""
     found = find(address)
     check_address(found)
+    use_token(found)
     try:
         ray.init(
             address=found,
