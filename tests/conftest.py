@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from gaitforge.work import SplitFolder, WorkFolder
+from tests.node_python import NodePython, make_node_python
 from tests.small_line import processes, run, write_run
 
 
@@ -60,6 +61,12 @@ def own_ray() -> Iterator[Path]:
 def ray_home() -> Iterator[Path]:
     with own_ray() as home:
         yield home
+
+
+@pytest.fixture(scope="session")
+def node_python(tmp_path_factory: pytest.TempPathFactory) -> NodePython:
+    """A Python as a node of a cluster has it, once for all tests."""
+    return make_node_python(tmp_path_factory.mktemp("node") / "venv")
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,14 @@ import pytest
 
 from gaitforge.settings import ClusterSettings
 from trainers import cluster as cluster_module
-from trainers.cluster import Node, concurrent_trials, cores_per_worker, gpus_per_worker
+from trainers.cluster import (
+    Node,
+    concurrent_trials,
+    cores_per_worker,
+    filled_first,
+    gpus_per_worker,
+    usable_gpus,
+)
 from trainers.joining import (
     ALIVE,
     check_address,
@@ -61,6 +68,12 @@ def test_the_teachers_workers_share_the_cores_without_straddling_nodes(
     assert cores_per_worker([SMALL, LARGE], workers, 0.0) == cores
 
 
+def test_students_are_packed_on_the_smallest_node_that_holds_all() -> None:
+    nodes = [SMALL, LARGE, Node("c", 4.0, 0.0)]
+    chosen = [filled_first(nodes, trials, 1, 0.0).name for trials in (1, 2, 3, 8, 9)]
+    assert chosen == ["a", "a", "c", "b", "b"]
+
+
 @pytest.fixture
 def two_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster_module, "nodes", lambda: [SMALL, LARGE])
@@ -82,6 +95,13 @@ def test_as_many_students_train_at_a_time_as_fit_the_nodes(
     settings: ClusterSettings, gpus: float, trials: int
 ) -> None:
     assert concurrent_trials(settings, gpus) == trials
+
+
+def test_a_gpu_that_torch_cannot_use_is_none_on_a_laptop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert usable_gpus() == 0
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert usable_gpus() is None
 
 
 @pytest.mark.usefixtures("two_nodes")

@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import ray
+import torch
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from gaitforge.settings import ClusterSettings
+from trainers.access import use_token
 from trainers.joining import UNANSWERED_S, answers, check_address, check_nodes, find, shipped
 from trainers.progress import duration, say
 
@@ -44,6 +46,7 @@ class Node:
     name: str
     cores: float
     gpus: float
+    id: str = ""  # Ray's
 
     def holds(self, cores: float, gpus: float = 0.0) -> int:
         """How many requests of so many cores and GPUs it can meet at a time."""
@@ -82,6 +85,7 @@ def nodes() -> list[Node]:
             name=str(node["NodeManagerAddress"]),
             cores=float(node["Resources"].get("CPU", 0)),
             gpus=float(node["Resources"].get("GPU", 0)),
+            id=str(node["NodeID"]),
         )
         for node in ray.nodes()  # type: ignore[no-untyped-call]
         if node["Alive"]
@@ -95,6 +99,14 @@ def concurrent_trials(settings: ClusterSettings, gpus: float) -> int:
     if settings.concurrent is not None and (settings.autoscales or settings.concurrent < fit):
         return settings.concurrent
     return max(1, fit)
+
+
+def filled_first(cluster: Sequence[Node], trials: int, cores: float, gpus: float) -> Node:
+    """The node that students are packed on: the smallest that holds all, else the one that holds most."""
+    holding = [node for node in cluster if node.holds(cores, gpus) >= trials]
+    if holding:
+        return min(holding, key=lambda node: (node.holds(cores, gpus), node.name))
+    return max(cluster, key=lambda node: (node.holds(cores, gpus), node.name))
 
 
 def cores_per_worker(cluster: Sequence[Node], workers: int, gpus: float) -> int:
@@ -184,12 +196,18 @@ def _amount(cores: float, gpus: float) -> str:
     return f"{text} and {gpus:g} GPU{'' if gpus == 1 else 's'}" if gpus else text
 
 
+def usable_gpus() -> int | None:
+    """GPUs for a Ray of this machine: all that it finds (None), or none where torch could use none of them."""
+    return None if torch.cuda.is_available() else 0
+
+
 def _start(cpus: int | None) -> None:
     """Ray on this machine alone, ended with this process."""
     try:
         ray.init(
             address="local",
             num_cpus=cpus,
+            num_gpus=usable_gpus(),
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.ERROR,
@@ -223,6 +241,7 @@ def _join(address: str, shared: Path) -> None:
     """The cluster at an address, with our code brought to its nodes and every node examined."""
     found = find(address)
     check_address(found)
+    use_token(found)
     try:
         ray.init(
             address=found,

@@ -26,11 +26,18 @@ from gaitforge.trials import Trial, TrialLog
 from gaitforge.work import SplitFolder, fingerprint, read_json, write_json, write_parquet
 from search_spaces import SPACES, Proposal
 from trainers.budget import Budget, CostCounter, check_budget
-from trainers.cluster import concurrent_trials, connect, gpus_per_trial, room_for
+from trainers.cluster import (
+    concurrent_trials,
+    connect,
+    filled_first,
+    nodes,
+    room_for,
+)
 from trainers.examples import WindowFolder
 from trainers.progress import SearchProgress
 from trainers.scheduler import RungScheduler
 from trainers.searcher import StudySearcher
+from trainers.shares import keep_to_share, measured_share
 from trainers.starts import read_starts
 from trainers.teacher import Teacher
 from trainers.trial import TrialContext, run_trial
@@ -99,7 +106,7 @@ def search_students(
             data=windows.on_nodes("train", "validation", outputs=outputs),
         )  # fmt: skip
         connect(cluster, folder.root)
-        gpus = gpus_per_trial(cluster)
+        gpus = measured_share(cluster, settings, budget, count_cost, windows, outputs, folder)
         trainable = tune.with_parameters(tune_trial, context=context)
         run_tune(searcher, trainable, cluster, gpus, folder.search / "ray", progress)
         write_head(spent + time.monotonic() - started)
@@ -128,15 +135,15 @@ def run_tune(
     """The whole Ray side of a search: warm workers that take one student after the other."""
     # Tune's state of an earlier start; the trial log is the truth
     shutil.rmtree(storage, ignore_errors=True)
-    bundle = {"CPU": float(cluster.cpus_per_trial)} | ({"GPU": gpus} if gpus > 0 else {})
-    resources = tune.PlacementGroupFactory([bundle], strategy=cluster.placement.upper())
+    trials = concurrent_trials(cluster, gpus)
+    resources = trial_resources(cluster, gpus, trials)
     tuner = tune.Tuner(
         tune.with_resources(trainable, resources),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=RungScheduler(searcher.on_rung),
             num_samples=searcher.settings.trials - len(searcher.ended),
-            max_concurrent_trials=concurrent_trials(cluster, gpus),
+            max_concurrent_trials=trials,
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(
@@ -154,8 +161,23 @@ def run_tune(
     shutil.rmtree(storage, ignore_errors=True)
 
 
+def trial_resources(
+    cluster: ClusterSettings, gpus: float, trials: int
+) -> tune.PlacementGroupFactory:
+    """What a student asks for, `trials` of them at a time, and where in the cluster it had better be."""
+    bundle = {"CPU": float(cluster.cpus_per_trial)} | ({"GPU": gpus} if gpus > 0 else {})
+    if cluster.placement == "spread":
+        return tune.PlacementGroupFactory([bundle], strategy="SPREAD")
+    # Ray spreads what asks for one bundle at a time, PACK or not: each packs its own bundles only
+    first = filled_first(nodes(), trials, cluster.cpus_per_trial, gpus)
+    return tune.PlacementGroupFactory(
+        [bundle], strategy="STRICT_PACK", _soft_target_node_id=first.id
+    )
+
+
 def tune_trial(config: dict[str, Any], context: TrialContext) -> None:
     """One trial in a Tune worker; what it reports comes back to `StudySearcher.on_rung`."""
+    keep_to_share(SplitFolder(Path(context.folder)))
     trial = Trial.from_dict(config["trial"], Path(context.folder))
     silent = True
     for scores in run_trial(trial, context):

@@ -24,7 +24,7 @@ LAUNCH_BOUND_PARAMS = 1_000_000
 # that after 12,000 steps.
 COMPILE_STEPS = 12_000
 WARM_UP = 3  # calls before one is recorded: the libraries choose their algorithms in the first
-ROOM_FOR_WINDOWS = 0.5  # of the memory that is free; the rest is for weights and activations
+ROOM_FOR_WINDOWS = 0.8  # of the memory there is to have; the rest is for weights and activations
 # where a compiler, Triton or an operation is missing; torch._dynamo's own are RuntimeErrors
 COMPILE_ERRORS = (RuntimeError, OSError, ImportError)
 
@@ -61,8 +61,11 @@ def home(size_bytes: int, device: torch.device) -> torch.device:
     """Where windows of that size are kept: on the device where they fit, else on the CPU."""
     if device.type != "cuda":
         return device
-    free, _ = torch.cuda.mem_get_info(device)
-    return device if size_bytes <= ROOM_FOR_WINDOWS * free else torch.device("cpu")
+    free, total = torch.cuda.mem_get_info(device)
+    # a student that shares the device may take no more than its share
+    own = total * torch.cuda.get_per_process_memory_fraction(device)
+    room = min(free, own - torch.cuda.memory_reserved(device))
+    return device if size_bytes <= ROOM_FOR_WINDOWS * room else torch.device("cpu")
 
 
 def sent_ahead(batches: Iterable[Sent], device: torch.device) -> Iterator[Sent]:
