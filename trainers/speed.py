@@ -61,7 +61,10 @@ def home(size_bytes: int, device: torch.device) -> torch.device:
     """Where windows of that size are kept: on the device where they fit, else on the CPU."""
     if device.type != "cuda":
         return device
-    free, _ = torch.cuda.mem_get_info(device)
+    free, total = torch.cuda.mem_get_info(device)
+    # a student that shares the device has its part, however much the others have left so far
+    part = torch.cuda.get_per_process_memory_fraction(device) * total
+    free = min(free, int(part) - torch.cuda.memory_reserved(device))
     return device if size_bytes <= ROOM_FOR_WINDOWS * free else torch.device("cpu")
 
 
