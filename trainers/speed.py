@@ -24,7 +24,9 @@ LAUNCH_BOUND_PARAMS = 1_000_000
 # that after 12,000 steps.
 COMPILE_STEPS = 12_000
 WARM_UP = 3  # calls before one is recorded: the libraries choose their algorithms in the first
-ROOM_FOR_WINDOWS = 0.8  # of the memory there is to have; the rest is for weights and activations
+# of the memory that a process may take; the rest is for weights and activations. A part that was
+# measured with the windows on the device is hardly larger than they are, and must not drive them off
+ROOM_FOR_WINDOWS = 0.8
 # where a compiler, Triton or an operation is missing; torch._dynamo's own are RuntimeErrors
 COMPILE_ERRORS = (RuntimeError, OSError, ImportError)
 
@@ -51,7 +53,7 @@ class Speed:
             return cls()
         is_small = sum(weight.numel() for weight in model.parameters()) < LAUNCH_BOUND_PARAMS
         return cls(
-            bf16=torch.cuda.is_bf16_supported(),
+            bf16=torch.cuda.is_bf16_supported(including_emulation=False),
             graphed=is_small and alone,
             compiled=not is_small and steps >= COMPILE_STEPS,
         )
@@ -62,10 +64,10 @@ def home(size_bytes: int, device: torch.device) -> torch.device:
     if device.type != "cuda":
         return device
     free, total = torch.cuda.mem_get_info(device)
-    # a student that shares the device may take no more than its share
-    own = total * torch.cuda.get_per_process_memory_fraction(device)
-    room = min(free, own - torch.cuda.memory_reserved(device))
-    return device if size_bytes <= ROOM_FOR_WINDOWS * room else torch.device("cpu")
+    # a student that shares the device has its part, however much the others have left so far
+    part = torch.cuda.get_per_process_memory_fraction(device) * total
+    free = min(free, int(part) - torch.cuda.memory_reserved(device))
+    return device if size_bytes <= ROOM_FOR_WINDOWS * free else torch.device("cpu")
 
 
 def sent_ahead(batches: Iterable[Sent], device: torch.device) -> Iterator[Sent]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shutil
 import signal
 import tempfile
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import ray
 import torch
 from ray import train
 from ray.train.torch import TorchTrainer, get_device
@@ -253,7 +253,9 @@ def train_worker(config: dict[str, Any]) -> None:
         job.data.bring()
     context = train.get_context()
     share = Share(context.get_world_rank(), context.get_world_size())
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    # the environment's number is that of a process which had not loaded torch yet
+    assigned = ray.get_runtime_context().get_assigned_resources()  # type: ignore[no-untyped-call]
+    torch.set_num_threads(max(1, int(assigned.get("CPU", 1))))
     device = get_device()
     windows = WindowFolder.open(Path(job.windows))
     train_set, valid_set = (
