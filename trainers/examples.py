@@ -23,7 +23,7 @@ from gaitforge.splits import Split
 from gaitforge.store import SkeletonStore
 from gaitforge.window_cache import WindowSet, build_windows, open_role
 from gaitforge.windows import WindowSettings
-from gaitforge.work import read_json
+from gaitforge.work import open_path, read_json
 from trainers.loop import Examples, Fitting
 
 FEW = 7  # an export is checked with batches of 1 and of 7
@@ -58,7 +58,7 @@ class WindowRecipe:
         folder = Path(self.folder)
         if not all((folder / role).is_dir() for role in roles):
             with only_one_of_the_node(folder.parent):
-                store = SkeletonStore.open(Path(self.store))
+                store = SkeletonStore.open(open_path(self.store))
                 cache = build_windows(
                     folder.parent.parent, store_fingerprint=store.info.fingerprint, split=self.split,
                     layout=store.layout, classes=store.classes, settings=self.settings, recordings=store.recordings,
@@ -98,7 +98,7 @@ class NodeData:
             if not copy.is_dir():
                 draft = copy.with_name(f".{copy.name}.{uuid.uuid4().hex}")
                 draft.mkdir()
-                logits = Path(self.outputs) / "logits.npy"
+                logits = open_path(self.outputs) / "logits.npy"
                 (draft / logits.name).write_bytes(logits.read_bytes())
                 draft.rename(copy)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -23,7 +22,15 @@ from gaitforge.models import make_sizes
 from gaitforge.objectives import OBJECTIVES, SearchedFront
 from gaitforge.settings import ClusterSettings, SearchSettings, as_dict
 from gaitforge.trials import Trial, TrialLog
-from gaitforge.work import SplitFolder, fingerprint, read_json, write_json, write_parquet
+from gaitforge.work import (
+    SplitFolder,
+    fingerprint,
+    open_path,
+    read_json,
+    remove_tree,
+    write_json,
+    write_parquet,
+)
 from search_spaces import SPACES, Proposal
 from trainers.budget import Budget, CostCounter, check_budget
 from trainers.cluster import concurrent_trials, connect, gpus_per_trial, room_for
@@ -127,7 +134,7 @@ def run_tune(
 ) -> None:
     """The whole Ray side of a search: warm workers that take one student after the other."""
     # Tune's state of an earlier start; the trial log is the truth
-    shutil.rmtree(storage, ignore_errors=True)
+    remove_tree(storage)
     bundle = {"CPU": float(cluster.cpus_per_trial)} | ({"GPU": gpus} if gpus > 0 else {})
     resources = tune.PlacementGroupFactory([bundle], strategy=cluster.placement.upper())
     tuner = tune.Tuner(
@@ -151,12 +158,12 @@ def run_tune(
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     with room_for(cluster, "A student", 1, cluster.cpus_per_trial, gpus), progress:
         tuner.fit()
-    shutil.rmtree(storage, ignore_errors=True)
+    remove_tree(storage)
 
 
 def tune_trial(config: dict[str, Any], context: TrialContext) -> None:
     """One trial in a Tune worker; what it reports comes back to `StudySearcher.on_rung`."""
-    trial = Trial.from_dict(config["trial"], Path(context.folder))
+    trial = Trial.from_dict(config["trial"], open_path(context.folder))
     silent = True
     for scores in run_trial(trial, context):
         tune.report({"rung": scores})
@@ -228,11 +235,12 @@ def set_aside(folder: SplitFolder) -> None:
     """Move a search, and all that was made from it, out of the way of another."""
     aside = folder.root / f"until-{datetime.now(UTC):%Y%m%dT%H%M%S}"
     (aside / "predictions").mkdir(parents=True)
-    for path in (folder.search, folder.confirm):
+    for path in list(folder.predictions.glob("*-student*.parquet")):
+        path.rename(aside / "predictions" / path.name)
+    # search/ last: where a kill comes before, the search is still known, and set aside by the next --fresh
+    for path in (folder.confirm, folder.search):
         if path.is_dir():
             path.rename(aside / path.name)
-    for path in folder.predictions.glob("*-student*.parquet"):
-        path.rename(aside / "predictions" / path.name)
 
 
 def write_importance(folder: SplitFolder, searcher: StudySearcher) -> None:

@@ -12,7 +12,15 @@ from typing import Any
 
 import pyarrow as pa
 
-from gaitforge.work import SplitFolder, as_json, read_json, write_once, write_parquet, write_whole
+from gaitforge.work import (
+    SplitFolder,
+    as_json,
+    read_json,
+    remove_draft,
+    write_once,
+    write_parquet,
+    write_whole,
+)
 
 ENDED = ("finished", "stopped", "failed")
 DRAFT_S = 60.0  # a younger draft may be another process's, which is still writing it
@@ -159,10 +167,10 @@ class TrialLog:
     def remove_drafts(self) -> None:
         """Remove what is left of files whose writers were killed in the middle."""
         for folder in (self.folder.search, self.folder.predictions):
-            for path in folder.rglob(".*.*"):
+            for path in list(folder.rglob(".*.*")):
                 with suppress(FileNotFoundError):
                     if time.time() - path.stat().st_mtime > DRAFT_S:
-                        path.unlink()
+                        remove_draft(path)
 
     def _forget(self, number: int) -> None:
         # in this order: after a kill in between, the running file still tells of the trial
