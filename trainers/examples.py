@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -73,7 +73,9 @@ def only_one_of_the_node(folder: Path) -> Iterator[None]:
     """Let one process of this machine after the other through the block; a killed one holds up nobody."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".making").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        # a mounted disk may know no locks: two then make the same, and the first to end has made it
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 

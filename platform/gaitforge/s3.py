@@ -1,7 +1,8 @@
 """S3Path: what this project uses of `pathlib.Path`, over the objects of a bucket.
 
-A folder is whatever lies below its name, so none is ever made, and an empty one is not there. A PUT
-is atomic, so that no file needs a draft. There is deliberately no `__fspath__`: a library that is
+A folder is whatever lies below its name, so none is ever made, and an empty one is not there; empty
+objects are no files, since other programs mark folders by them, and none of ours is empty. A PUT is
+atomic, so that no file needs a draft. There is deliberately no `__fspath__`: a library that is
 given such a path must fail instead of working in a local folder named "s3:". Address and keys come
 from the environment (AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, ...).
 """
@@ -161,7 +162,7 @@ class S3Path:
 
     def is_dir(self) -> bool:
         with self._errors_named():
-            return bool(next(iter(obstore.list(self._store, self._name or None)), ()))
+            return next(self._all_below(), None) is not None
 
     def exists(self) -> bool:
         return self.is_file() or self.is_dir()
@@ -261,6 +262,8 @@ class S3Path:
 
     def _paths(self, objects: Sequence[ObjectMeta]) -> Iterator[S3Path]:
         for meta in objects:
+            if meta["size"] == 0:  # a mark that pyarrow, and so Ray, makes of a folder
+                continue
             yield S3Path(self.bucket, PurePosixPath(meta["path"]), Status.of(meta))
 
     def _below(self, path: S3Path) -> PurePosixPath:

@@ -15,6 +15,8 @@ import pyarrow as pa
 from gaitforge.work import (
     SplitFolder,
     as_json,
+    look_again,
+    on_s3,
     read_json,
     remove_draft,
     write_once,
@@ -107,7 +109,11 @@ class TrialLog:
 
     def has(self, number: int) -> bool:
         """Whether a trial of that number has ended."""
-        return (self.folder.trials / f"{number}.json").is_file()
+        path = self.folder.trials / f"{number}.json"
+        if path.is_file():
+            return True
+        look_again(path.parent)  # its worker may be on another node
+        return on_s3(path) is None and path.is_file()
 
     def show_running(self, trial: Trial) -> None:
         """Keep how far a trial is, for onlookers and for going on with it; no part of the log."""
@@ -145,6 +151,7 @@ class TrialLog:
     def read(self, number: int) -> Trial:
         """One ended trial."""
         path = self.folder.trials / f"{number}.json"
+        look_again(path.parent)
         return Trial.from_dict(read_json(path), path)
 
     def compact(self) -> None:

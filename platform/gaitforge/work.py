@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -132,7 +132,7 @@ class WorkFolder:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             probe = self.root / f".probe-{uuid.uuid4().hex}"
-            probe.write_bytes(b"")
+            probe.write_bytes(b"probe")
             probe.unlink()
         except OSError as error:
             reason = error.strerror or str(error).rstrip(".")
@@ -236,6 +236,13 @@ def on_disk(path: Path) -> Iterator[Path]:
 def for_arrow(path: Path) -> Path | pa.BufferReader:
     """A file, or its content, as pyarrow takes it; raises FileNotFoundError where there is none."""
     return pa.BufferReader(path.read_bytes()) if on_s3(path) else path
+
+
+def look_again(folder: Path) -> None:
+    """Make an NFS client ask the server for the folder's names: it remembers for a minute that one was not there."""
+    if not on_s3(folder):
+        with suppress(FileNotFoundError):
+            os.listdir(folder)  # opening the folder is what does it
 
 
 def _draft(path: Path) -> Path:
