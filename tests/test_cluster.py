@@ -13,7 +13,13 @@ import pytest
 
 from gaitforge.settings import ClusterSettings
 from trainers import cluster as cluster_module
-from trainers.cluster import Node, concurrent_trials, cores_per_worker, gpus_per_worker
+from trainers.cluster import (
+    Node,
+    concurrent_trials,
+    cores_per_worker,
+    filled_first,
+    gpus_per_worker,
+)
 from trainers.joining import (
     ALIVE,
     check_address,
@@ -59,6 +65,12 @@ def test_the_teachers_workers_share_the_cores_without_straddling_nodes(
     workers: int, cores: int
 ) -> None:
     assert cores_per_worker([SMALL, LARGE], workers, 0.0) == cores
+
+
+def test_students_are_packed_on_the_smallest_node_that_holds_all() -> None:
+    nodes = [SMALL, LARGE, Node("c", 4.0, 0.0)]
+    chosen = [filled_first(nodes, trials, 1, 0.0).name for trials in (1, 2, 3, 8, 9)]
+    assert chosen == ["a", "a", "c", "b", "b"]
 
 
 @pytest.fixture

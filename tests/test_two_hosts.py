@@ -130,6 +130,42 @@ def test_a_wrong_token_is_refused_at_once(
     assert time.monotonic() - started < 30
 
 
+WHERE = """
+import sys, time, ray
+from pathlib import Path
+from gaitforge.settings import ClusterSettings
+from trainers.cluster import connect
+from trainers.search import trial_resources
+settings = ClusterSettings(address=sys.argv[1], placement=sys.argv[2])
+connect(settings, Path(sys.argv[3]))
+for _ in range(4):
+    while ray.available_resources().get("CPU", 0) < 2:  # those of the groups before are given back late
+        time.sleep(0.05)
+    groups = [trial_resources(settings, 0.0, 1).to_placement_group() for _ in range(int(sys.argv[4]))]
+    ray.get([group.ready() for group in groups])
+    table = ray.util.placement_group_table()
+    print(*(node for group in groups for node in table[group.id.hex()]["bundles_to_node_id"].values()))
+    for group in groups:
+        ray.util.remove_placement_group(group)
+"""
+
+
+def test_students_are_packed_on_one_host_as_far_as_it_goes(hosts: TwoHosts, folder: Path) -> None:
+    def where(placement: str, trials: int) -> list[list[str]]:
+        arguments = [hosts.address, placement, str(folder), str(trials)]
+        answer = hosts.head.run(
+            [hosts.head.python, "-c", WHERE, *arguments],
+            {"PYTHONPATH": f"{ROOT / 'platform'}:{ROOT}"},
+        )
+        assert answer.returncode == 0, answer.stderr
+        return [line.split() for line in answer.stdout.splitlines()[1:]]
+
+    one = where("pack", 1)
+    assert len({node for nodes in one for node in nodes}) == 1
+    # what does not fit there goes elsewhere
+    assert all(len(set(nodes)) == 2 for nodes in where("pack", 2) + where("spread", 2))
+
+
 def test_a_killed_node_costs_its_trial_the_time_since_its_rung_and_nothing_that_had_ended(
     hosts: TwoHosts, folder: Path
 ) -> None:

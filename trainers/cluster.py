@@ -44,6 +44,7 @@ class Node:
     name: str
     cores: float
     gpus: float
+    id: str = ""  # Ray's
 
     def holds(self, cores: float, gpus: float = 0.0) -> int:
         """How many requests of so many cores and GPUs it can meet at a time."""
@@ -82,6 +83,7 @@ def nodes() -> list[Node]:
             name=str(node["NodeManagerAddress"]),
             cores=float(node["Resources"].get("CPU", 0)),
             gpus=float(node["Resources"].get("GPU", 0)),
+            id=str(node["NodeID"]),
         )
         for node in ray.nodes()  # type: ignore[no-untyped-call]
         if node["Alive"]
@@ -95,6 +97,14 @@ def concurrent_trials(settings: ClusterSettings, gpus: float) -> int:
     if settings.concurrent is not None and (settings.autoscales or settings.concurrent < fit):
         return settings.concurrent
     return max(1, fit)
+
+
+def filled_first(cluster: Sequence[Node], trials: int, cores: float, gpus: float) -> Node:
+    """The node that students are packed on: the smallest that holds all, else the one that holds most."""
+    holding = [node for node in cluster if node.holds(cores, gpus) >= trials]
+    if holding:
+        return min(holding, key=lambda node: (node.holds(cores, gpus), node.name))
+    return max(cluster, key=lambda node: (node.holds(cores, gpus), node.name))
 
 
 def cores_per_worker(cluster: Sequence[Node], workers: int, gpus: float) -> int:

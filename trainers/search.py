@@ -33,7 +33,14 @@ from gaitforge.work import (
 )
 from search_spaces import SPACES, Proposal
 from trainers.budget import Budget, CostCounter, check_budget
-from trainers.cluster import concurrent_trials, connect, gpus_per_trial, room_for
+from trainers.cluster import (
+    concurrent_trials,
+    connect,
+    filled_first,
+    gpus_per_trial,
+    nodes,
+    room_for,
+)
 from trainers.examples import WindowFolder
 from trainers.progress import SearchProgress
 from trainers.scheduler import RungScheduler
@@ -135,15 +142,15 @@ def run_tune(
     """The whole Ray side of a search: warm workers that take one student after the other."""
     # Tune's state of an earlier start; the trial log is the truth
     remove_tree(storage)
-    bundle = {"CPU": float(cluster.cpus_per_trial)} | ({"GPU": gpus} if gpus > 0 else {})
-    resources = tune.PlacementGroupFactory([bundle], strategy=cluster.placement.upper())
+    trials = concurrent_trials(cluster, gpus)
+    resources = trial_resources(cluster, gpus, trials)
     tuner = tune.Tuner(
         tune.with_resources(trainable, resources),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=RungScheduler(searcher.on_rung),
             num_samples=searcher.settings.trials - len(searcher.ended),
-            max_concurrent_trials=concurrent_trials(cluster, gpus),
+            max_concurrent_trials=trials,
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(
@@ -159,6 +166,20 @@ def run_tune(
     with room_for(cluster, "A student", 1, cluster.cpus_per_trial, gpus), progress:
         tuner.fit()
     remove_tree(storage)
+
+
+def trial_resources(
+    cluster: ClusterSettings, gpus: float, trials: int
+) -> tune.PlacementGroupFactory:
+    """What a student asks for, `trials` of them at a time, and where in the cluster it had better be."""
+    bundle = {"CPU": float(cluster.cpus_per_trial)} | ({"GPU": gpus} if gpus > 0 else {})
+    if cluster.placement == "spread":
+        return tune.PlacementGroupFactory([bundle], strategy="SPREAD")
+    # Ray spreads what asks for one bundle at a time, PACK or not: each packs its own bundles only
+    first = filled_first(nodes(), trials, cluster.cpus_per_trial, gpus)
+    return tune.PlacementGroupFactory(
+        [bundle], strategy="STRICT_PACK", _soft_target_node_id=first.id
+    )
 
 
 def tune_trial(config: dict[str, Any], context: TrialContext) -> None:
