@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from gaitforge.work import SplitFolder, WorkFolder
+from tests.node_python import NodePython, make_node_python
 from tests.s3_server import BUCKET, s3_server
 from tests.small_line import processes, run, write_run
 
@@ -62,6 +63,12 @@ def own_ray() -> Iterator[Path]:
 def ray_home() -> Iterator[Path]:
     with own_ray() as home:
         yield home
+
+
+@pytest.fixture(scope="session")
+def node_python(tmp_path_factory: pytest.TempPathFactory) -> NodePython:
+    """A Python as a node of a cluster has it, once for all tests."""
+    return make_node_python(tmp_path_factory.mktemp("node") / "venv")
 
 
 @pytest.fixture(scope="session")

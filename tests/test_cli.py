@@ -168,9 +168,9 @@ WRONG_SETTINGS: dict[str, tuple[Tables, tuple[str, ...]]] = {
         {"": {"work": "run.toml/work"}},
         ("run.toml/work cannot be written", "choose another folder"),
     ),
-    "work folder in an object store": (
-        {"": {"work": "s3://bucket/work"}},
-        ("'s3://bucket/work'", "must be a path"),
+    "work folder in a store that is not known": (
+        {"": {"work": "gs://bucket/work"}},
+        ("'gs://bucket/work'", "must be a path"),
     ),
 }
 
@@ -266,13 +266,6 @@ def test_show_says_what_is_there_and_what_is_missing(
     out = capsys.readouterr().out
     assert "24 recordings of 24 people in 4 classes" in out
     assert "not there yet: teacher, search, confirm, export" in out
-
-
-def test_doctor_lists_versions_and_knows_the_gpu(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["doctor"]) == 0
-    out = capsys.readouterr().out
-    for name in ("python 3.", "ray 2.", "torch 2.", "optuna 5.", "onnxruntime 1.", "GPU: "):
-        assert name in out
 
 
 def test_ingest_again_keeps_the_version_and_new_input_makes_the_next(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from trainers.cluster import (
     cores_per_worker,
     filled_first,
     gpus_per_worker,
+    usable_gpus,
 )
 from trainers.joining import (
     ALIVE,
@@ -94,6 +95,13 @@ def test_as_many_students_train_at_a_time_as_fit_the_nodes(
     settings: ClusterSettings, gpus: float, trials: int
 ) -> None:
     assert concurrent_trials(settings, gpus) == trials
+
+
+def test_a_gpu_that_torch_cannot_use_is_none_on_a_laptop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert usable_gpus() == 0
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert usable_gpus() is None
 
 
 @pytest.mark.usefixtures("two_nodes")

@@ -245,8 +245,9 @@ def test_show_and_doctor_describe_a_finished_line(finished: FinishedLine, ray_ho
     assert "not there yet" not in shown.stdout
     examined = run("doctor", finished.settings, ray_home=ray_home)
     assert (examined.returncode, examined.stderr) == (0, "")
-    assert "run.toml: good" in examined.stdout
-    assert "2 cores, 1 trials at a time" in examined.stdout
+    assert "settings     good" in examined.stdout
+    assert "2 cores, 0 GPUs, 1 trial at a time" in examined.stdout
+    assert examined.stdout.endswith("Nothing is missing.\n")
 
 
 # --- predict ---

@@ -29,7 +29,8 @@ STAGES = {
     "export": "hand out one student",
     "run": "all of these, in this order",
 }
-OURS = ("gaitforge", "trainers", "search_spaces", "dashboard")
+# the last is this file's name where it runs as `python -m trainers`
+OURS = ("gaitforge", "trainers", "search_spaces", "dashboard", "__main__")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -113,9 +114,62 @@ def run_show(options: argparse.Namespace) -> int:
 
 
 def run_doctor(options: argparse.Namespace) -> int:
-    from trainers.doctor import examine
-
+    try:
+        from trainers.doctor import examine
+    except ModuleNotFoundError as error:
+        raise RuntimeError(
+            f"Not even the doctor can run: {error.name} is missing; install gaitforge with its dependencies, as "
+            "`pip install --editable .` in its checkout."
+        ) from error
     return examine(options.settings)
+
+
+def run_manifest(options: argparse.Namespace) -> int:
+    from trainers.fleet import fleet_for
+    from trainers.manifest import Machines, Pods, job_script, kuberay_manifest, ray_up_cluster
+    from trainers.shipment import pack
+
+    shipment = pack(options.settings)
+    if options.kind == "job":
+        text = job_script(options.settings, options.address)
+    elif options.kind == "kuberay":
+        fleet = fleet_for(shipment.settings, options.nodes, options.cpus, options.gpus)
+        pods = Pods(memory=options.memory, image=options.image, claim=options.claim)
+        text = kuberay_manifest(shipment, fleet, pods)
+    else:
+        machines = Machines(provider=options.provider, hosts=tuple(options.hosts))
+        nodes = len(machines.hosts) - 1 if machines.hosts else options.nodes
+        fleet = fleet_for(shipment.settings, nodes, options.cpus, options.gpus)
+        text = ray_up_cluster(shipment, fleet, machines)
+    if options.out is None:
+        sys.stdout.write(text)
+    else:
+        options.out.write_text(text, encoding="utf-8")
+        print(f"{options.out} says at its top how to use it")
+    return 0
+
+
+def run_ship(options: argparse.Namespace) -> int:
+    from trainers.jobs import entrypoint
+    from trainers.shipment import pack
+
+    pack(options.settings).write(options.out)
+    print(
+        f"{options.out} is a working folder for a job: ray job submit --working-dir {options.out} "
+        f"-- {entrypoint('run')}"
+    )
+    return 0
+
+
+def run_submit(options: argparse.Namespace) -> int:
+    from trainers.jobs import follow, submit
+    from trainers.shipment import pack
+
+    job = submit(pack(options.settings), options.address, options.stage)
+    print(f"job {job} on {options.address}", flush=True)
+    if not options.no_wait:
+        follow(options.address, job)
+    return 0
 
 
 def _run(settings: RunSettings, stage: str, fresh: bool) -> int:
@@ -186,7 +240,73 @@ def _parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser("doctor", help="what is installed and what is missing")
     doctor.add_argument("settings", type=Path, nargs="?", metavar="run.toml")
     doctor.set_defaults(command=run_doctor)
+    _cluster_parser(commands.add_parser("cluster", help="a run on a Ray cluster"))
     return parser
+
+
+def _cluster_parser(cluster: argparse.ArgumentParser) -> None:
+    commands = cluster.add_subparsers(required=True, metavar="command")
+    here = "http://127.0.0.1:8265"
+    text = "send a run with its code to a running cluster, and follow it there"
+    submit = commands.add_parser("submit", help=text, description=text)
+    submit.add_argument("settings", type=Path, metavar="run.toml")
+    submit.add_argument(
+        "--address", default=here, metavar="URL", help=f"the cluster's dashboard (default: {here})"
+    )
+    submit.add_argument("--stage", choices=STAGES, default="run", help="(default: run)")
+    submit.add_argument("--no-wait", action="store_true", help="do not follow it")
+    submit.set_defaults(command=run_submit)
+    text = "write the folder that `ray job submit --working-dir` takes"
+    ship = commands.add_parser("ship", help=text, description=text)
+    ship.add_argument("settings", type=Path, metavar="run.toml")
+    ship.add_argument("--out", type=Path, required=True, metavar="DIR")
+    ship.set_defaults(command=run_ship)
+    text = "write what starts a cluster for a run"
+    manifest = commands.add_parser("manifest", help=text, description=text)
+    manifest.add_argument("settings", type=Path, metavar="run.toml")
+    manifest.add_argument(
+        "--for",
+        dest="kind",
+        required=True,
+        choices=("kuberay", "ray-up", "job"),
+        help="a RayJob for Kubernetes, a cluster for `ray up`, or a script for a running cluster",
+    )
+    manifest.add_argument("--out", type=Path, metavar="FILE", help="(default: print it)")
+    manifest.add_argument(
+        "--nodes", type=int, metavar="N", help="besides the head (default: what the run can use)"
+    )
+    manifest.add_argument(
+        "--cpus", type=int, default=8, metavar="N", help="of a node (default: 8)"
+    )
+    manifest.add_argument(
+        "--gpus", type=int, metavar="N", help="of a node (default: what the run asks for)"
+    )
+    manifest.add_argument("--memory", default="16Gi", help="of a node (default: 16Gi)")
+    manifest.add_argument(
+        "--image", help="that holds Ray, torch and the dependencies (default: Ray's, and pip)"
+    )
+    manifest.add_argument(
+        "--claim",
+        default="gaitforge-work",
+        help="the volume claim of the work folder (default: gaitforge-work)",
+    )
+    manifest.add_argument(
+        "--provider",
+        default="local",
+        choices=("local", "aws"),
+        help="of `ray up` (default: local)",
+    )
+    manifest.add_argument(
+        "--hosts",
+        nargs="+",
+        default=(),
+        metavar="HOST",
+        help="head and nodes of `ray up` on one's own machines",
+    )
+    manifest.add_argument(
+        "--address", default=here, metavar="URL", help=f"for a job (default: {here})"
+    )
+    manifest.set_defaults(command=run_manifest)
 
 
 if __name__ == "__main__":

@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import ray
+import torch
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from gaitforge.settings import ClusterSettings
+from trainers.access import use_token
 from trainers.joining import UNANSWERED_S, answers, check_address, check_nodes, find, shipped
 from trainers.progress import duration, say
 
@@ -194,12 +196,18 @@ def _amount(cores: float, gpus: float) -> str:
     return f"{text} and {gpus:g} GPU{'' if gpus == 1 else 's'}" if gpus else text
 
 
+def usable_gpus() -> int | None:
+    """GPUs for a Ray of this machine: all that it finds (None), or none where torch could use none of them."""
+    return None if torch.cuda.is_available() else 0
+
+
 def _start(cpus: int | None) -> None:
     """Ray on this machine alone, ended with this process."""
     try:
         ray.init(
             address="local",
             num_cpus=cpus,
+            num_gpus=usable_gpus(),
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.ERROR,
@@ -233,6 +241,7 @@ def _join(address: str, shared: Path) -> None:
     """The cluster at an address, with our code brought to its nodes and every node examined."""
     found = find(address)
     check_address(found)
+    use_token(found)
     try:
         ray.init(
             address=found,

@@ -20,11 +20,12 @@ from gaitforge.objectives import configurations
 from gaitforge.settings import ClusterSettings, ConfirmSettings
 from gaitforge.trials import Trial, TrialLog
 from gaitforge.work import SplitFolder, fingerprint, open_path, read_json, write_json, write_whole
-from trainers.cluster import connect, gpus_per_trial, room_for
+from trainers.cluster import connect, room_for
 from trainers.examples import NodeData, WindowFolder, load_examples
 from trainers.loop import score
 from trainers.predictions import write_predictions
 from trainers.progress import duration, say
+from trainers.shares import keep_to_share, kept_share
 from trainers.student import StudentSpec, mapped, new_student, train_student
 from trainers.teacher import Teacher
 from trainers.trial import trial_spec
@@ -229,11 +230,11 @@ def run_refits(
     todo: Sequence[Refit], cluster: ClusterSettings, folder: SplitFolder, data: NodeData | None
 ) -> None:
     """Train those that are not done yet, as many at a time as the cluster has room for."""
-    gpus = gpus_per_trial(cluster)
+    gpus = kept_share(cluster, folder)
     train = ray.remote(
         num_cpus=cluster.cpus_per_trial, num_gpus=gpus, max_retries=3,
         scheduling_strategy="SPREAD" if cluster.placement == "spread" else "DEFAULT",
-    )(train_refit)  # fmt: skip
+    )(refit_in_worker)  # fmt: skip
     with room_for(cluster, "A student", 1, cluster.cpus_per_trial, gpus):
         waiting = [train.remote(refit, str(folder.root), data) for refit in todo]
         started = time.monotonic()
@@ -250,6 +251,12 @@ def run_refits(
                 f"  {done}/{len(todo)}  {text}"
                 + (f"  about {duration(left)} left" if left else "")
             )
+
+
+def refit_in_worker(refit: Refit, root: str, data: NodeData | None) -> str:
+    """`train_refit` as Ray calls it."""
+    keep_to_share(SplitFolder(open_path(root)))
+    return train_refit(refit, root, data)
 
 
 def train_refit(refit: Refit, root: str, data: NodeData | None) -> str:

@@ -1,69 +1,373 @@
-"""`gaitforge doctor`: what is installed, what the machine has, what is missing and what to type."""
+"""`gaitforge doctor`: what is here, what is missing, and what to type."""
 
 from __future__ import annotations
 
-import importlib.metadata
+import logging
 import os
 import platform
+import shlex
+import shutil
+import socket
+import sys
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-PACKAGES = (
-    "ray",
-    "torch",
-    "optuna",
-    "numpy",
-    "pyarrow",
-    "deltalake",
-    "onnx",
-    "onnxruntime",
-    "streamlit",
-    "altair",
-)
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+
+from trainers.requirements import as_written, read_needs, version
+
+if TYPE_CHECKING:
+    from gaitforge.settings import RunSettings
+    from trainers.node import NodeFacts
+
+# port -> whose it is by itself, and how that is told to take another
+PORTS = {
+    8501: ("dashboard", "gaitforge dashboard --port 8502"),
+    6379: ("Ray's head", "ray start --head --port=6380"),
+    8265: ("Ray's jobs", "ray start --head --dashboard-port=8266"),
+}
+LISTENING = "0A"  # a socket's state in /proc/net/tcp
+GIB = 1 << 30
+COLUMNS = "node", "cores", "GPUs", "memory", "python", "ray", "torch", "work folder", "/tmp"
 
 
-def examine(settings: Path | None) -> int:
-    """Print the findings; 0 where the work can start, 1 where something is missing."""
-    faults = 0
-    print(f"python {platform.python_version()}, {os.cpu_count()} cores")
-    for name in PACKAGES:
-        try:
-            print(f"{name} {importlib.metadata.version(name)}")
-        except importlib.metadata.PackageNotFoundError:
-            faults += 1
-            print(f"{name} is missing: pip install {name}")
-    _examine_gpu()
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at; `fault` says what is wrong with it and what to type."""
+
+    what: str
+    found: str
+    fault: str = ""
+    install: str = ""  # what pip is to be given
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Findings under one heading, and a table where they are several of one kind."""
+
+    heading: str
+    findings: Sequence[Finding]
+    table: Sequence[Sequence[str]] = ()  # the first row names the columns
+
+
+def examine(path: Path | None) -> int:
+    """Print the findings; 0 where the work can start, 1 where something is missing.
+
+    Raises what reading a run.toml raises, before anything is printed.
+    """
+    needs = read_needs()
+    packages = list(examine_packages(needs.packages))
+    broken = any(finding.fault for finding in packages)
+    settings = None
+    if path is not None and not broken:  # it is read with some of them
+        from gaitforge.settings import read_settings
+
+        settings = read_settings(path)
+    faults = []
+    for section in _sections(needs.python, packages, path, settings):
+        print(render(section), flush=True)
+        faults += [f.fault for f in section.findings if f.fault and not f.install]
+    if broken:
+        lacking = shlex.join(finding.install for finding in packages if finding.install)
+        faults.append(f"Packages are missing, or of other versions: pip install {lacking}")
+    if path is not None and broken:
+        print(f"{path} is looked at when the packages are right.\n")
+    if not faults:
+        print("Nothing is missing.")
+        return 0
+    print(f"{len(faults)} fault{'' if len(faults) == 1 else 's'}:")
+    for fault in faults:
+        print(f"  {fault}")
+    return 1
+
+
+def render(section: Section) -> str:
+    """A section as aligned lines; what has a fault begins with an exclamation mark."""
+    width = max((len(finding.what) for finding in section.findings), default=0)
+    lines = [
+        f"{'!' if finding.fault else ' '} {finding.what:<{width}}  {finding.found}".rstrip()
+        for finding in section.findings
+    ]
+    if section.table:
+        widths = [max(map(len, column)) for column in zip(*section.table, strict=True)]
+        lines += [
+            "  " + "  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip()
+            for row in section.table
+        ]
+    return "\n".join([section.heading, *lines, ""])
+
+
+def _sections(
+    python: SpecifierSet,
+    packages: Sequence[Finding],
+    path: Path | None,
+    settings: RunSettings | None,
+) -> Iterator[Section]:
+    yield Section("This machine", [*examine_machine(python), *examine_gpus()])
+    yield Section("Packages", packages)
+    yield Section("Ports", [examine_port(port, *names) for port, names in PORTS.items()])
+    if version("ray") is not None:
+        yield Section("Access", [examine_token()])
     if settings is not None:
-        _examine_settings(settings)
-    return 1 if faults else 0
+        yield Section(str(path), list(examine_storage(settings)))
+        yield examine_cluster(settings)
 
 
-def _examine_gpu() -> None:
-    import torch
+# this machine
 
-    if torch.cuda.is_available():
-        print(f"GPU: {torch.cuda.device_count()} x {torch.cuda.get_device_name(0)}")
-    else:
-        print("GPU: none, so everything runs on the CPU")
+
+def examine_machine(python: SpecifierSet) -> Iterator[Finding]:
+    """Python, cores and memory."""
+    here = platform.python_version()
+    fault = (
+        ""
+        if python.contains(here, prereleases=True)
+        else f"Python is {here}, but must be {as_written(python)}: make the environment with such a one, as "
+        "`python3.12 -m venv .venv`."
+    )
+    yield Finding("python", f"{here} in {sys.prefix}", fault)
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    yield Finding("cores", f"{os.cpu_count()}, with {memory / GIB:.1f} GiB of memory")
+
+
+def examine_gpus() -> Iterator[Finding]:
+    """CUDA devices with their memory, and what the selective scan would run on."""
     try:
-        from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
+        import torch
     except ImportError:
-        print(
-            "mamba-ssm: not installed; only needed on a GPU (pip install --no-build-isolation 'gaitforge[gpu]')"
+        return  # among the packages it is missing already
+    for index in range(torch.cuda.device_count()):
+        device = torch.cuda.get_device_properties(index)
+        free, _ = torch.cuda.mem_get_info(index)
+        yield Finding(
+            f"GPU {index}",
+            f"{device.name}, {free / GIB:.0f} of {device.total_memory / GIB:.0f} GiB free",
         )
-    else:
-        print(f"mamba-ssm: {selective_scan_fn.__module__}")
+    if not torch.cuda.is_available():
+        driver = Path("/proc/driver/nvidia/version").exists()
+        fault = (
+            f"There is a GPU driver, but torch {torch.__version__} does not use it: install a CUDA build, as `pip "
+            "install --force-reinstall torch` without the index of CPU builds."
+        )
+        yield Finding(
+            "GPU", "none: everything runs on the CPU", fault if driver else ""
+        )  # fmt: skip
+    yield Finding("scan", _scan())
 
 
-def _examine_settings(path: Path) -> None:
-    from gaitforge.settings import read_settings
-    from trainers.cluster import concurrent_trials, connect, gpus_per_trial, nodes
+def _scan() -> str:
+    try:
+        from mamba_ssm.ops.selective_scan_interface import selective_scan_fn  # noqa: F401
+    except ImportError:
+        return "plain torch; mamba-ssm with its CUDA kernels is not here, and no model family needs it yet"
+    return f"mamba-ssm {version('mamba-ssm')}, with CUDA kernels"
+
+
+# packages
+
+
+def examine_packages(needed: Sequence[Requirement]) -> Iterator[Finding]:
+    """Each dependency with its version, held against the range that pyproject.toml gives it."""
+    for requirement in needed:
+        name, wanted = requirement.name, as_written(requirement.specifier)
+        extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
+        install = f"{name}{extras}{wanted}"
+        here = version(name)
+        if here is None:
+            yield Finding(name, f"{'missing':<14}  {wanted}", "missing", install)
+        elif requirement.specifier.contains(Version(here), prereleases=True):
+            yield Finding(name, f"{here:<14}  {wanted}")
+        else:
+            yield Finding(name, f"{here:<14}  {wanted} is needed", "out of its range", install)
+
+
+# ports and access
+
+
+def examine_port(port: int, owner: str, elsewhere: str) -> Finding:
+    """Whether somebody listens on a port of this machine, who, and how its owner is told to take another."""
+    with socket.socket() as asking:
+        asking.settimeout(1.0)
+        if asking.connect_ex(("127.0.0.1", port)) != 0:
+            return Finding(f"{port}", f"free ({owner})")
+    return Finding(f"{port}", f"taken by {_listener(port)}; another for {owner}: {elsewhere}")
+
+
+def _listener(port: int) -> str:
+    """The command that listens on a port, as far as /proc tells this user."""
+    inodes = set()
+    for table in ("tcp", "tcp6"):
+        with suppress(OSError):
+            rows = Path("/proc/net", table).read_text(encoding="utf-8").splitlines()[1:]
+            for row in map(str.split, rows):
+                if row[3] == LISTENING and int(row[1].rpartition(":")[2], 16) == port:
+                    inodes.add(f"socket:[{row[9]}]")
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        with suppress(OSError):
+            if os.readlink(link) in inodes:
+                process = link.parents[1]
+                name = (process / "comm").read_text(encoding="utf-8").strip()
+                return f"{name} (process {process.name})"
+    return "another user's process"
+
+
+def examine_token() -> Finding:
+    """Whether this machine has a token for clusters, and whether others can read it."""
+    from trainers.joining import known_token
+
+    path = Path.home() / ".ray" / "auth_token"
+    if not known_token():
+        return Finding(
+            "token",
+            "none: a cluster of several machines needs one, `ray get-auth-token --generate`",
+        )
+    if os.environ.get("RAY_AUTH_TOKEN", "").strip():
+        return Finding("token", "in RAY_AUTH_TOKEN")
+    named = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or path)
+    if named.stat().st_mode & 0o077:  # as Ray itself writes it
+        return Finding("token", f"in {named}, which others here can read: chmod 600 {named}")
+    return Finding("token", f"in {named}")
+
+
+# run.toml
+
+
+def examine_storage(settings: RunSettings) -> Iterator[Finding]:
+    """The work folder, written and read, and where this node keeps its windows."""
     from trainers.pipeline import Line
 
-    settings = read_settings(path)
-    Line(settings).check()
-    print(f"{path}: good, work folder {settings.work} can be written")
-    connect(settings.cluster, Path(settings.work))
-    print(
-        f"cluster {settings.cluster.address}: {sum(node.cores for node in nodes()):g} cores, "
-        f"{concurrent_trials(settings.cluster, gpus_per_trial(settings.cluster))} trials at a time"
+    line = Line(settings)
+    line.check()
+    yield Finding("settings", "good")
+    if "://" in settings.work:
+        yield Finding("work folder", f"{settings.work}, an object store")
+    else:
+        yield examine_folder("work folder", Path(settings.work))
+    yield Finding("node cache", f"{line.cache}, {_free(line.cache)}")
+
+
+def examine_folder(what: str, folder: Path) -> Finding:
+    """Whether a folder gives back what is written to it, and what is left of its disk."""
+    probe = folder / f".probe-{uuid.uuid4().hex}"
+    data = os.urandom(4096)
+    try:
+        probe.write_bytes(data)
+        same = probe.read_bytes() == data
+        probe.unlink()
+    except OSError as error:
+        return Finding(
+            what,
+            f"{folder} cannot be used ({error.strerror})",
+            f"The {what} {folder} cannot be used ({error.strerror}): free it, or choose another.",
+        )
+    if not same:
+        return Finding(what, f"{folder} gives back other data", f"The disk of {folder} is broken.")
+    return Finding(what, f"{folder}, written and read, {_free(folder)}")
+
+
+def _free(folder: Path) -> str:
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    return f"{shutil.disk_usage(there).free / GIB:.0f} GiB free"
+
+
+# the cluster
+
+
+def examine_cluster(settings: RunSettings) -> Section:
+    """What the run's cluster has; of a joined one, a row for every node."""
+    import ray
+
+    from gaitforge.work import open_path
+    from trainers.cluster import concurrent_trials, connect, gpus_per_trial, nodes
+
+    address = settings.cluster.address
+    heading = f"Cluster '{address}'"
+    found: list[Finding] = []
+    table: list[list[str]] = []
+    try:
+        if address == "local":
+            connect(settings.cluster, open_path(settings.work))
+        else:
+            faults, table = examine_nodes(address, open_path(settings.work))
+            found += faults
+        cores, gpus = sum(n.cores for n in nodes()), sum(n.gpus for n in nodes())
+        trials = concurrent_trials(settings.cluster, gpus_per_trial(settings.cluster))
+        at_once = f"{trials} trial{'' if trials == 1 else 's'} at a time"
+        found.insert(0, Finding("all", f"{cores:g} cores, {gpus:g} GPUs, {at_once}"))
+    except (OSError, ValueError, RuntimeError) as error:
+        found.append(Finding("all", "cannot be used", str(error)))
+    finally:
+        ray.shutdown()
+    return Section(heading, found, table)
+
+
+def examine_nodes(address: str, shared: Path) -> tuple[list[Finding], list[list[str]]]:
+    """Join a cluster and have each node say what it has; the faults of nodes, and the table of all."""
+    import ray
+
+    from trainers.access import use_token
+    from trainers.joining import ask_nodes, check_address, find, shipped
+    from trainers.node import examine_node
+
+    there = find(address)
+    check_address(there)
+    use_token(there)
+    ray.init(
+        address=there, log_to_driver=False, logging_level=logging.ERROR, runtime_env=shipped({})
     )
+    shared.mkdir(parents=True, exist_ok=True)
+    probe = uuid.uuid4().hex
+    (shared / f".probe-{probe}").write_bytes(probe.encode())
+    try:
+        facts = ask_nodes(str(shared), probe)
+        here = examine_node(str(shared), probe, write=False)
+        seen = {fact.name for fact in facts if (shared / f".probe-{probe}-{fact.name}").is_file()}
+    finally:
+        for path in shared.glob(f".probe-{probe}*"):
+            path.unlink(missing_ok=True)
+    resources = {
+        str(node["NodeManagerAddress"]): node["Resources"]
+        for node in ray.nodes()  # type: ignore[no-untyped-call]
+        if node["Alive"]
+    }
+    faults = [fault for fact in facts for fault in node_faults(here, fact, fact.name in seen)]
+    rows = [node_row(fact, resources.get(fact.name, {}), fact.name in seen) for fact in facts]
+    return faults, [list(COLUMNS), *rows]
+
+
+def node_faults(here: NodeFacts, node: NodeFacts, seen: bool) -> Iterator[Finding]:
+    """Why a node could not work together with this machine; `seen`: what it wrote to the work folder was found."""
+    from trainers.joining import check_versions
+
+    if node.fault or not seen:
+        reason = node.fault or "what it wrote is not there"
+        yield Finding(
+            node.name,
+            f"does not share the work folder ({reason})",
+            f"The node {node.name} does not share the work folder: mount it at the same path on every node, or set "
+            "'work' to a folder that all see.",
+        )
+    try:
+        check_versions(here, node)
+    except ValueError as error:
+        yield Finding(node.name, "has other versions", str(error))
+
+
+def node_row(node: NodeFacts, resources: Mapping[str, float], seen: bool) -> list[str]:
+    """A node's line of the table, as COLUMNS names it."""
+    kinds = [name.partition(":")[2] for name in resources if name.startswith("accelerator_type:")]
+    return [
+        node.name + (" (head)" if "node:__internal_head__" in resources else ""),
+        f"{resources.get('CPU', 0):g}",
+        " ".join([f"{resources.get('GPU', 0):g}", *kinds]),
+        f"{resources.get('memory', 0) / GIB:.1f} GiB",
+        *(node.versions[name] or "none" for name in ("python", "ray", "torch")),
+        "shared" if seen and not node.fault else "not shared",
+        f"{node.free_bytes / GIB:.0f} GiB free",
+    ]

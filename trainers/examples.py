@@ -20,7 +20,6 @@ from gaitforge.models import make_sizes
 from gaitforge.normalise import Normalisation
 from gaitforge.settings import FitPlan
 from gaitforge.splits import Split
-from gaitforge.store import SkeletonStore
 from gaitforge.window_cache import WindowSet, build_windows, open_role
 from gaitforge.windows import WindowSettings
 from gaitforge.work import open_path, read_json
@@ -57,6 +56,9 @@ class WindowRecipe:
         """
         folder = Path(self.folder)
         if not all((folder / role).is_dir() for role in roles):
+            # here, since a process that finds its windows needs none of what reads a store
+            from gaitforge.store import SkeletonStore
+
             with only_one_of_the_node(folder.parent):
                 store = SkeletonStore.open(open_path(self.store))
                 cache = build_windows(

@@ -37,7 +37,6 @@ from trainers.cluster import (
     concurrent_trials,
     connect,
     filled_first,
-    gpus_per_trial,
     nodes,
     room_for,
 )
@@ -45,6 +44,7 @@ from trainers.examples import WindowFolder
 from trainers.progress import SearchProgress
 from trainers.scheduler import RungScheduler
 from trainers.searcher import StudySearcher
+from trainers.shares import keep_to_share, measured_share
 from trainers.starts import read_starts
 from trainers.teacher import Teacher
 from trainers.trial import TrialContext, run_trial
@@ -113,7 +113,7 @@ def search_students(
             data=windows.on_nodes("train", "validation", outputs=outputs),
         )  # fmt: skip
         connect(cluster, folder.root)
-        gpus = gpus_per_trial(cluster)
+        gpus = measured_share(cluster, settings, budget, count_cost, windows, outputs, folder)
         trainable = tune.with_parameters(tune_trial, context=context)
         run_tune(searcher, trainable, cluster, gpus, folder.search / "ray", progress)
         write_head(spent + time.monotonic() - started)
@@ -184,6 +184,7 @@ def trial_resources(
 
 def tune_trial(config: dict[str, Any], context: TrialContext) -> None:
     """One trial in a Tune worker; what it reports comes back to `StudySearcher.on_rung`."""
+    keep_to_share(SplitFolder(open_path(context.folder)))
     trial = Trial.from_dict(config["trial"], open_path(context.folder))
     silent = True
     for scores in run_trial(trial, context):
