@@ -71,7 +71,9 @@ def write_recordings(path: Path, **changed: Any) -> Path:
     return path
 
 
-def start(*arguments: object, ray_home: Path) -> subprocess.Popen[str]:
+def start(
+    *arguments: object, ray_home: Path, program: tuple[str, str] = ("-m", "trainers")
+) -> subprocess.Popen[str]:
     """The command in a process group of its own, as a terminal starts it; Ray keeps to `ray_home`."""
     environment = {
         **os.environ,
@@ -80,7 +82,7 @@ def start(*arguments: object, ray_home: Path) -> subprocess.Popen[str]:
         "OMP_NUM_THREADS": "1",
     }
     return subprocess.Popen(
-        [sys.executable, "-m", "trainers", *map(str, arguments)],
+        [sys.executable, *program, *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

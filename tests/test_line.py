@@ -9,7 +9,6 @@ import csv
 import io
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -27,6 +26,18 @@ from gaitforge.ingest.synthetic import SyntheticSettings, synthetic_cohort
 from gaitforge.trials import Trial, TrialLog
 from gaitforge.work import SplitFolder, WorkFolder, read_json
 from tests.conftest import FinishedLine, own_ray
+from tests.line_state import (
+    EPOCHS,
+    TRIAL,
+    copied,
+    find,
+    kill,
+    live_epochs,
+    numbers,
+    rows_of,
+    split_of,
+    timeless,
+)
 from tests.small_line import (
     ROOT,
     SETTINGS,
@@ -48,7 +59,7 @@ pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="finds processes by /proc"),
 ]
 
-EPOCHS, TRIALS = 40, 4  # of SETTINGS
+TRIALS = 4  # of SETTINGS
 
 KEYS = {
     "store/store.json": "schema fingerprint version recordings people classes channels quarantined",
@@ -85,51 +96,6 @@ FRONTS = {
 }
 
 
-def copied(finished: FinishedLine, folder: Path, *without: str, changes: Tables) -> Path:
-    """run.toml in a copy of the finished line, `without` parts of its run, and with other settings."""
-    shutil.copytree(finished.work.root, folder / "work")
-    for part in without:
-        shutil.rmtree(folder / "work" / "runs" / "main" / part)
-    return write_run(folder, changes)
-
-
-def split_of(settings: Path) -> SplitFolder:
-    return WorkFolder(settings.parent / "work").run("main")
-
-
-def rows_of(path: Path) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
-    return rows
-
-
-def timeless(trial: dict[str, Any]) -> dict[str, Any]:
-    """A trial's JSON without what the clock says."""
-    curve = [{**point, "seconds": 0} for point in trial["curve"]]
-    return {**trial, "curve": curve, "seconds": 0, "started": "", "ended": ""}
-
-
-def numbers(split: SplitFolder) -> dict[str, Any]:
-    """All that training and search came to in a split, without times."""
-    history = rows_of(split.teacher / "history.parquet")
-    return {
-        "weights": (split.teacher / "model.safetensors").read_bytes(),
-        "history": [{**row, "seconds": 0} for row in history],
-        "trials": {
-            path.name: timeless(read_json(path)) for path in sorted(split.trials.glob("*.json"))
-        },
-        "front": read_json(split.search / "front.json"),
-        "predictions": {
-            path.name: rows_of(path) for path in sorted(split.predictions.glob("*.parquet"))
-        },
-        "scores": read_json(split.confirm / "scores.json"),
-    }
-
-
-def live_epochs(split: SplitFolder) -> int:
-    path = split.teacher / "live.jsonl"
-    return len(path.read_text(encoding="utf-8").splitlines()) if path.is_file() else 0
-
-
 def check_trials(split: SplitFolder, count: int) -> list[Trial]:
     """All trials, of which every one has ended exactly once and has left nothing of its time in flight."""
     trials = list(TrialLog(split))
@@ -145,28 +111,6 @@ def epochs_in_flight(split: SplitFolder, number: int) -> int:
         trial = TrialLog(split).read_running(number)
         return trial.epochs if trial else 0
     return 0
-
-
-TRIAL, TEACHER = "ray::ImplicitFunc", "ray::RayTrainWorker"  # titles of the processes that train
-
-
-def find(ray_home: Path, name: str) -> int | None:
-    """The process whose program or title starts so; None where there is none."""
-    found = [
-        pid
-        for pid, command in processes(ray_home).items()
-        if command.startswith(name) or Path(command.split(" ")[0]).name == name
-    ]
-    assert len(found) <= 1, found
-    return found[0] if found else None
-
-
-def kill(ray_home: Path, name: str) -> int:
-    """The process that was killed, the only one whose program or title starts so."""
-    pid = find(ray_home, name)
-    assert pid is not None
-    os.kill(pid, signal.SIGKILL)
-    return pid
 
 
 # --- what a finished line has written ---
@@ -508,21 +452,6 @@ def test_the_same_seed_gives_the_same_numbers_twice_also_through_kills(
         assert other[part] == one[part], part
 
 
-def test_a_killed_teacher_worker_is_replaced_and_the_weights_are_the_same(
-    finished: FinishedLine, tmp_path: Path, ray_home: Path
-) -> None:
-    settings = copied(finished, tmp_path, "teacher", changes={})
-    split = split_of(settings)
-    driver = start("teacher", settings, ray_home=ray_home)
-    wait_for(lambda: live_epochs(split) >= 2, driver)
-    kill(ray_home, TEACHER)
-    answer = ended(driver)
-    assert (answer.returncode, answer.stderr) == (0, "")
-    one, other = numbers(finished.split), numbers(split)
-    assert other["history"] == one["history"]
-    assert other["weights"] == one["weights"]
-
-
 def test_a_trial_goes_on_without_its_worker_and_fails_without_the_next(
     finished: FinishedLine, tmp_path: Path, ray_home: Path
 ) -> None:
@@ -630,25 +559,6 @@ def test_interrupting_a_stage_ends_it_cleanly_and_the_same_command_goes_on(
 
 
 # --- other shapes of the line ---
-
-
-def test_two_teacher_workers_train_one_model_and_resume(
-    finished: FinishedLine, tmp_path: Path, ray_home: Path
-) -> None:
-    settings = copied(finished, tmp_path, "teacher", changes={"teacher": {"workers": 2}})
-    split = split_of(settings)
-    driver = start("teacher", settings, ray_home=ray_home)
-    wait_for(lambda: live_epochs(split) >= 3, driver)
-    driver.kill()
-    ended(driver)
-    answer = run("teacher", settings, ray_home=ray_home)
-    assert (answer.returncode, answer.stderr) == (0, "")
-    model = read_json(split.teacher / "model.json")
-    assert model["epochs"] == EPOCHS
-    assert 0 <= model["val_macro_f1"] <= 1
-    losses = [row["train_loss"] for row in rows_of(split.teacher / "history.parquet")]
-    assert np.isfinite(losses).all()
-    assert losses[-1] < losses[0]
 
 
 def test_a_search_of_failing_trials_gives_up_with_their_common_reason(

@@ -41,7 +41,7 @@ SEARCH = SearchSettings(families=("tcn",), max_params_share=None)
 
 def node(gpus: float, cores: float = 8, kind: str = "H200", alive: bool = True) -> dict[str, Any]:
     has = {"CPU": cores} | ({"GPU": gpus, f"accelerator_type:{kind}": 1.0} if gpus else {})
-    return {"Alive": alive, "Resources": has, "NodeManagerAddress": "127.0.0.1"}
+    return {"Alive": alive, "Resources": has, "NodeManagerAddress": "127.0.0.1", "NodeID": "n"}
 
 
 def macs_of(sizes: Sizes) -> Cost:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +18,9 @@ from gaitforge.batch import Batch
 from gaitforge.losses import Distillation, Targets, class_weights, loss_terms
 from gaitforge.metrics import accuracy, confusion, macro_f1, recording_scores
 from gaitforge.settings import FitPlan
+from trainers.speed import Graphed, Speed, sent_ahead
+
+CHECK_STEPS = 50  # from one look at the loss to the next: a look makes a GPU's launches wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,19 @@ class Examples:
     @property
     def views(self) -> int:
         return self.joints_NWTVC.shape[1]
+
+    @property
+    def device(self) -> torch.device:
+        return self.label_N.device
+
+    @property
+    def bytes(self) -> int:
+        logits = self.teacher_logits_NWK
+        return (
+            self.joints_NWTVC.nbytes
+            + self.seen_NWTV.nbytes
+            + (0 if logits is None else logits.nbytes)
+        )
 
     def take(self, window_B: Tensor, view_B: Tensor) -> tuple[Batch, Targets]:
         """The given views of the given windows, with what they are held against."""
@@ -72,6 +90,10 @@ class Share:
 
     rank: int = 0
     world: int = 1
+
+    def of(self, whole: Tensor) -> Tensor:
+        """This worker's rows."""
+        return whole[self.rank :: self.world]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,25 +130,36 @@ class Scored:
 
 
 class Fitting:
-    """A model in training: all that an epoch changes, and so all that a checkpoint must hold."""
+    """A model in training: all that a step changes, and so all that a checkpoint must hold."""
 
     def __init__(self, model: nn.Module, plan: FitPlan) -> None:
         self.model = model
         self.plan = plan
         self.epoch = 0  # epochs done
+        self.step = 0  # steps done of the epoch that is under way
+        self.sums: dict[str, Tensor] = {}  # of each loss term over those steps
         self.optimizer = torch.optim.AdamW(
-            model.parameters(), lr=plan.lr, weight_decay=plan.weight_decay
+            model.parameters(),
+            lr=plan.lr,
+            weight_decay=plan.weight_decay,
+            # one launch instead of hundreds; on a CPU the other way is as fast
+            fused=True if self.device.type == "cuda" else None,
         )
 
+    @property
+    def device(self) -> torch.device:
+        return device_of(self.model)
+
     def tensors(self) -> dict[str, Tensor]:
-        """Weights and optimiser state under flat names, for a file of plain tensors."""
+        """Weights, optimiser state and loss sums under flat names, for a file of plain tensors."""
         flat = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         for index, state in self.optimizer.state_dict()["state"].items():
             flat |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
+        flat |= {f"sums.{name}": value for name, value in self.sums.items()}
         return {name: value.detach().cpu().contiguous().clone() for name, value in flat.items()}
 
-    def load(self, tensors: Mapping[str, Tensor], epoch: int) -> None:
-        """Go on from `tensors()` of a fitting of the same model and plan after `epoch` epochs."""
+    def load(self, tensors: Mapping[str, Tensor], epoch: int, step: int = 0) -> None:
+        """Go on from `tensors()` of a fitting of the same model and plan, `step` steps into an epoch."""
         weights = {
             name.removeprefix("model."): t
             for name, t in tensors.items()
@@ -139,7 +172,29 @@ class Fitting:
                 _, index, key = name.split(".")
                 states.setdefault(int(index), {})[key] = value
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": states})
-        self.epoch = epoch
+        self.epoch, self.step = epoch, step
+        self.sums = {
+            name.removeprefix("sums."): value.to(self.device)
+            for name, value in tensors.items()
+            if name.startswith("sums.")
+        }
+
+    def check(self) -> None:
+        """Raise FloatingPointError where a loss of the epoch so far was no finite number."""
+        total = sum(value.item() for value in self.sums.values())
+        if not math.isfinite(total):
+            raise FloatingPointError(
+                f"The loss became {total} in epoch {self.epoch + 1}; lower fit.lr or fit.clip."
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Goal:
+    """What a step minimises."""
+
+    distillation: Distillation
+    class_weights_K: Tensor | None
+    label_smoothing: float
 
 
 def fit(
@@ -149,21 +204,35 @@ def fit(
     distillation: Distillation,
     share: Share = Share(),
     parallel: nn.Module | None = None,
+    speed: Speed | None = None,
+    after_step: Callable[[], None] | None = None,
 ) -> Iterator[EpochMetrics]:
     """Train up to `fitting.plan.epochs`; yield the metrics of each epoch. Stop by not asking for the next.
 
-    `parallel` is the model as the training step must call it where several workers share it.
+    `parallel` is the model as the training step must call it where several workers share it, or it
+    is compiled. `after_step` may keep `fitting`, which can go on from any step. With other numbers
+    of workers a step sees the same windows, views and noise and has the same gradient; only dropout
+    and batch norm, which know the share alone, differ.
     """
     plan = fitting.plan
-    weights_K = class_weights(train.label_N, train.classes) if plan.balance else None
+    check_share(len(train), plan.batch, share.world)
+    goal = Goal(
+        distillation=distillation,
+        class_weights_K=class_weights(train.label_N, train.classes).to(fitting.device)
+        if plan.balance
+        else None,
+        label_smoothing=plan.label_smoothing,
+    )
+    speed = speed or Speed.here(fitting.model, fitting.device, alone=parallel is None)
+    model = fitting.model if parallel is None else parallel
+    gradients: Gradients = partial(find_gradients, fitting, model, goal, speed.bf16)
+    if speed.graphed:
+        gradients = Graphed(gradients)
     while fitting.epoch < plan.epochs:
         started = time.monotonic()
-        terms = train_epoch(
-            fitting, train, distillation, weights_K, share, parallel or fitting.model
-        )
-        fitting.epoch += 1
-        if share.world > 1:
-            average_buffers(fitting.model, share.world)
+        model.train()
+        terms = train_epoch(fitting, train, goal, gradients, share, after_step)
+        fitting.epoch, fitting.step, fitting.sums = fitting.epoch + 1, 0, {}
         scored = score(fitting.model, valid, plan.batch * 4)
         yield EpochMetrics(
             epoch=fitting.epoch,
@@ -178,90 +247,159 @@ def fit(
 def train_epoch(
     fitting: Fitting,
     train: Examples,
-    distillation: Distillation,
-    weights_K: Tensor | None,
-    share: Share,
-    parallel: nn.Module,
+    goal: Goal,
+    gradients: Gradients,
+    share: Share = Share(),
+    after_step: Callable[[], None] | None = None,
 ) -> dict[str, float]:
-    """One pass over the training windows, each in one of its views; the mean of each loss term.
+    """The steps that are left of a pass over the training windows; the mean of each loss term.
 
-    Order, views, noise and dropout follow from (plan.seed, epoch) alone, so that an epoch that is
-    run again after a crash is the same epoch.
+    Order, views, noise and dropout follow from (plan.seed, epoch, step) alone, so that a step that
+    is run again after a crash is the same step.
     """
-    plan = fitting.plan
+    plan, device = fitting.plan, fitting.device
     generator = torch.Generator().manual_seed(plan.seed * 100_003 + fitting.epoch)
-    batches = epoch_batches(len(train), train.views, plan.batch, share, generator)
-    noise = torch.Generator().manual_seed(plan.seed * 100_003 + fitting.epoch * 31 + share.rank)
-    sums: dict[str, float] = {}
-    parallel.train()
-    devices = [train.label_N.device] if train.label_N.is_cuda else []
-    with torch.random.fork_rng(devices=devices):  # dropout only knows the global generator
-        torch.manual_seed(plan.seed * 100_003 + fitting.epoch * 31 + share.rank)
-        for step, (window_B, view_B) in enumerate(batches):
-            set_learning_rate(fitting.optimizer, plan, fitting.epoch + step / len(batches))
-            batch, targets = train.take(window_B, view_B)
-            batch = disturb(batch, plan, noise)
-            terms = train_step(fitting, parallel, batch, targets, distillation, weights_K)
+    steps = epoch_steps(len(train), train.views, plan.batch, generator, train.device)
+    left = steps[fitting.step :]
+    batches: Iterator[tuple[Batch, Targets]] = (
+        train.take(share.of(s.window_B), share.of(s.view_B)) for s in left
+    )
+    if train.device != device:
+        batches = sent_ahead(batches, device)
+    noise = torch.Generator(device)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        for step, (batch, targets) in zip(left, batches, strict=True):
+            set_learning_rate(fitting.optimizer, plan, fitting.epoch + fitting.step / len(steps))
+            noise.manual_seed(step.seed)
+            batch = disturb(batch, plan, noise, share, len(step.window_B))
+            seed_dropout(step.seed + 1 + share.rank, device)
+            terms = gradients(batch, targets, share_of_loss(step, train.label_N, goal, share))
+            fitting.optimizer.step()
             for name, value in terms.items():
-                sums[name] = sums.get(name, 0.0) + value
-    return {name: value / len(batches) for name, value in sums.items()}
+                fitting.sums[name] = fitting.sums.get(name, 0.0) + value.double()
+            fitting.step += 1
+            if fitting.step % CHECK_STEPS == 0:
+                fitting.check()
+            if after_step is not None:
+                after_step()
+    agree(fitting, share)
+    fitting.check()
+    return {name: value.item() / len(steps) for name, value in fitting.sums.items()}
 
 
-def train_step(
+# a batch, what it is held against, the shares of its loss -> the loss terms; the gradient is left in the weights
+Gradients = Callable[[Batch, Targets, "LossShare | None"], dict[str, Tensor]]
+
+
+def find_gradients(
     fitting: Fitting,
     parallel: nn.Module,
+    goal: Goal,
+    bf16: bool,
     batch: Batch,
     targets: Targets,
-    distillation: Distillation,
-    weights_K: Tensor | None,
-) -> dict[str, float]:
-    """One update of the weights; raises FloatingPointError where the loss is no finite number."""
-    plan = fitting.plan
-    device = batch.joints_BTVC.device
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
+    part: LossShare | None,
+) -> dict[str, Tensor]:
+    """The loss terms of a batch; their clipped gradient is left in the weights' `grad`."""
+    with torch.autocast(batch.joints_BTVC.device.type, dtype=torch.bfloat16, enabled=bf16):
         output = parallel(batch)
     output = output._replace(logits_BK=output.logits_BK.float())
-    terms = loss_terms(output, targets, distillation, weights_K, plan.label_smoothing)
-    loss = torch.stack(list(terms.values())).sum()
-    if not torch.isfinite(loss):
-        raise FloatingPointError(
-            f"The loss became {loss.item()} in epoch {fitting.epoch + 1}; lower fit.lr or fit.clip."
-        )
+    terms = loss_terms(
+        output, targets, goal.distillation, goal.class_weights_K, goal.label_smoothing
+    )
+    if part is not None:
+        terms = {name: value * part.of(name) for name, value in terms.items()}
     fitting.optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
-    nn.utils.clip_grad_norm_(fitting.model.parameters(), plan.clip)
-    fitting.optimizer.step()
-    return {name: value.item() for name, value in terms.items()}
+    torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
+    nn.utils.clip_grad_norm_(fitting.model.parameters(), fitting.plan.clip)
+    return {name: value.detach() for name, value in terms.items()}
 
 
-def epoch_batches(
-    windows: int, views: int, batch: int, share: Share, generator: torch.Generator
-) -> list[tuple[Tensor, Tensor]]:
-    """Indices of windows and views of each step: the same global batches for any number of workers.
+class Step(NamedTuple):
+    """One step's global batch, whoever takes which part of it, and the seed of its noise."""
 
-    The order is filled up from its own start, so that no batch is smaller than the others: a
-    worker without windows would leave the others waiting, and one window alone breaks batch norm.
+    window_B: Tensor
+    view_B: Tensor
+    seed: int
+
+
+def epoch_steps(
+    windows: int,
+    views: int,
+    batch: int,
+    generator: torch.Generator,
+    device: torch.device | str = "cpu",
+) -> list[Step]:
+    """The steps of an epoch, the same for any number of workers; their indices lie on the device.
+
+    The order is filled up from its own start, so that no batch is smaller than the others: one
+    window alone breaks batch norm.
     """
     order_N = torch.randperm(windows, generator=generator)
-    size = min(batch, max(windows, 2 * share.world))
+    size = min(batch, windows)
     steps = math.ceil(windows / size)
-    order_N = order_N.repeat(math.ceil(steps * size / windows))[: steps * size]
-    view_N = torch.randint(views, (steps * size,), generator=generator)
-    return [
-        (
-            order_N[start + share.rank : start + size : share.world],
-            view_N[start + share.rank : start + size : share.world],
+    window_SB = order_N.repeat(2)[: steps * size].view(steps, size)
+    view_SB = torch.randint(views, (steps, size), generator=generator)
+    seed_S = torch.randint(2**31, (steps,), generator=generator).tolist()
+    pairs = zip(window_SB.to(device), view_SB.to(device), strict=True)
+    return [Step(*pair, seed) for pair, seed in zip(pairs, seed_S, strict=True)]
+
+
+def check_share(windows: int, batch: int, world: int) -> None:
+    """Raise ValueError where a worker would get fewer than two windows of a batch."""
+    size = min(batch, windows)
+    if size < 2 * world and world > 1:
+        raise ValueError(
+            f"{world} workers cannot share batches of {size} of the {windows} training windows, since each needs "
+            "two; lower teacher.workers."
         )
-        for start in range(0, steps * size, size)
+
+
+class LossShare(NamedTuple):
+    """What a worker's mean over its windows counts for, times the number of workers.
+
+    The mean over the workers is then the loss of the whole batch, also where the batch does not
+    divide evenly or a worker got the rarer classes, by whose weights cross entropy is averaged.
+    """
+
+    by_class: Tensor | float
+    by_window: float
+
+    def of(self, term: str) -> Tensor | float:
+        return self.by_class if term == "cross_entropy" else self.by_window
+
+
+def share_of_loss(step: Step, label_N: Tensor, goal: Goal, share: Share) -> LossShare | None:
+    """This worker's share of a step's loss; None where it is the whole."""
+    if share.world == 1:
+        return None
+    mine = share.of(step.window_B)
+    by_window = share.world * len(mine) / len(step.window_B)
+    if goal.class_weights_K is None:
+        return LossShare(by_window, by_window)
+    weight_B = goal.class_weights_K[label_N[step.window_B].to(goal.class_weights_K.device)]
+    return LossShare(share.world * share.of(weight_B).sum() / weight_B.sum(), by_window)
+
+
+def agree(fitting: Fitting, share: Share) -> None:
+    """Give all workers the mean of their loss sums and batch norm statistics: all score, stop and keep alike."""
+    if share.world == 1:
+        return
+    kept = fitting.model.state_dict()
+    values = [
+        b for name, b in fitting.model.named_buffers() if name in kept and b.is_floating_point()
     ]
+    values += list(fitting.sums.values())
+    for value in values:
+        torch.distributed.all_reduce(value)
+        value /= share.world
 
 
-def average_buffers(model: nn.Module, world: int) -> None:
-    """Give all workers the mean of their batch norm statistics: then all score, and stop, alike."""
-    for buffer in model.buffers():
-        if buffer.is_floating_point():
-            torch.distributed.all_reduce(buffer)
-            buffer /= world
+def seed_dropout(seed: int, device: torch.device) -> None:
+    """Dropout knows no generator but the global ones; `torch.manual_seed` takes 0.1 ms for all that there are."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, plan: FitPlan, epoch: float) -> None:
@@ -277,17 +415,25 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, plan: FitPlan, epoch: fl
         group["lr"] = plan.lr * max(factor, 0.01)
 
 
-def disturb(batch: Batch, plan: FitPlan, generator: torch.Generator) -> Batch:
-    """Noise on coordinates and hidden joints, on top of a view whose teacher output stays the target."""
+def disturb(
+    batch: Batch,
+    plan: FitPlan,
+    generator: torch.Generator,
+    share: Share = Share(),
+    windows: int | None = None,
+) -> Batch:
+    """Noise on coordinates and hidden joints, on top of a view whose teacher output stays the target.
+
+    Drawn for all `windows` that the workers share, on the generator's device.
+    """
     joints, seen = batch.joints_BTVC, batch.seen_BTV
+    whole, device = windows or len(seen), generator.device
     if plan.jitter > 0:
-        noise = torch.randn(joints.shape, generator=generator).to(joints.device)
-        joints = joints + plan.jitter * noise * seen[..., None]
+        noise = torch.randn((whole, *joints.shape[1:]), generator=generator, device=device)
+        joints = joints + plan.jitter * share.of(noise).to(joints.device) * seen[..., None]
     if plan.joint_drop > 0:
-        kept = (
-            torch.rand((seen.shape[0], 1, seen.shape[2]), generator=generator) >= plan.joint_drop
-        )
-        seen = seen & kept.to(seen.device)
+        drawn = torch.rand((whole, 1, seen.shape[2]), generator=generator, device=device)
+        seen = seen & (share.of(drawn) >= plan.joint_drop).to(seen.device)
         joints = joints * seen[..., None]
     return Batch(joints_BTVC=joints, seen_BTV=seen)
 
@@ -298,11 +444,16 @@ def window_logits(
 ) -> NDArray[np.float64]:
     """Logits [N, K] of one view of every window, in evaluation mode."""
     model.eval()
+    device = device_of(model)
     parts = []
     for window_B in torch.split(torch.arange(len(examples)), batch):
         inputs, _ = examples.take(window_B, torch.full_like(window_B, view))
-        parts.append(model(inputs).logits_BK.float().cpu())
+        parts.append(model(inputs.to(device)).logits_BK.float().cpu())
     return torch.cat(parts).double().numpy()
+
+
+def device_of(model: nn.Module) -> torch.device:
+    return next((weight.device for weight in model.parameters()), torch.device("cpu"))
 
 
 def score(model: nn.Module, examples: Examples, batch: int) -> Scored:

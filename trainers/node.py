@@ -60,7 +60,8 @@ def prepare_worker() -> None:
     name = interface_of(_address())
     if name is not None:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
-        os.environ.setdefault("NCCL_SOCKET_IFNAME", name)
+        # without the = it means all whose names begin so
+        os.environ.setdefault("NCCL_SOCKET_IFNAME", f"={name}")
 
 
 def interface_of(address: str) -> str | None:

@@ -15,6 +15,7 @@ from gaitforge.losses import Distillation
 from gaitforge.settings import FitPlan
 from trainers.examples import WindowFolder, load_examples, new_fitting
 from trainers.loop import EpochMetrics, Examples, Fitting, fit
+from trainers.speed import home
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,7 +63,8 @@ def mapped(windows: str, teacher_outputs: str) -> tuple[Examples, Examples]:
     """Training windows with teacher outputs, and validation windows: mapped once per worker process."""
     folder = WindowFolder.open(Path(windows))
     train = load_examples(folder, "train", Path(teacher_outputs))
-    return train.to(_device()), load_examples(folder, "validation").to(_device())
+    valid = load_examples(folder, "validation")
+    return train.to(home(train.bytes, _device())), valid.to(home(valid.bytes, _device()))
 
 
 def _device() -> torch.device:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import signal
 import tempfile
 import threading
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import ray
 import torch
 from ray import train
 from ray.train.torch import TorchTrainer, get_device
@@ -38,8 +38,10 @@ from gaitforge.work import (
 )
 from trainers.cluster import connect, cores_per_worker, gpus_per_worker, nodes, room_for
 from trainers.examples import NodeData, WindowFolder, load_examples, new_fitting
-from trainers.loop import EpochMetrics, Examples, Fitting, Share, fit, score
+from trainers.loop import EpochMetrics, Examples, Fitting, Share, agree, check_share, fit, score
+from trainers.lost_nodes import LATE_STARTS, GivesUp, Keeper
 from trainers.predictions import write_predictions
+from trainers.speed import Speed, compiled, home
 
 METRICS = "epoch", "train_loss", "val_macro_f1", "val_accuracy", "seconds"
 
@@ -109,6 +111,7 @@ def train_teacher(
         patience=settings.patience, live=str(folder.teacher / "live.jsonl"),
         data=windows.on_nodes("train", "validation"),
     )  # fmt: skip
+    check_share(windows.role("train").n, settings.fit.batch, settings.worker_range[1])
     folder.teacher.mkdir(parents=True, exist_ok=True)
     connect(cluster, folder.root)
     with progress(open_path(job.live)):
@@ -163,21 +166,31 @@ def run_workers(
     `name` holds the hash of all inputs: Ray Train goes on from the last checkpoint of a run of the
     same name, which is what a repeated command wants, and must never do with other inputs.
     """
-    fewest, workers = settings.worker_range
+    fewest, most = settings.worker_range
     gpus = gpus_per_worker(cluster, fewest)
-    resources: dict[str, float] = {"CPU": cores_per_worker(nodes(), workers, gpus)}
+    # what an elastic training may grow to later must not make its first workers small
+    now = min(most, max(fewest, sum(node.holds(1, gpus) for node in nodes())))
+    resources: dict[str, float] = {"CPU": cores_per_worker(nodes(), now, gpus)}
     if gpus > 0:
         resources["GPU"] = gpus
+    # the types that are ignored are those of Train's first version
     trainer = TorchTrainer(
         train_worker,
         train_loop_config={"job": job},
         scaling_config=train.ScalingConfig(
-            num_workers=workers, use_gpu=gpus > 0, resources_per_worker=resources
+            num_workers=most if fewest == most else (fewest, most),  # type: ignore[arg-type]
+            use_gpu=gpus > 0,
+            resources_per_worker=resources,
+            placement_strategy=cluster.placement.upper(),
         ),
         run_config=train.RunConfig(
             name=name,
             storage_path=str(storage.resolve()),
-            failure_config=train.FailureConfig(max_failures=3),
+            # GivesUp tells a lost node from an error that comes again, which these counts do not
+            failure_config=train.FailureConfig(  # type: ignore[call-arg]
+                max_failures=-1, max_preemption_failures=-1, controller_failure_limit=LATE_STARTS
+            ),
+            callbacks=[GivesUp()],  # type: ignore[list-item]
             checkpoint_config=train.CheckpointConfig(num_to_keep=1),
         ),
     )
@@ -243,11 +256,14 @@ def train_worker(config: dict[str, Any]) -> None:
         job.data.bring()
     context = train.get_context()
     share = Share(context.get_world_rank(), context.get_world_size())
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    # the environment's number is that of a process which had not loaded torch yet
+    assigned = ray.get_runtime_context().get_assigned_resources()  # type: ignore[no-untyped-call]
+    torch.set_num_threads(max(1, int(assigned.get("CPU", 1))))
     device = get_device()
     windows = WindowFolder.open(Path(job.windows))
     train_set, valid_set = (
-        load_examples(windows, role).to(device) for role in ("train", "validation")
+        examples.to(home(examples.bytes, device))
+        for examples in (load_examples(windows, role) for role in ("train", "validation"))
     )
     fitting = new_fitting(windows, job.family, job.sizes, FitPlan(**job.fit), device)
     progress = Progress()
@@ -255,8 +271,7 @@ def train_worker(config: dict[str, Any]) -> None:
     if checkpoint is not None:
         with checkpoint.as_directory() as folder:
             load_checkpoint(Path(folder), fitting, progress)
-    parallel = nn.parallel.DistributedDataParallel(fitting.model) if share.world > 1 else None
-    run_epochs(job, fitting, progress, train_set, valid_set, share, parallel)
+    run_epochs(job, fitting, progress, train_set, valid_set, share)
 
 
 def run_epochs(
@@ -266,24 +281,57 @@ def run_epochs(
     train_set: Examples,
     valid_set: Examples,
     share: Share,
-    parallel: nn.Module | None,
 ) -> None:
     """Train to the last epoch or the end of patience; rank 0 keeps a checkpoint of every epoch."""
     if progress.out_of_patience(job.patience):
         return
-    for metrics in fit(fitting, train_set, valid_set, Distillation(), share, parallel):
+
+    def keep() -> None:
+        agree(fitting, share)
+        fitting.check()
+        report(fitting, progress, share)
+
+    speed, parallel = fast_and_parallel(fitting, train_set, share)
+    keeper = Keeper(keep)
+    for metrics in fit(
+        fitting, train_set, valid_set, Distillation(), share, parallel, speed, keeper.after_step
+    ):
         progress.add(metrics, fitting.model)
         if share.rank == 0:
             write_live(open_path(job.live), progress, fitting.plan.epochs)
-            with tempfile.TemporaryDirectory() as folder:
-                save_checkpoint(Path(folder), fitting, progress)
-                train.report(
-                    progress.history[-1], checkpoint=train.Checkpoint.from_directory(folder)
-                )
-        else:
-            train.report(progress.history[-1])
+        report(fitting, progress, share)
+        keeper.kept()
         if progress.out_of_patience(job.patience):
             return
+
+
+def fast_and_parallel(
+    fitting: Fitting, train_set: Examples, share: Share
+) -> tuple[Speed, nn.Module | None]:
+    """What is done for speed, and the model as the step calls it; None where it is the model itself."""
+    plan = fitting.plan
+    steps = (plan.epochs - fitting.epoch) * -(-len(train_set) // plan.batch)
+    speed = Speed.here(fitting.model, fitting.device, alone=share.world == 1, steps=steps)
+    model = fitting.model
+    if speed.compiled:
+        some_B = torch.arange(min(plan.batch, len(train_set)), device=train_set.device)
+        batch, _ = train_set.take(share.of(some_B), torch.zeros_like(share.of(some_B)))
+        model = compiled(model, batch.to(fitting.device), speed.bf16)
+    if share.world > 1:
+        # each worker's batch norm goes its own way to the next `agree`, which costs fewer messages
+        model = nn.parallel.DistributedDataParallel(model, broadcast_buffers=False)
+    return speed, None if model is fitting.model else model
+
+
+def report(fitting: Fitting, progress: Progress, share: Share) -> None:
+    """Tell Ray how far the training is, a barrier over the workers; rank 0 adds a checkpoint."""
+    reached = {"epoch": fitting.epoch, "step": fitting.step}
+    if share.rank != 0:
+        train.report(reached)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        save_checkpoint(Path(folder), fitting, progress)
+        train.report(reached, checkpoint=train.Checkpoint.from_directory(folder))
 
 
 def save_checkpoint(folder: Path, fitting: Fitting, progress: Progress) -> None:
@@ -294,6 +342,7 @@ def save_checkpoint(folder: Path, fitting: Fitting, progress: Progress) -> None:
         folder / "state.json",
         {
             "epoch": fitting.epoch,
+            "step": fitting.step,
             "best_epoch": progress.best_epoch,
             "history": progress.history,
             "time": time.time(),
@@ -304,7 +353,8 @@ def save_checkpoint(folder: Path, fitting: Fitting, progress: Progress) -> None:
 def load_checkpoint(folder: Path, fitting: Fitting, progress: Progress) -> None:
     """The inverse of `save_checkpoint`, into a new fitting of the same model and plan."""
     state = read_json(folder / "state.json")
-    fitting.load(load_file(folder / "state.safetensors"), state["epoch"])
+    # checkpoints of before there were steps have none
+    fitting.load(load_file(folder / "state.safetensors"), state["epoch"], state.get("step", 0))
     progress.history = state["history"]
     progress.best_epoch = state["best_epoch"]
     progress.best = load_file(folder / "best.safetensors")
