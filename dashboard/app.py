@@ -20,7 +20,7 @@ from dashboard.fronts import show_fronts
 from dashboard.one_model import show_one_model
 from dashboard.reading import Found, Line, Problem, Progress, Running
 from dashboard.review_tables import interval_words, many
-from gaitforge.work import WorkFolder
+from gaitforge.work import WorkFolder, open_path
 
 LOOK_EVERY_S = 2
 # A trial reports at each epoch; on our sizes one takes seconds, so that minutes mean trouble.
@@ -64,7 +64,7 @@ def main() -> None:
 
 def work_path(argv: Sequence[str], environment: Mapping[str, str]) -> Path:
     """The work folder: the first argument after `--`, else GAITFORGE_WORK, else `work`."""
-    return Path(argv[1] if len(argv) > 1 else environment.get("GAITFORGE_WORK") or "work")
+    return open_path(argv[1] if len(argv) > 1 else environment.get("GAITFORGE_WORK") or "work")
 
 
 def show_place(work: WorkFolder, found: Found) -> str | None:

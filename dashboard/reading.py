@@ -38,7 +38,7 @@ from dashboard.artefacts import (
     teacher_of,
     trial_of,
 )
-from gaitforge.work import WorkFolder, read_json
+from gaitforge.work import WorkFolder, for_arrow, open_path, read_json
 
 PREDICTION_COLUMNS = (
     "role",
@@ -52,7 +52,7 @@ PREDICTION_COLUMNS = (
 )
 
 T = TypeVar("T")
-Stamp = tuple[int, int]
+Stamp = tuple[int, int, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,12 +255,12 @@ def read_predictions(
 
 
 def _stamp(path: Path) -> Stamp | None:
-    """Time of change (ns) and size; None where there is nothing or it may not be seen."""
+    """Time of change (ns), size, and on S3 the tag; None where there is nothing or it may not be seen."""
     try:
         stat = path.stat()
     except OSError:
         return None
-    return stat.st_mtime_ns, stat.st_size
+    return stat.st_mtime_ns, stat.st_size, getattr(stat, "etag", "")
 
 
 def _listed(folder: Path) -> list[Path]:
@@ -319,7 +319,7 @@ def _history(work: WorkFolder, path: Path, problems: list[Problem]) -> tuple[Epo
 @lru_cache(maxsize=8192)
 def _parsed(path: str, stamp: Stamp, parse: Callable[[Fields], object]) -> object:
     try:
-        return parse(Fields.of_file(read_json(Path(path))))
+        return parse(Fields.of_file(read_json(open_path(path))))
     except FileNotFoundError:
         return None
     except ValueError as error:
@@ -332,7 +332,7 @@ def _parsed(path: str, stamp: Stamp, parse: Callable[[Fields], object]) -> objec
 @lru_cache(maxsize=64)
 def _parsed_history(path: str, stamp: Stamp) -> tuple[Epoch, ...] | str:
     try:
-        rows = pq.read_table(path).to_pylist()
+        rows = pq.read_table(for_arrow(open_path(path))).to_pylist()
         return tuple(epoch_of(Fields(row)) for row in rows)
     except (pa.ArrowException, OSError) as error:
         return _unreadable(error)
@@ -343,10 +343,10 @@ def _parsed_history(path: str, stamp: Stamp) -> tuple[Epoch, ...] | str:
 @lru_cache(maxsize=4096)
 def _parsed_keys(path: str, stamp: Stamp) -> tuple[Predicted, ...] | str:
     try:
-        missing = set(PREDICTION_COLUMNS) - set(pq.read_schema(path).names)
+        missing = set(PREDICTION_COLUMNS) - set(pq.read_schema(for_arrow(open_path(path))).names)
         if missing:
             return f"it lacks the column '{min(missing)}'"
-        table = pq.read_table(path, columns=["role", "model", "trial"])
+        table = pq.read_table(for_arrow(open_path(path)), columns=["role", "model", "trial"])
     except (pa.ArrowException, OSError) as error:
         return _unreadable(error)
     keys = table.group_by(["role", "model", "trial"]).aggregate([]).to_pylist()
@@ -363,7 +363,9 @@ def _parsed_predictions(
     if whose.trial is not None:
         wanted &= pc.field("trial") == whose.trial
     try:
-        table = pq.read_table(path, columns=list(PREDICTION_COLUMNS), filters=wanted)
+        table = pq.read_table(
+            for_arrow(open_path(path)), columns=list(PREDICTION_COLUMNS), filters=wanted
+        )
     except (pa.ArrowException, OSError) as error:
         return _unreadable(error)
     probabilities = table.column("probabilities").to_pylist()

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import pytest
 
 from gaitforge.work import SplitFolder, WorkFolder
 from tests.node_python import NodePython, make_node_python
+from tests.s3_server import BUCKET, s3_server
 from tests.small_line import processes, run, write_run
 
 
@@ -78,3 +80,15 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> FinishedLine:
     assert answer.returncode == 0, answer.stderr
     assert answer.stderr == ""
     return FinishedLine(folder, answer.stdout)
+
+
+@pytest.fixture(scope="session")
+def s3_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with s3_server(tmp_path_factory.mktemp("s3") / "requests.log") as address:
+        yield address
+
+
+@pytest.fixture
+def s3_folder(s3_address: str) -> str:
+    """A folder of a bucket in which nothing is yet."""
+    return f"s3://{BUCKET}/{uuid.uuid4().hex}"

@@ -40,11 +40,12 @@ AT_HOME = {
     "torch": {"gaitforge", "trainers"},
     "onnxruntime": {"gaitforge"},
     "deltalake": {"gaitforge"},
+    "obstore": {"gaitforge"},
 }
 
 # Inside gaitforge, imports point upwards in this list only.
 ORDER = [
-    "layout", "recording", "work", "ingest", "recording_files", "store", "splits", "windows", "normalise",
+    "layout", "recording", "s3", "work", "ingest", "recording_files", "store", "splits", "windows", "normalise",
     "augment", "window_cache", "batch", "models", "losses", "metrics", "stats", "cost", "trials", "front",
     "objectives", "settings", "predict", "export", "summary",
 ]  # fmt: skip

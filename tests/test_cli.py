@@ -168,9 +168,9 @@ WRONG_SETTINGS: dict[str, tuple[Tables, tuple[str, ...]]] = {
         {"": {"work": "run.toml/work"}},
         ("run.toml/work cannot be written", "choose another folder"),
     ),
-    "work folder in an object store": (
-        {"": {"work": "s3://bucket/work"}},
-        ("'s3://bucket/work'", "must be a path"),
+    "work folder in a store that is not known": (
+        {"": {"work": "gs://bucket/work"}},
+        ("'gs://bucket/work'", "must be a path"),
     ),
 }
 

@@ -198,6 +198,7 @@ def test_a_work_folder_in_an_object_store_needs_no_volume(tmp_path: Path) -> Non
     (container,) = group(job)["template"]["spec"]["containers"]
     assert container["envFrom"] == [{"secretRef": {"name": "gaitforge-store"}}]
     assert "persistentVolumeClaim" not in text
+    assert "obstore==" in text
     assert "credentials are a Secret gaitforge-store" in text
 
 

@@ -187,9 +187,15 @@ def test_the_name_of_a_builtin_layout_is_no_path(tmp_path: Path) -> None:
     assert settings.ingest.layout == "kinect25"
 
 
-def test_an_object_store_is_refused_as_a_work_folder(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="must be a path on this machine"):
-        read(tmp_path, 'work = "s3://bucket/work"\n[ingest.synthetic]\n')
+def test_a_work_folder_on_s3_is_taken_as_it_is_written(tmp_path: Path) -> None:
+    settings = read(tmp_path, 'work = "s3://bucket/my/work/"\n[ingest.synthetic]\n')
+    assert settings.work == "s3://bucket/my/work"
+
+
+@pytest.mark.parametrize("work", ["gs://bucket/work", "s3://", "s3://b/a%20b", "s3://bucket/../b"])
+def test_a_work_folder_elsewhere_is_refused(tmp_path: Path, work: str) -> None:
+    with pytest.raises(ValueError, match=r"must be a path on this machine|no folder on S3"):
+        read(tmp_path, f'work = "{work}"\n[ingest.synthetic]\n')
 
 
 # what is wrong

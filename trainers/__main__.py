@@ -72,8 +72,9 @@ def run_demo(options: argparse.Namespace) -> int:
 def run_predict(options: argparse.Namespace) -> int:
     """Probabilities of every recording of the files, as CSV on standard output."""
     from gaitforge.predict import Predictor
+    from gaitforge.work import open_path
 
-    predictor = Predictor.open(options.export)
+    predictor = Predictor.open(open_path(options.export))
     writer = csv.writer(sys.stdout)
     writer.writerow(["recording", "predicted", *predictor.classes])
     for recording, probabilities in predictor.files(options.files):
@@ -84,6 +85,7 @@ def run_predict(options: argparse.Namespace) -> int:
 
 def run_dashboard(options: argparse.Namespace) -> int:
     import dashboard
+    from gaitforge.work import open_path
 
     app = Path(dashboard.__file__).parent / "app.py"
     command = [
@@ -92,16 +94,16 @@ def run_dashboard(options: argparse.Namespace) -> int:
         "--server.fileWatcherType", "none", "--browser.gatherUsageStats", "false",
         "--client.showErrorDetails", "false", "--client.toolbarMode", "minimal",
         "--theme.primaryColor", "#3572c6",
-        "--", str(Path(options.work).resolve()),
+        "--", str(open_path(options.work).resolve()),
     ]  # fmt: skip
     os.execv(sys.executable, command)
 
 
 def run_show(options: argparse.Namespace) -> int:
-    from gaitforge.work import WorkFolder
+    from gaitforge.work import WorkFolder, open_path
     from trainers.show import describe
 
-    work = WorkFolder(Path(options.work))
+    work = WorkFolder(open_path(options.work))
     if options.optuna is None:
         print(describe(work))
         return 0
@@ -219,9 +221,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--out", metavar="DIR", help="work folder (default: work/demo)")
     demo.set_defaults(command=run_demo)
     predict = commands.add_parser("predict", help="class probabilities of new recordings")
-    predict.add_argument(
-        "export", type=Path, metavar="EXPORT", help="the folder that export wrote"
-    )
+    predict.add_argument("export", metavar="EXPORT", help="the folder that export wrote")
     predict.add_argument("files", type=Path, nargs="+", metavar="FILE")
     predict.set_defaults(command=run_predict)
     dashboard = commands.add_parser("dashboard", help="accuracy against parameters, in a browser")

@@ -19,7 +19,7 @@ from gaitforge.front import spread_along_front
 from gaitforge.objectives import configurations
 from gaitforge.settings import ClusterSettings, ConfirmSettings
 from gaitforge.trials import Trial, TrialLog
-from gaitforge.work import SplitFolder, fingerprint, read_json, write_json, write_whole
+from gaitforge.work import SplitFolder, fingerprint, open_path, read_json, write_json, write_whole
 from trainers.cluster import connect, room_for
 from trainers.examples import NodeData, WindowFolder, load_examples
 from trainers.loop import score
@@ -255,7 +255,7 @@ def run_refits(
 
 def refit_in_worker(refit: Refit, root: str, data: NodeData | None) -> str:
     """`train_refit` as Ray calls it."""
-    keep_to_share(SplitFolder(Path(root)))
+    keep_to_share(SplitFolder(open_path(root)))
     return train_refit(refit, root, data)
 
 
@@ -263,7 +263,7 @@ def train_refit(refit: Refit, root: str, data: NodeData | None) -> str:
     """Train one student, keep its weights and its predictions; a line about it."""
     if data is not None:
         data.bring()
-    folder = SplitFolder(Path(root))
+    folder = SplitFolder(open_path(root))
     windows = WindowFolder.open(Path(refit.spec.windows))
     fitting = new_student(refit.spec)
     for metrics in train_student(refit.spec, fitting):

@@ -283,6 +283,7 @@ def examine_cluster(settings: RunSettings) -> Section:
     """What the run's cluster has; of a joined one, a row for every node."""
     import ray
 
+    from gaitforge.work import open_path
     from trainers.cluster import concurrent_trials, connect, gpus_per_trial, nodes
 
     address = settings.cluster.address
@@ -291,9 +292,9 @@ def examine_cluster(settings: RunSettings) -> Section:
     table: list[list[str]] = []
     try:
         if address == "local":
-            connect(settings.cluster, Path(settings.work))
+            connect(settings.cluster, open_path(settings.work))
         else:
-            faults, table = examine_nodes(address, Path(settings.work))
+            faults, table = examine_nodes(address, open_path(settings.work))
             found += faults
         cores, gpus = sum(n.cores for n in nodes()), sum(n.gpus for n in nodes())
         trials = concurrent_trials(settings.cluster, gpus_per_trial(settings.cluster))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ from gaitforge.settings import FitPlan
 from gaitforge.splits import Split
 from gaitforge.window_cache import WindowSet, build_windows, open_role
 from gaitforge.windows import WindowSettings
-from gaitforge.work import read_json
+from gaitforge.work import open_path, read_json
 from trainers.loop import Examples, Fitting
 
 FEW = 7  # an export is checked with batches of 1 and of 7
@@ -60,7 +60,7 @@ class WindowRecipe:
             from gaitforge.store import SkeletonStore
 
             with only_one_of_the_node(folder.parent):
-                store = SkeletonStore.open(Path(self.store))
+                store = SkeletonStore.open(open_path(self.store))
                 cache = build_windows(
                     folder.parent.parent, store_fingerprint=store.info.fingerprint, split=self.split,
                     layout=store.layout, classes=store.classes, settings=self.settings, recordings=store.recordings,
@@ -75,7 +75,9 @@ def only_one_of_the_node(folder: Path) -> Iterator[None]:
     """Let one process of this machine after the other through the block; a killed one holds up nobody."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".making").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        # a mounted disk may know no locks: two then make the same, and the first to end has made it
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
@@ -100,7 +102,7 @@ class NodeData:
             if not copy.is_dir():
                 draft = copy.with_name(f".{copy.name}.{uuid.uuid4().hex}")
                 draft.mkdir()
-                logits = Path(self.outputs) / "logits.npy"
+                logits = open_path(self.outputs) / "logits.npy"
                 (draft / logits.name).write_bytes(logits.read_bytes())
                 draft.rename(copy)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 
 from gaitforge.export import card_text, export_onnx
 from gaitforge.ingest import ReadOptions
@@ -49,12 +50,15 @@ def export_student(
         say(f"  trial {member['trial']} is there already")
         return
     refit = refit_head(folder, STUDENT, member["trial"], head["seed"])
-    weights = load_file(refit.with_suffix(".safetensors"))
+    weights = load(refit.with_suffix(".safetensors").read_bytes())
     model = windows.build(head["family"], head["sizes"])
     model.load_state_dict(weights)
     joints, seen = few_windows(windows)
     (target / "card.json").unlink(missing_ok=True)  # it would describe another student's files
-    exported = export_onnx(model.eval(), joints, seen, target / "student.onnx")
+    with tempfile.TemporaryDirectory() as near:
+        onnx = Path(near) / "student.onnx"
+        exported = export_onnx(model.eval(), joints, seen, onnx)
+        write_whole(target / onnx.name, onnx.read_bytes())
     card = {
         "schema": 1,
         "identity": identity,

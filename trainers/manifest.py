@@ -89,7 +89,9 @@ def kuberay_manifest(shipment: Shipment, fleet: Fleet, pods: Pods) -> str:
     environment: dict[str, Any] = {"working_dir": f"file://{MOUNTED}/{archive}"}
     if pods.image is None:
         # its image has Ray, and a second one would not be its own
-        environment["pip"] = [r for r in node_requirements() if not r.startswith("ray[")]
+        environment["pip"] = [
+            r for r in node_requirements(shipment.work) if not r.startswith("ray[")
+        ]
     autoscales = shipment.settings.cluster.autoscales
     cluster: dict[str, Any] = {
         "rayVersion": _version("ray"),
@@ -200,7 +202,7 @@ def ray_up_cluster(shipment: Shipment, fleet: Fleet, machines: Machines) -> str:
         "setup_commands": [
             "chmod 600 ~/.ray/auth_token",
             f"test -x {python} || python{_python()} -m venv {ENVIRONMENT}",
-            f"{pip} {shlex.join(node_requirements())}",
+            f"{pip} {shlex.join(node_requirements(shipment.work))}",
         ],
         # its dashboard listens on the loopback alone, where `ray dashboard` reaches it
         "head_start_ray_commands": [
@@ -274,16 +276,17 @@ def job_script(path: Path, address: str) -> str:
     )
 
 
-def node_requirements() -> list[str]:
+def node_requirements(work: str) -> list[str]:
     """What a node installs by pip: our dependencies but the dashboard's, in the versions of this machine.
 
     The same versions, since what one node writes another must read.
     """
-    return [
+    needed = [
         f"{requirement.name}{_extras(requirement)}=={_version(requirement.name)}"
         for requirement in read_needs().packages
         if requirement.name not in NOT_ON_NODES
     ]
+    return [*needed, f"obstore=={_version('obstore')}"] if _is_store(work) else needed
 
 
 def _extras(requirement: Requirement) -> str:

@@ -10,7 +10,6 @@ import socket
 import struct
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 
 # a difference in any of these gives other numbers, files that the others cannot read, or none at all
 COMPARED = ("ray", "torch", "numpy", "pyarrow", "deltalake", "safetensors", "pydantic", "optuna")
@@ -32,9 +31,9 @@ def examine_node(shared: str, probe: str, write: bool) -> NodeFacts:
     name = _address()
     fault = ""
     try:
-        from gaitforge.work import write_whole
+        from gaitforge.work import open_path, write_whole
 
-        folder = Path(shared)
+        folder = open_path(shared)
         found = (folder / f".probe-{probe}").read_bytes()
         if found != probe.encode():
             fault = "it reads something else there"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gaitforge.work import SplitFolder, fingerprint, read_json, write_json, write_parquet
+from gaitforge.work import (
+    SplitFolder,
+    fingerprint,
+    read_json,
+    write_json,
+    write_parquet,
+    write_whole,
+)
 from trainers.examples import WindowFolder, load_examples
 from trainers.loop import Examples
 from trainers.progress import say
@@ -39,7 +47,9 @@ def write_outputs(windows: WindowFolder, folder: SplitFolder) -> Path:
     logits_NWK, tables, shape = answer_all(model, train)
     folder.teacher_outputs.mkdir(parents=True, exist_ok=True)
     write_parquet(folder.teacher_outputs / "outputs.parquet", pa.concat_tables(tables))
-    np.save(folder.teacher_outputs / "logits.npy", logits_NWK)
+    logits = io.BytesIO()
+    np.save(logits, logits_NWK)
+    write_whole(folder.teacher_outputs / "logits.npy", logits.getvalue())
     write_json(
         head,
         {

@@ -16,7 +16,7 @@ from gaitforge.splits import Split, make_splits, read_split, write_split
 from gaitforge.store import SkeletonStore
 from gaitforge.summary import write_summary
 from gaitforge.window_cache import build_windows
-from gaitforge.work import WorkFolder
+from gaitforge.work import WorkFolder, on_s3, open_path
 from trainers.confirm import confirm_front
 from trainers.examples import WindowFolder, WindowRecipe
 from trainers.export import export_student
@@ -39,15 +39,15 @@ class Line:
 
     @property
     def work(self) -> WorkFolder:
-        return WorkFolder(Path(self.settings.work))
+        return WorkFolder(open_path(self.settings.work))
 
     @property
     def cache(self) -> Path:
-        """Where each node keeps windows: in the work folder where only this machine works on it."""
+        """Where each node keeps windows: in the work folder where that is a disk and only this machine works on it."""
         cluster = self.settings.cluster
         if cluster.cache:
             return Path(cluster.cache).expanduser()
-        if cluster.address == "local":
+        if cluster.address == "local" and not on_s3(self.work.root):
             return self.work.cache
         return Path.home() / ".cache" / "gaitforge"
 

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gaitforge.metrics import softmax
-from gaitforge.work import SplitFolder, write_parquet
+from gaitforge.work import SplitFolder, for_arrow, write_parquet
 from trainers.examples import WindowFolder
 from trainers.loop import Scored
 
@@ -57,7 +57,9 @@ def read_predictions(
     folder: SplitFolder, role: str, model: str, trial: int | None, seed: int
 ) -> pa.Table:
     """The table that `write_predictions` wrote."""
-    return pq.read_table(folder.predictions / f"{_name(role, model, trial, seed)}.parquet")
+    return pq.read_table(
+        for_arrow(folder.predictions / f"{_name(role, model, trial, seed)}.parquet")
+    )
 
 
 def _name(role: str, model: str, trial: int | None, seed: int) -> str:

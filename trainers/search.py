@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -23,7 +22,15 @@ from gaitforge.models import make_sizes
 from gaitforge.objectives import OBJECTIVES, SearchedFront
 from gaitforge.settings import ClusterSettings, SearchSettings, as_dict
 from gaitforge.trials import Trial, TrialLog
-from gaitforge.work import SplitFolder, fingerprint, read_json, write_json, write_parquet
+from gaitforge.work import (
+    SplitFolder,
+    fingerprint,
+    open_path,
+    read_json,
+    remove_tree,
+    write_json,
+    write_parquet,
+)
 from search_spaces import SPACES, Proposal
 from trainers.budget import Budget, CostCounter, check_budget
 from trainers.cluster import (
@@ -134,7 +141,7 @@ def run_tune(
 ) -> None:
     """The whole Ray side of a search: warm workers that take one student after the other."""
     # Tune's state of an earlier start; the trial log is the truth
-    shutil.rmtree(storage, ignore_errors=True)
+    remove_tree(storage)
     trials = concurrent_trials(cluster, gpus)
     resources = trial_resources(cluster, gpus, trials)
     tuner = tune.Tuner(
@@ -158,7 +165,7 @@ def run_tune(
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     with room_for(cluster, "A student", 1, cluster.cpus_per_trial, gpus), progress:
         tuner.fit()
-    shutil.rmtree(storage, ignore_errors=True)
+    remove_tree(storage)
 
 
 def trial_resources(
@@ -177,8 +184,8 @@ def trial_resources(
 
 def tune_trial(config: dict[str, Any], context: TrialContext) -> None:
     """One trial in a Tune worker; what it reports comes back to `StudySearcher.on_rung`."""
-    keep_to_share(SplitFolder(Path(context.folder)))
-    trial = Trial.from_dict(config["trial"], Path(context.folder))
+    keep_to_share(SplitFolder(open_path(context.folder)))
+    trial = Trial.from_dict(config["trial"], open_path(context.folder))
     silent = True
     for scores in run_trial(trial, context):
         tune.report({"rung": scores})
@@ -250,11 +257,12 @@ def set_aside(folder: SplitFolder) -> None:
     """Move a search, and all that was made from it, out of the way of another."""
     aside = folder.root / f"until-{datetime.now(UTC):%Y%m%dT%H%M%S}"
     (aside / "predictions").mkdir(parents=True)
-    for path in (folder.search, folder.confirm):
+    for path in list(folder.predictions.glob("*-student*.parquet")):
+        path.rename(aside / "predictions" / path.name)
+    # search/ last: where a kill comes before, the search is still known, and set aside by the next --fresh
+    for path in (folder.confirm, folder.search):
         if path.is_dir():
             path.rename(aside / path.name)
-    for path in folder.predictions.glob("*-student*.parquet"):
-        path.rename(aside / "predictions" / path.name)
 
 
 def write_importance(folder: SplitFolder, searcher: StudySearcher) -> None:

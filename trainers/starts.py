@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import optuna
 
 from gaitforge.trials import TrialLog
-from gaitforge.work import WorkFolder, read_json
+from gaitforge.work import WorkFolder, open_path, read_json
 from search_spaces import Proposal
 from trainers.progress import say
 
@@ -26,7 +25,7 @@ def read_starts(
     """
     found: list[dict[str, Any]] = []
     for text in paths:
-        path = Path(text)
+        path = open_path(text)
         if path.is_dir():
             values = front_values(WorkFolder(path))
             fitting = [v for v in values if misfit(v, propose) is None]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
 import signal
 import tempfile
 import threading
@@ -20,7 +19,7 @@ import ray
 import torch
 from ray import train
 from ray.train.torch import TorchTrainer, get_device
-from safetensors.torch import load_file, save, save_file
+from safetensors.torch import load, load_file, save, save_file
 from torch import Tensor, nn
 
 from gaitforge.cost import count
@@ -30,7 +29,9 @@ from gaitforge.settings import ClusterSettings, FitPlan, TeacherSettings, as_dic
 from gaitforge.work import (
     SplitFolder,
     fingerprint,
+    open_path,
     read_json,
+    remove_tree,
     write_json,
     write_parquet,
     write_whole,
@@ -73,7 +74,7 @@ class Teacher:
     def load(self, folder: SplitFolder, windows: WindowFolder) -> nn.Module:
         """The trained model, in evaluation mode, on the CPU."""
         model = windows.build(self.family, self.sizes)
-        model.load_state_dict(load_file(folder.teacher / "model.safetensors"))
+        model.load_state_dict(load((folder.teacher / "model.safetensors").read_bytes()))
         return model.eval()
 
 
@@ -113,12 +114,13 @@ def train_teacher(
     check_share(windows.role("train").n, settings.fit.batch, settings.worker_range[1])
     folder.teacher.mkdir(parents=True, exist_ok=True)
     connect(cluster, folder.root)
-    with progress(Path(job.live)):
+    with progress(open_path(job.live)):
         checkpoint = run_workers(
             job, settings, cluster, folder.teacher / "ray", f"teacher-{identity}"
         )
-    state = read_json(checkpoint / "state.json")
-    best = load_file(checkpoint / "best.safetensors")
+    with checkpoint.as_directory() as kept:
+        state = read_json(Path(kept) / "state.json")
+        best = load_file(Path(kept) / "best.safetensors")
     history = state["history"]
     # it would describe other weights if we were killed before the end
     head.unlink(missing_ok=True)
@@ -139,7 +141,7 @@ def train_teacher(
         head,
         {"schema": 1, **dataclasses.asdict(teacher), **windows.as_dict()},
     )
-    shutil.rmtree(folder.teacher / "ray", ignore_errors=True)
+    remove_tree(folder.teacher / "ray")
     return teacher
 
 
@@ -158,8 +160,8 @@ class Job:
 
 def run_workers(
     job: Job, settings: TeacherSettings, cluster: ClusterSettings, storage: Path, name: str
-) -> Path:
-    """Run the workers to their end and return the folder of the last checkpoint.
+) -> train.Checkpoint:
+    """Run the workers to their end and return the last checkpoint.
 
     `name` holds the hash of all inputs: Ray Train goes on from the last checkpoint of a run of the
     same name, which is what a repeated command wants, and must never do with other inputs.
@@ -204,7 +206,8 @@ def run_workers(
         raise RuntimeError(
             f"Teacher training ended without a checkpoint; see Ray's logs of the run {name}."
         )
-    return Path(result.checkpoint.path)
+    checkpoint: train.Checkpoint = result.checkpoint
+    return checkpoint
 
 
 @contextmanager
@@ -295,7 +298,7 @@ def run_epochs(
     ):
         progress.add(metrics, fitting.model)
         if share.rank == 0:
-            write_live(Path(job.live), progress, fitting.plan.epochs)
+            write_live(open_path(job.live), progress, fitting.plan.epochs)
         report(fitting, progress, share)
         keeper.kept()
         if progress.out_of_patience(job.patience):

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save
 
 from gaitforge.objectives import OBJECTIVES
 from gaitforge.trials import Trial, TrialLog
-from gaitforge.work import SplitFolder, write_whole
+from gaitforge.work import SplitFolder, on_disk, open_path, write_whole
 from trainers.examples import NodeData, WindowFolder
 from trainers.loop import Fitting
 from trainers.measures import exported_latency_ms, validation_scores
@@ -42,7 +42,7 @@ def run_trial(proposed: Trial, context: TrialContext) -> Iterator[dict[str, floa
 
     Who asks for the next rung lets the trial go on. Whatever breaks the trial becomes its reason.
     """
-    log = TrialLog(SplitFolder(Path(context.folder)))
+    log = TrialLog(SplitFolder(open_path(context.folder)))
     try:
         if context.data is not None:
             context.data.bring()
@@ -137,8 +137,10 @@ def go_on(proposed: Trial, fitting: Fitting, log: TrialLog) -> Trial:
     if known is None or known.hash != proposed.hash or not path.is_file():
         log.show_running(started)
         return started
-    with safetensors.safe_open(path, framework="pt") as file:
-        told: Mapping[str, str] = file.metadata() or {}
+    with on_disk(path) as copy:
+        tensors = load_file(copy)
+        with safetensors.safe_open(copy, framework="pt") as file:
+            told: Mapping[str, str] = file.metadata() or {}
     epoch = int(told.get("epoch", 0))
     curve = tuple(row for row in known.curve if row["epoch"] <= epoch)
     is_its_own = (told.get("hash"), told.get("seed")) == (proposed.hash, str(proposed.seed))
@@ -146,7 +148,7 @@ def go_on(proposed: Trial, fitting: Fitting, log: TrialLog) -> Trial:
     if not is_its_own or len(curve) < epoch:
         log.show_running(started)
         return started
-    fitting.load(load_file(path), epoch)
+    fitting.load(tensors, epoch)
     return dataclasses.replace(
         known,
         state="running",

@@ -16,7 +16,7 @@ from gaitforge.metrics import softmax
 from gaitforge.normalise import Normalisation, normalise
 from gaitforge.recording import Recording, Rejected
 from gaitforge.windows import WindowSettings, prepare
-from gaitforge.work import read_json
+from gaitforge.work import on_s3, read_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +90,9 @@ def open_session(path: Path) -> onnxruntime.InferenceSession:
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    model = path.read_bytes() if on_s3(path) else str(path)
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises classes of its own that share no base but this
         raise ValueError(
             f"{path} cannot be loaded as an ONNX model; export the student again."

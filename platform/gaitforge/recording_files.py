@@ -9,6 +9,7 @@ of the footer find, on reading, what is no longer as it was written.
 from __future__ import annotations
 
 import os
+import tempfile
 import zlib
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 
 from gaitforge.layout import Layout
 from gaitforge.recording import Recording, Value
+from gaitforge.work import on_s3
 
 DESCRIPTION: dict[str, pa.DataType] = {
     "recording": pa.string(),
@@ -94,6 +96,11 @@ def write_file(
     folder: Path, stem: str, schema: pa.Schema, groups: Iterable[Sequence[Recording]]
 ) -> Path:
     """Write one file to the disk; its name is `stem` and the checksum of its footer."""
+    if on_s3(folder):
+        with tempfile.TemporaryDirectory() as near:
+            written = write_file(Path(near), stem, schema, groups)
+            (folder / written.name).write_bytes(written.read_bytes())
+        return folder / written.name
     path = folder / f"{stem}.parquet"
     texts = [field.name for field in schema if field.type == pa.string()]
     with path.open("wb") as sink:
@@ -141,6 +148,8 @@ def damage_named(path: Path) -> Iterator[None]:
     """Turns what pyarrow raises about a bad file into one sentence."""
     try:
         yield
+    except ConnectionError:
+        raise  # what cannot be reached need not be damaged
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"{path} is gone from the store; run `gaitforge ingest` again."
@@ -211,7 +220,9 @@ def _open(path: Path) -> pq.ParquetFile:
     # `_may_hold`, and some end the whole process inside pyarrow 26.
     if _footer_checksum(path) != path.stem.rpartition("-")[2]:
         raise ValueError("its footer does not have the checksum in its name")
-    return pq.ParquetFile(path, page_checksum_verification=True)
+    # on S3 only the row groups that are asked for are fetched
+    source = path.open("rb") if on_s3(path) else path
+    return pq.ParquetFile(source, page_checksum_verification=True)
 
 
 def _may_hold(group: pq.RowGroupMetaData, people: Sequence[str]) -> bool:

@@ -20,6 +20,7 @@ from gaitforge.ingest.synthetic import SyntheticSettings
 from gaitforge.objectives import DEFAULT, check_objectives
 from gaitforge.splits import SplitSettings
 from gaitforge.windows import WindowSettings
+from gaitforge.work import S3, open_path
 
 SAMPLERS = ("tpe", "nsga2", "nsga3", "gp", "random")
 
@@ -333,10 +334,9 @@ def read_settings(path: Path) -> RunSettings:
 
 
 def _from_folder(settings: RunSettings, folder: Path) -> RunSettings:
-    if "://" in settings.work:
+    if "://" in settings.work and not settings.work.startswith(S3):
         raise ValueError(
-            f"work is '{settings.work}', but must be a path on this machine or a mounted one; "
-            "object stores are not supported yet."
+            f"work is '{settings.work}', but must be a path on this machine, a mounted one, or s3://bucket/folder."
         )
     ingest = dataclasses.replace(
         settings.ingest,
@@ -347,14 +347,23 @@ def _from_folder(settings: RunSettings, folder: Path) -> RunSettings:
     )
     search = dataclasses.replace(
         settings.search,
-        start_from=tuple(str(folder / path) for path in settings.search.start_from),
+        start_from=tuple(
+            path if path.startswith(S3) else str(folder / path)
+            for path in settings.search.start_from
+        ),
     )
     return dataclasses.replace(
         settings,
-        work=str((folder / Path(settings.work).expanduser()).resolve()),
+        work=_from(folder, settings.work),
         ingest=ingest,
         search=search,
     )
+
+
+def _from(folder: Path, work: str) -> str:
+    if work.startswith(S3):
+        return str(open_path(work))
+    return str((folder / Path(work).expanduser()).resolve())
 
 
 def parse(

@@ -41,7 +41,7 @@ from gaitforge.recording_files import (
     row_groups,
     write_file,
 )
-from gaitforge.work import read_json, write_json, write_parquet
+from gaitforge.work import for_arrow, on_s3, read_json, write_json, write_parquet
 
 # About 9 minutes of 22 joints at 30 Hz: in most studies a person fills one group, and what a group
 # costs beside its positions (2 kB) stays below a thousandth of it.
@@ -217,7 +217,7 @@ class SkeletonStore:
 
     def _log(self) -> DeltaTable:
         try:
-            return DeltaTable(self.folder / "recordings", version=self.info.version)
+            return _table(self.folder / "recordings", self.info.version)
         except DeltaError as error:
             raise ValueError(
                 f"Version {self.info.version} of the store in {self.folder} cannot be read "
@@ -318,6 +318,7 @@ def _commit(table: Path, schema: pa.Schema, added: list[AddAction]) -> None:
             mode="overwrite",
             # else the log forgets versions older than a month
             configuration={"delta.enableExpiredLogCleanup": "false"},
+            storage_options=_options(table),
         )
     except DeltaError as error:
         raise ValueError(
@@ -328,9 +329,21 @@ def _commit(table: Path, schema: pa.Schema, added: list[AddAction]) -> None:
 
 def _version_of(table: Path, name: str) -> int:
     """The version that holds a file just committed: another write may have followed already."""
-    newest = DeltaTable(table).version()
+    newest = _table(table).version()
     # not by DeltaTable.history(), which is empty where the path has a '#' or '?' (seen in 1.6.6)
-    return next(v for v in range(newest, -1, -1) if name in _names(DeltaTable(table, version=v)))
+    return next(v for v in range(newest, -1, -1) if name in _names(_table(table, v)))
+
+
+def _table(folder: Path, version: int | None = None) -> DeltaTable:
+    return DeltaTable(str(folder), version=version, storage_options=_options(folder))
+
+
+def _options(folder: Path) -> dict[str, str] | None:
+    if not on_s3(folder):
+        return None
+    from gaitforge.s3 import own_options
+
+    return own_options()
 
 
 def _names(log: DeltaTable) -> list[str]:
@@ -349,4 +362,6 @@ def _write_quarantine(path: Path, rejected: Sequence[Rejected], version: int) ->
 
 def _read_quarantine(path: Path) -> pa.Table:
     with damage_named(path):
-        return pq.read_table(path, schema=pa.schema(_QUARANTINE), page_checksum_verification=True)
+        return pq.read_table(
+            for_arrow(path), schema=pa.schema(_QUARANTINE), page_checksum_verification=True
+        )

@@ -12,7 +12,17 @@ from typing import Any
 
 import pyarrow as pa
 
-from gaitforge.work import SplitFolder, as_json, read_json, write_once, write_parquet, write_whole
+from gaitforge.work import (
+    SplitFolder,
+    as_json,
+    look_again,
+    on_s3,
+    read_json,
+    remove_draft,
+    write_once,
+    write_parquet,
+    write_whole,
+)
 
 ENDED = ("finished", "stopped", "failed")
 DRAFT_S = 60.0  # a younger draft may be another process's, which is still writing it
@@ -99,7 +109,11 @@ class TrialLog:
 
     def has(self, number: int) -> bool:
         """Whether a trial of that number has ended."""
-        return (self.folder.trials / f"{number}.json").is_file()
+        path = self.folder.trials / f"{number}.json"
+        if path.is_file():
+            return True
+        look_again(path.parent)  # its worker may be on another node
+        return on_s3(path) is None and path.is_file()
 
     def show_running(self, trial: Trial) -> None:
         """Keep how far a trial is, for onlookers and for going on with it; no part of the log."""
@@ -137,6 +151,7 @@ class TrialLog:
     def read(self, number: int) -> Trial:
         """One ended trial."""
         path = self.folder.trials / f"{number}.json"
+        look_again(path.parent)
         return Trial.from_dict(read_json(path), path)
 
     def compact(self) -> None:
@@ -159,10 +174,10 @@ class TrialLog:
     def remove_drafts(self) -> None:
         """Remove what is left of files whose writers were killed in the middle."""
         for folder in (self.folder.search, self.folder.predictions):
-            for path in folder.rglob(".*.*"):
+            for path in list(folder.rglob(".*.*")):
                 with suppress(FileNotFoundError):
                     if time.time() - path.stat().st_mtime > DRAFT_S:
-                        path.unlink()
+                        remove_draft(path)
 
     def _forget(self, number: int) -> None:
         # in this order: after a kill in between, the running file still tells of the trial

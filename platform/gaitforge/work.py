@@ -5,13 +5,40 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
+import tempfile
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+if TYPE_CHECKING:
+    from gaitforge.s3 import S3Path
+
+S3 = "s3://"
+
+
+def open_path(text: str | Path) -> Path:
+    """The path that a text names, on this machine, on a mounted disk, or on S3 (`s3://bucket/folder`).
+
+    One on S3 is an `S3Path`. It is typed as the Path whose methods it has, since nobody but the
+    functions of this file must tell the two apart. Raises ValueError where it cannot be used.
+    """
+    if not str(text).startswith(S3):
+        return Path(text)
+    from gaitforge.s3 import S3Path  # who works on disks pays nothing for it
+
+    return cast(Path, S3Path.parse(str(text)))
+
+
+def on_s3(path: Path) -> S3Path | None:
+    """The path if it is on S3, else None."""
+    return None if isinstance(path, Path) else path
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +132,12 @@ class WorkFolder:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             probe = self.root / f".probe-{uuid.uuid4().hex}"
-            probe.touch()
+            probe.write_bytes(b"probe")
             probe.unlink()
         except OSError as error:
+            reason = error.strerror or str(error).rstrip(".")
             raise PermissionError(
-                f"The work folder {self.root} cannot be written ({error.strerror}); "
+                f"The work folder {self.root} cannot be written ({reason}); "
                 "choose another folder in 'work' or free this one."
             ) from error
 
@@ -119,8 +147,11 @@ def write_whole(path: Path, data: bytes, through: bool = True) -> None:
 
     Not `through` to the disk is faster, and for what may be lost in a power cut.
     """
+    if on_s3(path):
+        path.write_bytes(data)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    draft = _draft(path)
     if through:
         _write_through(draft, data)
     else:
@@ -130,16 +161,92 @@ def write_whole(path: Path, data: bytes, through: bool = True) -> None:
 
 def write_once(path: Path, data: bytes) -> bool:
     """Write a file that must never change again; False, and nothing written, where it exists already."""
+    if remote := on_s3(path):
+        return remote.write_once(data)
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    draft = _draft(path)
     _write_through(draft, data)
     try:
         os.link(draft, path)
     except FileExistsError:
-        return False
+        # NFS may say so of our own link, when it answers the request's repetition
+        return draft.stat().st_nlink > 1
+    except (
+        OSError
+    ):  # file systems without hard links (SMB, FAT, many of FUSE) each say it in their own way
+        return _claim(path, draft)
     finally:
-        draft.unlink()
+        draft.unlink(missing_ok=True)
     return True
+
+
+def _claim(path: Path, draft: Path) -> bool:
+    """`write_once` without hard links: who first renames a folder into place has written the file.
+
+    A folder replaces no folder that holds something, on any file system. Whoever comes later finishes
+    what a killed one has left, so that no claim is ever stale; the claims are removed with the drafts.
+    """
+    claim = path.with_name(f".{path.name}.once")
+    mine = draft.with_name(f"{draft.name}.once")
+    mine.mkdir()
+    draft.rename(mine / path.name)
+    try:
+        mine.rename(claim)
+    except OSError:
+        if not claim.is_dir():
+            raise
+        won = False
+    else:
+        won = not path.exists()
+    finally:
+        shutil.rmtree(mine, ignore_errors=True)
+    if not path.exists():
+        write_whole(path, (claim / path.name).read_bytes())
+    return won
+
+
+def remove_draft(path: Path) -> None:
+    """Remove what a killed writer, or a claim, has left: a hidden file, or a folder of one."""
+    if path.is_dir():
+        remove_tree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder with all in it; nothing where there is none."""
+    if remote := on_s3(folder):
+        remote.remove_tree()
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def on_disk(path: Path) -> Iterator[Path]:
+    """A file to be read by a library that knows paths on disks alone: itself, or a copy within the block."""
+    if not on_s3(path):
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / path.name
+        copy.write_bytes(path.read_bytes())
+        yield copy
+
+
+def for_arrow(path: Path) -> Path | pa.BufferReader:
+    """A file, or its content, as pyarrow takes it; raises FileNotFoundError where there is none."""
+    return pa.BufferReader(path.read_bytes()) if on_s3(path) else path
+
+
+def look_again(folder: Path) -> None:
+    """Make an NFS client ask the server for the folder's names: it remembers for a minute that one was not there."""
+    if not on_s3(folder):
+        with suppress(FileNotFoundError):
+            os.listdir(folder)  # opening the folder is what does it
+
+
+def _draft(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}")
 
 
 def _write_through(path: Path, data: bytes) -> None:
