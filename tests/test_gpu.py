@@ -12,7 +12,7 @@ from gaitforge.losses import Distillation
 from gaitforge.models import FAMILIES, make_sizes
 from gaitforge.settings import FitPlan
 from trainers.loop import Examples, Fitting, fit, window_logits
-from trainers.speed import Speed, compiled, home, sent_ahead, tensors_of
+from trainers.speed import GRAPHS, Speed, compiled, home, sent_ahead, tensors_of
 
 pytestmark = [
     pytest.mark.gpu,
@@ -145,7 +145,7 @@ def test_a_fit_on_the_gpu_goes_on_from_the_middle_of_an_epoch() -> None:
 
 def test_small_models_are_recorded_and_large_ones_compiled_where_it_pays() -> None:
     small, large = nn.Linear(10, 10), nn.Linear(2_000, 1_000)
-    assert Speed.here(small, CUDA, steps=100_000) == Speed(bf16=True, graphed=True)
+    assert Speed.here(small, CUDA, steps=100_000) == Speed(bf16=True, graphed=GRAPHS)
     assert not Speed.here(small, CUDA, alone=False).graphed
     assert Speed.here(large, CUDA, steps=100_000) == Speed(bf16=True, compiled=True)
     assert Speed.here(large, CUDA, steps=1_000) == Speed(bf16=True)
