@@ -43,7 +43,7 @@ length = 48
 views = 2
 [teacher]
 family = "stgcn"
-sizes = {{channels = 32, layers = 3}}
+sizes = {{widths = [32, 32, 64], strides = [1, 1, 2]}}
 [teacher.fit]
 epochs = {TEACHER_EPOCHS}
 batch = 32

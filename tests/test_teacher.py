@@ -37,8 +37,9 @@ from tests.small_line import Tables, ended, run, start, wait_for, write_run
 from tests.test_cli import must_say, one_sentence
 from tests.test_loop import CLASSES, FRAMES, KD, NOISY, examples, new_fitting
 from trainers import lost_nodes
-from trainers.loop import Examples, Fitting, Share, fit
+from trainers.loop import Examples, Fitting, Share, fit, window_logits
 from trainers.lost_nodes import ASK_S, KEEP_S, LOST_WORKERS, GivesUp, Keeper, next_question
+from trainers.packing import first
 from trainers.teacher import Progress, load_checkpoint, save_checkpoint
 
 # of a test that runs the command
@@ -216,6 +217,10 @@ def share_steps(rank: int, folder: str) -> None:
     parallel = nn.parallel.DistributedDataParallel(fitting.model, broadcast_buffers=False)
     losses = plain_losses(fitting, Share(rank, 2), parallel)
     weights = {name: value.clone() for name, value in fitting.model.state_dict().items()}
+    # an odd number of windows, and fewer of them than workers
+    for windows in (9, 1):
+        logits = window_logits(fitting.model, first(uneven(), windows), 2, share=Share(rank, 2))
+        weights[f"logits{windows}"] = torch.from_numpy(logits)
     save_file({**weights, "losses": torch.tensor(losses)}, f"{folder}/{rank}.safetensors")
     torch.distributed.destroy_process_group()
 
@@ -229,6 +234,11 @@ def test_two_processes_take_the_steps_that_one_takes(tmp_path: Path) -> None:
     for rank in range(2):
         together = load_file(tmp_path / f"{rank}.safetensors")
         assert together.pop("losses").tolist() == pytest.approx(losses, rel=1e-4)
+        for windows in (9, 1):
+            alone = window_logits(fitting.model, first(uneven(), windows), 2)
+            torch.testing.assert_close(
+                together.pop(f"logits{windows}"), torch.from_numpy(alone), rtol=1e-3, atol=1e-4
+            )
         for name, value in fitting.model.state_dict().items():
             torch.testing.assert_close(together[name], value, rtol=1e-4, atol=1e-5)
 

@@ -233,7 +233,7 @@ def fit(
         model.train()
         terms = train_epoch(fitting, train, goal, gradients, share, after_step)
         fitting.epoch, fitting.step, fitting.sums = fitting.epoch + 1, 0, {}
-        scored = score(fitting.model, valid, plan.batch * 4)
+        scored = score(fitting.model, valid, plan.batch * 4, share)
         yield EpochMetrics(
             epoch=fitting.epoch,
             train_loss=sum(terms.values()),
@@ -440,25 +440,28 @@ def disturb(
 
 @torch.no_grad()
 def window_logits(
-    model: nn.Module, examples: Examples, batch: int, view: int = 0
+    model: nn.Module, examples: Examples, batch: int, view: int = 0, share: Share = Share()
 ) -> NDArray[np.float64]:
-    """Logits [N, K] of one view of every window, in evaluation mode."""
+    """Logits [N, K] of one view of every window, in evaluation mode; workers find their shares and tell them all."""
     model.eval()
     device = device_of(model)
-    parts = []
-    for window_B in torch.split(torch.arange(len(examples)), batch):
-        inputs, _ = examples.take(window_B, torch.full_like(window_B, view))
-        parts.append(model(inputs.to(device)).logits_BK.float().cpu())
-    return torch.cat(parts).double().numpy()
+    logits_NK = torch.zeros((len(examples), examples.classes), device=device)
+    for window_B in torch.split(share.of(torch.arange(len(examples))), batch):
+        if len(window_B):  # there may be more workers than windows
+            inputs, _ = examples.take(window_B, torch.full_like(window_B, view))
+            logits_NK[window_B] = model(inputs.to(device)).logits_BK.float()
+    if share.world > 1:
+        torch.distributed.all_reduce(logits_NK)
+    return logits_NK.cpu().double().numpy()
 
 
 def device_of(model: nn.Module) -> torch.device:
     return next((weight.device for weight in model.parameters()), torch.device("cpu"))
 
 
-def score(model: nn.Module, examples: Examples, batch: int) -> Scored:
+def score(model: nn.Module, examples: Examples, batch: int, share: Share = Share()) -> Scored:
     """Clean views scored, and averaged over the windows of each recording."""
-    return score_logits(window_logits(model, examples, batch), examples)
+    return score_logits(window_logits(model, examples, batch, share=share), examples)
 
 
 def score_logits(logits_NK: NDArray[np.float64], examples: Examples) -> Scored:
