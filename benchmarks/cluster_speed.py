@@ -26,14 +26,14 @@ from gaitforge.trials import TrialLog
 from gaitforge.work import WorkFolder, read_json
 
 ROOT = Path(__file__).parents[1]
-TRIALS, EPOCHS = 16, 250
+TRIALS, EPOCHS = 16, 60
 TEACHER_EPOCHS, LEFT_OUT = 12, 2  # of the first epochs, which load and warm up
 
 SETTINGS = f"""
 work = "work"
 [ingest.synthetic]
 people_per_class = 12
-recordings_per_person = 4
+recordings_per_person = 16
 seconds = 4.0
 fps = 25.0
 [split]
