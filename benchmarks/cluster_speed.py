@@ -73,6 +73,11 @@ class Round:
     def ratio(self) -> float:
         return self.one_s / self.two_s
 
+    @property
+    def not_shared(self) -> float:
+        """The part of the time on two that is not half of the time on one: what the second cannot take over."""
+        return 1 - self.one_s / 2 / self.two_s
+
 
 def seconds(hosts: int) -> dict[str, float]:
     """What a line takes on so many hosts: its search, and the median epoch of its teacher."""
@@ -138,9 +143,12 @@ def main() -> None:
                 flush=True,
             )
     for what in sorted({item.what for item in rounds}):
-        ratios = [item.ratio for item in rounds if item.what == what]
+        same = [item for item in rounds if item.what == what]
+        ratio = statistics.median(item.ratio for item in same)
+        rest = statistics.median(item.not_shared for item in same)
         print(
-            f"{what}: {statistics.median(ratios):.2f} times as fast on two (median of {len(ratios)})"
+            f"{what}: {ratio:.2f} times as fast on two (median of {len(same)}); "
+            f"{100 * rest:.0f} % of the time on two is not half of that on one"
         )
 
 
