@@ -297,10 +297,11 @@ def run_epochs(
         fitting, train_set, valid_set, Distillation(), share, parallel, speed, keeper.after_step
     ):
         progress.add(metrics, fitting.model)
-        if share.rank == 0:
-            write_live(open_path(job.live), progress, fitting.plan.epochs)
         report(fitting, progress, share)
         keeper.kept()
+        # after the report: what has been shown is kept, whatever is lost from here on
+        if share.rank == 0:
+            write_live(open_path(job.live), progress, fitting.plan.epochs)
         if progress.out_of_patience(job.patience):
             return
 
