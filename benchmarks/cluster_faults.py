@@ -31,8 +31,8 @@ from gaitforge.work import SplitFolder, WorkFolder
 ROOT = Path(__file__).parents[1]
 PATIENCE_S = 600.0
 RUNG = 50
-EPOCHS = 400
-TEACHER_EPOCHS = 60
+EPOCHS = 200
+TEACHER_EPOCHS = 30
 
 SETTINGS = f"""
 work = "work"
@@ -55,7 +55,7 @@ epochs = {TEACHER_EPOCHS}
 batch = 16
 [search]
 families = ["tcn"]
-trials = 6
+trials = 4
 sampler = "random"
 max_params_share = 0.9
 [search.fit]

@@ -121,9 +121,10 @@ def test_a_wrong_token_is_refused_at_once(
     environment: dict[str, str], words: str, hosts: TwoHosts, folder: Path
 ) -> None:
     settings = settings_for(hosts, folder / "refused")
-    assert run(hosts.head, "ingest", settings).returncode == 0
+    for stage in ("ingest", "split"):
+        assert run(hosts.head, stage, settings).returncode == 0
     started = time.monotonic()
-    answer = run(hosts.head, "doctor", settings, **environment)
+    answer = run(hosts.head, "teacher", settings, **environment)
     assert answer.returncode == 2
     assert words in answer.stderr
     assert "Traceback" not in answer.stderr
