@@ -18,6 +18,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -164,15 +165,11 @@ def hurt(scenario: Scenario, line: Line, driver: subprocess.Popen[str]) -> subpr
         return line.command(scenario.hurt)
     else:
         hosts.cut()
+        # whether the work goes on before that or not
+        mended = threading.Timer(float(scenario.fault.split()[3]), hosts.mend)
+        mended.daemon = True
+        mended.start()
     return driver
-
-
-def mend(scenario: Scenario, line: Line, since: float) -> None:
-    """Plug the cable in again once its time is over."""
-    if scenario.fault.startswith("link"):
-        seconds = float(scenario.fault.split()[3])
-        time.sleep(max(0.0, seconds - (time.monotonic() - since)))
-        line.hosts.mend()
 
 
 def until(condition: Callable[[], bool], driver: subprocess.Popen[str], line: Line) -> float:
@@ -195,7 +192,6 @@ def hurt_teacher(scenario: Scenario, line: Line) -> Row:
         since, before = time.monotonic(), line.epochs()
     after = until(lambda: line.epochs() != before, driver, line)
     seen = line.epochs()
-    mend(scenario, line, since)
     status = driver.wait(PATIENCE_S)
     known = {row["epoch"]: row for row in line.epochs()}
     return Row(
@@ -230,7 +226,6 @@ def hurt_search(scenario: Scenario, line: Line) -> Row:
         return now.state != "running" or (now.curve[-1:] != last.curve[-1:] and now.epochs > RUNG)
 
     after = until(went_on, driver, line)
-    mend(scenario, line, since)
     status = driver.wait(PATIENCE_S)
     ended = {path: path.read_bytes() for path in line.split.trials.glob("*.json")}
     final = line.log.read(victim.number)
@@ -248,7 +243,7 @@ def hurt_search(scenario: Scenario, line: Line) -> Row:
 
 def kill_driver(host: Host) -> None:
     """kill -9 from within: the process outside is only its shadow."""
-    subprocess.run(host.command(["pkill", "-KILL", "-f", "-m trainers "]), check=True)
+    subprocess.run(host.command(["pkill", "-KILL", "-f", "trainers (teacher|search)"]), check=True)
 
 
 def run(scenario: Scenario) -> Row:
