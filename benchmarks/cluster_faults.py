@@ -166,10 +166,16 @@ def hurt(scenario: Scenario, line: Line, driver: subprocess.Popen[str]) -> subpr
     else:
         hosts.cut()
         # whether the work goes on before that or not
-        mended = threading.Timer(float(scenario.fault.split()[3]), hosts.mend)
+        mended = threading.Timer(float(scenario.fault.split()[3]), mend, [hosts])
         mended.daemon = True
         mended.start()
     return driver
+
+
+def mend(hosts: TwoHosts) -> None:
+    """Plug the cable in again, unless the scenario is over."""
+    if hosts.worker.power is not None:
+        hosts.mend()
 
 
 def until(condition: Callable[[], bool], driver: subprocess.Popen[str], line: Line) -> float:
