@@ -312,8 +312,7 @@ def examine_nodes(address: str, shared: Path) -> tuple[list[Finding], list[list[
     import ray
 
     from trainers.access import use_token
-    from trainers.joining import ask_nodes, check_address, find, shipped
-    from trainers.node import examine_node
+    from trainers.joining import check_address, find, shipped, survey
 
     there = find(address)
     check_address(there)
@@ -321,23 +320,18 @@ def examine_nodes(address: str, shared: Path) -> tuple[list[Finding], list[list[
     ray.init(
         address=there, log_to_driver=False, logging_level=logging.ERROR, runtime_env=shipped({})
     )
-    shared.mkdir(parents=True, exist_ok=True)
-    probe = uuid.uuid4().hex
-    (shared / f".probe-{probe}").write_bytes(probe.encode())
-    try:
-        facts = ask_nodes(str(shared), probe)
-        here = examine_node(str(shared), probe, write=False)
-        seen = {fact.name for fact in facts if (shared / f".probe-{probe}-{fact.name}").is_file()}
-    finally:
-        for path in shared.glob(f".probe-{probe}*"):
-            path.unlink(missing_ok=True)
+    found = survey(shared)
     resources = {
         str(node["NodeManagerAddress"]): node["Resources"]
         for node in ray.nodes()  # type: ignore[no-untyped-call]
         if node["Alive"]
     }
-    faults = [fault for fact in facts for fault in node_faults(here, fact, fact.name in seen)]
-    rows = [node_row(fact, resources.get(fact.name, {}), fact.name in seen) for fact in facts]
+    faults: list[Finding] = []
+    rows = []
+    for fact in found.nodes:
+        seen = fact.name in found.seen
+        faults += node_faults(found.here, fact, seen)
+        rows.append(node_row(fact, resources.get(fact.name, {}), seen))
     return faults, [list(COLUMNS), *rows]
 
 

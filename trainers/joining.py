@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
@@ -27,7 +29,7 @@ ALIVE = "/ray.rpc.NodeInfoGcsService/CheckAlive"
 def find(address: str) -> str:
     """`host:port` of a cluster; "auto" means the one that this machine is part of.
 
-    Raises ValueError where there is none, or where the text is neither.
+    Raises ConnectionError where there is none, ValueError where the text is neither.
     """
     if address != "auto":
         host, colon, port = address.rpartition(":")
@@ -116,33 +118,53 @@ def is_loopback(address: str) -> bool:
         return False
 
 
-def check_nodes(shared: Path) -> list[NodeFacts]:
-    """Run on every node what shows that it can work on `shared`; what each said.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Survey:
+    """What all nodes said of themselves, and this process; `seen` are those whose answer the shared folder has."""
+
+    here: NodeFacts
+    nodes: Sequence[NodeFacts]
+    seen: Collection[str]
+
+
+def survey(shared: Path) -> Survey:
+    """Run on every node what shows that it can work on `shared`; RuntimeError where one does not answer."""
+    shared.mkdir(parents=True, exist_ok=True)
+    probe = uuid.uuid4().hex
+    (shared / f".probe-{probe}").write_bytes(probe.encode())
+    try:
+        facts = ask_nodes(str(shared), probe)
+        written = {fact.name: shared / f".probe-{probe}-{fact.name}" for fact in facts}
+        return Survey(
+            here=examine_node(str(shared), probe, write=False),
+            nodes=facts,
+            seen={
+                name
+                for name, path in written.items()
+                if path.is_file() and path.read_bytes() == probe.encode()
+            },
+        )
+    finally:
+        for path in shared.glob(f".probe-{probe}*"):
+            path.unlink(missing_ok=True)
+
+
+def check_nodes(shared: Path) -> Sequence[NodeFacts]:
+    """What every node said of itself, where all can work on `shared`.
 
     Raises RuntimeError where a node does not answer, ValueError where its versions are others than
     this process's, PermissionError where it does not see the folder.
     """
-    shared.mkdir(parents=True, exist_ok=True)
-    probe = uuid.uuid4().hex
-    written = shared / f".probe-{probe}"
-    written.write_bytes(probe.encode())
-    try:
-        facts = ask_nodes(str(shared), probe)
-        here = examine_node(str(shared), probe, write=False)
-        for node in facts:
-            check_versions(here, node)
-            answer = shared / f".probe-{probe}-{node.name}"
-            seen = answer.is_file() and answer.read_bytes() == probe.encode()
-            if node.fault or not seen:
-                raise PermissionError(
-                    f"The node {node.name} does not share the work folder {shared} with this machine "
-                    f"({node.fault or 'what it wrote is not there'}); mount it at this path on every node, "
-                    "or set 'work' to a folder that all see."
-                )
-    finally:
-        for path in shared.glob(f".probe-{probe}*"):
-            path.unlink(missing_ok=True)
-    return facts
+    found = survey(shared)
+    for node in found.nodes:
+        check_versions(found.here, node)
+        if node.fault or node.name not in found.seen:
+            raise PermissionError(
+                f"The node {node.name} does not share the work folder {shared} with this machine "
+                f"({node.fault or 'what it wrote is not there'}); mount it at this path on every node, "
+                "or set 'work' to a folder that all see."
+            )
+    return found.nodes
 
 
 def ask_nodes(shared: str, probe: str) -> list[NodeFacts]:

@@ -51,7 +51,7 @@ from trainers.trial import TrialContext, run_trial
 
 # How often a trial goes on from its last rung after its worker was lost. Here, what dies twice most likely kills
 # itself; in a cluster nodes come and go.
-LIVES = {True: 1, False: 3}
+LIVES_HERE, LIVES_IN_CLUSTER = 1, 3
 # Settings that may differ between the starts of one search.
 FREE_TO_CHANGE = ("trials", "max_failed", "start_from")
 
@@ -158,7 +158,9 @@ def run_tune(
             storage_path=str(storage.resolve()),
             verbose=0,
             callbacks=[],
-            failure_config=tune.FailureConfig(max_failures=LIVES[cluster.address == "local"]),
+            failure_config=tune.FailureConfig(
+                max_failures=LIVES_HERE if cluster.address == "local" else LIVES_IN_CLUSTER
+            ),
         ),
     )
     # a trial's end is told by our own line; Tune's traceback of a killed worker says no more
