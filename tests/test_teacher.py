@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -38,7 +39,15 @@ from tests.test_cli import must_say, one_sentence
 from tests.test_loop import CLASSES, FRAMES, KD, NOISY, examples, new_fitting
 from trainers import lost_nodes
 from trainers.loop import Examples, Fitting, Share, fit, window_logits
-from trainers.lost_nodes import ASK_S, KEEP_S, LOST_WORKERS, GivesUp, Keeper, next_question
+from trainers.lost_nodes import (
+    ASK_S,
+    KEEP_S,
+    LOST_WORKERS,
+    GivesUp,
+    Keeper,
+    KeepsItsName,
+    next_question,
+)
 from trainers.packing import first
 from trainers.teacher import Progress, load_checkpoint, save_checkpoint
 
@@ -319,9 +328,45 @@ def test_an_error_of_the_data_ends_the_training_with_its_sentence(
     )
 
 
+# Train's own client asks for what a run needs; then its process is killed, as far as Ray can tell.
+KILLED_DRIVER = """
+import json, sys
+from pathlib import Path
+import ray
+from ray.train import ScalingConfig
+from ray.train.v2._internal.execution.scaling_policy.autoscaling_coordinator_client import (
+    TrainAutoscalingCoordinatorClient,
+)
+from trainers.lost_nodes import forget_killed
+
+ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+forget_killed(Path(sys.argv[1]))  # nothing has asked for anything yet
+client = TrainAutoscalingCoordinatorClient("train-dead")
+client.send_resource_request(ScalingConfig(num_workers=1), 1)
+held = lambda: ray.get(client._autoscaling_coordinator.get_reserved_resources.remote("train-dead", True))
+before = held()
+forget_killed(Path(sys.argv[1]))
+print(json.dumps([bool(before), held()]))
+"""
+
+
+@pytest.mark.slow
+@on_ray
+def test_what_a_killed_driver_had_asked_for_is_given_back_at_the_next_start(
+    tmp_path: Path, ray_home: Path
+) -> None:
+    kept = KeepsItsName(str(tmp_path / "ray_name"))
+    kept.after_report(SimpleNamespace(run_id="dead"), [], None)
+    path = tmp_path / "ray_name"
+    answer = ended(start(path, ray_home=ray_home, program=("-c", KILLED_DRIVER)))
+    assert answer.returncode == 0, answer.stderr
+    assert json.loads(answer.stdout.splitlines()[-1]) == [True, {}]
+
+
 # Two nodes of one core; the one that trains is said, after an epoch, to go away in 12 s.
 GOING_AWAY = """
 import os, subprocess, sys, threading, time
+from contextlib import suppress
 from pathlib import Path
 import ray
 from ray.cluster_utils import Cluster
@@ -352,7 +397,8 @@ def watch():
     kept = set()
     while workers() <= {first}:
         for path in live.parent.glob("ray/*/checkpoint*/state.json"):
-            kept.add(read_json(path)["step"])
+            with suppress(OSError, ValueError):  # removed meanwhile for a newer one
+                kept.add(read_json(path)["step"])
     print("kept at steps", sorted(kept), flush=True)
 
 threading.Thread(target=watch, daemon=True).start()

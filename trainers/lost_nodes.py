@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
+import ray
 from ray.train import UserCallback, get_preemption_info
 from ray.train.collective import broadcast_from_rank_zero
+
+from gaitforge.work import open_path, write_whole
 
 ASK_S = 5.0  # from one question for notices to the next; clouds give 30 s of notice or more
 KEEP_S = 300.0  # what a node that is lost without notice may cost of a long epoch
@@ -95,6 +99,35 @@ class GivesUp(UserCallback):
         for reason in found:
             if self.errors.count(reason) >= SAME_ERRORS:
                 raise RuntimeError(reason)
+
+
+class KeepsItsName(UserCallback):
+    """Keeps what Ray calls the run, for `forget_killed`."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.is_kept = False
+
+    def after_report(self, run_context: Any, metrics: Any, checkpoint: Any) -> None:
+        if not self.is_kept:
+            write_whole(open_path(self.path), run_context.run_id.encode())
+            self.is_kept = True
+
+
+def forget_killed(path: Path) -> None:
+    """Give back what Ray holds for the run that `path` names, whose driver was killed.
+
+    Ray keeps what an elastic training asked for 180 s longer, and gives the next one nothing of it.
+    There is no public call for that; where Ray's actor has changed or is gone, the next one waits.
+    """
+    if not path.is_file():
+        return
+    run = path.read_text(encoding="utf-8")
+    try:
+        actor = ray.get_actor("AutoscalingCoordinator", namespace="AutoscalingCoordinator")
+        ray.get(actor.cancel_request.remote(f"train-{run}"), timeout=5)
+    except (ValueError, AttributeError, ray.exceptions.RayError):
+        return
 
 
 def is_announced(error: Exception) -> bool:

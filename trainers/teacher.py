@@ -39,7 +39,7 @@ from gaitforge.work import (
 from trainers.cluster import connect, cores_per_worker, gpus_per_worker, nodes, room_for
 from trainers.examples import NodeData, WindowFolder, load_examples, new_fitting
 from trainers.loop import EpochMetrics, Examples, Fitting, Share, agree, check_share, fit, score
-from trainers.lost_nodes import LATE_STARTS, GivesUp, Keeper
+from trainers.lost_nodes import LATE_STARTS, GivesUp, Keeper, KeepsItsName, forget_killed
 from trainers.predictions import write_predictions
 from trainers.speed import Speed, compiled, home
 
@@ -167,12 +167,19 @@ def run_workers(
     same name, which is what a repeated command wants, and must never do with other inputs.
     """
     fewest, most = settings.worker_range
+    ray_name = storage / "ray_name"
+    forget_killed(ray_name)
     gpus = gpus_per_worker(cluster, fewest)
     # what an elastic training may grow to later must not make its first workers small
     now = min(most, max(fewest, sum(node.holds(1, gpus) for node in nodes())))
     resources: dict[str, float] = {"CPU": cores_per_worker(nodes(), now, gpus)}
     if gpus > 0:
         resources["GPU"] = gpus
+    callbacks = [
+        GivesUp(),
+        KeepsItsName(str(ray_name)),
+        ShowsEpochs(job.live, job.fit["epochs"]),
+    ]
     # the types that are ignored are those of Train's first version
     trainer = TorchTrainer(
         train_worker,
@@ -190,7 +197,7 @@ def run_workers(
             failure_config=train.FailureConfig(  # type: ignore[call-arg]
                 max_failures=-1, max_preemption_failures=-1, controller_failure_limit=LATE_STARTS
             ),
-            callbacks=[GivesUp(), ShowsEpochs(job.live, job.fit["epochs"])],  # type: ignore[list-item]
+            callbacks=callbacks,  # type: ignore[arg-type]
             checkpoint_config=train.CheckpointConfig(num_to_keep=1),
         ),
     )
