@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -84,11 +85,9 @@ def exportable_scan(
 
     none_NDS = torch.zeros_like(x_NTD[:, 0, :, None] * a_DS)
     sequences = (delta_NTD, x_NTD, b_NTS, c_NTS)
-    if torch.__version__ >= _SCAN_SINCE:
-        # One node of ONNX, against 16 a frame: 1.3 s to export 64 frames against 14. A private name of torch.
-        from torch._higher_order_ops.scan import scan
-
-        y_TND: Tensor = scan(
+    one_node = scan_operator()
+    if one_node is not None:
+        y_TND: Tensor = one_node(
             step, none_NDS, tuple(tensor.transpose(0, 1) for tensor in sequences)
         )[1]
         return y_TND.transpose(0, 1) + skip_D * u_NTD
@@ -99,4 +98,13 @@ def exportable_scan(
     return torch.stack(outputs, dim=1) + skip_D * u_NTD
 
 
-_SCAN_SINCE = "2.13"
+def scan_operator() -> Callable[..., Any] | None:
+    """torch's own scan, a private name of 2.11 to 2.13: one node of ONNX, where the loop makes 16 of every frame.
+
+    64 frames are exported in 1.3 s instead of 14, and run at least as fast.
+    """
+    try:
+        from torch._higher_order_ops.scan import scan
+    except ImportError:
+        return None
+    return scan
