@@ -18,6 +18,7 @@ from gaitforge.models import scan as scan_module
 from gaitforge.models import scan_torch
 from gaitforge.models.scan import selective_scan
 from gaitforge.models.scan_cpu import fused_scan, try_compiling
+from gaitforge.models.scan_cuda import mamba_scan, scan_by_mamba
 from gaitforge.models.scan_kernels import KEPT, LANES
 from gaitforge.models.scan_torch import exportable_scan, stepwise_scan
 
@@ -238,6 +239,80 @@ def test_a_model_that_is_only_counted_has_the_work_of_its_scan() -> None:
         y = selective_scan(*given)
     assert y.shape == (2, 9, 4)
     assert counter.get_total_flops() // 2 == 2 * 9 * 4 * (4 * 3 + 2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_mamba_is_given_what_its_kernel_takes(dtype: torch.dtype) -> None:
+    """The checks of selective_scan.cpp of mamba-ssm 2.3.2, round the oracle in place of its kernel."""
+
+    def kernel(
+        u_NDT: Tensor,
+        delta_NDT: Tensor,
+        a_DS: Tensor,
+        b_NST: Tensor,
+        c_NST: Tensor,
+        skip_D: Tensor,
+    ) -> Tensor:
+        sequences = (u_NDT, delta_NDT, b_NST, c_NST)
+        assert {value.dtype for value in sequences} == {dtype}
+        assert all(value.stride(-1) == 1 for value in sequences)
+        assert a_DS.dtype == skip_D.dtype == torch.float32
+        u, delta, b, c = (value.transpose(1, 2).float() for value in sequences)
+        return oracle(u, delta, a_DS, b, c, skip_D).transpose(1, 2).to(dtype)
+
+    u, *rest = (value.float() for value in arguments(2, 9, 4, 3))
+    found = scan_by_mamba(kernel, u.to(dtype), *rest)
+    assert found.dtype == dtype
+    torch.testing.assert_close(found.float(), oracle(u, *rest), rtol=3e-2, atol=5e-2)
+
+
+def on_a_gpu(given: list[Tensor], dtype: torch.dtype) -> list[Tensor]:
+    """y and the derivatives there; A and D stay float32, as under autocast."""
+
+    def there(*values: Tensor) -> Tensor:
+        kinds = (dtype, dtype, torch.float32, dtype, dtype, torch.float32)
+        sent = (value.to("cuda", kind) for value, kind in zip(values, kinds, strict=True))
+        return selective_scan(*sent).float().cpu()
+
+    return with_gradients(there, given, torch.float32)
+
+
+needs_a_gpu = pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="there is no CUDA device here"
+)
+
+
+@pytest.mark.gpu
+@needs_a_gpu
+@pytest.mark.parametrize("shape", [(3, 64, 32, 16), (2, 300, 24, 8), (1, 2000, 8, 4)], ids=str)
+@pytest.mark.parametrize(
+    ("dtype", "rtol", "atol"), [(torch.float32, 6e-4, 2e-3), (torch.bfloat16, 3e-2, 5e-2)]
+)
+def test_mamba_on_a_gpu_is_the_oracle_within_its_own_tolerances(
+    dtype: torch.dtype, rtol: float, atol: float, shape: tuple[int, int, int, int]
+) -> None:
+    if mamba_scan() is None:
+        pytest.skip("mamba-ssm is not installed with its CUDA kernels")
+    kinds = (dtype, dtype, torch.float32, dtype, dtype, torch.float32)
+    rounded = [value.to(kind) for value, kind in zip(arguments(*shape), kinds, strict=True)]
+    wanted = with_gradients(oracle, rounded, torch.float64)
+    found = on_a_gpu(rounded, dtype)
+    torch.testing.assert_close(found[0], wanted[0], rtol=rtol, atol=atol)
+    for name, value, right in zip(NAMES, found[1:], wanted[1:], strict=True):
+        # a sum over frames and windows: its error is a share of the largest
+        assert relative(value, right) <= 2 * rtol, name
+
+
+@pytest.mark.gpu
+@needs_a_gpu
+def test_without_mamba_a_gpu_gives_the_oracle_in_plain_torch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(scan_module, "mamba_scan", lambda: None)
+    given = arguments(3, 40, 12, 4)
+    wanted = with_gradients(oracle, given, torch.float64)
+    for value, right in zip(on_a_gpu(given, torch.float32), wanted, strict=True):
+        assert relative(value, right) <= 1e-5
 
 
 class SmallMamba(nn.Module):
