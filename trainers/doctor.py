@@ -162,11 +162,17 @@ def examine_gpus() -> Iterator[Finding]:
 
 
 def _scan() -> str:
-    try:
-        from mamba_ssm.ops.selective_scan_interface import selective_scan_fn  # noqa: F401
-    except ImportError:
-        return "plain torch; mamba-ssm with its CUDA kernels is not here, and no model family needs it yet"
-    return f"mamba-ssm {version('mamba-ssm')}, with CUDA kernels"
+    from gaitforge.models.scan_cuda import mamba_scan
+
+    numba = version("numba")
+    cpu = (
+        f"numba {numba} on a CPU"
+        if numba
+        else "plain torch on a CPU, many times slower than numba"
+    )
+    if mamba_scan() is None:
+        return f"{cpu}; plain torch on a GPU: mamba-ssm with its CUDA kernels is not here"
+    return f"{cpu}; mamba-ssm {version('mamba-ssm')} on a GPU"
 
 
 # packages
