@@ -9,12 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 import safetensors.torch
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from gaitforge.batch import Batch
 from gaitforge.layout import Layout
 from gaitforge.models import Sizes
+from gaitforge.models.gssm import Scan
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,20 +38,40 @@ class Latency:
 def count(sizes: Sizes, layout: Layout, channels: int, classes: int, frames: int) -> Cost:
     """Parameters and MACs of a model that is never allocated (meta device).
 
-    MACs are half the operations that torch's FlopCounterMode sees: convolutions and matrix
-    products, einsum among them. Normalisation, activations and pooling are not counted, and an
-    operator of ours would have to be registered with it.
+    MACs are half the operations that torch's FlopCounterMode sees, convolutions and matrix
+    products, einsum among them, and those of selective scans (`scan_macs`). Normalisation,
+    activations and pooling are not counted.
     """
+    return _count(sizes, layout, channels, classes, frames)[0]
+
+
+def scan_macs(sizes: Sizes, layout: Layout, channels: int, classes: int, frames: int) -> int:
+    """What of `count`'s MACs is selective scans, which other tools do not see."""
+    return _count(sizes, layout, channels, classes, frames)[1]
+
+
+def _count(
+    sizes: Sizes, layout: Layout, channels: int, classes: int, frames: int
+) -> tuple[Cost, int]:
+    scans: list[int] = []
+
+    def note(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        scans.append(Scan.macs(inputs[0], inputs[2]))
+
     with torch.device("meta"):
-        model = sizes.build(layout, channels, classes).eval()
+        model = sizes.build(layout, channels, classes).eval().requires_grad_(False)
         window = Batch(
             joints_BTVC=torch.empty(1, frames, layout.joint_count, channels),
             seen_BTV=torch.empty(1, frames, layout.joint_count, dtype=torch.bool),
         )
+        for module in model.modules():
+            if isinstance(module, Scan):
+                module.register_forward_pre_hook(note)
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             model(window)
     params = sum(parameter.numel() for parameter in model.parameters())
-    return Cost(params=params, macs=counter.get_total_flops() // 2, bytes=checkpoint_bytes(model))
+    macs = counter.get_total_flops() // 2 + sum(scans)
+    return Cost(params=params, macs=macs, bytes=checkpoint_bytes(model)), sum(scans)
 
 
 def latency_ms(session_run: Callable[[], object], repeats: int = 200, warmup: int = 20) -> Latency:
