@@ -9,13 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 import safetensors.torch
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from gaitforge.batch import Batch
 from gaitforge.layout import Layout
 from gaitforge.models import Sizes
-from gaitforge.models.gssm import Scan
+
+# defined, with the formula of its operations, where the models' scan is
+SCAN = torch.ops.gaitforge.selective_scan
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,7 +41,7 @@ def count(sizes: Sizes, layout: Layout, channels: int, classes: int, frames: int
     """Parameters and MACs of a model that is never allocated (meta device).
 
     MACs are half the operations that torch's FlopCounterMode sees, convolutions and matrix
-    products, einsum among them, and those of selective scans (`scan_macs`). Normalisation,
+    products, einsum among them, and the selective scans, by models/scan.py's formula. Normalisation,
     activations and pooling are not counted.
     """
     return _count(sizes, layout, channels, classes, frames)[0]
@@ -48,30 +50,6 @@ def count(sizes: Sizes, layout: Layout, channels: int, classes: int, frames: int
 def scan_macs(sizes: Sizes, layout: Layout, channels: int, classes: int, frames: int) -> int:
     """What of `count`'s MACs is selective scans, which other tools do not see."""
     return _count(sizes, layout, channels, classes, frames)[1]
-
-
-def _count(
-    sizes: Sizes, layout: Layout, channels: int, classes: int, frames: int
-) -> tuple[Cost, int]:
-    scans: list[int] = []
-
-    def note(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        scans.append(Scan.macs(inputs[0], inputs[2]))
-
-    with torch.device("meta"):
-        model = sizes.build(layout, channels, classes).eval().requires_grad_(False)
-        window = Batch(
-            joints_BTVC=torch.empty(1, frames, layout.joint_count, channels),
-            seen_BTV=torch.empty(1, frames, layout.joint_count, dtype=torch.bool),
-        )
-        for module in model.modules():
-            if isinstance(module, Scan):
-                module.register_forward_pre_hook(note)
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            model(window)
-    params = sum(parameter.numel() for parameter in model.parameters())
-    macs = counter.get_total_flops() // 2 + sum(scans)
-    return Cost(params=params, macs=macs, bytes=checkpoint_bytes(model)), sum(scans)
 
 
 def latency_ms(session_run: Callable[[], object], repeats: int = 200, warmup: int = 20) -> Latency:
@@ -99,3 +77,20 @@ def checkpoint_bytes(model: nn.Module) -> int:
         for name, value in model.state_dict().items()
     }
     return len(safetensors.torch.save(blank))
+
+
+def _count(
+    sizes: Sizes, layout: Layout, channels: int, classes: int, frames: int
+) -> tuple[Cost, int]:
+    with torch.device("meta"):
+        model = sizes.build(layout, channels, classes).eval().requires_grad_(False)
+        window = Batch(
+            joints_BTVC=torch.empty(1, frames, layout.joint_count, channels),
+            seen_BTV=torch.empty(1, frames, layout.joint_count, dtype=torch.bool),
+        )
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            model(window)
+    params = sum(parameter.numel() for parameter in model.parameters())
+    macs = counter.get_total_flops() // 2
+    scan = counter.get_flop_counts()["Global"].get(SCAN, 0) // 2
+    return Cost(params=params, macs=macs, bytes=checkpoint_bytes(model)), scan
