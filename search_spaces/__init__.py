@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import optuna
 
 from gaitforge.models import Sizes
-from search_spaces import stgcn, tcn
+from search_spaces import ctrgcn, dynstg_mamba, stgcn, tcn
 from search_spaces.common import Proposal, propose
 
 
@@ -24,6 +24,8 @@ class Space:
 
 
 SPACES: dict[str, Space] = {
+    "ctrgcn": Space(ctrgcn.suggest, ctrgcn.SMALLEST),
+    "dynstg_mamba": Space(dynstg_mamba.suggest, dynstg_mamba.SMALLEST),
     "stgcn": Space(stgcn.suggest, stgcn.SMALLEST),
     "tcn": Space(tcn.suggest, tcn.SMALLEST),
 }

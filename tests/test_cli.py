@@ -129,11 +129,15 @@ def test_a_class_of_one_person_cannot_be_split(
 WRONG_SETTINGS: dict[str, tuple[Tables, tuple[str, ...]]] = {
     "unknown teacher family": (
         {"teacher": {"family": "stgnc"}},
-        ("no model family 'stgnc'", "known are stgcn, tcn", "nearest is 'stgcn'"),
+        (
+            "no model family 'stgnc'",
+            "known are ctrgcn, dynstg_mamba, stgcn, tcn",
+            "nearest is 'stgcn'",
+        ),
     ),
     "unknown student family": (
         {"search": {"families": ["tcnn"]}},
-        ("no student family 'tcnn'", "stgcn, tcn"),
+        ("no student family 'tcnn'", "ctrgcn, dynstg_mamba, stgcn, tcn"),
     ),
     "unknown distillation term": (
         {"search": {"terms": ["kdd"]}},

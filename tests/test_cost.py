@@ -9,9 +9,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from gaitforge.cost import checkpoint_bytes, count, latency_ms
+from gaitforge.cost import checkpoint_bytes, count, latency_ms, scan_macs
 from gaitforge.layout import LAYOUTS, Layout
 from gaitforge.models import FAMILIES, make_sizes
+from gaitforge.models.ctrgcn import CtrgcnSizes
+from gaitforge.models.dynstg_mamba import DynstgMambaSizes
 from gaitforge.models.stgcn import StgcnSizes
 from gaitforge.models.tcn import TcnSizes
 
@@ -42,6 +44,61 @@ def test_stgcn_costs_what_it_costs_by_hand(temporal: str, temporal_weights: int)
     assert cost.macs == graph + mixing + convolution + 4 * 2
 
 
+def test_dynstg_mamba_costs_what_it_costs_by_hand() -> None:
+    sizes = DynstgMambaSizes(widths=(4,), strides=(2,), states=3, expand=2)
+    cost = count(sizes, PLATES, channels=3, classes=2, frames=10)
+
+    # two hops of two joints: B, W, its bias, gamma, rho; queries and keys of 16; per hop a 1x1; norm
+    learned = 2 * (4 + 4 + 2 + 1 + 1) + (4 * 32 + 32)
+    spatial = learned + 2 * 16 + 8
+    temporal = 4 * (3 + 7) + 16 + 8
+    # norm; in; convolution of 4; Delta of rank 1, B and C; Delta; A; D; out
+    scanned = 8 + 4 * 16 + 8 * 5 + 8 * (1 + 6) + 8 * 2 + 8 * 3 + 8 + 8 * 4
+    assert cost.params == 12 + spatial + temporal + scanned + (4 * 2 + 2)
+
+    filters = 2 * (2 * 2 * 2) + 2 * 4 * 32 + 2 * 2 * 16  # B W; of the mean frame: q and k, q.k
+    mixing = 2 * 10 * (2 * 2 * 4 + 2 * 16)  # hops, frames: joints with joints, channels
+    temporal_macs = 5 * 2 * (4 * 7 + 16)  # half the frames are left; 3 and 7 frames are one kernel
+    linear = 5 * 2 * (4 * 16 + 8 * 4 + 8 * 7 + 8 + 8 * 4) + 5 * (
+        2 * 2 * 8
+    )  # and Delta of the joints
+    scan = 5 * 2 * 8 * (4 * 3 + 2)
+    assert scan_macs(sizes, PLATES, channels=3, classes=2, frames=10) == scan
+    assert cost.macs == filters + mixing + temporal_macs + linear + scan + 4 * 2
+
+
+def test_ctrgcn_costs_what_it_costs_by_hand() -> None:
+    sizes = CtrgcnSizes(widths=(4,), strides=(2,), kernel=3)
+    cost = count(sizes, PLATES, channels=3, classes=2, frames=10)
+
+    # graphs and alpha; psi and phi of 8, xi, 1x1, with biases, for each of 3; norm
+    graph = 3 * 4 + 1 + 3 * (2 * (4 * 8 + 8) + 8 * 4 + 4 + 4 * 4 + 4) + 8
+    # four branches of one channel: 1x1 and norm, three with another norm, two with 3 frames
+    temporal = 4 * (4 + 2) + 3 * 2 + 2 * 3
+    assert cost.params == 12 + graph + temporal + (4 * 2 + 2)
+    refined = 3 * (2 * 2 * 4 * 8 + 4 * 8 * 4)  # of the mean frame, then pairs of joints
+    mixing = 3 * 10 * (2 * 16 + 2 * 2 * 4)  # channels, joints
+    branches = 3 * (10 * 2 * 4) + 2 * (5 * 2 * 3) + 5 * 2 * 4
+    assert cost.macs == refined + mixing + branches + 4 * 2
+
+
+def test_only_a_scan_has_macs_of_a_scan() -> None:
+    assert scan_macs(StgcnSizes(), PLATES, channels=3, classes=2, frames=10) == 0
+
+
+def test_scanning_from_both_ends_costs_the_scan_twice() -> None:
+    one, both = (
+        DynstgMambaSizes(widths=(4,), strides=(1,), bidirectional=bidirectional)
+        for bidirectional in (False, True)
+    )
+    scan = scan_macs(one, PLATES, channels=3, classes=2, frames=10)
+
+    assert scan_macs(both, PLATES, channels=3, classes=2, frames=10) == 2 * scan
+    costs = [count(sizes, PLATES, channels=3, classes=2, frames=10) for sizes in (one, both)]
+    assert costs[1].macs - costs[0].macs == scan
+    assert costs[1].params == costs[0].params
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_params_are_those_of_the_real_model(family: str) -> None:
     sizes = make_sizes(family, {})
@@ -53,7 +110,7 @@ def test_params_are_those_of_the_real_model(family: str) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_macs_without_strides_grow_with_the_frames(family: str) -> None:
-    values: dict[str, object] = {"strides": [1, 1, 1, 1]} if family == "stgcn" else {}
+    values: dict[str, object] = {"widths": [8, 12], "strides": [1, 1]} if family != "tcn" else {}
     short, middle, long = (
         count(make_sizes(family, values), PLATES, channels=2, classes=3, frames=frames).macs
         for frames in (8, 16, 24)

@@ -151,13 +151,33 @@ def test_the_file_answers_as_the_student_does_at_any_batch_size(
 
 
 @pytest.mark.slow
-def test_a_student_of_the_graph_family_can_be_exported_too(tmp_path: Path) -> None:
-    sizes = make_sizes("stgcn", {"widths": [4, 4], "strides": [1, 2], "kernel": 3})
+@pytest.mark.parametrize(
+    ("family", "values"),
+    [
+        ("ctrgcn", {"widths": [4, 8], "strides": [1, 2]}),
+        ("dynstg_mamba", {"widths": [4], "strides": [2], "states": 4}),
+        (
+            "dynstg_mamba",
+            {
+                "widths": [4, 4],
+                "strides": [2, 1],
+                "phases": 4,
+                "bidirectional": True,
+                "kalman": True,
+            },
+        ),
+        ("stgcn", {"widths": [4, 4], "strides": [1, 2], "kernel": 3}),
+    ],
+)
+def test_students_of_the_graph_families_can_be_exported_too(
+    tmp_path: Path, family: str, values: dict[str, object]
+) -> None:
+    sizes = make_sizes(family, values)
     rng = np.random.default_rng(0)
     facts = export_onnx(
         sizes.build(LEGS, 2, 3),
-        rng.normal(size=(7, 16, 3, 2)).astype(np.float32),
-        rng.uniform(size=(7, 16, 3)) > 0.3,
+        rng.normal(size=(7, 17, 3, 2)).astype(np.float32),
+        rng.uniform(size=(7, 17, 3)) > 0.3,
         tmp_path / "student.onnx",
     )
     assert facts.max_abs_difference < TOLERANCE

@@ -16,10 +16,35 @@ from gaitforge.models import FAMILIES, Output, Sizes, make_sizes
 PLATES = Layout(name="plates", joints=("one", "other"), bones=((0, 1),), up="none")
 CLASSES = 4
 
-every_family = pytest.mark.parametrize("family", FAMILIES)
+# Small sizes where those by default take seconds; each switch of a family is on in one case.
+CASES: dict[str, tuple[str, dict[str, object]]] = {
+    "ctrgcn": ("ctrgcn", {"widths": [8, 8, 16], "strides": [1, 2, 1]}),
+    "dynstg_mamba": ("dynstg_mamba", {"widths": [8, 16], "strides": [1, 2], "states": 4}),
+    "dynstg_mamba, all on": (
+        "dynstg_mamba",
+        {
+            "widths": [8, 8],
+            "strides": [2, 1],
+            "states": 4,
+            "phases": 4,
+            "bidirectional": True,
+            "kalman": True,
+        },
+    ),
+    "dynstg_mamba, static": ("dynstg_mamba", {"widths": [8], "strides": [2], "filter": "static"}),
+    "dynstg_mamba, bones": ("dynstg_mamba", {"widths": [8], "strides": [2], "filter": "none"}),
+    "stgcn": ("stgcn", {}),
+    "tcn": ("tcn", {}),
+}
+
+every_family = pytest.mark.parametrize("case", CASES)
 every_layout = pytest.mark.parametrize(
     "layout", [LAYOUTS["coco17"], PLATES], ids=lambda layout: layout.name
 )
+
+
+def test_every_family_is_held_to_the_contract() -> None:
+    assert {family for family, _ in CASES.values()} == set(FAMILIES)
 
 
 @every_family
@@ -28,9 +53,9 @@ every_layout = pytest.mark.parametrize(
 @pytest.mark.parametrize("frames", [17, 48])
 @pytest.mark.parametrize("channels", [2, 3])
 def test_outputs_have_the_agreed_shapes(
-    family: str, layout: Layout, batch_size: int, frames: int, channels: int
+    case: str, layout: Layout, batch_size: int, frames: int, channels: int
 ) -> None:
-    model = _model(make_sizes(family, {}), layout, channels)
+    model = _model(sizes_of(case), layout, channels)
     output: Output = model(_batch(batch_size, frames, layout.joint_count, channels))
 
     assert output.logits_BK.shape == (batch_size, CLASSES)
@@ -42,11 +67,16 @@ def test_outputs_have_the_agreed_shapes(
 
 @every_family
 @every_layout
-def test_every_parameter_gets_a_finite_gradient(family: str, layout: Layout) -> None:
-    model = _model(make_sizes(family, {}), layout)
-    output: Output = model(_batch(4, 17, layout.joint_count))
-    loss = nn.functional.cross_entropy(output.logits_BK, torch.tensor([0, 1, 2, 3]))
-    loss.backward()  # type: ignore[no-untyped-call]
+def test_every_parameter_gets_a_finite_gradient(case: str, layout: Layout) -> None:
+    """In the second step: what a weight that starts at 0 scales learns from then on."""
+    model = _model(sizes_of(case), layout)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for _ in range(2):
+        optimizer.step()
+        optimizer.zero_grad()
+        output: Output = model(_batch(4, 17, layout.joint_count))
+        loss = nn.functional.cross_entropy(output.logits_BK, torch.tensor([0, 1, 2, 3]))
+        loss.backward()  # type: ignore[no-untyped-call]
 
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
@@ -56,8 +86,8 @@ def test_every_parameter_gets_a_finite_gradient(family: str, layout: Layout) -> 
 
 @every_family
 @pytest.mark.parametrize("training", [True, False])
-def test_what_stands_in_for_a_missing_joint_changes_nothing(family: str, training: bool) -> None:
-    model = _model(make_sizes(family, {"dropout": 0.0}), LAYOUTS["coco17"]).train(training)
+def test_what_stands_in_for_a_missing_joint_changes_nothing(case: str, training: bool) -> None:
+    model = _model(sizes_of(case, dropout=0.0), LAYOUTS["coco17"]).train(training)
     batch = _batch(3, 17, 17)
     seen = batch.seen_BTV.clone()
     seen[0, :, 5] = False
@@ -76,8 +106,8 @@ def test_what_stands_in_for_a_missing_joint_changes_nothing(family: str, trainin
 
 
 @every_family
-def test_no_gradient_is_nan_where_joints_are_missing(family: str) -> None:
-    model = _model(make_sizes(family, {}), LAYOUTS["coco17"])
+def test_no_gradient_is_nan_where_joints_are_missing(case: str) -> None:
+    model = _model(sizes_of(case), LAYOUTS["coco17"])
     batch = _batch(3, 17, 17)
     batch.joints_BTVC[:, ::2, 3] = float("nan")
     model(
@@ -90,8 +120,8 @@ def test_no_gradient_is_nan_where_joints_are_missing(family: str) -> None:
 
 
 @every_family
-def test_first_missing_joint_after_complete_training_data_stays_in_range(family: str) -> None:
-    model = _model(make_sizes(family, {"dropout": 0.0}), LAYOUTS["coco17"])
+def test_first_missing_joint_after_complete_training_data_stays_in_range(case: str) -> None:
+    model = _model(sizes_of(case, dropout=0.0), LAYOUTS["coco17"])
     batch = _batch(8, 17, 17)
     for _ in range(50):
         model(batch)
@@ -105,8 +135,8 @@ def test_first_missing_joint_after_complete_training_data_stays_in_range(family:
 
 
 @every_family
-def test_evaluation_of_a_window_does_not_depend_on_its_batch(family: str) -> None:
-    model = _model(make_sizes(family, {}), LAYOUTS["coco17"])
+def test_evaluation_of_a_window_does_not_depend_on_its_batch(case: str) -> None:
+    model = _model(sizes_of(case), LAYOUTS["coco17"])
     for _ in range(3):
         model(_batch(8, 17, 17))
     model.eval()
@@ -119,17 +149,17 @@ def test_evaluation_of_a_window_does_not_depend_on_its_batch(family: str) -> Non
 
 
 @every_family
-def test_model_can_be_built_without_memory(family: str) -> None:
+def test_model_can_be_built_without_memory(case: str) -> None:
     with torch.device("meta"):
-        model = make_sizes(family, {}).build(LAYOUTS["coco17"], 3, CLASSES)
+        model = sizes_of(case).build(LAYOUTS["coco17"], 3, CLASSES)
 
     assert all(parameter.is_meta for parameter in model.parameters())
     assert all(buffer.is_meta for buffer in model.buffers())
 
 
 @every_family
-def test_weights_survive_safetensors(family: str, tmp_path: Path) -> None:
-    sizes = make_sizes(family, {})
+def test_weights_survive_safetensors(case: str, tmp_path: Path) -> None:
+    sizes = sizes_of(case)
     first, second = (
         _model(sizes, LAYOUTS["coco17"], seed=1),
         _model(sizes, LAYOUTS["coco17"], seed=2),
@@ -143,8 +173,8 @@ def test_weights_survive_safetensors(family: str, tmp_path: Path) -> None:
 
 
 @every_family
-def test_bfloat16_autocast_trains(family: str) -> None:
-    model = _model(make_sizes(family, {}), LAYOUTS["coco17"])
+def test_bfloat16_autocast_trains(case: str) -> None:
+    model = _model(sizes_of(case), LAYOUTS["coco17"])
     with torch.autocast("cpu", dtype=torch.bfloat16):
         logits = model(_batch(4, 17, 17)).logits_BK
     logits.float().sum().backward()
@@ -154,24 +184,25 @@ def test_bfloat16_autocast_trains(family: str) -> None:
 
 
 @every_family
-def test_same_seed_builds_the_same_model(family: str) -> None:
-    sizes = make_sizes(family, {})
+def test_same_seed_builds_the_same_model(case: str) -> None:
+    sizes = sizes_of(case)
     first, second = (_model(sizes, PLATES, seed=3).state_dict() for _ in range(2))
 
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 @every_family
-def test_sizes_survive_their_dict(family: str) -> None:
-    sizes = make_sizes(family, {"dropout": 0})
+def test_sizes_survive_their_dict(case: str) -> None:
+    sizes = sizes_of(case, dropout=0)
 
-    assert make_sizes(family, sizes.as_dict()) == sizes
+    assert make_sizes(CASES[case][0], sizes.as_dict()) == sizes
     assert isinstance(sizes.as_dict()["dropout"], float)
 
 
 def test_unknown_family_names_the_known_and_the_nearest() -> None:
     with pytest.raises(
-        KeyError, match="no model family 'stgnc'; known are stgcn, tcn, the nearest is 'stgcn'"
+        KeyError,
+        match="no model family 'stgnc'; known are ctrgcn, dynstg_mamba, stgcn, tcn, the nearest is 'stgcn'",
     ):
         make_sizes("stgnc", {})
 
@@ -184,6 +215,8 @@ def test_unknown_size_names_the_nearest() -> None:
 @pytest.mark.parametrize(
     ("family", "name", "value", "must"),
     [
+        ("ctrgcn", "dilations", 2, "a list of whole numbers"),
+        ("dynstg_mamba", "kalman", 1, "true or false"),
         ("tcn", "layers", 2.0, "a whole number"),
         ("tcn", "layers", True, "a whole number"),
         ("tcn", "dropout", "0.1", "a number"),
@@ -203,6 +236,20 @@ def test_size_of_another_type_is_refused(family: str, name: str, value: object, 
 @pytest.mark.parametrize(
     ("family", "values"),
     [
+        ("ctrgcn", {"widths": [6], "strides": [1]}),
+        ("ctrgcn", {"widths": [], "strides": []}),
+        ("ctrgcn", {"strides": [1]}),
+        ("ctrgcn", {"kernel": 4}),
+        ("ctrgcn", {"dilations": []}),
+        ("ctrgcn", {"reduction": 0}),
+        ("ctrgcn", {"dropout": 1.0}),
+        ("dynstg_mamba", {"widths": []}),
+        ("dynstg_mamba", {"strides": [1, 0, 1, 1]}),
+        ("dynstg_mamba", {"states": 0}),
+        ("dynstg_mamba", {"expand": 0}),
+        ("dynstg_mamba", {"filter": "adaptive"}),
+        ("dynstg_mamba", {"filter": "static", "phases": 4}),
+        ("dynstg_mamba", {"dropout": -0.1}),
         ("stgcn", {"kernel": 4}),
         ("stgcn", {"widths": []}),
         ("stgcn", {"widths": [8, 0], "strides": [1, 1]}),
@@ -234,6 +281,11 @@ def test_batch_keeps_seen_boolean_when_floats_change_type() -> None:
     assert moved.seen_BTV.dtype == torch.bool
     assert moved.features_BF is not None
     assert moved.features_BF.dtype == torch.float64
+
+
+def sizes_of(case: str, **changed: object) -> Sizes:
+    family, values = CASES[case]
+    return make_sizes(family, {**values, **changed})
 
 
 def _model(sizes: Sizes, layout: Layout, channels: int = 3, seed: int = 0) -> nn.Module:

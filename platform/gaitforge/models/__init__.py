@@ -10,6 +10,8 @@ from typing import Any, ClassVar, Protocol, get_type_hints
 from torch import nn
 
 from gaitforge.layout import Layout
+from gaitforge.models.ctrgcn import CtrgcnSizes
+from gaitforge.models.dynstg_mamba import DynstgMambaSizes
 from gaitforge.models.output import Output
 from gaitforge.models.stgcn import StgcnSizes
 from gaitforge.models.tcn import TcnSizes
@@ -18,7 +20,7 @@ __all__ = ["FAMILIES", "Output", "Sizes", "make_sizes"]
 
 
 class Sizes(Protocol):
-    """The sizes of one family: a frozen dataclass of ints, floats, strings and tuples of ints."""
+    """The sizes of one family: a frozen dataclass of ints, floats, bools, strings and tuples of ints."""
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
@@ -32,6 +34,8 @@ class Sizes(Protocol):
 
 
 FAMILIES: dict[str, type[Sizes]] = {
+    "ctrgcn": CtrgcnSizes,
+    "dynstg_mamba": DynstgMambaSizes,
     "stgcn": StgcnSizes,
     "tcn": TcnSizes,
 }
@@ -81,6 +85,10 @@ def _typed(family: str, name: str, value: object, wanted: object) -> object:
         if _is_int(value):
             return value
         must = "a whole number"
+    elif wanted is bool:
+        if isinstance(value, bool):
+            return value
+        must = "true or false"
     else:
         if isinstance(value, str):
             return value

@@ -26,3 +26,21 @@ def partitioned_adjacency(layout: Layout) -> Tensor:
     partitions = (source == target, source < target, source > target)
     # torch.tensor, unlike torch.from_numpy, obeys `with torch.device("meta")`
     return torch.tensor(np.stack([weights * part for part in partitions]), dtype=torch.float32)
+
+
+def hop_adjacency(layout: Layout, hops: int) -> Tensor:
+    """Weights [k, V, V] to target joint (axis 1) from the joints exactly 0, 1, ... `hops` bones away.
+
+    Every target's sources weigh the same and sum to 1, or to 0 where there are none. A distance
+    that no two joints of the layout have is left out, so that k may be less than `hops` + 1.
+    """
+    linked = layout.adjacency()
+    nearer = np.zeros_like(linked)
+    exact = np.eye(layout.joint_count, dtype=np.bool_)
+    weights = []
+    for _ in range(hops + 1):
+        if exact.any():
+            weights.append(exact / np.maximum(exact.sum(axis=1, keepdims=True), 1))
+        nearer = nearer | exact
+        exact = (nearer.astype(np.int64) @ linked > 0) & ~nearer
+    return torch.tensor(np.stack(weights), dtype=torch.float32)

@@ -8,16 +8,17 @@ from gaitforge.models.output import Output
 
 
 class ClassHead(nn.Module):
-    """Mean over frames and joints, then one linear layer."""
+    """Mean over frames and joints, dropout of the mean in training, then one linear layer."""
 
-    def __init__(self, *, width: int, classes: int) -> None:
+    def __init__(self, *, width: int, classes: int, dropout: float = 0.0) -> None:
         super().__init__()
+        self.dropout = nn.Dropout(dropout)
         self.classify = nn.Linear(width, classes)
 
     def forward(self, joints_BDTV: Tensor) -> Output:
         embedding_BD = joints_BDTV.mean(dim=(2, 3))
         return Output(
-            logits_BK=self.classify(embedding_BD),
+            logits_BK=self.classify(self.dropout(embedding_BD)),
             embedding_BD=embedding_BD,
             joints_BDTV=joints_BDTV,
         )
