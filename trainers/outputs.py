@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from gaitforge.losses.nodes import pooled_joints
 from gaitforge.work import (
     SplitFolder,
     fingerprint,
@@ -25,7 +25,6 @@ from trainers.loop import Examples
 from trainers.progress import say
 from trainers.teacher import Teacher
 
-PHASES = 4  # movement phases that joint features are pooled to
 BATCH = 128
 
 
@@ -91,12 +90,6 @@ def answer_all(
                 )
             )
     return logits_NWK, tables, shape
-
-
-def pooled_joints(joints_BDTV: Tensor) -> Tensor:
-    """The last joint map averaged over PHASES equal parts of the time [B, PHASES, V', D']."""
-    pooled = functional.adaptive_avg_pool2d(joints_BDTV, (PHASES, joints_BDTV.shape[3]))
-    return pooled.permute(0, 2, 3, 1)
 
 
 def _rows(values: Tensor) -> pa.Array[Any]:
