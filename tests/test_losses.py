@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import pytest
 import torch
@@ -99,8 +98,7 @@ def test_every_term_is_a_finite_number_that_is_not_negative(name: str) -> None:
 @every_term
 def test_every_term_is_zero_for_a_student_that_says_what_the_teacher_says(name: str) -> None:
     said = Output(*(tensor.detach() for tensor in student_says()))
-    targets = replace(
-        teacher_said(),
+    targets = teacher_said()._replace(
         teacher_logits_BK=said.logits_BK.clone(),
         teacher_embedding_BD=said.embedding_BD.clone(),
         teacher_joints_BQVD=pooled_joints(said.joints_BDTV),
@@ -127,12 +125,12 @@ def test_every_term_teaches_the_student_and_leaves_teacher_and_memory_alone(name
 
 
 def one_class(said: Output, targets: Targets) -> tuple[Output, Targets]:
-    return said, replace(targets, label_B=torch.zeros_like(targets.label_B))
+    return said, targets._replace(label_B=torch.zeros_like(targets.label_B))
 
 
 def certain_teacher(said: Output, targets: Targets) -> tuple[Output, Targets]:
     sure = 50.0 * nn.functional.one_hot(targets.label_B, CLASSES).float()
-    return said, replace(targets, teacher_logits_BK=sure)
+    return said, targets._replace(teacher_logits_BK=sure)
 
 
 def silent_student(said: Output, targets: Targets) -> tuple[Output, Targets]:
@@ -141,8 +139,7 @@ def silent_student(said: Output, targets: Targets) -> tuple[Output, Targets]:
 
 
 def silent_teacher(said: Output, targets: Targets) -> tuple[Output, Targets]:
-    quiet = replace(
-        targets,
+    quiet = targets._replace(
         teacher_logits_BK=torch.zeros(len(targets.label_B), CLASSES),
         teacher_embedding_BD=torch.zeros(len(targets.label_B), TEACHER_WIDTH),
         teacher_joints_BQVD=torch.zeros(len(targets.label_B), PHASES, JOINTS, TEACHER_WIDTH),
@@ -203,8 +200,7 @@ def test_a_mean_over_windows_is_that_of_the_parts_of_a_batch_and_no_other_term_i
     def of(rows: slice) -> float:
         said = Output(*(tensor[rows] for tensor in student_says()))
         targets = teacher_said()
-        part = replace(
-            targets,
+        part = targets._replace(
             label_B=targets.label_B[rows],
             teacher_logits_BK=None if (t := targets.teacher_logits_BK) is None else t[rows],
             teacher_embedding_BD=None if (t := targets.teacher_embedding_BD) is None else t[rows],
@@ -338,7 +334,7 @@ def test_distillation_by_soft_labels_alone_is_recorded_as_it_always_was() -> Non
 def test_the_ramp_multiplies_the_terms_and_not_the_cross_entropy() -> None:
     said, targets, kd = student_says(), teacher_said(), Distillation(weights={"kd": 1.0})
     whole = loss_terms(said, targets, kd, None, 0.0)
-    half = loss_terms(said, replace(targets, ramp=torch.tensor(0.5)), kd, None, 0.0)
+    half = loss_terms(said, targets._replace(ramp=torch.tensor(0.5)), kd, None, 0.0)
     assert half["kd"].item() == pytest.approx(whole["kd"].item() / 2)
     assert half["cross_entropy"] == whole["cross_entropy"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import cast
 
@@ -40,7 +40,7 @@ class Heads(nn.ModuleDict):
     """Heads by name, from the student's width to the teacher's."""
 
     @classmethod
-    def new(cls, names: list[str], student: int, teacher: int, seed: int) -> Heads:
+    def new(cls, names: Iterable[str], student: int, teacher: int, seed: int) -> Heads:
         """With first weights that follow from the seed alone."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

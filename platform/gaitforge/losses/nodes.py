@@ -14,12 +14,13 @@ def pooled_joints(joints_BDTV: Tensor) -> Tensor:
     return pooled.permute(0, 2, 3, 1)
 
 
-def check_joints(student: int, teacher: int) -> None:
+def check_joints(student: int, teacher: int, family: str = "") -> None:
     """Refuse joint counts V' that cannot be matched: they must be equal, or one of them 1."""
     if student != teacher and 1 not in (student, teacher):
         raise ValueError(
-            f"The student's last map has {student} joints and the teacher's {teacher}, but terms on joints need the "
-            "same number, or 1 where a family has mixed them; choose another family or leave those terms out."
+            f"The {family or 'student'}'s last map has {student} joints and the teacher's {teacher}, but terms on "
+            "joints need the same number, or 1 where a family has mixed them; choose another family or leave those "
+            "terms out."
         )
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import Tensor
 
 
-@dataclass(frozen=True, slots=True)
-class Targets:
+class Targets(NamedTuple):
     """`label_B` class indices, and what the distillation terms of a run ask for; None where none does.
 
     The teacher's stored logits, embedding and nodes (its last map pooled to phases) belong to the
