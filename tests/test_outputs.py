@@ -37,7 +37,7 @@ class Stored:
     def __init__(self, root: Path, family: str) -> None:
         cache = build_windows(
             root / "cache", store_fingerprint="s", split=SPLIT, layout=LEGS, classes=CLASSES,
-            settings=WINDOWS, recordings=walks,
+            settings=replace(WINDOWS, views=2), recordings=walks,
         )  # fmt: skip
         for role in ("train", "validation"):
             cache.role(role)
