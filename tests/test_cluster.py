@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent import futures
@@ -12,6 +14,7 @@ import grpc
 import pytest
 
 from gaitforge.settings import ClusterSettings
+from tests.small_line import ROOT
 from trainers import cluster as cluster_module
 from trainers.cluster import (
     Node,
@@ -253,3 +256,49 @@ def test_what_is_shipped_is_our_packages_alone() -> None:
 def test_the_interface_with_the_loopback_address_is_found() -> None:
     assert interface_of("127.0.0.1") == "lo"
     assert interface_of("203.0.113.77") is None
+
+
+WAITING = """
+import sys, time
+import ray
+from gaitforge.settings import ClusterSettings
+from trainers import cluster
+
+ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+cluster.WAIT_S = 1.0  # whole seconds, as Ray counts them
+
+@ray.remote(num_cpus=2)
+def busy():
+    time.sleep(4)
+
+other = busy.remote()
+time.sleep(0.5)
+settings = ClusterSettings()
+with cluster.room_for(settings, "The teacher", 2, 1):
+    print("it began")
+try:
+    with cluster.room_for(settings, "The teacher", 3, 1):
+        print("never")
+except ValueError as error:
+    print(error)
+"""
+
+
+@pytest.mark.slow
+def test_what_waits_for_room_says_for_what_and_what_can_never_have_it_is_refused(
+    tmp_path: Path, ray_home: Path
+) -> None:
+    answer = subprocess.run(
+        [sys.executable, "-c", WAITING],
+        capture_output=True, text=True, timeout=300, check=False,
+        env={
+            "PATH": "/usr/bin:/bin", "PYTHONPATH": f"{ROOT / 'platform'}:{ROOT}", "RAY_TMPDIR": str(ray_home),
+            "RAY_USAGE_STATS_ENABLED": "0", "HOME": str(tmp_path),
+        },
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr
+    *waited, began, refused = answer.stdout.splitlines()
+    assert waited
+    assert "The teacher asks for 2 times 1 core, and 0 cores are free" in waited[0]
+    assert began == "it began"
+    assert "The teacher asks for 3 times 1 core, but the cluster has" in refused

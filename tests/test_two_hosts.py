@@ -130,6 +130,19 @@ def test_a_wrong_token_is_refused_at_once(
     assert time.monotonic() - started < 30
 
 
+def test_a_node_that_does_not_see_the_work_folder_is_named(hosts: TwoHosts, folder: Path) -> None:
+    settings = settings_for(hosts, folder / "unshared")
+    (settings.parent / "work").mkdir()
+    hosts.worker.check("mount", "-t", "tmpfs", "none", str(settings.parent))
+    answer = run(hosts.head, "run", settings)
+    assert answer.returncode == 2
+    assert "The node 10.77.0.2 does not share the work folder" in answer.stderr
+    assert "Traceback" not in answer.stderr
+    # what was done before the cluster was needed is kept, and no probe is left
+    assert (settings.parent / "work" / "splits" / "main.json").is_file()
+    assert not list((settings.parent / "work").rglob(".probe-*"))
+
+
 WHERE = """
 import sys, time, ray
 from pathlib import Path

@@ -27,6 +27,8 @@ from trainers.progress import duration, say
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",  # else every train.report blocks for 2 s
+    # after a loss Train may wait for as many workers as there were, before it asks what is left
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "5",
     "RAY_TRAIN_V2_ENABLED": "1",  # an empty value would mean the first version
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the trial log is ours; Tune's three per trial are noise

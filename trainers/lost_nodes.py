@@ -13,7 +13,7 @@ ASK_S = 5.0  # from one question for notices to the next; clouds give 30 s of no
 KEEP_S = 300.0  # what a node that is lost without notice may cost of a long epoch
 SAME_ERRORS = 2  # without a checkpoint between them: it is not the node
 LOST_WORKERS = 10  # in a row, likewise: out of memory, say
-LATE_STARTS = 60  # in all, of a minute each, while a lost node is waited for
+LATE_STARTS = 720  # in all, of 5 s each, while a lost node is waited for
 
 
 class Keeper:

@@ -190,7 +190,7 @@ def run_workers(
             failure_config=train.FailureConfig(  # type: ignore[call-arg]
                 max_failures=-1, max_preemption_failures=-1, controller_failure_limit=LATE_STARTS
             ),
-            callbacks=[GivesUp()],  # type: ignore[list-item]
+            callbacks=[GivesUp(), ShowsEpochs(job.live, job.fit["epochs"])],  # type: ignore[list-item]
             checkpoint_config=train.CheckpointConfig(num_to_keep=1),
         ),
     )
@@ -297,8 +297,6 @@ def run_epochs(
         fitting, train_set, valid_set, Distillation(), share, parallel, speed, keeper.after_step
     ):
         progress.add(metrics, fitting.model)
-        if share.rank == 0:
-            write_live(open_path(job.live), progress, fitting.plan.epochs)
         report(fitting, progress, share)
         keeper.kept()
         if progress.out_of_patience(job.patience):
@@ -325,10 +323,11 @@ def fast_and_parallel(
 
 def report(fitting: Fitting, progress: Progress, share: Share) -> None:
     """Tell Ray how far the training is, a barrier over the workers; rank 0 adds a checkpoint."""
-    reached = {"epoch": fitting.epoch, "step": fitting.step}
+    reached: dict[str, Any] = {"epoch": fitting.epoch, "step": fitting.step}
     if share.rank != 0:
         train.report(reached)
         return
+    reached["history"] = list(progress.history)  # for ShowsEpochs
     with tempfile.TemporaryDirectory() as folder:
         save_checkpoint(Path(folder), fitting, progress)
         train.report(reached, checkpoint=train.Checkpoint.from_directory(folder))
@@ -360,7 +359,18 @@ def load_checkpoint(folder: Path, fitting: Fitting, progress: Progress) -> None:
     progress.best = load_file(folder / "best.safetensors")
 
 
-def write_live(path: Path, progress: Progress, epochs: int) -> None:
-    """All epochs so far, one JSON object a line, for whoever watches."""
-    rows = [{**row, "epochs": epochs} for row in progress.history]
-    write_whole(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
+class ShowsEpochs(train.UserCallback):
+    """Writes the epochs so far for whoever watches, one JSON object a line.
+
+    Ray calls it in the process that controls the run, once the checkpoint is the one to go on from:
+    an epoch that has been shown is not trained again.
+    """
+
+    def __init__(self, path: str, epochs: int) -> None:
+        self.path = path
+        self.epochs = epochs
+
+    def after_report(self, run_context: Any, metrics: Any, checkpoint: Any) -> None:
+        rows = [{**row, "epochs": self.epochs} for row in metrics[0]["history"]]
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        write_whole(open_path(self.path), text.encode())
