@@ -10,6 +10,8 @@ import optuna
 from gaitforge.losses import LOSSES, Distillation
 from gaitforge.models import Sizes
 
+NONE = "none"  # of a choice of terms
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Proposal:
@@ -26,30 +28,54 @@ def propose(
     trial: optuna.trial.BaseTrial,
     spaces: Mapping[str, Callable[[optuna.trial.BaseTrial], Sizes]],
     terms: Sequence[str],
+    terms_warmup: float = 0.0,
 ) -> Proposal:
     """Ask an Optuna trial for one student of any of the families."""
     family = trial.suggest_categorical("family", sorted(spaces))
     sizes = spaces[family](trial)
     lr = trial.suggest_float("lr", 5e-4, 1e-2, log=True)
     weight_decay = trial.suggest_float("weight_decay", 1e-3, 1e-1, log=True)
-    weights = {
-        name: trial.suggest_float(f"weight.{name}", *LOSSES[name].weight, log=True)
-        for name in terms
-    }
-    temperature = 1.0
-    if terms:
-        low, high = _temperatures(terms)
-        temperature = trial.suggest_float("temperature", low, high)
     return Proposal(
         family=family,
         sizes=sizes,
         lr=lr,
         weight_decay=weight_decay,
-        distillation=Distillation(weights=weights, temperature=temperature),
+        distillation=suggest_distillation(trial, terms, terms_warmup),
     )
 
 
-def _temperatures(terms: Sequence[str]) -> tuple[float, float]:
-    """The range that all the terms' own ranges cover together."""
-    ranges = [LOSSES[name].temperature for name in terms]
-    return min(low for low, _ in ranges), max(high for _, high in ranges)
+def suggest_distillation(
+    trial: optuna.trial.BaseTrial, terms: Sequence[str], warmup: float
+) -> Distillation:
+    """Which of the terms, at which weights and temperatures."""
+    weights: dict[str, float] = {}
+    temperatures: dict[str, float] = {}
+    for name in choose_terms(trial, terms):
+        weights[name] = trial.suggest_float(f"weight.{name}", *LOSSES[name].weight, log=True)
+        if (ends := LOSSES[name].temperature) is not None:
+            # kd's has no suffix: searches of when it was the only term stored it so
+            own = "temperature" if name == "kd" else f"temperature.{name}"
+            temperatures[name] = trial.suggest_float(own, *ends)
+    return Distillation(
+        weights=weights,
+        temperature=temperatures.pop("kd", 1.0),
+        temperatures=temperatures,
+        warmup=warmup if weights else 0.0,
+    )
+
+
+def choose_terms(trial: optuna.trial.BaseTrial, terms: Sequence[str]) -> list[str]:
+    """The terms of one student: a single one is always on; of several, each choice gives one or none.
+
+    A value per choice keeps the sampler's question small: it learns which of the terms that teach the
+    same thing is best, and asks for weights and temperatures of those alone that are on.
+    """
+    if len(terms) == 1:
+        return list(terms)
+    chosen = []
+    for choice in dict.fromkeys(term.choice for term in LOSSES.values()):
+        names = [name for name in LOSSES if name in terms and LOSSES[name].choice == choice]
+        if names:
+            picked = trial.suggest_categorical(f"terms.{choice}", [NONE, *names])
+            chosen += [picked] if picked != NONE else []
+    return chosen

@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from gaitforge.layout import Layout
+from gaitforge.losses import Distillation
 from gaitforge.normalise import Normalisation
 from gaitforge.recording import Recording
 from gaitforge.settings import ConfirmSettings
@@ -285,6 +286,21 @@ def test_each_member_is_trained_with_every_seed_distilled_and_alone() -> None:
 def test_alone_differs_from_distilled_in_nothing_but_the_distillation() -> None:
     distilled, alone = refits()[:2]
     assert replace(distilled.spec, weights={}) == alone.spec
+
+
+def test_trials_of_before_there_were_other_terms_are_trained_as_they_were() -> None:
+    (refit, *_) = refits()
+    assert refit.spec.distillation == Distillation(weights={"kd": 1.0}, temperature=2.0)
+
+
+def test_all_that_a_trial_records_of_its_distillation_is_trained_again() -> None:
+    rich = Distillation(
+        weights={"dkd": 1.0, "rkd": 0.5}, temperatures={"dkd": 3.0}, warmup=0.2, temperature=1.0
+    )
+    distilled, alone = refits(replace(MEMBER, distill=rich.as_dict()))[:2]
+    assert distilled.spec.distillation == rich
+    assert alone.spec.distillation.terms == ()
+    assert alone.spec == replace(distilled.spec, weights={}, temperatures={}, warmup=0.0)
 
 
 def test_members_need_not_be_trained_alone() -> None:

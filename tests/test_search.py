@@ -12,11 +12,12 @@ import pytest
 from gaitforge.cost import Cost
 from gaitforge.layout import Layout
 from gaitforge.normalise import Normalisation
-from gaitforge.settings import FitPlan, SearchSettings, StoppingSettings
+from gaitforge.settings import FitPlan, SearchSettings, StoppingSettings, as_dict
 from gaitforge.windows import WindowSettings
-from gaitforge.work import SplitFolder, write_json
+from gaitforge.work import SplitFolder, fingerprint, write_json
 from trainers.examples import WindowFolder
 from trainers.search import (
+    FREE_TO_CHANGE,
     check_families,
     claim_folder,
     search_identity,
@@ -95,6 +96,18 @@ def test_what_changes_a_trial_or_its_place_is_another_search(
     tmp_path: Path, change: dict[str, Any]
 ) -> None:
     assert head(tmp_path, SearchSettings(**change))["identity"] != head(tmp_path)["identity"]
+
+
+def test_a_search_of_before_terms_had_a_warm_up_is_the_same_search(tmp_path: Path) -> None:
+    shared = {
+        key: value
+        for key, value in as_dict(SearchSettings()).items()
+        if key not in (*FREE_TO_CHANGE, "terms_warmup")
+    }
+    here = windows(tmp_path)
+    then = fingerprint({"settings": shared, "windows": here.key, "teacher": TEACHER.fingerprint})
+    assert search_identity(SearchSettings(), here, TEACHER) == then
+    assert search_identity(SearchSettings(terms_warmup=0.1), here, TEACHER) != then
 
 
 def test_another_teacher_or_other_windows_are_another_search(tmp_path: Path) -> None:

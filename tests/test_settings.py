@@ -316,6 +316,7 @@ def test_settings_without_what_they_need_are_refused(
         ("search", "trials = 0"),
         ("search", 'sampler = "grid"'),
         ("search", "max_failed = 2"),
+        ("search", "terms_warmup = 2"),
         ("search", "max_params = 0"),
         ("search", "max_params_share = -0.1"),
         ("search", "max_macs = 0"),

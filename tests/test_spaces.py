@@ -93,15 +93,62 @@ def test_every_space_reaches_from_a_thousand_to_a_million_parameters(family: str
     assert 300_000 < params(extreme(family, high=True)) < 3_000_000
 
 
-def test_a_proposal_has_its_weights_from_the_ranges_of_the_losses() -> None:
+def test_a_proposal_has_weights_and_temperatures_from_the_ranges_of_the_losses() -> None:
+    met = set()
+    for trial in random_trials(60):
+        made = proposal(["tcn"], list(LOSSES), trial).distillation
+        for name, weight in made.weights.items():
+            met.add(name)
+            assert LOSSES[name].weight[0] <= weight <= LOSSES[name].weight[1]
+            if (ends := LOSSES[name].temperature) is not None:
+                assert ends[0] <= made.temperature_of(name) <= ends[1]
+        assert set(made.temperatures) <= set(made.weights)
+    assert met == set(LOSSES)
+
+
+def test_of_several_terms_a_search_takes_one_of_each_choice_at_most() -> None:
+    some = ["cgrkd_nodes", "kd", "dkd", "rkd"]
+    taken = set()
+    for trial in random_trials(60):
+        terms = proposal(["tcn"], some, trial).distillation.terms
+        choices = [LOSSES[name].choice for name in terms]
+        assert len(set(choices)) == len(choices)
+        assert set(terms) <= set(some)
+        taken.add(terms)
+        assert {"terms.logits", "terms.windows", "terms.cgrkd_nodes"} <= set(trial.params)
+        assert {name for name in trial.params if name.startswith("weight.")} == {
+            f"weight.{name}" for name in terms
+        }
+    assert () in taken
+    assert ("dkd", "rkd", "cgrkd_nodes") in taken
+
+
+def test_a_term_that_is_named_alone_is_always_on() -> None:
+    """And soft labels alone are searched under the names that stored searches have."""
+    for trial in random_trials(5):
+        assert proposal(["tcn"], ["dkd"], trial).distillation.terms == ("dkd",)
+        assert {"weight.dkd", "temperature.dkd"} <= set(trial.params)
+    (trial,) = random_trials(1)
+    made = proposal(["tcn"], ["kd"], trial).distillation
+    assert made.weights == {"kd": trial.params["weight.kd"]}
+    assert made.temperature == trial.params["temperature"]
+    names = {name for name in trial.params if not name.startswith("tcn.")}
+    assert names == {"family", "lr", "weight_decay", "weight.kd", "temperature"}
+
+
+def test_the_warm_up_of_the_terms_is_that_of_the_settings() -> None:
+    (trial,) = random_trials(1)
+    spaces = {"tcn": SPACES["tcn"].suggest}
+    assert propose(trial, spaces, ["kd"], 0.25).distillation.warmup == 0.25
+    (trial,) = random_trials(1)
+    assert propose(trial, spaces, [], 0.25).distillation.warmup == 0.0
+
+
+def test_the_searched_values_alone_make_the_same_distillation() -> None:
     for trial in random_trials(20):
         made = proposal(["tcn"], list(LOSSES), trial)
-        assert set(made.distillation.weights) == set(LOSSES)
-        for name, weight in made.distillation.weights.items():
-            assert LOSSES[name].weight[0] <= weight <= LOSSES[name].weight[1]
-        low = min(term.temperature[0] for term in LOSSES.values())
-        high = max(term.temperature[1] for term in LOSSES.values())
-        assert low <= made.distillation.temperature <= high
+        fixed = optuna.trial.FixedTrial(trial.params)
+        assert propose(fixed, {"tcn": SPACES["tcn"].suggest}, list(LOSSES)) == made
 
 
 def test_without_terms_a_student_learns_alone() -> None:

@@ -48,7 +48,6 @@ from trainers.lost_nodes import (
     KeepsItsName,
     next_question,
 )
-from trainers.packing import first
 from trainers.teacher import Progress, load_checkpoint, save_checkpoint
 
 # of a test that runs the command
@@ -228,7 +227,7 @@ def share_steps(rank: int, folder: str) -> None:
     weights = {name: value.clone() for name, value in fitting.model.state_dict().items()}
     # an odd number of windows, and fewer of them than workers
     for windows in (9, 1):
-        logits = window_logits(fitting.model, first(uneven(), windows), 2, share=Share(rank, 2))
+        logits = window_logits(fitting.model, uneven().first(windows), 2, share=Share(rank, 2))
         weights[f"logits{windows}"] = torch.from_numpy(logits)
     save_file({**weights, "losses": torch.tensor(losses)}, f"{folder}/{rank}.safetensors")
     torch.distributed.destroy_process_group()
@@ -244,7 +243,7 @@ def test_two_processes_take_the_steps_that_one_takes(tmp_path: Path) -> None:
         together = load_file(tmp_path / f"{rank}.safetensors")
         assert together.pop("losses").tolist() == pytest.approx(losses, rel=1e-4)
         for windows in (9, 1):
-            alone = window_logits(fitting.model, first(uneven(), windows), 2)
+            alone = window_logits(fitting.model, uneven().first(windows), 2)
             torch.testing.assert_close(
                 together.pop(f"logits{windows}"), torch.from_numpy(alone), rtol=1e-3, atol=1e-4
             )

@@ -191,7 +191,8 @@ def refit_trials(
         say(f"  {len(refits) - len(todo)} of {len(refits)} trainings are there already")
     if todo:
         connect(cluster, folder.root)
-        data = windows.on_nodes("train", "validation", "confirm", outputs=outputs)
+        terms = {term for refit in todo for term in refit.spec.distillation.terms}
+        data = windows.on_nodes("train", "validation", "confirm", outputs=outputs, terms=terms)
         run_refits(todo, cluster, folder, data)
     score_teacher(teacher, windows, folder)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from gaitforge.layout import Layout
+from gaitforge.losses import Heads, needed
+from gaitforge.losses.heads import NodeShape, node_shape
 from gaitforge.models import make_sizes
 from gaitforge.normalise import Normalisation
 from gaitforge.settings import FitPlan
@@ -88,23 +90,25 @@ class NodeData:
     recipe: WindowRecipe
     roles: tuple[str, ...]
     outputs: str | None = None  # teacher outputs in the work folder
-    copy: str | None = (
-        None  # of them, at the same path on every node; None = mapped where they are
-    )
+    # of them, at the same path on every node; None = mapped where they are
+    copy: str | None = None
+    files: tuple[str, ...] = ("logits.npy",)  # those of them that the terms read
 
     def bring(self) -> None:
         """Make here what no process of this node has made yet."""
         self.recipe.make(*self.roles)
-        if self.outputs is None or self.copy is None or Path(self.copy).is_dir():
+        if self.outputs is None or self.copy is None:
             return
-        copy = Path(self.copy)
-        with only_one_of_the_node(copy.parent):
-            if not copy.is_dir():
-                draft = copy.with_name(f".{copy.name}.{uuid.uuid4().hex}")
-                draft.mkdir()
-                logits = open_path(self.outputs) / "logits.npy"
-                (draft / logits.name).write_bytes(logits.read_bytes())
-                draft.rename(copy)
+        copies = [Path(self.copy) / name for name in self.files]
+        if all(copy.is_file() for copy in copies):
+            return
+        with only_one_of_the_node(Path(self.copy).parent):
+            for copy in copies:
+                if not copy.is_file():
+                    copy.parent.mkdir(exist_ok=True)
+                    draft = copy.with_name(f".{copy.name}.{uuid.uuid4().hex}")
+                    draft.write_bytes((open_path(self.outputs) / copy.name).read_bytes())
+                    draft.rename(copy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,11 +157,18 @@ class WindowFolder:
         """A model of that family and those sizes for these windows."""
         return make_sizes(family, sizes).build(self.layout, self.channels, len(self.classes))
 
+    def nodes(self, family: str, sizes: Mapping[str, Any]) -> NodeShape:
+        """The last map of such a model, which is not built for it."""
+        made = make_sizes(family, sizes)
+        return node_shape(made, self.layout, self.channels, len(self.classes), self.length)
+
     def role(self, role: str) -> WindowSet:
         return open_role(self.folder, role)
 
-    def on_nodes(self, *roles: str, outputs: Path | None = None) -> NodeData | None:
-        """What workers need of these windows, and of teacher outputs; None where they share this disk."""
+    def on_nodes(
+        self, *roles: str, outputs: Path | None = None, terms: Iterable[str] = ()
+    ) -> NodeData | None:
+        """What workers need of these windows, and terms of teacher outputs; None where they share this disk."""
         if self.recipe is None or self.recipe.is_in_work:
             return None
         return NodeData(
@@ -165,6 +176,9 @@ class WindowFolder:
             roles=roles,
             outputs=None if outputs is None else str(outputs),
             copy=None if outputs is None else str(self.mapped_outputs(outputs)),
+            files=tuple(
+                f"{name}.npy" for name in dict.fromkeys(("logits", *needed(terms, "stored")))
+            ),
         )
 
     def mapped_outputs(self, outputs: Path) -> Path:
@@ -198,12 +212,13 @@ def new_fitting(
     sizes: Mapping[str, Any],
     plan: FitPlan,
     device: torch.device,
+    heads: Heads | None = None,
 ) -> Fitting:
-    """A model with the first weights that the plan's seed gives, ready to train."""
+    """A model with the first weights that the plan's seed gives, ready to train with the heads of its terms."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(plan.seed)
         model = windows.build(family, sizes)
-    return Fitting(model.to(device), plan)
+    return Fitting(model.to(device), plan, None if heads is None else heads.to(device))
 
 
 def load_examples(
@@ -213,7 +228,7 @@ def load_examples(
     mapped = windows.role(role)
     logits = None
     if teacher_outputs is not None:
-        logits = _tensor(np.load(teacher_outputs / "logits.npy", mmap_mode="c"))
+        logits = load_outputs(teacher_outputs, "logits")
     return Examples(
         _tensor(mapped.joints),
         _tensor(mapped.seen),
@@ -222,6 +237,19 @@ def load_examples(
         len(windows.classes),
         logits,
     )
+
+
+def load_outputs(teacher_outputs: Path, name: str) -> torch.Tensor:
+    """One array of the teacher's outputs (logits, embedding or joints), as a tensor over the mapped file.
+
+    Raises FileNotFoundError where outputs of an older version have no such file.
+    """
+    path = teacher_outputs / f"{name}.npy"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"The teacher's outputs in {teacher_outputs} have no {path.name}; run `gaitforge outputs` again."
+        )
+    return _tensor(np.load(path, mmap_mode="c"))
 
 
 def few_windows(windows: WindowFolder) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

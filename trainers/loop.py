@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
@@ -15,9 +15,18 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gaitforge.batch import Batch
-from gaitforge.losses import Distillation, Targets, class_weights, loss_terms
+from gaitforge.losses import (
+    LOSSES,
+    Distillation,
+    Heads,
+    Targets,
+    class_weights,
+    loss_terms,
+    needed,
+)
 from gaitforge.metrics import accuracy, confusion, macro_f1, recording_scores
 from gaitforge.settings import FitPlan
+from trainers.memory import Memory, draw
 from trainers.speed import Graphed, Speed, sent_ahead
 
 CHECK_STEPS = 50  # from one look at the loss to the next: a look makes a GPU's launches wait
@@ -28,8 +37,9 @@ class Examples:
     """Windows of one role as tensors, on the CPU or wholly on the device.
 
     joints_NWTVC and seen_NWTV hold W fixed views of each of N windows (view 0 is the clean one);
-    recording_N says which recording a window was cut from; teacher_logits_NWK is the teacher's
-    answer to each view, or None.
+    recording_N says which recording a window was cut from. The teacher's logits, embedding and nodes
+    are its answers to each view, or None where no term asks for them; the last two are half floats,
+    and may lie elsewhere where a device has no room for them.
     """
 
     joints_NWTVC: Tensor
@@ -38,6 +48,8 @@ class Examples:
     recording_N: NDArray[np.int64]
     classes: int
     teacher_logits_NWK: Tensor | None = None
+    teacher_embedding_NWD: Tensor | None = None
+    teacher_joints_NWQVD: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.label_N)
@@ -52,36 +64,49 @@ class Examples:
 
     @property
     def bytes(self) -> int:
-        logits = self.teacher_logits_NWK
-        return (
-            self.joints_NWTVC.nbytes
-            + self.seen_NWTV.nbytes
-            + (0 if logits is None else logits.nbytes)
-        )
+        tensors = (self.joints_NWTVC, self.seen_NWTV, *self._answers)
+        return sum(tensor.nbytes for tensor in tensors if tensor is not None)
+
+    @property
+    def _answers(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        return self.teacher_logits_NWK, self.teacher_embedding_NWD, self.teacher_joints_NWQVD
 
     def take(self, window_B: Tensor, view_B: Tensor) -> tuple[Batch, Targets]:
         """The given views of the given windows, with what they are held against."""
-        teacher = (
-            None
-            if self.teacher_logits_NWK is None
-            else self.teacher_logits_NWK[window_B, view_B].float()
-        )
         batch = Batch(
             joints_BTVC=self.joints_NWTVC[window_B, view_B].float(),
             seen_BTV=self.seen_NWTV[window_B, view_B],
         )
-        return batch, Targets(self.label_N[window_B], teacher)
+        taken = (_taken(answer, window_B, view_B) for answer in self._answers)
+        return batch, Targets(self.label_N[window_B], *taken)
+
+    def first(self, count: int) -> Examples:
+        """The first windows, in the memory of them all."""
+        return Examples(
+            self.joints_NWTVC[:count],
+            self.seen_NWTV[:count],
+            self.label_N[:count],
+            self.recording_N[:count],
+            self.classes,
+            *(None if answer is None else answer[:count] for answer in self._answers),
+        )
 
     def to(self, device: torch.device) -> Examples:
-        logits = self.teacher_logits_NWK
         return Examples(
             self.joints_NWTVC.to(device),
             self.seen_NWTV.to(device),
             self.label_N.to(device),
             self.recording_N,
             self.classes,
-            None if logits is None else logits.to(device),
+            *(None if answer is None else answer.to(device) for answer in self._answers),
         )
+
+
+def _taken(answer: Tensor | None, window_B: Tensor, view_B: Tensor) -> Tensor | None:
+    if answer is None:
+        return None
+    there = answer.device
+    return answer[window_B.to(there), view_B.to(there)].float().to(window_B.device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,16 +155,21 @@ class Scored:
 
 
 class Fitting:
-    """A model in training: all that a step changes, and so all that a checkpoint must hold."""
+    """A model in training: all that a step changes, and so all that a checkpoint must hold.
 
-    def __init__(self, model: nn.Module, plan: FitPlan) -> None:
+    `heads` are what distillation terms train along with it; they are no part of the model.
+    """
+
+    def __init__(self, model: nn.Module, plan: FitPlan, heads: Heads | None = None) -> None:
         self.model = model
         self.plan = plan
+        self.heads = heads
         self.epoch = 0  # epochs done
         self.step = 0  # steps done of the epoch that is under way
         self.sums: dict[str, Tensor] = {}  # of each loss term over those steps
         self.optimizer = torch.optim.AdamW(
-            model.parameters(),
+            # the heads last, so that the model's states keep their numbers
+            [*model.parameters(), *(heads.parameters() if heads is not None else ())],
             lr=plan.lr,
             weight_decay=plan.weight_decay,
             # one launch instead of hundreds; on a CPU the other way is as fast
@@ -153,6 +183,8 @@ class Fitting:
     def tensors(self) -> dict[str, Tensor]:
         """Weights, optimiser state and loss sums under flat names, for a file of plain tensors."""
         flat = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        if self.heads is not None:
+            flat |= {f"heads.{name}": value for name, value in self.heads.state_dict().items()}
         for index, state in self.optimizer.state_dict()["state"].items():
             flat |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
         flat |= {f"sums.{name}": value for name, value in self.sums.items()}
@@ -160,12 +192,9 @@ class Fitting:
 
     def load(self, tensors: Mapping[str, Tensor], epoch: int, step: int = 0) -> None:
         """Go on from `tensors()` of a fitting of the same model and plan, `step` steps into an epoch."""
-        weights = {
-            name.removeprefix("model."): t
-            for name, t in tensors.items()
-            if name.startswith("model.")
-        }
-        self.model.load_state_dict(weights)
+        self.model.load_state_dict(_named(tensors, "model."))
+        if self.heads is not None:
+            self.heads.load_state_dict(_named(tensors, "heads."))
         states: dict[int, dict[str, Tensor]] = {}
         for name, value in tensors.items():
             if name.startswith("optimizer."):
@@ -174,9 +203,7 @@ class Fitting:
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": states})
         self.epoch, self.step = epoch, step
         self.sums = {
-            name.removeprefix("sums."): value.to(self.device)
-            for name, value in tensors.items()
-            if name.startswith("sums.")
+            name: value.to(self.device) for name, value in _named(tensors, "sums.").items()
         }
 
     def check(self) -> None:
@@ -186,6 +213,14 @@ class Fitting:
             raise FloatingPointError(
                 f"The loss became {total} in epoch {self.epoch + 1}; lower fit.lr or fit.clip."
             )
+
+
+def _named(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(prefix): value
+        for name, value in tensors.items()
+        if name.startswith(prefix)
+    }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -216,6 +251,7 @@ def fit(
     """
     plan = fitting.plan
     check_share(len(train), plan.batch, share.world)
+    check_terms(distillation, share.world)
     goal = Goal(
         distillation=distillation,
         class_weights_K=class_weights(train.label_N, train.classes).to(fitting.device)
@@ -261,9 +297,7 @@ def train_epoch(
     generator = torch.Generator().manual_seed(plan.seed * 100_003 + fitting.epoch)
     steps = epoch_steps(len(train), train.views, plan.batch, generator, train.device)
     left = steps[fitting.step :]
-    batches: Iterator[tuple[Batch, Targets]] = (
-        train.take(share.of(s.window_B), share.of(s.view_B)) for s in left
-    )
+    batches = taken_and_drawn(train, steps, fitting, goal.distillation, share)
     if train.device != device:
         batches = sent_ahead(batches, device)
     noise = torch.Generator(device)
@@ -287,6 +321,28 @@ def train_epoch(
     return {name: value.item() / len(steps) for name, value in fitting.sums.items()}
 
 
+def taken_and_drawn(
+    train: Examples,
+    steps: Sequence[Step],
+    fitting: Fitting,
+    distillation: Distillation,
+    share: Share,
+) -> Iterator[tuple[Batch, Targets]]:
+    """The batches of the steps that are left, with all that the distillation terms need for each."""
+    drawn = needed(distillation.terms, "drawn")
+    joints = train.teacher_joints_NWQVD
+    memory = None if joints is None or not drawn else Memory.of(joints, train.label_N)
+    epoch, epochs = fitting.epoch, fitting.plan.epochs
+    for number, step in enumerate(steps[fitting.step :], start=fitting.step):
+        batch, targets = train.take(share.of(step.window_B), share.of(step.view_B))
+        targets = draw(targets, drawn, memory, len(targets.label_B), step.seed)
+        if distillation.warmup > 0:
+            done = (epoch + number / len(steps)) / epochs
+            ramp = torch.tensor(min(done / distillation.warmup, 1.0), device=train.device)
+            targets = targets._replace(ramp=ramp)
+        yield batch, targets
+
+
 # a batch, what it is held against, the shares of its loss -> the loss terms; the gradient is left in the weights
 Gradients = Callable[[Batch, Targets, "LossShare | None"], dict[str, Tensor]]
 
@@ -305,13 +361,20 @@ def find_gradients(
         output = parallel(batch)
     output = output._replace(logits_BK=output.logits_BK.float())
     terms = loss_terms(
-        output, targets, goal.distillation, goal.class_weights_K, goal.label_smoothing
+        output,
+        targets,
+        goal.distillation,
+        goal.class_weights_K,
+        goal.label_smoothing,
+        fitting.heads,
     )
     if part is not None:
         terms = {name: value * part.of(name) for name, value in terms.items()}
     fitting.optimizer.zero_grad()
     torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(fitting.model.parameters(), fitting.plan.clip)
+    if fitting.heads is not None:  # apart, so that theirs does not make the student's small
+        nn.utils.clip_grad_norm_(fitting.heads.parameters(), fitting.plan.clip)
     return {name: value.detach() for name, value in terms.items()}
 
 
@@ -352,6 +415,16 @@ def check_share(windows: int, batch: int, world: int) -> None:
         raise ValueError(
             f"{world} workers cannot share batches of {size} of the {windows} training windows, since each needs "
             "two; lower teacher.workers."
+        )
+
+
+def check_terms(distillation: Distillation, world: int) -> None:
+    """Raise ValueError where workers would share the batches of a term that needs them whole."""
+    whole = [name for name in distillation.terms if LOSSES[name].whole_batch]
+    if whole and world > 1:
+        raise ValueError(
+            f"The term '{whole[0]}' relates the windows of a whole batch or trains a head, but {world} workers share "
+            "the batch; train with one worker, or without the term."
         )
 
 

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
+from gaitforge.losses.nodes import pooled_joints
 from gaitforge.work import (
     SplitFolder,
     fingerprint,
@@ -25,39 +26,45 @@ from trainers.loop import Examples
 from trainers.progress import say
 from trainers.teacher import Teacher
 
-PHASES = 4  # movement phases that joint features are pooled to
 BATCH = 128
+SCHEMA = 2  # 1 had no embedding.npy and joints.npy
+HALF = float(np.finfo(np.float16).max)
 
 
 def write_outputs(windows: WindowFolder, folder: SplitFolder) -> Path:
     """Write `teacher_outputs/`; kept as it is where it came from the same teacher. Returns its folder.
 
     `outputs.parquet` has a row for each training window and view: logits [K] and embedding [D] as
-    floats, joint features [PHASES, V', D'] of the last map as half floats, each flattened. The
-    students map `logits.npy` [N, views, K], which holds the same logits.
+    floats, joint features [PHASES, V', D'] of the last map as half floats, each flattened. Students
+    map the same as arrays: `logits.npy` [N, views, K] floats, `embedding.npy` [N, views, D] and
+    `joints.npy` [N, views, PHASES, V', D'] half floats.
     """
     teacher = Teacher.read(folder)
-    identity = fingerprint({"teacher": teacher.fingerprint, "windows": windows.key})
+    identity = fingerprint(
+        {"teacher": teacher.fingerprint, "windows": windows.key, "schema": SCHEMA}
+    )
     head = folder.teacher_outputs / "outputs.json"
     if head.is_file() and read_json(head)["identity"] == identity:
         return folder.teacher_outputs
     head.unlink(missing_ok=True)
     model = teacher.load(folder, windows)
     train = load_examples(windows, "train")
-    logits_NWK, tables, shape = answer_all(model, train)
+    arrays, tables = answer_all(model, train)
     folder.teacher_outputs.mkdir(parents=True, exist_ok=True)
     write_parquet(folder.teacher_outputs / "outputs.parquet", pa.concat_tables(tables))
-    logits = io.BytesIO()
-    np.save(logits, logits_NWK)
-    write_whole(folder.teacher_outputs / "logits.npy", logits.getvalue())
+    for name, array in arrays.items():
+        file = io.BytesIO()
+        np.save(file, array)
+        write_whole(folder.teacher_outputs / f"{name}.npy", file.getvalue())
     write_json(
         head,
         {
-            "schema": 1,
+            "schema": SCHEMA,
             "identity": identity,
             "windows": len(train),
             "views": train.views,
-            "joint_features": list(shape),
+            "embedding": arrays["embedding"].shape[2],
+            "joint_features": list(arrays["joints"].shape[2:]),
         },
     )
     say(f"  {len(train):,} training windows in {train.views} views answered")
@@ -67,18 +74,25 @@ def write_outputs(windows: WindowFolder, folder: SplitFolder) -> Path:
 @torch.no_grad()
 def answer_all(
     model: nn.Module, train: Examples
-) -> tuple[np.ndarray, list[pa.Table], tuple[int, ...]]:
-    """Logits [N, W, K] float32, the rows of the table, and the shape of one window's joint features."""
-    logits_NWK = np.zeros((len(train), train.views, train.classes), dtype=np.float32)
+) -> tuple[dict[str, NDArray[Any]], list[pa.Table]]:
+    """What students map, by name, and the rows of the table."""
+    arrays: dict[str, NDArray[Any]] = {}
     tables = []
-    shape: tuple[int, ...] = ()
     for view in range(train.views):
         for window_B in torch.split(torch.arange(len(train)), BATCH):
             batch, _ = train.take(window_B, torch.full_like(window_B, view))
             output = model(batch)
-            logits_NWK[window_B.numpy(), view] = output.logits_BK.numpy()
-            features = pooled_joints(output.joints_BDTV).half()
-            shape = tuple(features.shape[1:])
+            features = _half(pooled_joints(output.joints_BDTV))
+            answers = {
+                "logits": output.logits_BK,
+                "embedding": _half(output.embedding_BD),
+                "joints": features,
+            }
+            for name, answer in answers.items():
+                if name not in arrays:
+                    shape = (len(train), train.views, *answer.shape[1:])
+                    arrays[name] = np.zeros(shape, dtype=answer.numpy().dtype)
+                arrays[name][window_B.numpy(), view] = answer.numpy()
             tables.append(
                 pa.table(
                     {
@@ -90,13 +104,12 @@ def answer_all(
                     }
                 )
             )
-    return logits_NWK, tables, shape
+    return arrays, tables
 
 
-def pooled_joints(joints_BDTV: Tensor) -> Tensor:
-    """The last joint map averaged over PHASES equal parts of the time [B, PHASES, V', D']."""
-    pooled = functional.adaptive_avg_pool2d(joints_BDTV, (PHASES, joints_BDTV.shape[3]))
-    return pooled.permute(0, 2, 3, 1)
+def _half(values: Tensor) -> Tensor:
+    """Half floats; what they cannot hold is their largest, since an infinity would spoil every loss."""
+    return values.clamp(-HALF, HALF).half()
 
 
 def _rows(values: Tensor) -> pa.Array[Any]:

@@ -14,10 +14,9 @@ from typing import NamedTuple
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from gaitforge.losses import Distillation
 from gaitforge.settings import FitPlan
-from trainers.loop import EpochMetrics, Examples, fit
-from trainers.student import StudentSpec, mapped, new_student
+from trainers.loop import EpochMetrics, fit
+from trainers.student import StudentSpec, new_student, taught
 
 STEPS = 16  # of each measured epoch, where there are windows for so many
 TIMED = 3  # measured epochs; the median counts
@@ -118,17 +117,17 @@ def measure_student(spec: StudentSpec) -> Need:
 
 def _measure(spec: StudentSpec) -> Need:
     host_bytes = _peak_host_bytes()
-    train, valid = mapped(spec.windows, spec.teacher_outputs)
+    train, valid = taught(spec)
     # the first windows may be of one class, which cannot be balanced
     plan = FitPlan(**{**spec.fit, "epochs": TIMED + 2, "balance": False})
-    some = first(train, STEPS * plan.batch)
+    some = train.first(STEPS * plan.batch)
     fitting = new_student(dataclasses.replace(spec, fit=dataclasses.asdict(plan)))
     device = next(fitting.model.parameters()).device
     epochs = fit(
         fitting,
         some,
-        first(valid, max(1, len(valid) * len(some) // len(train))),
-        Distillation(weights=spec.weights, temperature=spec.temperature),
+        valid.first(max(1, len(valid) * len(some) // len(train))),
+        spec.distillation,
     )
     next(epochs)  # loads kernels, chooses convolutions, fills torch's pool
     epoch_s = statistics.median(next(epochs).seconds for _ in range(TIMED))
@@ -150,19 +149,6 @@ def _measure(spec: StudentSpec) -> Need:
         outside_bytes=outside,
         step_s=step_s,
         busy=None if busy_s is None else min(busy_s / epoch_s, 1.0),
-    )
-
-
-def first(examples: Examples, count: int) -> Examples:
-    """The first windows, in the memory of them all."""
-    logits = examples.teacher_logits_NWK
-    return dataclasses.replace(
-        examples,
-        joints_NWTVC=examples.joints_NWTVC[:count],
-        seen_NWTV=examples.seen_NWTV[:count],
-        label_N=examples.label_N[:count],
-        recording_N=examples.recording_N[:count],
-        teacher_logits_NWK=None if logits is None else logits[:count],
     )
 
 

@@ -17,7 +17,8 @@ from ray import tune
 
 import search_spaces
 from gaitforge.cost import Cost
-from gaitforge.losses import LOSSES
+from gaitforge.losses import LOSSES, needed
+from gaitforge.losses.nodes import check_joints
 from gaitforge.models import make_sizes
 from gaitforge.objectives import OBJECTIVES, SearchedFront
 from gaitforge.settings import ClusterSettings, SearchSettings, as_dict
@@ -54,6 +55,8 @@ from trainers.trial import TrialContext, run_trial
 LIVES_HERE, LIVES_IN_CLUSTER = 1, 3
 # Settings that may differ between the starts of one search.
 FREE_TO_CHANGE = ("trials", "max_failed", "start_from")
+# Settings that older searches do not know, and the value with which one is the search that it was.
+CAME_LATER: Mapping[str, Any] = {"terms_warmup": 0.0}
 
 
 def search_students(
@@ -73,6 +76,7 @@ def search_students(
     budget = Budget.of(settings, teacher.params)
     count_cost = CostCounter(windows)
     check_budget(settings, budget, count_cost)
+    check_nodes(settings, windows, outputs)
     starts = read_starts(settings.start_from, partial(propose, settings))
     reference = worst_values(settings, count_cost(make_sizes(teacher.family, teacher.sizes)))
     head = {
@@ -110,7 +114,7 @@ def search_students(
         context = TrialContext(
             folder=str(folder.root), windows=str(windows.folder), outputs=str(windows.mapped_outputs(outputs)),
             objectives=settings.objectives, rungs=searcher.rungs.epochs, max_latency_ms=settings.max_latency_ms,
-            data=windows.on_nodes("train", "validation", outputs=outputs),
+            data=windows.on_nodes("train", "validation", outputs=outputs, terms=settings.terms),
         )  # fmt: skip
         connect(cluster, folder.root)
         gpus = measured_share(cluster, settings, budget, count_cost, windows, outputs, folder)
@@ -207,10 +211,20 @@ def check_families(settings: SearchSettings) -> None:
                 raise KeyError(f"There is no {what} '{name}'. Known: {', '.join(sorted(known))}.")
 
 
+def check_nodes(settings: SearchSettings, windows: WindowFolder, outputs: Path) -> None:
+    """Refuse, before anything is trained, a family whose joints no term can match with the teacher's."""
+    if "joints" not in needed(settings.terms, "stored"):
+        return
+    joints = read_json(outputs / "outputs.json")["joint_features"][1]
+    for family in settings.families:
+        sizes = SPACES[family].smallest.as_dict()
+        check_joints(windows.nodes(family, sizes).joints, joints, family)
+
+
 def propose(settings: SearchSettings, trial: optuna.trial.BaseTrial) -> Proposal:
     """One student of the settings' families, asked of an Optuna trial."""
     spaces = {family: SPACES[family].suggest for family in settings.families}
-    return search_spaces.propose(trial, spaces, settings.terms)
+    return search_spaces.propose(trial, spaces, settings.terms, settings.terms_warmup)
 
 
 def worst_values(settings: SearchSettings, teacher: Cost) -> list[float]:
@@ -230,7 +244,11 @@ def worst_values(settings: SearchSettings, teacher: Cost) -> list[float]:
 
 def search_identity(settings: SearchSettings, windows: WindowFolder, teacher: Teacher) -> str:
     """A hash of all that the trials of one search must share; more trials are the same search."""
-    shared = {key: value for key, value in as_dict(settings).items() if key not in FREE_TO_CHANGE}
+    shared = {
+        key: value
+        for key, value in as_dict(settings).items()
+        if key not in FREE_TO_CHANGE and not (key in CAME_LATER and value == CAME_LATER[key])
+    }
     return fingerprint(
         {"settings": shared, "windows": windows.key, "teacher": teacher.fingerprint}
     )
@@ -279,4 +297,5 @@ def write_importance(folder: SplitFolder, searcher: StudySearcher) -> None:
 
 
 def _changed_keys(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    before = {**CAME_LATER, **before}
     return [key for key in now if key not in FREE_TO_CHANGE and before.get(key) != now[key]]

@@ -203,10 +203,7 @@ class StudySearcher(Searcher):
             "seed": self.settings.fit.seed + number,
         }
         sizes = proposal.sizes.as_dict()
-        distill = {
-            "weights": dict(proposal.distillation.weights),
-            "temperature": proposal.distillation.temperature,
-        }
+        distill = proposal.distillation.as_dict()
         recipe = {key: value for key, value in plan.items() if key != "seed"}
         return Trial(
             number=number, state="running", family=proposal.family, sizes=sizes, **dataclasses.asdict(cost),

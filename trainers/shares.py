@@ -66,7 +66,7 @@ def measured_share(
             )
             for family, sizes in largest_students(settings.families, budget, count_cost).items()
         ]  # fmt: skip
-        data = windows.on_nodes("train", "validation", outputs=outputs)
+        data = windows.on_nodes("train", "validation", outputs=outputs, terms=settings.terms)
         needs = {kind: _measure(kind, specs, data, cluster) for kind in kinds}
     packed = {
         kind: pack(need, kinds[kind], cluster.cpus_per_trial) for kind, need in needs.items()

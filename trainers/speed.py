@@ -188,9 +188,7 @@ def _stream(device: torch.device) -> torch.cuda.Stream:
 
 
 def tensors_of(batch: Batch, targets: Targets) -> list[Tensor]:
-    found = (
-        batch.joints_BTVC, batch.seen_BTV, batch.features_BF, targets.label_B, targets.teacher_logits_BK
-    )  # fmt: skip
+    found = (batch.joints_BTVC, batch.seen_BTV, batch.features_BF, *targets)
     return [tensor for tensor in found if tensor is not None]
 
 
@@ -199,9 +197,8 @@ def rebuilt(batch: Batch, targets: Targets, tensors: list[Tensor]) -> Sent:
     waiting = iter(tensors)
     joints, seen = next(waiting), next(waiting)
     features = None if batch.features_BF is None else next(waiting)
-    label = next(waiting)
-    teacher = None if targets.teacher_logits_BK is None else next(waiting)
-    return Batch(joints_BTVC=joints, seen_BTV=seen, features_BF=features), Targets(label, teacher)
+    again = Targets(*(None if kept is None else next(waiting) for kept in targets))  # type: ignore[arg-type]
+    return Batch(joints_BTVC=joints, seen_BTV=seen, features_BF=features), again
 
 
 def _reason(error: BaseException) -> str:

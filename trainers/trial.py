@@ -166,8 +166,11 @@ def trial_spec(trial: Trial, windows: str, outputs: str) -> StudentSpec:
         family=trial.family,
         sizes=trial.sizes,
         fit={**trial.recipe, "seed": trial.seed},
+        # what trials of before there were other terms than 'kd' have is all of it
         weights=trial.distill["weights"],
         temperature=trial.distill["temperature"],
+        temperatures=trial.distill.get("temperatures", {}),
+        warmup=trial.distill.get("warmup", 0.0),
         windows=windows,
         teacher_outputs=outputs,
     )

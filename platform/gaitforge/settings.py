@@ -182,6 +182,7 @@ class SearchSettings:
         default_factory=lambda: FitPlan(epochs=8)
     )  # lr and weight_decay are searched
     terms: tuple[str, ...] = ("kd",)  # distillation terms whose weights are searched
+    terms_warmup: float = 0.0  # share of all steps over which those weights grow from 0
     max_params: int | None = None  # largest student; None = no limit of its own
     max_params_share: float | None = (
         0.1  # largest student as a share of the teacher; None = no limit of its own
@@ -206,6 +207,10 @@ class SearchSettings:
         _must(
             0 <= self.max_failed <= 1,
             f"search.max_failed is {self.max_failed}, but must be a share from 0 to 1.",
+        )
+        _must(
+            0 <= self.terms_warmup <= 1,
+            f"search.terms_warmup is {self.terms_warmup}, but must be in [0, 1]: it is a share of all steps.",
         )
         check_objectives(self.objectives)
         _must(

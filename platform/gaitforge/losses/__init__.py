@@ -6,50 +6,218 @@ view of the same window. To add one: write it in a file here, and give it a line
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from gaitforge.losses.attention import attention_loss
+from gaitforge.losses.cgrkd import batch_relations, memory_relations
+from gaitforge.losses.dist import correlation_loss
+from gaitforge.losses.dkd import decoupled_kl
+from gaitforge.losses.heads import Heads
+from gaitforge.losses.hint import hint_loss
 from gaitforge.losses.kd import soft_label_kl
+from gaitforge.losses.rkd import relation_loss
+from gaitforge.losses.sides import Sides, there
+from gaitforge.losses.similarity import similarity_loss
+from gaitforge.losses.standardise import standardised
 from gaitforge.losses.targets import Targets
 from gaitforge.models import Output
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Term:
-    """A distillation term and the ranges that a search may try it in."""
+    """A distillation term: what it computes, what it needs, and the ranges that a search may try it in.
 
-    compute: Callable[[Output, Targets, float], Tensor]  # the last argument is the temperature
+    `stored` is what it reads of the teacher's outputs (logits, embedding or joints), `drawn` what is
+    drawn for each step (pairs of windows, nodes or graphs of the memory), `head` which of HEADS trains
+    along with the student. Terms of one `choice` teach the same thing: a search takes one of them at
+    most. A term of the `whole_batch` is no mean over windows, or has a head, which workers that share
+    a batch would each train for themselves.
+    """
+
+    compute: Callable[[Sides, float], Tensor]  # the last argument is the temperature
+    stored: str
     weight: tuple[float, float]  # searched on a log scale; 0 switches the term off
-    temperature: tuple[float, float]
+    temperature: tuple[float, float] | None = None  # None: it has none
+    published: float = 1.0  # temperature
+    choice: str
+    drawn: str | None = None
+    head: str | None = None
+    whole_batch: bool = False
 
 
+def _kd(sides: Sides, temperature: float) -> Tensor:
+    return soft_label_kl(*sides.logits(), temperature)
+
+
+def _kd_standardised(sides: Sides, temperature: float) -> Tensor:
+    student, teacher = sides.logits()
+    return soft_label_kl(standardised(student), standardised(teacher), temperature)
+
+
+def _dkd(sides: Sides, temperature: float) -> Tensor:
+    return decoupled_kl(*sides.logits(), sides.targets.label_B, temperature)
+
+
+def _dkd_standardised(sides: Sides, temperature: float) -> Tensor:
+    student, teacher = sides.logits()
+    label_B = sides.targets.label_B
+    return decoupled_kl(standardised(student), standardised(teacher), label_B, temperature)
+
+
+def _dist(sides: Sides, temperature: float) -> Tensor:
+    return correlation_loss(*sides.logits(), temperature)
+
+
+def _rkd(sides: Sides, temperature: float) -> Tensor:
+    return relation_loss(*sides.embeddings())
+
+
+def _sp(sides: Sides, temperature: float) -> Tensor:
+    return similarity_loss(*sides.embeddings())
+
+
+def _hint(sides: Sides, temperature: float) -> Tensor:
+    return hint_loss(*sides.through("hint"))
+
+
+def _attention(sides: Sides, temperature: float) -> Tensor:
+    return attention_loss(*sides.joints())
+
+
+def _cgrkd_batch(sides: Sides, temperature: float) -> Tensor:
+    pairs_X2 = there(sides.targets.pairs_X2)
+    return batch_relations(*sides.through("relations"), pairs_X2, temperature)
+
+
+def _cgrkd_nodes(sides: Sides, temperature: float) -> Tensor:
+    return memory_relations(*sides.through("relations"), sides.memory_nodes(), temperature)
+
+
+def _cgrkd_graphs(sides: Sides, temperature: float) -> Tensor:
+    return memory_relations(*sides.through("relations"), sides.memory_graphs(), temperature)
+
+
+SOFT = (1.0, 8.0)  # Hinton 2015 uses 1 to 20; small nets do better with the low ones (his sec. 3)
+COSINES = (0.05, 0.5)  # cosines are divided by it; 0.1 in CIRKD's code
+
+# Weights: from about a tenth of the cross entropy's gradient in the student to several times as much, measured on small
+# students of an ST-GCN teacher on auva_grf, before training and after three epochs. Published ones, for images: dkd 1,
+# dist 1 to 2, rkd 1, sp 3000, hint 100, attention 1000, cgrkd 1, 0.1 and 0.1.
 LOSSES: dict[str, Term] = {
-    # Hinton 2015 uses temperatures of 1 to 20; small nets do better with the low ones (his sec. 3)
-    "kd": Term(compute=soft_label_kl, weight=(0.1, 4.0), temperature=(1.0, 8.0)),
-}
+    "kd": Term(
+        compute=_kd, stored="logits", choice="logits",
+        weight=(0.1, 4.0), temperature=SOFT, published=2.0,
+    ),
+    "kd_standardised": Term(
+        compute=_kd_standardised, stored="logits", choice="logits",
+        weight=(0.1, 4.0), temperature=SOFT, published=2.0,
+    ),
+    "dkd": Term(
+        compute=_dkd, stored="logits", choice="logits",
+        weight=(0.03, 1.0), temperature=SOFT, published=4.0,
+    ),
+    "dkd_standardised": Term(
+        compute=_dkd_standardised, stored="logits", choice="logits",
+        weight=(0.02, 1.0), temperature=SOFT, published=2.0,
+    ),
+    "dist": Term(
+        compute=_dist, stored="logits", choice="logits", whole_batch=True,
+        weight=(0.05, 2.0), temperature=SOFT, published=1.0,
+    ),
+    "rkd": Term(
+        compute=_rkd, stored="embedding", choice="windows", whole_batch=True, weight=(0.01, 0.4),
+    ),
+    "sp": Term(
+        compute=_sp, stored="embedding", choice="windows", whole_batch=True, weight=(10.0, 400.0),
+    ),
+    "hint": Term(
+        compute=_hint, stored="joints", choice="maps", head="hint", whole_batch=True,
+        weight=(0.3, 10.0),
+    ),
+    "attention": Term(
+        compute=_attention, stored="joints", choice="maps", weight=(1.0, 40.0),
+    ),
+    "cgrkd_batch": Term(
+        compute=_cgrkd_batch, stored="joints", choice="cgrkd_batch", drawn="pairs", head="relations",
+        whole_batch=True, weight=(0.03, 1.0), temperature=COSINES, published=0.1,
+    ),
+    "cgrkd_nodes": Term(
+        compute=_cgrkd_nodes, stored="joints", choice="cgrkd_nodes", drawn="nodes", head="relations",
+        whole_batch=True, weight=(0.1, 4.0), temperature=COSINES, published=0.1,
+    ),
+    "cgrkd_graphs": Term(
+        compute=_cgrkd_graphs, stored="joints", choice="cgrkd_graphs", drawn="graphs", head="relations",
+        whole_batch=True, weight=(0.1, 4.0), temperature=COSINES, published=0.1,
+    ),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Distillation:
-    """Which terms are added to the cross entropy, with their weights, at which temperature."""
+    """Which terms are added to the cross entropy, with their weights, at which temperatures.
+
+    `temperature` is that of 'kd', which was the only term once, `temperatures` those of other terms;
+    what is not named has its published one. Over the first `warmup` share of all steps the weights
+    grow linearly from 0.
+    """
 
     weights: Mapping[str, float] = field(default_factory=dict)
     temperature: float = 2.0
+    temperatures: Mapping[str, float] = field(default_factory=dict)
+    warmup: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, weight in self.weights.items():
+        for name in (*self.weights, *self.temperatures):
             if name not in LOSSES:
                 raise KeyError(
                     f"There is no distillation term '{name}'. Known: {', '.join(LOSSES)}."
                 )
+        for name, weight in self.weights.items():
             if weight < 0:
                 raise ValueError(f"The weight of '{name}' is {weight}, but must not be negative.")
-        if self.temperature <= 0:
-            raise ValueError(f"The temperature is {self.temperature}, but must be above 0.")
+        for name, temperature in {"kd": self.temperature, **self.temperatures}.items():
+            if temperature <= 0:
+                raise ValueError(
+                    f"The temperature of '{name}' is {temperature}, but must be above 0."
+                )
+        if not 0 <= self.warmup <= 1:
+            raise ValueError(
+                f"The warm-up of the terms is {self.warmup}, but must be in [0, 1]: it is a share of all steps."
+            )
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """The names of the terms that are on."""
+        return tuple(name for name, weight in self.weights.items() if weight > 0)
+
+    def temperature_of(self, name: str) -> float:
+        return (
+            self.temperature
+            if name == "kd"
+            else self.temperatures.get(name, LOSSES[name].published)
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """As trials record it; what is as it was when there was only 'kd' is left out."""
+        return {
+            "weights": dict(self.weights),
+            "temperature": self.temperature,
+            **({"temperatures": dict(self.temperatures)} if self.temperatures else {}),
+            **({"warmup": self.warmup} if self.warmup else {}),
+        }
+
+
+def needed(terms: Iterable[str], what: str) -> tuple[str, ...]:
+    """The different values of a field of these terms (stored, drawn or head), each once, in LOSSES' order."""
+    asked = set(terms)
+    found = [getattr(term, what) for name, term in LOSSES.items() if name in asked]
+    return tuple(dict.fromkeys(value for value in found if value is not None))
 
 
 def loss_terms(
@@ -58,8 +226,12 @@ def loss_terms(
     distillation: Distillation,
     class_weights_K: Tensor | None,
     label_smoothing: float,
+    heads: Heads | None = None,
 ) -> dict[str, Tensor]:
-    """Named, weighted terms; their sum is what is minimised."""
+    """Named, weighted terms; their sum is what is minimised.
+
+    Raises ValueError where a term's part of the teacher's outputs was not loaded.
+    """
     terms = {
         "cross_entropy": functional.cross_entropy(
             output.logits_BK,
@@ -68,10 +240,35 @@ def loss_terms(
             label_smoothing=label_smoothing,
         )
     }
-    for name, weight in distillation.weights.items():
-        if weight > 0:
-            terms[name] = weight * LOSSES[name].compute(output, targets, distillation.temperature)
+    sides = Sides(output, targets, heads)
+    for name in distillation.terms:
+        check_targets(name, targets)
+        value = LOSSES[name].compute(sides, distillation.temperature_of(name))
+        terms[name] = distillation.weights[name] * value
+        if targets.ramp is not None:
+            terms[name] = terms[name] * targets.ramp
     return terms
+
+
+def check_targets(name: str, targets: Targets) -> None:
+    """Refuse targets that lack what a term compares with."""
+    term = LOSSES[name]
+    stored = {
+        "logits": targets.teacher_logits_BK,
+        "embedding": targets.teacher_embedding_BD,
+        "joints": targets.teacher_joints_BQVD,
+    }
+    drawn = {
+        "pairs": targets.pairs_X2,
+        "nodes": targets.memory_nodes_MVD,
+        "graphs": targets.memory_graphs_MQVD,
+    }
+    if stored[term.stored] is None:
+        raise ValueError(
+            f"The term '{name}' needs the teacher's outputs ({term.stored}); run `gaitforge outputs` first."
+        )
+    if term.drawn is not None and drawn[term.drawn] is None:
+        raise ValueError(f"The term '{name}' needs {term.drawn} drawn for the step; draw them.")
 
 
 def class_weights(label_N: Tensor, classes: int) -> Tensor:
@@ -81,4 +278,6 @@ def class_weights(label_N: Tensor, classes: int) -> Tensor:
     return inverse / inverse[counts > 0].mean()
 
 
-__all__ = ["LOSSES", "Distillation", "Targets", "Term", "class_weights", "loss_terms"]
+__all__ = [
+    "LOSSES", "Distillation", "Heads", "Targets", "Term", "class_weights", "loss_terms", "needed",
+]  # fmt: skip

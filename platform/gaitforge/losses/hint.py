@@ -1,0 +1,18 @@
+"""The teacher's features themselves as targets, through a learned regressor (Romero et al. 2015).
+
+Romero, Ballas, Kahou, Chassang, Gatta, Bengio 2015, "FitNets: Hints for Thin Deep Nets", eq. 3.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional
+
+
+def hint_loss(regressed_BQVD: Tensor, teacher_BQVD: Tensor) -> Tensor:
+    """Mean squared difference of nodes, the student's brought to the teacher's width.
+
+    Published as a first stage on a middle layer; here, as in later comparisons, beside the
+    cross entropy, and on the last map pooled to phases, which is what is stored of a teacher.
+    """
+    return functional.mse_loss(regressed_BQVD, teacher_BQVD)
