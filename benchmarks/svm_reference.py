@@ -16,6 +16,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
 
 from gaitforge.layout import Layout
 from gaitforge.recording import Recording
@@ -45,11 +48,11 @@ def features(recording: Recording, layout: Layout) -> NDArray[np.float64]:
     return np.concatenate([flat_TF.ravel(), flat_TF.std(axis=0), speed])
 
 
-def main(arguments: Sequence[str]) -> int:
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-    from sklearn.svm import SVC
+def new_machine() -> Pipeline:
+    return make_pipeline(StandardScaler(), SVC(C=10.0, class_weight="balanced"))
 
+
+def main(arguments: Sequence[str]) -> int:
     work = WorkFolder(Path(arguments[0]))
     split = read_split(work.split_file(arguments[1] if len(arguments) > 1 else "main"))
     store = SkeletonStore.open(work.store)
@@ -61,7 +64,7 @@ def main(arguments: Sequence[str]) -> int:
             np.array([store.classes.index(recording.label) for recording in recordings]),
             [recording.person for recording in recordings],
         )
-    machine = make_pipeline(StandardScaler(), SVC(C=10.0, class_weight="balanced"))
+    machine = new_machine()
     machine.fit(roles["train"][0], roles["train"][1])
     inputs, true, persons = roles["confirm"]
     people = sorted(set(persons))

@@ -95,14 +95,17 @@ def train_student(spec: StudentSpec, fitting: Fitting) -> Iterator[EpochMetrics]
 def taught(spec: StudentSpec) -> tuple[Examples, Examples]:
     """Training windows with what the student's terms read of the teacher's outputs, and validation windows."""
     train, valid = mapped(spec.windows, spec.teacher_outputs)
+    return with_answers(train, spec), valid
+
+
+def with_answers(train: Examples, spec: StudentSpec) -> Examples:
+    """The training windows with what the student's terms read of the teacher's embedding and joints."""
     asked = needed(spec.distillation.terms, "stored")
     embedding, joints = (
         stored(spec.teacher_outputs, name) if name in asked else None
         for name in ("embedding", "joints")
     )
-    return dataclasses.replace(
-        train, teacher_embedding_NWD=embedding, teacher_joints_NWQVD=joints
-    ), valid
+    return dataclasses.replace(train, teacher_embedding_NWD=embedding, teacher_joints_NWQVD=joints)
 
 
 @lru_cache(maxsize=4)
