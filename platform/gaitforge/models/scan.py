@@ -82,13 +82,13 @@ def _fused_scan() -> Scan:
         from gaitforge.models.scan_cpu import fused_scan, try_compiling
     except ImportError as error:
         _say_once(
-            f"The scan runs in plain torch, some 30 times slower: numba is missing ({error})."
+            f"The scan runs in plain torch, many times slower: numba is missing ({error})."
         )
         return stepwise_scan
     failure = try_compiling()
     if failure:
         _say_once(
-            f"The scan runs in plain torch, some 30 times slower: numba cannot compile it ({failure})."
+            f"The scan runs in plain torch, many times slower: numba cannot compile it ({failure})."
         )
         return stepwise_scan
     return fused_scan
