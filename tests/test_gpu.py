@@ -20,6 +20,8 @@ pytestmark = [
 ]
 
 SMALL: dict[str, dict[str, object]] = {
+    "ctrgcn": {"widths": [8, 16], "strides": [1, 2], "dropout": 0.0},
+    "dynstg_mamba": {"widths": [8, 16], "strides": [1, 2], "states": 4, "dropout": 0.0},
     "stgcn": {"widths": [8, 16], "strides": [1, 2], "dropout": 0.0},
     "tcn": {"channels": 8, "layers": 2, "dropout": 0.0},
 }
