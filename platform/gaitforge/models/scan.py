@@ -81,9 +81,7 @@ def _fused_scan() -> Scan:
     try:
         from gaitforge.models.scan_cpu import fused_scan, try_compiling
     except ImportError as error:
-        _say_once(
-            f"The scan runs in plain torch, many times slower: numba is missing ({error})."
-        )
+        _say_once(f"The scan runs in plain torch, many times slower: numba is missing ({error}).")
         return stepwise_scan
     failure = try_compiling()
     if failure:
