@@ -32,6 +32,7 @@ from dashboard.artefacts import (
     confirm_of,
     epoch_of,
     front_of,
+    pooled_of,
     search_of,
     split_of,
     store_of,
@@ -158,6 +159,13 @@ def read_line(work: WorkFolder, name: str) -> Line:
         confirm=_load(work, run.confirm / "scores.json", confirm_of, problems),
         problems=tuple(problems),
     )
+
+
+def read_wider_answers(work: WorkFolder, name: str, problems: list[Problem]) -> list[str]:
+    """What is said over more people than the split's own confirm people: all splits, or folds."""
+    paths = (work.pooled, work.run(name).confirm / "folds.json")
+    found = [_load(work, path, pooled_of, problems) for path in paths]
+    return [pooled.sentence for pooled in found if pooled is not None]
 
 
 def read_progress(work: WorkFolder, name: str) -> Progress:

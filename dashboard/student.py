@@ -1,4 +1,4 @@
-"""The lower part of the page: one model's numbers, curve, settings, confusions and people."""
+"""One page for one model: one model's numbers, curve, settings, confusions and people."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from dashboard import charts, choice, reading, review_tables
 from dashboard.artefacts import Setting
 from dashboard.reading import Predicted, Problem
 from dashboard.review_tables import TEACHER, Model, interval_words
+from dashboard.view import View
 from gaitforge.work import WorkFolder
 
 PEOPLE_WORDS = {
@@ -23,16 +24,9 @@ PEOPLE_WORDS = {
 }
 
 
-def show_one_model(
-    work: WorkFolder,
-    split: str,
-    classes: tuple[str, ...],
-    models: Mapping[int, Model],
-    chosen: int,
-    problems: list[Problem],
-) -> None:
+def show_student(view: View) -> None:
     """Everything about the model `chosen`; adds to `problems` what could not be read for it."""
-    model = models[chosen]
+    models, model = view.models, view.models[view.chosen]
     heading, corner = st.columns([2, 1], vertical_alignment="bottom")
     heading.subheader(model.title, anchor=False)
     corner.selectbox(
@@ -52,7 +46,14 @@ def show_one_model(
         show_curves(model, models.get(TEACHER))
     with right:
         show_settings(model.settings)
-    show_predictions(work, split, classes, model, problems)
+    show_predictions(view.work, view.split, _classes(view), model, view.problems)
+
+
+def _classes(view: View) -> tuple[str, ...]:
+    """The names of the classes in the order of the stored probabilities; empty where unknown."""
+    if view.found.store is not None:
+        return view.found.store.classes
+    return view.line.teacher.classes if view.line.teacher is not None else ()
 
 
 def show_numbers(model: Model) -> None:
