@@ -21,6 +21,7 @@ from dashboard.overview import show_overview
 from dashboard.progress import watch
 from dashboard.reading import Found, Line
 from dashboard.review_tables import TEACHER
+from dashboard.save_charts import show_save_charts
 from dashboard.states import next_step, show_beginning, show_problems
 from dashboard.student import show_student
 from dashboard.trade_off import default_loss, show_trade_off
@@ -54,8 +55,12 @@ STYLE = """<style>
 [class*="st-key-fact_"] {display: grid !important; grid-template-columns: 8.2rem 1fr; line-height: 1.45;}
 [class*="st-key-fact_"] > :first-child {opacity: .6;}
 [class*="st-key-card_"] {height: 100%;}
-[data-baseweb="tag"] {background: rgba(124, 130, 141, .18) !important; color: inherit !important;}
-[data-baseweb="tag"] * {color: inherit !important;}
+[data-testid="stMultiSelect"] [data-tag] {background: rgba(124, 130, 141, .18); color: inherit;}
+[data-testid="stMultiSelect"] [data-tag] * {color: inherit;}
+@media (max-width: 1000px) {
+  .st-key-cards [data-testid="stHorizontalBlock"] {flex-wrap: wrap;}
+  .st-key-cards [data-testid="stColumn"] {min-width: 340px;}
+}
 </style>"""
 
 
@@ -121,13 +126,14 @@ def show_page(page: Page, folders: tuple[WorkFolder, ...]) -> None:
     else:
         st.info(next_step(line))
     show_problems(view.problems)
+    show_save_charts()
     choice.write_url(defaults(found, line))
 
 
 def show_place(folders: tuple[WorkFolder, ...], found: Found) -> None:
     """Which work folder and which split; lists where there are several."""
     several, splits = len(folders) > 1, len(found.splits) > 1
-    with st.container(key="place", horizontal=True, vertical_alignment="bottom"):
+    with st.container(key="place", horizontal=True, vertical_alignment="center"):
         if several:
             st.selectbox(
                 "Work folder",
@@ -135,11 +141,14 @@ def show_place(folders: tuple[WorkFolder, ...], found: Found) -> None:
                 format_func=lambda place: folder_name(folders[place].root),
                 key="work",
                 width=320,
+                label_visibility="collapsed",
             )
         if splits:
-            st.selectbox("Split", found.splits, key="split", width=200)
+            st.selectbox(
+                "Split", found.splits, key="split", width=200, label_visibility="collapsed"
+            )
         work = folders[st.session_state["work"]]
-        st.text(str(work.root) if isinstance(work.root, Path) else f"{work.root}")
+        st.text(str(work.root))
 
 
 def folder_name(path: Path) -> str:

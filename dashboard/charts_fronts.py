@@ -31,7 +31,7 @@ STATE_COLOURS = {
 
 FRONT, BEATEN, STOPPED, TEACHER = "front", "beaten", "stopped", "teacher"
 CONFIRMED, ALONE = "confirmed", "alone"
-FULLNESS = {TEACHER: 1.0, STOPPED: 0.25, BEATEN: 0.55, FRONT: 1.0, CONFIRMED: 1.0, ALONE: 0.45}
+FULLNESS = {TEACHER: 1.0, STOPPED: 0.38, BEATEN: 0.65, FRONT: 1.0, CONFIRMED: 1.0, ALONE: 0.45}
 AREA = {TEACHER: 130, STOPPED: 22, BEATEN: 48, FRONT: 110, CONFIRMED: 120, ALONE: 45}
 WORDS = {
     TEACHER: "teacher",
@@ -44,6 +44,8 @@ WORDS = {
 DRAWN_IN_ORDER = (STOPPED, BEATEN, ALONE, TEACHER, FRONT, CONFIRMED)
 TEACHER_LOOK = "the teacher"
 HEIGHT = 420
+# between the students, who are small, and the teacher at the right
+LABEL_AT = "width * 0.68"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -185,15 +187,15 @@ def confirmed_chart(
         lines.append(
             _line_across(allowed, axes, f"{100 * loss:g} points below the teacher", faint=True)
         )
-    students = points[points["low"].notna() & (points["kind"] == CONFIRMED)]
-    students = students.assign(look=students["family"])
+    # one layer for each family: a colour scale of theirs would be drawn into the legend of the points
+    looks = zip(axes.looks, axes.turns(FAMILY_COLOURS, GREY), strict=True)
+    barred = points[points["low"].notna() & (points["kind"] != ALONE)]
+    look = barred["family"].where(barred["kind"] != TEACHER, TEACHER_LOOK)
     bars = [
-        alt.Chart(students)
-        .mark_rule(strokeWidth=2.4, opacity=0.55, strokeCap="round")
-        .encode(x=axes.x, y=_low(axes), y2="high:Q", color=axes.colour("look:N", _legend())),
-        alt.Chart(points[points["low"].notna() & (points["kind"] == TEACHER)])
-        .mark_rule(strokeWidth=2.4, opacity=0.55, strokeCap="round", color=GREY)
-        .encode(x=axes.x, y=_low(axes), y2="high:Q"),
+        alt.Chart(barred[look == name])
+        .mark_rule(strokeWidth=2.4, opacity=0.55, strokeCap="round", color=colour)
+        .encode(x=axes.x, y=_low(axes), y2="high:Q")
+        for name, colour in looks
     ]
     tooltip = [
         *_tooltips(axes),
@@ -212,7 +214,7 @@ def confirmed_chart(
         marks,
         *_marked(points[points["kind"] != ALONE], axes, chosen, answer),
         height=HEIGHT,
-        description=f"{len(students)} confirmed students with 95 % intervals on the confirm people, "
+        description=f"{(points['kind'] == CONFIRMED).sum()} confirmed students with 95 % intervals on the confirm people, "
         f"against {SIZES[axes.size].words.lower()}, on a log scale.",
     )
 
@@ -247,7 +249,7 @@ def states_chart(counts: pd.DataFrame) -> alt.LayerChart:
             ],
         )
     )
-    return finished(bar, height=24, description=f"Trials by state: {', '.join(drawn['words'])}.")
+    return finished(bar, height=58, description=f"Trials by state: {', '.join(drawn['words'])}.")
 
 
 def hypervolume_chart(volumes: pd.DataFrame) -> alt.LayerChart:
@@ -282,7 +284,7 @@ def hypervolume_chart(volumes: pd.DataFrame) -> alt.LayerChart:
 
 def optimism_chart(beliefs: pd.DataFrame) -> alt.LayerChart:
     """For each confirmed member its three scores (columns title, what, score), joined by a line."""
-    stages = ["as searched", "refitted, same people", "confirmed, unseen people"]
+    stages = ["searched", "refitted", "confirmed"]
     y = alt.Y("title:N", sort=None, title=None, axis=alt.Axis(labelLimit=180))
     x = alt.X(
         "score:Q", title="Macro F1", scale=alt.Scale(zero=False), axis=alt.Axis(format=".2f")
@@ -373,14 +375,14 @@ def _low(axes: Axes) -> alt.Y:
 def _line_across(
     table: pd.DataFrame, axes: Axes, words: str, faint: bool = False
 ) -> alt.LayerChart:
-    """A dashed line, named at its left, across the chart at the score that `table` holds."""
+    """A dashed line, named on it, across the chart, at the score that `table` holds."""
     base = alt.Chart(table.assign(words=words)).encode(y=axes.y)
     rule = base.mark_rule(
         color=GREY, strokeDash=[1, 4] if faint else [6, 4], strokeWidth=1.3, strokeCap="round"
     )
     label = base.mark_text(
-        color=GREY, align="left", baseline="top" if faint else "bottom", dy=4 if faint else -4
-    ).encode(x=alt.value(4), text="words:N")
+        color=GREY, align="center", baseline="top" if faint else "bottom", dy=4 if faint else -4
+    ).encode(x=alt.value(alt.ExprRef(expr=LABEL_AT)), text="words:N")
     return alt.LayerChart(layer=[rule, label])
 
 
@@ -392,8 +394,8 @@ def _budget(axes: Axes, budget: float) -> alt.LayerChart:
     )
     base = alt.Chart(table).encode(x=axes.x)
     rule = base.mark_rule(color=ANSWER, strokeWidth=1.3, strokeDash=[4, 3], opacity=0.8)
-    label = base.mark_text(color=ANSWER, align="right", dx=-5, baseline="bottom").encode(
-        y=alt.value(HEIGHT - 6), text="words:N"
+    label = base.mark_text(color=ANSWER, align="left", dx=5, baseline="top").encode(
+        y=alt.value(6), text="words:N"
     )
     return alt.LayerChart(layer=[rule, label])
 
@@ -431,5 +433,11 @@ def _tooltips(axes: Axes) -> list[alt.Tooltip]:
 
 def _legend() -> alt.Legend:
     return alt.Legend(
-        orient="top", direction="horizontal", title=None, labelLimit=240, symbolOpacity=1, offset=8
+        orient="top",
+        direction="horizontal",
+        title=None,
+        labelLimit=240,
+        symbolOpacity=1,
+        symbolSize=80,
+        offset=8,
     )

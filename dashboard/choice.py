@@ -123,9 +123,13 @@ def write_url(defaults: Mapping[str, object]) -> None:
         value = st.session_state.get(part.key)
         if value is None or value == defaults.get(name, ()) or value == math.inf:
             continue
-        query[name] = [str(one) for one in value] if part.many else f"{value}"
+        query[name] = [str(one) for one in value] if part.many else _said(value)
     if query != _in_url():
         st.query_params.from_dict(query)
+
+
+def _said(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _in_url() -> dict[str, str | list[str]]:

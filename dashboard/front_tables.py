@@ -192,9 +192,9 @@ def optimism_table(optimism: Optimism) -> pd.DataFrame:
     for member in optimism.members:
         title = f"Trial {member.trial}" + (" (near the front)" if member.near else "")
         rows += [
-            (title, "as searched", member.believed),
-            (title, "refitted, same people", member.validated),
-            (title, "confirmed, unseen people", member.confirmed),
+            (title, "searched", member.believed),
+            (title, "refitted", member.validated),
+            (title, "confirmed", member.confirmed),
         ]
     return pd.DataFrame(rows, columns=["title", "what", "score"])
 

@@ -72,8 +72,8 @@ def _by_confirmed(
         shown = "scores" if confirm.too_few else "is shown to be"
         sentence = (
             f"No confirmed student{within} {shown} within {points(loss)} of the teacher's macro F1. "
-            f"The nearest, trial {best.trial} with {_size_of(best, models, size)}, would be from an accepted "
-            f"loss of {from_loss:g} points on ({_difference(confirm, best)}, {people})."
+            f"The nearest is trial {best.trial} with {_size_of(best, models, size)} "
+            f"({_difference(confirm, best)}, {people}): good enough from an accepted loss of {from_loss:g} points on."
         )
         return Answer(trial=None, confirmed=True, sentence=sentence)
     value, member = min(good, key=lambda pair: (pair[0], pair[1].trial))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import streamlit as st
 
@@ -17,6 +17,8 @@ from dashboard.scales import SIZES
 from dashboard.states import next_step, show_failures
 from dashboard.view import View
 from gaitforge.work import WorkFolder
+
+MOST_CLASSES = 6
 
 
 def show_overview(view: View) -> None:
@@ -100,8 +102,13 @@ def show_searched(work: WorkFolder, found: Found, line: Line, split: str) -> Non
         "Teacher": _teacher_facts(line),
         "Search": _search_facts(line),
     }
-    for (title, facts), column in zip(cards.items(), st.columns(3, gap="medium"), strict=True):
-        with column, st.container(border=True, key=f"card_{title}", gap="xxsmall"):
+    with st.container(key="cards"):
+        columns = st.columns(3, gap="medium")
+    for (title, facts), column in zip(cards.items(), columns, strict=True):
+        with (
+            column,
+            st.container(border=True, key=f"card_{title}", gap="xxsmall", height="stretch"),
+        ):
             st.subheader(title, anchor=False)
             show_facts(title, facts)
     if line.search is not None or line.trials:
@@ -127,11 +134,18 @@ def _data_facts(found: Found, line: Line) -> dict[str, str]:
         facts["Recordings"] = f"{store.recordings:,}"
         facts["In quarantine"] = f"{store.quarantined:,}"
         facts["People"] = f"{store.people:,}"
-        facts[many(len(store.classes), "class", "classes")] = ", ".join(store.classes)
+        facts[many(len(store.classes), "class", "classes")] = few(store.classes)
     if line.split is not None:
         for role, count in line.split.people.items():
             facts[f"{role.capitalize()} people"] = f"{count:,}"
     return facts
+
+
+def few(names: Sequence[str]) -> str:
+    """The first names, and how many more there are; the store's page has them all."""
+    shown = ", ".join(names[:MOST_CLASSES])
+    more = len(names) - MOST_CLASSES
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def _teacher_facts(line: Line) -> dict[str, str]:

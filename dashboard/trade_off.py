@@ -305,7 +305,7 @@ def show_optimism(line: Line) -> None:
         else f"95 % interval {100 * ends[0]:+.1f} to {100 * ends[1]:+.1f}"
     )
     st.caption(
-        f"The search flattered its front by {100 * optimism.total:+.1f} points of macro F1 ({sure}): "
-        f"{100 * optimism.luck:+.1f} by luck of selection and seed, {100 * optimism.people:+.1f} since other "
-        "people are other people."
+        f"The search's scores of its front, minus the confirmed ones: {100 * optimism.total:+.1f} points of macro "
+        f"F1 ({sure}), of which {100 * optimism.luck:+.1f} is luck of selection and seed (it goes when the same "
+        f"student is refitted and scored on the same people) and {100 * optimism.people:+.1f} comes of other people."
     )
