@@ -214,8 +214,8 @@ def confirmed_chart(
         marks,
         *_marked(points[points["kind"] != ALONE], axes, chosen, answer),
         height=HEIGHT,
-        description=f"{(points['kind'] == CONFIRMED).sum()} confirmed students with 95 % intervals on the confirm people, "
-        f"against {SIZES[axes.size].words.lower()}, on a log scale.",
+        description=f"{(points['kind'] == CONFIRMED).sum()} confirmed students with 95 % intervals on the confirm "
+        f"people, against {SIZES[axes.size].words.lower()}, on a log scale.",
     )
 
 
