@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -78,6 +78,9 @@ class Epoch:
     terms: Mapping[str, float] = field(default_factory=dict)
 
 
+Searched = int | float | str | bool | None
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trial:
     """A file of search/trials or search/running; its scores are of the validation people."""
@@ -93,7 +96,11 @@ class Trial:
     epochs: int
     seconds: float
     settings: tuple[Setting, ...]
-    curve: tuple[Epoch, ...]
+    curve: Sequence[Epoch]
+    bytes: int | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)  # all, by their names in the file
+    searched: Mapping[str, Searched] = field(default_factory=dict)  # by the sampler's names
+    weights: Mapping[str, float] = field(default_factory=dict)  # of the distillation terms
 
     def __post_init__(self) -> None:
         if self.state not in STATES:
@@ -330,6 +337,10 @@ def trial_of(fields: Fields) -> Trial:
             Setting(group="trial", name="seed", value=str(fields.data.get("seed"))),
         ),
         curve=tuple(epoch_of(epoch) for epoch in fields.parts("curve")),
+        bytes=fields.maybe_count("bytes") or None,
+        scores={name: scores.number(name) for name in scores.data} if scores else {},
+        searched=_searched(fields.maybe_part("suggested")),
+        weights=_weights(fields.maybe_part("distill")),
     )
 
 
@@ -395,6 +406,19 @@ def _alone(fields: Fields) -> Alone:
         gain=fields.maybe_number("difference"),
         gain_interval=fields.interval("difference_interval"),
     )
+
+
+def _searched(fields: Fields | None) -> dict[str, Searched]:
+    values = fields.data if fields else {}
+    return {
+        name: value if isinstance(value, int | float | str | bool | None) else _shown(value)
+        for name, value in values.items()
+    }
+
+
+def _weights(fields: Fields | None) -> dict[str, float]:
+    weights = fields.maybe_part("weights") if fields else None
+    return {name: weights.number(name) for name in weights.data} if weights else {}
 
 
 def _settings(fields: Fields | None, group: str) -> list[Setting]:
