@@ -55,14 +55,12 @@ from trainers.trial import TrialContext, run_trial
 LIVES_HERE, LIVES_IN_CLUSTER = 1, 3
 # Trials between two tables of them, for readers who look on: at 10,000 trials a table takes half a second.
 COMPACT_EVERY = 100
-IMPORTANCE = pa.schema(
-    {
-        "family": pa.string(),
-        "objective": pa.string(),
-        "name": pa.string(),
-        "importance": pa.float64(),
-    }
-)
+IMPORTANCE: dict[str, pa.DataType] = {
+    "family": pa.string(),
+    "objective": pa.string(),
+    "name": pa.string(),
+    "importance": pa.float64(),
+}
 # Settings that may differ between the starts of one search.
 FREE_TO_CHANGE = ("trials", "max_failed", "start_from")
 # Settings that older searches do not know, and the value with which one is the search that it was.
@@ -310,7 +308,8 @@ def write_importance(folder: SplitFolder, searcher: StudySearcher) -> None:
     ]
     if rows:
         write_parquet(
-            folder.search / "importance.parquet", pa.Table.from_pylist(rows, schema=IMPORTANCE)
+            folder.search / "importance.parquet",
+            pa.Table.from_pylist(rows, schema=pa.schema(IMPORTANCE)),
         )
 
 
