@@ -56,6 +56,7 @@ PREDICTION_COLUMNS = (
     "probabilities",
 )
 
+IMPORTANCE_COLUMNS = ("family", "objective", "name", "importance")
 # As trainers/predictions.py names them. A name only says which files need not be looked into.
 PREDICTION_NAME = re.compile(
     r"[a-z]+-(teacher|student|student_alone)(-(?P<trial>\d{1,18}))?(-seed\d+)?\.parquet"
@@ -152,6 +153,18 @@ def read_line(work: WorkFolder, name: str) -> Line:
         confirm=_load(work, run.confirm / "scores.json", confirm_of, problems),
         problems=tuple(problems),
     )
+
+
+def read_importance(work: WorkFolder, name: str, problems: list[Problem]) -> pd.DataFrame:
+    """Columns family (None: over all), objective, name, importance; no rows where none is told."""
+    path = work.run(name).search / "importance.parquet"
+    stamp = stamp_of(path)
+    read = _parsed_importance(str(path), stamp) if stamp else None
+    if isinstance(read, str):
+        problems.append(Problem(_short(work, path), read))
+    if not isinstance(read, pd.DataFrame):
+        return pd.DataFrame(columns=list(IMPORTANCE_COLUMNS))
+    return read
 
 
 def read_progress(work: WorkFolder, name: str) -> Progress:
@@ -324,6 +337,24 @@ def _parsed_history(path: str, stamp: Stamp) -> tuple[Epoch, ...] | str:
         return files.no_parquet(error)
     except ValueError as error:
         return str(error)
+
+
+@lru_cache(maxsize=64)
+def _parsed_importance(path: str, stamp: Stamp) -> pd.DataFrame | str:
+    try:
+        table = pq.read_table(for_arrow(open_path(path))).to_pandas()
+    except PARQUET_ERRORS as error:
+        return files.no_parquet(error)
+    # the first version had one objective, and none told of a family by itself
+    for column, value in (("objective", "macro_f1"), ("family", None)):
+        if column not in table:
+            table[column] = value
+    missing = set(IMPORTANCE_COLUMNS) - set(table)
+    if missing:
+        return f"it lacks the column '{min(missing)}'"
+    table["importance"] = pd.to_numeric(table["importance"], errors="coerce")
+    table["name"], table["objective"] = table["name"].map(str), table["objective"].map(str)
+    return table[list(IMPORTANCE_COLUMNS)].dropna(subset=["importance"])
 
 
 @lru_cache(maxsize=4096)
