@@ -25,6 +25,7 @@ from trainers.ingest import ingest_recordings
 from trainers.outputs import write_outputs
 from trainers.pool import pool_splits
 from trainers.progress import say, teacher_progress
+from trainers.robustness import write_robustness
 from trainers.search import check_families, search_students
 from trainers.teacher import train_teacher
 from trainers.verdict import Tables, write_verdict
@@ -140,6 +141,7 @@ class Line:
                 folder,
             )
             scores = write_verdict(self.settings.confirm, windows, folder, members)
+            write_robustness(windows, folder, members, self.settings.confirm.seeds)
             say(f"  {scores['sentence']}\n  {scores['optimism']['sentence']}")
             if folds:
                 pooled = confirm_folds(
