@@ -7,6 +7,7 @@ at a search of hundreds of trials costs a stat per file.
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -50,6 +51,8 @@ PREDICTION_COLUMNS = (
     "true_class",
     "probabilities",
 )
+
+PREDICTED = ("seed", "recording", "person", "true_class", "said_class", "probabilities")
 
 T = TypeVar("T")
 Stamp = tuple[int, int, str]
@@ -216,11 +219,14 @@ def unbeaten(trials: Iterable[Trial]) -> frozenset[int]:
 
 
 def prediction_files(
-    work: WorkFolder, name: str, problems: list[Problem]
+    work: WorkFolder, name: str, problems: list[Problem], trial: int | None = None
 ) -> Mapping[Predicted, tuple[Path, ...]]:
-    """Which file holds whose predictions."""
+    """Which file holds whose predictions; with `trial`, files named after other trials are passed over."""
     files: dict[Predicted, tuple[Path, ...]] = {}
     for path in _files(work, work.run(name).predictions, problems, ending=".parquet"):
+        of_trial = re.search(r"-student(?:_alone)?-(\d+)(?:-seed\d+)?$", path.stem)
+        if trial is not None and of_trial is not None and int(of_trial[1]) != trial:
+            continue
         stamp = _stamp(path)
         if stamp is None:
             continue
@@ -240,7 +246,7 @@ def read_predictions(
     classes: tuple[str, ...],
     problems: list[Problem],
 ) -> pd.DataFrame:
-    """Columns seed, recording, person, true_class, said_class; one row per recording and seed."""
+    """Columns of PREDICTED; one row per recording and seed, `probabilities` in the order of `classes`."""
     tables = []
     for path in paths:
         stamp = _stamp(path)
@@ -250,7 +256,7 @@ def read_predictions(
         else:
             tables.append(read)
     if not tables:
-        return pd.DataFrame(columns=["seed", "recording", "person", "true_class", "said_class"])
+        return pd.DataFrame(columns=list(PREDICTED))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -374,6 +380,7 @@ def _parsed_predictions(
     read = table.select(["seed", "recording", "person", "true_class"]).to_pandas()
     said_N = np.asarray(probabilities, dtype=np.float64).reshape(-1, len(classes)).argmax(axis=1)
     read["said_class"] = [classes[k] for k in said_N]
+    read["probabilities"] = probabilities
     return read
 
 
