@@ -17,9 +17,10 @@ import streamlit as st
 
 from dashboard import choice, reading, review_tables
 from dashboard.fronts import show_fronts
-from dashboard.one_model import show_one_model
 from dashboard.reading import Found, Line, Problem, Progress, Running
 from dashboard.review_tables import interval_words, many
+from dashboard.student import show_student
+from dashboard.view import View
 from gaitforge.work import WorkFolder, open_path
 
 LOOK_EVERY_S = 2
@@ -58,7 +59,18 @@ def main() -> None:
     if models:
         chosen = choice.settle(name, line, models)
         show_fronts(line, models, chosen)
-        show_one_model(work, name, _classes(found, line), models, chosen, problems)
+        show_student(
+            View(
+                work=work,
+                others=(),
+                split=name,
+                found=found,
+                line=line,
+                models=models,
+                chosen=chosen,
+                problems=problems,
+            )
+        )
     show_problems(problems)
 
 
@@ -211,13 +223,6 @@ def _running_table(running: Sequence[Running]) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
-
-
-def _classes(found: Found, line: Line) -> tuple[str, ...]:
-    """The names of the classes in the order of the stored probabilities; empty where unknown."""
-    if found.store is not None:
-        return found.store.classes
-    return line.teacher.classes if line.teacher is not None else ()
 
 
 def show_problems(problems: Sequence[Problem]) -> None:

@@ -25,7 +25,6 @@ FRONT_HEIGHT = 400
 MEASURES = {"macro_f1": "Macro F1", "accuracy": "Accuracy"}
 
 DASH = "M-1,-0.2H1V0.2H-1Z"
-UPRIGHT = "M-0.2,-1H0.2V1H-0.2Z"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +47,6 @@ CONFIRMED_LOOKS = {
     IS_TEACHER: Look("teacher", TEACHER, "square", 110),
     ALONE: Look("the same, not distilled", CONFIRMED, DASH, 110, 0.6),
     DISTILLED: Look("confirmed student", CONFIRMED, "diamond", 150),
-}
-PEOPLE_LOOKS = {
-    IS_TEACHER: Look("teacher", TEACHER, UPRIGHT, 60),
-    "model": Look("this model", SEARCHED, "circle", 70),
 }
 
 
@@ -183,127 +178,6 @@ def confirmed_chart(
     )
 
 
-def curve_chart(curve: pd.DataFrame, measure: str, teacher: float | None) -> alt.LayerChart:
-    """A score of validation people (columns epoch and `measure`), beside the teacher's."""
-    scores = [*curve[measure], *([] if teacher is None else [teacher])]
-    low, high = min(scores, default=0.0), max(scores, default=1.0)
-    y = alt.Y(
-        f"{measure}:Q",
-        title=f"{MEASURES[measure]} (validation)",
-        scale=alt.Scale(domain=[max(low - 0.03, 0.0), min(high + 0.03, 1.0)], nice=False),
-        axis=alt.Axis(tickCount=5, format=".2f"),
-    )
-    line = (
-        alt.Chart(curve)
-        .mark_line(
-            color=SEARCHED, strokeWidth=2, point=alt.OverlayMarkDef(size=22, color=SEARCHED)
-        )
-        .encode(
-            x=_epochs(),
-            y=y,
-            tooltip=[
-                alt.Tooltip("epoch:Q", title="Epoch"),
-                alt.Tooltip(f"{measure}:Q", title=MEASURES[measure], format=".3f"),
-            ],
-        )
-    )
-    reference = pd.DataFrame({measure: [] if teacher is None else [teacher]}, dtype="float64")
-    return _finished(_reference(reference, y, "teacher"), line, height=240)
-
-
-def loss_chart(losses: pd.DataFrame) -> alt.LayerChart:
-    """The terms of the training loss per epoch (columns epoch, term, loss)."""
-    terms = list(dict.fromkeys(losses["term"]))
-    colours = {"total": TEACHER}
-    for place, term in enumerate(term for term in terms if term != "total"):
-        colours[term] = TERM_COLOURS[place % len(TERM_COLOURS)]
-    line = (
-        alt.Chart(losses)
-        .mark_line(strokeWidth=2)
-        .encode(
-            x=_epochs(),
-            y=alt.Y("loss:Q", title="Training loss", axis=alt.Axis(tickCount=5)),
-            color=alt.Color(
-                "term:N",
-                scale=alt.Scale(domain=terms, range=[colours[term] for term in terms]),
-                legend=_legend(),
-            ),
-            tooltip=[
-                alt.Tooltip("term:N", title="Term"),
-                alt.Tooltip("epoch:Q", title="Epoch"),
-                alt.Tooltip("loss:Q", title="Loss", format=".4f"),
-            ],
-        )
-    )
-    return _finished(line, height=240)
-
-
-def confusion_chart(cells: pd.DataFrame, classes: tuple[str, ...]) -> alt.LayerChart:
-    """Rows true, columns said, coloured by the share of the true class (see confusion_table)."""
-    cells = cells.assign(percent=(cells["share"].fillna(0) * 100).round())
-    angle = -35 if len(classes) <= 6 else -90
-    base = alt.Chart(cells).encode(
-        x=alt.X("said_class:N", sort=list(classes), title="Said", axis=_class_axis(angle)),
-        y=alt.Y("true_class:N", sort=list(classes), title="True", axis=_class_axis(0)),
-        tooltip=[
-            alt.Tooltip("true_class:N", title="True"),
-            alt.Tooltip("said_class:N", title="Said"),
-            alt.Tooltip("recordings:Q", title="Recordings", format=".4~g"),
-            alt.Tooltip("share:Q", title="Share of the true class", format=".0%"),
-        ],
-    )
-    # From nearly transparent, not from white, so that an empty cell is the page's own colour.
-    tiles = base.mark_rect(color=SEARCHED, cornerRadius=2).encode(
-        opacity=alt.Opacity(
-            "share:Q", scale=alt.Scale(domain=[0, 1], range=[0.05, 1]), legend=None
-        )
-    )
-    layers = [tiles]
-    if len(classes) <= 12:
-        layers.append(
-            base.mark_text(fontSize=13).encode(
-                text=alt.condition(alt.datum.share > 0, alt.Text("percent:Q"), alt.value("")),
-                color=alt.condition(alt.datum.share > 0.5, alt.value("white"), alt.value(TEACHER)),
-            )
-        )
-    return _finished(*layers, height=min(90 + 52 * len(classes), 560))
-
-
-def people_chart(people: pd.DataFrame) -> alt.LayerChart:
-    """One row per person: the model's accuracy a dot, the teacher's a tick (see people_table)."""
-    y = alt.Y(
-        "person:N",
-        sort=list(people["person"]),
-        title=None,
-        axis=alt.Axis(labelLimit=160, labelOverlap=False),
-    )
-    x = alt.X(
-        "accuracy:Q",
-        title="Accuracy",
-        scale=alt.Scale(domain=[0, 1], nice=False),
-        axis=alt.Axis(format="%", orient="top", tickCount=5),
-    )
-    teacher = people.assign(kind=IS_TEACHER, accuracy=people["teacher"]).dropna(subset=["teacher"])
-    both = pd.concat([teacher, people.assign(kind="model")], ignore_index=True)
-    links = []
-    if not teacher.empty:  # an empty layer would add a row named null
-        links.append(
-            alt.Chart(teacher.assign(model=people["accuracy"]))
-            .mark_rule(color=TEACHER, opacity=0.4, strokeWidth=1.5)
-            .encode(x=x, x2="model:Q", y=y)
-        )
-    tooltip = [
-        alt.Tooltip("person:N", title="Person"),
-        alt.Tooltip("classes:N", title="True class"),
-        alt.Tooltip("what:N", title="Model"),
-        alt.Tooltip("accuracy:Q", title="Accuracy", format=".0%"),
-        alt.Tooltip("recordings:Q", title="Recordings"),
-    ]
-    return _finished(
-        *links, _points(both, PEOPLE_LOOKS, x, y, tooltip), height=110 + 22 * len(people)
-    )
-
-
 def _points(
     table: pd.DataFrame, looks: dict[str, Look], x: alt.X, y: alt.Y, tooltip: list[alt.Tooltip]
 ) -> alt.Chart:
@@ -381,21 +255,6 @@ def _model_tooltips() -> list[alt.Tooltip]:
 def _legend() -> alt.Legend:
     return alt.Legend(
         orient="top", direction="horizontal", title=None, labelLimit=240, symbolOpacity=1, offset=8
-    )
-
-
-def _epochs() -> alt.X:
-    return alt.X(
-        "epoch:Q",
-        title="Epoch",
-        axis=alt.Axis(tickMinStep=1, grid=False, format="d"),
-        scale=alt.Scale(nice=False),
-    )
-
-
-def _class_axis(angle: int) -> alt.Axis:
-    return alt.Axis(
-        labelAngle=angle, labelLimit=150, labelOverlap=False, domain=False, ticks=False
     )
 
 

@@ -59,8 +59,9 @@ PREDICTION_COLUMNS = (
 IMPORTANCE_COLUMNS = ("family", "objective", "name", "importance")
 # As trainers/predictions.py names them. A name only says which files need not be looked into.
 PREDICTION_NAME = re.compile(
-    r"[a-z]+-(teacher|student|student_alone)(-(?P<trial>\d{1,18}))?(-seed\d+)?\.parquet"
+    r"[a-z_]+-(teacher|student|student_alone)(-(?P<trial>\d{1,18}))?(-seed\d+)?\.parquet"
 )
+PREDICTED = ("seed", "recording", "person", "true_class", "said_class", "probabilities")
 
 T = TypeVar("T")
 
@@ -259,7 +260,7 @@ def read_predictions(
     classes: tuple[str, ...],
     problems: list[Problem],
 ) -> pd.DataFrame:
-    """Columns seed, recording, person, true_class, said_class; one row per recording and seed."""
+    """Columns of PREDICTED; one row per recording and seed, `probabilities` in the order of `classes`."""
     tables = []
     for path in paths:
         stamp = stamp_of(path)
@@ -269,7 +270,7 @@ def read_predictions(
         else:
             tables.append(read)
     if not tables:
-        return pd.DataFrame(columns=["seed", "recording", "person", "true_class", "said_class"])
+        return pd.DataFrame(columns=list(PREDICTED))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -391,6 +392,7 @@ def _parsed_predictions(
     read = table.select(["seed", "recording", "person", "true_class"]).to_pandas()
     said_N = np.asarray(probabilities, dtype=np.float64).reshape(-1, len(classes)).argmax(axis=1)
     read["said_class"] = [classes[k] for k in said_N]
+    read["probabilities"] = probabilities
     return read
 
 

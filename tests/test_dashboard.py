@@ -16,7 +16,7 @@ from streamlit.testing.v1 import AppTest
 
 from dashboard import charts, reading, review_tables
 from dashboard.app import work_path
-from dashboard.artefacts import Epoch, Fields, trial_of
+from dashboard.artefacts import Fields, trial_of
 from dashboard.reading import Predicted, Problem
 from gaitforge.work import WorkFolder, read_json, write_json
 from tests.toy_work import (
@@ -60,6 +60,7 @@ def words(app: AppTest) -> str:
     said = [
         *app.title,
         *app.subheader,
+        *app.header,
         *app.text,
         *app.info,
         *app.warning,
@@ -93,8 +94,8 @@ def test_full_folder_shows_the_answer_the_fronts_and_one_model(
     metrics = {metric.label: metric.value for metric in app.metric}
     assert metrics["Macro F1, 12 unseen people"] == f"{chosen['macro_f1']:.3f}"
     assert metrics["Of the teacher's size"] == f"1 / {1_284_100 / chosen['params']:,.0f}"
-    assert app.subheader[-1].value == f"Trial {scores['chosen']}"
-    assert len(app.get("vega_lite_chart")) == 6
+    assert app.header[-1].value == f"Trial {scores['chosen']}"
+    assert len(app.get("vega_lite_chart")) == 10
     assert table(app, "Last sign")["Trial"].tolist() == [38, 39]
     assert len(table(app, "on_front")) == 38
     assert len(table(app, "gain")) == 3
@@ -106,7 +107,7 @@ def test_choosing_a_trial_shows_that_trial(
 ) -> None:
     app = show(full)
     app.selectbox(key="model").set_value(12).run()
-    assert app.subheader[-1].value == "Trial 12"
+    assert app.header[-1].value == "Trial 12"
     assert [code.value for code in app.code] == [
         "the loss was not finite at epoch 5 (learning rate 0.0098)"
     ]
@@ -118,7 +119,7 @@ def test_choosing_a_trial_shows_that_trial(
     assert shown["channels"] == str(trial["sizes"]["channels"])
     assert shown["weights.kd"] == f"{trial['distill']['weights']['kd']:.4g}"
     app.selectbox(key="model").set_value(review_tables.TEACHER).run()
-    assert app.subheader[-1].value == "Teacher"
+    assert app.header[-1].value == "Teacher"
     assert [radio.options for radio in app.radio][-1] == ["Confirm people", "Validation people"]
     assert not app.exception
 
@@ -410,42 +411,6 @@ def test_predictions_of_other_classes_are_refused(full: WorkFolder) -> None:
 
 
 # ---------------------------------------------------------------- tables and charts
-
-
-def predictions(*rows: tuple[int, str, str, str]) -> pd.DataFrame:
-    said = pd.DataFrame(rows, columns=["seed", "person", "true_class", "said_class"])
-    return said.assign(recording=[str(place) for place in range(len(rows))])
-
-
-def test_confusions_are_means_over_seeds_and_shares_of_the_true_class() -> None:
-    cells = review_tables.confusion_table(
-        predictions(
-            (0, "p", "a", "a"), (1, "p", "a", "b"), (0, "q", "b", "b"), (1, "q", "b", "b")
-        ),
-        ("a", "b", "c"),
-    )
-    filled = cells[cells["recordings"] > 0].to_numpy().tolist()
-    assert filled == [["a", "a", 0.5, 0.5], ["a", "b", 0.5, 0.5], ["b", "b", 1.0, 1.0]]
-    assert len(cells) == 9
-    assert cells[cells["true_class"] == "c"]["share"].isna().all()
-
-
-def test_people_stand_beside_the_teacher_with_the_least_well_recognised_first() -> None:
-    student = predictions((0, "p", "a", "a"), (0, "q", "b", "a"), (0, "q", "b", "b"))
-    people = review_tables.people_table(student, predictions((0, "q", "b", "b")))
-    assert people["person"].tolist() == ["q", "p"]
-    assert people["accuracy"].tolist() == [0.5, 1.0]
-    assert people["teacher"].fillna(-1).tolist() == [1.0, -1.0]
-
-
-def test_loss_terms_are_told_apart_from_the_whole() -> None:
-    curve = [
-        Epoch(epoch=0, train_loss=3.0, macro_f1=0.5, accuracy=0.5, terms={"kd": 1.0, "ce": 2.0}),
-        Epoch(epoch=1, train_loss=None, macro_f1=None, accuracy=None),
-    ]
-    losses = review_tables.loss_table(curve)
-    assert losses.to_numpy().tolist() == [[0, "total", 3.0], [0, "kd", 1.0], [0, "ce", 2.0]]
-    assert review_tables.curve_table(curve)["epoch"].tolist() == [0]
 
 
 def test_one_bad_student_does_not_press_the_front_into_a_line(full: WorkFolder) -> None:

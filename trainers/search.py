@@ -62,7 +62,7 @@ IMPORTANCE: dict[str, pa.DataType] = {
     "importance": pa.float64(),
 }
 # Settings that may differ between the starts of one search.
-FREE_TO_CHANGE = ("trials", "max_failed", "start_from")
+FREE_TO_CHANGE = ("trials", "max_failed", "start_from", "start_with")
 # Settings that older searches do not know, and the value with which one is the search that it was.
 CAME_LATER: Mapping[str, Any] = {"terms_warmup": 0.0}
 
@@ -85,7 +85,7 @@ def search_students(
     count_cost = CostCounter(windows)
     check_budget(settings, budget, count_cost)
     check_nodes(settings, windows, outputs)
-    starts = read_starts(settings.start_from, partial(propose, settings))
+    starts = read_starts(settings.start_from, partial(propose, settings), settings.start_with)
     reference = worst_values(settings, count_cost(make_sizes(teacher.family, teacher.sizes)))
     head = {
         "schema": 1, "identity": search_identity(settings, windows, teacher), "families": list(settings.families),
