@@ -380,6 +380,11 @@ def search_of(fields: Fields) -> Search:
     )
 
 
+def search_settings_of(fields: Fields) -> tuple[Setting, ...]:
+    """What a search was set to, as run.toml has it; empty where an older one did not say."""
+    return tuple(_settings(fields.maybe_part("settings"), "search"))
+
+
 def _limits(fields: Fields) -> dict[str, float]:
     """The budget by what it limits: parameters as counted, the others as the settings have them."""
     settings = fields.maybe_part("settings")

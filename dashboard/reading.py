@@ -26,6 +26,7 @@ from dashboard.artefacts import (
     Epoch,
     Fields,
     Search,
+    Setting,
     Split,
     Store,
     Teacher,
@@ -34,6 +35,7 @@ from dashboard.artefacts import (
     epoch_of,
     front_of,
     search_of,
+    search_settings_of,
     split_of,
     store_of,
     teacher_of,
@@ -154,6 +156,12 @@ def read_line(work: WorkFolder, name: str) -> Line:
         confirm=_load(work, run.confirm / "scores.json", confirm_of, problems),
         problems=tuple(problems),
     )
+
+
+def read_search_settings(
+    work: WorkFolder, name: str, problems: list[Problem]
+) -> tuple[Setting, ...]:
+    return _load(work, work.run(name).search / "search.json", search_settings_of, problems) or ()
 
 
 def read_importance(work: WorkFolder, name: str, problems: list[Problem]) -> pd.DataFrame:

@@ -115,7 +115,7 @@ def show_terms(view: View, finished: list[Trial]) -> None:
         points = why_tables.term_points(finished, view.line.front)
         kept = points["on_front"] | points["trial"].eq(view.chosen)
         rest = points[~kept]
-        step = max(len(rest) // 1500, 1)
+        step = max(len(rest) // 400, 1)
         points = pd.concat([rest.iloc[::step], points[kept]])
         st.altair_chart(
             charts_why.terms_chart(points, table["term"].tolist(), view.chosen), key="terms"
@@ -131,7 +131,7 @@ def show_terms(view: View, finished: list[Trial]) -> None:
             "low": number("Weight from", format="%.3g"),
             "median": number("Median", format="%.3g"),
             "high": number("To", format="%.3g"),
-            "share": number("Of all finished", format="percent"),
+            "share": number("Of all finished", format="%.0f %%"),
         },
         key="terms_table",
     )
@@ -185,7 +185,7 @@ def show_paths(
     others = paths.loc[paths["kind"] == "other", "trial"].nunique()
     st.caption(
         f"Each line is a student; orange is the one in question, faint are {others} of the other "
-        "finished trials. Axes run over all finished trials, in logarithms where they span a factor of twenty."
+        "finished trials. Axes run over all finished trials, in logarithms where they span a factor of ten."
     )
 
 

@@ -13,7 +13,7 @@ from dashboard.artefacts import Searched, Trial
 from gaitforge.objectives import OBJECTIVES
 
 FEWEST_FOR_IMPORTANCE = 8  # finished trials, as the search has it
-LOG_FROM = 20.0  # a setting whose values span such a factor is looked at by its logarithm
+LOG_FROM = 10.0  # a setting whose values span such a factor is looked at by its logarithm
 CONTEXT = 60  # other trials drawn behind the ones in question
 
 SETTING_WORDS = {
@@ -111,7 +111,7 @@ def terms_table(trials: Iterable[Trial], front: Collection[int]) -> pd.DataFrame
     """One row per distillation term of a finished trial, those that most of the front use first.
 
     Columns term, front (members that use it), of (all members), low, median, high (their weights, NaN
-    without any), share (of all finished trials that use it).
+    without any), share (percent of all finished trials).
     """
     finished = [trial for trial in trials if trial.state == "finished"]
     on_front = [trial for trial in finished if trial.number in front]
@@ -127,7 +127,7 @@ def terms_table(trials: Iterable[Trial], front: Collection[int]) -> pd.DataFrame
                 "low": float(low),
                 "median": float(median),
                 "high": float(high),
-                "share": sum(term in trial.weights for trial in finished) / len(finished),
+                "share": 100 * sum(term in t.weights for t in finished) / len(finished),
             }
         )
     columns = ["term", "front", "of", "low", "median", "high", "share"]
@@ -249,7 +249,7 @@ class Axis:
 def axes_of(
     trials: Sequence[Trial], settings: Sequence[str], objectives: Sequence[str]
 ) -> list[Axis]:
-    """An axis for each setting, then for each objective, over the finished ones of these trials."""
+    """An axis for each setting that varies, then for each objective, over the finished trials."""
     finished = [trial for trial in trials if trial.state == "finished"]
     axes = []
     for name in settings:
@@ -302,6 +302,8 @@ def marks_table(axes: Sequence[Axis]) -> pd.DataFrame:
 def _axis(name: str, words: str, values: Sequence[Searched]) -> Axis | None:
     if not values:
         return None
+    if len(set(values)) == 1:
+        return None  # it was not searched
     numbers = [float(v) for v in values if is_number(v) and not isinstance(v, str | None)]
     if len(numbers) < len(values):
         return Axis(name, words, choices=tuple(sorted({shown(value) for value in values})))
