@@ -34,6 +34,7 @@ from gaitforge.splits import Split, SplitSettings, make_splits
 from gaitforge.stats import (
     Ints,
     compare,
+    draw_people,
     interval,
     macro_f1_draws,
     mean_macro_f1,
@@ -49,7 +50,6 @@ from trainers.ingest import ingest_recordings
 from trainers.loop import EpochMetrics, Examples, fit, score_logits, window_logits
 from trainers.outputs import answer_all
 from trainers.student import StudentSpec, new_student, with_answers
-from trainers.verdict import draw_people
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 RESAMPLES = 2000

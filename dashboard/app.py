@@ -16,6 +16,7 @@ from pathlib import Path
 import streamlit as st
 
 from dashboard import choice, reading, review_tables
+from dashboard.compare import show_compare
 from dashboard.front_tables import seconds_per_trial
 from dashboard.overview import show_overview
 from dashboard.progress import watch
@@ -26,6 +27,7 @@ from dashboard.states import next_step, show_beginning, show_problems
 from dashboard.student import show_student
 from dashboard.trade_off import default_loss, show_trade_off
 from dashboard.view import View
+from dashboard.why import show_why
 from gaitforge.work import WorkFolder, open_path
 
 
@@ -42,7 +44,9 @@ class Page:
 PAGES = (
     Page(title="Overview", path="overview", show=show_overview, early=True),
     Page(title="Trade-off", path="trade-off", show=show_trade_off),
+    Page(title="Why", path="why", show=show_why),
     Page(title="Student", path="student", show=show_student),
+    Page(title="Compare", path="compare", show=show_compare),
 )
 
 STYLE = """<style>

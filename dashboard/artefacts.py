@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,6 +91,9 @@ class Epoch:
     of: int | None = None  # epochs in all, where the file says so
 
 
+Searched = int | float | str | bool | None
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trial:
     """A file of search/trials or search/running; its scores are of the validation people."""
@@ -106,11 +109,13 @@ class Trial:
     epochs: int
     seconds: float
     settings: tuple[Setting, ...]
-    curve: tuple[Epoch, ...]
+    curve: Sequence[Epoch]
     bytes: int | None = None
     scores: Mapping[str, float] = field(default_factory=dict)  # all, by their names in the file
     hash: str = ""  # of its settings without the seed
     ended: str | None = None
+    searched: Mapping[str, Searched] = field(default_factory=dict)  # by the sampler's names
+    weights: Mapping[str, float] = field(default_factory=dict)  # of the distillation terms
 
     def __post_init__(self) -> None:
         if self.state not in STATES:
@@ -375,6 +380,11 @@ def search_of(fields: Fields) -> Search:
     )
 
 
+def search_settings_of(fields: Fields) -> tuple[Setting, ...]:
+    """What a search was set to, as run.toml has it; empty where an older one did not say."""
+    return tuple(_settings(fields.maybe_part("settings"), "search"))
+
+
 def _limits(fields: Fields) -> dict[str, float]:
     """The budget by what it limits: parameters as counted, the others as the settings have them."""
     settings = fields.maybe_part("settings")
@@ -410,6 +420,8 @@ def trial_of(fields: Fields) -> Trial:
         scores={name: scores.number(name) for name in scores.data} if scores else {},
         hash=fields.maybe_text("hash") or "",
         ended=fields.maybe_text("ended"),
+        searched=_searched(fields.maybe_part("suggested")),
+        weights=_weights(fields.maybe_part("distill")),
     )
 
 
@@ -505,6 +517,19 @@ def _alone(fields: Fields) -> Alone:
         gain=fields.maybe_number("difference"),
         gain_interval=fields.interval("difference_interval"),
     )
+
+
+def _searched(fields: Fields | None) -> dict[str, Searched]:
+    values = fields.data if fields else {}
+    return {
+        name: value if isinstance(value, int | float | str | bool | None) else _shown(value)
+        for name, value in values.items()
+    }
+
+
+def _weights(fields: Fields | None) -> dict[str, float]:
+    weights = fields.maybe_part("weights") if fields else None
+    return {name: weights.number(name) for name in weights.data} if weights else {}
 
 
 def _settings(fields: Fields | None, group: str) -> list[Setting]:

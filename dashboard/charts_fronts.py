@@ -13,14 +13,12 @@ from dataclasses import dataclass
 import altair as alt
 import pandas as pd
 
+from dashboard.charts import CONFIRMED as ANSWER
+from dashboard.charts import FAMILY_COLOURS, FAMILY_SHAPES
+from dashboard.charts import SEARCHED as DATA
+from dashboard.charts import TEACHER as GREY
 from dashboard.scales import MEASURES, SIZES
 
-ANSWER = "#dd6a1f"
-DATA = "#3572c6"
-GREY = "#7c828d"
-# Of middling lightness, to read on a light and on a dark page; none near the answer's orange.
-FAMILY_COLOURS = (DATA, "#2f9d84", "#9a63bd", "#5e94b8", "#8b8a2c", "#c05a86")
-FAMILY_SHAPES = ("circle", "triangle-up", "square", "triangle-down", "triangle-right", "cross")
 STATE_COLOURS = {
     "finished": DATA,
     "stopped": "#9dbbe4",

@@ -21,7 +21,7 @@ import streamlit as st
 from dashboard.reading import Line
 from dashboard.review_tables import Model
 
-CHARTS = ("searched", "confirmed")
+CHARTS = ("searched", "confirmed", "slice")
 T = TypeVar("T")
 LONGEST = 200  # characters of one value in a URL; the rest of a longer one is no name of ours
 

@@ -32,7 +32,7 @@ PAUSE = 20  # times the median gap: the search was not running then
 def searched_points(
     models: Iterable[Model], measure: str, size: str, stopped: bool, families: Sequence[str]
 ) -> pd.DataFrame:
-    """Teacher, finished trials and, where asked for, stopped ones by their last epoch.
+    """Teacher, finished trials and, where asked for, stopped ones by their scores at the end.
 
     Those of `kind` "front" are what nothing drawn beats on the two axes: of macro F1 and parameters
     that is the search's own front.

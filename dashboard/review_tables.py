@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -33,7 +33,7 @@ class Model:
     seconds: float
     on_front: bool
     settings: tuple[Setting, ...]
-    curve: tuple[Epoch, ...]
+    curve: Sequence[Epoch]
     member: Member | None
     bytes: int | None = None
     scores: Mapping[str, float] = field(default_factory=dict)
@@ -146,58 +146,6 @@ def member_table(confirm: Confirm) -> pd.DataFrame:
         )
     numbers = dict.fromkeys(("difference", "p_on_front", "alone", "gain"), "float64")
     return pd.DataFrame(rows).astype(numbers)
-
-
-def curve_table(curve: Iterable[Epoch]) -> pd.DataFrame:
-    """Columns epoch, macro_f1, accuracy: one row per epoch that was scored."""
-    rows = [(e.epoch, e.macro_f1, e.accuracy) for e in curve if e.macro_f1 is not None]
-    return pd.DataFrame(rows, columns=["epoch", "macro_f1", "accuracy"])
-
-
-def loss_table(curve: Iterable[Epoch]) -> pd.DataFrame:
-    """Columns epoch, term, loss: the whole training loss (as "total") and its named terms."""
-    rows = []
-    for epoch in curve:
-        if epoch.train_loss is not None:
-            rows.append((epoch.epoch, "total", epoch.train_loss))
-        rows += [(epoch.epoch, name, loss) for name, loss in epoch.terms.items()]
-    return pd.DataFrame(rows, columns=["epoch", "term", "loss"])
-
-
-def confusion_table(predictions: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:
-    """All K x K pairs: true_class, said_class, recordings (mean over seeds), share of the true."""
-    seeds = max(int(predictions["seed"].nunique()), 1)
-    counts = (
-        predictions.groupby(["true_class", "said_class"])
-        .size()
-        .reindex(
-            pd.MultiIndex.from_product([classes, classes], names=["true_class", "said_class"]),
-            fill_value=0,
-        )
-    )
-    table = (counts / seeds).rename("recordings").reset_index()
-    whole = table.groupby("true_class")["recordings"].transform("sum")
-    table["share"] = table["recordings"] / whole.where(whole > 0)
-    return table
-
-
-def people_table(predictions: pd.DataFrame, teacher: pd.DataFrame) -> pd.DataFrame:
-    """Columns person, classes, recordings, accuracy, teacher (NaN without); lowest first."""
-    rows = [
-        {
-            "person": person,
-            "classes": ", ".join(sorted(its["true_class"].unique())),
-            "recordings": int(its["recording"].nunique()),
-            "accuracy": float((its["true_class"] == its["said_class"]).mean()),
-        }
-        for person, its in predictions.groupby("person")
-    ]
-    table = pd.DataFrame(rows, columns=["person", "classes", "recordings", "accuracy"])
-    right = teacher["true_class"] == teacher["said_class"]
-    table["teacher"] = (
-        table["person"].map(right.groupby(teacher["person"]).mean()).astype("float64")
-    )
-    return table.sort_values(["accuracy", "person"], ignore_index=True)
 
 
 def many(count: int, one: str, more: str | None = None) -> str:

@@ -21,14 +21,9 @@ class Measure:
     ends: tuple[float, float] = (0.0, 1.0)
 
     def of(self, model: Model) -> float | None:
-        """The score of a finished model, of a stopped one by its last epoch; None where it has none."""
-        if self.key in model.scores:
-            return model.scores[self.key]
-        if self.key == "val_macro_f1":
-            return model.macro_f1 if model.macro_f1 is not None else _last(model, "macro_f1")
-        if self.key == "val_accuracy":
-            return model.accuracy if model.accuracy is not None else _last(model, "accuracy")
-        return None
+        """The score that a model ended with; None where it has none."""
+        known = {"val_macro_f1": model.macro_f1, "val_accuracy": model.accuracy}
+        return model.scores.get(self.key, known.get(self.key))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,11 +44,6 @@ MEASURES: Mapping[str, Measure] = {
     "calibration_error": Measure(key="val_calibration_error", words="Calibration error", up=False),
     "robustness": Measure(key="val_robust_macro_f1", words="Macro F1, joints missing"),
 }
-
-
-def _last(model: Model, name: str) -> float | None:
-    scores = [getattr(epoch, name) for epoch in model.curve]
-    return next((score for score in reversed(scores) if score is not None), None)
 
 
 def _count(unit: str) -> Callable[[float | None], str]:

@@ -1,4 +1,4 @@
-"""One page for one model: one model's numbers, curve, settings, confusions and people."""
+"""The page of one model: how good it is and on whom, how sure, how it moves, how it was trained, and its files."""
 
 from __future__ import annotations
 
@@ -7,13 +7,19 @@ from pathlib import Path
 
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
-from dashboard import charts, choice, reading, review_tables
+from dashboard import charts_model, choice, model_files, model_tables, reading, stick_figure
 from dashboard.artefacts import Setting
-from dashboard.reading import Predicted, Problem
-from dashboard.review_tables import TEACHER, Model, interval_words
+from dashboard.charts_model import HERE, THERE
+from dashboard.model_files import CARD_TEXT, ONNX, WEIGHTS, Export, Refit
+from dashboard.reading import Predicted
+from dashboard.review_tables import TEACHER, Model, interval_words, many
+from dashboard.run_file import run_toml
 from dashboard.view import View
-from gaitforge.work import WorkFolder
+from gaitforge.metrics import accuracy, macro_f1
+from gaitforge.stats import MIN_PEOPLE
+from gaitforge.windows import WindowSettings
 
 PEOPLE_WORDS = {
     ("confirm", "student"): "Confirm people",
@@ -22,58 +28,386 @@ PEOPLE_WORDS = {
     ("validation", "student"): "Validation people",
     ("validation", "teacher"): "Validation people",
 }
+ALL, WRONG, DISAGREE = "All", "Wrong ones", "Student and teacher disagree"
+EVERY_CLASS, EVERYBODY = "All classes", "Everybody"
+CHANNELS = ("x", "y", "z")
 
 
 def show_student(view: View) -> None:
-    """Everything about the model `chosen`; adds to `problems` what could not be read for it."""
-    models, model = view.models, view.models[view.chosen]
+    """Everything about the model that is chosen; adds to `view.problems` what could not be read for it."""
+    model = view.models[view.chosen]
+    show_choice(view, model)
+    export = model_files.read_export(view.work, view.split, view.problems)
+    is_its = export is not None and export.split == view.split and export.trial == model.number
+    own_export = export if is_its else None
+    show_numbers(view, model, own_export)
+    if model.reason is not None:
+        st.markdown(f"This trial {model.state}, because:")
+        st.code(model.reason, language=None, wrap_lines=True)
+    if model.number != TEACHER:
+        show_downloads(view, model, own_export)
+    show_predictions(view, model)
+    show_training(view, model)
+
+
+def show_choice(view: View, model: Model) -> None:
     heading, corner = st.columns([2, 1], vertical_alignment="bottom")
-    heading.subheader(model.title, anchor=False)
+    heading.header(model.title, anchor=False)
     corner.selectbox(
         "Model",
-        list(models),
-        format_func=lambda number: _in_list(models[number]),
+        list(view.models),
+        format_func=lambda number: _in_list(view.models[number]),
         on_change=choice.from_list,
         label_visibility="collapsed",
         key="model",
     )
-    show_numbers(model)
-    if model.reason is not None:
-        st.markdown(f"This trial {model.state}, because:")
-        st.code(model.reason, language=None, wrap_lines=True)
-    left, right = st.columns([3, 2], gap="medium")
-    with left:
-        show_curves(model, models.get(TEACHER))
-    with right:
-        show_settings(model.settings)
-    show_predictions(view.work, view.split, _classes(view), model, view.problems)
 
 
-def _classes(view: View) -> tuple[str, ...]:
-    """The names of the classes in the order of the stored probabilities; empty where unknown."""
-    if view.found.store is not None:
-        return view.found.store.classes
-    return view.line.teacher.classes if view.line.teacher is not None else ()
-
-
-def show_numbers(model: Model) -> None:
-    member = model.member
-    size, work, searched, confirmed, time = st.columns(5)
+def show_numbers(view: View, model: Model, export: Export | None) -> None:
+    member, teacher = model.member, view.models.get(TEACHER)
+    size, work, searched, confirmed, latency, time = st.columns(6)
+    share = None
+    if teacher is not None and model.number != TEACHER and teacher.params:
+        share = f"{100 * model.params / teacher.params:.2g} % of the teacher's"
     size.metric("Parameters", f"{model.params:,}")
-    work.metric("MACs", "unknown" if model.macs is None else f"{model.macs / 1e6:,.2f} M")
+    work.metric("MACs a window", "unknown" if model.macs is None else f"{model.macs / 1e6:,.2f} M")
     searched.metric(
         "Macro F1, validation", "none" if model.macro_f1 is None else f"{model.macro_f1:.3f}"
     )
     if member is not None:
-        confirmed.metric(
-            "Macro F1, confirm", f"{member.macro_f1:.3f}", help=interval_words(member.interval)
+        confirmed.metric("Macro F1, confirm", f"{member.macro_f1:.3f}")
+        confirmed.caption(
+            f"95 % interval {interval_words(member.interval)}"
+            if member.interval
+            else "too few people for an interval"
         )
-    time.metric("Training", f"{model.epochs} epochs, {model.seconds:,.0f} s")
+    elif model.number == TEACHER and view.line.confirm is not None:
+        confirmed.metric("Macro F1, confirm", f"{view.line.confirm.teacher_macro_f1:.3f}")
+        ends = interval_words(view.line.confirm.teacher_interval)
+        confirmed.caption(f"95 % interval {ends}" if ends else "too few people for an interval")
+    else:
+        confirmed.metric("Macro F1, confirm", "none")
+        confirmed.caption("not confirmed")
+    if share is not None:
+        size.caption(share)
+    searched.caption("one training, chosen by it")
+    work.caption("multiply-accumulates")
+    if export is None:
+        latency.metric("Latency", "not measured")
+        latency.caption("an export measures it" if model.number != TEACHER else "of exports only")
+    else:
+        latency.metric("Latency", f"{export.latency_ms_p50:.2f} ms")
+        latency.caption(f"a window, one CPU thread; 95 % within {export.latency_ms_p95:.2f} ms")
+    time.metric("Training", f"{model.seconds:,.0f} s")
+    time.caption(many(model.epochs, "epoch"))
+
+
+def show_downloads(view: View, model: Model, export: Export | None) -> None:
+    """What one takes away, or what to type where it is not there yet."""
+    number = model.number
+    with st.container(border=True, key="downloads"):
+        st.markdown("**Take it with you**")
+        boxes = st.columns(4)
+        refit = model_files.best_refit(view.work, view.split, number, view.problems)
+        if export is not None and export.is_current:
+            folder = view.work.export
+            _download(view, boxes[0], "ONNX", folder / ONNX, f"trial-{number}.onnx")
+            _download(view, boxes[1], "Weights", folder / WEIGHTS, f"trial-{number}.safetensors")
+            _download(view, boxes[2], "Card", folder / CARD_TEXT, f"trial-{number}-card.md")
+        elif refit is not None:
+            _download(view, boxes[1], "Weights", refit.weights, f"trial-{number}.safetensors")
+        _download_run(view, boxes[3], number)
+        st.caption(_files_words(model, export, refit))
+
+
+def _download(view: View, place: DeltaGenerator, label: str, path: Path, name: str) -> None:
+    content = model_files.content(view.work, path)
+    if content is not None:
+        place.download_button(
+            f"{label} ({len(content) / 1000:,.0f} kB)",
+            content,
+            file_name=name,
+            mime="application/octet-stream",
+            on_click="ignore",
+            width="stretch",
+            key=f"download_{label.lower()}",
+        )
+
+
+def _download_run(view: View, place: DeltaGenerator, number: int) -> None:
+    try:
+        text = run_toml(view.work, view.split, number)
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # what is missing or broken is named on its own account
+    place.download_button(
+        "run.toml of this student",
+        text,
+        file_name=f"trial-{number}.toml",
+        mime="application/toml",
+        on_click="ignore",
+        width="stretch",
+        key="download_run",
+    )
+
+
+def _files_words(model: Model, export: Export | None, refit: Refit | None) -> str:
+    toml = "The run.toml trains this student alone: same people, same teacher's settings."
+    if export is not None and export.is_current:
+        return f"ONNX, weights and card are of seed {export.seed}, the best on validation people. {toml}"
+    how = (
+        f"For ONNX and card, set `trial = {model.number}` under `[export]` in your run.toml and type "
+        "`gaitforge export run.toml`."
+    )
+    if export is not None:
+        return f"The export of this trial is older than its confirmation. {how} {toml}"
+    if refit is not None:
+        return f"The weights are of seed {refit.seed}, the best on validation people. {how} {toml}"
+    return (
+        "Only confirmed students have weights to hand out: raise `members` under `[confirm]` and type "
+        f"`gaitforge confirm run.toml`. {toml}"
+    )
+
+
+def show_predictions(view: View, model: Model) -> None:
+    """Which classes and people it gets right, how sure it is, and the recordings themselves."""
+    classes = _classes(view)
+    trial = None if model.number == TEACHER else model.number
+    files = reading.prediction_files(view.work, view.split, view.problems, {None, model.number})
+    whose = {
+        words: Predicted(role=role, model=kind, trial=trial)
+        for (role, kind), words in PEOPLE_WORDS.items()
+        if Predicted(role=role, model=kind, trial=trial) in files
+    }
+    if not whose or not classes:
+        st.info("There are no stored predictions of this model.")
+        return
+    st.subheader("How good it is", anchor=False)
+    words = st.radio(
+        "People",
+        list(whose),
+        horizontal=True,
+        label_visibility="collapsed",
+        key=f"people_{model.number}",
+    )
+    picked = whose[words]
+    table = _read(view, files, picked, classes)
+    if table.empty:
+        st.info("The stored predictions of this model could not be used; the reason stands below.")
+        return
+    of_teacher = Predicted(role=picked.role, model="teacher", trial=None)
+    teacher = table.head(0) if trial is None else _read(view, files, of_teacher, classes)
+    show_scores(table, classes)
+    show_classes(table, teacher, classes, picked.role)
+    show_trust(view, model, table, teacher, classes)
+    show_recordings(view, model, table, teacher, classes)
+
+
+def show_scores(table: pd.DataFrame, classes: tuple[str, ...]) -> None:
+    counts = model_tables.confusions(table, classes)
+    people, seeds = table["person"].nunique(), table["seed"].nunique()
+    said = (
+        f"{many(table['recording'].nunique(), 'recording')} of "
+        f"{many(people, 'person', 'people')}, {many(seeds, 'training')}"
+    )
+    if counts is not None:
+        f1 = sum(float(macro_f1(of_seed.sum(axis=0))) for of_seed in counts) / len(counts)
+        share = accuracy(counts.sum(axis=(0, 1)))
+        said += f": macro F1 {f1:.3f}, accuracy {share:.1%}"
+    st.text(said)
+
+
+def show_classes(
+    table: pd.DataFrame, teacher: pd.DataFrame, classes: tuple[str, ...], role: str
+) -> None:
+    left, right = st.columns([1, 1], gap="large")
+    with left:
+        st.markdown("**Recall by class**, with 95 % intervals over people")
+        recalls = model_tables.recall_table(table, teacher, classes)
+        st.altair_chart(charts_model.recall_chart(recalls), key="recall")
+        if recalls["low"].isna().any():
+            st.caption(f"A class of fewer than {MIN_PEOPLE} people has no interval.")
+        st.markdown("**Confusions**, in per cent of the true class")
+        cells = model_tables.confusion_table(table, classes)
+        st.altair_chart(charts_model.confusion_chart(cells, classes), key="confusions")
+    with right:
+        people = model_tables.people_table(table, teacher)
+        st.markdown("**Accuracy by person**, the least well recognised first")
+        with st.container(height=640 if len(people) > 24 else "content", border=False):
+            st.altair_chart(charts_model.people_chart(people), key="people")
+
+
+def show_trust(
+    view: View,
+    model: Model,
+    table: pd.DataFrame,
+    teacher: pd.DataFrame,
+    classes: tuple[str, ...],
+) -> None:
+    left, right = st.columns([1, 1], gap="large")
+    with left:
+        st.markdown("**Calibration**: how often it is right when it is so sure")
+        bins = [model_tables.calibration_table(table).assign(model=HERE)]
+        error = model_tables.calibration_error(table, classes)
+        words = "" if error is None else f"Expected calibration error {error:.1%}"
+        if not teacher.empty:
+            bins.append(model_tables.calibration_table(teacher).assign(model=THERE))
+            of_teacher = model_tables.calibration_error(teacher, classes)
+            words += "" if of_teacher is None else f", the teacher's {of_teacher:.1%}"
+        drawn = pd.concat(bins, ignore_index=True)
+        st.altair_chart(charts_model.calibration_chart(drawn), key="calibration")
+        st.caption(
+            f"{words}. Above the diagonal it is right more often than it says. "
+            "A point is a tenth of the scale, its size the share of the recordings."
+        )
+    with right:
+        st.markdown("**Robustness**: macro F1 on confirm people where joints are missing")
+        trial = None if model.number == TEACHER else model.number
+        answers = model_files.read_robustness(view.work, view.split, trial, view.problems)
+        own = answers["trial"].isna() if trial is None else answers["trial"] == trial
+        named = answers.assign(model=[HERE if it else THERE for it in own])
+        if not own.any():
+            st.info(
+                "It has not been measured: `gaitforge confirm run.toml` does so for every confirmed student."
+            )
+        else:
+            scores = model_tables.robustness_table(named, classes)
+            st.altair_chart(charts_model.robustness_chart(scores), key="robustness")
+            few = ""
+            if scores["low"].isna().any():
+                few = f" Fewer than {MIN_PEOPLE} people have no interval."
+            st.caption(
+                "The same joints are hidden for both, for a whole window; bars are 95 % intervals over people."
+                + few
+            )
+
+
+def show_recordings(
+    view: View,
+    model: Model,
+    table: pd.DataFrame,
+    teacher: pd.DataFrame,
+    classes: tuple[str, ...],
+) -> None:
+    """One recording, moving, and what is said of it."""
+    st.subheader("Recordings", anchor=False)
+    rows = pick_recordings(
+        model_tables.recording_table(table, teacher, classes),
+        classes,
+        has_teacher=not teacher.empty,
+    )
+    if rows.empty:
+        st.info("There is no such recording. Choose others above.")
+        return
+    answers = model_tables.answers(rows)
+    recording = st.selectbox(
+        f"Recording ({len(rows):,} to choose from)",
+        list(answers),
+        format_func=lambda name: answers[name].words,
+        key="recording",
+    )
+    answer = answers[recording]
+    left, right = st.columns([3, 2], gap="large")
+    with left:
+        show_movement(view, answer.person, recording)
+    with right:
+        st.markdown("**What is said of it**")
+        st.text(
+            f"True: {answer.true_class}\nThis model: {answer.said_class}, {answer.sure:.0%} sure"
+            + ("" if answer.teacher_said is None else f"\nThe teacher: {answer.teacher_said}")
+        )
+        said = model_tables.probability_table({HERE: table, THERE: teacher}, recording, classes)
+        st.altair_chart(charts_model.probability_chart(said, classes), key="probabilities")
+        seeds = int(table["seed"].nunique())
+        st.caption(
+            "The arrow marks the true class."
+            + (
+                f" Bars are means of {many(seeds, 'training')}, lines reach from the least to the most."
+                if seeds > 1
+                else ""
+            )
+        )
+    with st.expander(f"All {len(rows):,} as a table"):
+        text = st.column_config.TextColumn
+        st.dataframe(
+            rows,
+            hide_index=True,
+            column_config={
+                "recording": text("Recording"),
+                "person": text("Person"),
+                "true_class": text("True"),
+                "said_class": text("Said"),
+                "sure": st.column_config.NumberColumn("How sure", format="percent"),
+                "teacher_said": text("Teacher said"),
+            },
+            key="rows",
+        )
+
+
+def pick_recordings(
+    rows: pd.DataFrame, classes: tuple[str, ...], has_teacher: bool
+) -> pd.DataFrame:
+    """The recordings that the three choices leave."""
+    which, of_class, of_person = st.columns([2, 1, 1], vertical_alignment="bottom")
+    kind = which.segmented_control(
+        "Which",
+        [ALL, WRONG, *([DISAGREE] if has_teacher else [])],
+        default=ALL,
+        key=f"which_{has_teacher}",
+    )
+    wanted = of_class.selectbox("True class", [EVERY_CLASS, *classes], index=0, key="true_class")
+    if kind == WRONG:
+        rows = rows[rows["true_class"] != rows["said_class"]]
+    elif kind == DISAGREE:
+        rows = rows[rows["teacher_said"].notna() & (rows["teacher_said"] != rows["said_class"])]
+    if wanted in classes:
+        rows = rows[rows["true_class"] == wanted]
+    people = [EVERYBODY, *sorted(set(rows["person"]))]
+    person = of_person.selectbox("Person", people, index=0, key="person")
+    # by place, since a person may bear the name of the first choice
+    return rows if person == people[0] else rows[rows["person"] == person]
+
+
+def show_movement(view: View, person: str, recording: str) -> None:
+    shown = model_files.read_recording(view.work, person, recording, view.problems)
+    if shown is None:
+        st.info("The store does not hold this recording any more, or cannot be read.")
+        return
+    frames = len(shown.recording.positions_TVC)
+    if shown.layout.up_axis is None:
+        timed = shown.recording.fps is not None
+        width = shown.recording.positions_TVC.shape[2]
+        lines = model_tables.channel_table(shown.recording, shown.layout.joints, CHANNELS[:width])
+        title = "Time (s)" if timed else "Time (% of the recording)"
+        for node, of_node in lines.groupby("node", sort=False):
+            st.text(str(node))
+            chart = charts_model.channel_chart(of_node, title, shown.layout.unit)
+            st.altair_chart(chart, key=f"channels_{shown.layout.joints.index(str(node))}")
+    else:
+        numbers = stick_figure.figure(
+            shown.recording, shown.layout, WindowSettings().min_confidence
+        )
+        stick_figure.show_figure(numbers, key="player")
+    rate = (
+        "without a frame rate" if shown.recording.fps is None else f"at {shown.recording.fps:g} Hz"
+    )
+    seen = float(shown.recording.seen_TV(WindowSettings().min_confidence).mean())
+    st.caption(f"{many(frames, 'frame')} {rate}; {seen:.0%} of the joints are seen.")
+
+
+def show_training(view: View, model: Model) -> None:
+    st.subheader("How it was trained", anchor=False)
+    left, right = st.columns([3, 2], gap="large")
+    with left:
+        show_curves(model, view.models.get(TEACHER))
+    with right:
+        show_settings(model.settings)
 
 
 def show_curves(model: Model, teacher: Model | None) -> None:
     measure = str(st.session_state.get("measure", "macro_f1"))
-    curve, losses = review_tables.curve_table(model.curve), review_tables.loss_table(model.curve)
+    if measure not in ("macro_f1", "accuracy"):
+        measure = "macro_f1"
+    curve, losses = model_tables.curve_table(model.curve), model_tables.loss_table(model.curve)
     if curve.empty and losses.empty:
         st.info("There is no learning curve of this model.")
         return
@@ -81,9 +415,9 @@ def show_curves(model: Model, teacher: Model | None) -> None:
     if teacher is not None and model.number != TEACHER:
         reference = teacher.macro_f1 if measure == "macro_f1" else teacher.accuracy
     if not curve.empty:
-        st.altair_chart(charts.curve_chart(curve, measure, reference), key="curve")
+        st.altair_chart(charts_model.curve_chart(curve, measure, reference), key="curve")
     if not losses.empty:
-        st.altair_chart(charts.loss_chart(losses), key="losses")
+        st.altair_chart(charts_model.loss_chart(losses), key="losses")
 
 
 def show_settings(settings: tuple[Setting, ...]) -> None:
@@ -104,64 +438,21 @@ def show_settings(settings: tuple[Setting, ...]) -> None:
     )
 
 
-def show_predictions(
-    work: WorkFolder,
-    split: str,
-    classes: tuple[str, ...],
-    model: Model,
-    problems: list[Problem],
-) -> None:
-    """Which classes are taken for which, and which people the model does not understand."""
-    files = reading.prediction_files(work, split, problems)
-    trial = None if model.number == TEACHER else model.number
-    whose = {
-        words: Predicted(role=role, model=kind, trial=trial)
-        for (role, kind), words in PEOPLE_WORDS.items()
-        if Predicted(role=role, model=kind, trial=trial) in files
-    }
-    if not whose or not classes:
-        st.info("There are no stored predictions of this model.")
-        return
-    words = st.radio(
-        "People",
-        list(whose),
-        horizontal=True,
-        label_visibility="collapsed",
-        key=f"people_{model.number}",
-    )
-    picked = whose[words]
-    table = _predictions(work, files, picked, classes, problems)
-    if table.empty:
-        st.info("The stored predictions of this model could not be used; the reason stands below.")
-        return
-    of_teacher = Predicted(role=picked.role, model="teacher", trial=None)
-    teacher = (
-        table.head(0)
-        if picked == of_teacher
-        else _predictions(work, files, of_teacher, classes, problems)
-    )
-    left, right = st.columns(2, gap="medium")
-    with left:
-        st.markdown("**Confusions**, percent of the recordings of each true class")
-        st.altair_chart(
-            charts.confusion_chart(review_tables.confusion_table(table, classes), classes),
-            key="confusions",
-        )
-    with right:
-        people = review_tables.people_table(table, teacher)
-        st.markdown("**People**, the least well recognised first")
-        with st.container(height=430 if len(people) > 15 else "content", border=False):
-            st.altair_chart(charts.people_chart(people), key="people")
-
-
-def _predictions(
-    work: WorkFolder,
+def _read(
+    view: View,
     files: Mapping[Predicted, tuple[Path, ...]],
     whose: Predicted,
     classes: tuple[str, ...],
-    problems: list[Problem],
 ) -> pd.DataFrame:
-    return reading.read_predictions(work, files.get(whose, ()), whose, classes, problems)
+    paths = files.get(whose, ())
+    return reading.read_predictions(view.work, paths, whose, classes, view.problems)
+
+
+def _classes(view: View) -> tuple[str, ...]:
+    """The names of the classes in the order of the stored probabilities; empty where unknown."""
+    if view.found.store is not None:
+        return view.found.store.classes
+    return view.line.teacher.classes if view.line.teacher is not None else ()
 
 
 def _in_list(model: Model) -> str:

@@ -17,6 +17,7 @@ from gaitforge.normalise import Normalisation
 from gaitforge.recording import Recording
 from gaitforge.settings import ConfirmSettings
 from gaitforge.splits import Split
+from gaitforge.stats import MIN_STRATUM, draw_people
 from gaitforge.trials import Trial, TrialLog
 from gaitforge.window_cache import build_windows
 from gaitforge.windows import WindowSettings
@@ -42,7 +43,7 @@ from trainers.examples import WindowFolder
 from trainers.loop import Scored
 from trainers.predictions import read_predictions, write_predictions
 from trainers.teacher import Teacher
-from trainers.verdict import MIN_STRATUM, Tables, answer_of, choose, draw_people
+from trainers.verdict import Tables, answer_of, choose
 
 LEGS = Layout(name="legs", joints=("hip", "left", "right"), bones=((0, 1), (0, 2)))
 CLASSES = ("ill", "well")

@@ -10,13 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from dashboard import reading, review_tables
 from dashboard.app import PAGES, work_folders
-from dashboard.artefacts import Epoch, Fields, trial_of
+from dashboard.artefacts import Fields, trial_of
 from dashboard.reading import Predicted, Problem
 from gaitforge.work import WorkFolder, read_json, write_json
 from tests.toy_work import (
@@ -70,7 +69,7 @@ def test_each_page_of_a_full_folder_opens_without_a_complaint(
 def test_choosing_a_trial_shows_that_trial(full: WorkFolder, show: Show) -> None:
     app = show(full, page="student")
     app.selectbox(key="model").set_value(12).run()
-    assert app.subheader[-1].value == "Trial 12"
+    assert app.header[-1].value == "Trial 12"
     assert [code.value for code in app.code] == [
         "the loss was not finite at epoch 5 (learning rate 0.0098)"
     ]
@@ -82,7 +81,7 @@ def test_choosing_a_trial_shows_that_trial(full: WorkFolder, show: Show) -> None
     assert shown["channels"] == str(trial["sizes"]["channels"])
     assert shown["weights.kd"] == f"{trial['distill']['weights']['kd']:.4g}"
     app.selectbox(key="model").set_value(review_tables.TEACHER).run()
-    assert app.subheader[-1].value == "Teacher"
+    assert app.header[-1].value == "Teacher"
     assert [radio.options for radio in app.radio][-1] == ["Confirm people", "Validation people"]
     assert not app.exception
 
@@ -372,42 +371,3 @@ def test_predictions_of_other_classes_are_refused(full: WorkFolder) -> None:
     assert problems == []
     assert reading.read_predictions(full, files[whose], whose, good[:3], problems).empty
     assert "not of the 3 classes" in problems[0].reason
-
-
-# ---------------------------------------------------------------- tables and charts
-
-
-def predictions(*rows: tuple[int, str, str, str]) -> pd.DataFrame:
-    said = pd.DataFrame(rows, columns=["seed", "person", "true_class", "said_class"])
-    return said.assign(recording=[str(place) for place in range(len(rows))])
-
-
-def test_confusions_are_means_over_seeds_and_shares_of_the_true_class() -> None:
-    cells = review_tables.confusion_table(
-        predictions(
-            (0, "p", "a", "a"), (1, "p", "a", "b"), (0, "q", "b", "b"), (1, "q", "b", "b")
-        ),
-        ("a", "b", "c"),
-    )
-    filled = cells[cells["recordings"] > 0].to_numpy().tolist()
-    assert filled == [["a", "a", 0.5, 0.5], ["a", "b", 0.5, 0.5], ["b", "b", 1.0, 1.0]]
-    assert len(cells) == 9
-    assert cells[cells["true_class"] == "c"]["share"].isna().all()
-
-
-def test_people_stand_beside_the_teacher_with_the_least_well_recognised_first() -> None:
-    student = predictions((0, "p", "a", "a"), (0, "q", "b", "a"), (0, "q", "b", "b"))
-    people = review_tables.people_table(student, predictions((0, "q", "b", "b")))
-    assert people["person"].tolist() == ["q", "p"]
-    assert people["accuracy"].tolist() == [0.5, 1.0]
-    assert people["teacher"].fillna(-1).tolist() == [1.0, -1.0]
-
-
-def test_loss_terms_are_told_apart_from_the_whole() -> None:
-    curve = [
-        Epoch(epoch=0, train_loss=3.0, macro_f1=0.5, accuracy=0.5, terms={"kd": 1.0, "ce": 2.0}),
-        Epoch(epoch=1, train_loss=None, macro_f1=None, accuracy=None),
-    ]
-    losses = review_tables.loss_table(curve)
-    assert losses.to_numpy().tolist() == [[0, "total", 3.0], [0, "kd", 1.0], [0, "ce", 2.0]]
-    assert review_tables.curve_table(curve)["epoch"].tolist() == [0]

@@ -97,7 +97,7 @@ def test_a_click_in_either_chart_chooses_that_trial_again_and_again(
     open_page(page, address)
     front = read_json(toy.run("people").search / "front.json")["front"]
     members = read_json(toy.run("people").confirm / "scores.json")["members"]
-    heading = page.get_by_role("heading", level=3).last
+    heading = page.get_by_role("heading", level=2).last
     for name, number in [
         ("searched", front[0]["trial"]),
         ("searched", front[1]["trial"]),
@@ -118,7 +118,7 @@ def test_a_click_in_the_table_chooses_and_the_table_follows_the_charts(
     page: Page, address: str, toy: WorkFolder
 ) -> None:
     open_page(page, address)
-    heading = page.get_by_role("heading", level=3).last
+    heading = page.get_by_role("heading", level=2).last
     table = page.locator(".st-key-trials [data-testid=stDataFrame]")
     front = read_json(toy.run("people").search / "front.json")["front"]
     by_score = sorted(front, key=lambda member: -member["val_macro_f1"])
@@ -182,7 +182,7 @@ def test_page_follows_a_search_that_is_being_written(page: Page, tmp_path: Path)
         for number in range(10, 14):
             make_trial(work, toy, rng, number=number, state="finished")
         expect(page.get_by_text("6 finished trials")).to_be_visible(timeout=PATIENCE_MS)
-        expect(page.get_by_role("heading", level=3).last).to_have_text("Trial 0")
+        expect(page.get_by_role("heading", level=2).last).to_have_text("Trial 0")
         page.reload()
         expect(page.get_by_text("6 finished trials")).to_be_visible(timeout=PATIENCE_MS)
 

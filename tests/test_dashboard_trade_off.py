@@ -105,7 +105,7 @@ def test_a_deep_link_restores_what_was_chosen(full: WorkFolder, show: Show) -> N
     assert app.selectbox(key="front_size").value == "macs"
     assert app.multiselect(key="front_families").value == ["tcn"]
     assert app.slider(key="loss").value == 7.5
-    assert turn_to(app, "student").subheader[0].value == "Trial 0"
+    assert turn_to(app, "student").header[0].value == "Trial 0"
 
 
 def test_the_url_says_what_is_chosen_and_not_what_goes_without_saying(

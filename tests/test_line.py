@@ -80,6 +80,7 @@ COLUMNS = {
     "runs/main/teacher/history.parquet": "epoch train_loss val_macro_f1 val_accuracy seconds",
     "runs/main/teacher_outputs/outputs.parquet": "window view logits embedding joint_features",
     "runs/main/search/trials.parquet": "trial state family params val_macro_f1 val_accuracy",
+    "runs/main/confirm/robustness.parquet": "model trial seed hidden recording person true_class said_class",
     "runs/main/predictions/confirm-teacher-seed0.parquet": "split role model trial seed recording person true_class "
     "probabilities",
 }
@@ -163,6 +164,7 @@ def test_a_second_run_redoes_nothing(finished: FinishedLine, ray_home: Path) -> 
         )
         files: list[Path] = []
         files += [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+        files.append(split.confirm / "robustness.parquet")
         return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
 
     before = states()

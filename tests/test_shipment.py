@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from gaitforge.settings import read_settings
+from gaitforge.toml import as_toml
 from tests.node_python import NodePython
 from tests.small_line import Tables, write_recordings, write_run
-from trainers.shipment import as_toml, pack, package_folders
+from trainers.shipment import pack, package_folders
 
 SHARED: Tables = {"": {"work": "/shared/work"}}
 

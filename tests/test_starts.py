@@ -166,3 +166,13 @@ def test_a_configuration_of_a_file_that_does_not_fit_is_named_by_its_place(
     file = listed(tmp_path / "best.json", [drawn(0), {**drawn(1), "lr": 9.0}])
     with pytest.raises(ValueError, match=r"Configuration 1 of .*best\.json does not fit .*lr"):
         read_starts([file], EVERY)
+
+
+def test_values_given_in_the_settings_come_after_those_of_the_paths_and_must_fit(
+    tmp_path: Path,
+) -> None:
+    first, other = drawn(1, "tcn"), drawn(2, "tcn")
+    file = listed(tmp_path / "best.json", [first])
+    assert read_starts([file], EVERY, [first, other]) == [first, other]
+    with pytest.raises(ValueError, match=r"Configuration 1 of search\.start_with does not fit"):
+        read_starts([], EVERY, [other, {**other, "tcn.kernel": 4}])

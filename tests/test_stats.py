@@ -22,6 +22,7 @@ from gaitforge.stats import (
     person_accuracy,
     person_confusions,
     probability_on_front,
+    recall_draws,
     spread_over_seeds,
     too_few,
 )
@@ -395,3 +396,12 @@ def test_probability_on_front_equals_that_of_plain_loops(case: Case) -> None:
             unbeaten += not beaten
         expected.append(unbeaten / case.resamples)
     assert probability_on_front(np.array(draws), case.params) == pytest.approx(expected)
+
+
+def test_recalls_are_of_all_seeds_together_and_nan_where_nobody_of_a_class_was_drawn() -> None:
+    first = [[[2, 0], [0, 0]], [[0, 0], [1, 3]]]
+    second = [[[1, 1], [0, 0]], [[0, 0], [1, 3]]]
+    draws = recall_draws(np.array([first, second]), np.array([[1, 1], [2, 0]]))
+    assert draws[0].tolist() == [0.75, 0.75]
+    assert draws[1, 0] == 0.75
+    assert np.isnan(draws[1, 1])

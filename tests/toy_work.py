@@ -13,9 +13,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from gaitforge.layout import LAYOUTS
+from gaitforge.recording import Recording, Rejected
+from gaitforge.store import SkeletonStore
 from gaitforge.work import (
     SplitFolder,
     WorkFolder,
@@ -28,6 +31,7 @@ from gaitforge.work import (
 TEACHER_PARAMS = 1_284_100
 MARGIN = 0.05
 EPOCHS = 30
+FRAMES = 12
 REFERENCE = [0.25, TEACHER_PARAMS]
 SIZES: dict[str, dict[str, list[int]]] = {
     "stgcn": {"channels": [8, 16, 32, 64], "blocks": [2, 3, 4]},
@@ -52,19 +56,30 @@ class Toy:
 
 
 def make_store(work: WorkFolder, toy: Toy = Toy()) -> None:
-    people = _people(toy)
-    store = {
-        "schema": 1,
-        "fingerprint": "0f3a5c7e9b1d",
-        "version": 3,
-        "recordings": 8 * len(people),
-        "people": len(people),
-        "classes": sorted(toy.classes),
-        "channels": 3,
-        "quarantined": 5,
-    }
-    write_json(work.store / "store.json", store)
-    write_json(work.store / "layout.json", LAYOUTS["kinect25"].as_dict())
+    """A store of eight short recordings of each person, of which one joint is never seen."""
+    layout, people = LAYOUTS["kinect25"], list(_people(toy))
+    rng = np.random.default_rng(toy.seed)
+    still_VC = rng.normal(0, 0.4, (layout.joint_count, 3))
+    items: list[Recording | Rejected] = []
+    for place, person in enumerate(people):
+        for take in range(8):
+            sway_T = np.sin(np.linspace(0, 6, FRAMES) + place + take)
+            positions_TVC = (still_VC + 0.1 * sway_T[:, None, None]).astype(np.float32)
+            positions_TVC[:, 3] = np.nan
+            items.append(
+                Recording(
+                    recording=f"{person}-{take}",
+                    person=person,
+                    label=sorted(toy.classes)[place % len(toy.classes)],
+                    positions_TVC=positions_TVC,
+                    fps=25.0,
+                )
+            )
+    items += [
+        Rejected(source="walks.npz", position=k, person="P99", label="healthy", reason="1 frames")
+        for k in range(5)
+    ]
+    SkeletonStore.write(work.store, layout, items, "0f3a5c7e9b1d")
 
 
 def make_split(work: WorkFolder, toy: Toy = Toy()) -> None:
@@ -255,6 +270,7 @@ def make_confirm(work: WorkFolder, toy: Toy = Toy()) -> None:
                 },
             }
         )
+    make_robustness(run, [member["trial"] for member in picked])
     good = [m for m in members if m["noninferior"]]
     chosen = good[0] if good else None
     write_json(
@@ -277,6 +293,26 @@ def make_confirm(work: WorkFolder, toy: Toy = Toy()) -> None:
             "sentence": _sentence(chosen, teacher[0], toy.people),
         },
     )
+
+
+def make_robustness(run: SplitFolder, trials: list[int]) -> None:
+    """The confirm people's predictions again; the more joints are hidden, the more are of the first class."""
+    tables = []
+    for model, trial in [("teacher", None), *(("student", trial) for trial in trials)]:
+        name = "teacher" if trial is None else f"{model}-{trial}"
+        table = pq.read_table(run.predictions / f"confirm-{name}.parquet")
+        classes = sorted({str(name) for name in table["true_class"].to_pylist()})
+        said_N = np.array(table["probabilities"].to_pylist()).argmax(axis=1)
+        for hidden in (0.0, 0.1, 0.2, 0.3):
+            lost_N = np.arange(len(table)) % 10 < 10 * hidden
+            tables.append(
+                table.select(["model", "trial", "seed", "recording", "person", "true_class"])
+                .append_column("hidden", pa.array([hidden] * len(table)))
+                .append_column(
+                    "said_class", pa.array([classes[k] for k in np.where(lost_N, 0, said_N)])
+                )
+            )
+    write_parquet(run.confirm / "robustness.parquet", pa.concat_tables(tables))
 
 
 def make_work(root: Path, toy: Toy = Toy()) -> WorkFolder:

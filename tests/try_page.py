@@ -41,6 +41,7 @@ def words(app: AppTest) -> str:
     said = [
         *app.title,
         *app.subheader,
+        *app.header,
         *app.text,
         *app.info,
         *app.warning,

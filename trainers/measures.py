@@ -50,11 +50,14 @@ def validation_scores(
     return scores, scored
 
 
-def with_hidden_joints(examples: Examples) -> Examples:
-    """The clean views with HIDDEN_SHARE of the joints hidden for a whole window, always the same ones."""
+def with_hidden_joints(examples: Examples, share: float = HIDDEN_SHARE) -> Examples:
+    """The clean views with a share of the joints hidden for a whole window, always the same ones.
+
+    What is hidden at one share is hidden at every larger one.
+    """
     seen = examples.seen_NWTV[:, :1]
     generator = torch.Generator().manual_seed(HIDDEN_SEED)
-    kept = torch.rand((len(seen), 1, 1, seen.shape[3]), generator=generator) >= HIDDEN_SHARE
+    kept = torch.rand((len(seen), 1, 1, seen.shape[3]), generator=generator) >= share
     seen = seen & kept.to(seen.device)
     return dataclasses.replace(
         examples, joints_NWTVC=examples.joints_NWTVC[:, :1] * seen[..., None], seen_NWTV=seen

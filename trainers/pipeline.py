@@ -11,12 +11,12 @@ from functools import partial
 from pathlib import Path
 
 from gaitforge.models import make_sizes
-from gaitforge.settings import RunSettings
+from gaitforge.settings import RunSettings, as_dict
 from gaitforge.splits import Split, make_splits, read_split, write_split
 from gaitforge.store import SkeletonStore
 from gaitforge.summary import write_summary
 from gaitforge.window_cache import build_windows
-from gaitforge.work import WorkFolder, on_s3, open_path
+from gaitforge.work import WorkFolder, on_s3, open_path, write_json
 from trainers.confirm import confirm_front
 from trainers.examples import WindowFolder, WindowRecipe
 from trainers.export import export_student
@@ -25,6 +25,7 @@ from trainers.ingest import ingest_recordings
 from trainers.outputs import write_outputs
 from trainers.pool import pool_splits
 from trainers.progress import say, teacher_progress
+from trainers.robustness import write_robustness
 from trainers.search import check_families, search_students
 from trainers.teacher import train_teacher
 from trainers.verdict import Tables, write_verdict
@@ -57,6 +58,8 @@ class Line:
         check_families(self.settings.search)
         check_folds(self.settings)
         self.work.make()
+        # for readers of the folder, who do not know the run.toml
+        write_json(self.work.settings, {"schema": 1, **as_dict(self.settings)})
 
     def run(self) -> None:
         """All stages, in the order of the line."""
@@ -140,6 +143,7 @@ class Line:
                 folder,
             )
             scores = write_verdict(self.settings.confirm, windows, folder, members)
+            write_robustness(windows, folder, members, self.settings.confirm.seeds)
             say(f"  {scores['sentence']}\n  {scores['optimism']['sentence']}")
             if folds:
                 pooled = confirm_folds(

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from gaitforge.settings import ConfirmSettings
-from gaitforge.stats import compare, noninferior, too_few
+from gaitforge.stats import compare, draw_people, noninferior, too_few
 from gaitforge.work import read_json, write_json
 from trainers.answers import nested_sentence
 from trainers.confirm import ALONE, FRONT, STUDENT, validated
 from trainers.teacher import Teacher
-from trainers.verdict import Tables, difference_of, draw_people, scores_of
+from trainers.verdict import Tables, difference_of, scores_of
 
 
 def pool_splits(tables: Sequence[Tables], settings: ConfirmSettings, path: Path) -> dict[str, Any]:

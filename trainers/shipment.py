@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import importlib.util
 import io
-import json
-import re
 import shutil
 import tomllib
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from gaitforge.settings import RunSettings, read_settings
+from gaitforge.toml import as_toml
 from trainers.joining import SHIPPED
 
 SETTINGS = "run.toml"
@@ -130,43 +128,6 @@ def package_folders() -> tuple[Path, ...]:
     """The folders of our own packages that work on a node."""
     specs = [importlib.util.find_spec(name) for name in SHIPPED]  # looked up, none is loaded
     return tuple(Path(spec.origin).parent for spec in specs if spec and spec.origin)
-
-
-def as_toml(data: Mapping[str, Any]) -> str:
-    """Plain values as TOML: what tomllib reads back as the same."""
-    return "\n".join(_lines(data, "")) + "\n"
-
-
-def _lines(table: Mapping[str, Any], name: str) -> Iterator[str]:
-    plain = {key: value for key, value in table.items() if not isinstance(value, Mapping)}
-    if name and (plain or not table):
-        yield f"[{name}]"
-    for key, value in plain.items():
-        yield f"{_key(key)} = {_value(value)}"
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            yield from _lines(value, f"{name}.{_key(key)}" if name else _key(key))
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, str):
-        return _text(value)
-    if isinstance(value, list):
-        return "[" + ", ".join(_value(item) for item in value) + "]"
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_key(k)} = {_value(v)}" for k, v in value.items()) + "}"
-    if isinstance(value, bool):
-        return json.dumps(value)
-    return str(value)  # numbers, and TOML's dates
-
-
-def _key(key: str) -> str:
-    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _text(key)
-
-
-def _text(text: str) -> str:
-    # JSON's strings are TOML's, but for this character
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _is_absolute(path: str) -> bool:

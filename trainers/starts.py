@@ -15,13 +15,17 @@ from trainers.progress import say
 
 
 def read_starts(
-    paths: Sequence[str], propose: Callable[[optuna.trial.BaseTrial], Proposal]
+    paths: Sequence[str],
+    propose: Callable[[optuna.trial.BaseTrial], Proposal],
+    given: Sequence[Mapping[str, Any]] = (),
 ) -> list[dict[str, Any]]:
-    """Searched values of the students that a search tries first, each once, in the order of the paths.
+    """Searched values of the students that a search tries first, each once: those of the paths, then the given.
 
     They are trained anew: a score of other data or of another teacher tells nothing here. A work folder
     gives the members of its searched fronts, leaving out what this search's space does not hold; a
-    JSON file is a list of searched values, all of which must fit. Raises FileNotFoundError or ValueError.
+    JSON file is a list of searched values; all of these, and of the given, must fit.
+
+    Raises FileNotFoundError or ValueError.
     """
     found: list[dict[str, Any]] = []
     for text in paths:
@@ -38,19 +42,30 @@ def read_starts(
                     f"{path} must be a list of searched values, as trials keep them under 'suggested'; "
                     "write [{...}, {...}]."
                 )
-            for number, value in enumerate(values):
-                wrong = misfit(value, propose)
-                if wrong is not None:
-                    raise ValueError(
-                        f"Configuration {number} of {path} does not fit the search space ({wrong}); mend it."
-                    )
+            check_fit(values, str(path), propose)
             found += values
         else:
             raise FileNotFoundError(
                 f"search.start_from names {path}, but there is neither a work folder nor a file; "
                 "mend the path."
             )
+    check_fit(given, "search.start_with", propose)
+    found += [dict(values) for values in given]
     return [value for i, value in enumerate(found) if value not in found[:i]]
+
+
+def check_fit(
+    given: Sequence[Mapping[str, Any]],
+    where: str,
+    propose: Callable[[optuna.trial.BaseTrial], Proposal],
+) -> None:
+    """Raises ValueError where a search space could not have proposed one of these."""
+    for number, values in enumerate(given):
+        wrong = misfit(values, propose)
+        if wrong is not None:
+            raise ValueError(
+                f"Configuration {number} of {where} does not fit the search space ({wrong}); mend it."
+            )
 
 
 def front_values(work: WorkFolder) -> list[dict[str, Any]]:

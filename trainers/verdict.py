@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,9 +12,8 @@ from numpy.typing import NDArray
 from gaitforge.settings import ConfirmSettings
 from gaitforge.stats import (
     Difference,
-    bootstrap_weights,
-    class_strata,
     compare,
+    draw_people,
     interval,
     macro_f1_draws,
     mean_macro_f1,
@@ -33,9 +31,6 @@ from trainers.confirm import ALONE, FRONT, SEED, STUDENT, Member, distilled, val
 from trainers.examples import WindowFolder
 from trainers.predictions import read_predictions
 from trainers.teacher import Teacher
-
-MIN_STRATUM = 10  # people of one class
-DRAWS_SEED = 2026  # of the bootstrap: the same people are drawn for all models of a split
 
 Ints = NDArray[np.int64]
 
@@ -235,19 +230,6 @@ def difference_of(difference: Difference, few: bool) -> dict[str, Any]:
     """A difference as the reports hold it, without its interval where people are too few."""
     ends = None if few else [difference.low, difference.high]
     return {"difference": difference.mean, "difference_interval": ends}
-
-
-def draw_people(confusions_SPKK: Ints, resamples: int) -> Ints:
-    """Bootstrap weights [R, P] over people, within classes where each class has people enough for it.
-
-    With fewer than MIN_STRATUM people in a class, resampling within it makes intervals too narrow (a
-    simulation with three classes of three people covered 81 % instead of 95): then all are drawn together.
-    """
-    strata = class_strata(confusions_SPKK)
-    if strata is not None and min(Counter(strata).values()) < MIN_STRATUM:
-        strata = None
-    people = confusions_SPKK.shape[1]
-    return bootstrap_weights(strata, people, resamples, np.random.default_rng(DRAWS_SEED))
 
 
 def choose(members: Sequence[Mapping[str, Any]], teacher_f1: float, margin: float) -> int | None:

@@ -193,6 +193,8 @@ class SearchSettings:
     objectives: tuple[str, ...] = DEFAULT
     stopping: StoppingSettings = field(default_factory=StoppingSettings)
     start_from: tuple[str, ...] = ()  # work folders or JSON files whose students are tried first
+    # after them: searched values of students, as trials keep them under 'suggested'
+    start_with: tuple[Mapping[str, str | int | float], ...] = ()
     sampler: str = "tpe"
     seed: int = 0
     max_failed: float = 0.5  # share of ended trials that may fail before the search gives up

@@ -109,6 +109,11 @@ class WorkFolder:
         return self.root / "export"
 
     @property
+    def settings(self) -> Path:
+        """The settings that the last command on this folder had."""
+        return self.root / "settings.json"
+
+    @property
     def summary(self) -> Path:
         return self.root / "summary.json"
 

@@ -1,0 +1,169 @@
+"""What one model has left besides its trial: robustness, export, weights, and the recordings of its people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dashboard.artefacts import Fields
+from dashboard.reading import Problem
+from gaitforge.layout import Layout
+from gaitforge.recording import Recording
+from gaitforge.store import SkeletonStore
+from gaitforge.work import WorkFolder, fingerprint, for_arrow, on_s3, open_path, read_json
+
+ROBUSTNESS = (
+    "model", "trial", "seed", "hidden", "recording", "person", "true_class", "said_class",
+)  # fmt: skip
+CARD, ONNX, WEIGHTS, CARD_TEXT = "card.json", "student.onnx", "student.safetensors", "card.md"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Export:
+    """What `export/card.json` says of the student that was handed out last; times are of one window."""
+
+    trial: int
+    split: str
+    seed: int
+    onnx_bytes: int
+    latency_ms_p50: float
+    latency_ms_p95: float
+    is_current: bool  # made of the refits and scores that are there now
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Refit:
+    """A confirmed student's training whose weights are kept."""
+
+    seed: int
+    val_macro_f1: float
+    weights: Path
+
+
+def read_robustness(
+    work: WorkFolder, split: str, trial: int | None, problems: list[Problem]
+) -> pd.DataFrame:
+    """The rows of `confirm/robustness.parquet` of the teacher and of one trial; empty without."""
+    path = work.run(split).confirm / "robustness.parquet"
+    empty = pd.DataFrame(columns=list(ROBUSTNESS))
+    if not is_inside(work, path) or not path.is_file():
+        return empty
+    try:
+        table = pq.read_table(for_arrow(path), columns=list(ROBUSTNESS)).to_pandas()
+    except (pa.ArrowException, OSError, KeyError) as error:
+        reason = str(error).splitlines()[0][:120]
+        problems.append(Problem(str(path.relative_to(work.root)), f"it cannot be read ({reason})"))
+        return empty
+    of_trial = table["trial"].isna() if trial is None else table["trial"] == trial
+    return table[of_trial | (table["model"] == "teacher")]
+
+
+def read_export(work: WorkFolder, split: str, problems: list[Problem]) -> Export | None:
+    """The export that is there; None where there is none that can be read."""
+    path = work.export / CARD
+    if not is_inside(work, path) or not path.is_file():
+        return None
+    try:
+        content = read_json(path)
+        card = Fields.of_file(content)
+        return Export(
+            trial=card.count("trial"),
+            split=card.text("split"),
+            seed=card.count("seed"),
+            onnx_bytes=card.count("onnx_bytes"),
+            latency_ms_p50=card.number("latency_ms_p50"),
+            latency_ms_p95=card.number("latency_ms_p95"),
+            is_current=card.maybe_text("identity") == _identity(work, split, content),
+        )
+    except (ValueError, OSError) as error:
+        problems.append(Problem(f"export/{CARD}", str(error).removeprefix(str(path)).strip()))
+        return None
+
+
+def _identity(work: WorkFolder, split: str, card: Mapping[str, Any]) -> str | None:
+    """What the export stage would call an export made now; None where its sources are gone."""
+    run = work.run(split)
+    head = run.confirm / "refits" / f"student-{card['trial']}-seed{card['seed']}.json"
+    scores = run.confirm / "scores.json"
+    if not head.is_file() or not scores.is_file():
+        return None
+    return fingerprint(
+        {"refit": read_json(head), "scores": read_json(scores), "read": card.get("read")}
+    )
+
+
+def best_refit(work: WorkFolder, split: str, trial: int, problems: list[Problem]) -> Refit | None:
+    """The seed that did best on the validation people, as export picks it; None without weights."""
+    folder = work.run(split).confirm / "refits"
+    found = []
+    for path in sorted(folder.glob(f"student-{trial}-seed*.json")) if folder.is_dir() else []:
+        weights = path.with_suffix(".safetensors")
+        if not is_inside(work, path) or not is_inside(work, weights) or not weights.is_file():
+            continue
+        try:
+            head = Fields.of_file(read_json(path))
+            refit = Refit(
+                seed=head.count("seed"), val_macro_f1=head.number("val_macro_f1"), weights=weights
+            )
+        except (ValueError, OSError) as error:
+            reason = str(error).removeprefix(str(path)).strip()
+            problems.append(Problem(str(path.relative_to(work.root)), reason))
+            continue
+        found.append(refit)
+    return max(found, key=lambda refit: refit.val_macro_f1, default=None)
+
+
+def content(work: WorkFolder, path: Path) -> bytes | None:
+    """A file's bytes; None where there is none, or where it lies outside the work folder."""
+    if not is_inside(work, path):
+        return None
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
+
+
+def is_inside(work: WorkFolder, path: Path) -> bool:
+    """Whether a path leads into the work folder, links followed; on S3 there are none."""
+    if on_s3(work.root):
+        return ".." not in path.parts
+    return path.resolve().is_relative_to(work.root.resolve())
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A recording of the store, and the layout of its joints."""
+
+    recording: Recording
+    layout: Layout
+
+
+def read_recording(
+    work: WorkFolder, person: str, recording: str, problems: list[Problem]
+) -> Shown | None:
+    """One recording of the store; None where it is not there, or where the store is damaged."""
+    path = work.store / "store.json"
+    try:
+        stat = path.stat()
+        read = _people_of(str(work.store), stat.st_mtime_ns, stat.st_size, person)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error.args[0] if isinstance(error, KeyError) else error)
+        problems.append(Problem("store", reason))
+        return None
+    found = next((one for one in read[1] if one.recording == recording), None)
+    return None if found is None else Shown(found, read[0])
+
+
+@lru_cache(maxsize=8)
+def _people_of(
+    folder: str, changed_ns: int, size: int, person: str
+) -> tuple[Layout, tuple[Recording, ...]]:
+    store = SkeletonStore.open(open_path(folder))
+    return store.layout, tuple(store.recordings([person]))

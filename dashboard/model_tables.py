@@ -1,0 +1,290 @@
+"""What the page of one model shows, as tables: pure functions of its epochs and its predictions.
+
+Predictions are those of `reading.read_predictions`: a row per recording and seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from dashboard.artefacts import Epoch
+from gaitforge.metrics import expected_calibration_error
+from gaitforge.recording import Recording
+from gaitforge.stats import draw_people, interval, macro_f1_draws, mean_macro_f1, recall_draws
+from gaitforge.stats import too_few as too_few_people
+
+RESAMPLES = 1000
+BINS = 10  # of confidence, as those of the expected calibration error
+POINTS = 400  # of a line that is drawn
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """What was said of one recording: by a model, as surely as `sure`, and by the teacher (None without)."""
+
+    recording: str
+    person: str
+    true_class: str
+    said_class: str
+    sure: float
+    teacher_said: str | None
+
+    @property
+    def words(self) -> str:
+        """The recording among others, in one line."""
+        wrong = "" if self.said_class == self.true_class else f", said {self.said_class}"
+        return f"{self.recording}: {self.person}, {self.true_class}{wrong}"
+
+
+def curve_table(curve: Iterable[Epoch]) -> pd.DataFrame:
+    """Columns epoch, macro_f1, accuracy: one row per epoch that was scored."""
+    rows = [(e.epoch, e.macro_f1, e.accuracy) for e in curve if e.macro_f1 is not None]
+    return pd.DataFrame(rows, columns=["epoch", "macro_f1", "accuracy"])
+
+
+def loss_table(curve: Iterable[Epoch]) -> pd.DataFrame:
+    """Columns epoch, term, loss: the whole training loss (as "total") and its named terms."""
+    rows = []
+    for epoch in curve:
+        if epoch.train_loss is not None:
+            rows.append((epoch.epoch, "total", epoch.train_loss))
+        rows += [(epoch.epoch, name, loss) for name, loss in epoch.terms.items()]
+    return pd.DataFrame(rows, columns=["epoch", "term", "loss"])
+
+
+def confusion_table(predictions: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:
+    """All K x K pairs: true_class, said_class, recordings (mean over seeds), share of the true."""
+    seeds = max(int(predictions["seed"].nunique()), 1)
+    counts = (
+        predictions.groupby(["true_class", "said_class"])
+        .size()
+        .reindex(
+            pd.MultiIndex.from_product([classes, classes], names=["true_class", "said_class"]),
+            fill_value=0,
+        )
+    )
+    table = (counts / seeds).rename("recordings").reset_index()
+    whole = table.groupby("true_class")["recordings"].transform("sum")
+    table["share"] = table["recordings"] / whole.where(whole > 0)
+    return table
+
+
+def people_table(predictions: pd.DataFrame, teacher: pd.DataFrame) -> pd.DataFrame:
+    """Columns person, classes, recordings, accuracy, teacher (NaN without); lowest first."""
+    rows = [
+        {
+            "person": person,
+            "classes": ", ".join(sorted(its["true_class"].unique())),
+            "recordings": int(its["recording"].nunique()),
+            "accuracy": float((its["true_class"] == its["said_class"]).mean()),
+        }
+        for person, its in predictions.groupby("person")
+    ]
+    table = pd.DataFrame(rows, columns=["person", "classes", "recordings", "accuracy"])
+    right = teacher["true_class"] == teacher["said_class"]
+    table["teacher"] = (
+        table["person"].map(right.groupby(teacher["person"]).mean()).astype("float64")
+    )
+    return table.sort_values(["accuracy", "person"], ignore_index=True)
+
+
+def recall_table(
+    predictions: pd.DataFrame, teacher: pd.DataFrame, classes: tuple[str, ...]
+) -> pd.DataFrame:
+    """Columns class, people, recordings, recall, low, high (95 %, over people), teacher.
+
+    There is no interval (NaN) for a class of too few people, nor a recall without any.
+    """
+    counts_SPKK = confusions(predictions, classes)
+    draws_RK = None
+    if counts_SPKK is not None:
+        draws_RK = recall_draws(counts_SPKK, draw_people(counts_SPKK, RESAMPLES))
+    rows = []
+    for place, name in enumerate(classes):
+        its = predictions[predictions["true_class"] == name]
+        people = int(its["person"].nunique())
+        ends = (np.nan, np.nan)
+        if draws_RK is not None and not too_few_people(people):
+            ends = interval(draws_RK[np.isfinite(draws_RK[:, place]), place])
+        rows.append(
+            {
+                "class": name, "people": people, "recordings": int(its["recording"].nunique()),
+                "recall": _share_right(its), "low": ends[0], "high": ends[1],
+                "teacher": _share_right(teacher[teacher["true_class"] == name]),
+            }
+        )  # fmt: skip
+    columns = ["class", "people", "recordings", "recall", "low", "high", "teacher"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def calibration_table(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Columns confidence, accuracy (means of a bin), share (of all recordings); no empty bins.
+
+    Confidence is the largest probability; a value on an edge belongs to the bin below.
+    """
+    confidence_N = _probabilities(predictions).max(axis=1)
+    right_N = (predictions["true_class"] == predictions["said_class"]).to_numpy(dtype=np.float64)
+    bin_N = np.searchsorted(np.linspace(0, 1, BINS + 1)[1:-1], confidence_N, side="left")
+    table = pd.DataFrame({"bin": bin_N, "confidence": confidence_N, "accuracy": right_N})
+    found = table.groupby("bin").agg(
+        confidence=("confidence", "mean"),
+        accuracy=("accuracy", "mean"),
+        recordings=("accuracy", "size"),
+    )
+    found["share"] = found["recordings"] / max(len(predictions), 1)
+    return found.drop(columns="recordings").reset_index(drop=True)
+
+
+def calibration_error(predictions: pd.DataFrame, classes: tuple[str, ...]) -> float | None:
+    """The expected calibration error, mean over the seeds: one of them is what one would use."""
+    errors = []
+    for _, its in predictions.groupby("seed"):
+        true_N = _numbers(its["true_class"], classes)
+        if (true_N >= 0).all():
+            errors.append(expected_calibration_error(_probabilities(its), true_N, BINS))
+    return float(np.mean(errors)) if errors else None
+
+
+def robustness_table(said: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:
+    """Columns model, hidden (share of joints), macro_f1, low, high (95 %, over people)."""
+    rows = []
+    for (model, hidden), its in said.groupby(["model", "hidden"]):
+        counts_SPKK = confusions(its, classes)
+        if counts_SPKK is None:
+            continue
+        ends = (np.nan, np.nan)
+        if not too_few_people(counts_SPKK.shape[1]):
+            weights_RP = draw_people(counts_SPKK, RESAMPLES)
+            ends = interval(macro_f1_draws(counts_SPKK, weights_RP))
+        rows.append(
+            {
+                "model": model, "hidden": hidden, "macro_f1": mean_macro_f1(counts_SPKK),
+                "low": ends[0], "high": ends[1],
+            }
+        )  # fmt: skip
+    return pd.DataFrame(rows, columns=["model", "hidden", "macro_f1", "low", "high"])
+
+
+def recording_table(
+    student: pd.DataFrame, teacher: pd.DataFrame, classes: tuple[str, ...]
+) -> pd.DataFrame:
+    """Columns recording, person, true_class, said_class, sure, teacher_said (None without).
+
+    What a model says is the class with the largest probability, mean over its seeds; `sure` is that.
+    """
+    said = _answers(student, classes)
+    of_teacher = _answers(teacher, classes).set_index("recording")["said_class"]
+    said["teacher_said"] = said["recording"].map(of_teacher).astype(object)
+    said["teacher_said"] = said["teacher_said"].where(said["teacher_said"].notna(), None)
+    return said.sort_values(["person", "recording"], ignore_index=True)
+
+
+def answers(table: pd.DataFrame) -> dict[str, Answer]:
+    """The rows of `recording_table` by recording, in their order."""
+    return {
+        str(row["recording"]): Answer(
+            recording=str(row["recording"]),
+            person=str(row["person"]),
+            true_class=str(row["true_class"]),
+            said_class=str(row["said_class"]),
+            sure=float(row["sure"]),
+            teacher_said=None if row["teacher_said"] is None else str(row["teacher_said"]),
+        )
+        for row in table.to_dict("records")
+    }
+
+
+def probability_table(
+    models: Mapping[str, pd.DataFrame], recording: str, classes: tuple[str, ...]
+) -> pd.DataFrame:
+    """Columns model, class, probability, low, high (of its seeds), true: for one recording."""
+    rows = []
+    for model, predictions in models.items():
+        its = predictions[predictions["recording"] == recording]
+        if its.empty:
+            continue
+        values_SK = _probabilities(its)
+        truth = str(its["true_class"].iloc[0])
+        rows += [
+            {
+                "model": model, "class": name, "probability": float(values_SK[:, k].mean()),
+                "low": float(values_SK[:, k].min()), "high": float(values_SK[:, k].max()),
+                "true": name == truth,
+            }
+            for k, name in enumerate(classes)
+        ]  # fmt: skip
+    return pd.DataFrame(rows, columns=["model", "class", "probability", "low", "high", "true"])
+
+
+def channel_table(
+    recording: Recording, nodes: Sequence[str], channels: Sequence[str]
+) -> pd.DataFrame:
+    """Columns time, node, channel, value: a recording of what is no body in space, for lines.
+
+    Time is in seconds, or in per cent of the recording where there is no frame rate.
+    """
+    values_TVC = recording.positions_TVC
+    frames = len(values_TVC)
+    kept_T = np.unique(np.linspace(0, frames - 1, min(frames, POINTS)).round().astype(int))
+    scale = 100 / (frames - 1) if recording.fps is None else 1 / recording.fps
+    tables = [
+        pd.DataFrame(
+            {"time": kept_T * scale, "node": node, "channel": channel, "value": values_TVC[kept_T, v, c]}
+        )
+        for v, node in enumerate(nodes)
+        for c, channel in enumerate(channels)
+    ]  # fmt: skip
+    return pd.concat(tables, ignore_index=True).dropna(subset=["value"])
+
+
+def confusions(predictions: pd.DataFrame, classes: tuple[str, ...]) -> Ints | None:
+    """Confusion matrices by seed and person [S, P, K, K], people by name.
+
+    None where there are none, or where not all seeds have scored the same people.
+    """
+    true_N = _numbers(predictions["true_class"], classes)
+    said_N = _numbers(predictions["said_class"], classes)
+    seed_N, seeds = pd.factorize(predictions["seed"], sort=True)
+    person_N, people = pd.factorize(predictions["person"], sort=True)
+    counts_SPKK = np.zeros((len(seeds), len(people), len(classes), len(classes)), dtype=np.int64)
+    known_N = (true_N >= 0) & (said_N >= 0)
+    if not known_N.all() or counts_SPKK.size == 0:
+        return None
+    np.add.at(counts_SPKK, (seed_N, person_N, true_N, said_N), 1)
+    return counts_SPKK if (counts_SPKK.sum(axis=(2, 3)) > 0).all() else None
+
+
+def _answers(predictions: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:
+    """Columns recording, person, true_class, said_class, sure; one row per recording."""
+    columns = ["recording", "person", "true_class", "said_class", "sure"]
+    if predictions.empty:
+        return pd.DataFrame(columns=columns)
+    values_NK = _probabilities(predictions)
+    means = pd.DataFrame(values_NK).groupby(predictions["recording"].to_numpy()).mean()
+    first = predictions.drop_duplicates("recording").set_index("recording")
+    table = first.loc[means.index, ["person", "true_class"]]
+    table["said_class"] = [classes[k] for k in means.to_numpy().argmax(axis=1)]
+    table["sure"] = means.to_numpy().max(axis=1)
+    return table.rename_axis("recording").reset_index()[columns]
+
+
+def _share_right(predictions: pd.DataFrame) -> float:
+    if predictions.empty:
+        return float("nan")
+    return float((predictions["true_class"] == predictions["said_class"]).mean())
+
+
+def _numbers(names: pd.Series[str], classes: tuple[str, ...]) -> Ints:
+    """Places among the classes [N], -1 for a name that is none of them."""
+    return pd.Index(classes).get_indexer(pd.Index(names)).astype(np.int64)
+
+
+def _probabilities(predictions: pd.DataFrame) -> NDArray[np.float64]:
+    return np.array(predictions["probabilities"].tolist(), dtype=np.float64)
