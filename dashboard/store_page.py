@@ -55,9 +55,10 @@ def show_numbers(held: Held) -> None:
         if len(rates) == 1
         else f"{rates[0]:g} to {rates[-1]:g} frames a second"
     )
+    channels = many(info.channels, "channel")
     st.text(
-        f"Layout {layout.name}, {many(info.channels, 'channel')} in {layout.unit}, {rate}. Version {info.version} of the store, "
-        f"made from inputs {info.fingerprint}."
+        f"Layout {layout.name}, {channels} in {layout.unit}, {rate}. "
+        f"Version {info.version} of the store, made from inputs {info.fingerprint}."
     )
 
 
