@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import streamlit as st
 
@@ -24,6 +25,7 @@ from dashboard.reading import Found, Line
 from dashboard.review_tables import TEACHER
 from dashboard.save_charts import show_save_charts
 from dashboard.states import next_step, show_beginning, show_problems
+from dashboard.store_page import show_store
 from dashboard.student import show_student
 from dashboard.trade_off import default_loss, show_trade_off
 from dashboard.view import View
@@ -33,21 +35,26 @@ from gaitforge.work import WorkFolder, open_path
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Page:
-    """One page; `early`: it has something to show before there is any model."""
+    """One page; what it `needs` before it has anything to show: a store, a split or models."""
 
     title: str
     path: str
     show: Callable[[View], None]
-    early: bool = False
+    needs: Literal["store", "split", "models"] = "models"
 
 
 PAGES = (
-    Page(title="Overview", path="overview", show=show_overview, early=True),
+    Page(title="Overview", path="overview", show=show_overview, needs="split"),
     Page(title="Trade-off", path="trade-off", show=show_trade_off),
     Page(title="Why", path="why", show=show_why),
     Page(title="Student", path="student", show=show_student),
     Page(title="Compare", path="compare", show=show_compare),
+    Page(title="Store", path="store", show=show_store, needs="store"),
 )
+
+NOTHING = Line(
+    split=None, teacher=None, teacher_curve=(), search=None, trials=(), front=frozenset(), confirm=None, problems=()
+)  # fmt: skip
 
 STYLE = """<style>
 .stMainBlockContainer {max-width: 1360px; padding-top: 4.2rem; padding-bottom: 5rem;}
@@ -107,25 +114,25 @@ def show_page(page: Page, folders: tuple[WorkFolder, ...]) -> None:
     name = choice.settle("split", found.splits, found.splits[0]) if found.splits else None
     show_place(folders, found)
     seen = reading.pulse(work, name)
-    if name is None:
+    if name is None and not (page.needs == "store" and found.store is not None):
         show_beginning(found)
         show_problems(found.problems)
         watch(work, name, seen, None, whole=False)
         return
-    line = reading.read_line(work, name)
+    line = reading.read_line(work, name) if name is not None else NOTHING
     watch(work, name, seen, seconds_per_trial(line.trials), whole=page is PAGES[0])
     models = review_tables.models(line)
     view = View(
         work=work,
         others=tuple(folder for folder in folders if folder is not work),
-        split=name,
+        split=name or "",
         found=found,
         line=line,
         models=models,
-        chosen=choice.settle_model(name, line, models) if models else TEACHER,
+        chosen=choice.settle_model(name or "", line, models) if models else TEACHER,
         problems=[*found.problems, *line.problems],
     )
-    if models or page.early:
+    if models or page.needs != "models":
         page.show(view)
     else:
         st.info(next_step(line))
@@ -164,7 +171,7 @@ def defaults(found: Found, line: Line) -> dict[str, object]:
     families = sorted({trial.family for trial in line.trials})
     return {
         "work": 0,
-        "split": found.splits[0],
+        "split": found.splits[0] if found.splits else None,
         "measure": "macro_f1",
         "x": "params",
         "states": ["stopped"],

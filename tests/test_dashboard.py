@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -296,6 +297,84 @@ def test_work_folders_come_from_the_arguments_then_the_environment() -> None:
     assert named(["app.py", "a", "c"], {"GAITFORGE_WORK": "b"}) == [Path("a"), Path("c")]
     assert named(["app.py"], {"GAITFORGE_WORK": "b"}) == [Path("b")]
     assert named(["app.py"], {}) == [Path("work")]
+
+
+def test_the_store_is_shown_before_there_is_a_split(tmp_path: Path, show: Show) -> None:
+    work = WorkFolder(tmp_path / "work")
+    make_store(work)
+    assert "no split yet" not in words(show(work, page="store"))
+    assert "no split yet" in words(show(work, page="why"))
+
+
+# ---------------------------------------------------------------- links
+
+
+LED_OUT = [
+    "runs/people/search/trials/7.json",
+    "runs/people/search/trials",
+    "runs/people/search/running",
+    "runs/people/search/search.json",
+    "runs/people/confirm/scores.json",
+    "runs/people/teacher",
+    "runs/people/predictions",
+    "runs/people",
+    "runs",
+    "splits",
+    "store/store.json",
+]
+SECRET = "secret-of-another-folder"
+
+
+def lead_out(folder: Path, inside: str) -> WorkFolder:
+    """A work folder of which one part is a link to the same part of another one, full of secrets."""
+    toy = Toy(trials=8, wanted=8, running=1, stopped=0, failed=0, classes=("a", SECRET))
+    other = make_work(folder / "other", toy)
+    for pattern in ("trials/*.json", "running/*.json", "model.json"):
+        for path in other.root.rglob(pattern):
+            write_json(path, {**read_json(path), "family": SECRET})
+    scores = other.run("people").confirm / "scores.json"
+    write_json(scores, {**read_json(scores), "sentence": SECRET})
+    work = make_work(folder / "work", SMALL)
+    target = work.root / inside
+    if target.is_dir():
+        shutil.rmtree(target)
+    target.unlink(missing_ok=True)
+    target.symlink_to(other.root / inside)
+    return work
+
+
+@pytest.mark.parametrize("inside", LED_OUT)
+def test_nothing_is_read_by_a_link_that_leads_out_of_the_work_folder(
+    inside: str, tmp_path: Path
+) -> None:
+    work = lead_out(tmp_path, inside)
+    found, line = reading.look(work), reading.read_line(work, "people")
+    problems = [*found.problems, *line.problems]
+    files = reading.prediction_files(work, "people", problems)
+    progress = reading.read_progress(work, "people")
+    assert SECRET not in str((found, line, files, progress))
+    assert all(path.resolve().is_relative_to(work.root) for its in files.values() for path in its)
+    if (
+        "running" not in inside
+    ):  # which are looked at every two seconds, and never complained about
+        assert inside in {problem.file for problem in problems} or inside.startswith("runs")
+        assert any("link" in p.reason or "leads out" in p.reason for p in problems)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("inside", LED_OUT)
+def test_no_page_shows_what_a_link_leads_to(inside: str, tmp_path: Path, show: Show) -> None:
+    work = lead_out(tmp_path, inside)
+    for page in PAGES:
+        app = show(work, page=page.path)
+        shown = words(app) + "".join(frame.value.to_csv() for frame in app.dataframe)
+        assert SECRET not in shown + "".join(str(c.proto) for c in app.get("vega_lite_chart"))
+
+
+def test_a_work_folder_may_itself_be_reached_by_a_link(tmp_path: Path, show: Show) -> None:
+    make_work(tmp_path / "work", SMALL)
+    (tmp_path / "link").symlink_to(tmp_path / "work")
+    assert "could not be used" not in words(show(WorkFolder(tmp_path / "link")))
 
 
 # ---------------------------------------------------------------- reading
