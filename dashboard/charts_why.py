@@ -8,11 +8,9 @@ import altair as alt
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
-from dashboard.charts import CONFIRMED, SEARCHED, TEACHER
+from dashboard.charts import CONFIRMED, FAMILY_COLOURS, FAMILY_SHAPES, SEARCHED, TEACHER
 
 ACCENT = CONFIRMED
-FAMILY_COLOURS = (SEARCHED, "#3f9c72", "#a661b8", "#b98b15", "#4aa3b5", "#c1566b")
-FAMILY_SHAPES = ("circle", "square", "triangle-up", "cross", "diamond", "triangle-down")
 FAINT = 0.16
 
 

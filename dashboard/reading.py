@@ -34,6 +34,7 @@ from dashboard.artefacts import (
     confirm_of,
     epoch_of,
     front_of,
+    pooled_of,
     search_of,
     search_settings_of,
     split_of,
@@ -44,7 +45,7 @@ from dashboard.artefacts import (
 from dashboard.files import PARQUET_ERRORS, Stamp
 from dashboard.files import Problem as Problem
 from dashboard.files import stamp as stamp_of
-from dashboard.trial_log import read_trials
+from dashboard.trial_log import Log, read_trials
 from gaitforge.work import WorkFolder, for_arrow, open_path
 
 PREDICTION_COLUMNS = (
@@ -131,7 +132,8 @@ def look(work: WorkFolder) -> Found:
     problems: list[Problem] = []
     store = _load(work, work.store / "store.json", store_of, problems)
     names = {path.stem for path in _files(work, work.splits, problems)}
-    names |= {path.name for path in _listed(work.runs) if path.is_dir()}
+    if _inside(work, work.runs, problems):
+        names |= {path.name for path in _listed(work.runs) if path.is_dir()}
     return Found(exists=True, store=store, splits=tuple(sorted(names)), problems=tuple(problems))
 
 
@@ -142,7 +144,7 @@ def read_split(work: WorkFolder, name: str) -> Split | None:
 def read_line(work: WorkFolder, name: str) -> Line:
     """Everything that the line for one split has produced so far."""
     run, problems = work.run(name), list[Problem]()
-    log = read_trials(run)
+    log = read_trials(run) if _inside(work, run.trials, problems) else Log()
     trials = log.trials
     problems += [Problem(_short(work, run.trials / p.file), p.reason) for p in log.problems]
     front = _load(work, run.search / "front.json", front_of, problems)
@@ -158,6 +160,13 @@ def read_line(work: WorkFolder, name: str) -> Line:
     )
 
 
+def read_wider_answers(work: WorkFolder, name: str, problems: list[Problem]) -> list[str]:
+    """What is said over more people than the split's own confirm people: all splits, or folds."""
+    paths = (work.pooled, work.run(name).confirm / "folds.json")
+    found = [_load(work, path, pooled_of, problems) for path in paths]
+    return [pooled.sentence for pooled in found if pooled is not None]
+
+
 def read_search_settings(
     work: WorkFolder, name: str, problems: list[Problem]
 ) -> tuple[Setting, ...]:
@@ -167,7 +176,7 @@ def read_search_settings(
 def read_importance(work: WorkFolder, name: str, problems: list[Problem]) -> pd.DataFrame:
     """Columns family (None: over all), objective, name, importance; no rows where none is told."""
     path = work.run(name).search / "importance.parquet"
-    stamp = stamp_of(path)
+    stamp = stamp_of(path) if _inside(work, path, problems) else None
     read = _parsed_importance(str(path), stamp) if stamp else None
     if isinstance(read, str):
         problems.append(Problem(_short(work, path), read))
@@ -189,14 +198,14 @@ def read_progress(work: WorkFolder, name: str) -> Progress:
             running.append(Running(trial=trial, silent_s=max(time.time() - stamp[0] / 1e9, 0.0)))
     search = _load(work, run.search / "search.json", search_of, problems)
     front = _load(work, run.search / "front.json", front_of, problems)
-    trained = (run.teacher / "model.json").exists()
+    trained, live = (run.teacher / "model.json").exists(), run.teacher / "live.jsonl"
     return Progress(
         wanted=search.wanted if search else None,
         epochs=search.epochs if search else None,
         ended=len(ended),
         running=tuple(sorted(running, key=lambda row: row.trial.number)),
         hypervolume=front.hypervolume if front else None,
-        teacher=() if trained else _live_epochs(run.teacher / "live.jsonl"),
+        teacher=() if trained or not _inside(work, live, problems) else _live_epochs(live),
     )
 
 
@@ -250,7 +259,7 @@ def prediction_files(
             if (None if number is None else int(number)) not in models:
                 continue
         stamp = stamp_of(path)
-        if stamp is None:
+        if stamp is None or not _inside(work, path, problems):
             continue
         keys = _parsed_keys(str(path), stamp)
         if isinstance(keys, str):
@@ -291,6 +300,8 @@ def _files(
 ) -> list[Path]:
     """The folder's files of one kind; drafts (dot files) are passed over, strangers named."""
     found = []
+    if not _inside(work, folder, problems):
+        return []
     for path in _listed(folder):
         if path.suffix == ending:
             found.append(path)
@@ -299,6 +310,14 @@ def _files(
                 Problem(_short(work, path), f"only {ending} files belong here; it was passed over")
             )
     return found
+
+
+def _inside(work: WorkFolder, path: Path, problems: list[Problem]) -> bool:
+    """Whether a path stays in the work folder; where it does not, that is a problem."""
+    if files.is_inside(work.root, path):
+        return True
+    problems.append(Problem(_short(work, path), files.OUTSIDE))
+    return False
 
 
 def _short(work: WorkFolder, path: Path) -> str:
@@ -310,7 +329,7 @@ def _load(
 ) -> T | None:
     """The content of a file, or None where there is none or where a problem was added."""
     stamp = stamp_of(path)
-    if stamp is None:
+    if stamp is None or not _inside(work, path, problems):
         return None
     read = _parsed(str(path), stamp, cast(Callable[[Fields], object], parse))
     if isinstance(read, Problem):
@@ -322,7 +341,7 @@ def _load(
 def _history(work: WorkFolder, path: Path, problems: list[Problem]) -> tuple[Epoch, ...]:
     """The learning curve of a trained teacher, empty where it has none."""
     stamp = stamp_of(path)
-    if stamp is None:
+    if stamp is None or not _inside(work, path, problems):
         return ()
     read = _parsed_history(str(path), stamp)
     if isinstance(read, str):

@@ -34,6 +34,10 @@ def read_store(work: WorkFolder, problems: list[Problem]) -> Held | None:
     stamp = files.stamp(work.store / "store.json")
     if stamp is None:
         return None
+    outside = files.outside(work.root, work.store)
+    if outside:
+        problems += [Problem(f"store/{name}", files.OUTSIDE) for name in outside]
+        return None
     held, found = _read(str(work.store), stamp)
     problems.extend(found)
     return held
@@ -41,7 +45,8 @@ def read_store(work: WorkFolder, problems: list[Problem]) -> Held | None:
 
 def read_roles(work: WorkFolder, split: str) -> dict[str, str]:
     """Role by person of a split; empty where it cannot be read, which `reading.read_line` tells."""
-    read = files.parsed(str(work.split_file(split)), _roles_of)
+    path = work.split_file(split)
+    read = files.parsed(str(path), _roles_of) if files.is_inside(work.root, path) else None
     return read if isinstance(read, dict) else {}
 
 

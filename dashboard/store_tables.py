@@ -34,7 +34,7 @@ class Missing:
 
 def people_table(index: pd.DataFrame, roles: Mapping[str, str]) -> pd.DataFrame:
     """Columns class, role, people, recordings: a row for each class and role that has any."""
-    rows = index.assign(role=index["person"].map(roles).fillna(NO_ROLE))
+    rows = index.assign(role=[roles.get(person, NO_ROLE) for person in index["person"]])
     table = rows.groupby(["label", "role"], sort=True).agg(
         people=("person", "nunique"), recordings=("recording", "size")
     )

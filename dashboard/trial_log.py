@@ -106,6 +106,9 @@ def _refreshed(folder: SplitFolder, found: dict[str, Stamp], known: _Known) -> _
         same |= _from_table(folder, found, lacking)
     for name in sorted(lacking - same.keys()):
         path = folder.trials / name
+        if found[name] == files.LINK:
+            same[name] = (found[name], Problem(name, "it is a link, and is not followed"))
+            continue
         trial = files.parsed(str(path), trial_of)
         if isinstance(trial, Trial):
             same[name] = (found[name], replace(trial, curve=StoredCurve(str(path))))
@@ -116,8 +119,11 @@ def _refreshed(folder: SplitFolder, found: dict[str, Stamp], known: _Known) -> _
 
 def _from_table(folder: SplitFolder, found: dict[str, Stamp], wanted: Collection[str]) -> _Known:
     """The rows that still say what the wanted files say; none where the table cannot be used."""
+    rows_of = folder.search / "trials.parquet"
+    if not files.is_inside(folder.search, rows_of):
+        return {}
     try:
-        table = pq.read_table(for_arrow(folder.search / "trials.parquet"), columns=_COLUMNS)
+        table = pq.read_table(for_arrow(rows_of), columns=_COLUMNS)
         rows = zip(*(table.column(name).to_pylist() for name in _COLUMNS), strict=True)
     except (*PARQUET_ERRORS, KeyError):
         return {}
