@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -188,7 +188,9 @@ def test_page_follows_a_search_that_is_being_written(page: Page, tmp_path: Path)
 
 
 @contextmanager
-def serving(work: Path) -> Iterator[str]:
+def serving(
+    work: Path, app: str = "dashboard/app.py", arguments: Sequence[str] = ()
+) -> Iterator[str]:
     """The dashboard on `work`, served from this machine to this machine; yields its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -203,9 +205,9 @@ def serving(work: Path) -> Iterator[str]:
         "client.toolbarMode": "minimal",
     }
     server = subprocess.Popen(
-        [sys.executable, "-m", "streamlit", "run", "dashboard/app.py"]
+        [sys.executable, "-m", "streamlit", "run", app]
         + [word for name, value in flags.items() for word in (f"--{name}", value)]
-        + ["--", str(work)],
+        + ["--", str(work), *arguments],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "platform")])},
         stdout=subprocess.DEVNULL,

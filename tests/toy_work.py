@@ -64,7 +64,7 @@ def make_store(work: WorkFolder, toy: Toy = Toy()) -> None:
     for place, person in enumerate(people):
         for take in range(8):
             sway_T = np.sin(np.linspace(0, 6, FRAMES) + place + take)
-            positions_TVC = (still_VC + 0.1 * sway_T[:, None, None]).astype(np.float32)
+            positions_TVC = (still_VC * (1 + 0.2 * sway_T[:, None, None])).astype(np.float32)
             positions_TVC[:, 3] = np.nan
             items.append(
                 Recording(
@@ -301,7 +301,7 @@ def make_robustness(run: SplitFolder, trials: list[int]) -> None:
     for model, trial in [("teacher", None), *(("student", trial) for trial in trials)]:
         name = "teacher" if trial is None else f"{model}-{trial}"
         table = pq.read_table(run.predictions / f"confirm-{name}.parquet")
-        classes = sorted(set(table["true_class"].to_pylist()))
+        classes = sorted({str(name) for name in table["true_class"].to_pylist()})
         said_N = np.array(table["probabilities"].to_pylist()).argmax(axis=1)
         for hidden in (0.0, 0.1, 0.2, 0.3):
             lost_N = np.arange(len(table)) % 10 < 10 * hidden
