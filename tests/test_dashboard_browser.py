@@ -84,7 +84,7 @@ def test_page_shows_the_sentence_and_charts_without_an_error(
     open_page(page, address)
     sentence = read_json(toy.run("people").confirm / "scores.json")["sentence"]
     expect(page.locator(".st-key-answer")).to_have_text(sentence)
-    expect(page.locator("[data-testid=stVegaLiteChart] svg")).to_have_count(6)
+    expect(page.locator("[data-testid=stVegaLiteChart] svg")).to_have_count(10)
     expect(page.locator("[data-testid=stException]")).to_have_count(0)
     page.screenshot(path=tmp_path / "dashboard.png")
     assert (tmp_path / "dashboard.png").stat().st_size > 50_000
