@@ -1,246 +1,183 @@
-"""The review page in screen order: what is there, the answer, accuracy against size, one model.
+"""The dashboard: its pages, and the frame that all of them stand in.
 
-Start it with `gaitforge dashboard WORK`. What stands in a work folder (names of people, classes,
-families, reasons) is other people's text: st.text, st.code, st.dataframe, st.selectbox and charts
-show it as it is; it is never put into Markdown or HTML.
+Start it with `gaitforge dashboard WORK [WORK...]`. What stands in a work folder (names of people,
+classes, families, reasons) is other people's text: st.text, st.code, st.dataframe, st.selectbox and
+charts show it as it is; it is never put into Markdown or HTML.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-import pandas as pd
 import streamlit as st
 
 from dashboard import choice, reading, review_tables
-from dashboard.fronts import show_fronts
-from dashboard.reading import Found, Line, Problem, Progress, Running
-from dashboard.review_tables import interval_words, many
+from dashboard.compare import show_compare
+from dashboard.front_tables import seconds_per_trial
+from dashboard.overview import show_overview
+from dashboard.progress import watch
+from dashboard.reading import Found, Line
+from dashboard.review_tables import TEACHER
+from dashboard.save_charts import show_save_charts
+from dashboard.states import next_step, show_beginning, show_problems
+from dashboard.store_page import show_store
 from dashboard.student import show_student
+from dashboard.trade_off import default_loss, show_trade_off
 from dashboard.view import View
+from dashboard.why import show_why
 from gaitforge.work import WorkFolder, open_path
 
-LOOK_EVERY_S = 2
-# A trial reports at each epoch; on our sizes one takes seconds, so that minutes mean trouble.
-SILENT_S = 120
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Page:
+    """One page; what it `needs` before it has anything to show: a store, a split or models."""
+
+    title: str
+    path: str
+    show: Callable[[View], None]
+    needs: Literal["store", "split", "models"] = "models"
+
+
+PAGES = (
+    Page(title="Overview", path="overview", show=show_overview, needs="split"),
+    Page(title="Trade-off", path="trade-off", show=show_trade_off),
+    Page(title="Why", path="why", show=show_why),
+    Page(title="Student", path="student", show=show_student),
+    Page(title="Compare", path="compare", show=show_compare),
+    Page(title="Store", path="store", show=show_store, needs="store"),
+)
+
+NOTHING = Line(
+    split=None, teacher=None, teacher_curve=(), search=None, trials=(), front=frozenset(), confirm=None, problems=()
+)  # fmt: skip
 
 STYLE = """<style>
-.stMainBlockContainer {max-width: 1320px; padding-top: 2.2rem; padding-bottom: 5rem;}
+.stMainBlockContainer {max-width: 1360px; padding-top: 4.2rem; padding-bottom: 5rem;}
 [data-testid="stText"] {font-family: inherit; white-space: pre-wrap;}
-.st-key-place h1 {font-size: 1.25rem; line-height: 1.3; padding: 0;}
-.st-key-place [data-testid="stHeading"] {margin-bottom: 1rem;}
-.st-key-place [data-testid="stText"] {opacity: .65; font-size: .9rem; line-height: 1.5;}
-.st-key-answer {border-left: 4px solid #dd6a1f; padding-left: 1.2rem; margin: .6rem 0;}
-.st-key-answer [data-testid="stText"] {font-size: 1.75rem; line-height: 1.3; font-weight: 600;}
-[data-testid="stMetricValue"] {font-size: 1.45rem;}
+.st-key-place {margin-bottom: .4rem;}
+.st-key-place [data-testid="stText"] {opacity: .65; font-size: .9rem;}
+.st-key-answer {border-left: 4px solid #dd6a1f; padding-left: 1.1rem; margin: .5rem 0;}
+.st-key-answer [data-testid="stText"] {font-size: 1.45rem; line-height: 1.35; font-weight: 600;}
+[class*="st-key-fact_"] {display: grid !important; grid-template-columns: 8.2rem 1fr; line-height: 1.45;}
+[class*="st-key-fact_"] > :first-child {opacity: .6;}
+[class*="st-key-card_"] {height: 100%;}
+[data-testid="stMultiSelect"] [data-tag] {background: rgba(124, 130, 141, .18); color: inherit;}
+[data-testid="stMultiSelect"] [data-tag] * {color: inherit;}
+@media (max-width: 1000px) {
+  .st-key-cards [data-testid="stHorizontalBlock"] {flex-wrap: wrap;}
+  .st-key-cards [data-testid="stColumn"] {min-width: 340px;}
+}
 </style>"""
 
 
 def main() -> None:
     st.set_page_config(page_title="gaitforge", layout="wide")
     st.html(STYLE)
-    work = WorkFolder(work_path(sys.argv, os.environ))
+    folders = work_folders(sys.argv, os.environ)
+    choice.restore()
+    pages = [
+        st.Page(
+            drawn(page, folders),
+            title=page.title,
+            url_path=page.path,
+            default=page is PAGES[0],
+        )
+        for page in PAGES
+    ]
+    st.navigation(pages, position="top").run()
+
+
+def drawn(page: Page, folders: tuple[WorkFolder, ...]) -> Callable[[], None]:
+    """The page as Streamlit's navigation calls it."""
+
+    def draw() -> None:
+        show_page(page, folders)
+
+    return draw
+
+
+def work_folders(argv: Sequence[str], environment: Mapping[str, str]) -> tuple[WorkFolder, ...]:
+    """The work folders: the arguments after `--`, else GAITFORGE_WORK, else `work`."""
+    named = argv[1:] or [environment.get("GAITFORGE_WORK") or "work"]
+    return tuple(WorkFolder(open_path(name)) for name in named)
+
+
+def show_page(page: Page, folders: tuple[WorkFolder, ...]) -> None:
+    """One page in its frame: the place above it, what moves, and at its end what could not be read."""
+    work = folders[choice.settle("work", range(len(folders)), 0)]
     found = reading.look(work)
-    name = show_place(work, found)
+    name = choice.settle("split", found.splits, found.splits[0]) if found.splits else None
+    show_place(folders, found)
     seen = reading.pulse(work, name)
-    if name is None:
+    if name is None and not (page.needs == "store" and found.store is not None):
         show_beginning(found)
         show_problems(found.problems)
-        watch(work, name, seen)
+        watch(work, name, seen, None, whole=False)
         return
-    line = reading.read_line(work, name)
-    problems = [*found.problems, *line.problems]
-    show_answer(line)
-    watch(work, name, seen)
+    line = reading.read_line(work, name) if name is not None else NOTHING
+    watch(work, name, seen, seconds_per_trial(line.trials), whole=page is PAGES[0])
     models = review_tables.models(line)
-    if models:
-        chosen = choice.settle(name, line, models)
-        show_fronts(line, models, chosen)
-        show_student(
-            View(
-                work=work,
-                others=(),
-                split=name,
-                found=found,
-                line=line,
-                models=models,
-                chosen=chosen,
-                problems=problems,
-            )
-        )
-    show_problems(problems)
-
-
-def work_path(argv: Sequence[str], environment: Mapping[str, str]) -> Path:
-    """The work folder: the first argument after `--`, else GAITFORGE_WORK, else `work`."""
-    return open_path(argv[1] if len(argv) > 1 else environment.get("GAITFORGE_WORK") or "work")
-
-
-def show_place(work: WorkFolder, found: Found) -> str | None:
-    """The folder and what is in it; the chosen split, or None where there is none."""
-    left, right = st.columns([4, 1], vertical_alignment="bottom")
-    name = found.splits[0] if found.splits else None
-    if len(found.splits) > 1:
-        name = right.selectbox("Split", found.splits, key="split")
-    with left, st.container(key="place", gap=None):
-        st.title("gaitforge", anchor=False)
-        st.text(str(work.root.absolute()))
-        store = found.store
-        if store is not None:
-            people = many(store.people, "person", "people")
-            aside = f", {store.quarantined:,} in quarantine" if store.quarantined else ""
-            st.text(f"{many(store.recordings, 'recording')} of {people}{aside}")
-            classes = many(len(store.classes), "class", "classes")
-            st.text(f"{classes}: {', '.join(store.classes)}")
-        split = None if name is None else reading.read_split(work, name)
-        if split is not None:
-            roles = ", ".join(f"{count} {role}" for role, count in split.people.items())
-            st.text(f"Split {name}: {roles} people")
-    return name
-
-
-def show_beginning(found: Found) -> None:
-    if not found.exists:
-        st.info(
-            "There is no such folder. Make it with `gaitforge run run.toml`, or name another: "
-            "`gaitforge dashboard WORK`."
-        )
-    elif found.store is None:
-        st.info(
-            "Nothing is ingested yet. `gaitforge ingest run.toml` reads your files into the store."
-        )
+    view = View(
+        work=work,
+        others=tuple(folder for folder in folders if folder is not work),
+        split=name or "",
+        found=found,
+        line=line,
+        models=models,
+        chosen=choice.settle_model(name or "", line, models) if models else TEACHER,
+        problems=[*found.problems, *line.problems],
+    )
+    if models or page.needs != "models":
+        page.show(view)
     else:
-        st.info(
-            "The recordings are here, but there is no split yet. `gaitforge split run.toml` says "
-            "which people train, validate and confirm."
-        )
+        st.info(next_step(line))
+    show_problems(view.problems)
+    show_save_charts()
+    choice.write_url(defaults(found, line))
 
 
-def show_answer(line: Line) -> None:
-    confirm = line.confirm
-    if confirm is None:
-        st.info(f"**No confirmed answer yet.** {_next_step(line)}")
-        return
-    with st.container(key="answer"):
-        st.text(confirm.sentence)
-    member = confirm.chosen_member
-    if member is not None:
-        size, ratio, score, sure, teacher = st.columns(5)
-        size.metric("Parameters", f"{member.params:,}")
-        ratio.metric(
-            "Of the teacher's size",
-            f"1 / {confirm.teacher_params / max(member.params, 1):,.0f}",
-            help=f"The teacher has {confirm.teacher_params:,} parameters.",
-        )
-        people = many(confirm.people, "unseen person", "unseen people")
-        score.metric(f"Macro F1, {people}", f"{member.macro_f1:.3f}")
-        sure.metric("95 % interval", interval_words(member.interval) or "none")
-        teacher.metric("Macro F1 of the teacher", f"{confirm.teacher_macro_f1:.3f}")
-    if confirm.too_few:
-        st.warning(
-            f"{many(confirm.people, 'confirm person is', 'confirm people are')} too few for an "
-            "interval or a test. Read the scores person by person below, or pool folds over all."
-        )
-
-
-def _next_step(line: Line) -> str:
-    if line.teacher is None and not line.trials:
-        return "There is no trained teacher yet. `gaitforge teacher run.toml` trains one."
-    if line.search is None and not line.trials:
-        return "The search has not been started. `gaitforge search run.toml` starts it."
-    if line.count("finished") == 0:
-        return "The search has no finished trial so far; the first will appear here by itself."
-    return (
-        "The searched front is measured on the people who chose it, which flatters it. "
-        "`gaitforge confirm run.toml` measures it on people whom nothing has seen."
-    )
-
-
-@st.fragment(run_every=LOOK_EVERY_S)
-def watch(work: WorkFolder, name: str | None, seen: object) -> None:
-    """What moves, on its own clock; the rest of the page is drawn again only when it has news."""
-    if reading.pulse(work, name) != seen:
-        st.rerun()
-    if name is not None:
-        show_progress(reading.read_progress(work, name))
-
-
-def show_progress(progress: Progress) -> None:
-    if progress.teacher:
-        last = progress.teacher[-1]
-        scored = (
-            "" if last.macro_f1 is None else f", macro F1 {last.macro_f1:.3f} on validation people"
-        )
-        st.info(f"The teacher is training: epoch {last.epoch} has ended{scored}.")
-    wanted = progress.wanted
-    if wanted is None or (progress.ended >= wanted and not progress.running):
-        return
-    with st.container(border=True, key="progress"):
-        words = [f"Search: {progress.ended} of {wanted} trials have ended"]
-        words.append(f"{len(progress.running)} running" if progress.running else "none is running")
-        if progress.hypervolume is not None:
-            words.append(f"hypervolume {progress.hypervolume:.4f}")
-        st.progress(min(progress.ended / max(wanted, 1), 1.0), text=", ".join(words))
-        if progress.running:
-            st.dataframe(
-                _running_table(progress.running),
-                hide_index=True,
-                column_config={
-                    "Epoch": st.column_config.ProgressColumn(
-                        format="%d", min_value=0, max_value=progress.epochs
-                    ),
-                    "Macro F1 so far": st.column_config.LineChartColumn(y_min=0, y_max=1),
-                    "Now": st.column_config.NumberColumn(format="%.3f"),
-                    "Parameters": st.column_config.NumberColumn(format="localized"),
-                    "Last sign": st.column_config.NumberColumn(format="%d s ago"),
-                },
-                key="running",
+def show_place(folders: tuple[WorkFolder, ...], found: Found) -> None:
+    """Which work folder and which split; lists where there are several."""
+    several, splits = len(folders) > 1, len(found.splits) > 1
+    with st.container(key="place", horizontal=True, vertical_alignment="center"):
+        if several:
+            st.selectbox(
+                "Work folder",
+                range(len(folders)),
+                format_func=lambda place: folder_name(folders[place].root),
+                key="work",
+                width=320,
+                label_visibility="collapsed",
             )
-        silent = [row for row in progress.running if row.silent_s > SILENT_S]
-        if progress.running and len(silent) == len(progress.running):
-            st.warning(
-                "None of the running trials has reported for two minutes: the search may have "
-                "been ended. The same command again goes on from where it stopped."
+        if splits:
+            st.selectbox(
+                "Split", found.splits, key="split", width=200, label_visibility="collapsed"
             )
+        work = folders[st.session_state["work"]]
+        st.text(str(work.root))
 
 
-def _running_table(running: Sequence[Running]) -> pd.DataFrame:
-    rows = []
-    for row in running:
-        scores = [epoch.macro_f1 for epoch in row.trial.curve if epoch.macro_f1 is not None]
-        rows.append(
-            {
-                "Trial": row.trial.number,
-                "Family": row.trial.family,
-                "Parameters": row.trial.params,
-                "Epoch": len(row.trial.curve),
-                "Macro F1 so far": scores,
-                "Now": scores[-1] if scores else None,
-                "Last sign": int(row.silent_s),
-            }
-        )
-    return pd.DataFrame(rows)
+def folder_name(path: Path) -> str:
+    return path.name or str(path)
 
 
-def show_problems(problems: Sequence[Problem]) -> None:
-    if not problems:
-        return
-    files = many(len({problem.file for problem in problems}), "file")
-    st.warning(f"{files} could not be used. All the others are shown above.")
-    st.dataframe(
-        pd.DataFrame(
-            {"File": [problem.file for problem in problems], "Why": [p.reason for p in problems]}
-        ).drop_duplicates(),
-        hide_index=True,
-        column_config={
-            "File": st.column_config.TextColumn(),
-            "Why": st.column_config.TextColumn(width="large"),
-        },
-        key="problems",
-    )
+def defaults(found: Found, line: Line) -> dict[str, object]:
+    """What is chosen where the URL does not say."""
+    families = sorted({trial.family for trial in line.trials})
+    return {
+        "work": 0,
+        "split": found.splits[0] if found.splits else None,
+        "measure": "macro_f1",
+        "x": "params",
+        "states": ["stopped"],
+        "families": families,
+        "loss": default_loss(line),
+    }
 
 
 if __name__ == "__main__":

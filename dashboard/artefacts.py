@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 SCHEMA = 1
 STATES = ("finished", "stopped", "failed", "running")
+NEAR = "near"
+OLD_OBJECTIVES = ("macro_f1", "params")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,11 +62,20 @@ class Teacher:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Search:
-    """runs/<split>/search/search.json; `wanted` trials of `epochs` epochs each."""
+    """runs/<split>/search/search.json; `wanted` trials of `epochs` epochs each.
+
+    `reference` is the worst that counts in each of the `objectives`; `limits` are the budget's in words.
+    """
 
     wanted: int
     epochs: int
     rejected: int
+    families: tuple[str, ...] = ()
+    objectives: tuple[str, ...] = ()
+    reference: tuple[float, ...] = ()
+    limits: Mapping[str, float] = field(default_factory=dict)
+    seconds: float | None = None
+    max_failed: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,6 +87,11 @@ class Epoch:
     macro_f1: float | None
     accuracy: float | None
     terms: Mapping[str, float] = field(default_factory=dict)
+    seconds: float | None = None
+    of: int | None = None  # epochs in all, where the file says so
+
+
+Searched = int | float | str | bool | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,7 +109,13 @@ class Trial:
     epochs: int
     seconds: float
     settings: tuple[Setting, ...]
-    curve: tuple[Epoch, ...]
+    curve: Sequence[Epoch]
+    bytes: int | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)  # all, by their names in the file
+    hash: str = ""  # of its settings without the seed
+    ended: str | None = None
+    searched: Mapping[str, Searched] = field(default_factory=dict)  # by the sampler's names
+    weights: Mapping[str, float] = field(default_factory=dict)  # of the distillation terms
 
     def __post_init__(self) -> None:
         if self.state not in STATES:
@@ -143,6 +165,38 @@ class Member:
     difference_interval: Interval
     seeds: int
     alone: Alone | None
+    near: bool = False  # the search had it below its front, but nearly on it
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Belief:
+    """One member's macro F1 as searched, as refitted on the same people, and on the confirm people."""
+
+    trial: int
+    near: bool
+    believed: float
+    validated: float
+    confirmed: float
+    total: float
+    interval: Interval
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Optimism:
+    """How much better the search scored its front than unseen people do, and of what that came."""
+
+    total: float
+    interval: Interval
+    luck: float
+    people: float
+    members: tuple[Belief, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pooled:
+    """runs/pooled.json or confirm/folds.json: the answer over more people than one split's, in words."""
+
+    sentence: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -160,6 +214,7 @@ class Confirm:
     members: tuple[Member, ...]
     chosen: int | None
     sentence: str
+    optimism: Optimism | None = None
 
     @property
     def chosen_member(self) -> Member | None:
@@ -220,6 +275,13 @@ class Fields:
 
     def maybe_number(self, key: str) -> float | None:
         return None if self.data.get(key) is None else self.number(key)
+
+    def numbers(self, key: str) -> tuple[float, ...]:
+        values = self._get(key)
+        if not isinstance(values, list):
+            raise self._wrong(key, "a list of numbers")
+        items = Fields({str(n): value for n, value in enumerate(values)}, f"{self.where}{key}.")
+        return tuple(items.number(place) for place in items.data)
 
     def truth(self, key: str) -> bool:
         value = self._get(key)
@@ -303,11 +365,35 @@ def teacher_of(fields: Fields) -> Teacher:
 
 
 def search_of(fields: Fields) -> Search:
+    settings = fields.maybe_part("settings")
     return Search(
         wanted=fields.count("trials"),
         epochs=fields.count("epochs"),
         rejected=fields.count("rejected"),
+        families=fields.texts("families") if "families" in fields.data else (),
+        # an older search knew these two only, and did not say so
+        objectives=fields.texts("objectives") if "objectives" in fields.data else OLD_OBJECTIVES,
+        reference=fields.numbers("reference") if "reference" in fields.data else (),
+        limits=_limits(fields),
+        seconds=fields.maybe_number("seconds"),
+        max_failed=settings.maybe_number("max_failed") if settings else None,
     )
+
+
+def search_settings_of(fields: Fields) -> tuple[Setting, ...]:
+    """What a search was set to, as run.toml has it; empty where an older one did not say."""
+    return tuple(_settings(fields.maybe_part("settings"), "search"))
+
+
+def _limits(fields: Fields) -> dict[str, float]:
+    """The budget by what it limits: parameters as counted, the others as the settings have them."""
+    settings = fields.maybe_part("settings")
+    found = {"params": fields.maybe_number("max_params")}
+    if settings is not None:
+        found |= {
+            name: settings.maybe_number(f"max_{name}") for name in ("macs", "bytes", "latency_ms")
+        }
+    return {name: limit for name, limit in found.items() if limit is not None}
 
 
 def trial_of(fields: Fields) -> Trial:
@@ -330,6 +416,12 @@ def trial_of(fields: Fields) -> Trial:
             Setting(group="trial", name="seed", value=str(fields.data.get("seed"))),
         ),
         curve=tuple(epoch_of(epoch) for epoch in fields.parts("curve")),
+        bytes=fields.maybe_count("bytes") or None,
+        scores={name: scores.number(name) for name in scores.data} if scores else {},
+        hash=fields.maybe_text("hash") or "",
+        ended=fields.maybe_text("ended"),
+        searched=_searched(fields.maybe_part("suggested")),
+        weights=_weights(fields.maybe_part("distill")),
     )
 
 
@@ -341,6 +433,8 @@ def epoch_of(fields: Fields) -> Epoch:
         macro_f1=fields.maybe_number("val_macro_f1"),
         accuracy=fields.maybe_number("val_accuracy"),
         terms={name: terms.number(name) for name in terms.data} if terms else {},
+        seconds=fields.maybe_number("seconds"),
+        of=fields.maybe_count("epochs"),
     )
 
 
@@ -353,6 +447,7 @@ def front_of(fields: Fields) -> Front:
 
 def confirm_of(fields: Fields) -> Confirm:
     teacher = fields.part("teacher")
+    optimism = fields.maybe_part("optimism")
     return Confirm(
         margin=fields.number("margin"),
         people=fields.count("people"),
@@ -365,6 +460,32 @@ def confirm_of(fields: Fields) -> Confirm:
         members=tuple(_member(member) for member in fields.parts("members")),
         chosen=fields.maybe_count("chosen"),
         sentence=fields.text("sentence"),
+        optimism=_optimism(optimism) if optimism else None,
+    )
+
+
+def pooled_of(fields: Fields) -> Pooled:
+    return Pooled(sentence=fields.text("sentence"))
+
+
+def _optimism(fields: Fields) -> Optimism:
+    return Optimism(
+        total=fields.number("total"),
+        interval=fields.interval("interval"),
+        luck=fields.number("luck"),
+        people=fields.number("people"),
+        members=tuple(
+            Belief(
+                trial=member.count("trial"),
+                near=member.maybe_text("searched") == NEAR,
+                believed=member.number("believed"),
+                validated=member.number("validated"),
+                confirmed=member.number("confirmed"),
+                total=member.number("total"),
+                interval=member.interval("interval"),
+            )
+            for member in fields.parts("members")
+        ),
     )
 
 
@@ -384,6 +505,7 @@ def _member(fields: Fields) -> Member:
         difference_interval=fields.interval("difference_interval"),
         seeds=fields.count("seeds"),
         alone=_alone(alone) if alone else None,
+        near=fields.maybe_text("searched") == NEAR,
     )
 
 
@@ -395,6 +517,19 @@ def _alone(fields: Fields) -> Alone:
         gain=fields.maybe_number("difference"),
         gain_interval=fields.interval("difference_interval"),
     )
+
+
+def _searched(fields: Fields | None) -> dict[str, Searched]:
+    values = fields.data if fields else {}
+    return {
+        name: value if isinstance(value, int | float | str | bool | None) else _shown(value)
+        for name, value in values.items()
+    }
+
+
+def _weights(fields: Fields | None) -> dict[str, float]:
+    weights = fields.maybe_part("weights") if fields else None
+    return {name: weights.number(name) for name in weights.data} if weights else {}
 
 
 def _settings(fields: Fields | None, group: str) -> list[Setting]:

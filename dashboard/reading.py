@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,15 +17,16 @@ from typing import TypeVar, cast
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from dashboard import files
 from dashboard.artefacts import (
     Confirm,
     Epoch,
     Fields,
     Search,
+    Setting,
     Split,
     Store,
     Teacher,
@@ -33,13 +34,19 @@ from dashboard.artefacts import (
     confirm_of,
     epoch_of,
     front_of,
+    pooled_of,
     search_of,
+    search_settings_of,
     split_of,
     store_of,
     teacher_of,
     trial_of,
 )
-from gaitforge.work import WorkFolder, for_arrow, open_path, read_json
+from dashboard.files import PARQUET_ERRORS, Stamp
+from dashboard.files import Problem as Problem
+from dashboard.files import stamp as stamp_of
+from dashboard.trial_log import Log, read_trials
+from gaitforge.work import WorkFolder, for_arrow, open_path
 
 PREDICTION_COLUMNS = (
     "role",
@@ -52,18 +59,14 @@ PREDICTION_COLUMNS = (
     "probabilities",
 )
 
+IMPORTANCE_COLUMNS = ("family", "objective", "name", "importance")
+# As trainers/predictions.py names them. A name only says which files need not be looked into.
+PREDICTION_NAME = re.compile(
+    r"[a-z_]+-(teacher|student|student_alone)(-(?P<trial>\d{1,18}))?(-seed\d+)?\.parquet"
+)
 PREDICTED = ("seed", "recording", "person", "true_class", "said_class", "probabilities")
 
 T = TypeVar("T")
-Stamp = tuple[int, int, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """A file that could not be used, relative to the work folder, and why."""
-
-    file: str
-    reason: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,7 +132,8 @@ def look(work: WorkFolder) -> Found:
     problems: list[Problem] = []
     store = _load(work, work.store / "store.json", store_of, problems)
     names = {path.stem for path in _files(work, work.splits, problems)}
-    names |= {path.name for path in _listed(work.runs) if path.is_dir()}
+    if _inside(work, work.runs, problems):
+        names |= {path.name for path in _listed(work.runs) if path.is_dir()}
     return Found(exists=True, store=store, splits=tuple(sorted(names)), problems=tuple(problems))
 
 
@@ -140,50 +144,68 @@ def read_split(work: WorkFolder, name: str) -> Split | None:
 def read_line(work: WorkFolder, name: str) -> Line:
     """Everything that the line for one split has produced so far."""
     run, problems = work.run(name), list[Problem]()
-    trials = []
-    for path in _files(work, run.trials, problems):
-        trial = _load(work, path, trial_of, problems)
-        if trial is not None and path.stem != str(trial.number):
-            problems.append(
-                Problem(_short(work, path), f"it holds trial {trial.number}, not {path.stem}")
-            )
-        elif trial is not None:
-            trials.append(trial)
-    trials.sort(key=lambda trial: trial.number)
+    log = read_trials(run) if _inside(work, run.trials, problems) else Log()
+    trials = log.trials
+    problems += [Problem(_short(work, run.trials / p.file), p.reason) for p in log.problems]
     front = _load(work, run.search / "front.json", front_of, problems)
     return Line(
         split=_load(work, work.split_file(name), split_of, problems),
         teacher=_load(work, run.teacher / "model.json", teacher_of, problems),
         teacher_curve=_history(work, run.teacher / "history.parquet", problems),
         search=_load(work, run.search / "search.json", search_of, problems),
-        trials=tuple(trials),
+        trials=trials,
         front=frozenset(front.trials) if front else unbeaten(trials),
         confirm=_load(work, run.confirm / "scores.json", confirm_of, problems),
         problems=tuple(problems),
     )
 
 
+def read_wider_answers(work: WorkFolder, name: str, problems: list[Problem]) -> list[str]:
+    """What is said over more people than the split's own confirm people: all splits, or folds."""
+    paths = (work.pooled, work.run(name).confirm / "folds.json")
+    found = [_load(work, path, pooled_of, problems) for path in paths]
+    return [pooled.sentence for pooled in found if pooled is not None]
+
+
+def read_search_settings(
+    work: WorkFolder, name: str, problems: list[Problem]
+) -> tuple[Setting, ...]:
+    return _load(work, work.run(name).search / "search.json", search_settings_of, problems) or ()
+
+
+def read_importance(work: WorkFolder, name: str, problems: list[Problem]) -> pd.DataFrame:
+    """Columns family (None: over all), objective, name, importance; no rows where none is told."""
+    path = work.run(name).search / "importance.parquet"
+    stamp = stamp_of(path) if _inside(work, path, problems) else None
+    read = _parsed_importance(str(path), stamp) if stamp else None
+    if isinstance(read, str):
+        problems.append(Problem(_short(work, path), read))
+    if not isinstance(read, pd.DataFrame):
+        return pd.DataFrame(columns=list(IMPORTANCE_COLUMNS))
+    return read
+
+
 def read_progress(work: WorkFolder, name: str) -> Progress:
     """What changes every few seconds; `read_line` names what cannot be read."""
     run, problems = work.run(name), list[Problem]()
-    ended = {path.stem for path in _files(work, run.trials, problems)}
+    ended = {n.removesuffix(".json") for n in files.names(run.trials) if n.endswith(".json")}
     running = []
     for path in _files(work, run.running, problems):
         trial = _load(work, path, trial_of, problems)
-        stamp = _stamp(path)
+        stamp = stamp_of(path)
         # A trial that has just ended may lie in both folders for a moment.
         if trial is not None and stamp is not None and path.stem not in ended:
             running.append(Running(trial=trial, silent_s=max(time.time() - stamp[0] / 1e9, 0.0)))
     search = _load(work, run.search / "search.json", search_of, problems)
     front = _load(work, run.search / "front.json", front_of, problems)
-    trained = (run.teacher / "model.json").exists()
+    trained, live = (run.teacher / "model.json").exists(), run.teacher / "live.jsonl"
     return Progress(
         wanted=search.wanted if search else None,
         epochs=search.epochs if search else None,
         ended=len(ended),
         running=tuple(sorted(running, key=lambda row: row.trial.number)),
         hypervolume=front.hypervolume if front else None,
-        teacher=() if trained else _live_epochs(run.teacher / "live.jsonl"),
+        teacher=() if trained or not _inside(work, live, problems) else _live_epochs(live),
     )
 
 
@@ -201,7 +223,7 @@ def pulse(work: WorkFolder, name: str | None) -> tuple[Stamp | None, ...]:
             run.confirm / "scores.json",
             run.predictions,
         ]
-    return tuple(_stamp(path) for path in watched)
+    return tuple(stamp_of(path) for path in watched)
 
 
 def unbeaten(trials: Iterable[Trial]) -> frozenset[int]:
@@ -219,24 +241,33 @@ def unbeaten(trials: Iterable[Trial]) -> frozenset[int]:
 
 
 def prediction_files(
-    work: WorkFolder, name: str, problems: list[Problem], trial: int | None = None
+    work: WorkFolder,
+    name: str,
+    problems: list[Problem],
+    models: Collection[int | None] | None = None,
 ) -> Mapping[Predicted, tuple[Path, ...]]:
-    """Which file holds whose predictions; with `trial`, files named after other trials are passed over."""
-    files: dict[Predicted, tuple[Path, ...]] = {}
+    """Which file holds whose predictions; with `models`, of these trials (None: the teacher) alone.
+
+    Each finished trial has a file, and to look into ten thousand takes half a minute: those whose
+    names tell of other models are then passed over.
+    """
+    found: dict[Predicted, tuple[Path, ...]] = {}
     for path in _files(work, work.run(name).predictions, problems, ending=".parquet"):
-        of_trial = re.search(r"-student(?:_alone)?-(\d+)(?:-seed\d+)?$", path.stem)
-        if trial is not None and of_trial is not None and int(of_trial[1]) != trial:
-            continue
-        stamp = _stamp(path)
-        if stamp is None:
+        named = PREDICTION_NAME.fullmatch(path.name)
+        if models is not None and named:
+            number = named["trial"]
+            if (None if number is None else int(number)) not in models:
+                continue
+        stamp = stamp_of(path)
+        if stamp is None or not _inside(work, path, problems):
             continue
         keys = _parsed_keys(str(path), stamp)
         if isinstance(keys, str):
             problems.append(Problem(_short(work, path), keys))
             continue
         for key in keys:
-            files[key] = (*files.get(key, ()), path)
-    return files
+            found[key] = (*found.get(key, ()), path)
+    return found
 
 
 def read_predictions(
@@ -249,7 +280,7 @@ def read_predictions(
     """Columns of PREDICTED; one row per recording and seed, `probabilities` in the order of `classes`."""
     tables = []
     for path in paths:
-        stamp = _stamp(path)
+        stamp = stamp_of(path)
         read = _parsed_predictions(str(path), stamp, whose, classes) if stamp else "it has gone"
         if isinstance(read, str):
             problems.append(Problem(_short(work, path), read))
@@ -260,35 +291,33 @@ def read_predictions(
     return pd.concat(tables, ignore_index=True)
 
 
-def _stamp(path: Path) -> Stamp | None:
-    """Time of change (ns), size, and on S3 the tag; None where there is nothing or it may not be seen."""
-    try:
-        stat = path.stat()
-    except OSError:
-        return None
-    return stat.st_mtime_ns, stat.st_size, getattr(stat, "etag", "")
-
-
 def _listed(folder: Path) -> list[Path]:
-    try:
-        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    except OSError:
-        return []
+    return [folder / name for name in files.names(folder)]
 
 
 def _files(
     work: WorkFolder, folder: Path, problems: list[Problem], ending: str = ".json"
 ) -> list[Path]:
     """The folder's files of one kind; drafts (dot files) are passed over, strangers named."""
-    files = []
+    found = []
+    if not _inside(work, folder, problems):
+        return []
     for path in _listed(folder):
         if path.suffix == ending:
-            files.append(path)
+            found.append(path)
         else:
             problems.append(
                 Problem(_short(work, path), f"only {ending} files belong here; it was passed over")
             )
-    return files
+    return found
+
+
+def _inside(work: WorkFolder, path: Path, problems: list[Problem]) -> bool:
+    """Whether a path stays in the work folder; where it does not, that is a problem."""
+    if files.is_inside(work.root, path):
+        return True
+    problems.append(Problem(_short(work, path), files.OUTSIDE))
+    return False
 
 
 def _short(work: WorkFolder, path: Path) -> str:
@@ -299,8 +328,8 @@ def _load(
     work: WorkFolder, path: Path, parse: Callable[[Fields], T], problems: list[Problem]
 ) -> T | None:
     """The content of a file, or None where there is none or where a problem was added."""
-    stamp = _stamp(path)
-    if stamp is None:
+    stamp = stamp_of(path)
+    if stamp is None or not _inside(work, path, problems):
         return None
     read = _parsed(str(path), stamp, cast(Callable[[Fields], object], parse))
     if isinstance(read, Problem):
@@ -311,8 +340,8 @@ def _load(
 
 def _history(work: WorkFolder, path: Path, problems: list[Problem]) -> tuple[Epoch, ...]:
     """The learning curve of a trained teacher, empty where it has none."""
-    stamp = _stamp(path)
-    if stamp is None:
+    stamp = stamp_of(path)
+    if stamp is None or not _inside(work, path, problems):
         return ()
     read = _parsed_history(str(path), stamp)
     if isinstance(read, str):
@@ -324,15 +353,7 @@ def _history(work: WorkFolder, path: Path, problems: list[Problem]) -> tuple[Epo
 # The stamp is part of each key: a file that changes is parsed anew, its old content falls out.
 @lru_cache(maxsize=8192)
 def _parsed(path: str, stamp: Stamp, parse: Callable[[Fields], object]) -> object:
-    try:
-        return parse(Fields.of_file(read_json(open_path(path))))
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        reason = str(error).removeprefix(path).strip()
-        return Problem(path, reason)
-    except OSError as error:
-        return Problem(path, f"it cannot be read ({error.strerror})")
+    return files.parsed(path, parse)
 
 
 @lru_cache(maxsize=64)
@@ -340,10 +361,28 @@ def _parsed_history(path: str, stamp: Stamp) -> tuple[Epoch, ...] | str:
     try:
         rows = pq.read_table(for_arrow(open_path(path))).to_pylist()
         return tuple(epoch_of(Fields(row)) for row in rows)
-    except (pa.ArrowException, OSError) as error:
-        return _unreadable(error)
+    except PARQUET_ERRORS as error:
+        return files.no_parquet(error)
     except ValueError as error:
         return str(error)
+
+
+@lru_cache(maxsize=64)
+def _parsed_importance(path: str, stamp: Stamp) -> pd.DataFrame | str:
+    try:
+        table = pq.read_table(for_arrow(open_path(path))).to_pandas()
+    except PARQUET_ERRORS as error:
+        return files.no_parquet(error)
+    # the first version had one objective, and none told of a family by itself
+    for column, value in (("objective", "macro_f1"), ("family", None)):
+        if column not in table:
+            table[column] = value
+    missing = set(IMPORTANCE_COLUMNS) - set(table)
+    if missing:
+        return f"it lacks the column '{min(missing)}'"
+    table["importance"] = pd.to_numeric(table["importance"], errors="coerce")
+    table["name"], table["objective"] = table["name"].map(str), table["objective"].map(str)
+    return table[list(IMPORTANCE_COLUMNS)].dropna(subset=["importance"])
 
 
 @lru_cache(maxsize=4096)
@@ -353,8 +392,8 @@ def _parsed_keys(path: str, stamp: Stamp) -> tuple[Predicted, ...] | str:
         if missing:
             return f"it lacks the column '{min(missing)}'"
         table = pq.read_table(for_arrow(open_path(path)), columns=["role", "model", "trial"])
-    except (pa.ArrowException, OSError) as error:
-        return _unreadable(error)
+    except PARQUET_ERRORS as error:
+        return files.no_parquet(error)
     keys = table.group_by(["role", "model", "trial"]).aggregate([]).to_pylist()
     return tuple(
         Predicted(role=key["role"], model=key["model"], trial=key["trial"]) for key in keys
@@ -372,8 +411,8 @@ def _parsed_predictions(
         table = pq.read_table(
             for_arrow(open_path(path)), columns=list(PREDICTION_COLUMNS), filters=wanted
         )
-    except (pa.ArrowException, OSError) as error:
-        return _unreadable(error)
+    except PARQUET_ERRORS as error:
+        return files.no_parquet(error)
     probabilities = table.column("probabilities").to_pylist()
     if any(row is None or len(row) != len(classes) for row in probabilities):
         return f"its probabilities are not of the {len(classes)} classes of the store"
@@ -382,10 +421,6 @@ def _parsed_predictions(
     read["said_class"] = [classes[k] for k in said_N]
     read["probabilities"] = probabilities
     return read
-
-
-def _unreadable(error: Exception) -> str:
-    return f"it is not a whole Parquet file ({str(error).splitlines()[0][:120]})"
 
 
 def _live_epochs(path: Path) -> tuple[Epoch, ...]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import pandas as pd
 
@@ -33,8 +33,10 @@ class Model:
     seconds: float
     on_front: bool
     settings: tuple[Setting, ...]
-    curve: tuple[Epoch, ...]
+    curve: Sequence[Epoch]
     member: Member | None
+    bytes: int | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -84,6 +86,8 @@ def models(line: Line) -> dict[int, Model]:
             settings=trial.settings,
             curve=trial.curve,
             member=members.get(trial.number),
+            bytes=trial.bytes,
+            scores=trial.scores,
         )
     return found
 
@@ -114,77 +118,6 @@ def trial_table(models: Iterable[Model]) -> pd.DataFrame:
     return table.sort_values(
         ["on_front", "macro_f1", "trial"], ascending=[False, False, True], ignore_index=True
     )
-
-
-def searched_points(models: Iterable[Model]) -> pd.DataFrame:
-    """What the searched front is drawn from: the teacher and the finished trials."""
-    kinds = {True: "front", False: "beaten"}
-    rows = [
-        {
-            "trial": model.number,
-            "kind": "teacher" if model.number == TEACHER else kinds[model.on_front],
-            "name": f"{model.title}, {model.family}",
-            "params": model.params,
-            "macs": model.macs,
-            "macro_f1": model.macro_f1,
-            "accuracy": model.accuracy,
-            "sizes": model.sizes,
-        }
-        for model in models
-        if model.state == "finished"
-    ]
-    columns = ["trial", "kind", "name", "params", "macs", "macro_f1", "accuracy", "sizes"]
-    table = pd.DataFrame(rows, columns=columns)
-    return table.astype({"macro_f1": "float64", "accuracy": "float64", "macs": "Int64"})
-
-
-def confirmed_points(confirm: Confirm | None) -> pd.DataFrame:
-    """What the confirmed front is drawn from: teacher, members, and members not distilled."""
-    rows: list[dict[str, object]] = []
-    if confirm is not None:
-        rows.append(
-            {
-                "trial": TEACHER,
-                "kind": "teacher",
-                "name": f"Teacher, {confirm.teacher_family}",
-                "params": confirm.teacher_params,
-                "macro_f1": confirm.teacher_macro_f1,
-                "accuracy": confirm.teacher_accuracy,
-                **_ends(confirm.teacher_interval),
-            }
-        )
-        for member in confirm.members:
-            same = {
-                "trial": member.trial,
-                "name": f"Trial {member.trial}, {member.family}",
-                "params": member.params,
-                "macs": member.macs,
-                "seeds": member.seeds,
-            }
-            rows.append(
-                {
-                    **same,
-                    "kind": "distilled",
-                    "macro_f1": member.macro_f1,
-                    "accuracy": member.accuracy,
-                    **_ends(member.interval),
-                    "p_on_front": member.p_on_front,
-                }
-            )
-            if member.alone is not None:
-                rows.append(
-                    {
-                        **same,
-                        "kind": "alone",
-                        "macro_f1": member.alone.macro_f1,
-                        "accuracy": member.alone.accuracy,
-                        **_ends(member.alone.interval),
-                    }
-                )
-    scores = ["macro_f1", "accuracy", "low", "high", "p_on_front"]
-    columns = ["trial", "kind", "name", "params", "macs", "seeds", *scores]
-    table = pd.DataFrame(rows, columns=columns)
-    return table.astype({**dict.fromkeys(scores, "float64"), "seeds": "Int64", "macs": "Int64"})
 
 
 def member_table(confirm: Confirm) -> pd.DataFrame:
@@ -229,7 +162,3 @@ def interval_words(interval: Interval, signed: bool = False) -> str:
 
 def _verdict(noninferior: bool | None) -> str:
     return "not tested" if noninferior is None else "yes" if noninferior else "not shown"
-
-
-def _ends(interval: Interval) -> dict[str, float]:
-    return {} if interval is None else {"low": interval[0], "high": interval[1]}

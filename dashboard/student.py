@@ -173,7 +173,7 @@ def show_predictions(view: View, model: Model) -> None:
     """Which classes and people it gets right, how sure it is, and the recordings themselves."""
     classes = _classes(view)
     trial = None if model.number == TEACHER else model.number
-    files = reading.prediction_files(view.work, view.split, view.problems, model.number)
+    files = reading.prediction_files(view.work, view.split, view.problems, {None, model.number})
     whose = {
         words: Predicted(role=role, model=kind, trial=trial)
         for (role, kind), words in PEOPLE_WORDS.items()

@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "trainers": {"gaitforge", "search_spaces"},
     "dashboard": {"gaitforge"},
 }
-# The command line starts the dashboard in a process of its own, and asks only where it lies.
+# The command line starts the dashboard in a process of its own, and asks only how.
 EXCEPTIONS = {(ROOT / "trainers" / "__main__.py", "dashboard")}
 
 # The only packages that may import a heavy library.

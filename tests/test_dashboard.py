@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -10,12 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard import charts, reading, review_tables
-from dashboard.app import work_path
+from dashboard import reading, review_tables
+from dashboard.app import PAGES, work_folders
 from dashboard.artefacts import Fields, trial_of
 from dashboard.reading import Predicted, Problem
 from gaitforge.work import WorkFolder, read_json, write_json
@@ -30,6 +30,7 @@ from tests.toy_work import (
     make_trial,
     make_work,
 )
+from tests.try_page import Show, open_page, table, turn_to, words
 
 ROOT = Path(__file__).parents[1]
 APP = ROOT / "dashboard" / "app.py"
@@ -43,69 +44,31 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> WorkFolder:
 
 
 @pytest.fixture
-def show(monkeypatch: pytest.MonkeyPatch) -> Callable[[WorkFolder], AppTest]:
-    """Opens the page on a work folder; no state may end in an exception."""
+def show(monkeypatch: pytest.MonkeyPatch) -> Show:
+    """Opens a page on work folders; no state may end in an exception."""
 
-    def run(work: WorkFolder) -> AppTest:
-        monkeypatch.setattr(sys, "argv", [str(APP), str(work.root)])
-        app = AppTest.from_file(str(APP), default_timeout=30).run()
-        assert not app.exception
-        return app
+    def run(*works: WorkFolder, page: str = "overview", query: str = "") -> AppTest:
+        monkeypatch.setattr(sys, "argv", [str(APP), *(str(work.root) for work in works)])
+        return open_page(page, query)
 
     return run
-
-
-def words(app: AppTest) -> str:
-    """Everything that the page says."""
-    said = [
-        *app.title,
-        *app.subheader,
-        *app.header,
-        *app.text,
-        *app.info,
-        *app.warning,
-        *app.caption,
-        *app.code,
-    ]
-    said += [*app.markdown, *app.error]
-    return "\n".join(element.value for element in said)
-
-
-def table(app: AppTest, column: str) -> pd.DataFrame:
-    """The table of the page that has this column."""
-    return next(frame.value for frame in app.dataframe if column in frame.value)
 
 
 # ---------------------------------------------------------------- the page
 
 
-def test_full_folder_shows_the_answer_the_fronts_and_one_model(
-    full: WorkFolder, show: Callable[[WorkFolder], AppTest]
+def test_each_page_of_a_full_folder_opens_without_a_complaint(
+    full: WorkFolder, show: Show
 ) -> None:
-    app = show(full)
-    scores = read_json(full.run("people").confirm / "scores.json")
-    chosen = next(m for m in scores["members"] if m["trial"] == scores["chosen"])
-    said = words(app)
-    assert scores["sentence"] in said
-    assert "416 recordings of 52 people, 5 in quarantine" in said
-    assert "28 train, 12 validation, 12 confirm people" in said
-    assert "28 finished trials, 9 stopped, 1 failed" in said
-    assert "12 people. Bars are 95 % intervals by bootstrap over people." in said
-    metrics = {metric.label: metric.value for metric in app.metric}
-    assert metrics["Macro F1, 12 unseen people"] == f"{chosen['macro_f1']:.3f}"
-    assert metrics["Of the teacher's size"] == f"1 / {1_284_100 / chosen['params']:,.0f}"
-    assert app.header[-1].value == f"Trial {scores['chosen']}"
-    assert len(app.get("vega_lite_chart")) == 10
-    assert table(app, "Last sign")["Trial"].tolist() == [38, 39]
-    assert len(table(app, "on_front")) == 38
-    assert len(table(app, "gain")) == 3
-    assert "could not be used" not in said
+    for page in PAGES:
+        app = show(full, page=page.path)
+        assert "could not be used" not in words(app)
+        (bar,) = app.get("progress")
+        assert bar.proto.text.startswith("Search: 38 of 60 trials have ended, 2 running")
 
 
-def test_choosing_a_trial_shows_that_trial(
-    full: WorkFolder, show: Callable[[WorkFolder], AppTest]
-) -> None:
-    app = show(full)
+def test_choosing_a_trial_shows_that_trial(full: WorkFolder, show: Show) -> None:
+    app = show(full, page="student")
     app.selectbox(key="model").set_value(12).run()
     assert app.header[-1].value == "Trial 12"
     assert [code.value for code in app.code] == [
@@ -124,18 +87,7 @@ def test_choosing_a_trial_shows_that_trial(
     assert not app.exception
 
 
-def test_accuracy_can_be_looked_at_instead_of_macro_f1(
-    full: WorkFolder, show: Callable[[WorkFolder], AppTest]
-) -> None:
-    app = show(full)
-    app.radio(key="measure").set_value("accuracy").run()
-    assert not app.exception
-    assert "The front is that of macro F1" in words(app)
-
-
-def test_a_split_is_chosen_where_there_are_several(
-    tmp_path: Path, show: Callable[[WorkFolder], AppTest]
-) -> None:
+def test_a_split_is_chosen_where_there_are_several(tmp_path: Path, show: Show) -> None:
     work = make_work(tmp_path / "work", SMALL)
     make_split(work, Toy(split="other"))
     app = show(work)
@@ -198,9 +150,9 @@ def few_people(work: WorkFolder) -> None:
         (ingested, ["no split yet", "gaitforge split run.toml"]),
         (split, ["no trained teacher yet", "gaitforge teacher run.toml"]),
         (teacher_training, ["The teacher is training: epoch 3 has ended"]),
-        (teacher, ["The search has not been started", "Nothing is confirmed yet", "Teacher"]),
-        (none_ended, ["no finished trial so far", "0 finished trials"]),
-        (none_finished, ["no finished trial so far", "0 finished trials, 1 failed"]),
+        (teacher, ["The search has not been started", "Teacher"]),
+        (none_ended, ["no finished trial so far"]),
+        (none_finished, ["no finished trial so far", "1 trial of 1 failed"]),
         (not_confirmed, ["No confirmed answer yet", "gaitforge confirm run.toml"]),
         (few_people, ["4 confirm people are too few for an interval"]),
     ],
@@ -209,7 +161,7 @@ def test_every_state_is_put_into_words(
     make: Callable[[WorkFolder], None],
     expected: list[str],
     tmp_path: Path,
-    show: Callable[[WorkFolder], AppTest],
+    show: Show,
 ) -> None:
     work = WorkFolder(tmp_path / "work")
     make(work)
@@ -217,9 +169,7 @@ def test_every_state_is_put_into_words(
     assert [phrase for phrase in expected if phrase not in said] == []
 
 
-def test_trials_that_are_silent_for_long_are_said_to_be_so(
-    tmp_path: Path, show: Callable[[WorkFolder], AppTest]
-) -> None:
+def test_trials_that_are_silent_for_long_are_said_to_be_so(tmp_path: Path, show: Show) -> None:
     work = make_work(tmp_path / "work", SMALL)
     old = work.run("people").search / "running" / "5.json"
     os.utime(old, (1e9, 1e9))
@@ -227,7 +177,7 @@ def test_trials_that_are_silent_for_long_are_said_to_be_so(
 
 
 def test_broken_and_foreign_files_are_named_and_the_rest_is_shown(
-    tmp_path: Path, show: Callable[[WorkFolder], AppTest]
+    tmp_path: Path, show: Show
 ) -> None:
     work = make_work(tmp_path / "work", SMALL)
     run = work.run("people")
@@ -238,7 +188,7 @@ def test_broken_and_foreign_files_are_named_and_the_rest_is_shown(
     write_json(run.search / "front.json", {"schema": 9})
     (run.predictions / "validation-teacher.parquet").write_bytes(b"PAR1 not really")
     (run.teacher / "history.parquet").write_bytes(b"")
-    app = show(work)
+    app = show(work, page="student")
     problems = table(app, "Why")
     why = dict(zip(problems["File"], problems["Why"], strict=True))
     search, rest = "runs/people/search", "runs/people"
@@ -256,13 +206,16 @@ def test_broken_and_foreign_files_are_named_and_the_rest_is_shown(
     assert "holds trial 2, not 78" in why[f"{search}/trials/78.json"]
     assert "schema is 9" in why[f"{search}/front.json"]
     assert "7 files could not be used" in words(app)
+    remedies = dict(zip(problems["File"], problems["What to do"], strict=True))
+    assert "with the version of gaitforge that wrote it" in remedies[f"{search}/front.json"]
+    assert "gaitforge search run.toml replaces" in remedies[f"{search}/trials/1.json"]
+    assert "Move it elsewhere" in remedies[f"{search}/trials/notes.txt"]
+    app = turn_to(app, "trade-off")
     assert len(table(app, "on_front")) == 4
     assert len(table(app, "gain")) == 3
 
 
-def test_text_of_files_never_becomes_markdown_or_html(
-    tmp_path: Path, show: Callable[[WorkFolder], AppTest]
-) -> None:
+def test_text_of_files_never_becomes_markdown_or_html(tmp_path: Path, show: Show) -> None:
     nasty = "<b onclick=x>**:red[ataxia]**</b>"
     toy = Toy(classes=(nasty, "healthy"), trials=3, running=1, failed=0, stopped=0)
     work = make_work(tmp_path / "work", toy)
@@ -271,19 +224,27 @@ def test_text_of_files_never_becomes_markdown_or_html(
         write_json(path, {**read_json(path), "family": nasty, "reason": nasty})
     scores = read_json(run.confirm / "scores.json")
     write_json(run.confirm / "scores.json", {**scores, "sentence": nasty})
-    app = show(work)
-    formatted = [*app.markdown, *app.caption, *app.info, *app.warning, *app.subheader]
-    assert not [element.value for element in formatted if "ataxia" in element.value]
-    assert not [html for html in app.get("html") if "ataxia" in str(html.proto)]
-    assert not [metric for metric in app.metric if "ataxia" in metric.label + metric.value]
-    assert nasty in [text.value for text in app.text]
-    assert nasty in [code.value for code in app.code]
+    said: list[str] = []
+    for page in PAGES:
+        app = show(work, page=page.path)
+        formatted = [
+            *app.markdown,
+            *app.caption,
+            *app.info,
+            *app.warning,
+            *app.subheader,
+            *app.error,
+        ]
+        assert not [element.value for element in formatted if "ataxia" in element.value]
+        assert not [html for html in app.get("html") if "ataxia" in str(html.proto)]
+        assert not [metric for metric in app.metric if "ataxia" in metric.label + metric.value]
+        said += [text.value for text in app.text] + [code.value for code in app.code]
+    assert f"{nasty}, healthy" in said  # the classes
+    assert nasty in said  # a family, a reason
 
 
 @pytest.mark.slow
-def test_page_opens_while_the_folder_is_being_written(
-    tmp_path: Path, show: Callable[[WorkFolder], AppTest]
-) -> None:
+def test_page_opens_while_the_folder_is_being_written(tmp_path: Path, show: Show) -> None:
     work = make_work(tmp_path / "work", SMALL)
     rng, done = np.random.default_rng(3), threading.Event()
 
@@ -299,7 +260,7 @@ def test_page_opens_while_the_folder_is_being_written(
     writer = threading.Thread(target=write)
     writer.start()
     try:
-        counts = [len(table(show(work), "on_front")) for _ in range(3)]
+        counts = [len(table(show(work, page="trade-off"), "on_front")) for _ in range(3)]
     finally:
         done.set()
         writer.join()
@@ -329,10 +290,91 @@ def test_no_file_beside_the_app_bears_a_librarys_name() -> None:
     assert own & (set(sys.stdlib_module_names) | {"altair", "pandas", "tables", "numpy"}) == set()
 
 
-def test_work_folder_comes_from_the_argument_then_the_environment() -> None:
-    assert work_path(["app.py", "a"], {"GAITFORGE_WORK": "b"}) == Path("a")
-    assert work_path(["app.py"], {"GAITFORGE_WORK": "b"}) == Path("b")
-    assert work_path(["app.py"], {}) == Path("work")
+def test_work_folders_come_from_the_arguments_then_the_environment() -> None:
+    def named(argv: list[str], environment: dict[str, str]) -> list[Path]:
+        return [folder.root for folder in work_folders(argv, environment)]
+
+    assert named(["app.py", "a", "c"], {"GAITFORGE_WORK": "b"}) == [Path("a"), Path("c")]
+    assert named(["app.py"], {"GAITFORGE_WORK": "b"}) == [Path("b")]
+    assert named(["app.py"], {}) == [Path("work")]
+
+
+def test_the_store_is_shown_before_there_is_a_split(tmp_path: Path, show: Show) -> None:
+    work = WorkFolder(tmp_path / "work")
+    make_store(work)
+    assert "no split yet" not in words(show(work, page="store"))
+    assert "no split yet" in words(show(work, page="why"))
+
+
+# ---------------------------------------------------------------- links
+
+
+LED_OUT = [
+    "runs/people/search/trials/7.json",
+    "runs/people/search/trials",
+    "runs/people/search/running",
+    "runs/people/search/search.json",
+    "runs/people/confirm/scores.json",
+    "runs/people/teacher",
+    "runs/people/predictions",
+    "runs/people",
+    "runs",
+    "splits",
+    "store/store.json",
+]
+SECRET = "secret-of-another-folder"
+
+
+def lead_out(folder: Path, inside: str) -> WorkFolder:
+    """A work folder of which one part is a link to the same part of another one, full of secrets."""
+    toy = Toy(trials=8, wanted=8, running=1, stopped=0, failed=0, classes=("a", SECRET))
+    other = make_work(folder / "other", toy)
+    for pattern in ("trials/*.json", "running/*.json", "model.json"):
+        for path in other.root.rglob(pattern):
+            write_json(path, {**read_json(path), "family": SECRET})
+    scores = other.run("people").confirm / "scores.json"
+    write_json(scores, {**read_json(scores), "sentence": SECRET})
+    work = make_work(folder / "work", SMALL)
+    target = work.root / inside
+    if target.is_dir():
+        shutil.rmtree(target)
+    target.unlink(missing_ok=True)
+    target.symlink_to(other.root / inside)
+    return work
+
+
+@pytest.mark.parametrize("inside", LED_OUT)
+def test_nothing_is_read_by_a_link_that_leads_out_of_the_work_folder(
+    inside: str, tmp_path: Path
+) -> None:
+    work = lead_out(tmp_path, inside)
+    found, line = reading.look(work), reading.read_line(work, "people")
+    problems = [*found.problems, *line.problems]
+    files = reading.prediction_files(work, "people", problems)
+    progress = reading.read_progress(work, "people")
+    assert SECRET not in str((found, line, files, progress))
+    assert all(path.resolve().is_relative_to(work.root) for its in files.values() for path in its)
+    if (
+        "running" not in inside
+    ):  # which are looked at every two seconds, and never complained about
+        assert inside in {problem.file for problem in problems} or inside.startswith("runs")
+        assert any("link" in p.reason or "leads out" in p.reason for p in problems)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("inside", LED_OUT)
+def test_no_page_shows_what_a_link_leads_to(inside: str, tmp_path: Path, show: Show) -> None:
+    work = lead_out(tmp_path, inside)
+    for page in PAGES:
+        app = show(work, page=page.path)
+        shown = words(app) + "".join(frame.value.to_csv() for frame in app.dataframe)
+        assert SECRET not in shown + "".join(str(c.proto) for c in app.get("vega_lite_chart"))
+
+
+def test_a_work_folder_may_itself_be_reached_by_a_link(tmp_path: Path, show: Show) -> None:
+    make_work(tmp_path / "work", SMALL)
+    (tmp_path / "link").symlink_to(tmp_path / "work")
+    assert "could not be used" not in words(show(WorkFolder(tmp_path / "link")))
 
 
 # ---------------------------------------------------------------- reading
@@ -408,32 +450,3 @@ def test_predictions_of_other_classes_are_refused(full: WorkFolder) -> None:
     assert problems == []
     assert reading.read_predictions(full, files[whose], whose, good[:3], problems).empty
     assert "not of the 3 classes" in problems[0].reason
-
-
-# ---------------------------------------------------------------- tables and charts
-
-
-def test_one_bad_student_does_not_press_the_front_into_a_line(full: WorkFolder) -> None:
-    line = reading.read_line(full, "people")
-    searched = review_tables.searched_points(review_tables.models(line).values())
-    confirmed = review_tables.confirmed_points(line.confirm)
-    before = charts.shared_axes("macro_f1", searched, confirmed)
-    bad = searched[searched["kind"] == "beaten"].head(1).assign(macro_f1=0.01)
-    after = charts.shared_axes("macro_f1", pd.concat([searched, bad]), confirmed)
-    assert after.score[0] > 0.1
-    assert before.score[0] < confirmed["macro_f1"].min()
-    assert before.score[1] >= max(searched["macro_f1"].max(), confirmed["high"].max())
-
-
-def test_fronts_click_by_trial_and_draw_the_step_line_for_macro_f1_only(full: WorkFolder) -> None:
-    line = reading.read_line(full, "people")
-    searched = review_tables.searched_points(review_tables.models(line).values())
-    confirmed = review_tables.confirmed_points(line.confirm)
-    for measure, members in [("macro_f1", len(line.front)), ("accuracy", 0)]:
-        axes = charts.shared_axes(measure, searched, confirmed)
-        spec = charts.searched_chart(searched, axes, chosen=None).to_dict()
-        assert [param["select"]["fields"] for param in spec["params"]] == [["trial"]]
-        lines = [layer for layer in spec["layer"] if layer.get("mark", {}).get("type") == "line"]
-        assert [layer["mark"]["interpolate"] for layer in lines] == ["step-after"]
-        assert len(spec["datasets"][lines[0]["data"]["name"]]) == members
-        charts.confirmed_chart(confirmed, axes, chosen=None, margin=0.05).to_dict()

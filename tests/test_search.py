@@ -167,25 +167,33 @@ def test_a_search_is_set_aside_with_all_that_was_made_from_it(tmp_path: Path) ->
 
 
 class Told:
-    """A searcher of which only the importance is asked."""
+    """A searcher over one family, of which only the importance is asked."""
 
-    def __init__(self, importance: dict[str, dict[str, float]]) -> None:
-        self.study, self.found = self, importance
+    def __init__(self, importance: dict[str | None, dict[str, dict[str, float]]]) -> None:
+        self.study, self.settings, self.found = self, self, importance
+        self.families = ("tcn",)
 
-    def importance(self) -> dict[str, dict[str, float]]:
-        return self.found
+    def importance(self, family: str | None) -> dict[str, dict[str, float]]:
+        return self.found.get(family, {})
 
 
-def test_importance_is_a_row_for_each_score_and_value(tmp_path: Path) -> None:
+def test_importance_is_a_row_for_each_family_objective_and_value(tmp_path: Path) -> None:
     folder = SplitFolder(tmp_path)
-    told: Any = Told({"macro_f1": {"lr": 0.75, "family": 0.25}, "robustness": {"lr": 1.0}})
+    told: Any = Told(
+        {
+            None: {"macro_f1": {"lr": 0.75, "family": 0.25}, "robustness": {"lr": 1.0}},
+            "tcn": {"params": {"tcn.channels": 1.0}},
+        }
+    )
     write_importance(folder, told)
     rows = pq.read_table(folder.search / "importance.parquet").to_pylist()
-    assert rows == [
-        {"objective": "macro_f1", "name": "lr", "importance": 0.75},
-        {"objective": "macro_f1", "name": "family", "importance": 0.25},
-        {"objective": "robustness", "name": "lr", "importance": 1.0},
+    assert [tuple(row.values()) for row in rows] == [
+        (None, "macro_f1", "lr", 0.75),
+        (None, "macro_f1", "family", 0.25),
+        (None, "robustness", "lr", 1.0),
+        ("tcn", "params", "tcn.channels", 1.0),
     ]
+    assert list(rows[0]) == ["family", "objective", "name", "importance"]
 
 
 def test_where_too_few_have_finished_no_importance_is_written(tmp_path: Path) -> None:

@@ -354,3 +354,27 @@ def test_importance_of_a_score_that_never_changes_is_told_without_a_warning() ->
     for _ in range(FEWEST_FOR_IMPORTANCE):
         search.one()
     assert set(search.study.importance()["macro_f1"]) == {"channels", "lr"}
+
+
+def test_importance_within_a_family_tells_of_its_own_sizes() -> None:
+    """What decides the size of its students is one of them, and no learning rate."""
+    search = ByHand("random")
+    for _ in range(FEWEST_FOR_IMPORTANCE):
+        search.one()
+    study = Study(DEFAULT, "random", 0, propose)
+    study.add([named_by_family(trial) for trial in search.log.values()])
+    within = study.importance("tcn")
+    assert set(within["macro_f1"]) == {"tcn.channels", "lr"}
+    assert within["params"] == {"tcn.channels": pytest.approx(1.0)}
+    assert study.importance().keys() == {"macro_f1"}
+    assert study.importance("stgcn") == {}
+
+
+def named_by_family(trial: Trial) -> Trial:
+    """Its size under the name that the search spaces give it."""
+    kinds = {
+        f"tcn.{name}" if name == "channels" else name: kind
+        for name, kind in trial.distributions.items()
+    }
+    values = {f"tcn.{n}" if n == "channels" else n: v for n, v in trial.suggested.items()}
+    return replace(trial, suggested=values, distributions=kinds)

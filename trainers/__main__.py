@@ -84,19 +84,11 @@ def run_predict(options: argparse.Namespace) -> int:
 
 
 def run_dashboard(options: argparse.Namespace) -> int:
-    import dashboard
+    from dashboard.serving import serve_command
     from gaitforge.work import open_path
 
-    app = Path(dashboard.__file__).parent / "app.py"
-    command = [
-        sys.executable, "-m", "streamlit", "run", str(app),
-        "--server.address", "127.0.0.1", "--server.port", str(options.port), "--server.headless", "true",
-        "--server.fileWatcherType", "none", "--browser.gatherUsageStats", "false",
-        "--client.showErrorDetails", "false", "--client.toolbarMode", "minimal",
-        "--theme.primaryColor", "#3572c6",
-        "--", str(open_path(options.work).resolve()),
-    ]  # fmt: skip
-    os.execv(sys.executable, command)
+    folders = [str(open_path(work).resolve()) for work in options.work]
+    os.execv(sys.executable, serve_command(folders, options.port))
 
 
 def run_show(options: argparse.Namespace) -> int:
@@ -225,7 +217,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("files", type=Path, nargs="+", metavar="FILE")
     predict.set_defaults(command=run_predict)
     dashboard = commands.add_parser("dashboard", help="accuracy against parameters, in a browser")
-    dashboard.add_argument("work", nargs="?", default="work/demo", metavar="WORK")
+    dashboard.add_argument("work", nargs="*", default=["work/demo"], metavar="WORK")
     dashboard.add_argument("--port", type=int, default=8501)
     dashboard.set_defaults(command=run_dashboard)
     show = commands.add_parser("show", help="what a work folder holds")

@@ -136,28 +136,37 @@ class Study:
         if len(self.ended) >= 2 * REMEMBERED and len(self.ended) % REMEMBERED == 0:
             self._rebuild()
 
-    def importance(self) -> dict[str, dict[str, float]]:
-        """By score: the share of its variation that each value searched in all families explains.
+    def importance(self, family: str | None = None) -> dict[str, dict[str, float]]:
+        """By objective: the share of its variation that each value that all searched explains.
 
-        PED-ANOVA over the finished trials; {} with too few of them to tell. Sizes are left out: they
-        follow from the searched values by arithmetic.
+        PED-ANOVA over the finished trials, or those of one family; {} with too few of them to tell.
+        Over all families, sizes in parameters and operations are left out: they follow by arithmetic
+        from the sizes of a model, which families do not share. Over one family, they are told of its
+        own sizes.
         """
-        finished = [trial for trial in self.ended.values() if trial.state == "finished"]
+        finished = [
+            trial
+            for trial in self.ended.values()
+            if trial.state == "finished" and family in (None, trial.family)
+        ]
         if len(finished) < FEWEST_FOR_IMPORTANCE:
             return {}
         study = self._new()
         study.add_trials([self._frozen(trial) for trial in finished])
-        shared = sorted(set.intersection(*(set(trial.suggested) for trial in finished)))
+        shared = set.intersection(*(set(trial.suggested) for trial in finished))
+        shared -= {"family"} if family else set()
         found = {}
         with warnings.catch_warnings():
             # it reminds of the sign, which is minded here
             warnings.simplefilter("ignore", UserWarning)
             for index, name in enumerate(self.objectives):
-                if not OBJECTIVES[name].counted:
+                counted = OBJECTIVES[name].counted
+                values = sorted(v for v in shared if not counted or v.startswith(f"{family}."))
+                if values:
                     sign = -1 if OBJECTIVES[name].up else 1
                     found[name] = optuna.importance.get_param_importances(
                         study,
-                        params=shared,
+                        params=values,
                         target=lambda t, i=index, s=sign: s * float(t.values[i]),  # type: ignore[misc]
                     )
         return found

@@ -143,6 +143,29 @@ def read_columns(path: Path, names: Sequence[str]) -> pa.Table:
         return file.read(columns=list(names), use_threads=False)
 
 
+def bytes_of_groups(path: Path, names: Sequence[str]) -> list[int]:
+    """What some columns of each row group take in memory; ValueError for a damaged file."""
+    with damage_named(path), _open(path) as file:
+        groups = [file.metadata.row_group(n) for n in range(file.num_row_groups)]
+        return [
+            sum(
+                column.total_uncompressed_size
+                for column in map(group.column, range(group.num_columns))
+                if column.path_in_schema.partition(".")[0] in names
+            )
+            for group in groups
+        ]
+
+
+def read_groups(path: Path, names: Sequence[str], groups: Sequence[int]) -> Iterator[pa.Table]:
+    """Some columns of some row groups, one at a time; ValueError for a damaged file."""
+    if not groups:
+        return
+    with damage_named(path), _open(path) as file:
+        for group in groups:
+            yield file.read_row_group(group, columns=list(names), use_threads=False)
+
+
 @contextmanager
 def damage_named(path: Path) -> Iterator[None]:
     """Turns what pyarrow raises about a bad file into one sentence."""

@@ -19,7 +19,7 @@ import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
@@ -33,10 +33,12 @@ from gaitforge.layout import Layout
 from gaitforge.recording import Recording, Rejected
 from gaitforge.recording_files import (
     MOVEMENT,
+    bytes_of_groups,
     damage_named,
     file_schema,
     files,
     read_columns,
+    read_groups,
     read_recordings,
     row_groups,
     write_file,
@@ -209,6 +211,21 @@ class SkeletonStore:
         self._check_count(len(table))
         return table
 
+    def sample(self, names: Sequence[str], most_bytes: int) -> Iterator[pa.Table]:
+        """These columns of recordings from all over the store, a row group at a time.
+
+        Row groups are left out at even steps so that what is read, uncompressed, is about
+        `most_bytes`; of a smaller store all are there. Raises ValueError where a file is damaged.
+        """
+        paths = self._paths()
+        sizes = [bytes_of_groups(path, names) for path in paths]
+        step = max(-(-sum(map(sum, sizes)) // most_bytes), 1)
+        place = 0
+        for path, groups in zip(paths, sizes, strict=True):
+            wanted = [n for n in range(len(groups)) if (place + n) % step == 0]
+            place += len(groups)
+            yield from read_groups(path, names, wanted)
+
     def quarantined(self) -> pa.Table:
         """What could not be used: source, position in it, person, label, reason."""
         table = _read_quarantine(self.folder / "quarantine.parquet")
@@ -225,7 +242,14 @@ class SkeletonStore:
             ) from error
 
     def _paths(self) -> list[Path]:
-        return [self.folder / "recordings" / name for name in _names(self._log())]
+        names = _names(self._log())
+        for name in names:
+            if name != PurePosixPath(name).name or name == "..":
+                raise ValueError(
+                    f"The log of the store in {self.folder} names '{name}', which is no file of its "
+                    "own; run `gaitforge ingest` again."
+                )
+        return [self.folder / "recordings" / name for name in names]
 
     def _check_count(self, count: int) -> None:
         if count != self.info.recordings:

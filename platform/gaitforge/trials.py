@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from gaitforge.work import (
     SplitFolder,
     as_json,
+    for_arrow,
     look_again,
     on_s3,
     read_json,
@@ -25,6 +28,16 @@ from gaitforge.work import (
 )
 
 ENDED = ("finished", "stopped", "failed")
+_COLUMNS: dict[str, pa.DataType] = {
+    "trial": pa.int64(), "state": pa.string(), "reason": pa.string(), "family": pa.string(),
+    "params": pa.int64(), "macs": pa.int64(), "bytes": pa.int64(), "seed": pa.int64(), "hash": pa.string(),
+    "epochs": pa.int64(), "seconds": pa.float64(), "val_macro_f1": pa.float64(), "val_accuracy": pa.float64(),
+    "scores": pa.string(), "suggested": pa.string(),
+    # the file without what only its own reader needs, and which state of the file that is
+    "brief": pa.string(), "file_changed_ns": pa.int64(), "file_bytes": pa.int64(), "file_tag": pa.string(),
+}  # fmt: skip
+TABLE = pa.schema(_COLUMNS)
+LONG = ("curve", "distributions", "rejected", "sampler")  # nine tenths of a file; not in the table
 DRAFT_S = 60.0  # a younger draft may be another process's, which is still writing it
 
 
@@ -155,21 +168,32 @@ class TrialLog:
         return Trial.from_dict(read_json(path), path)
 
     def compact(self) -> None:
-        """Write `search/trials.parquet`, one row per ended trial, for readers of tables."""
-        rows = [
-            {
-                "trial": trial.number, "state": trial.state, "reason": trial.reason, "family": trial.family,
-                "params": trial.params, "macs": trial.macs, "seed": trial.seed, "hash": trial.hash,
-                "epochs": trial.epochs, "seconds": trial.seconds,
-                "val_macro_f1": trial.scores["val_macro_f1"] if trial.scores else None,
-                "val_accuracy": trial.scores["val_accuracy"] if trial.scores else None,
-                "scores": as_json(dict(trial.scores or {})).decode(),
-                "suggested": as_json(dict(trial.suggested)).decode(),
-            }
-            for trial in self
-        ]  # fmt: skip
-        if rows:
-            write_parquet(self.folder.search / "trials.parquet", pa.Table.from_pylist(rows))
+        """Write `search/trials.parquet`, one row per ended trial, for readers of tables.
+
+        Only files that the table lacks, or holds in another state, are read. The files stay the
+        truth: a row counts while its file has the time, size and tag that stand in the row.
+        """
+        path = self.folder.search / "trials.parquet"
+        stamps = {
+            file: _stamp(file)
+            for file in self.folder.trials.glob("*.json")
+            if not file.name.startswith(".")
+        }
+        held = _read_table(path)
+        kept = [
+            stamps.get(self.folder.trials / f"{number}.json") == stamp
+            for number, *stamp in zip(*(held.column(n).to_pylist() for n in _KEY), strict=True)
+        ]
+        old = held.filter(pa.array(kept, pa.bool_()))
+        known = {str(number) for number in old.column("trial").to_pylist()}
+        new = [
+            _row(Trial.from_dict(read_json(file), file), stamp)
+            for file, stamp in stamps.items()
+            if file.stem not in known
+        ]
+        if len(held) or new:
+            table = pa.concat_tables([old, pa.Table.from_pylist(new, schema=TABLE)])
+            write_parquet(path, table.sort_by("trial"))
 
     def remove_drafts(self) -> None:
         """Remove what is left of files whose writers were killed in the middle."""
@@ -186,3 +210,36 @@ class TrialLog:
 
     def _running(self, number: int) -> Path:
         return self.folder.running / f"{number}.json"
+
+
+_KEY = ("trial", "file_changed_ns", "file_bytes", "file_tag")
+
+
+def _stamp(file: Path) -> list[int | str]:
+    """What of a file's description changes with its content."""
+    stat = file.stat()
+    return [stat.st_mtime_ns, stat.st_size, getattr(stat, "etag", "")]
+
+
+def _read_table(path: Path) -> pa.Table:
+    """The table as it was written last; empty where it is none of this version."""
+    try:
+        table = pq.read_table(for_arrow(path))
+    except (OSError, pa.ArrowException):
+        return TABLE.empty_table()
+    return table if table.schema.equals(TABLE) else TABLE.empty_table()
+
+
+def _row(trial: Trial, stamp: Sequence[int | str]) -> dict[str, Any]:
+    scores = dict(trial.scores or {})
+    whole = trial.as_dict()
+    return {
+        **{name: whole[name] for name in TABLE.names if name in whole},
+        "trial": trial.number,
+        "val_macro_f1": scores.get("val_macro_f1"),
+        "val_accuracy": scores.get("val_accuracy"),
+        "scores": as_json(scores).decode(),
+        "suggested": as_json(dict(trial.suggested)).decode(),
+        "brief": json.dumps({key: value for key, value in whole.items() if key not in LONG}),
+        **dict(zip(_KEY[1:], stamp, strict=True)),
+    }

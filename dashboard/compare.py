@@ -1,0 +1,397 @@
+"""The page Compare: two to four models side by side, or the work folder beside another one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+import streamlit as st
+
+from dashboard import charts_compare, compare_tables, reading
+from dashboard.artefacts import Store
+from dashboard.compare_tables import MOST
+from dashboard.reading import Line, Predicted, Problem
+from dashboard.review_tables import TEACHER, Model, many
+from dashboard.view import View
+from gaitforge.stats import MIN_PEOPLE
+from gaitforge.work import WorkFolder
+
+STUDENTS, FOLDERS = "models", "work folders"
+LISTED = 400  # students that can be picked: a browser holds the whole list
+PEOPLE = 20  # drawn; the table has all
+
+
+def show_compare(view: View) -> None:
+    heading, switch = st.columns([3, 2], vertical_alignment="bottom")
+    heading.subheader("Compare", anchor=False)
+    what: str | None = STUDENTS
+    if view.others:
+        what = switch.segmented_control(
+            "What",
+            [STUDENTS, FOLDERS],
+            default=STUDENTS,
+            required=True,
+            label_visibility="collapsed",
+            key="compare_what",
+        )
+    if what == FOLDERS:
+        show_folders(view)
+    else:
+        show_models(view)
+
+
+# ---------------------------------------------------------------- models
+
+
+def show_models(view: View) -> None:
+    options = pickable(view)
+    if "compared" not in st.session_state:
+        st.session_state["compared"] = first_pick(view)
+    known = [n for n in st.session_state["compared"] if n in options][:MOST]
+    st.session_state["compared"] = known
+    numbers = st.multiselect(
+        "Two to four models",
+        options,
+        format_func=lambda number: _in_list(view.models[number]),
+        max_selections=MOST,
+        placeholder="Two to four models",
+        key="compared",
+    )
+    if len(options) < len(view.models):
+        st.caption(
+            f"{len(options):,} of {len(view.models):,} can be picked: the teacher, the front, the "
+            "confirmed ones, the one in question, and those that scored best."
+        )
+    if len(numbers) < 2:
+        st.info("Pick at least two models to see them side by side.")
+        return
+    models = [view.models[number] for number in numbers]
+    look = charts_compare.looks(
+        [model.title for model in models],
+        "Teacher",
+        view.models[view.chosen].title if view.chosen != TEACHER else "",
+    )
+    show_settings(models)
+    show_scores(view, models, look)
+    show_people(view, models, look)
+
+
+def show_settings(models: Sequence[Model]) -> None:
+    table = compare_tables.settings_table(models)
+    differing = table[table["differs"]].drop(columns="differs")
+    same = table[~table["differs"]].drop(columns="differs")
+    st.markdown("**Settings that differ**")
+    config = {
+        "of": st.column_config.TextColumn("Of"),
+        "setting": st.column_config.TextColumn("Setting"),
+    }
+    if differing.empty:
+        st.text("None: they are the same student.")
+    else:
+        st.dataframe(
+            differing,
+            hide_index=True,
+            height=min(_whole(differing), 493),
+            column_config=config,
+            key="settings_differ",
+        )
+    if not same.empty:
+        with st.expander(f"{many(len(same), 'setting')} that they share, and seeds"):
+            st.dataframe(same, hide_index=True, column_config=config, key="settings_same")
+
+
+def show_scores(view: View, models: Sequence[Model], look: dict[str, tuple[str, str]]) -> None:
+    confirm = view.line.confirm
+    st.markdown("**Size and scores**")
+    facts = compare_tables.facts_table(models, confirm)
+    st.dataframe(
+        facts,
+        hide_index=True,
+        height=_whole(facts),
+        column_config={"fact": st.column_config.TextColumn("")},
+        key="facts",
+    )
+    left, right = st.columns(2, gap="large")
+    with left:
+        points = compare_tables.score_points(models, confirm)
+        if points.empty:
+            st.info("None of them has a score.")
+        else:
+            st.altair_chart(charts_compare.scores_chart(points, look), key="scores")
+            words = "Hollow: the validation people, by whom students were chosen."
+            if confirm is not None:
+                people = many(confirm.people, "person", "people")
+                words += f" Filled: the confirm people ({people} never seen before)"
+                words += (
+                    ", too few for intervals."
+                    if confirm.too_few
+                    else ", with 95 % intervals by bootstrap over people."
+                )
+            st.caption(words)
+    with right:
+        curves = compare_tables.curves_table(models)
+        if curves.empty:
+            st.info("None of them has a learning curve.")
+        else:
+            st.altair_chart(charts_compare.curves_chart(curves, look), key="curves")
+
+
+def show_people(view: View, models: Sequence[Model], look: dict[str, tuple[str, str]]) -> None:
+    """What they get right and wrong on the same people: the confirm people where all were there."""
+    classes = view.found.store.classes if view.found.store else ()
+    if not classes and view.line.teacher is not None:
+        classes = view.line.teacher.classes
+    role, predictions = read_same_people(view, models, classes)
+    if len(predictions) < 2:
+        st.info(
+            "There are no predictions of two of these models on the same people: those of students "
+            "that finished are kept, and on confirm people those of the confirmed ones."
+        )
+        return
+    left_out = [model.title for model in models if model.title not in predictions]
+    note = f" Without {', '.join(left_out)}, which has no predictions there." if left_out else ""
+    st.markdown(f"**On the same people** ({role} people)")
+    pairs = compare_tables.pairs_table(predictions, classes)
+    number = st.column_config.NumberColumn
+    if not pairs.empty:
+        st.dataframe(
+            pairs,
+            hide_index=True,
+            column_config={
+                "first": st.column_config.TextColumn("Macro F1 of"),
+                "second": st.column_config.TextColumn("minus that of"),
+                "difference": number("is", format="%+.3f"),
+                "low": number("95 % interval from", format="%+.3f"),
+                "high": number("to", format="%+.3f"),
+            },
+            key="pairs",
+        )
+        few = " Too few people for intervals." if pairs["low"].isna().all() else ""
+        st.caption(
+            "Paired bootstrap over people: both get the same ones. An interval that holds 0 shows "
+            f"no difference.{few}{note}"
+        )
+    elif note:
+        st.caption(note.strip())
+    left, right = st.columns(2, gap="large")
+    with left:
+        recalls = compare_tables.recalls_table(predictions, classes)
+        st.markdown("**Recall of each class**")
+        with st.container(height=620 if len(classes) > 12 else "content", border=False):
+            st.altair_chart(charts_compare.recalls_chart(recalls, look), key="recalls")
+        st.caption(f"Bars are 95 % intervals over people, of classes with at least {MIN_PEOPLE}.")
+    with right:
+        table = compare_tables.people_table(predictions)
+        drawn = table.head(PEOPLE)
+        st.markdown("**People on whom they differ**")
+        st.altair_chart(
+            charts_compare.people_chart(
+                compare_tables.long_people(drawn, list(predictions)), look
+            ),
+            key="people_differ",
+        )
+        st.caption(
+            f"{len(drawn)} of {many(len(table), 'person', 'people')}, the most different first."
+        )
+    with st.expander(f"All {many(len(table), 'person', 'people')}"):
+        share = st.column_config.NumberColumn
+        st.dataframe(
+            table,
+            hide_index=True,
+            column_config={
+                "person": st.column_config.TextColumn("Person"),
+                "classes": st.column_config.TextColumn("True class"),
+                "recordings": share("Recordings"),
+                "spread": share("Spread", format="percent"),
+                **{title: share(title, format="percent") for title in predictions},
+            },
+            key="people_all",
+        )
+
+
+def read_same_people(
+    view: View, models: Sequence[Model], classes: tuple[str, ...]
+) -> tuple[str, dict[str, pd.DataFrame]]:
+    """The role of the people and predictions by title: of the role in which most of the models have some."""
+    trials = {None if model.number == TEACHER else model.number for model in models}
+    files = reading.prediction_files(view.work, view.split, view.problems, trials)
+    found: dict[str, dict[str, Predicted]] = {}
+    for role in ("confirm", "validation"):
+        whose = {
+            model.title: Predicted(
+                role=role,
+                model="teacher" if model.number == TEACHER else "student",
+                trial=None if model.number == TEACHER else model.number,
+            )
+            for model in models
+        }
+        found[role] = {title: its for title, its in whose.items() if its in files}
+    role = max(found, key=lambda role: len(found[role]))
+    tables = {}
+    for title, its in found[role].items():
+        table = reading.read_predictions(view.work, files[its], its, classes, view.problems)
+        if not table.empty and classes:
+            tables[title] = table
+    return role, tables
+
+
+def pickable(view: View) -> list[int]:
+    """Of many models those that one would compare: a list of ten thousand is none to pick from."""
+    if len(view.models) <= LISTED:
+        return list(view.models)
+    finished = [m for m in view.models.values() if m.macro_f1 is not None]
+    best = sorted(finished, key=lambda m: -(m.macro_f1 or 0.0))[:LISTED]
+    wanted = {m.number for m in best} | set(view.line.front) | {TEACHER, view.chosen}
+    wanted |= {m.number for m in view.models.values() if m.member is not None}
+    return [number for number in view.models if number in wanted]
+
+
+def first_pick(view: View) -> list[int]:
+    """The one in question, and what one would hold it against: the best other confirmed one, the teacher."""
+    others = [m for m in view.models.values() if m.number not in (TEACHER, view.chosen)]
+    rivals = [m for m in others if m.member is not None] or [m for m in others if m.on_front]
+    best = max(rivals, key=lambda m: _score(m), default=None)
+    wishes = [view.chosen, best.number if best else None, TEACHER]
+    return list(dict.fromkeys(n for n in wishes if n is not None and n in view.models))
+
+
+def _score(model: Model) -> float:
+    return model.member.macro_f1 if model.member else model.macro_f1 or 0.0
+
+
+def _in_list(model: Model) -> str:
+    score = model.state if model.macro_f1 is None else f"{model.macro_f1:.3f}"
+    return f"{model.title}, {model.family}, {model.params:,} parameters, {score}"
+
+
+# ---------------------------------------------------------------- work folders
+
+
+def show_folders(view: View) -> None:
+    folders = view.others
+    other = folders[0]
+    left, right = st.columns(2)
+    if len(folders) > 1:
+        place = left.selectbox(
+            "Beside",
+            range(len(folders)),
+            format_func=lambda n: str(folders[n].root),
+            key="compare_folder",
+        )
+        other = folders[place]
+    found = reading.look(other)
+    if not found.splits:
+        st.info("There is nothing to compare in that folder yet: it has no split.")
+        return
+    split = view.split if view.split in found.splits else found.splits[0]
+    if len(found.splits) > 1:
+        split = right.selectbox(
+            "Its split", found.splits, index=found.splits.index(split), key="compare_split"
+        )
+    line = reading.read_line(other, split)
+    view.problems.extend(
+        Problem(f"{other.root.name}/{problem.file}", problem.reason)
+        for problem in (*found.problems, *line.problems)
+    )
+    titles = _titles((view.work, view.split), (other, split))
+    show_answers(titles, (view.line, line))
+    for warning in not_comparable((view.found.store, found.store), (view.line, line)):
+        st.warning(warning)
+    show_folder_tables(view, titles, (other, split), found.store, line)
+
+
+def show_answers(titles: Sequence[str], lines: Sequence[Line]) -> None:
+    for column, title, line in zip(st.columns(2, gap="large"), titles, lines, strict=True):
+        with column, st.container(border=True):
+            st.caption("Confirmed answer of")
+            st.text(title)
+            st.text(line.confirm.sentence if line.confirm else "Nothing is confirmed yet.")
+
+
+def show_folder_tables(
+    view: View,
+    titles: Sequence[str],
+    other: tuple[WorkFolder, str],
+    store: Store | None,
+    line: Line,
+) -> None:
+    places = ((view.work, view.split), other)
+    lines = (view.line, line)
+    points = compare_tables.front_points(titles, lines)
+    st.markdown("**Accuracy against size**")
+    if points.empty:
+        st.info("Neither has a finished trial.")
+    else:
+        st.altair_chart(charts_compare.fronts_chart(points, titles), key="folder_fronts")
+        st.caption(
+            "Circles and steps: the searched fronts on the validation people. Diamonds: the "
+            "confirmed students on people never seen before, with 95 % intervals."
+        )
+    st.markdown("**What was found**")
+    facts = compare_tables.folder_facts(
+        titles,
+        lines,
+        [reading.read_progress(work, split) for work, split in places],
+        [_store_words(view.found.store), _store_words(store)],
+    )
+    st.dataframe(
+        facts,
+        hide_index=True,
+        height=_whole(facts),
+        column_config={"fact": st.column_config.TextColumn("")},
+        key="folder_facts",
+    )
+    settings = [reading.read_search_settings(work, split, view.problems) for work, split in places]
+    differing = compare_tables.settings_that_differ(titles, settings)
+    if not differing.empty:
+        st.markdown("**Settings of the searches that differ**")
+        st.dataframe(
+            differing,
+            hide_index=True,
+            column_config={"setting": st.column_config.TextColumn("Setting")},
+            key="folder_settings",
+        )
+
+
+def _whole(table: pd.DataFrame) -> int:
+    """The height at which a table needs no bar to scroll by."""
+    return 35 * (len(table) + 1) + 3
+
+
+def not_comparable(
+    stores: tuple[Store | None, Store | None], lines: tuple[Line, Line]
+) -> list[str]:
+    """Why scores of one folder say nothing about the other's."""
+    one, other = stores
+    said = []
+    if one is not None and other is not None and one.classes != other.classes:
+        said.append(
+            "The two folders tell other classes apart: a score of one is no measure for the other."
+        )
+    people = [dict(line.split.people) if line.split else {} for line in lines]
+    if people[0] != people[1]:
+        said.append(
+            "The two folders have other people: a difference between them may be one of the people."
+        )
+    return said
+
+
+def _titles(*places: tuple[WorkFolder, str]) -> list[str]:
+    """A short name for each folder, and the whole one where the short ones are the same."""
+    names = [work.root.name for work, _ in places]
+    if len(set(names)) < len(names):
+        names = [str(work.root) for work, _ in places]
+    splits = [split for _, split in places]
+    if len(set(splits)) > 1:
+        names = [f"{name}, {split}" for name, split in zip(names, splits, strict=True)]
+    return names if len(set(names)) == len(names) else [f"{n} ({k})" for k, n in enumerate(names)]
+
+
+def _store_words(store: Store | None) -> str:
+    if store is None:
+        return ""
+    recordings, people = (
+        many(store.recordings, "recording"),
+        many(store.people, "person", "people"),
+    )
+    return f"{recordings} of {people}, {many(len(store.classes), 'class', 'classes')}"

@@ -1,0 +1,132 @@
+"""What is not there, not done or not readable, each in words with what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+import streamlit as st
+
+from dashboard.front_tables import failures_table
+from dashboard.reading import Found, Line, Problem
+from dashboard.review_tables import many
+
+GAVE_UP_AFTER = 4  # ended trials, from which on a search may give up
+OTHER_VERSION = "but this dashboard reads schema"
+
+
+def show_beginning(found: Found) -> None:
+    """Why there is nothing to see yet, and which command comes next."""
+    if not found.exists:
+        st.info(
+            "There is no such folder. Make it with `gaitforge run run.toml`, or name another: "
+            "`gaitforge dashboard WORK`."
+        )
+    elif found.store is None and any(p.file == "store/store.json" for p in found.problems):
+        st.error("The store's file cannot be read; the table below says why, and what to do.")
+    elif found.store is None:
+        st.info(
+            "Nothing is ingested yet. `gaitforge ingest run.toml` reads your files into the store."
+        )
+    else:
+        st.info(
+            "The recordings are here, but there is no split yet. `gaitforge split run.toml` says "
+            "which people train, validate and confirm."
+        )
+
+
+def next_step(line: Line) -> str:
+    """What is missing before the answer can be given."""
+    if line.teacher is None and not line.trials:
+        return "There is no trained teacher yet. `gaitforge teacher run.toml` trains one."
+    if line.search is None and not line.trials:
+        return "The search has not been started. `gaitforge search run.toml` starts it."
+    if line.count("finished") == 0:
+        return "The search has no finished trial so far; the first will appear here by itself."
+    return (
+        "The searched front is measured on the people who chose it, which flatters it. "
+        "`gaitforge confirm run.toml` measures it on people whom nothing has seen."
+    )
+
+
+def gave_up(line: Line) -> bool:
+    """Whether more of the trials have failed than the search puts up with."""
+    share = line.search.max_failed if line.search else None
+    ended, failed = len(line.trials), line.count("failed")
+    return share is not None and ended >= GAVE_UP_AFTER and failed > share * ended
+
+
+def show_failures(line: Line) -> None:
+    """Why trials have failed; nothing where none has."""
+    failed = line.count("failed")
+    if failed == 0:
+        return
+    if gave_up(line):
+        st.error(
+            f"The search gave up: {failed} of {many(len(line.trials), 'ended trial')} failed. Mend what the "
+            "reasons below name, then start it anew with `gaitforge search run.toml --fresh`."
+        )
+    else:
+        st.warning(
+            f"{many(failed, 'trial')} of {len(line.trials):,} failed. They are left out of every front; "
+            "the reasons stand below."
+        )
+    st.dataframe(
+        failures_table(line.trials),
+        hide_index=True,
+        column_config={
+            "trials": st.column_config.NumberColumn("Trials", width="small"),
+            "example": st.column_config.NumberColumn("For example trial", width="small"),
+            "reason": st.column_config.TextColumn("Reason", width="large"),
+        },
+        key="failures",
+    )
+
+
+def show_problems(problems: Sequence[Problem]) -> None:
+    """The files that could not be used, why, and what to do about each."""
+    if not problems:
+        return
+    files = many(len({problem.file for problem in problems}), "file")
+    st.warning(f"{files} could not be used. All the others are shown above.")
+    st.dataframe(
+        pd.DataFrame(
+            {
+                "File": [problem.file for problem in problems],
+                "Why": [problem.reason for problem in problems],
+                "What to do": [remedy(problem) for problem in problems],
+            }
+        ).drop_duplicates(),
+        hide_index=True,
+        column_config={
+            "File": st.column_config.TextColumn(),
+            "Why": st.column_config.TextColumn(width="medium"),
+            "What to do": st.column_config.TextColumn(width="medium"),
+        },
+        key="problems",
+    )
+
+
+def remedy(problem: Problem) -> str:
+    """What to do about a file that could not be used, by where it lies."""
+    if OTHER_VERSION in problem.reason:
+        return (
+            "Open the folder with the version of gaitforge that wrote it, or run its stage again."
+        )
+    if "only" in problem.reason and "belong here" in problem.reason:
+        return "Move it elsewhere; nothing else is needed."
+    parts = problem.file.split("/")
+    if "trials" in parts:
+        return "Move it out of the folder; gaitforge search run.toml replaces the trial."
+    if "predictions" in parts:
+        return "Remove it and run the stage that wrote it again."
+    for stage, folder in (
+        ("ingest", "store"),
+        ("split", "splits"),
+        ("teacher", "teacher"),
+        ("search", "search"),
+        ("confirm", "confirm"),
+    ):
+        if folder in parts:
+            return f"Remove it and run gaitforge {stage} run.toml again."
+    return "Remove it and run its stage again."

@@ -1,0 +1,352 @@
+"""The trade-off page: what is drawn, what is good enough, and what hypervolume and optimism say."""
+
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from dashboard import charts_fronts, front_tables, reading, review_tables
+from dashboard.artefacts import Confirm, Member, Search, Trial
+from dashboard.good_enough import smallest_good_enough
+from dashboard.review_tables import Model
+from dashboard.scales import budget_steps
+from gaitforge.objectives import SearchedFront
+from gaitforge.trials import TrialLog
+from gaitforge.work import WorkFolder, read_json
+from tests.toy_work import Toy, make_work
+from tests.try_page import APP, Show, open_page, table, turn_to, words
+
+ALL = ("stgcn", "tcn")
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> WorkFolder:
+    return make_work(tmp_path_factory.mktemp("full") / "work")
+
+
+@pytest.fixture
+def show(monkeypatch: pytest.MonkeyPatch) -> Show:
+    def run(*works: WorkFolder, page: str = "trade-off", query: str = "") -> AppTest:
+        monkeypatch.setattr(sys, "argv", [str(APP), *(str(work.root) for work in works)])
+        return open_page(page, query)
+
+    return run
+
+
+def answer(app: AppTest) -> str:
+    """The sentence of the page."""
+    return next(
+        text.value for text in app.text if "student" in text.value or "Trial" in text.value
+    )
+
+
+# ---------------------------------------------------------------- the page
+
+
+def test_page_shows_both_fronts_their_tables_and_the_sentence(
+    full: WorkFolder, show: Show
+) -> None:
+    app = show(full)
+    said = words(app)
+    chosen = read_json(full.run("people").confirm / "scores.json")["chosen"]
+    assert answer(app).startswith(f"Trial {chosen}, a ")
+    assert "28 finished trials, 9 stopped, 1 failed" in said
+    assert "On 12 people whom nothing had seen before. Bars are 95 % intervals" in said
+    assert len(table(app, "on_front")) == 38
+    assert len(table(app, "gain")) == 3
+    # the toy's trials end within the same minute each hour: there is a hypervolume, but no optimism
+    assert len(app.get("vega_lite_chart")) == 3
+
+
+def test_sliders_move_the_sentence(full: WorkFolder, show: Show) -> None:
+    app = show(full)
+    members = read_json(full.run("people").confirm / "scores.json")["members"]
+    within = [row for row in members if row["difference_interval"][0] > -0.2]
+    smallest = min(within, key=lambda row: row["params"])
+    app.slider(key="loss").set_value(20.0).run()
+    assert answer(app).startswith(f"Trial {smallest['trial']}, a ")
+    app.slider(key="loss").set_value(0.0).run()
+    assert answer(app).startswith("No confirmed student is shown to be within 0 points")
+    app.select_slider(key="budget").set_value(1600).run()
+    assert answer(app).startswith("No confirmed student within 1,600 parameters is shown")
+
+
+def test_any_stored_score_and_size_can_be_drawn(full: WorkFolder, show: Show) -> None:
+    app = show(full)
+    app.selectbox(key="front_measure").set_value("accuracy").run()
+    app.selectbox(key="front_size").set_value("macs").run()
+    assert not app.exception
+    said = words(app)
+    assert "The front drawn is that of these two axes" in said
+    assert "Intervals and the accepted loss are of macro F1" in said
+
+
+def test_choices_outlive_a_visit_to_another_page(full: WorkFolder, show: Show) -> None:
+    app = show(full)
+    app.slider(key="loss").set_value(12.5).run()
+    app.selectbox(key="front_measure").set_value("accuracy").run()
+    app = turn_to(turn_to(app, "student"), "trade-off")
+    assert app.slider(key="loss").value == 12.5
+    assert app.selectbox(key="front_measure").value == "accuracy"
+
+
+# ---------------------------------------------------------------- the URL
+
+
+def test_a_deep_link_restores_what_was_chosen(full: WorkFolder, show: Show) -> None:
+    query = "trial=0&measure=accuracy&x=macs&families=tcn&loss=7.5"
+    app = show(full, query=query)
+    assert app.selectbox(key="front_measure").value == "accuracy"
+    assert app.selectbox(key="front_size").value == "macs"
+    assert app.multiselect(key="front_families").value == ["tcn"]
+    assert app.slider(key="loss").value == 7.5
+    assert turn_to(app, "student").header[0].value == "Trial 0"
+
+
+def test_the_url_says_what_is_chosen_and_not_what_goes_without_saying(
+    full: WorkFolder, show: Show
+) -> None:
+    app = show(full)
+    assert set(app.query_params) == {"trial"}
+    app.slider(key="loss").set_value(7.5).run()
+    assert app.query_params["loss"] == "7.5"
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "work=../../etc&split=../secret&trial=passwd",
+        "work=/etc/passwd&split=/etc&trial=-7",
+        "work=7&split=nowhere&trial=99999999999999999999&measure=__class__&x=../x",
+        "budget=nan&loss=-1&families=<b>&states=running",
+        "work=-1&loss=1e400&budget=inf",
+    ],
+)
+def test_a_url_of_nonsense_opens_what_was_there_anyway(
+    query: str, full: WorkFolder, show: Show
+) -> None:
+    app = show(full, query=query)
+    assert app.selectbox(key="front_measure").value == "macro_f1"
+    assert app.slider(key="loss").value == 5.0
+    assert str(full.root) in words(app)
+
+
+def test_a_link_names_a_work_folder_by_its_place(
+    full: WorkFolder, tmp_path: Path, show: Show
+) -> None:
+    other = make_work(tmp_path / "second", Toy(trials=6, running=0))
+    app = show(full, other, query="work=1")
+    assert str(other.root) in words(app)
+    assert app.selectbox(key="work").options == ["work", "second"]
+    assert "of 6" not in answer(app)
+
+
+# ---------------------------------------------------------------- good enough
+
+
+def member(trial: int, params: int, f1: float, low: float, high: float) -> Member:
+    return Member(
+        trial=trial, family="tcn", params=params, macs=10 * params, macro_f1=f1, interval=(f1 - 0.1, f1 + 0.1),
+        accuracy=f1, p_on_front=None, noninferior=None, difference=f1 - 0.8, difference_interval=(low, high),
+        seeds=3, alone=None,
+    )  # fmt: skip
+
+
+def confirmed(*members: Member, too_few: bool = False) -> Confirm:
+    return Confirm(
+        margin=0.05, people=30, too_few=too_few, teacher_family="stgcn", teacher_params=100_000,
+        teacher_macro_f1=0.8, teacher_interval=(0.7, 0.9), teacher_accuracy=0.8, members=members,
+        chosen=None, sentence="",
+    )  # fmt: skip
+
+
+SMALL = member(1, 1_000, 0.74, -0.12, 0.01)
+LARGE = member(2, 9_000, 0.79, -0.04, 0.02)
+
+
+@pytest.mark.parametrize(
+    ("loss", "budget", "expected"),
+    [
+        (0.05, math.inf, 2),
+        (0.04, math.inf, None),  # the interval must lie above, as in gaitforge.stats.noninferior
+        (0.125, math.inf, 1),
+        (0.05, 5_000, None),
+        (0.125, 5_000, 1),
+        (0.125, 500, None),
+    ],
+)
+def test_the_smallest_whose_whole_interval_is_good_enough_is_the_answer(
+    loss: float, budget: float, expected: int | None
+) -> None:
+    found = smallest_good_enough(
+        confirmed(SMALL, LARGE), {}, size="params", budget=budget, loss=loss
+    )
+    assert found is not None
+    assert (found.trial, found.confirmed) == (expected, True)
+
+
+def test_the_sentence_says_share_loss_interval_and_people() -> None:
+    found = smallest_good_enough(
+        confirmed(SMALL, LARGE), {}, size="params", budget=math.inf, loss=0.05
+    )
+    assert found is not None
+    assert found.sentence == (
+        "Trial 2, a tcn of 9,000 parameters, has 9.0 % of the teacher's parameters and is not worse by more than "
+        "5 points of macro F1 (-1.0 points, 95 % interval -4.0 to +2.0, 30 people never seen before)."
+    )
+
+
+def test_where_none_is_good_enough_the_sentence_says_from_which_loss_on_one_would_be() -> None:
+    found = smallest_good_enough(
+        confirmed(SMALL, LARGE), {}, size="params", budget=math.inf, loss=0.01
+    )
+    assert found is not None
+    assert "from an accepted loss of 4.5 points on" in found.sentence
+    again = smallest_good_enough(
+        confirmed(SMALL, LARGE), {}, size="params", budget=math.inf, loss=0.045
+    )
+    assert again is not None
+    assert again.trial == 2
+
+
+def test_too_few_people_are_told_by_scores_and_the_sentence_says_so() -> None:
+    found = smallest_good_enough(
+        confirmed(SMALL, LARGE, too_few=True), {}, size="params", budget=math.inf, loss=0.06
+    )
+    assert found is not None
+    assert found.trial == 1
+    assert "Too few people for an interval" in found.sentence
+
+
+def test_before_confirmation_the_answer_is_marked_as_not_confirmed(full: WorkFolder) -> None:
+    models = review_tables.models(reading.read_line(full, "people"))
+    found = smallest_good_enough(None, models, size="params", budget=math.inf, loss=0.1)
+    assert found is not None
+    assert not found.confirmed
+    assert found.sentence.startswith("Not confirmed: ")
+    assert smallest_good_enough(None, {}, size="params", budget=math.inf, loss=0.1) is None
+
+
+def test_the_answer_at_the_margin_is_the_one_that_confirm_chose(full: WorkFolder) -> None:
+    line = reading.read_line(full, "people")
+    assert line.confirm is not None
+    found = smallest_good_enough(
+        line.confirm,
+        review_tables.models(line),
+        size="params",
+        budget=math.inf,
+        loss=line.confirm.margin,
+    )
+    assert found is not None
+    assert found.trial == line.confirm.chosen
+
+
+# ---------------------------------------------------------------- tables and charts
+
+
+def trial(number: int, f1: float, params: int, minute: int, settings: str = "") -> Trial:
+    return Trial(
+        number=number, state="finished", reason=None, family="tcn", params=params, macs=None, macro_f1=f1,
+        accuracy=f1, epochs=3, seconds=1.0, settings=(), curve=(), scores={"val_macro_f1": f1},
+        hash=settings or str(number), ended=f"2026-03-02T10:{minute:02d}:00+00:00",
+    )  # fmt: skip
+
+
+SEARCH = Search(
+    wanted=9, epochs=3, rejected=0, objectives=("macro_f1", "params"), reference=(0.0, 1000.0)
+)
+
+
+def test_hypervolume_grows_with_time_and_falls_only_where_a_second_seed_corrects_a_first() -> None:
+    trials = [
+        trial(0, 0.5, 100, 0),
+        trial(1, 0.4, 100, 1),  # beaten: nothing changes
+        trial(2, 0.8, 10, 3),
+        trial(3, 0.4, 10, 4, settings="2"),  # the same student: its mean is 0.6
+    ]
+    table = front_tables.hypervolume_table(trials, SEARCH)
+    assert table["minutes"].tolist() == [0.0, 3.0, 4.0, 4.0]
+    assert table["hypervolume"].round(6).tolist() == [0.5, 1.6, 1.2, 1.2]
+
+
+def test_hypervolume_at_the_end_is_that_of_the_searched_front(full: WorkFolder) -> None:
+    log = list(TrialLog(full.run("people")))
+    line = reading.read_line(full, "people")
+    assert line.search is not None
+    front = SearchedFront(line.search.objectives, line.search.reference)
+    for ended in log:
+        front.add(ended)
+    table = front_tables.hypervolume_table(line.trials, line.search)
+    assert table["hypervolume"].iloc[-1] == pytest.approx(front.hypervolume)
+
+
+def test_time_left_leaves_out_a_pause_of_the_search() -> None:
+    trials = [trial(n, 0.5, 100, minute) for n, minute in enumerate((0, 1, 2, 3, 58, 59))]
+    assert front_tables.seconds_per_trial(trials) == 60.0
+    assert front_tables.seconds_per_trial(trials[:3]) is None
+
+
+def test_a_front_of_other_axes_is_found_from_what_is_drawn() -> None:
+    def model(number: int, error: float, macs: int) -> Model:
+        return Model(
+            number=number, family="tcn", state="finished", reason=None, params=10, macs=macs, macro_f1=0.5,
+            accuracy=0.5, epochs=1, seconds=1.0, on_front=False, settings=(), curve=(), member=None,
+            scores={"val_calibration_error": error},
+        )  # fmt: skip
+
+    points = front_tables.searched_points(
+        [model(0, 0.2, 100), model(1, 0.1, 200), model(2, 0.3, 300)], "calibration_error", "macs", True, ["tcn"]
+    )  # fmt: skip
+    assert dict(zip(points["trial"], points["kind"], strict=True)) == {
+        0: "front",
+        1: "front",
+        2: "beaten",
+    }
+
+
+def test_a_brush_keeps_what_lies_in_all_of_its_ranges() -> None:
+    points = pd.DataFrame(
+        {"trial": [1, 2, 3], "size": [10.0, 20.0, 30.0], "score": [0.1, 0.5, 0.9]}
+    )
+    kept = front_tables.within(points, {"size": (15.0, 40.0), "score": (0.0, 0.6)})
+    assert kept["trial"].tolist() == [2]
+
+
+def test_budget_steps_are_round_and_go_from_the_smallest_student_past_the_largest() -> None:
+    assert budget_steps([900.0, 2400.0]) == [1000, 1250, 1600, 2000, 2500, math.inf]
+    assert budget_steps([]) == [math.inf]
+
+
+def test_one_bad_student_does_not_press_the_front_into_a_line(full: WorkFolder) -> None:
+    line = reading.read_line(full, "people")
+    models = review_tables.models(line)
+    searched = front_tables.searched_points(models.values(), "macro_f1", "params", False, ALL)
+    confirmed = front_tables.confirmed_points(line.confirm, models, "macro_f1", "params", ALL)
+    before = charts_fronts.shared_axes("macro_f1", "params", searched, confirmed, ALL)
+    bad = searched[searched["kind"] == "beaten"].head(1).assign(score=0.01)
+    more = pd.concat([searched, bad])
+    after = charts_fronts.shared_axes("macro_f1", "params", more, confirmed, ALL)
+    assert after.scores[0] > 0.1
+    assert before.scores[0] < confirmed["score"].min()
+    assert before.scores[1] >= max(searched["score"].max(), confirmed["high"].max())
+
+
+def test_fronts_select_by_trial_and_say_in_words_what_they_show(full: WorkFolder) -> None:
+    line = reading.read_line(full, "people")
+    models = review_tables.models(line)
+    searched = front_tables.searched_points(models.values(), "macro_f1", "params", True, ALL)
+    confirmed = front_tables.confirmed_points(line.confirm, models, "macro_f1", "params", ALL)
+    axes = charts_fronts.shared_axes("macro_f1", "params", searched, confirmed, ALL)
+    spec = charts_fronts.searched_chart(searched, axes, 0, 1, 50_000.0).to_dict()
+    assert [param["name"] for param in spec["params"]] == ["picked", "brush"]
+    assert spec["params"][0]["select"]["fields"] == ["trial"]
+    assert "Macro F1 on the validation people against parameters" in spec["description"]
+    lines = [layer for layer in spec["layer"] if layer.get("mark", {}).get("type") == "line"]
+    assert len(spec["datasets"][lines[0]["data"]["name"]]) == len(line.front)
+    spec = charts_fronts.confirmed_chart(confirmed, axes, 0, 1, 0.05, math.inf).to_dict()
+    assert "3 confirmed students with 95 % intervals" in spec["description"]
