@@ -12,7 +12,7 @@ from streamlit.delta_generator import DeltaGenerator
 from dashboard import charts_model, choice, model_files, model_tables, reading, stick_figure
 from dashboard.artefacts import Setting
 from dashboard.charts_model import HERE, THERE
-from dashboard.model_files import CARD_TEXT, ONNX, WEIGHTS, Export, Refit
+from dashboard.model_files import CARD_TEXT, ONNX, WEIGHTS, Export, Latency, Refit
 from dashboard.reading import Predicted
 from dashboard.review_tables import TEACHER, Model, interval_words, many
 from dashboard.run_file import run_toml
@@ -95,14 +95,29 @@ def show_numbers(view: View, model: Model, export: Export | None) -> None:
         size.caption(share)
     searched.caption("one training, chosen by it")
     work.caption("multiply-accumulates")
-    if export is None:
-        latency.metric("Latency", "not measured")
-        latency.caption("an export measures it" if model.number != TEACHER else "of exports only")
-    else:
-        latency.metric("Latency", f"{export.latency_ms_p50:.2f} ms")
-        latency.caption(f"a window, one CPU thread; 95 % within {export.latency_ms_p95:.2f} ms")
+    show_latency(view, model, export, latency)
     time.metric("Training", f"{model.seconds:,.0f} s")
     time.caption(many(model.epochs, "epoch"))
+
+
+def show_latency(view: View, model: Model, export: Export | None, place: DeltaGenerator) -> None:
+    """Of the export, else as confirm has measured it, else as the search has before it trained it."""
+    measured = export.latency if export is not None else None
+    if measured is None and model.number != TEACHER:
+        measured = model_files.read_latency(view.work, view.split, model.number, view.problems)
+    if measured is None and "latency_ms" in model.scores:
+        measured = Latency(p50=model.scores["latency_ms"], p95=None)
+    if measured is None:
+        place.metric("Latency", "not measured")
+        place.caption(
+            "`gaitforge confirm` measures its students"
+            if model.number != TEACHER
+            else "students alone are measured"
+        )
+        return
+    place.metric("Latency", f"{measured.p50:.2g} ms")
+    rest = "" if measured.p95 is None else f"; 95 % within {measured.p95:.2g} ms"
+    place.caption(f"a window, one CPU thread{rest}")
 
 
 def show_downloads(view: View, model: Model, export: Export | None) -> None:
@@ -405,7 +420,7 @@ def show_training(view: View, model: Model) -> None:
 
 
 def show_curves(model: Model, teacher: Model | None) -> None:
-    measure = str(st.session_state.get("measure", "macro_f1"))
+    measure = str(st.session_state.get("front_measure", "macro_f1"))
     if measure not in ("macro_f1", "accuracy"):
         measure = "macro_f1"
     curve, losses = model_tables.curve_table(model.curve), model_tables.loss_table(model.curve)

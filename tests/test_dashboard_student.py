@@ -228,7 +228,7 @@ def test_the_exported_student_is_handed_out_with_its_latency(
     exported(small, number)
     app = show(small, number)
     assert {"download_onnx", "download_weights", "download_card"} <= set(buttons(app))
-    assert {metric.label: metric.value for metric in app.metric}["Latency"] == "0.50 ms"
+    assert {metric.label: metric.value for metric in app.metric}["Latency"] == "0.5 ms"
     assert "seed 10001, the best on validation people" in words(app)
 
 
@@ -278,6 +278,29 @@ def test_nothing_outside_the_work_folder_is_handed_out(small: WorkFolder, tmp_pa
     refits.rename(outside)
     refits.symlink_to(outside)
     assert model_files.best_refit(small, "people", number, []) is None
+    (file,) = (small.store / "recordings").glob("*.parquet")
+    file.rename(tmp_path / file.name)
+    file.symlink_to(tmp_path / file.name)
+    problems: list[Problem] = []
+    assert model_files.read_recording(small, "P01", "P01-3", problems) is None
+    assert [problem.file for problem in problems] == [f"store/recordings/{file.name}"]
+
+
+def test_latency_is_what_confirm_has_measured_where_there_is_no_export(
+    small: WorkFolder, show: Show
+) -> None:
+    number = first_of(small)
+    path = small.run("people").confirm / "latency.json"
+    row = {"key": "k", "trial": number, "latency_ms_p50": 0.123, "latency_ms_p95": 0.2}
+    write_json(path, {"schema": 1, "members": [row]})
+    app = show(small, number)
+    assert {metric.label: metric.value for metric in app.metric}["Latency"] == "0.12 ms"
+    problems: list[Problem] = []
+    assert model_files.read_latency(small, "people", number + 1, problems) is None
+    assert problems == []
+    write_json(path, {"schema": 1, "members": [{**row, "trial": "first"}]})
+    assert model_files.read_latency(small, "people", number, problems) is None
+    assert [problem.file for problem in problems] == ["runs/people/confirm/latency.json"]
 
 
 # the figure that moves
