@@ -10,12 +10,12 @@ import pandas as pd
 
 from dashboard.charts import CONFIRMED, MEASURES, SEARCHED, TEACHER, TERM_COLOURS
 
-HEIGHT = 240
-ROW = 34  # pixels of a class or a person
+HEIGHT = 270
+FRAME = 112  # pixels of legend, title and axis above the rows
 HERE, THERE = "this model", "teacher"
 UPRIGHT = "M-0.2,-1H0.2V1H-0.2Z"
 SHARES = alt.Scale(domain=[0, 1], nice=False)
-CHANNEL_COLOURS = (SEARCHED, CONFIRMED, TEACHER)
+CHANNEL_COLOURS = (SEARCHED, CONFIRMED, "#3f9c72")
 
 
 def curve_chart(curve: pd.DataFrame, measure: str, teacher: float | None) -> alt.LayerChart:
@@ -130,7 +130,7 @@ def recall_chart(recalls: pd.DataFrame) -> alt.LayerChart:
         "class:N",
         sort=list(recalls["class"]),
         title=None,
-        axis=alt.Axis(labelLimit=200, labelOverlap=False, domain=False, ticks=False),
+        axis=alt.Axis(labelLimit=230, labelOverlap=False, domain=False, ticks=False),
     )
     x = _share_axis("recall:Q", "Recall")
     tooltip = [
@@ -151,7 +151,7 @@ def recall_chart(recalls: pd.DataFrame) -> alt.LayerChart:
     return _finished(
         bars,
         dots,
-        height=64 + ROW * len(recalls),
+        height=FRAME + (34 if len(recalls) <= 8 else 22) * len(recalls),
         description="Recall of each class with its 95 % interval over people, beside the teacher's.",
     )
 
@@ -183,7 +183,7 @@ def people_chart(people: pd.DataFrame) -> alt.LayerChart:
     return _finished(
         *links,
         _two(people, "accuracy", y, x, tooltip),
-        height=80 + 22 * len(people),
+        height=FRAME + 22 * len(people),
         description="Accuracy of each person beside the teacher's, the least well recognised first.",
     )
 
@@ -218,8 +218,8 @@ def calibration_chart(bins: pd.DataFrame) -> alt.LayerChart:
     )
     lines = base.mark_line(strokeWidth=1.6, opacity=0.7)
     dots = base.mark_point(filled=True, opacity=1).encode(
-        size=alt.Size("share:Q", scale=alt.Scale(domain=[0, 1], range=[20, 500]), legend=None),
-        shape=_shape(bins["model"]),
+        size=alt.Size("share:Q", scale=alt.Scale(zero=True, range=[0, 260]), legend=None),
+        shape=_shape(bins["model"], "square"),
     )
     return _finished(
         diagonal,
@@ -236,28 +236,28 @@ def robustness_chart(scores: pd.DataFrame) -> alt.LayerChart:
     ends = [*scores["macro_f1"], *scores["low"].dropna(), *scores["high"].dropna()]
     low, high = min(ends, default=0.0), max(ends, default=1.0)
     scale = alt.Scale(domain=[max(low - 0.04, 0), min(high + 0.04, 1)], nice=False)
+    # a little apart, so that no interval hides another
+    drawn = scores.assign(
+        place=scores["hidden"] + scores["model"].map({HERE: -0.002, THERE: 0.002})
+    )
     x = alt.X(
-        "hidden:Q",
+        "place:Q",
         title="Joints hidden",
         axis=alt.Axis(format="%", values=sorted(set(scores["hidden"])), grid=False),
         scale=alt.Scale(nice=False, padding=14),
     )
+    y = alt.Y(
+        "macro_f1:Q", title="Macro F1", scale=scale, axis=alt.Axis(tickCount=5, format=".2f")
+    )
     colour = _colour(scores["model"])
-    offset = alt.XOffset("model:N", scale=alt.Scale(range=[-3, 3]))
     bars = (
-        alt.Chart(scores.dropna(subset=["low"]))
-        .mark_rule(strokeWidth=2.5, opacity=0.45, strokeCap="round")
-        .encode(
-            x=x, xOffset=offset, y=alt.Y("low:Q", scale=scale, title="Macro F1"), y2="high:Q",
-            color=colour,
-        )
-    )  # fmt: skip
-    base = alt.Chart(scores).encode(
+        alt.Chart(drawn.dropna(subset=["low"]))
+        .mark_rule(strokeWidth=2.5, opacity=0.4, strokeCap="round")
+        .encode(x=x, y=alt.Y("low:Q", scale=scale, title="Macro F1"), y2="high:Q", color=colour)
+    )
+    base = alt.Chart(drawn).encode(
         x=x,
-        xOffset=offset,
-        y=alt.Y(
-            "macro_f1:Q", title="Macro F1", scale=scale, axis=alt.Axis(tickCount=5, format=".2f")
-        ),
+        y=y,
         color=colour,
         tooltip=[
             alt.Tooltip("model:N", title="Model"),
@@ -268,7 +268,9 @@ def robustness_chart(scores: pd.DataFrame) -> alt.LayerChart:
         ],
     )
     lines = base.mark_line(strokeWidth=2)
-    dots = base.mark_point(filled=True, size=70, opacity=1).encode(shape=_shape(scores["model"]))
+    dots = base.mark_point(filled=True, size=70, opacity=1).encode(
+        shape=_shape(scores["model"], "square")
+    )
     return _finished(
         bars,
         lines,
@@ -286,7 +288,7 @@ def probability_chart(answers: pd.DataFrame, classes: tuple[str, ...]) -> alt.La
         "class:N",
         sort=list(classes),
         title=None,
-        axis=alt.Axis(labelLimit=200, labelOverlap=False, domain=False, ticks=False),
+        axis=alt.Axis(labelLimit=230, labelOverlap=False, domain=False, ticks=False),
     )
     offset = alt.YOffset("model:N", sort=present)
     tooltip = [
@@ -309,7 +311,7 @@ def probability_chart(answers: pd.DataFrame, classes: tuple[str, ...]) -> alt.La
     )
     seeds = (
         alt.Chart(answers[answers["high"] > answers["low"]])
-        .mark_rule(color=TEACHER, strokeWidth=1.5)
+        .mark_bar(color=TEACHER, height=1.5, stroke="white", strokeWidth=0.4)
         .encode(x=alt.X("low:Q", scale=SHARES), x2="high:Q", y=y, yOffset=offset)
     )
     true = (
@@ -321,7 +323,7 @@ def probability_chart(answers: pd.DataFrame, classes: tuple[str, ...]) -> alt.La
         bars,
         seeds,
         true,
-        height=70 + (22 + 16 * len(present)) * len(classes),
+        height=FRAME + (12 + 15 * len(present)) * answers["class"].nunique(),
         description="Probability of each class for this recording, of this model and of the teacher; "
         "an arrow marks the true class.",
     )
@@ -353,7 +355,9 @@ def channel_chart(lines: pd.DataFrame, time: str, unit: str) -> alt.Chart:
                 alt.Tooltip("value:Q", title=unit, format=".3~g"),
             ],
         )
-        .properties(height=190)
+        .properties(
+            height=230, description="Each channel of this part of the recording against time."
+        )
     )
     return chart
 
@@ -387,9 +391,9 @@ def _colour(models: pd.Series[str]) -> alt.Color:
     return alt.Color("model:N", scale=scale, legend=_legend())
 
 
-def _shape(models: pd.Series[str]) -> alt.Shape:
+def _shape(models: pd.Series[str], teacher: str = UPRIGHT) -> alt.Shape:
     present = [model for model in (HERE, THERE) if (models == model).any()]
-    shapes = {HERE: "circle", THERE: UPRIGHT}
+    shapes = {HERE: "circle", THERE: teacher}
     scale = alt.Scale(domain=present, range=[shapes[model] for model in present])
     # the legend of shapes joins that of colours, whose domain is the same
     return alt.Shape("model:N", scale=scale, legend=_legend())

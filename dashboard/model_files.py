@@ -13,11 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dashboard.artefacts import Fields
-from dashboard.reading import Problem
+from dashboard.files import OUTSIDE, Problem, is_inside, outside
 from gaitforge.layout import Layout
 from gaitforge.recording import Recording
 from gaitforge.store import SkeletonStore
-from gaitforge.work import WorkFolder, fingerprint, for_arrow, on_s3, open_path, read_json
+from gaitforge.work import WorkFolder, fingerprint, for_arrow, open_path, read_json
 
 ROBUSTNESS = (
     "model", "trial", "seed", "hidden", "recording", "person", "true_class", "said_class",
@@ -26,15 +26,21 @@ CARD, ONNX, WEIGHTS, CARD_TEXT = "card.json", "student.onnx", "student.safetenso
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Latency:
+    """Milliseconds of one window on one CPU thread, of the student as it is or would be exported."""
+
+    p50: float
+    p95: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Export:
-    """What `export/card.json` says of the student that was handed out last; times are of one window."""
+    """What `export/card.json` says of the student that was handed out last."""
 
     trial: int
     split: str
     seed: int
-    onnx_bytes: int
-    latency_ms_p50: float
-    latency_ms_p95: float
+    latency: Latency
     is_current: bool  # made of the refits and scores that are there now
 
 
@@ -53,7 +59,7 @@ def read_robustness(
     """The rows of `confirm/robustness.parquet` of the teacher and of one trial; empty without."""
     path = work.run(split).confirm / "robustness.parquet"
     empty = pd.DataFrame(columns=list(ROBUSTNESS))
-    if not is_inside(work, path) or not path.is_file():
+    if not is_inside(work.root, path) or not path.is_file():
         return empty
     try:
         table = pq.read_table(for_arrow(path), columns=list(ROBUSTNESS)).to_pandas()
@@ -68,7 +74,7 @@ def read_robustness(
 def read_export(work: WorkFolder, split: str, problems: list[Problem]) -> Export | None:
     """The export that is there; None where there is none that can be read."""
     path = work.export / CARD
-    if not is_inside(work, path) or not path.is_file():
+    if not is_inside(work.root, path) or not path.is_file():
         return None
     try:
         content = read_json(path)
@@ -77,9 +83,7 @@ def read_export(work: WorkFolder, split: str, problems: list[Problem]) -> Export
             trial=card.count("trial"),
             split=card.text("split"),
             seed=card.count("seed"),
-            onnx_bytes=card.count("onnx_bytes"),
-            latency_ms_p50=card.number("latency_ms_p50"),
-            latency_ms_p95=card.number("latency_ms_p95"),
+            latency=Latency(p50=card.number("latency_ms_p50"), p95=card.number("latency_ms_p95")),
             is_current=card.maybe_text("identity") == _identity(work, split, content),
         )
     except (ValueError, OSError) as error:
@@ -99,13 +103,35 @@ def _identity(work: WorkFolder, split: str, card: Mapping[str, Any]) -> str | No
     )
 
 
+def read_latency(
+    work: WorkFolder, split: str, trial: int, problems: list[Problem]
+) -> Latency | None:
+    """What confirm has measured; None where it has not measured this trial."""
+    path = work.run(split).confirm / "latency.json"
+    if not is_inside(work.root, path) or not path.is_file():
+        return None
+    try:
+        for row in Fields.of_file(read_json(path)).parts("members"):
+            p50 = row.maybe_number("latency_ms_p50")
+            if row.count("trial") == trial and p50 is not None:
+                return Latency(p50=p50, p95=row.maybe_number("latency_ms_p95"))
+    except (ValueError, OSError) as error:
+        reason = str(error).removeprefix(str(path)).strip()
+        problems.append(Problem(str(path.relative_to(work.root)), reason))
+    return None
+
+
 def best_refit(work: WorkFolder, split: str, trial: int, problems: list[Problem]) -> Refit | None:
     """The seed that did best on the validation people, as export picks it; None without weights."""
     folder = work.run(split).confirm / "refits"
     found = []
     for path in sorted(folder.glob(f"student-{trial}-seed*.json")) if folder.is_dir() else []:
         weights = path.with_suffix(".safetensors")
-        if not is_inside(work, path) or not is_inside(work, weights) or not weights.is_file():
+        if (
+            not is_inside(work.root, path)
+            or not is_inside(work.root, weights)
+            or not weights.is_file()
+        ):
             continue
         try:
             head = Fields.of_file(read_json(path))
@@ -122,19 +148,12 @@ def best_refit(work: WorkFolder, split: str, trial: int, problems: list[Problem]
 
 def content(work: WorkFolder, path: Path) -> bytes | None:
     """A file's bytes; None where there is none, or where it lies outside the work folder."""
-    if not is_inside(work, path):
+    if not is_inside(work.root, path):
         return None
     try:
         return path.read_bytes()
     except OSError:
         return None
-
-
-def is_inside(work: WorkFolder, path: Path) -> bool:
-    """Whether a path leads into the work folder, links followed; on S3 there are none."""
-    if on_s3(work.root):
-        return ".." not in path.parts
-    return path.resolve().is_relative_to(work.root.resolve())
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +169,10 @@ def read_recording(
 ) -> Shown | None:
     """One recording of the store; None where it is not there, or where the store is damaged."""
     path = work.store / "store.json"
+    strangers = outside(work.root, work.store)
+    if strangers:
+        problems += [Problem(f"store/{name}", OUTSIDE) for name in strangers]
+        return None
     try:
         stat = path.stat()
         read = _people_of(str(work.store), stat.st_mtime_ns, stat.st_size, person)

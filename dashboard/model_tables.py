@@ -21,6 +21,7 @@ from gaitforge.stats import too_few as too_few_people
 RESAMPLES = 1000
 BINS = 10  # of confidence, as those of the expected calibration error
 POINTS = 400  # of a line that is drawn
+MOST_CLASSES = 8  # of one recording's probabilities
 
 Ints = NDArray[np.int64]
 
@@ -204,7 +205,10 @@ def answers(table: pd.DataFrame) -> dict[str, Answer]:
 def probability_table(
     models: Mapping[str, pd.DataFrame], recording: str, classes: tuple[str, ...]
 ) -> pd.DataFrame:
-    """Columns model, class, probability, low, high (of its seeds), true: for one recording."""
+    """Columns model, class, probability, low, high (of its seeds), true: for one recording.
+
+    Of many classes, those MOST_CLASSES that one of the models finds likeliest, and the true one.
+    """
     rows = []
     for model, predictions in models.items():
         its = predictions[predictions["recording"] == recording]
@@ -220,7 +224,9 @@ def probability_table(
             }
             for k, name in enumerate(classes)
         ]  # fmt: skip
-    return pd.DataFrame(rows, columns=["model", "class", "probability", "low", "high", "true"])
+    table = pd.DataFrame(rows, columns=["model", "class", "probability", "low", "high", "true"])
+    largest = table.groupby("class")["probability"].max().nlargest(MOST_CLASSES).index
+    return table[table["class"].isin(largest) | table["true"].astype(bool)]
 
 
 def channel_table(

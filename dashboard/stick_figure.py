@@ -78,15 +78,15 @@ def _right_up_near(
 
 
 def _root(xyz_TVC: NDArray[np.float64], layout: Layout) -> NDArray[np.float64]:
-    """The middle of the root joints [T, 3], else of all; where none is seen, as in the frame before."""
+    """The middle of the root joints [T, 3], else of all; where none is seen, as in the last frame that has one."""
     seen_TV = ~np.isnan(xyz_TVC[..., 0])
     root_TC = np.full((len(xyz_TVC), 3), np.nan)
     for joints in (list(layout.root), list(range(layout.joint_count))):
         lacks_T = np.isnan(root_TC[:, 0]) & seen_TV[:, joints].any(axis=1)
         root_TC[lacks_T] = np.nanmean(xyz_TVC[lacks_T][:, joints], axis=1)
     known_N = np.flatnonzero(~np.isnan(root_TC[:, 0]))
-    nearest_T = known_N[np.searchsorted(known_N, np.arange(len(root_TC)), side="right") - 1]
-    filled_TC: NDArray[np.float64] = root_TC[np.maximum(nearest_T, known_N[0])]
+    last_T = np.searchsorted(known_N, np.arange(len(root_TC)), side="right") - 1
+    filled_TC: NDArray[np.float64] = root_TC[known_N[np.maximum(last_T, 0)]]
     return filled_TC
 
 
@@ -141,7 +141,7 @@ HTML = """
       <option value="1" selected>1 x</option><option value="2">2 x</option>
     </select></label>
     <label class="stays"><input class="follow" type="checkbox" checked> Walk on the spot</label>
-    <span class="hint">Drag the figure, or use its arrow keys, to turn it.</span>
+    <span class="hint">Drag it, or use the arrow keys, to turn it.</span>
   </div>
 </div>
 """
@@ -199,7 +199,8 @@ function start(root, data, before) {
   const still = window.matchMedia("(prefers-reduced-motion: reduce)");
   const deep = data.deep === 1, ended = new AbortController(), own = { signal: ended.signal };
   const state = {
-    frame: 0, yaw: data.yaw, plays: before ? before.plays() : !still.matches, last: null, request: 0,
+    frame: 0, yaw: data.yaw + (before ? before.turned() : 0),
+    plays: before ? before.plays() : !still.matches, last: null, request: 0,
   };
   const lines = [], dots = [];
 
@@ -324,6 +325,7 @@ function start(root, data, before) {
   return {
     id: data.id,
     plays: () => state.plays,
+    turned: () => state.yaw - data.yaw,
     stop: () => {
       ended.abort();
       cancelAnimationFrame(state.request);

@@ -12,7 +12,7 @@ from streamlit.delta_generator import DeltaGenerator
 from dashboard import charts_model, choice, model_files, model_tables, reading, stick_figure
 from dashboard.artefacts import Setting
 from dashboard.charts_model import HERE, THERE
-from dashboard.model_files import CARD_TEXT, ONNX, WEIGHTS, Export, Refit
+from dashboard.model_files import CARD_TEXT, ONNX, WEIGHTS, Export, Latency, Refit
 from dashboard.reading import Predicted
 from dashboard.review_tables import TEACHER, Model, interval_words, many
 from dashboard.run_file import run_toml
@@ -31,6 +31,7 @@ PEOPLE_WORDS = {
 ALL, WRONG, DISAGREE = "All", "Wrong ones", "Student and teacher disagree"
 EVERY_CLASS, EVERYBODY = "All classes", "Everybody"
 CHANNELS = ("x", "y", "z")
+FEW_PEOPLE = 12
 
 
 def show_student(view: View) -> None:
@@ -52,7 +53,9 @@ def show_student(view: View) -> None:
 
 def show_choice(view: View, model: Model) -> None:
     heading, corner = st.columns([2, 1], vertical_alignment="bottom")
-    heading.header(model.title, anchor=False)
+    with heading:
+        st.header(model.title, anchor=False)
+        st.text(f"{model.family}   {model.sizes}")
     corner.selectbox(
         "Model",
         list(view.models),
@@ -92,14 +95,29 @@ def show_numbers(view: View, model: Model, export: Export | None) -> None:
         size.caption(share)
     searched.caption("one training, chosen by it")
     work.caption("multiply-accumulates")
-    if export is None:
-        latency.metric("Latency", "not measured")
-        latency.caption("an export measures it" if model.number != TEACHER else "of exports only")
-    else:
-        latency.metric("Latency", f"{export.latency_ms_p50:.2f} ms")
-        latency.caption(f"a window, one CPU thread; 95 % within {export.latency_ms_p95:.2f} ms")
+    show_latency(view, model, export, latency)
     time.metric("Training", f"{model.seconds:,.0f} s")
     time.caption(many(model.epochs, "epoch"))
+
+
+def show_latency(view: View, model: Model, export: Export | None, place: DeltaGenerator) -> None:
+    """Of the export, else as confirm has measured it, else as the search has before it trained it."""
+    measured = export.latency if export is not None else None
+    if measured is None and model.number != TEACHER:
+        measured = model_files.read_latency(view.work, view.split, model.number, view.problems)
+    if measured is None and "latency_ms" in model.scores:
+        measured = Latency(p50=model.scores["latency_ms"], p95=None)
+    if measured is None:
+        place.metric("Latency", "not measured")
+        place.caption(
+            "`gaitforge confirm` measures its students"
+            if model.number != TEACHER
+            else "students alone are measured"
+        )
+        return
+    place.metric("Latency", f"{measured.p50:.2g} ms")
+    rest = "" if measured.p95 is None else f"; 95 % within {measured.p95:.2g} ms"
+    place.caption(f"a window, one CPU thread{rest}")
 
 
 def show_downloads(view: View, model: Model, export: Export | None) -> None:
@@ -107,16 +125,16 @@ def show_downloads(view: View, model: Model, export: Export | None) -> None:
     number = model.number
     with st.container(border=True, key="downloads"):
         st.markdown("**Take it with you**")
-        boxes = st.columns(4)
+        row = st.container(horizontal=True)
         refit = model_files.best_refit(view.work, view.split, number, view.problems)
         if export is not None and export.is_current:
             folder = view.work.export
-            _download(view, boxes[0], "ONNX", folder / ONNX, f"trial-{number}.onnx")
-            _download(view, boxes[1], "Weights", folder / WEIGHTS, f"trial-{number}.safetensors")
-            _download(view, boxes[2], "Card", folder / CARD_TEXT, f"trial-{number}-card.md")
+            _download(view, row, "ONNX", folder / ONNX, f"trial-{number}.onnx")
+            _download(view, row, "Weights", folder / WEIGHTS, f"trial-{number}.safetensors")
+            _download(view, row, "Card", folder / CARD_TEXT, f"trial-{number}-card.md")
         elif refit is not None:
-            _download(view, boxes[1], "Weights", refit.weights, f"trial-{number}.safetensors")
-        _download_run(view, boxes[3], number)
+            _download(view, row, "Weights", refit.weights, f"trial-{number}.safetensors")
+        _download_run(view, row, number)
         st.caption(_files_words(model, export, refit))
 
 
@@ -129,7 +147,6 @@ def _download(view: View, place: DeltaGenerator, label: str, path: Path, name: s
             file_name=name,
             mime="application/octet-stream",
             on_click="ignore",
-            width="stretch",
             key=f"download_{label.lower()}",
         )
 
@@ -145,7 +162,6 @@ def _download_run(view: View, place: DeltaGenerator, number: int) -> None:
         file_name=f"trial-{number}.toml",
         mime="application/toml",
         on_click="ignore",
-        width="stretch",
         key="download_run",
     )
 
@@ -197,7 +213,7 @@ def show_predictions(view: View, model: Model) -> None:
     of_teacher = Predicted(role=picked.role, model="teacher", trial=None)
     teacher = table.head(0) if trial is None else _read(view, files, of_teacher, classes)
     show_scores(table, classes)
-    show_classes(table, teacher, classes, picked.role)
+    show_classes(table, teacher, classes)
     show_trust(view, model, table, teacher, classes)
     show_recordings(view, model, table, teacher, classes)
 
@@ -216,9 +232,8 @@ def show_scores(table: pd.DataFrame, classes: tuple[str, ...]) -> None:
     st.text(said)
 
 
-def show_classes(
-    table: pd.DataFrame, teacher: pd.DataFrame, classes: tuple[str, ...], role: str
-) -> None:
+def show_classes(table: pd.DataFrame, teacher: pd.DataFrame, classes: tuple[str, ...]) -> None:
+    people = model_tables.people_table(table, teacher)
     left, right = st.columns([1, 1], gap="large")
     with left:
         st.markdown("**Recall by class**, with 95 % intervals over people")
@@ -226,11 +241,12 @@ def show_classes(
         st.altair_chart(charts_model.recall_chart(recalls), key="recall")
         if recalls["low"].isna().any():
             st.caption(f"A class of fewer than {MIN_PEOPLE} people has no interval.")
+    # many people fill a column of their own
+    with right if len(people) <= FEW_PEOPLE else left:
         st.markdown("**Confusions**, in per cent of the true class")
         cells = model_tables.confusion_table(table, classes)
         st.altair_chart(charts_model.confusion_chart(cells, classes), key="confusions")
     with right:
-        people = model_tables.people_table(table, teacher)
         st.markdown("**Accuracy by person**, the least well recognised first")
         with st.container(height=640 if len(people) > 24 else "content", border=False):
             st.altair_chart(charts_model.people_chart(people), key="people")
@@ -404,7 +420,7 @@ def show_training(view: View, model: Model) -> None:
 
 
 def show_curves(model: Model, teacher: Model | None) -> None:
-    measure = str(st.session_state.get("measure", "macro_f1"))
+    measure = str(st.session_state.get("front_measure", "macro_f1"))
     if measure not in ("macro_f1", "accuracy"):
         measure = "macro_f1"
     curve, losses = model_tables.curve_table(model.curve), model_tables.loss_table(model.curve)

@@ -9,7 +9,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from xml.etree import ElementTree
@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
-from dashboard.serving import serve_command
+from dashboard.serving import APP, serve_command
 from gaitforge.work import WorkFolder, read_json, write_json
 from tests.toy_work import (
     Toy,
@@ -274,13 +274,20 @@ def test_pages_follow_a_search_that_is_being_written(page: Page, tmp_path: Path)
 
 
 @contextmanager
-def serving(work: Path) -> Iterator[str]:
+def serving(
+    work: Path, app: str = str(APP), arguments: Sequence[str] = ()
+) -> Iterator[str]:
     """The dashboard on `work`, served from this machine to this machine; yields its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     server = subprocess.Popen(
-        serve_command([str(work)], port, {"client.showErrorDetails": "full"}),
+        [
+            app if word == str(APP) else word
+            for word in serve_command(
+                [str(work), *arguments], port, {"client.showErrorDetails": "full"}
+            )
+        ],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "platform")])},
         stdout=subprocess.DEVNULL,

@@ -72,6 +72,7 @@ KEYS = {
     "distill scores curve epochs seconds started ended",
     "runs/main/search/front.json": "schema hypervolume reference front",
     "runs/main/confirm/scores.json": "schema margin people too_few teacher members per_person chosen sentence",
+    "runs/main/confirm/latency.json": "schema members",
     "export/card.json": "schema trial family sizes params macs layout classes windows normalisation read onnx "
     "onnx_bytes max_abs_difference latency_ms_p50 latency_ms_p95",
 }
@@ -164,7 +165,7 @@ def test_a_second_run_redoes_nothing(finished: FinishedLine, ray_home: Path) -> 
         )
         files: list[Path] = []
         files += [path for folder in folders for path in folder.rglob("*") if path.is_file()]
-        files.append(split.confirm / "robustness.parquet")
+        files += [split.confirm / name for name in ("robustness.parquet", "latency.json")]
         return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
 
     before = states()

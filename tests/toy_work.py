@@ -64,7 +64,7 @@ def make_store(work: WorkFolder, toy: Toy = Toy()) -> None:
     for place, person in enumerate(people):
         for take in range(8):
             sway_T = np.sin(np.linspace(0, 6, FRAMES) + place + take)
-            positions_TVC = (still_VC + 0.1 * sway_T[:, None, None]).astype(np.float32)
+            positions_TVC = (still_VC * (1 + 0.2 * sway_T[:, None, None])).astype(np.float32)
             positions_TVC[:, 3] = np.nan
             items.append(
                 Recording(

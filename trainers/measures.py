@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from gaitforge.export import export_onnx
+from gaitforge.export import Exported, export_onnx
 from gaitforge.metrics import (
     balanced_accuracy,
     expected_calibration_error,
@@ -69,6 +69,10 @@ def exported_latency_ms(model: nn.Module, windows: WindowFolder) -> float:
 
     It does not depend on the weights, so that it is known before a student is trained.
     """
+    return exported(model, windows).latency_ms_p50
+
+
+def exported(model: nn.Module, windows: WindowFolder) -> Exported:
+    """The facts of the model as it would be exported, measured on a file that is not kept."""
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "student.onnx"
-        return export_onnx(model.cpu(), *few_windows(windows), file).latency_ms_p50
+        return export_onnx(model.cpu(), *few_windows(windows), Path(folder) / "student.onnx")

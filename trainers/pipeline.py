@@ -22,6 +22,7 @@ from trainers.examples import WindowFolder, WindowRecipe
 from trainers.export import export_student
 from trainers.folds import confirm_folds, deal_folds
 from trainers.ingest import ingest_recordings
+from trainers.latencies import write_latencies
 from trainers.outputs import write_outputs
 from trainers.pool import pool_splits
 from trainers.progress import say, teacher_progress
@@ -144,6 +145,7 @@ class Line:
             )
             scores = write_verdict(self.settings.confirm, windows, folder, members)
             write_robustness(windows, folder, members, self.settings.confirm.seeds)
+            write_latencies(windows, folder, members)
             say(f"  {scores['sentence']}\n  {scores['optimism']['sentence']}")
             if folds:
                 pooled = confirm_folds(
