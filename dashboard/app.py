@@ -24,7 +24,7 @@ from dashboard.progress import watch
 from dashboard.reading import Found, Line
 from dashboard.review_tables import TEACHER
 from dashboard.save_charts import show_save_charts
-from dashboard.states import next_step, show_beginning, show_problems
+from dashboard.states import next_step, show_beginning, show_problems, standstill
 from dashboard.store_page import show_store
 from dashboard.student import show_student
 from dashboard.trade_off import default_loss, show_trade_off
@@ -117,10 +117,11 @@ def show_page(page: Page, folders: tuple[WorkFolder, ...]) -> None:
     if name is None and not (page.needs == "store" and found.store is not None):
         show_beginning(found)
         show_problems(found.problems)
-        watch(work, name, seen, None, whole=False)
+        watch(work, name, seen, None, "", whole=False)
         return
     line = reading.read_line(work, name) if name is not None else NOTHING
-    watch(work, name, seen, seconds_per_trial(line.trials), whole=page is PAGES[0])
+    per_trial_s = seconds_per_trial(line.trials)
+    watch(work, name, seen, per_trial_s, standstill(line), whole=page is PAGES[0])
     models = review_tables.models(line)
     view = View(
         work=work,
@@ -135,7 +136,7 @@ def show_page(page: Page, folders: tuple[WorkFolder, ...]) -> None:
     if models or page.needs != "models":
         page.show(view)
     else:
-        st.info(next_step(line))
+        st.info(next_step(line, reading.read_progress(work, view.split)))
     show_problems(view.problems)
     show_save_charts()
     choice.write_url(defaults(found, line))
