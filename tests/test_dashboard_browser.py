@@ -274,9 +274,7 @@ def test_pages_follow_a_search_that_is_being_written(page: Page, tmp_path: Path)
 
 
 @contextmanager
-def serving(
-    work: Path, app: str = str(APP), arguments: Sequence[str] = ()
-) -> Iterator[str]:
+def serving(work: Path, app: str = str(APP), arguments: Sequence[str] = ()) -> Iterator[str]:
     """The dashboard on `work`, served from this machine to this machine; yields its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
