@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
-from dashboard import charts_compare, compare_tables, reading
+from dashboard import charts_compare, choice, compare_tables, reading
 from dashboard.artefacts import Store
 from dashboard.compare_tables import MOST
 from dashboard.reading import Line, Predicted, Problem
@@ -26,10 +26,10 @@ def show_compare(view: View) -> None:
     heading.subheader("Compare", anchor=False)
     what: str | None = STUDENTS
     if view.others:
+        choice.settle("compare_what", [STUDENTS, FOLDERS], STUDENTS)
         what = switch.segmented_control(
             "What",
             [STUDENTS, FOLDERS],
-            default=STUDENTS,
             required=True,
             label_visibility="collapsed",
             key="compare_what",
@@ -45,10 +45,10 @@ def show_compare(view: View) -> None:
 
 def show_models(view: View) -> None:
     options = pickable(view)
-    if "compared" not in st.session_state:
-        st.session_state["compared"] = first_pick(view)
-    known = [n for n in st.session_state["compared"] if n in options][:MOST]
-    st.session_state["compared"] = known
+    picked = st.session_state.get("compared", first_pick(view))
+    # of another work folder's none may be here
+    known = [number for number in picked if number in options][:MOST]
+    st.session_state["compared"] = known if known or not picked else first_pick(view)
     numbers = st.multiselect(
         "Two to four models",
         options,

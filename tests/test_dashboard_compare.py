@@ -210,6 +210,12 @@ def test_a_model_without_predictions_is_named_as_left_out(full: WorkFolder, show
     assert "Without Trial 12, which has no predictions there." in words(app)
 
 
+def test_a_link_opens_the_same_models(full: WorkFolder, show: Show) -> None:
+    app = show(full, query="compare=4&compare=-1&compare=999&compare=x")
+    assert app.multiselect(key="compared").value == [4, TEACHER]
+    assert app.query_params["compare"] == ["4", "-1"]
+
+
 def test_one_model_alone_is_nothing_to_compare(full: WorkFolder, show: Show) -> None:
     app = show(full)
     app.multiselect(key="compared").set_value([0]).run()

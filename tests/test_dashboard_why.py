@@ -232,13 +232,26 @@ def test_a_family_has_its_own_importance_and_slices(full: WorkFolder, show: Show
     write_parquet(path, pa.Table.from_pandas(rows))
     app = show(full)
     assert "Sizes belong to a family" in words(app)
-    assert app.selectbox(key="why_setting_None").value == "lr"
+    assert app.selectbox(key="why_setting").value == "lr"
     app.segmented_control(key="why_family").set_value("tcn").run()
-    assert app.selectbox(key="why_setting_tcn").value == "tcn.kernel"
+    assert app.selectbox(key="why_setting").value == "lr"
+    assert "Sizes belong to a family" not in words(app)
+    assert show(full, query="family=tcn").selectbox(key="why_setting").value == "tcn.kernel"
     app.segmented_control(key="why_group").set_value("by hand").run()
-    app.selectbox(key="why_setting_tcn").set_value("tcn.layers").run()
+    app.selectbox(key="why_setting").set_value("tcn.layers").run()
     assert not app.exception
     path.unlink()
+
+
+def test_a_link_opens_the_page_as_it_was(full: WorkFolder, show: Show) -> None:
+    query = "family=tcn&setting=tcn.layers&objective=params&group=by hand"
+    app = show(full, query=query)
+    assert app.segmented_control(key="why_family").value == "tcn"
+    assert app.selectbox(key="why_setting").value == "tcn.layers"
+    assert app.selectbox(key="why_objective").value == "params"
+    assert app.segmented_control(key="why_group").value == "by hand"
+    odd = show(full, query="family=nobody&setting=../../etc&objective=7&group=")
+    assert odd.segmented_control(key="why_family").value == "all families"
 
 
 def test_with_nothing_finished_the_page_says_so(tmp_path: Path, show: Show) -> None:
