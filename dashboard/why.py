@@ -32,12 +32,9 @@ def show_why(view: View) -> None:
     picked = ALL
     if len(families) > 1:
         picked = choice.settle("why_family", [ALL, *families], ALL)
-        st.segmented_control(
-            "Families",
-            [ALL, *families],
-            required=True,
-            label_visibility="collapsed",
-            key="why_family",
+        # no buttons: they would read a name as Markdown
+        st.selectbox(
+            "Families", [ALL, *families], label_visibility="collapsed", key="why_family", width=220
         )
     family = None if picked == ALL and len(families) > 1 else picked
     if len(families) == 1:

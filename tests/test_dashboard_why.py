@@ -233,7 +233,7 @@ def test_a_family_has_its_own_importance_and_slices(full: WorkFolder, show: Show
     app = show(full)
     assert "Sizes belong to a family" in words(app)
     assert app.selectbox(key="why_setting").value == "lr"
-    app.segmented_control(key="why_family").set_value("tcn").run()
+    app.selectbox(key="why_family").set_value("tcn").run()
     assert app.selectbox(key="why_setting").value == "lr"
     assert "Sizes belong to a family" not in words(app)
     assert show(full, query="family=tcn").selectbox(key="why_setting").value == "tcn.kernel"
@@ -246,12 +246,12 @@ def test_a_family_has_its_own_importance_and_slices(full: WorkFolder, show: Show
 def test_a_link_opens_the_page_as_it_was(full: WorkFolder, show: Show) -> None:
     query = "family=tcn&setting=tcn.layers&objective=params&group=by hand"
     app = show(full, query=query)
-    assert app.segmented_control(key="why_family").value == "tcn"
+    assert app.selectbox(key="why_family").value == "tcn"
     assert app.selectbox(key="why_setting").value == "tcn.layers"
     assert app.selectbox(key="why_objective").value == "params"
     assert app.segmented_control(key="why_group").value == "by hand"
     odd = show(full, query="family=nobody&setting=../../etc&objective=7&group=")
-    assert odd.segmented_control(key="why_family").value == "all families"
+    assert odd.selectbox(key="why_family").value == "all families"
 
 
 def test_with_nothing_finished_the_page_says_so(tmp_path: Path, show: Show) -> None:
@@ -268,14 +268,22 @@ def test_too_few_trials_are_said_to_be_too_few(tmp_path: Path, show: Show) -> No
 def test_text_of_trials_is_no_markdown(tmp_path: Path, show: Show) -> None:
     nasty = "**bold** <b>x</b>"
     work = make_work(tmp_path / "work", Toy(trials=12, running=0, stopped=0, failed=0))
-    for path in work.run("people").trials.iterdir():
+    for number, path in enumerate(work.run("people").trials.iterdir()):
         content = read_json(path)
         searched = {**content["suggested"], nasty: nasty}
         weights = {nasty: 1.0}
         write_json(
             path,
-            {**content, "suggested": searched, "distill": {"weights": weights}, "family": nasty},
+            {
+                **content,
+                "suggested": searched,
+                "distill": {"weights": weights},
+                "family": nasty * (number % 2 + 1),
+            },
         )
     app = show(work)
-    assert nasty not in "".join(element.value for element in (*app.markdown, *app.caption))
+    markdown = [element.value for element in (*app.markdown, *app.caption, *app.info)]
+    assert nasty not in "".join(markdown)
+    assert all(nasty not in str(group.options) for group in app.segmented_control)
+    assert nasty in app.selectbox(key="why_family").options
     assert table(app, "term")["term"].tolist() == [nasty]
