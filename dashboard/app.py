@@ -17,7 +17,7 @@ from typing import Literal
 import streamlit as st
 
 from dashboard import choice, reading, review_tables
-from dashboard.compare import show_compare
+from dashboard.compare import STUDENTS, show_compare
 from dashboard.front_tables import seconds_per_trial
 from dashboard.overview import show_overview
 from dashboard.progress import watch
@@ -29,7 +29,7 @@ from dashboard.store_page import show_store
 from dashboard.student import show_student
 from dashboard.trade_off import default_loss, show_trade_off
 from dashboard.view import View
-from dashboard.why import show_why
+from dashboard.why import ALL, FRONT, show_why
 from gaitforge.work import WorkFolder, open_path
 
 
@@ -174,6 +174,9 @@ def defaults(found: Found, line: Line) -> dict[str, object]:
         "work": 0,
         "split": found.splits[0] if found.splits else None,
         "measure": "macro_f1",
+        "family": ALL,
+        "group": FRONT,
+        "beside": STUDENTS,
         "x": "params",
         "states": ["stopped"],
         "families": families,
