@@ -166,9 +166,13 @@ def show_confirmed(
         )
         return
     if drawn.empty:
+        known = ", ".join(
+            measure.words.lower()
+            for name, measure in MEASURES.items()
+            if name in confirm.teacher_scores
+        )
         st.info(
-            f"{MEASURES[wish.measure].words} is not stored for the confirm people: "
-            "choose macro F1 or accuracy."
+            f"{MEASURES[wish.measure].words} is not stored for the confirm people; what is: {known}."
         )
         return
     by_f1 = wish.measure == "macro_f1"
@@ -273,7 +277,12 @@ def show_trials(view: View, drawn: pd.DataFrame) -> None:
 
 
 def show_hypervolume(line: Line) -> None:
-    volumes = front_tables.hypervolume_table(line.trials, line.search)
+    # of ten thousand trials it takes a tenth of a second, and they are the same objects while nothing ends
+    held = st.session_state.get("hypervolume_of")
+    if held is None or held[0] is not line.trials:
+        held = line.trials, front_tables.hypervolume_table(line.trials, line.search)
+        st.session_state["hypervolume_of"] = held
+    volumes = held[1]
     st.subheader("Hypervolume over time", anchor=False)
     if volumes.empty:
         st.caption(
