@@ -70,6 +70,9 @@ STYLE = """<style>
 [data-testid="stMultiSelect"] [data-tag] * {color: inherit;}
 @media (max-width: 1000px) {
   .st-key-cards [data-testid="stHorizontalBlock"] {flex-wrap: wrap;}
+  [class*="st-key-pair_"] > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"] {flex-wrap: wrap;}
+  [class*="st-key-pair_"] > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"]
+    > [data-testid="stColumn"] {min-width: 100%;}
   .st-key-cards [data-testid="stColumn"] {min-width: 340px;}
 }
 </style>"""

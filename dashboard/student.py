@@ -234,7 +234,7 @@ def show_scores(table: pd.DataFrame, classes: tuple[str, ...]) -> None:
 
 def show_classes(table: pd.DataFrame, teacher: pd.DataFrame, classes: tuple[str, ...]) -> None:
     people = model_tables.people_table(table, teacher)
-    left, right = st.columns([1, 1], gap="large")
+    left, right = _pair("classes", [1, 1])
     with left:
         st.markdown("**Recall by class**, with 95 % intervals over people")
         recalls = model_tables.recall_table(table, teacher, classes)
@@ -245,7 +245,8 @@ def show_classes(table: pd.DataFrame, teacher: pd.DataFrame, classes: tuple[str,
     with right if len(people) <= FEW_PEOPLE else left:
         st.markdown("**Confusions**, in per cent of the true class")
         cells = model_tables.confusion_table(table, classes)
-        st.altair_chart(charts_model.confusion_chart(cells, classes), key="confusions")
+        dark = st.context.theme.type == "dark"
+        st.altair_chart(charts_model.confusion_chart(cells, classes, dark), key="confusions")
     with right:
         st.markdown("**Accuracy by person**, the least well recognised first")
         with st.container(height=640 if len(people) > 24 else "content", border=False):
@@ -259,7 +260,7 @@ def show_trust(
     teacher: pd.DataFrame,
     classes: tuple[str, ...],
 ) -> None:
-    left, right = st.columns([1, 1], gap="large")
+    left, right = _pair("trust", [1, 1])
     with left:
         st.markdown("**Calibration**: how often it is right when it is so sure")
         bins = [model_tables.calibration_table(table).assign(model=HERE)]
@@ -322,7 +323,7 @@ def show_recordings(
         key="recording",
     )
     answer = answers[recording]
-    left, right = st.columns([3, 2], gap="large")
+    left, right = _pair("recording", [3, 2])
     with left:
         show_movement(view, answer.person, recording)
     with right:
@@ -412,7 +413,7 @@ def show_movement(view: View, person: str, recording: str) -> None:
 
 def show_training(view: View, model: Model) -> None:
     st.subheader("How it was trained", anchor=False)
-    left, right = st.columns([3, 2], gap="large")
+    left, right = _pair("training", [3, 2])
     with left:
         show_curves(model, view.models.get(TEACHER))
     with right:
@@ -452,6 +453,12 @@ def show_settings(settings: tuple[Setting, ...]) -> None:
         column_config={"Of": text(), "Setting": text(), "Value": text()},
         key="settings",
     )
+
+
+def _pair(name: str, widths: list[int]) -> list[DeltaGenerator]:
+    """Two columns, which lie below each other where the window is narrow (see STYLE in app.py)."""
+    with st.container(key=f"pair_{name}"):
+        return st.columns(widths, gap="large")
 
 
 def _read(
