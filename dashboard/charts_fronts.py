@@ -138,7 +138,7 @@ def searched_chart(
 
     `points` is that of `front_tables.searched_points`.
     """
-    shown = points[_within(points, axes)]
+    shown = points[points["score"].between(*axes.scores) & (points["size"] > 0)]
     front = shown[shown["kind"] == FRONT]
     step = (
         alt.Chart(front)
@@ -173,6 +173,7 @@ def confirmed_chart(
     answer: int | None,
     loss: float | None,
     budget: float,
+    height: int = HEIGHT,
 ) -> alt.LayerChart:
     """The confirmed students on the confirm people with their intervals; a click selects by `trial`.
 
@@ -211,7 +212,7 @@ def confirmed_chart(
         *bars,
         marks,
         *_marked(points[points["kind"] != ALONE], axes, chosen, answer),
-        height=HEIGHT,
+        height=height,
         description=f"{(points['kind'] == CONFIRMED).sum()} confirmed students with 95 % intervals on the confirm "
         f"people, against {SIZES[axes.size].words.lower()}, on a log scale.",
     )
@@ -334,11 +335,6 @@ def finished(*layers: alt.Chart | alt.LayerChart, height: int, description: str)
     chart = alt.LayerChart(layer=list(layers), height=height, description=description)
     chart.config = alt.Config(view=alt.ViewConfig(strokeWidth=0))
     return chart
-
-
-def _within(points: pd.DataFrame, axes: Axes) -> pd.Series[bool]:
-    score = points["score"]
-    return (score >= axes.scores[0]) & (score <= axes.scores[1]) & (points["size"] > 0)
 
 
 def _points(table: pd.DataFrame, axes: Axes, tooltip: list[alt.Tooltip]) -> alt.Chart:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import pairwise
 
@@ -16,6 +16,7 @@ from dashboard.good_enough import member_size
 from dashboard.reading import Line
 from dashboard.review_tables import TEACHER, Model
 from dashboard.scales import MEASURES, SIZES
+from dashboard.thinning import Thinned, thin
 from gaitforge.front import hypervolume_2d, hypervolume_3d
 from gaitforge.objectives import OBJECTIVES, costs
 
@@ -207,6 +208,12 @@ def seconds_per_trial(trials: Iterable[Trial]) -> float | None:
         return None
     longest = PAUSE * max(float(np.median(gaps)), 1.0)
     return float(np.mean([gap for gap in gaps if gap <= longest]))
+
+
+def few_enough(points: pd.DataFrame, always: Collection[int | None]) -> Thinned:
+    """The points to draw where they are too many; front, teacher and those of `always` are kept."""
+    keep = points["kind"].isin(["front", "teacher"]) | points["trial"].isin(list(always))
+    return thin(points, "size", "score", keep, log_x=True)
 
 
 def within(points: pd.DataFrame, ranges: Mapping[str, tuple[float, float]]) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from dashboard.artefacts import Confirm, Member
 from dashboard.good_enough import interval_points, smallest_good_enough
 from dashboard.progress import duration
 from dashboard.reading import Found, Line
-from dashboard.review_tables import Model, interval_words, many
+from dashboard.review_tables import TEACHER, Model, interval_words, many
 from dashboard.scales import SIZES
 from dashboard.states import next_step, show_failures
 from dashboard.view import View
@@ -23,6 +23,7 @@ MOST_CLASSES = 6
 
 def show_overview(view: View) -> None:
     show_answer(view.line, view.models)
+    show_confirmed_front(view)
     for sentence in reading.read_wider_answers(view.work, view.split, view.problems):
         st.text(sentence)
     show_searched(view.work, view.found, view.line, view.split)
@@ -48,6 +49,32 @@ def show_answer(line: Line, models: Mapping[int, Model]) -> None:
             f"{many(confirm.people, 'confirm person is', 'confirm people are')} too few for an "
             "interval or a test. Read the scores person by person on the student's page, or pool folds over all."
         )
+
+
+def show_confirmed_front(view: View) -> None:
+    """The confirmed students beside the teacher, in small; the trade-off's page has all of it."""
+    confirm = view.line.confirm
+    if confirm is None or not confirm.members:
+        return
+    families = sorted({model.family for model in view.models.values() if model.number != TEACHER})
+    points = front_tables.confirmed_points(confirm, view.models, "macro_f1", "params", families)
+    searched = front_tables.searched_points([], "macro_f1", "params", False, families)
+    axes = charts_fronts.shared_axes("macro_f1", "params", searched, points, families)
+    answer = smallest_good_enough(
+        confirm, view.models, size="params", budget=math.inf, loss=confirm.margin
+    )
+    st.altair_chart(
+        charts_fronts.confirmed_chart(
+            points, axes, None, answer.trial if answer else None, confirm.margin, math.inf, 290
+        ),
+        key="confirmed_in_short",
+    )
+    sure = "" if confirm.too_few else " Bars are 95 % intervals by bootstrap over people."
+    people = many(confirm.people, "person", "people")
+    st.caption(
+        f"The confirmed students on {people} whom nothing had seen before.{sure} "
+        "Faint: the same student without distillation."
+    )
 
 
 def show_answer_numbers(confirm: Confirm, member: Member) -> None:

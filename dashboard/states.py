@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
+from dashboard.files import OUTSIDE
 from dashboard.front_tables import failures_table
 from dashboard.reading import Found, Line, Problem
 from dashboard.review_tables import many
@@ -113,6 +114,8 @@ def remedy(problem: Problem) -> str:
         return (
             "Open the folder with the version of gaitforge that wrote it, or run its stage again."
         )
+    if problem.reason == OUTSIDE or "is a link" in problem.reason:
+        return "Move what it leads to itself into the folder."
     if "only" in problem.reason and "belong here" in problem.reason:
         return "Move it elsewhere; nothing else is needed."
     parts = problem.file.split("/")

@@ -60,8 +60,8 @@ def _read(folder: str, stamp: Stamp) -> tuple[Held | None, tuple[Problem, ...]]:
     problems: list[Problem] = []
     try:
         store = SkeletonStore.open(open_path(folder))
-    except (OSError, ValueError):
-        return None, ()  # `reading.look` tells what is wrong with store.json
+    except (OSError, ValueError) as error:
+        return None, (Problem("store/store.json", str(error)),)
     index = missing = quarantine = None
     try:
         index = store.index().to_pandas()

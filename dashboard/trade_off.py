@@ -134,11 +134,12 @@ def show_searched(
     view: View, drawn: pd.DataFrame, axes: charts_fronts.Axes, answer: Answer | None, wish: Wish
 ) -> None:
     line = view.line
+    found = answer.trial if answer else None
+    inside = drawn["score"].between(*axes.scores)
+    thinned = front_tables.few_enough(drawn[inside], [view.chosen, found])
     if not drawn.empty:
         st.altair_chart(
-            charts_fronts.searched_chart(
-                drawn, axes, view.chosen, answer.trial if answer else None, wish.budget
-            ),
+            charts_fronts.searched_chart(thinned.table, axes, view.chosen, found, wish.budget),
             key=choice.chart_key("searched"),
             on_select=choice.from_chart("searched"),
         )
@@ -146,11 +147,13 @@ def show_searched(
     words += [
         f"{line.count(state)} {state}" for state in ("stopped", "failed") if line.count(state)
     ]
-    outside = int((~drawn["score"].between(*axes.scores)).sum())
+    outside = int((~inside).sum())
     caption = f"On the validation people, who chose this front. {', '.join(words)}"
     caption += f"; {many(outside, 'lies', 'lie')} outside the axes." if outside else "."
     if (wish.measure, wish.size) != ("macro_f1", "params"):
         caption += " The front drawn is that of these two axes, not the search's own."
+    if thinned.words:
+        caption += f" {thinned.words}"
     st.caption(caption + " Click a point to choose it, drag to choose several.")
 
 

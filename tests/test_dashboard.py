@@ -18,6 +18,7 @@ from dashboard import reading, review_tables
 from dashboard.app import PAGES, work_folders
 from dashboard.artefacts import Fields, trial_of
 from dashboard.reading import Predicted, Problem
+from dashboard.serving import serve_command
 from gaitforge.work import WorkFolder, read_json, write_json
 from tests.toy_work import (
     Toy,
@@ -304,6 +305,15 @@ def test_the_store_is_shown_before_there_is_a_split(tmp_path: Path, show: Show) 
     make_store(work)
     assert "no split yet" not in words(show(work, page="store"))
     assert "no split yet" in words(show(work, page="why"))
+
+
+def test_it_is_served_on_this_machine_only_and_without_details_of_errors() -> None:
+    command = serve_command(["/a/work", "/another"], 8501)
+    options = dict(zip(command[5::2], command[6::2], strict=False))
+    assert options["--server.address"] == "127.0.0.1"
+    assert options["--client.showErrorDetails"] == "none"
+    assert options["--browser.gatherUsageStats"] == "false"
+    assert command[-3:] == ["--", "/a/work", "/another"]
 
 
 # ---------------------------------------------------------------- links

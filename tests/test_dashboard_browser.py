@@ -6,18 +6,19 @@ import os
 import re
 import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
+from dashboard.serving import serve_command
 from gaitforge.work import WorkFolder, read_json, write_json
 from tests.toy_work import (
     Toy,
@@ -76,28 +77,29 @@ def address(toy: WorkFolder) -> Iterator[str]:
         yield address
 
 
-def test_page_shows_the_sentence_and_charts_without_an_error(
-    page: Page, address: str, toy: WorkFolder, tmp_path: Path
+def test_the_first_page_shows_the_answer_without_an_error_and_asks_nobody_else(
+    page: Page, address: str, toy: WorkFolder
 ) -> None:
     foreign: list[str] = []
     page.on("request", lambda r: foreign.append(r.url) if address not in r.url else None)
-    open_page(page, address)
-    sentence = read_json(toy.run("people").confirm / "scores.json")["sentence"]
-    expect(page.locator(".st-key-answer")).to_have_text(sentence)
-    expect(page.locator("[data-testid=stVegaLiteChart] svg")).to_have_count(10)
+    open_page(page, address, charts=2)
+    chosen = read_json(toy.run("people").confirm / "scores.json")["chosen"]
+    expect(page.locator(".st-key-answer")).to_contain_text(f"Trial {chosen}, a ")
     expect(page.locator("[data-testid=stException]")).to_have_count(0)
-    page.screenshot(path=tmp_path / "dashboard.png")
-    assert (tmp_path / "dashboard.png").stat().st_size > 50_000
+    for name in ("Trade-off", "Why", "Student", "Compare", "Store"):
+        page.get_by_role("link", name=name, exact=True).click()
+        expect(page).to_have_url(re.compile(f"/{name.lower()}"), timeout=PATIENCE_MS)
+        settle(page)
+        expect(page.locator("[data-testid=stException]")).to_have_count(0)
     assert [url for url in foreign if not url.startswith(("data:", "blob:"))] == []
 
 
 def test_a_click_in_either_chart_chooses_that_trial_again_and_again(
     page: Page, address: str, toy: WorkFolder
 ) -> None:
-    open_page(page, address)
+    open_page(page, f"{address}/trade-off")
     front = read_json(toy.run("people").search / "front.json")["front"]
     members = read_json(toy.run("people").confirm / "scores.json")["members"]
-    heading = page.get_by_role("heading", level=2).last
     for name, number in [
         ("searched", front[0]["trial"]),
         ("searched", front[1]["trial"]),
@@ -105,39 +107,52 @@ def test_a_click_in_either_chart_chooses_that_trial_again_and_again(
         ("searched", front[1]["trial"]),
     ]:
         point(page, name, f"Trial {number}").click()
-        expect(heading).to_have_text(f"Trial {number}", timeout=PATIENCE_MS)
+        expect_chosen(page, number)
         settle(page)
+    page.get_by_role("link", name="Student", exact=True).click()
+    heading = page.get_by_role("heading", level=2).last
+    expect(heading).to_have_text(f"Trial {front[1]['trial']}", timeout=PATIENCE_MS)
+    settle(page)
     choose_in_list(page, "Teacher,")
     expect(heading).to_have_text("Teacher", timeout=PATIENCE_MS)
-    settle(page)
-    point(page, "searched", f"Trial {front[1]['trial']}").click()
-    expect(heading).to_have_text(f"Trial {front[1]['trial']}", timeout=PATIENCE_MS)
+    expect_chosen(page, -1)
 
 
 def test_a_click_in_the_table_chooses_and_the_table_follows_the_charts(
     page: Page, address: str, toy: WorkFolder
 ) -> None:
-    open_page(page, address)
-    heading = page.get_by_role("heading", level=2).last
+    open_page(page, f"{address}/trade-off")
     table = page.locator(".st-key-trials [data-testid=stDataFrame]")
     front = read_json(toy.run("people").search / "front.json")["front"]
     by_score = sorted(front, key=lambda member: -member["val_macro_f1"])
     for row in (2, 1, 2, 2):
         # The rows are painted on a canvas: 35 pixels each below a header of the same height.
         table.click(position={"x": 15, "y": 35 * (row + 1) + 17})
-        expect(heading).to_have_text(f"Trial {by_score[row]['trial']}", timeout=PATIENCE_MS)
+        expect_chosen(page, by_score[row]["trial"])
         settle(page)
     before = table.screenshot()
     point(page, "searched", f"Trial {by_score[4]['trial']}").click()
-    expect(heading).to_have_text(f"Trial {by_score[4]['trial']}", timeout=PATIENCE_MS)
+    expect_chosen(page, by_score[4]["trial"])
     settle(page)
     assert table.screenshot() != before
+
+
+def test_a_drag_chooses_several_and_the_table_shows_them_alone(page: Page, address: str) -> None:
+    open_page(page, f"{address}/trade-off")
+    box = page.locator("[class*=st-key-searched_] svg.marks").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 80, box["y"] + 60)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.7, box["y"] + 200, steps=6)
+    page.mouse.up()
+    chosen = page.get_by_text(re.compile(r"The \d+ that the drag in the chart chose"))
+    expect(chosen).to_be_visible(timeout=PATIENCE_MS)
 
 
 def test_hovering_over_a_student_tells_what_it_is(
     page: Page, address: str, toy: WorkFolder
 ) -> None:
-    open_page(page, address)
+    open_page(page, f"{address}/trade-off")
     first = read_json(toy.run("people").search / "front.json")["front"][0]
     point(page, "searched", f"Trial {first['trial']}").hover()
     tooltip = page.locator("#vg-tooltip-element")
@@ -145,26 +160,87 @@ def test_hovering_over_a_student_tells_what_it_is(
     expect(tooltip).to_contain_text(f"{first['params']:,}")
 
 
+def test_sliders_move_the_answer_its_mark_and_the_url_by_keyboard(
+    page: Page, address: str
+) -> None:
+    open_page(page, f"{address}/trade-off?loss=0")
+    answer = page.locator(".st-key-answer")
+    expect(answer).to_contain_text("within 0 points")
+    mark = page.locator("[class*=st-key-confirmed_] svg text").filter(has_text=": the answer")
+    expect(mark).to_have_count(0)
+    slider(page, "loss").press("End")
+    expect(answer).to_contain_text("not worse by more than 20 points", timeout=PATIENCE_MS)
+    expect(mark).to_have_count(1)
+    before = answer.inner_text()
+    expect(page).to_have_url(re.compile("loss=20"))
+    slider(page, "budget").press("Home")
+    expect(answer).not_to_have_text(before, timeout=PATIENCE_MS)
+    expect(page).to_have_url(re.compile("budget="))
+
+
+def test_a_deep_link_restores_page_trial_and_filters(
+    browser: Browser, page: Page, address: str, toy: WorkFolder
+) -> None:
+    members = read_json(toy.run("people").confirm / "scores.json")["members"]
+    number = members[0]["trial"]
+    open_page(page, f"{address}/trade-off?trial={number}&measure=accuracy&x=macs&loss=7.5")
+    expect(page.get_by_label("Accuracy by", exact=True)).to_have_value("Accuracy")
+    expect(slider(page, "loss")).to_have_value("7.5")
+    ring = page.locator("[class*=st-key-searched_] svg text").filter(has_text=f"trial {number}")
+    expect(ring).to_have_count(1)
+    link = page.url
+    page.get_by_role("link", name="Student", exact=True).click()
+    heading = page.get_by_role("heading", level=2).last
+    expect(heading).to_have_text(f"Trial {number}", timeout=PATIENCE_MS)
+    settle(page)
+    # the same in a window of its own
+    other = browser.new_page()
+    open_page(other, link)
+    assert other.url == link
+    other.close()
+
+
+def test_a_chart_is_saved_as_svg(page: Page, address: str) -> None:
+    open_page(page, f"{address}/trade-off")
+    page.get_by_text("Save a chart as SVG").click()
+    button = page.get_by_role("button", name=re.compile("searched models"))
+    with page.expect_download() as download:
+        button.click()
+    assert download.value.suggested_filename.endswith(".svg")
+    drawing = ElementTree.parse(download.value.path()).getroot()
+    assert drawing.tag == "{http://www.w3.org/2000/svg}svg"
+    assert "searched models" in (drawing.get("aria-label") or "")
+
+
 def test_text_from_files_is_shown_as_text(page: Page, tmp_path: Path) -> None:
     nasty = '<img src=x onerror="document.title=1">'
-    toy = Toy(classes=(nasty, "**bold**"), trials=4, running=1, stopped=0, failed=0)
+    toy = Toy(classes=(nasty, "**bold**"), trials=6, running=1, stopped=0, failed=1)
     work = make_work(tmp_path / "work", toy)
     for path in work.run("people").trials.iterdir():
-        write_json(path, {**read_json(path), "family": f"**bold** {nasty}"})
+        trial = read_json(path)
+        write_json(path, {**trial, "family": f"**bold** {nasty}"})
+    broken = work.run("people").trials / "3.json"
+    write_json(broken, {**read_json(broken), "state": "failed", "scores": None, "reason": nasty})
     with serving(work.root) as address:
-        open_page(page, address)
-        expect(page.locator(".st-key-place")).to_contain_text(f"**bold**, {nasty}")
+        open_page(page, address, charts=2)
+        expect(page.locator(".st-key-card_Data")).to_contain_text(f"**bold**, {nasty}")
+        for name in ("Why", "Student", "Compare", "Store", "Trade-off"):
+            page.get_by_role("link", name=name, exact=True).click()
+            settle(page)
+            assert page.locator("img[src=x]").count() == 0
         point(page, "searched", "Trial 0").hover()
         expect(page.locator("#vg-tooltip-element")).to_contain_text(f"**bold** {nasty}")
+        page.get_by_role("link", name="Student", exact=True).click()
+        settle(page)
         page.locator(".st-key-model input").click()
         option = page.get_by_role("option").filter(has_text="Trial 0,")
         expect(option).to_contain_text(f"**bold** {nasty}")
         assert page.locator("img[src=x]").count() == 0
-        assert page.title() == "gaitforge"
+        assert page.title() in ("gaitforge", "Student")
 
 
-def test_page_follows_a_search_that_is_being_written(page: Page, tmp_path: Path) -> None:
-    work, toy = WorkFolder(tmp_path / "work"), Toy(trials=3, running=1, stopped=0, failed=0)
+def test_pages_follow_a_search_that_is_being_written(page: Page, tmp_path: Path) -> None:
+    work, toy = WorkFolder(tmp_path / "work"), Toy(trials=5, running=1, stopped=0, failed=0)
     with serving(work.root) as address:
         page.goto(address)
         expect(page.get_by_text("There is no such folder")).to_be_visible(timeout=PATIENCE_MS)
@@ -174,40 +250,37 @@ def test_page_follows_a_search_that_is_being_written(page: Page, tmp_path: Path)
         make_teacher(work, toy)
         expect(page.get_by_text("search has not been started")).to_be_visible(timeout=PATIENCE_MS)
         make_search(work, toy)
-        expect(page.get_by_text(re.compile("2 of 60 trials have ended, 1 running"))).to_be_visible(
+        expect(page.get_by_text(re.compile("4 of 60 trials have ended, 1 running"))).to_be_visible(
             timeout=PATIENCE_MS
         )
-        choose_in_list(page, "Trial 0,")
+        open_page(page, f"{address}/trade-off", charts=1)
+        point(page, "searched", "Trial 2").click()
+        expect_chosen(page, 2)
+        slider(page, "loss").press("End")
+        expect(page).to_have_url(re.compile("loss=20"), timeout=PATIENCE_MS)
         rng = np.random.default_rng(5)
         for number in range(10, 14):
             make_trial(work, toy, rng, number=number, state="finished")
-        expect(page.get_by_text("6 finished trials")).to_be_visible(timeout=PATIENCE_MS)
-        expect(page.get_by_role("heading", level=2).last).to_have_text("Trial 0")
+        expect(page.get_by_text("8 finished trials")).to_be_visible(timeout=PATIENCE_MS)
+        settle(page)
+        expect_chosen(page, 2)
+        ring = page.locator("[class*=st-key-searched_] svg text").filter(has_text="trial 2")
+        expect(ring).to_have_count(1)
+        expect(slider(page, "loss")).to_have_value("20")
         page.reload()
-        expect(page.get_by_text("6 finished trials")).to_be_visible(timeout=PATIENCE_MS)
+        expect(page.get_by_text("8 finished trials")).to_be_visible(timeout=PATIENCE_MS)
+        expect_chosen(page, 2)
+        expect(slider(page, "loss")).to_have_value("20")
 
 
 @contextmanager
-def serving(
-    work: Path, app: str = "dashboard/app.py", arguments: Sequence[str] = ()
-) -> Iterator[str]:
+def serving(work: Path) -> Iterator[str]:
     """The dashboard on `work`, served from this machine to this machine; yields its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    flags = {
-        "server.address": "127.0.0.1",
-        "server.port": str(port),
-        "server.headless": "true",
-        "server.fileWatcherType": "none",
-        "browser.gatherUsageStats": "false",
-        "client.showErrorDetails": "full",
-        "client.toolbarMode": "minimal",
-    }
     server = subprocess.Popen(
-        [sys.executable, "-m", "streamlit", "run", app]
-        + [word for name, value in flags.items() for word in (f"--{name}", value)]
-        + ["--", str(work), *arguments],
+        serve_command([str(work)], port, {"client.showErrorDetails": "full"}),
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "platform")])},
         stdout=subprocess.DEVNULL,
@@ -234,10 +307,20 @@ def wait_for(url: str, patience_s: float = 30.0) -> None:
             time.sleep(0.1)
 
 
-def open_page(page: Page, address: str) -> None:
+def open_page(page: Page, address: str, charts: int = 3) -> None:
     page.goto(address)
-    page.locator("[data-testid=stVegaLiteChart] svg").nth(5).wait_for(timeout=PATIENCE_MS)
+    drawn = page.locator("[data-testid=stVegaLiteChart] svg.marks")
+    drawn.nth(charts - 1).wait_for(timeout=PATIENCE_MS)
     settle(page)
+
+
+def expect_chosen(page: Page, number: int) -> None:
+    """The model in question is that of this number, which the URL says."""
+    expect(page).to_have_url(re.compile(rf"[?&]trial={number}(&|$)"), timeout=PATIENCE_MS)
+
+
+def slider(page: Page, key: str) -> Locator:
+    return page.locator(f".st-key-{key} input[type=range]")
 
 
 def settle(page: Page) -> None:

@@ -185,6 +185,9 @@ def make_trial(
         "weight_decay": 0.01,
         "batch": 32,
     }
+    curve = _curve(rng, epochs, scores or (0.6, 0.62), terms=("cross_entropy", "kd", "rkd"))
+    if state == "stopped":  # its scores are those of its last epoch
+        scores = curve[-1]["val_macro_f1"], curve[-1]["val_accuracy"]
     trial = {
         "schema": 1,
         "number": number,
@@ -201,7 +204,7 @@ def make_trial(
         "recipe": recipe,
         "distill": {"weights": weights, "temperature": 4.0},
         "scores": {"val_macro_f1": scores[0], "val_accuracy": scores[1]} if scores else None,
-        "curve": _curve(rng, epochs, scores or (0.6, 0.62), terms=("cross_entropy", "kd", "rkd")),
+        "curve": curve,
         "epochs": epochs,
         "seconds": round(epochs * 0.8, 1),
         "started": f"2026-03-02T10:{number % 60:02d}:00+00:00",

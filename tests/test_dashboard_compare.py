@@ -1,0 +1,263 @@
+"""Compare: what differs between models, on whom, and what two work folders may and may not say of each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from dashboard import charts_compare, compare_tables, reading
+from dashboard.artefacts import Member, Setting
+from dashboard.charts import CONFIRMED
+from dashboard.charts import TEACHER as GREY
+from dashboard.compare import LISTED, first_pick, pickable
+from dashboard.review_tables import TEACHER, Model, models
+from dashboard.view import View
+from gaitforge.work import WorkFolder, read_json, write_json
+from tests.dashboard_pages import show_page, table, words
+from tests.toy_work import Toy, make_split, make_store, make_work
+
+CLASSES = ("a", "b")
+
+
+def model(number: int, *settings: tuple[str, str, str], **other: object) -> Model:
+    made = Model(
+        number=number,
+        family="tcn",
+        state="finished",
+        reason=None,
+        params=1000,
+        macs=None,
+        macro_f1=0.5,
+        accuracy=0.5,
+        epochs=3,
+        seconds=1.5,
+        on_front=False,
+        settings=tuple(Setting(group=g, name=n, value=v) for g, n, v in settings),
+        curve=(),
+        member=None,
+    )
+    return replace(made, **other)  # type: ignore[arg-type]
+
+
+def said(*answers: tuple[str, str, str], seed: int = 0) -> pd.DataFrame:
+    """Predictions of (person, true class, said class), each a recording of its own."""
+    rows = [(seed, f"r{n}", p, t, s) for n, (p, t, s) in enumerate(answers)]
+    return pd.DataFrame(rows, columns=["seed", "recording", "person", "true_class", "said_class"])
+
+
+def row(table: pd.DataFrame, name: str) -> list[object]:
+    """The values of a row by its name in the index."""
+    return list(table.to_dict("split")["data"][list(table.index).index(name)])
+
+
+# ---------------------------------------------------------------- settings and facts
+
+
+def test_settings_that_differ_come_first() -> None:
+    one = model(1, ("sizes", "layers", "3"), ("recipe", "batch", "32"), ("recipe", "lr", "0.1"))
+    two = model(2, ("sizes", "layers", "3"), ("recipe", "batch", "32"), ("recipe", "lr", "0.2"))
+    found = compare_tables.settings_table([one, two])
+    assert found["setting"].tolist() == ["lr", "family", "layers", "batch"]
+    assert found["differs"].tolist() == [True, False, False, False]
+    assert found[["Trial 1", "Trial 2"]].to_numpy()[0].tolist() == ["0.1", "0.2"]
+
+
+def test_a_seed_and_a_teacher_without_a_recipe_are_no_differences() -> None:
+    student = model(1, ("recipe", "lr", "0.1"), ("trial", "seed", "1"))
+    other = model(2, ("recipe", "lr", "0.1"), ("trial", "seed", "2"))
+    teacher = model(TEACHER, ("windows", "frames", "64"))
+    found = compare_tables.settings_table([student, other, teacher])
+    assert not found["differs"].any()
+
+
+def test_a_term_that_only_one_student_uses_is_a_difference() -> None:
+    one = model(1, ("distillation", "weights.kd", "1"))
+    two = model(2, ("distillation", "temperature", "4"))
+    found = compare_tables.settings_table([one, two]).set_index("setting")
+    assert bool(found.loc["weights.kd", "differs"])
+    assert found.loc["weights.kd", "Trial 2"] == ""
+
+
+def test_facts_have_intervals_and_leave_out_what_nobody_has() -> None:
+    member = Member(
+        trial=1, family="tcn", params=1000, macs=None, macro_f1=0.6, interval=(0.5, 0.7), accuracy=0.6, p_on_front=None,
+        noninferior=False, difference=-0.02, difference_interval=(-0.1, 0.06), seeds=5, alone=None,
+    )  # fmt: skip
+    found = compare_tables.facts_table([model(1, member=member), model(2)], None).set_index("fact")
+    assert row(found, "macro F1, confirm people") == ["0.600 (0.500 to 0.700)", ""]
+    assert found.loc["less or more than the teacher", "Trial 1"] == "-0.020 (-0.100 to +0.060)"
+    assert found.loc["shown to be not inferior", "Trial 1"] == "no"
+    assert "MACs a window" not in found.index
+    assert row(found, "training") == ["3 epochs, 2 s"] * 2
+
+
+# ---------------------------------------------------------------- on the same people
+
+
+def test_people_on_whom_models_differ_most_come_first() -> None:
+    one = said(("p1", "a", "a"), ("p1", "b", "b"), ("p2", "a", "a"), ("p3", "b", "b"))
+    two = said(("p1", "a", "a"), ("p1", "b", "a"), ("p2", "a", "a"), ("p3", "b", "a"))
+    found = compare_tables.people_table({"one": one, "two": two})
+    assert found["person"].tolist() == ["p3", "p1", "p2"]
+    assert found["two"].tolist() == [0.0, 0.5, 1.0]
+    assert found["spread"].tolist() == [1.0, 0.5, 0.0]
+    assert found["classes"].tolist() == ["b", "a, b", "a"]
+    long = compare_tables.long_people(found, ["one", "two"])
+    assert len(long) == 6
+
+
+def test_pairs_are_paired_over_people_and_need_the_same_recordings() -> None:
+    right = [(f"p{n}", "ab"[n % 2], "ab"[n % 2]) for n in range(10)]
+    wrong = [*right[:-1], ("p9", "b", "a")]
+    pairs = compare_tables.pairs_table(
+        {"one": said(*right), "two": said(*wrong), "odd": said(*right[:-1])}, CLASSES
+    )
+    assert pairs[["first", "second"]].values.tolist() == [["one", "two"]]
+    first = pairs.iloc[0]
+    # of the wrong one a has 5 of 6 right (F1 10/11), b 4 of 5 (F1 8/9)
+    assert first["difference"] == pytest.approx(1 - (10 / 11 + 8 / 9) / 2)
+    assert 0 <= first["low"] <= first["difference"] <= first["high"]
+
+
+def test_with_few_people_pairs_have_no_interval() -> None:
+    one = said(("p1", "a", "a"), ("p2", "b", "b"))
+    two = said(("p1", "a", "b"), ("p2", "b", "b"))
+    pairs = compare_tables.pairs_table({"one": one, "two": two}, CLASSES)
+    assert np.isnan(pairs["low"]).all()
+
+
+def test_recalls_are_told_for_each_model_and_class() -> None:
+    one = said(("p1", "a", "a"), ("p2", "a", "b"), ("p3", "b", "b"))
+    found = compare_tables.recalls_table({"one": one, "two": one}, CLASSES)
+    assert found[["model", "class", "recall"]].values.tolist() == [
+        ["one", "a", 0.5],
+        ["one", "b", 1.0],
+        ["two", "a", 0.5],
+        ["two", "b", 1.0],
+    ]
+
+
+def test_looks_keep_the_accent_for_the_student_in_question() -> None:
+    look = charts_compare.looks(["Trial 1", "Trial 2", "Teacher"], "Teacher", "Trial 2")
+    assert look["Trial 2"][0] == CONFIRMED
+    assert look["Teacher"][0] == GREY
+    assert len(set(look.values())) == 3
+
+
+# ---------------------------------------------------------------- the page
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> WorkFolder:
+    return make_work(tmp_path_factory.mktemp("full") / "work")
+
+
+@pytest.fixture
+def show(monkeypatch: pytest.MonkeyPatch) -> Callable[..., AppTest]:
+    return lambda *works: show_page(monkeypatch, "compare", "show_compare", *works)
+
+
+def test_the_page_begins_with_the_chosen_one_its_rival_and_the_teacher(
+    full: WorkFolder, show: Callable[..., AppTest]
+) -> None:
+    app = show(full)
+    scores = read_json(full.run("people").confirm / "scores.json")
+    picked = app.multiselect(key="compared").value
+    assert picked[0] == scores["chosen"]
+    assert picked[-1] == TEACHER
+    assert len(picked) == 3
+    facts = table(app, "fact")
+    assert facts.columns[-1] == "Teacher"
+    assert "On the same people** (confirm people)" in words(app)
+    assert len(table(app, "first")) == 3
+    assert len(app.get("vega_lite_chart")) == 4
+
+
+def test_students_that_were_not_confirmed_are_held_against_each_other_on_validation_people(
+    full: WorkFolder, show: Callable[..., AppTest]
+) -> None:
+    app = show(full)
+    members = {
+        m["trial"] for m in read_json(full.run("people").confirm / "scores.json")["members"]
+    }
+    others = [
+        number
+        for number in range(38)
+        if number not in members
+        and read_json(full.run("people").trials / f"{number}.json")["state"] == "finished"
+    ]
+    app.multiselect(key="compared").set_value(others[:4]).run()
+    assert not app.exception
+    assert "(validation people)" in words(app)
+    assert len(table(app, "first")) == 6
+
+
+def test_a_model_without_predictions_is_named_as_left_out(
+    full: WorkFolder, show: Callable[..., AppTest]
+) -> None:
+    app = show(full)
+    front = app.multiselect(key="compared").value[:2]
+    app.multiselect(key="compared").set_value([*front, 12]).run()  # trial 12 failed
+    assert "Without Trial 12, which has no predictions there." in words(app)
+
+
+def test_one_model_alone_is_nothing_to_compare(
+    full: WorkFolder, show: Callable[..., AppTest]
+) -> None:
+    app = show(full)
+    app.multiselect(key="compared").set_value([0]).run()
+    assert "Pick at least two models" in words(app)
+
+
+def test_of_very_many_models_those_that_matter_can_be_picked(full: WorkFolder) -> None:
+    line = reading.read_line(full, "people")
+    few = models(line)
+    most = {n: model(n, macro_f1=n / 1e4) for n in range(1000, 1000 + LISTED)} | few
+    view = View(
+        work=full, others=(), split="people", found=reading.look(full), line=line, models=most, chosen=12, problems=[]
+    )  # fmt: skip
+    options = pickable(view)
+    assert {TEACHER, 12, *line.front} <= set(options)
+    assert len(options) <= LISTED + len(line.front) + 5
+    assert first_pick(view)[0] == 12
+
+
+def test_two_folders_are_held_against_each_other(
+    full: WorkFolder, tmp_path: Path, show: Callable[..., AppTest]
+) -> None:
+    other = make_work(tmp_path / "other", Toy(classes=("x", "y"), trials=8, people=9, seed=3))
+    path = other.run("people").search / "search.json"
+    write_json(path, {**read_json(path), "settings": {"seed": 1, "fit": {"batch": 64}}})
+    app = show(full, other)
+    app.segmented_control(key="compare_what").set_value("work folders").run()
+    assert not app.exception
+    said_ = words(app)
+    assert "tell other classes apart" in said_
+    assert "other people" in said_
+    facts = table(app, "fact").set_index("fact")
+    assert row(facts, "confirm people") == ["12", "9"]
+    assert facts.columns.tolist() == ["work", "other"]
+    differing = table(app, "setting").set_index("setting")
+    assert row(differing, "fit.batch") == ["", "64"]
+
+
+@pytest.mark.parametrize(
+    "make", [lambda work: None, lambda work: work.make(), make_store, make_split]
+)
+def test_a_folder_with_little_in_it_can_be_named_as_the_other(
+    full: WorkFolder,
+    tmp_path: Path,
+    show: Callable[..., AppTest],
+    make: Callable[[WorkFolder], None],
+) -> None:
+    other = WorkFolder(tmp_path / "other")
+    make(other)
+    app = show(full, other)
+    app.segmented_control(key="compare_what").set_value("work folders").run()
+    assert not app.exception

@@ -1,0 +1,183 @@
+"""The overview: the answer with its numbers, what was searched, how long it takes yet, what failed."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from dashboard.artefacts import Epoch
+from dashboard.overview import few
+from dashboard.progress import duration, search_words, teacher_words
+from dashboard.reading import Problem, Progress
+from dashboard.states import remedy
+from gaitforge.work import WorkFolder, read_json, write_json
+from tests.toy_work import Toy, make_work
+from tests.try_page import APP, Show, open_page, table, words
+
+
+@pytest.fixture
+def show(monkeypatch: pytest.MonkeyPatch) -> Show:
+    def run(*works: WorkFolder, page: str = "overview", query: str = "") -> AppTest:
+        monkeypatch.setattr(sys, "argv", [str(APP), *(str(work.root) for work in works)])
+        return open_page(page, query)
+
+    return run
+
+
+def facts(app: AppTest) -> dict[str, str]:
+    """What the cards say: names and values alternate."""
+    texts = [text.value for text in app.text]
+    start = texts.index("Recordings")
+    return dict(zip(texts[start::2], texts[start + 1 :: 2], strict=False))
+
+
+def test_the_answer_stands_first_with_its_numbers_and_intervals(
+    tmp_path: Path, show: Show
+) -> None:
+    work = make_work(tmp_path / "work")
+    app = show(work)
+    scores = read_json(work.run("people").confirm / "scores.json")
+    chosen = next(m for m in scores["members"] if m["trial"] == scores["chosen"])
+    low, high = chosen["difference_interval"]
+    sentence = app.text[1].value
+    assert sentence.startswith(f"Trial {scores['chosen']}, a {chosen['family']} of ")
+    assert "is not worse by more than 5 points of macro F1" in sentence
+    assert f"95 % interval {100 * low:+.1f} to {100 * high:+.1f}, 12 people" in sentence
+    metrics = {metric.label: (metric.value, metric.delta) for metric in app.metric}
+    assert metrics["Macro F1, 12 unseen people"][0] == f"{chosen['macro_f1']:.3f}"
+    assert metrics["Difference, points"][1] == f"95 %: {100 * low:+.1f} to {100 * high:+.1f}"
+    assert metrics["Parameters"][1] == f"1 / {1_284_100 / chosen['params']:,.0f} of the teacher's"
+
+
+def test_what_was_searched_is_told(tmp_path: Path, show: Show) -> None:
+    app = show(make_work(tmp_path / "work"))
+    told = facts(app)
+    assert told["Recordings"] == "416"
+    assert told["People"] == "52"
+    assert told["4 classes"] == "ataxia, healthy, knee osteoarthritis, parkinson"
+    assert told["Confirm people"] == "12"
+    assert told["Families"] == "stgcn, tcn"
+    assert told["Budget"] == "200,000 parameters"
+    assert told["Trials"] == "38 of 60 ended, 30 epochs each"
+    assert told["Over budget"] == "11 proposals were never trained"
+
+
+def test_many_classes_are_named_in_part() -> None:
+    assert few(["a", "b"]) == "a, b"
+    assert few(list("abcdefgh")) == "a, b, c, d, e, f and 2 more"
+
+
+def test_where_no_student_is_good_enough_the_sentence_says_so(tmp_path: Path, show: Show) -> None:
+    work = make_work(tmp_path / "work")
+    path = work.run("people").confirm / "scores.json"
+    scores = read_json(path)
+    for member in scores["members"]:
+        member["difference_interval"] = [-0.3, -0.2]
+    write_json(path, {**scores, "chosen": None})
+    said = words(show(work))
+    assert "No confirmed student is shown to be within 5 points" in said
+    assert "good enough from an accepted loss of 30.5 points on" in said
+
+
+def test_answers_over_more_people_are_shown_as_they_were_written(
+    tmp_path: Path, show: Show
+) -> None:
+    work = make_work(tmp_path / "work", Toy(trials=6, running=0))
+    write_json(
+        work.pooled, {"schema": 1, "sentence": "Over all 30 people of 5 splits, **nested**."}
+    )
+    assert "Over all 30 people of 5 splits, **nested**." in [t.value for t in show(work).text]
+
+
+def test_failed_trials_are_counted_by_reason(tmp_path: Path, show: Show) -> None:
+    work = make_work(tmp_path / "work", Toy(trials=10, running=0, failed=0, stopped=0))
+    for number in (1, 2, 5):
+        path = work.run("people").trials / f"{number}.json"
+        reason = "the worker was killed" if number == 5 else "the loss was not finite"
+        write_json(path, {**read_json(path), "state": "failed", "scores": None, "reason": reason})
+    app = show(work)
+    assert "3 trials of 10 failed" in words(app)
+    assert table(app, "example").to_numpy().tolist() == [
+        [2, 1, "the loss was not finite"],
+        [1, 5, "the worker was killed"],
+    ]
+
+
+def test_a_search_that_gave_up_is_said_to_have(tmp_path: Path, show: Show) -> None:
+    work = make_work(tmp_path / "work", Toy(trials=10, running=0, failed=0, stopped=0))
+    run = work.run("people")
+    for number in range(6):
+        path = run.trials / f"{number}.json"
+        write_json(path, {**read_json(path), "state": "failed", "scores": None, "reason": "boom"})
+    head = read_json(run.search / "search.json")
+    write_json(run.search / "search.json", {**head, "settings": {"max_failed": 0.5}})
+    said = words(show(work))
+    assert "The search gave up: 6 of 10 ended trials failed" in said
+    assert "--fresh" in said
+
+
+def test_a_search_with_trials_to_come_of_which_none_runs_stands_still(
+    tmp_path: Path, show: Show
+) -> None:
+    said = words(show(make_work(tmp_path / "work", Toy(trials=6, running=0, wanted=20))))
+    assert "No trial is running" in said
+
+
+def test_a_running_search_tells_the_time_left(tmp_path: Path, show: Show) -> None:
+    work = make_work(tmp_path / "work", Toy(trials=12, running=1, wanted=21, failed=0, stopped=0))
+    now = datetime.now(UTC)
+    for number in range(11):
+        path = work.run("people").trials / f"{number}.json"
+        ended = now - timedelta(seconds=30 * (11 - number))
+        write_json(path, {**read_json(path), "ended": ended.isoformat(timespec="seconds")})
+    (bar,) = show(work).get("progress")
+    assert "11 of 21 trials have ended, 1 running" in bar.proto.text
+    assert "about 5 min 00 s left" in bar.proto.text
+
+
+def test_a_search_that_does_not_work_is_told_no_time() -> None:
+    progress = Progress(
+        wanted=10, epochs=3, ended=4, running=(), hypervolume=None, teacher=()
+    )  # fmt: skip
+    assert search_words(progress, 30.0, works=False).endswith("none is running")
+
+
+def test_a_teacher_in_training_tells_its_epoch_and_at_most_how_long() -> None:
+    curve = [
+        Epoch(epoch=n, train_loss=1.0, macro_f1=0.5, accuracy=0.5, seconds=20.0, of=30)
+        for n in (1, 2, 3)
+    ]
+    assert teacher_words(curve) == (
+        "The teacher is training: epoch 3 of 30 has ended, macro F1 0.500 on validation people, at most 9 min 00 s "
+        "left."
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"), [(42.4, "42 s"), (200, "3 min 20 s"), (7_500, "2 h 05 min")]
+)
+def test_a_duration_is_said_as_people_do(seconds: float, expected: str) -> None:
+    assert duration(seconds) == expected
+
+
+@pytest.mark.parametrize(
+    ("file", "reason", "expected"),
+    [
+        ("runs/a/search/front.json", "its schema is 9, but this dashboard reads schema 1", "version of gaitforge"),
+        ("runs/a/search/trials/3.json", "it lacks 'number'", "out of the folder"),
+        ("runs/a/search/trials/x.txt", "only .json files belong here; it was passed over", "elsewhere"),
+        ("runs/a/search/front.json", "it is not JSON", "gaitforge search run.toml again"),
+        ("runs/a/teacher/model.json", "it is not JSON", "gaitforge teacher run.toml again"),
+        ("runs/a/confirm/scores.json", "it is not JSON", "gaitforge confirm run.toml again"),
+        ("runs/a/predictions/x.parquet", "it is not a whole Parquet file", "the stage that wrote it"),
+        ("runs/a", "it leads out of the work folder, and is not followed", "itself into the folder"),
+    ],
+)  # fmt: skip
+def test_for_every_file_that_cannot_be_used_there_is_a_remedy(
+    file: str, reason: str, expected: str
+) -> None:
+    assert expected in remedy(Problem(file, reason))
