@@ -302,3 +302,16 @@ def test_fresh_processes_answer_in_the_same_way(tmp_path: Path) -> None:
     answer = run("run", settings, ray_home=tmp_path)
     assert (answer.returncode, answer.stdout) == (2, "")
     must_say(one_sentence(answer.stderr), "'sead' in [search]", "did you mean 'seed'?")
+
+
+def test_the_dashboard_takes_several_work_folders(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    commands: list[list[str]] = []
+    monkeypatch.setattr("os.execv", lambda program, command: commands.append(command))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(TypeError):  # execv comes back here alone, with None for a status
+        main(["dashboard", "one", "s3://bucket/two", "--port", "8600"])
+    (command,) = commands
+    assert command[command.index("--") + 1 :] == [str(tmp_path / "one"), "s3://bucket/two"]
+    assert command[command.index("--server.port") + 1] == "8600"

@@ -61,7 +61,8 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    page = browser.new_page(viewport={"width": 1400, "height": 2900})
+    # with less motion the stick figure waits, and a page comes to rest (see settle)
+    page = browser.new_page(viewport={"width": 1400, "height": 2900}, reduced_motion="reduce")
     yield page
     page.close()
 
@@ -194,7 +195,7 @@ def test_a_deep_link_restores_page_trial_and_filters(
     expect(heading).to_have_text(f"Trial {number}", timeout=PATIENCE_MS)
     settle(page)
     # the same in a window of its own
-    other = browser.new_page()
+    other = browser.new_page(reduced_motion="reduce")
     open_page(other, link)
     assert other.url == link
     other.close()
