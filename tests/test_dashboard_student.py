@@ -95,6 +95,10 @@ def test_the_page_shows_all_that_is_known_of_a_confirmed_student(
     assert "96 recordings of 12 people, 5 trainings: macro F1" in said
     assert "12 frames at 25 Hz; 96% of the joints are seen." in said
     assert len(players(app)) == 1
+    # and in numbers, for who cannot see a chart or wants to save them
+    assert len(table(app, "recall")) == 4
+    assert len(table(app, "hidden")) == 8
+    assert set(table(app, "confidence")["model"]) == {"this model", "teacher"}
 
 
 def test_the_player_gets_numbers_alone(full: WorkFolder, show: ShowModel) -> None:
@@ -359,7 +363,8 @@ def test_two_coordinates_are_drawn_flat_and_missing_joints_are_marked() -> None:
         [[[0.0, 2.0], [0.1, 1.0], [nan, nan]], [[1.0, 2.0], [1.1, 1.0], [1.0, 1.0]]], fps=None
     )
     numbers = stick_figure.figure(flat, legs("y"))
-    assert (numbers["deep"], numbers["timed"]) == (0, 0)
+    # the left is to the left of the right here, and stays there
+    assert (numbers["deep"], numbers["timed"], numbers["yaw"]) == (0, 0, 0)
     at = whole(numbers, "at")
     assert at[2].tolist() == [stick_figure.MISSING] * 3
     assert set(at[[0, 1, 3, 4, 5], 2]) == {0}
