@@ -28,7 +28,9 @@ def figure(recording: Recording, layout: Layout, min_confidence: float = 0.0) ->
     """What the player draws, as numbers: joints right, up and towards the viewer in bodies / UNIT.
 
     A body is the greatest extent of the joints about their root. `yaw` turns a figure in space so that
-    it faces the viewer, by its left and right joints; a flat one stays as it was seen. Raises ValueError for a layout without an up axis.
+    it faces the viewer, by its left and right joints; a flat one stays as it was seen.
+
+    Raises ValueError for a layout without an up axis.
     """
     if layout.up_axis is None:
         raise ValueError(f"Layout '{layout.name}' has no up axis, so nothing of it can stand.")

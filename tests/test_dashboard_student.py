@@ -360,7 +360,7 @@ def test_a_figure_faces_the_viewer_with_its_left_to_the_right() -> None:
 def test_two_coordinates_are_drawn_flat_and_missing_joints_are_marked() -> None:
     nan = float("nan")
     flat = walk(
-        [[[0.0, 2.0], [0.1, 1.0], [nan, nan]], [[1.0, 2.0], [1.1, 1.0], [1.0, 1.0]]], fps=None
+        [[[0.0, 2.0], [-0.1, 1.0], [nan, nan]], [[1.0, 2.0], [0.9, 1.0], [1.1, 1.0]]], fps=None
     )
     numbers = stick_figure.figure(flat, legs("y"))
     # the left is to the left of the right here, and stays there
