@@ -29,6 +29,8 @@ from gaitforge.work import (
     write_parquet,
     write_whole,
 )
+from gaitforge.work import open_path as work_path
+from tests.s3_server import BUCKET, s3_server
 from tests.toy_work import Toy, make_work
 from tests.try_page import APP, open_page, table, words
 
@@ -190,6 +192,20 @@ def test_names_of_people_and_classes_are_shown_as_they_are(
     assert any(nasty in text.value for text in app.text)
     (player,) = players(app)
     assert "ataxia" not in player
+
+
+@pytest.mark.slow
+def test_a_student_on_s3_is_shown_as_one_on_a_disk(tmp_path: Path, show: ShowModel) -> None:
+    with s3_server(tmp_path / "s3.log"):
+        toy = Toy(trials=8, running=0, stopped=0, failed=0)
+        work = make_work(work_path(f"s3://{BUCKET}/work"), toy)
+        number = first_of(work)
+        exported(work, number)
+        app = show(work, number)
+        assert {"Recall of", "Reliability: how", "Macro F1", "Probability of"} <= charts(app)
+        assert len(players(app)) == 1
+        assert {"download_onnx", "download_weights", "download_card"} <= set(buttons(app))
+        assert not [frame for frame in app.dataframe if "Why" in frame.value]
 
 
 # files to take away
