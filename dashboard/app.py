@@ -70,6 +70,9 @@ STYLE = """<style>
 [data-testid="stMultiSelect"] [data-tag] * {color: inherit;}
 @media (max-width: 1000px) {
   .st-key-cards [data-testid="stHorizontalBlock"] {flex-wrap: wrap;}
+  [class*="st-key-pair_"] > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"] {flex-wrap: wrap;}
+  [class*="st-key-pair_"] > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"]
+    > [data-testid="stColumn"] {min-width: 100%;}
   .st-key-cards [data-testid="stColumn"] {min-width: 340px;}
 }
 </style>"""
@@ -130,7 +133,7 @@ def show_page(page: Page, folders: tuple[WorkFolder, ...]) -> None:
         found=found,
         line=line,
         models=models,
-        chosen=choice.settle_model(name or "", line, models) if models else TEACHER,
+        chosen=choice.settle_model(f"{work.root}/{name}", line, models) if models else TEACHER,
         problems=[*found.problems, *line.problems],
     )
     if models or page.needs != "models":

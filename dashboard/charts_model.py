@@ -15,6 +15,7 @@ FRAME = 112  # pixels of legend, title and axis above the rows
 HERE, THERE = "this model", "teacher"
 UPRIGHT = "M-0.2,-1H0.2V1H-0.2Z"
 SHARES = alt.Scale(domain=[0, 1], nice=False)
+ON_LIGHT, ON_DARK = "#1c2128", "#e7e6e2"  # as the theme's text
 CHANNEL_COLOURS = (SEARCHED, CONFIRMED, "#3f9c72")
 
 
@@ -75,7 +76,7 @@ def loss_chart(losses: pd.DataFrame) -> alt.LayerChart:
                 scale=alt.Scale(
                     domain=terms, range=[[4, 3] if term == "total" else [1, 0] for term in terms]
                 ),
-                legend=None,
+                legend=_legend(),
             ),
             tooltip=[
                 alt.Tooltip("term:N", title="Term"),
@@ -89,8 +90,13 @@ def loss_chart(losses: pd.DataFrame) -> alt.LayerChart:
     )
 
 
-def confusion_chart(cells: pd.DataFrame, classes: tuple[str, ...]) -> alt.LayerChart:
-    """Rows true, columns said, coloured by the share of the true class (see confusion_table)."""
+def confusion_chart(
+    cells: pd.DataFrame, classes: tuple[str, ...], dark: bool = False
+) -> alt.LayerChart:
+    """Rows true, columns said, coloured by the share of the true class (see confusion_table).
+
+    `dark` says that the page is: numbers on pale tiles are then light.
+    """
     cells = cells.assign(percent=(cells["share"].fillna(0) * 100).round())
     angle = -35 if len(classes) <= 6 else -90
     base = alt.Chart(cells).encode(
@@ -111,10 +117,11 @@ def confusion_chart(cells: pd.DataFrame, classes: tuple[str, ...]) -> alt.LayerC
     )
     layers = [tiles]
     if len(classes) <= 12:
+        plain = alt.value(ON_DARK if dark else ON_LIGHT)
         layers.append(
             base.mark_text(fontSize=13).encode(
                 text=alt.condition(alt.datum.share > 0, alt.Text("percent:Q"), alt.value("")),
-                color=alt.condition(alt.datum.share > 0.5, alt.value("white"), alt.value(TEACHER)),
+                color=alt.condition(alt.datum.share > 0.5, alt.value("white"), plain),
             )
         )
     return _finished(
@@ -130,7 +137,7 @@ def recall_chart(recalls: pd.DataFrame) -> alt.LayerChart:
         "class:N",
         sort=list(recalls["class"]),
         title=None,
-        axis=alt.Axis(labelLimit=230, labelOverlap=False, domain=False, ticks=False),
+        axis=alt.Axis(labelLimit=190, labelOverlap=False, domain=False, ticks=False),
     )
     x = _share_axis("recall:Q", "Recall")
     tooltip = [
@@ -250,11 +257,12 @@ def robustness_chart(scores: pd.DataFrame) -> alt.LayerChart:
         "macro_f1:Q", title="Macro F1", scale=scale, axis=alt.Axis(tickCount=5, format=".2f")
     )
     colour = _colour(scores["model"])
-    bars = (
+    # an empty layer would have no extent
+    bars = [
         alt.Chart(drawn.dropna(subset=["low"]))
         .mark_rule(strokeWidth=2.5, opacity=0.4, strokeCap="round")
         .encode(x=x, y=alt.Y("low:Q", scale=scale, title="Macro F1"), y2="high:Q", color=colour)
-    )
+    ]
     base = alt.Chart(drawn).encode(
         x=x,
         y=y,
@@ -272,7 +280,7 @@ def robustness_chart(scores: pd.DataFrame) -> alt.LayerChart:
         shape=_shape(scores["model"], "square")
     )
     return _finished(
-        bars,
+        *(bars if scores["low"].notna().any() else []),
         lines,
         dots,
         height=300,
@@ -288,7 +296,7 @@ def probability_chart(answers: pd.DataFrame, classes: tuple[str, ...]) -> alt.La
         "class:N",
         sort=list(classes),
         title=None,
-        axis=alt.Axis(labelLimit=230, labelOverlap=False, domain=False, ticks=False),
+        axis=alt.Axis(labelLimit=190, labelOverlap=False, domain=False, ticks=False),
     )
     offset = alt.YOffset("model:N", sort=present)
     tooltip = [
@@ -311,8 +319,13 @@ def probability_chart(answers: pd.DataFrame, classes: tuple[str, ...]) -> alt.La
     )
     seeds = (
         alt.Chart(answers[answers["high"] > answers["low"]])
-        .mark_bar(color=TEACHER, height=1.5, stroke="white", strokeWidth=0.4)
-        .encode(x=alt.X("low:Q", scale=SHARES), x2="high:Q", y=y, yOffset=offset)
+        .mark_rule(color=TEACHER, strokeWidth=1.5)
+        .encode(
+            x=alt.X("low:Q", scale=SHARES),
+            x2="high:Q",
+            y=y,
+            yOffset=alt.YOffset("model:N", sort=present, bandPosition=0.5),
+        )
     )
     true = (
         alt.Chart(answers[answers["true"]].drop_duplicates("class"))

@@ -27,8 +27,10 @@ NO_FRAME_RATE_S = 3.0  # how long a recording without a frame rate (a normalised
 def figure(recording: Recording, layout: Layout, min_confidence: float = 0.0) -> Numbers:
     """What the player draws, as numbers: joints right, up and towards the viewer in bodies / UNIT.
 
-    A body is the greatest extent of the joints about their root. `yaw` turns the figure so that it
-    faces the viewer, by its left and right joints. Raises ValueError for a layout without an up axis.
+    A body is the greatest extent of the joints about their root. `yaw` turns a figure in space so that
+    it faces the viewer, by its left and right joints; a flat one stays as it was seen.
+
+    Raises ValueError for a layout without an up axis.
     """
     if layout.up_axis is None:
         raise ValueError(f"Layout '{layout.name}' has no up axis, so nothing of it can stand.")
@@ -41,14 +43,15 @@ def figure(recording: Recording, layout: Layout, min_confidence: float = 0.0) ->
     body = float(max(extent_C.max(), 1e-9))
     floor = float(np.nanpercentile(xyz_TVC[..., 1], 2))
     origin_C = np.array([np.median(root_TC[:, 0]), floor, np.median(root_TC[:, 2])])
+    is_deep = recording.positions_TVC.shape[2] > 2
     fps = recording.fps / step if recording.fps else len(xyz_TVC) / NO_FRAME_RATE_S
     numbers: Numbers = {
         "frames": len(xyz_TVC),
         "joints": layout.joint_count,
-        "deep": int(recording.positions_TVC.shape[2] > 2),
+        "deep": int(is_deep),
         "fps": round(float(fps), 4),
         "timed": int(recording.fps is not None),
-        "yaw": round(_yaw(about_TVC, layout), 4),
+        "yaw": round(_yaw(about_TVC, layout), 4) if is_deep else 0.0,
         "height": round(float(extent_C[1]) / body, 4),
         "travel": round(float(np.hypot(*_spread(root_TC)[[0, 2]])) / body, 4),
         "at": _whole((xyz_TVC - origin_C) / body),

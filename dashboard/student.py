@@ -9,17 +9,15 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from dashboard import charts_model, choice, model_files, model_tables, reading, stick_figure
+from dashboard import charts_model, choice, model_files, model_tables, reading
 from dashboard.artefacts import Setting
-from dashboard.charts_model import HERE, THERE
-from dashboard.model_files import CARD_TEXT, ONNX, WEIGHTS, Export, Latency, Refit
+from dashboard.downloads import show_downloads
+from dashboard.model_files import Export, Latency
 from dashboard.reading import Predicted
 from dashboard.review_tables import TEACHER, Model, interval_words, many
-from dashboard.run_file import run_toml
+from dashboard.student_recordings import show_recordings
+from dashboard.student_scores import pair, show_scores
 from dashboard.view import View
-from gaitforge.metrics import accuracy, macro_f1
-from gaitforge.stats import MIN_PEOPLE
-from gaitforge.windows import WindowSettings
 
 PEOPLE_WORDS = {
     ("confirm", "student"): "Confirm people",
@@ -28,10 +26,6 @@ PEOPLE_WORDS = {
     ("validation", "student"): "Validation people",
     ("validation", "teacher"): "Validation people",
 }
-ALL, WRONG, DISAGREE = "All", "Wrong ones", "Student and teacher disagree"
-EVERY_CLASS, EVERYBODY = "All classes", "Everybody"
-CHANNELS = ("x", "y", "z")
-FEW_PEOPLE = 12
 
 
 def show_student(view: View) -> None:
@@ -120,70 +114,6 @@ def show_latency(view: View, model: Model, export: Export | None, place: DeltaGe
     place.caption(f"a window, one CPU thread{rest}")
 
 
-def show_downloads(view: View, model: Model, export: Export | None) -> None:
-    """What one takes away, or what to type where it is not there yet."""
-    number = model.number
-    with st.container(border=True, key="downloads"):
-        st.markdown("**Take it with you**")
-        row = st.container(horizontal=True)
-        refit = model_files.best_refit(view.work, view.split, number, view.problems)
-        if export is not None and export.is_current:
-            folder = view.work.export
-            _download(view, row, "ONNX", folder / ONNX, f"trial-{number}.onnx")
-            _download(view, row, "Weights", folder / WEIGHTS, f"trial-{number}.safetensors")
-            _download(view, row, "Card", folder / CARD_TEXT, f"trial-{number}-card.md")
-        elif refit is not None:
-            _download(view, row, "Weights", refit.weights, f"trial-{number}.safetensors")
-        _download_run(view, row, number)
-        st.caption(_files_words(model, export, refit))
-
-
-def _download(view: View, place: DeltaGenerator, label: str, path: Path, name: str) -> None:
-    content = model_files.content(view.work, path)
-    if content is not None:
-        place.download_button(
-            f"{label} ({len(content) / 1000:,.0f} kB)",
-            content,
-            file_name=name,
-            mime="application/octet-stream",
-            on_click="ignore",
-            key=f"download_{label.lower()}",
-        )
-
-
-def _download_run(view: View, place: DeltaGenerator, number: int) -> None:
-    try:
-        text = run_toml(view.work, view.split, number)
-    except (OSError, ValueError, KeyError, TypeError):
-        return  # what is missing or broken is named on its own account
-    place.download_button(
-        "run.toml of this student",
-        text,
-        file_name=f"trial-{number}.toml",
-        mime="application/toml",
-        on_click="ignore",
-        key="download_run",
-    )
-
-
-def _files_words(model: Model, export: Export | None, refit: Refit | None) -> str:
-    toml = "The run.toml trains this student alone: same people, same teacher's settings."
-    if export is not None and export.is_current:
-        return f"ONNX, weights and card are of seed {export.seed}, the best on validation people. {toml}"
-    how = (
-        f"For ONNX and card, set `trial = {model.number}` under `[export]` in your run.toml and type "
-        "`gaitforge export run.toml`."
-    )
-    if export is not None:
-        return f"The export of this trial is older than its confirmation. {how} {toml}"
-    if refit is not None:
-        return f"The weights are of seed {refit.seed}, the best on validation people. {how} {toml}"
-    return (
-        "Only confirmed students have weights to hand out: raise `members` under `[confirm]` and type "
-        f"`gaitforge confirm run.toml`. {toml}"
-    )
-
-
 def show_predictions(view: View, model: Model) -> None:
     """Which classes and people it gets right, how sure it is, and the recordings themselves."""
     classes = _classes(view)
@@ -212,207 +142,13 @@ def show_predictions(view: View, model: Model) -> None:
         return
     of_teacher = Predicted(role=picked.role, model="teacher", trial=None)
     teacher = table.head(0) if trial is None else _read(view, files, of_teacher, classes)
-    show_scores(table, classes)
-    show_classes(table, teacher, classes)
-    show_trust(view, model, table, teacher, classes)
-    show_recordings(view, model, table, teacher, classes)
-
-
-def show_scores(table: pd.DataFrame, classes: tuple[str, ...]) -> None:
-    counts = model_tables.confusions(table, classes)
-    people, seeds = table["person"].nunique(), table["seed"].nunique()
-    said = (
-        f"{many(table['recording'].nunique(), 'recording')} of "
-        f"{many(people, 'person', 'people')}, {many(seeds, 'training')}"
-    )
-    if counts is not None:
-        f1 = sum(float(macro_f1(of_seed.sum(axis=0))) for of_seed in counts) / len(counts)
-        share = accuracy(counts.sum(axis=(0, 1)))
-        said += f": macro F1 {f1:.3f}, accuracy {share:.1%}"
-    st.text(said)
-
-
-def show_classes(table: pd.DataFrame, teacher: pd.DataFrame, classes: tuple[str, ...]) -> None:
-    people = model_tables.people_table(table, teacher)
-    left, right = st.columns([1, 1], gap="large")
-    with left:
-        st.markdown("**Recall by class**, with 95 % intervals over people")
-        recalls = model_tables.recall_table(table, teacher, classes)
-        st.altair_chart(charts_model.recall_chart(recalls), key="recall")
-        if recalls["low"].isna().any():
-            st.caption(f"A class of fewer than {MIN_PEOPLE} people has no interval.")
-    # many people fill a column of their own
-    with right if len(people) <= FEW_PEOPLE else left:
-        st.markdown("**Confusions**, in per cent of the true class")
-        cells = model_tables.confusion_table(table, classes)
-        st.altair_chart(charts_model.confusion_chart(cells, classes), key="confusions")
-    with right:
-        st.markdown("**Accuracy by person**, the least well recognised first")
-        with st.container(height=640 if len(people) > 24 else "content", border=False):
-            st.altair_chart(charts_model.people_chart(people), key="people")
-
-
-def show_trust(
-    view: View,
-    model: Model,
-    table: pd.DataFrame,
-    teacher: pd.DataFrame,
-    classes: tuple[str, ...],
-) -> None:
-    left, right = st.columns([1, 1], gap="large")
-    with left:
-        st.markdown("**Calibration**: how often it is right when it is so sure")
-        bins = [model_tables.calibration_table(table).assign(model=HERE)]
-        error = model_tables.calibration_error(table, classes)
-        words = "" if error is None else f"Expected calibration error {error:.1%}"
-        if not teacher.empty:
-            bins.append(model_tables.calibration_table(teacher).assign(model=THERE))
-            of_teacher = model_tables.calibration_error(teacher, classes)
-            words += "" if of_teacher is None else f", the teacher's {of_teacher:.1%}"
-        drawn = pd.concat(bins, ignore_index=True)
-        st.altair_chart(charts_model.calibration_chart(drawn), key="calibration")
-        st.caption(
-            f"{words}. Above the diagonal it is right more often than it says. "
-            "A point is a tenth of the scale, its size the share of the recordings."
-        )
-    with right:
-        st.markdown("**Robustness**: macro F1 on confirm people where joints are missing")
-        trial = None if model.number == TEACHER else model.number
-        answers = model_files.read_robustness(view.work, view.split, trial, view.problems)
-        own = answers["trial"].isna() if trial is None else answers["trial"] == trial
-        named = answers.assign(model=[HERE if it else THERE for it in own])
-        if not own.any():
-            st.info(
-                "It has not been measured: `gaitforge confirm run.toml` does so for every confirmed student."
-            )
-        else:
-            scores = model_tables.robustness_table(named, classes)
-            st.altair_chart(charts_model.robustness_chart(scores), key="robustness")
-            few = ""
-            if scores["low"].isna().any():
-                few = f" Fewer than {MIN_PEOPLE} people have no interval."
-            st.caption(
-                "The same joints are hidden for both, for a whole window; bars are 95 % intervals over people."
-                + few
-            )
-
-
-def show_recordings(
-    view: View,
-    model: Model,
-    table: pd.DataFrame,
-    teacher: pd.DataFrame,
-    classes: tuple[str, ...],
-) -> None:
-    """One recording, moving, and what is said of it."""
-    st.subheader("Recordings", anchor=False)
-    rows = pick_recordings(
-        model_tables.recording_table(table, teacher, classes),
-        classes,
-        has_teacher=not teacher.empty,
-    )
-    if rows.empty:
-        st.info("There is no such recording. Choose others above.")
-        return
-    answers = model_tables.answers(rows)
-    recording = st.selectbox(
-        f"Recording ({len(rows):,} to choose from)",
-        list(answers),
-        format_func=lambda name: answers[name].words,
-        key="recording",
-    )
-    answer = answers[recording]
-    left, right = st.columns([3, 2], gap="large")
-    with left:
-        show_movement(view, answer.person, recording)
-    with right:
-        st.markdown("**What is said of it**")
-        st.text(
-            f"True: {answer.true_class}\nThis model: {answer.said_class}, {answer.sure:.0%} sure"
-            + ("" if answer.teacher_said is None else f"\nThe teacher: {answer.teacher_said}")
-        )
-        said = model_tables.probability_table({HERE: table, THERE: teacher}, recording, classes)
-        st.altair_chart(charts_model.probability_chart(said, classes), key="probabilities")
-        seeds = int(table["seed"].nunique())
-        st.caption(
-            "The arrow marks the true class."
-            + (
-                f" Bars are means of {many(seeds, 'training')}, lines reach from the least to the most."
-                if seeds > 1
-                else ""
-            )
-        )
-    with st.expander(f"All {len(rows):,} as a table"):
-        text = st.column_config.TextColumn
-        st.dataframe(
-            rows,
-            hide_index=True,
-            column_config={
-                "recording": text("Recording"),
-                "person": text("Person"),
-                "true_class": text("True"),
-                "said_class": text("Said"),
-                "sure": st.column_config.NumberColumn("How sure", format="percent"),
-                "teacher_said": text("Teacher said"),
-            },
-            key="rows",
-        )
-
-
-def pick_recordings(
-    rows: pd.DataFrame, classes: tuple[str, ...], has_teacher: bool
-) -> pd.DataFrame:
-    """The recordings that the three choices leave."""
-    which, of_class, of_person = st.columns([2, 1, 1], vertical_alignment="bottom")
-    kind = which.segmented_control(
-        "Which",
-        [ALL, WRONG, *([DISAGREE] if has_teacher else [])],
-        default=ALL,
-        key=f"which_{has_teacher}",
-    )
-    wanted = of_class.selectbox("True class", [EVERY_CLASS, *classes], index=0, key="true_class")
-    if kind == WRONG:
-        rows = rows[rows["true_class"] != rows["said_class"]]
-    elif kind == DISAGREE:
-        rows = rows[rows["teacher_said"].notna() & (rows["teacher_said"] != rows["said_class"])]
-    if wanted in classes:
-        rows = rows[rows["true_class"] == wanted]
-    people = [EVERYBODY, *sorted(set(rows["person"]))]
-    person = of_person.selectbox("Person", people, index=0, key="person")
-    # by place, since a person may bear the name of the first choice
-    return rows if person == people[0] else rows[rows["person"] == person]
-
-
-def show_movement(view: View, person: str, recording: str) -> None:
-    shown = model_files.read_recording(view.work, person, recording, view.problems)
-    if shown is None:
-        st.info("The store does not hold this recording any more, or cannot be read.")
-        return
-    frames = len(shown.recording.positions_TVC)
-    if shown.layout.up_axis is None:
-        timed = shown.recording.fps is not None
-        width = shown.recording.positions_TVC.shape[2]
-        lines = model_tables.channel_table(shown.recording, shown.layout.joints, CHANNELS[:width])
-        title = "Time (s)" if timed else "Time (% of the recording)"
-        for node, of_node in lines.groupby("node", sort=False):
-            st.text(str(node))
-            chart = charts_model.channel_chart(of_node, title, shown.layout.unit)
-            st.altair_chart(chart, key=f"channels_{shown.layout.joints.index(str(node))}")
-    else:
-        numbers = stick_figure.figure(
-            shown.recording, shown.layout, WindowSettings().min_confidence
-        )
-        stick_figure.show_figure(numbers, key="player")
-    rate = (
-        "without a frame rate" if shown.recording.fps is None else f"at {shown.recording.fps:g} Hz"
-    )
-    seen = float(shown.recording.seen_TV(WindowSettings().min_confidence).mean())
-    st.caption(f"{many(frames, 'frame')} {rate}; {seen:.0%} of the joints are seen.")
+    show_scores(view, model, table, teacher, classes)
+    show_recordings(view, table, teacher, classes)
 
 
 def show_training(view: View, model: Model) -> None:
     st.subheader("How it was trained", anchor=False)
-    left, right = st.columns([3, 2], gap="large")
+    left, right = pair("training", [3, 2])
     with left:
         show_curves(model, view.models.get(TEACHER))
     with right:

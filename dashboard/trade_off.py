@@ -300,9 +300,10 @@ def show_optimism(line: Line) -> None:
     st.subheader("Optimism of the search", anchor=False)
     optimism = line.confirm.optimism if line.confirm else None
     if optimism is None:
+        again = "" if line.confirm is None else " The one that is here is of an older version."
         st.caption(
-            "Not known before `gaitforge confirm run.toml`: it takes scores of people whom the search "
-            "has not seen."
+            "It takes scores of people whom the search has not seen: `gaitforge confirm run.toml` works it out."
+            + again
         )
         return
     st.altair_chart(

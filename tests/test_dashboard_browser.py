@@ -9,7 +9,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from xml.etree import ElementTree
@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
-from dashboard.serving import APP, serve_command
+from dashboard.serving import serve_command
 from gaitforge.work import WorkFolder, read_json, write_json
 from tests.toy_work import (
     Toy,
@@ -61,7 +61,8 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    page = browser.new_page(viewport={"width": 1400, "height": 2900})
+    # with less motion the stick figure waits, and a page comes to rest (see settle)
+    page = browser.new_page(viewport={"width": 1400, "height": 2900}, reduced_motion="reduce")
     yield page
     page.close()
 
@@ -194,7 +195,7 @@ def test_a_deep_link_restores_page_trial_and_filters(
     expect(heading).to_have_text(f"Trial {number}", timeout=PATIENCE_MS)
     settle(page)
     # the same in a window of its own
-    other = browser.new_page()
+    other = browser.new_page(reduced_motion="reduce")
     open_page(other, link)
     assert other.url == link
     other.close()
@@ -274,18 +275,13 @@ def test_pages_follow_a_search_that_is_being_written(page: Page, tmp_path: Path)
 
 
 @contextmanager
-def serving(work: Path, app: str = str(APP), arguments: Sequence[str] = ()) -> Iterator[str]:
+def serving(work: Path) -> Iterator[str]:
     """The dashboard on `work`, served from this machine to this machine; yields its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     server = subprocess.Popen(
-        [
-            app if word == str(APP) else word
-            for word in serve_command(
-                [str(work), *arguments], port, {"client.showErrorDetails": "full"}
-            )
-        ],
+        serve_command([str(work)], port, {"client.showErrorDetails": "full"}),
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "platform")])},
         stdout=subprocess.DEVNULL,

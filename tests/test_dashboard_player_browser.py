@@ -34,8 +34,8 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> WorkFolder:
 
 @pytest.fixture(scope="module")
 def address(work: WorkFolder) -> Iterator[str]:
-    with serving(work.root, "tests/student_page.py", [str(chosen(work))]) as address:
-        yield address
+    with serving(work.root) as address:
+        yield f"{address}/student?trial={chosen(work)}"
 
 
 @pytest.fixture(scope="module")

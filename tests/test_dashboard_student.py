@@ -29,11 +29,13 @@ from gaitforge.work import (
     write_parquet,
     write_whole,
 )
+from gaitforge.work import open_path as work_path
+from tests.s3_server import BUCKET, s3_server
 from tests.toy_work import Toy, make_work
+from tests.try_page import APP, open_page, table, words
 
-PAGE = Path(__file__).parent / "student_page.py"
 AB = ("a", "b")
-Show = Callable[..., AppTest]
+ShowModel = Callable[..., AppTest]
 
 
 @pytest.fixture(scope="module")
@@ -42,15 +44,13 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> WorkFolder:
 
 
 @pytest.fixture
-def show(monkeypatch: pytest.MonkeyPatch) -> Show:
+def show(monkeypatch: pytest.MonkeyPatch) -> ShowModel:
     """Opens the page on one model of a work folder, the verdict's student if none is named."""
 
     def run(work: WorkFolder, number: int | None = None) -> AppTest:
         chosen = chosen_of(work) if number is None else number
-        monkeypatch.setattr(sys, "argv", [str(PAGE), str(work.root), str(chosen)])
-        app = AppTest.from_file(str(PAGE), default_timeout=60).run()
-        assert not app.exception
-        return app
+        monkeypatch.setattr(sys, "argv", [str(APP), str(work.root)])
+        return open_page("student", f"trial={chosen}")
 
     return run
 
@@ -64,22 +64,22 @@ def first_of(work: WorkFolder) -> int:
     return int(read_json(work.run("people").confirm / "scores.json")["members"][0]["trial"])
 
 
-def words(app: AppTest) -> str:
-    said = [*app.header, *app.subheader, *app.text, *app.info, *app.caption, *app.markdown]
-    return "\n".join(element.value for element in [*said, *app.code])
-
-
 def charts(app: AppTest) -> set[str]:
     """The charts of the page by the first words of what they say they show."""
     specs = [json.loads(element.proto.spec) for element in app.get("vega_lite_chart")]
     return {" ".join(str(spec["description"]).split()[:2]) for spec in specs}
 
 
+def players(app: AppTest) -> list[str]:
+    """What the stick figures of the page have been given."""
+    return [one.proto.json for one in app.get("bidi_component") if one.key == "player"]
+
+
 # the page
 
 
 def test_the_page_shows_all_that_is_known_of_a_confirmed_student(
-    full: WorkFolder, show: Show
+    full: WorkFolder, show: ShowModel
 ) -> None:
     app = show(full)
     assert app.header[0].value == f"Trial {chosen_of(full)}"
@@ -96,12 +96,16 @@ def test_the_page_shows_all_that_is_known_of_a_confirmed_student(
     said = words(app)
     assert "96 recordings of 12 people, 5 trainings: macro F1" in said
     assert "12 frames at 25 Hz; 96% of the joints are seen." in said
-    assert [element.key for element in app.get("bidi_component")] == ["player"]
+    assert len(players(app)) == 1
+    # and in numbers, for who cannot see a chart or wants to save them
+    assert len(table(app, "recall")) == 4
+    assert len(table(app, "hidden")) == 8
+    assert set(table(app, "confidence")["model"]) == {"this model", "teacher"}
 
 
-def test_the_player_gets_numbers_alone(full: WorkFolder, show: Show) -> None:
-    (player,) = show(full).get("bidi_component")
-    numbers = json.loads(player.proto.json)
+def test_the_player_gets_numbers_alone(full: WorkFolder, show: ShowModel) -> None:
+    (player,) = players(show(full))
+    numbers = json.loads(player)
     for name, value in numbers.items():
         values = value if isinstance(value, list) else [value]
         assert all(isinstance(one, int | float) for one in values), name
@@ -109,7 +113,7 @@ def test_the_player_gets_numbers_alone(full: WorkFolder, show: Show) -> None:
 
 
 def test_recordings_are_chosen_by_person_class_and_by_what_is_said_of_them(
-    full: WorkFolder, show: Show
+    full: WorkFolder, show: ShowModel
 ) -> None:
     app = show(full, first_of(full))
     assert "Recording (96 to choose from)" in app.selectbox(key="recording").label
@@ -118,7 +122,7 @@ def test_recordings_are_chosen_by_person_class_and_by_what_is_said_of_them(
     assert 0 < len(wrong) < 96
     assert all(", said " in option for option in wrong)
     app.segmented_control(key="which_True").set_value("Student and teacher disagree").run()
-    rows = app.dataframe[0].value
+    rows = table(app, "teacher_said")
     assert 0 < len(rows) < 96
     assert (rows["said_class"] != rows["teacher_said"]).all()
     app.segmented_control(key="which_True").set_value("All").run()
@@ -126,13 +130,15 @@ def test_recordings_are_chosen_by_person_class_and_by_what_is_said_of_them(
     person = app.selectbox(key="person").options[1]
     app.selectbox(key="person").set_value(person).run()
     assert len(app.selectbox(key="recording").options) == 8
-    rows = app.dataframe[0].value
+    rows = table(app, "teacher_said")
     assert set(rows["person"]) == {person}
     assert set(rows["true_class"]) == {"healthy"}
     assert not app.exception
 
 
-def test_a_student_that_was_not_confirmed_says_what_to_type(full: WorkFolder, show: Show) -> None:
+def test_a_student_that_was_not_confirmed_says_what_to_type(
+    full: WorkFolder, show: ShowModel
+) -> None:
     members = {
         m["trial"] for m in read_json(full.run("people").confirm / "scores.json")["members"]
     }
@@ -142,20 +148,22 @@ def test_a_student_that_was_not_confirmed_says_what_to_type(full: WorkFolder, sh
     assert "It has not been measured: `gaitforge confirm run.toml`" in said
 
 
-def test_the_teacher_is_held_against_nobody(full: WorkFolder, show: Show) -> None:
+def test_the_teacher_is_held_against_nobody(full: WorkFolder, show: ShowModel) -> None:
     app = show(full, TEACHER)
     assert app.header[0].value == "Teacher"
     assert "disagree" not in " ".join(app.segmented_control(key="which_False").options)
     assert not app.get("download_button")
 
 
-def test_a_failed_trial_says_why_and_shows_its_curve(full: WorkFolder, show: Show) -> None:
+def test_a_failed_trial_says_why_and_shows_its_curve(full: WorkFolder, show: ShowModel) -> None:
     app = show(full, 12)
     assert "the loss was not finite at epoch 5" in words(app)
     assert charts(app) == {"Macro F1", "Each term"}
 
 
-def test_other_files_than_these_are_said_and_the_rest_is_shown(tmp_path: Path, show: Show) -> None:
+def test_other_files_than_these_are_said_and_the_rest_is_shown(
+    tmp_path: Path, show: ShowModel
+) -> None:
     work = make_work(tmp_path / "work", Toy(trials=8, running=0, stopped=0, failed=0))
     (work.run("people").confirm / "robustness.parquet").write_bytes(b"PAR1 no table")
     write_json(work.export / "card.json", {"schema": 1, "trial": "first"})
@@ -163,14 +171,17 @@ def test_other_files_than_these_are_said_and_the_rest_is_shown(tmp_path: Path, s
         path.write_bytes(path.read_bytes()[:-100])
     number = first_of(work)
     app = show(work, number)
-    said = words(app)
-    assert "confirm/robustness.parquet: it cannot be read" in said
-    assert "export/card.json: its 'trial' is 'first'" in said
-    assert "is damaged" in said
+    problems = table(app, "Why")
+    why = dict(zip(problems["File"], problems["Why"], strict=True))
+    assert "it cannot be read" in why["runs/people/confirm/robustness.parquet"]
+    assert "its 'trial' is 'first'" in why["export/card.json"]
+    assert "is damaged" in why["store"]
     assert {"Recall of", "Reliability: how", "Each term"} <= charts(app)
 
 
-def test_names_of_people_and_classes_are_shown_as_they_are(tmp_path: Path, show: Show) -> None:
+def test_names_of_people_and_classes_are_shown_as_they_are(
+    tmp_path: Path, show: ShowModel
+) -> None:
     nasty = "<img src=x onerror=alert(1)> **:red[ataxia]**"
     toy = Toy(classes=(nasty, "healthy"), trials=6, running=0, failed=0, stopped=0)
     work = make_work(tmp_path / "work", toy)
@@ -179,7 +190,22 @@ def test_names_of_people_and_classes_are_shown_as_they_are(tmp_path: Path, show:
     formatted = [*app.markdown, *app.caption, *app.info, *app.header, *app.subheader]
     assert not [element.value for element in formatted if "ataxia" in element.value]
     assert any(nasty in text.value for text in app.text)
-    assert not [one for one in app.get("bidi_component") if "ataxia" in str(one.proto)]
+    (player,) = players(app)
+    assert "ataxia" not in player
+
+
+@pytest.mark.slow
+def test_a_student_on_s3_is_shown_as_one_on_a_disk(tmp_path: Path, show: ShowModel) -> None:
+    with s3_server(tmp_path / "s3.log"):
+        toy = Toy(trials=8, running=0, stopped=0, failed=0)
+        work = make_work(work_path(f"s3://{BUCKET}/work"), toy)
+        number = first_of(work)
+        exported(work, number)
+        app = show(work, number)
+        assert {"Recall of", "Reliability: how", "Macro F1", "Probability of"} <= charts(app)
+        assert len(players(app)) == 1
+        assert {"download_onnx", "download_weights", "download_card"} <= set(buttons(app))
+        assert not [frame for frame in app.dataframe if "Why" in frame.value]
 
 
 # files to take away
@@ -222,7 +248,7 @@ def small(tmp_path: Path) -> WorkFolder:
 
 
 def test_the_exported_student_is_handed_out_with_its_latency(
-    small: WorkFolder, show: Show
+    small: WorkFolder, show: ShowModel
 ) -> None:
     number = first_of(small)
     exported(small, number)
@@ -233,7 +259,7 @@ def test_the_exported_student_is_handed_out_with_its_latency(
 
 
 def test_an_export_that_is_older_than_the_confirmation_is_not_handed_out(
-    small: WorkFolder, show: Show
+    small: WorkFolder, show: ShowModel
 ) -> None:
     scores = read_json(small.run("people").confirm / "scores.json")
     number = scores["members"][0]["trial"]
@@ -245,7 +271,7 @@ def test_an_export_that_is_older_than_the_confirmation_is_not_handed_out(
 
 
 def test_of_another_confirmed_student_there_are_the_weights_of_its_best_seed(
-    small: WorkFolder, show: Show
+    small: WorkFolder, show: ShowModel
 ) -> None:
     first, second = (
         m["trial"] for m in read_json(small.run("people").confirm / "scores.json")["members"][:2]
@@ -287,7 +313,7 @@ def test_nothing_outside_the_work_folder_is_handed_out(small: WorkFolder, tmp_pa
 
 
 def test_latency_is_what_confirm_has_measured_where_there_is_no_export(
-    small: WorkFolder, show: Show
+    small: WorkFolder, show: ShowModel
 ) -> None:
     number = first_of(small)
     path = small.run("people").confirm / "latency.json"
@@ -350,10 +376,11 @@ def test_a_figure_faces_the_viewer_with_its_left_to_the_right() -> None:
 def test_two_coordinates_are_drawn_flat_and_missing_joints_are_marked() -> None:
     nan = float("nan")
     flat = walk(
-        [[[0.0, 2.0], [0.1, 1.0], [nan, nan]], [[1.0, 2.0], [1.1, 1.0], [1.0, 1.0]]], fps=None
+        [[[0.0, 2.0], [-0.1, 1.0], [nan, nan]], [[1.0, 2.0], [0.9, 1.0], [1.1, 1.0]]], fps=None
     )
     numbers = stick_figure.figure(flat, legs("y"))
-    assert (numbers["deep"], numbers["timed"]) == (0, 0)
+    # the left is to the left of the right here, and stays there
+    assert (numbers["deep"], numbers["timed"], numbers["yaw"]) == (0, 0, 0)
     at = whole(numbers, "at")
     assert at[2].tolist() == [stick_figure.MISSING] * 3
     assert set(at[[0, 1, 3, 4, 5], 2]) == {0}

@@ -64,6 +64,7 @@ TRIALS = 4  # of SETTINGS
 KEYS = {
     "store/store.json": "schema fingerprint version recordings people classes channels quarantined",
     "store/layout.json": "name unit up joints bones left_right parts root fps",
+    "settings.json": "schema work ingest split windows teacher search confirm export cluster",
     "splits/main.json": "schema name rule store roles",
     "runs/main/teacher/model.json": "schema fingerprint family sizes params macs layout classes windows normalisation "
     "val_macro_f1 val_accuracy best_epoch epochs seconds",

@@ -22,6 +22,7 @@ from gaitforge.store import SkeletonStore
 from gaitforge.work import (
     SplitFolder,
     WorkFolder,
+    for_arrow,
     read_json,
     write_json,
     write_parquet,
@@ -303,7 +304,7 @@ def make_robustness(run: SplitFolder, trials: list[int]) -> None:
     tables = []
     for model, trial in [("teacher", None), *(("student", trial) for trial in trials)]:
         name = "teacher" if trial is None else f"{model}-{trial}"
-        table = pq.read_table(run.predictions / f"confirm-{name}.parquet")
+        table = pq.read_table(for_arrow(run.predictions / f"confirm-{name}.parquet"))
         classes = sorted({str(name) for name in table["true_class"].to_pylist()})
         said_N = np.array(table["probabilities"].to_pylist()).argmax(axis=1)
         for hidden in (0.0, 0.1, 0.2, 0.3):

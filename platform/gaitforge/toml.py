@@ -16,7 +16,7 @@ def as_toml(data: Mapping[str, Any]) -> str:
 def _lines(table: Mapping[str, Any], name: str) -> Iterator[str]:
     plain = {key: value for key, value in table.items() if not isinstance(value, Mapping)}
     if name and (plain or not table):
-        yield f"[{name}]"
+        yield from ("", f"[{name}]")
     for key, value in plain.items():
         yield f"{_key(key)} = {_value(value)}"
     for key, value in table.items():
