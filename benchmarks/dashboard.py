@@ -228,7 +228,7 @@ class Visitor:
         self.address = address
         self.server = server
         self.rows: list[Row] = []
-        self.worked = 0.0
+        self.worked = work_s(server)
 
     def open(self, path: str, what: str) -> None:
         """A page by its address, from nothing."""
@@ -270,7 +270,7 @@ def look_about(visitor: Visitor, front: Sequence[int]) -> None:
     visitor.do("choose another student by a click", lambda page: click_point(page, front[1]))
     visitor.do("move the first slider by a key", lambda page: press_slider(page, "ArrowLeft"))
     visitor.do("change to Why by the navigation", lambda page: go(page, "Why"))
-    visitor.do("one family on Why", lambda page: page.get_by_role("radio", name="tcn").click())
+    visitor.do("the confirmed ones on Why", lambda page: choose(page, "the confirmed"))
     visitor.do("change to Student", lambda page: go(page, "Student"))
     visitor.do("change to Compare", lambda page: go(page, "Compare"))
     visitor.do("change to Store", lambda page: go(page, "Store"))
@@ -281,6 +281,10 @@ def look_about(visitor: Visitor, front: Sequence[int]) -> None:
 
 def go(page: Page, title: str) -> None:
     page.get_by_role("link", name=title, exact=True).first.click(timeout=3000)
+
+
+def choose(page: Page, name: str) -> None:
+    page.get_by_role("radio", name=name).click(timeout=3000)
 
 
 def click_point(page: Page, trial: int) -> None:

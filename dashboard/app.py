@@ -17,19 +17,19 @@ from typing import Literal
 import streamlit as st
 
 from dashboard import choice, reading, review_tables
-from dashboard.compare import show_compare
+from dashboard.compare import STUDENTS, show_compare
 from dashboard.front_tables import seconds_per_trial
 from dashboard.overview import show_overview
 from dashboard.progress import watch
 from dashboard.reading import Found, Line
 from dashboard.review_tables import TEACHER
 from dashboard.save_charts import show_save_charts
-from dashboard.states import next_step, show_beginning, show_problems
+from dashboard.states import next_step, show_beginning, show_problems, standstill
 from dashboard.store_page import show_store
 from dashboard.student import show_student
 from dashboard.trade_off import default_loss, show_trade_off
 from dashboard.view import View
-from dashboard.why import show_why
+from dashboard.why import ALL, FRONT, show_why
 from gaitforge.work import WorkFolder, open_path
 
 
@@ -120,10 +120,11 @@ def show_page(page: Page, folders: tuple[WorkFolder, ...]) -> None:
     if name is None and not (page.needs == "store" and found.store is not None):
         show_beginning(found)
         show_problems(found.problems)
-        watch(work, name, seen, None, whole=False)
+        watch(work, name, seen, None, "", whole=False)
         return
     line = reading.read_line(work, name) if name is not None else NOTHING
-    watch(work, name, seen, seconds_per_trial(line.trials), whole=page is PAGES[0])
+    per_trial_s = seconds_per_trial(line.trials)
+    watch(work, name, seen, per_trial_s, standstill(line), whole=page is PAGES[0])
     models = review_tables.models(line)
     view = View(
         work=work,
@@ -138,7 +139,7 @@ def show_page(page: Page, folders: tuple[WorkFolder, ...]) -> None:
     if models or page.needs != "models":
         page.show(view)
     else:
-        st.info(next_step(line))
+        st.info(next_step(line, reading.read_progress(work, view.split)))
     show_problems(view.problems)
     show_save_charts()
     choice.write_url(defaults(found, line))
@@ -176,6 +177,9 @@ def defaults(found: Found, line: Line) -> dict[str, object]:
         "work": 0,
         "split": found.splits[0] if found.splits else None,
         "measure": "macro_f1",
+        "family": ALL,
+        "group": FRONT,
+        "beside": STUDENTS,
         "x": "params",
         "states": ["stopped"],
         "families": families,

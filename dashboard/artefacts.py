@@ -14,6 +14,7 @@ from typing import Any
 SCHEMA = 1
 STATES = ("finished", "stopped", "failed", "running")
 NEAR = "near"
+CONFIRM_SCORES = ("macro_f1", "accuracy", "balanced_accuracy", "weighted_kappa")
 OLD_OBJECTIVES = ("macro_f1", "params")
 
 
@@ -146,6 +147,7 @@ class Alone:
     accuracy: float
     gain: float | None
     gain_interval: Interval
+    scores: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -165,6 +167,7 @@ class Member:
     difference_interval: Interval
     seeds: int
     alone: Alone | None
+    scores: Mapping[str, float] = field(default_factory=dict)  # CONFIRM_SCORES, those the file has
     near: bool = False  # the search had it below its front, but nearly on it
 
 
@@ -215,6 +218,7 @@ class Confirm:
     chosen: int | None
     sentence: str
     optimism: Optimism | None = None
+    teacher_scores: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def chosen_member(self) -> Member | None:
@@ -461,6 +465,7 @@ def confirm_of(fields: Fields) -> Confirm:
         chosen=fields.maybe_count("chosen"),
         sentence=fields.text("sentence"),
         optimism=_optimism(optimism) if optimism else None,
+        teacher_scores=_scores(teacher),
     )
 
 
@@ -505,6 +510,7 @@ def _member(fields: Fields) -> Member:
         difference_interval=fields.interval("difference_interval"),
         seeds=fields.count("seeds"),
         alone=_alone(alone) if alone else None,
+        scores=_scores(fields),
         near=fields.maybe_text("searched") == NEAR,
     )
 
@@ -516,7 +522,14 @@ def _alone(fields: Fields) -> Alone:
         accuracy=fields.number("accuracy"),
         gain=fields.maybe_number("difference"),
         gain_interval=fields.interval("difference_interval"),
+        scores=_scores(fields),
     )
+
+
+def _scores(fields: Fields) -> dict[str, float]:
+    """What confirmation scores besides macro F1; an older one knows the accuracy alone."""
+    found = {name: fields.maybe_number(name) for name in CONFIRM_SCORES}
+    return {name: score for name, score in found.items() if score is not None}
 
 
 def _searched(fields: Fields | None) -> dict[str, Searched]:

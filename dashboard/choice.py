@@ -65,6 +65,12 @@ PARTS: Mapping[str, Part] = {
     "families": Part("front_families", _text, many=True),
     "budget": Part("budget", _number),
     "loss": Part("loss", _number),
+    "family": Part("why_family", _text),
+    "group": Part("why_group", _text),
+    "setting": Part("why_setting", _text),
+    "objective": Part("why_objective", _text),
+    "compare": Part("compared", _whole, many=True),
+    "beside": Part("compare_what", _text),
 }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
-from dashboard import charts_compare, compare_tables, reading
+from dashboard import charts_compare, choice, compare_tables, reading
 from dashboard.artefacts import Store
 from dashboard.compare_tables import MOST
 from dashboard.reading import Line, Predicted, Problem
@@ -26,10 +26,10 @@ def show_compare(view: View) -> None:
     heading.subheader("Compare", anchor=False)
     what: str | None = STUDENTS
     if view.others:
+        choice.settle("compare_what", [STUDENTS, FOLDERS], STUDENTS)
         what = switch.segmented_control(
             "What",
             [STUDENTS, FOLDERS],
-            default=STUDENTS,
             required=True,
             label_visibility="collapsed",
             key="compare_what",
@@ -45,10 +45,10 @@ def show_compare(view: View) -> None:
 
 def show_models(view: View) -> None:
     options = pickable(view)
-    if "compared" not in st.session_state:
-        st.session_state["compared"] = first_pick(view)
-    known = [n for n in st.session_state["compared"] if n in options][:MOST]
-    st.session_state["compared"] = known
+    picked = st.session_state.get("compared", first_pick(view))
+    # of another work folder's none may be here
+    known = [number for number in picked if number in options][:MOST]
+    st.session_state["compared"] = known if known or not picked else first_pick(view)
     numbers = st.multiselect(
         "Two to four models",
         options,
@@ -91,7 +91,7 @@ def show_settings(models: Sequence[Model]) -> None:
         st.dataframe(
             differing,
             hide_index=True,
-            height=min(_whole(differing), 493),
+            height="content" if len(differing) < 14 else 493,
             column_config=config,
             key="settings_differ",
         )
@@ -107,7 +107,7 @@ def show_scores(view: View, models: Sequence[Model], look: dict[str, tuple[str, 
     st.dataframe(
         facts,
         hide_index=True,
-        height=_whole(facts),
+        height="content",
         column_config={"fact": st.column_config.TextColumn("")},
         key="facts",
     )
@@ -153,9 +153,10 @@ def show_people(view: View, models: Sequence[Model], look: dict[str, tuple[str, 
     st.markdown(f"**On the same people** ({role} people)")
     pairs = compare_tables.pairs_table(predictions, classes)
     number = st.column_config.NumberColumn
+    few = bool(pairs["low"].isna().all())
     if not pairs.empty:
         st.dataframe(
-            pairs,
+            pairs.drop(columns=["low", "high"]) if few else pairs,
             hide_index=True,
             column_config={
                 "first": st.column_config.TextColumn("Macro F1 of"),
@@ -166,11 +167,13 @@ def show_people(view: View, models: Sequence[Model], look: dict[str, tuple[str, 
             },
             key="pairs",
         )
-        few = " Too few people for intervals." if pairs["low"].isna().all() else ""
-        st.caption(
-            "Paired bootstrap over people: both get the same ones. An interval that holds 0 shows "
-            f"no difference.{few}{note}"
+        words = (
+            "There are too few people for intervals: others may turn it round."
+            if few
+            else "Paired bootstrap over people: both get the same ones. An interval that holds 0 shows "
+            "no difference."
         )
+        st.caption(words + note)
     elif note:
         st.caption(note.strip())
     left, right = st.columns(2, gap="large")
@@ -179,7 +182,11 @@ def show_people(view: View, models: Sequence[Model], look: dict[str, tuple[str, 
         st.markdown("**Recall of each class**")
         with st.container(height=620 if len(classes) > 12 else "content", border=False):
             st.altair_chart(charts_compare.recalls_chart(recalls, look), key="recalls")
-        st.caption(f"Bars are 95 % intervals over people, of classes with at least {MIN_PEOPLE}.")
+        st.caption(
+            "There are too few people of each class for intervals."
+            if recalls["low"].isna().all()
+            else f"Bars are 95 % intervals over people, of classes with at least {MIN_PEOPLE}."
+        )
     with right:
         table = compare_tables.people_table(predictions)
         drawn = table.head(PEOPLE)
@@ -337,7 +344,7 @@ def show_folder_tables(
     st.dataframe(
         facts,
         hide_index=True,
-        height=_whole(facts),
+        height="content",
         column_config={"fact": st.column_config.TextColumn("")},
         key="folder_facts",
     )
@@ -351,11 +358,6 @@ def show_folder_tables(
             column_config={"setting": st.column_config.TextColumn("Setting")},
             key="folder_settings",
         )
-
-
-def _whole(table: pd.DataFrame) -> int:
-    """The height at which a table needs no bar to scroll by."""
-    return 35 * (len(table) + 1) + 3
 
 
 def not_comparable(

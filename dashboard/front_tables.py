@@ -78,7 +78,7 @@ def confirmed_points(
 ) -> pd.DataFrame:
     """Teacher, confirmed members, and members not distilled; empty for what confirmation does not score."""
     rows: list[dict[str, object]] = []
-    if confirm is not None and measure in ("macro_f1", "accuracy"):
+    if confirm is not None and measure in confirm.teacher_scores:
         by_f1 = measure == "macro_f1"
         teacher = models.get(TEACHER)
         takes = float(confirm.teacher_params) if size == "params" else None
@@ -89,8 +89,7 @@ def confirmed_points(
             {
                 "trial": TEACHER, "kind": "teacher", "family": confirm.teacher_family,
                 "name": f"Teacher, {confirm.teacher_family}", "params": confirm.teacher_params, "size": takes,
-                "score": confirm.teacher_macro_f1 if by_f1 else confirm.teacher_accuracy,
-                "low": ends and ends[0], "high": ends and ends[1],
+                "score": confirm.teacher_scores[measure], "low": ends and ends[0], "high": ends and ends[1],
             }
         )  # fmt: skip
         for member in confirm.members:
@@ -103,15 +102,13 @@ def confirmed_points(
             ends = member.interval if by_f1 else None
             rows.append(
                 {
-                    **same, "kind": "confirmed", "score": member.macro_f1 if by_f1 else member.accuracy,
-                    "low": ends and ends[0], "high": ends and ends[1], "p_on_front": member.p_on_front,
+                    **same, "kind": "confirmed", "score": member.scores.get(measure), "low": ends and ends[0],
+                    "high": ends and ends[1], "p_on_front": member.p_on_front,
                 }
             )  # fmt: skip
             if member.alone is not None:
-                alone = member.alone
-                rows.append(
-                    {**same, "kind": "alone", "score": alone.macro_f1 if by_f1 else alone.accuracy}
-                )
+                alone = member.alone.scores.get(measure)
+                rows.append({**same, "kind": "alone", "score": alone})
     table = pd.DataFrame(rows, columns=CONFIRMED_COLUMNS)
     numbers = dict.fromkeys(("size", "score", "low", "high", "p_on_front"), "float64")
     return table.astype({**numbers, "seeds": "Int64"})

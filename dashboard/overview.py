@@ -9,32 +9,37 @@ import streamlit as st
 
 from dashboard import charts_fronts, front_tables, reading
 from dashboard.artefacts import Confirm, Member
-from dashboard.good_enough import interval_points, smallest_good_enough
+from dashboard.good_enough import USUAL_LOSS, interval_points, smallest_good_enough
 from dashboard.progress import duration
-from dashboard.reading import Found, Line
+from dashboard.reading import Found, Line, Progress
 from dashboard.review_tables import TEACHER, Model, interval_words, many
 from dashboard.scales import SIZES
 from dashboard.states import next_step, show_failures
 from dashboard.view import View
-from gaitforge.work import WorkFolder
 
 MOST_CLASSES = 6
 
 
 def show_overview(view: View) -> None:
-    show_answer(view.line, view.models)
+    progress = reading.read_progress(view.work, view.split)
+    show_answer(view.line, view.models, progress)
     show_confirmed_front(view)
     for sentence in reading.read_wider_answers(view.work, view.split, view.problems):
         st.text(sentence)
-    show_searched(view.work, view.found, view.line, view.split)
+    show_searched(view.found, view.line, progress)
     show_failures(view.line)
 
 
-def show_answer(line: Line, models: Mapping[int, Model]) -> None:
+def show_answer(line: Line, models: Mapping[int, Model], progress: Progress) -> None:
     """The sentence, or why there is none."""
     confirm = line.confirm
     if confirm is None:
-        st.info(f"**No confirmed answer yet.** {next_step(line)}")
+        st.info(f"**No confirmed answer yet.** {next_step(line, progress)}")
+        so_far = smallest_good_enough(
+            None, models, size="params", budget=math.inf, loss=USUAL_LOSS
+        )
+        if so_far is not None:
+            st.text(so_far.sentence)
         return
     answer = smallest_good_enough(
         confirm, models, size="params", budget=math.inf, loss=confirm.margin
@@ -122,7 +127,7 @@ def _score(column: st.delta_generator.DeltaGenerator, label: str, value: str, en
     )
 
 
-def show_searched(work: WorkFolder, found: Found, line: Line, split: str) -> None:
+def show_searched(found: Found, line: Line, progress: Progress) -> None:
     """Data, teacher and search, side by side."""
     cards = {
         "Data": _data_facts(found, line),
@@ -139,8 +144,7 @@ def show_searched(work: WorkFolder, found: Found, line: Line, split: str) -> Non
             st.subheader(title, anchor=False)
             show_facts(title, facts)
     if line.search is not None or line.trials:
-        running = len(reading.read_progress(work, split).running)
-        counts = front_tables.states_table(line, running)
+        counts = front_tables.states_table(line, len(progress.running))
         if not counts.empty:
             st.subheader("Trials", anchor=False)
             st.altair_chart(charts_fronts.states_chart(counts), key="states")

@@ -21,20 +21,25 @@ SILENT_S = 120
 
 @st.fragment(run_every=LOOK_EVERY_S)
 def watch(
-    work: WorkFolder, name: str | None, seen: object, trial_s: float | None, whole: bool
+    work: WorkFolder,
+    name: str | None,
+    seen: object,
+    trial_s: float | None,
+    standstill: str,
+    whole: bool,
 ) -> None:
     """What moves, on its own clock; the rest of the page is drawn again only when it has news.
 
-    `trial_s` is the time from the end of one trial to the next's, `whole` asks for the running
-    trials one by one.
+    `trial_s` is the time from the end of one trial to the next's, `standstill` what to say where no
+    trial runs, and `whole` asks for the running trials one by one.
     """
     if reading.pulse(work, name) != seen:
         st.rerun()
     if name is not None:
-        show_progress(reading.read_progress(work, name), trial_s, whole)
+        show_progress(reading.read_progress(work, name), trial_s, standstill, whole)
 
 
-def show_progress(progress: Progress, trial_s: float | None, whole: bool) -> None:
+def show_progress(progress: Progress, trial_s: float | None, standstill: str, whole: bool) -> None:
     if progress.teacher:
         st.info(teacher_words(progress.teacher))
     wanted = progress.wanted
@@ -53,8 +58,7 @@ def show_progress(progress: Progress, trial_s: float | None, whole: bool) -> Non
                 "None of the running trials has reported for two minutes: the search may have "
                 "been ended. The same command again goes on from where it stopped."
                 if silent
-                else "No trial is running: the search has been stopped, or is just starting. "
-                "`gaitforge search run.toml` goes on from where it stopped."
+                else standstill
             )
 
 

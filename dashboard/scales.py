@@ -31,6 +31,7 @@ class Size:
     """What a student takes: how an axis calls it, and one value in words."""
 
     words: str
+    limit: str  # what a budget of it is called
     of: Callable[[Model], float | None]
     text: Callable[[float | None], str]
     axis_format: str = "~s"
@@ -56,21 +57,27 @@ def _latency(value: float | None) -> str:
 
 SIZES: Mapping[str, Size] = {
     "params": Size(
-        words="Parameters", of=lambda model: float(model.params), text=_count("parameters")
+        words="Parameters",
+        limit="at most this many parameters",
+        of=lambda model: float(model.params),
+        text=_count("parameters"),
     ),
     "macs": Size(
         words="MACs a window",
+        limit="at most this many MACs a window",
         of=lambda model: None if model.macs is None else float(model.macs),
         text=_count("MACs"),
     ),
     "latency_ms": Size(
         words="Latency, ms a window",
+        limit="at most this latency",
         of=lambda model: model.scores.get("latency_ms"),
         text=_latency,
         axis_format="~g",
     ),
     "bytes": Size(
         words="Bytes of weights",
+        limit="at most this many bytes of weights",
         of=lambda model: None if model.bytes is None else float(model.bytes),
         text=_count("bytes"),
     ),

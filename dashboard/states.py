@@ -9,10 +9,11 @@ import streamlit as st
 
 from dashboard.files import OUTSIDE
 from dashboard.front_tables import failures_table
-from dashboard.reading import Found, Line, Problem
+from dashboard.reading import Found, Line, Problem, Progress
 from dashboard.review_tables import many
 
 GAVE_UP_AFTER = 4  # ended trials, from which on a search may give up
+WRAPPED = 62  # pixels of a row that has room for three lines
 OTHER_VERSION = "but this dashboard reads schema"
 
 
@@ -36,17 +37,34 @@ def show_beginning(found: Found) -> None:
         )
 
 
-def next_step(line: Line) -> str:
+def next_step(line: Line, progress: Progress) -> str:
     """What is missing before the answer can be given."""
     if line.teacher is None and not line.trials:
+        if progress.teacher:
+            return "The teacher is still training; the search comes after it."
         return "There is no trained teacher yet. `gaitforge teacher run.toml` trains one."
     if line.search is None and not line.trials:
         return "The search has not been started. `gaitforge search run.toml` starts it."
+    if gave_up(line):
+        return "The search gave up, since too many of its trials failed; the reasons stand below."
     if line.count("finished") == 0:
         return "The search has no finished trial so far; the first will appear here by itself."
+    flattered = "The searched front is measured on the people who chose it, which flatters it. "
+    if line.search is not None and len(line.trials) < line.search.wanted:
+        return (
+            f"{flattered}When the search has ended, `gaitforge confirm run.toml` measures it on people whom "
+            "nothing has seen."
+        )
+    return f"{flattered}`gaitforge confirm run.toml` measures it on people whom nothing has seen."
+
+
+def standstill(line: Line) -> str:
+    """What to do where no trial is running, though not all that were asked for have ended."""
+    if gave_up(line):
+        return "The search gave up: too many of its trials failed. The overview gives the reasons."
     return (
-        "The searched front is measured on the people who chose it, which flatters it. "
-        "`gaitforge confirm run.toml` measures it on people whom nothing has seen."
+        "No trial is running: the search has been stopped, or is just starting. "
+        "`gaitforge search run.toml` goes on from where it stopped."
     )
 
 
@@ -80,6 +98,7 @@ def show_failures(line: Line) -> None:
             "example": st.column_config.NumberColumn("For example trial", width="small"),
             "reason": st.column_config.TextColumn("Reason", width="large"),
         },
+        row_height=WRAPPED,
         key="failures",
     )
 
@@ -104,6 +123,7 @@ def show_problems(problems: Sequence[Problem]) -> None:
             "Why": st.column_config.TextColumn(width="medium"),
             "What to do": st.column_config.TextColumn(width="medium"),
         },
+        row_height=WRAPPED,
         key="problems",
     )
 

@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import charts_fronts, choice, front_tables, review_tables
-from dashboard.good_enough import Answer, smallest_good_enough
+from dashboard.good_enough import USUAL_LOSS, Answer, smallest_good_enough
 from dashboard.reading import Line
 from dashboard.review_tables import TEACHER, many
 from dashboard.scales import MEASURES, SIZES, budget_steps, stored_measures, stored_sizes
@@ -99,9 +99,7 @@ def ask(view: View) -> Wish:
     )
     left, right = st.columns(2, gap="medium")
     budget = left.select_slider(
-        f"Budget: at most this many {SIZES[size].words[0].lower() + SIZES[size].words[1:]}"
-        if size != "latency_ms"
-        else "Budget: at most this latency",
+        f"Budget: {SIZES[size].limit}",
         steps,
         format_func=lambda value: "no limit" if math.isinf(value) else SIZES[size].text(value),
         key="budget",
@@ -126,7 +124,7 @@ def ask(view: View) -> Wish:
 
 def default_loss(line: Line) -> float:
     """The margin that confirmation was asked for, in points on the slider's steps; 5 before that."""
-    margin = line.confirm.margin if line.confirm else 0.05
+    margin = line.confirm.margin if line.confirm else USUAL_LOSS
     return min(round(200 * margin) / 2, LARGEST_LOSS)
 
 
@@ -168,9 +166,13 @@ def show_confirmed(
         )
         return
     if drawn.empty:
+        known = ", ".join(
+            measure.words.lower()
+            for name, measure in MEASURES.items()
+            if name in confirm.teacher_scores
+        )
         st.info(
-            f"{MEASURES[wish.measure].words} is not stored for the confirm people: "
-            "choose macro F1 or accuracy."
+            f"{MEASURES[wish.measure].words} is not stored for the confirm people; what is: {known}."
         )
         return
     by_f1 = wish.measure == "macro_f1"
@@ -275,7 +277,12 @@ def show_trials(view: View, drawn: pd.DataFrame) -> None:
 
 
 def show_hypervolume(line: Line) -> None:
-    volumes = front_tables.hypervolume_table(line.trials, line.search)
+    # of ten thousand trials it takes a tenth of a second, and they are the same objects while nothing ends
+    held = st.session_state.get("hypervolume_of")
+    if held is None or held[0] is not line.trials:
+        held = line.trials, front_tables.hypervolume_table(line.trials, line.search)
+        st.session_state["hypervolume_of"] = held
+    volumes = held[1]
     st.subheader("Hypervolume over time", anchor=False)
     if volumes.empty:
         st.caption(

@@ -31,13 +31,10 @@ def show_why(view: View) -> None:
     families = sorted({trial.family for trial in finished})
     picked = ALL
     if len(families) > 1:
-        picked = st.segmented_control(
-            "Families",
-            [ALL, *families],
-            default=ALL,
-            required=True,
-            label_visibility="collapsed",
-            key="why_family",
+        picked = choice.settle("why_family", [ALL, *families], ALL)
+        # no buttons: they would read a name as Markdown
+        st.selectbox(
+            "Families", [ALL, *families], label_visibility="collapsed", key="why_family", width=220
         )
     family = None if picked == ALL and len(families) > 1 else picked
     if len(families) == 1:
@@ -154,10 +151,10 @@ def show_paths(
         groups[CONFIRMED] = [member.trial for member in confirm.members]
     st.markdown("**What they have in common**")
     left, right = st.columns([2, 3], vertical_alignment="center")
-    which = left.segmented_control(
+    which = choice.settle("why_group", [*groups, BY_HAND], FRONT)
+    left.segmented_control(
         "Students",
         [*groups, BY_HAND],
-        default=FRONT,
         required=True,
         label_visibility="collapsed",
         key="why_group",
@@ -202,13 +199,9 @@ def show_slice(
         st.info("The trials do not say what was searched.")
         return
     left, right, _ = st.columns([2, 2, 3])
-    setting = left.selectbox(
-        "Setting",
-        names,
-        index=_first(view, names, objectives[0], family),
-        format_func=setting_words,
-        key=f"why_setting_{family}",
-    )
+    choice.settle("why_setting", names, _first(view, names, objectives[0], family))
+    choice.settle("why_objective", objectives, objectives[0])
+    setting = left.selectbox("Setting", names, format_func=setting_words, key="why_setting")
     objective = right.selectbox(
         "Objective", objectives, format_func=objective_words, key="why_objective"
     )
@@ -247,14 +240,14 @@ def show_slice(
     )
 
 
-def _first(view: View, names: list[str], objective: str, family: str | None) -> int:
-    """The place of the setting that decides most, which is the one to look at first."""
+def _first(view: View, names: list[str], objective: str, family: str | None) -> str:
+    """The setting that decides most, which is the one to look at first."""
     found = reading.read_importance(view.work, view.split, [])
     for of in (family, None):
         for name in why_tables.importance_table(found, objective, of)["name"]:
             if name in names:
-                return names.index(name)
-    return 0
+                return str(name)
+    return names[0]
 
 
 def _objectives(view: View, finished: list[Trial]) -> list[str]:

@@ -413,6 +413,8 @@ def test_a_student_that_misses_nothing_is_not_inferior(tmp_path: Path) -> None:
     assert row["seeds"] == 2
     assert scores["chosen"] == 3
     assert scores["teacher"]["accuracy"] == pytest.approx(23 / 24)
+    assert scores["teacher"]["balanced_accuracy"] == pytest.approx(23 / 24)
+    assert 0.8 < scores["teacher"]["weighted_kappa"] < 1.0
     assert scores["teacher"]["params"] == 10_000
     assert (scores["people"], scores["too_few"], scores["margin"]) == (12, False, 0.1)
 

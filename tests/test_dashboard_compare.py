@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,8 +20,8 @@ from dashboard.compare import LISTED, first_pick, pickable
 from dashboard.review_tables import TEACHER, Model, models
 from dashboard.view import View
 from gaitforge.work import WorkFolder, read_json, write_json
-from tests.dashboard_pages import show_page, table, words
 from tests.toy_work import Toy, make_split, make_store, make_work
+from tests.try_page import APP, Show, open_page, table, words
 
 CLASSES = ("a", "b")
 
@@ -159,12 +160,16 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> WorkFolder:
 
 
 @pytest.fixture
-def show(monkeypatch: pytest.MonkeyPatch) -> Callable[..., AppTest]:
-    return lambda *works: show_page(monkeypatch, "compare", "show_compare", *works)
+def show(monkeypatch: pytest.MonkeyPatch) -> Show:
+    def run(*works: WorkFolder, page: str = "compare", query: str = "") -> AppTest:
+        monkeypatch.setattr(sys, "argv", [str(APP), *(str(work.root) for work in works)])
+        return open_page(page, query)
+
+    return run
 
 
 def test_the_page_begins_with_the_chosen_one_its_rival_and_the_teacher(
-    full: WorkFolder, show: Callable[..., AppTest]
+    full: WorkFolder, show: Show
 ) -> None:
     app = show(full)
     scores = read_json(full.run("people").confirm / "scores.json")
@@ -180,7 +185,7 @@ def test_the_page_begins_with_the_chosen_one_its_rival_and_the_teacher(
 
 
 def test_students_that_were_not_confirmed_are_held_against_each_other_on_validation_people(
-    full: WorkFolder, show: Callable[..., AppTest]
+    full: WorkFolder, show: Show
 ) -> None:
     app = show(full)
     members = {
@@ -198,18 +203,20 @@ def test_students_that_were_not_confirmed_are_held_against_each_other_on_validat
     assert len(table(app, "first")) == 6
 
 
-def test_a_model_without_predictions_is_named_as_left_out(
-    full: WorkFolder, show: Callable[..., AppTest]
-) -> None:
+def test_a_model_without_predictions_is_named_as_left_out(full: WorkFolder, show: Show) -> None:
     app = show(full)
     front = app.multiselect(key="compared").value[:2]
     app.multiselect(key="compared").set_value([*front, 12]).run()  # trial 12 failed
     assert "Without Trial 12, which has no predictions there." in words(app)
 
 
-def test_one_model_alone_is_nothing_to_compare(
-    full: WorkFolder, show: Callable[..., AppTest]
-) -> None:
+def test_a_link_opens_the_same_models(full: WorkFolder, show: Show) -> None:
+    app = show(full, query="compare=4&compare=-1&compare=999&compare=x")
+    assert app.multiselect(key="compared").value == [4, TEACHER]
+    assert app.query_params["compare"] == ["4", "-1"]
+
+
+def test_one_model_alone_is_nothing_to_compare(full: WorkFolder, show: Show) -> None:
     app = show(full)
     app.multiselect(key="compared").set_value([0]).run()
     assert "Pick at least two models" in words(app)
@@ -229,7 +236,7 @@ def test_of_very_many_models_those_that_matter_can_be_picked(full: WorkFolder) -
 
 
 def test_two_folders_are_held_against_each_other(
-    full: WorkFolder, tmp_path: Path, show: Callable[..., AppTest]
+    full: WorkFolder, tmp_path: Path, show: Show
 ) -> None:
     other = make_work(tmp_path / "other", Toy(classes=("x", "y"), trials=8, people=9, seed=3))
     path = other.run("people").search / "search.json"
@@ -253,7 +260,7 @@ def test_two_folders_are_held_against_each_other(
 def test_a_folder_with_little_in_it_can_be_named_as_the_other(
     full: WorkFolder,
     tmp_path: Path,
-    show: Callable[..., AppTest],
+    show: Show,
     make: Callable[[WorkFolder], None],
 ) -> None:
     other = WorkFolder(tmp_path / "other")

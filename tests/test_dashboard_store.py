@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +17,8 @@ from gaitforge.layout import Layout
 from gaitforge.recording import Recording, Rejected
 from gaitforge.store import SkeletonStore
 from gaitforge.work import WorkFolder, write_json
-from tests.dashboard_pages import show_page, table, words
 from tests.toy_work import make_split
+from tests.try_page import APP, Show, open_page, table, words
 
 LEG = Layout(name="leg", joints=("hip", "knee"), bones=((0, 1),), parts={"leg": (0, 1)})
 
@@ -164,13 +164,15 @@ def test_roles_that_cannot_be_read_are_none(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def show(monkeypatch: pytest.MonkeyPatch) -> Callable[[WorkFolder], AppTest]:
-    return lambda work: show_page(monkeypatch, "store_page", "show_store", work)
+def show(monkeypatch: pytest.MonkeyPatch) -> Show:
+    def run(*works: WorkFolder, page: str = "store", query: str = "") -> AppTest:
+        monkeypatch.setattr(sys, "argv", [str(APP), *(str(work.root) for work in works)])
+        return open_page(page, query)
+
+    return run
 
 
-def test_the_page_says_what_the_store_holds(
-    work: WorkFolder, show: Callable[[WorkFolder], AppTest]
-) -> None:
+def test_the_page_says_what_the_store_holds(work: WorkFolder, show: Show) -> None:
     app = show(work)
     metrics = {metric.label: metric.value for metric in app.metric}
     assert metrics == {
@@ -187,26 +189,24 @@ def test_the_page_says_what_the_store_holds(
     assert len(app.get("vega_lite_chart")) == 3
 
 
-def test_a_damaged_file_is_named_and_the_rest_is_shown(
-    work: WorkFolder, show: Callable[[WorkFolder], AppTest]
-) -> None:
+def test_a_damaged_file_is_named_and_the_rest_is_shown(work: WorkFolder, show: Show) -> None:
     part = next((work.store / "recordings").glob("*.parquet"))
     part.write_bytes(part.read_bytes()[:-20])
     app = show(work)
     said = words(app)
     assert "The recordings cannot be read" in said
-    assert "store/recordings: " in said
+    assert table(app, "File")["File"].tolist() == ["store/recordings"]
     assert table(app, "sources")["recordings"].tolist() == [1]
 
 
 def test_without_a_store_or_with_one_that_says_less_the_page_says_so(
-    tmp_path: Path, show: Callable[[WorkFolder], AppTest]
+    tmp_path: Path, show: Show
 ) -> None:
     work = WorkFolder(tmp_path / "work")
     make_split(work)
     assert "Nothing is ingested yet" in words(show(work))
     counts = {"recordings": 1, "people": 1, "classes": ["x"], "quarantined": 0}
     write_json(work.store / "store.json", {"schema": 1, **counts})
-    said = words(show(work))
-    assert "or the store cannot be read" in said
-    assert "store/store.json: " in said
+    app = show(work)
+    assert "or the store cannot be read" in words(app)
+    assert table(app, "File")["File"].tolist() == ["store/store.json"]

@@ -11,7 +11,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from dashboard import charts_fronts, front_tables, reading, review_tables
-from dashboard.artefacts import Confirm, Member, Search, Trial
+from dashboard.artefacts import Confirm, Fields, Member, Search, Trial, confirm_of
 from dashboard.good_enough import smallest_good_enough
 from dashboard.review_tables import Model
 from dashboard.scales import budget_steps
@@ -307,6 +307,20 @@ def test_a_front_of_other_axes_is_found_from_what_is_drawn() -> None:
         1: "front",
         2: "beaten",
     }
+
+
+def test_confirmed_students_are_drawn_by_every_score_that_confirmation_stored(
+    full: WorkFolder,
+) -> None:
+    path = full.run("people").confirm / "scores.json"
+    content = read_json(path)
+    for place, row in enumerate([content["teacher"], *content["members"]]):
+        row["balanced_accuracy"] = 0.5 + place / 10
+    confirm = confirm_of(Fields.of_file(content))
+    points = front_tables.confirmed_points(confirm, {}, "balanced_accuracy", "params", ALL)
+    assert points[points["kind"] != "alone"]["score"].tolist() == [0.5, 0.6, 0.7, 0.8]
+    assert points["low"].isna().all()
+    assert front_tables.confirmed_points(confirm, {}, "weighted_kappa", "params", ALL).empty
 
 
 def test_a_brush_keeps_what_lies_in_all_of_its_ranges() -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +16,8 @@ from streamlit.testing.v1 import AppTest
 from dashboard import charts_why, reading, why_tables
 from dashboard.artefacts import Fields, Searched, Trial, trial_of
 from gaitforge.work import WorkFolder, read_json, write_json, write_parquet
-from tests.dashboard_pages import show_page, table, words
 from tests.toy_work import Toy, make_work
+from tests.try_page import APP, Show, open_page, table, words
 
 
 def trial(
@@ -208,13 +209,15 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> WorkFolder:
 
 
 @pytest.fixture
-def show(monkeypatch: pytest.MonkeyPatch) -> Callable[[WorkFolder], AppTest]:
-    return lambda work: show_page(monkeypatch, "why", "show_why", work)
+def show(monkeypatch: pytest.MonkeyPatch) -> Show:
+    def run(*works: WorkFolder, page: str = "why", query: str = "") -> AppTest:
+        monkeypatch.setattr(sys, "argv", [str(APP), *(str(work.root) for work in works)])
+        return open_page(page, query)
+
+    return run
 
 
-def test_the_page_tells_what_the_front_learns_by(
-    full: WorkFolder, show: Callable[[WorkFolder], AppTest]
-) -> None:
+def test_the_page_tells_what_the_front_learns_by(full: WorkFolder, show: Show) -> None:
     app = show(full)
     front = read_json(full.run("people").search / "front.json")["front"]
     terms = table(app, "term").set_index("term")
@@ -223,51 +226,64 @@ def test_the_page_tells_what_the_front_learns_by(
     assert len(app.get("vega_lite_chart")) == 3
 
 
-def test_a_family_has_its_own_importance_and_slices(
-    full: WorkFolder, show: Callable[[WorkFolder], AppTest]
-) -> None:
+def test_a_family_has_its_own_importance_and_slices(full: WorkFolder, show: Show) -> None:
     rows = importance((None, "macro_f1", "lr", 1.0), ("tcn", "macro_f1", "tcn.kernel", 1.0))
     path = full.run("people").search / "importance.parquet"
     write_parquet(path, pa.Table.from_pandas(rows))
     app = show(full)
     assert "Sizes belong to a family" in words(app)
-    assert app.selectbox(key="why_setting_None").value == "lr"
-    app.segmented_control(key="why_family").set_value("tcn").run()
-    assert app.selectbox(key="why_setting_tcn").value == "tcn.kernel"
+    assert app.selectbox(key="why_setting").value == "lr"
+    app.selectbox(key="why_family").set_value("tcn").run()
+    assert app.selectbox(key="why_setting").value == "lr"
+    assert "Sizes belong to a family" not in words(app)
+    assert show(full, query="family=tcn").selectbox(key="why_setting").value == "tcn.kernel"
     app.segmented_control(key="why_group").set_value("by hand").run()
-    app.selectbox(key="why_setting_tcn").set_value("tcn.layers").run()
+    app.selectbox(key="why_setting").set_value("tcn.layers").run()
     assert not app.exception
     path.unlink()
 
 
-def test_with_nothing_finished_the_page_says_so(
-    tmp_path: Path, show: Callable[[WorkFolder], AppTest]
-) -> None:
+def test_a_link_opens_the_page_as_it_was(full: WorkFolder, show: Show) -> None:
+    query = "family=tcn&setting=tcn.layers&objective=params&group=by hand"
+    app = show(full, query=query)
+    assert app.selectbox(key="why_family").value == "tcn"
+    assert app.selectbox(key="why_setting").value == "tcn.layers"
+    assert app.selectbox(key="why_objective").value == "params"
+    assert app.segmented_control(key="why_group").value == "by hand"
+    odd = show(full, query="family=nobody&setting=../../etc&objective=7&group=")
+    assert odd.selectbox(key="why_family").value == "all families"
+
+
+def test_with_nothing_finished_the_page_says_so(tmp_path: Path, show: Show) -> None:
     work = make_work(tmp_path / "work", Toy(trials=2, running=2, confirmed=False))
     assert "No trial has finished yet" in words(show(work))
 
 
-def test_too_few_trials_are_said_to_be_too_few(
-    tmp_path: Path, show: Callable[[WorkFolder], AppTest]
-) -> None:
+def test_too_few_trials_are_said_to_be_too_few(tmp_path: Path, show: Show) -> None:
     work = make_work(tmp_path / "work", Toy(trials=5, running=0, stopped=0, failed=0))
     said = words(show(work))
     assert "5 finished trials cannot tell what decides: it takes 8." in said
 
 
-def test_text_of_trials_is_no_markdown(
-    tmp_path: Path, show: Callable[[WorkFolder], AppTest]
-) -> None:
+def test_text_of_trials_is_no_markdown(tmp_path: Path, show: Show) -> None:
     nasty = "**bold** <b>x</b>"
     work = make_work(tmp_path / "work", Toy(trials=12, running=0, stopped=0, failed=0))
-    for path in work.run("people").trials.iterdir():
+    for number, path in enumerate(work.run("people").trials.iterdir()):
         content = read_json(path)
         searched = {**content["suggested"], nasty: nasty}
         weights = {nasty: 1.0}
         write_json(
             path,
-            {**content, "suggested": searched, "distill": {"weights": weights}, "family": nasty},
+            {
+                **content,
+                "suggested": searched,
+                "distill": {"weights": weights},
+                "family": nasty * (number % 2 + 1),
+            },
         )
     app = show(work)
-    assert nasty not in "".join(element.value for element in (*app.markdown, *app.caption))
+    markdown = [element.value for element in (*app.markdown, *app.caption, *app.info)]
+    assert nasty not in "".join(markdown)
+    assert all(nasty not in str(group.options) for group in app.segmented_control)
+    assert nasty in app.selectbox(key="why_family").options
     assert table(app, "term")["term"].tolist() == [nasty]

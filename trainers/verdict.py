@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from gaitforge.metrics import balanced_accuracy, weighted_kappa
 from gaitforge.settings import ConfirmSettings
 from gaitforge.stats import (
     Difference,
@@ -216,13 +218,17 @@ class Tables:
 
 
 def scores_of(confusions_SPKK: Ints, weights_RP: Ints) -> dict[str, Any]:
-    """Macro F1, its interval (None with too few people) and accuracy, over all people and seeds."""
+    """Macro F1, its interval (None with too few people) and other scores, over all people and seeds."""
     summed = confusions_SPKK.sum(axis=(0, 1))
     few = too_few(confusions_SPKK.shape[1])
+    kappa = weighted_kappa(summed)
     return {
         "macro_f1": mean_macro_f1(confusions_SPKK),
         "interval": None if few else list(interval(macro_f1_draws(confusions_SPKK, weights_RP))),
         "accuracy": float(np.trace(summed) / summed.sum()),
+        "balanced_accuracy": balanced_accuracy(summed),
+        # as the search has it: without a value where truth and answer are all one class
+        "weighted_kappa": 0.0 if math.isnan(kappa) else kappa,
     }
 
 
