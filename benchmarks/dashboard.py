@@ -12,7 +12,7 @@ resident size of the server's process so far.
 
 The goals at 10,000 trials: first paint 3 s, an interaction 1 s, memory 1 GB (10^9 bytes). What 100,000 do
 is printed, not promised. Times hold for the machine and what else it does: its load is printed, and how
-long the server worked (processor time since the row before), which hardly depends on that.
+long server and browser worked (processor time since the row before), which depends less on that.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -211,11 +211,12 @@ FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-sync", "--no-
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One thing that was timed, in seconds, of which the server worked so long; its memory (MB) after it."""
+    """One thing that was timed (s), how long server and browser worked, the server's memory (MB) after it."""
 
     what: str
     seconds: float | None
     work_s: float
+    browser_s: float
     memory_mb: float
     note: str = ""
 
@@ -228,7 +229,7 @@ class Visitor:
         self.address = address
         self.server = server
         self.rows: list[Row] = []
-        self.worked = work_s(server)
+        self.worked = work_s(server), browser_work_s()
 
     def open(self, path: str, what: str) -> None:
         """A page by its address, from nothing."""
@@ -249,12 +250,13 @@ class Visitor:
             self._note(what, None, str(error).splitlines()[0][:60])
 
     def _note(self, what: str, seconds: float | None, note: str = "") -> None:
-        worked = work_s(self.server)
-        row = Row(what, seconds, worked - self.worked, peak_mb(self.server), note)
-        self.worked = worked
+        before, self.worked = self.worked, (work_s(self.server), browser_work_s())
+        work, browser = (now - then for now, then in zip(self.worked, before, strict=True))
+        row = Row(what, seconds, work, browser, peak_mb(self.server), note)
         self.rows.append(row)
         shown = "     -" if seconds is None else f"{seconds:6.2f}"
-        print(f"  {what:44} {shown}  {row.work_s:6.2f}  {row.memory_mb:6.0f}  {note}", flush=True)
+        work_words = f"{row.work_s:7.2f}  {row.browser_s:7.2f}  {row.memory_mb:6.0f}"
+        print(f"  {what:44} {shown}  {work_words}  {note}", flush=True)
 
 
 # Notes the moment of each click or key.
@@ -344,6 +346,26 @@ def work_s(process: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def browser_work_s() -> float:
+    """The processor time of this process's Chromium, with all that it has started."""
+    parents: dict[int, int] = {}
+    names: dict[int, str] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended
+            number, _, rest = stat.read_text().partition(" (")
+            names[int(number)], _, fields = rest.rpartition(")")
+            parents[int(number)] = int(fields.split()[1])
+    work = 0.0
+    for process, name in names.items():
+        above = process
+        while above in parents and above != os.getpid():
+            above = parents[above]
+        if above == os.getpid() and "chrom" in name:
+            with suppress(OSError):
+                work += work_s(process)
+    return work
+
+
 def measure(root: Path, trials: int) -> list[Row]:
     """Times and memory over a log of that size, printed as they come."""
     started = time.monotonic()
@@ -369,7 +391,7 @@ def main() -> None:
         for trials in chosen.trials:
             load = ", ".join(f"{part:.1f}" for part in os.getloadavg())
             print(f"{trials:,} trials; load {load} on {os.cpu_count()} processors", flush=True)
-            print(f"  {'':44} {'s':>6}  {'work s':>6}  {'MB':>6}")
+            print(f"  {'':44} {'s':>6}  {'server s':>7} {'browser s':>7}  {'MB':>4}")
             measure((chosen.keep or Path(passing)) / f"log{trials}", trials)
 
 

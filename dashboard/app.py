@@ -58,6 +58,7 @@ NOTHING = Line(
 
 STYLE = """<style>
 .stMainBlockContainer {max-width: 1360px; padding-top: 4.2rem; padding-bottom: 5rem;}
+@media (min-width: 860px) {.stAppToolbar {max-width: 1360px; margin: 0 auto; padding-left: 4.2rem;}}
 [data-testid="stText"] {font-family: inherit; white-space: pre-wrap;}
 .st-key-place {margin-bottom: .4rem;}
 .st-key-place [data-testid="stText"] {opacity: .65; font-size: .9rem;}
@@ -133,7 +134,7 @@ def show_page(page: Page, folders: tuple[WorkFolder, ...]) -> None:
         found=found,
         line=line,
         models=models,
-        chosen=choice.settle_model(name or "", line, models) if models else TEACHER,
+        chosen=choice.settle_model(f"{work.root}/{name}", line, models) if models else TEACHER,
         problems=[*found.problems, *line.problems],
     )
     if models or page.needs != "models":

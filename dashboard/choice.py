@@ -12,7 +12,7 @@ by its place among those the dashboard was started with: no path is ever read fr
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -23,6 +23,7 @@ from dashboard.review_tables import Model
 
 CHARTS = ("searched", "confirmed", "slice")
 T = TypeVar("T")
+NONE = ""  # in a URL, the value of a list of which nothing is chosen
 LONGEST = 200  # characters of one value in a URL; the rest of a longer one is no name of ours
 
 
@@ -83,10 +84,12 @@ def restore() -> None:
     if "restored" not in state:
         state["restored"] = True
         for name, part in PARTS.items():
-            values = [part.read(text) for text in st.query_params.get_all(name)]
-            known = [value for value in values if value is not None]
-            if known:
-                state[part.key] = known if part.many else known[-1]
+            texts = st.query_params.get_all(name)
+            known = [value for text in texts if (value := part.read(text)) is not None]
+            if part.many and (known or texts == [NONE]):
+                state[part.key] = known
+            elif known:
+                state[part.key] = known[-1]
     for part in PARTS.values():
         if part.key in state:
             state[part.key] = state[part.key]
@@ -101,24 +104,38 @@ def settle(key: str, options: Sequence[T], first: T) -> T:
 
 
 def settle_many(key: str, options: Sequence[T], first: Sequence[T]) -> list[T]:
-    """The chosen ones of these options; `first` where nothing was chosen ever, or none is an option."""
-    chosen = st.session_state.get(key, first)
+    """The chosen ones of these options; `first` where nothing was chosen ever, or none is an option.
+
+    Where all that there were are chosen, so are those that have come since.
+    """
+    state, before = st.session_state, f"{key}_before"
+    chosen = state.get(key, first)
+    if chosen and list(chosen) == state.get(before):
+        chosen = options
     known = [value for value in options if value in chosen]
-    st.session_state[key] = known if known or not chosen else list(first)
+    state[key] = known if known or not chosen else list(first)
+    state[before] = list(options)
     return list(st.session_state[key])
 
 
-def settle_model(split: str, line: Line, models: Mapping[int, Model]) -> int:
-    """The number of the model that was chosen, else of the one that one would ask for first."""
+def settle_model(place: str, line: Line, models: Mapping[int, Model]) -> int:
+    """The number of the model that was chosen, else of the one that one would ask for first.
+
+    `place` is what its number belongs to: elsewhere it is another model, and other points are brushed.
+    """
     state = st.session_state
-    if state.get("model") not in models or state.get("model_of", split) != split:
+    moved = state.get("model_of", place) != place
+    if moved:
+        _draw_afresh(CHARTS)
+        keep_brushed(())
+    if state.get("model") not in models or moved:
         front = [model for model in models.values() if model.on_front]
         best = max(front, key=lambda model: model.macro_f1 or 0.0, default=None)
         wishes = [line.confirm.chosen if line.confirm else None, best.number if best else None]
         state["model"] = next(
             wish for wish in (*wishes, *models) if wish is not None and wish in models
         )
-    state["model_of"] = split
+    state["model_of"] = place
     return int(state["model"])
 
 
@@ -129,7 +146,7 @@ def write_url(defaults: Mapping[str, object]) -> None:
         value = st.session_state.get(part.key)
         if value is None or value == defaults.get(name, ()) or value == math.inf:
             continue
-        query[name] = [str(one) for one in value] if part.many else _said(value)
+        query[name] = [str(one) for one in value] or [NONE] if part.many else _said(value)
     if query != _in_url():
         st.query_params.from_dict(query)
 
@@ -188,8 +205,21 @@ def brushed(chart: str) -> Mapping[str, tuple[float, float]]:
     }
 
 
+def keep_brushed(numbers: Iterable[int]) -> None:
+    """Hold on to the trials that a brush covers, for the pages that have no such chart."""
+    st.session_state["brushed"] = tuple(numbers)
+
+
+def brushed_trials() -> tuple[int, ...]:
+    """The trials that were brushed over last in the trade-off; empty where none is."""
+    return tuple(st.session_state.get("brushed", ()))
+
+
 def _choose(number: int, by: str) -> None:
     st.session_state["model"] = number
-    for chart in CHARTS:
-        if chart != by:
-            st.session_state[f"{chart}_turn"] = st.session_state.get(f"{chart}_turn", 0) + 1
+    _draw_afresh(chart for chart in CHARTS if chart != by)
+
+
+def _draw_afresh(charts: Iterable[str]) -> None:
+    for chart in charts:
+        st.session_state[f"{chart}_turn"] = st.session_state.get(f"{chart}_turn", 0) + 1

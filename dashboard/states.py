@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 import streamlit as st
@@ -14,6 +14,7 @@ from dashboard.review_tables import many
 
 GAVE_UP_AFTER = 4  # ended trials, from which on a search may give up
 WRAPPED = 62  # pixels of a row that has room for three lines
+ONE_LINE = 80  # characters
 OTHER_VERSION = "but this dashboard reads schema"
 
 
@@ -90,15 +91,16 @@ def show_failures(line: Line) -> None:
             f"{many(failed, 'trial')} of {len(line.trials):,} failed. They are left out of every front; "
             "the reasons stand below."
         )
+    table = failures_table(line.trials)
     st.dataframe(
-        failures_table(line.trials),
+        table,
         hide_index=True,
         column_config={
             "trials": st.column_config.NumberColumn("Trials", width="small"),
             "example": st.column_config.NumberColumn("For example trial", width="small"),
             "reason": st.column_config.TextColumn("Reason", width="large"),
         },
-        row_height=WRAPPED,
+        row_height=row_height(table["reason"]),
         key="failures",
     )
 
@@ -123,9 +125,14 @@ def show_problems(problems: Sequence[Problem]) -> None:
             "Why": st.column_config.TextColumn(width="medium"),
             "What to do": st.column_config.TextColumn(width="medium"),
         },
-        row_height=WRAPPED,
+        row_height=row_height(problem.reason + remedy(problem) for problem in problems),
         key="problems",
     )
+
+
+def row_height(texts: Iterable[str]) -> int | None:
+    """Room for three lines where a text may need them; None for the usual."""
+    return WRAPPED if any(len(text) > ONE_LINE for text in texts) else None
 
 
 def remedy(problem: Problem) -> str:

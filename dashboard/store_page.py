@@ -78,12 +78,19 @@ def show_people(view: View, index: pd.DataFrame) -> None:
         st.caption(words)
     with right:
         st.markdown(f"**Lengths in {unit}**")
-        with st.container(height=520 if tall else "content", border=False):
-            st.altair_chart(charts_store.lengths_chart(lengths, unit), key="store_lengths")
-        words = "Orange: the median; bar: the middle half; line: from the shortest to the longest."
+        shortest, longest = lengths["shortest"].min(), lengths["longest"].max()
+        if shortest == longest:
+            st.text(f"All recordings are of the same length: {shortest:.4g} {unit}.")
+        else:
+            with st.container(height=520 if tall else "content", border=False):
+                st.altair_chart(charts_store.lengths_chart(lengths, unit), key="store_lengths")
+        words = ""
+        if shortest != longest:
+            words = "Orange: the median; bar: the middle half; line: from shortest to longest."
         if unit != SECONDS:
             words += " Not all recordings have a frame rate, so that there are no seconds."
-        st.caption(words)
+        if words:
+            st.caption(words.strip())
     with st.expander("As tables"):
         left, right = st.columns(2, gap="large")
         left.dataframe(people, hide_index=True, key="store_people_table")

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-MOST = 2_000  # a browser draws that many SVG points, with tooltips, in a tenth of a second
-COLUMNS, ROWS = 90, 45  # spots of about 7 pixels: a point is as wide
+MOST = 1_000  # a browser draws that many points, with tooltips, in a tenth of a second
+COLUMNS, ROWS = 72, 36  # spots of about 9 pixels: a point is as wide
 
 
 @dataclass(frozen=True, slots=True)

@@ -238,7 +238,7 @@ def show_trials(view: View, drawn: pd.DataFrame) -> None:
     table = review_tables.trial_table(view.models.values())
     if brushed is not None:
         table = table[table["trial"].isin(brushed["trial"])].reset_index(drop=True)
-    st.session_state["brushed"] = () if brushed is None else tuple(table["trial"].tolist())
+    choice.keep_brushed(() if brushed is None else table["trial"].tolist())
     rows = table.index[table["trial"] == view.chosen].tolist()
     st.session_state["trials"] = {"selection": {"rows": rows, "columns": [], "cells": []}}
     st.session_state["trials_order"] = table["trial"].tolist()
@@ -300,9 +300,10 @@ def show_optimism(line: Line) -> None:
     st.subheader("Optimism of the search", anchor=False)
     optimism = line.confirm.optimism if line.confirm else None
     if optimism is None:
+        again = "" if line.confirm is None else " The one that is here is of an older version."
         st.caption(
-            "Not known before `gaitforge confirm run.toml`: it takes scores of people whom the search "
-            "has not seen."
+            "It takes scores of people whom the search has not seen: `gaitforge confirm run.toml` works it out."
+            + again
         )
         return
     st.altair_chart(

@@ -27,9 +27,9 @@ FOLDERS = 4  # whose trials are kept in memory; ten thousand take some 30 MB
 ENOUGH_FOR_TABLE = 20  # fewer files are read faster than the table
 
 # Files are replaced, not written over, which the folder's own time tells at once. What is written
-# over all the same is seen this much later where files are many: a look at ten thousand takes 0.1 s.
-LOOK_AGAIN_S = 5.0
+# over all the same is seen later where files are many: a look at ten thousand takes 0.1 s.
 MANY = 1000
+LOOK_AGAIN_S = 0.0005  # for each file of many
 
 _COLUMNS = ["trial", "brief", "file_changed_ns", "file_bytes", "file_tag"]
 _Known = dict[str, tuple[Stamp, Trial | Problem]]
@@ -55,8 +55,9 @@ class _Look:
 
     def holds(self, state: Stamp | None, now_s: float) -> bool:
         """Whether one need not look again."""
-        recent = now_s - self.at_s < LOOK_AGAIN_S
-        return recent and self.state == state and len(self.found) > MANY
+        count = len(self.found)
+        recent = now_s - self.at_s < LOOK_AGAIN_S * count
+        return recent and self.state == state and count > MANY
 
 
 _looks: OrderedDict[str, _Look] = OrderedDict()

@@ -17,8 +17,8 @@ from dashboard.review_tables import Model
 from dashboard.scales import budget_steps
 from gaitforge.objectives import SearchedFront
 from gaitforge.trials import TrialLog
-from gaitforge.work import WorkFolder, read_json
-from tests.toy_work import Toy, make_work
+from gaitforge.work import WorkFolder, read_json, write_json
+from tests.toy_work import Toy, make_split, make_work
 from tests.try_page import APP, Show, open_page, table, turn_to, words
 
 ALL = ("stgcn", "tcn")
@@ -95,6 +95,21 @@ def test_choices_outlive_a_visit_to_another_page(full: WorkFolder, show: Show) -
     assert app.selectbox(key="front_measure").value == "accuracy"
 
 
+def test_what_was_dragged_over_can_be_looked_at_in_why(full: WorkFolder, show: Show) -> None:
+    app = show(full, page="why")
+    assert "dragged over in Trade-off" not in app.segmented_control(key="why_group").options
+    app.session_state["brushed"] = (0, 1)
+    app.run()
+    app.segmented_control(key="why_group").set_value("dragged over in Trade-off").run()
+    assert not app.exception
+    other = Toy(split="other")
+    make_split(full, other)
+    app.run()
+    app.selectbox(key="split").set_value("other").run()
+    assert not app.exception
+    full.split_file("other").unlink()
+
+
 # ---------------------------------------------------------------- the URL
 
 
@@ -115,6 +130,43 @@ def test_the_url_says_what_is_chosen_and_not_what_goes_without_saying(
     assert set(app.query_params) == {"trial"}
     app.slider(key="loss").set_value(7.5).run()
     assert app.query_params["loss"] == "7.5"
+
+
+def test_that_nothing_of_a_list_is_chosen_is_in_the_url_too(full: WorkFolder, show: Show) -> None:
+    app = show(full)
+    app.button_group(key="front_states").set_value([]).run()
+    assert app.query_params["states"] == ""
+    assert show(full, query="states=").button_group(key="front_states").value == []
+    assert show(full, query="families=").multiselect(key="front_families").value == []
+
+
+def test_a_family_that_comes_later_is_drawn_unless_some_were_left_out(
+    tmp_path: Path, show: Show
+) -> None:
+    work = make_work(tmp_path / "work", Toy(trials=6, running=0, failed=0, stopped=0))
+    trials = sorted(work.run("people").trials.iterdir())
+    for path in trials:
+        write_json(path, {**read_json(path), "family": "tcn"})
+    app = show(work)
+    assert app.multiselect(key="front_families").value == ["tcn"]
+    write_json(trials[0], {**read_json(trials[0]), "family": "ctrgcn"})
+    app.run()
+    assert app.multiselect(key="front_families").value == ["ctrgcn", "tcn"]
+    app.multiselect(key="front_families").set_value(["tcn"]).run()
+    write_json(trials[1], {**read_json(trials[1]), "family": "stgcn"})
+    app.run()
+    assert app.multiselect(key="front_families").value == ["tcn"]
+
+
+def test_another_work_folder_does_not_keep_the_number_of_a_trial(
+    full: WorkFolder, tmp_path: Path, show: Show
+) -> None:
+    other = make_work(tmp_path / "second", Toy(trials=6, running=0))
+    app = show(full, other, query="trial=0")
+    assert app.query_params["trial"] == "0"
+    app.selectbox(key="work").set_value(1).run()
+    chosen = read_json(other.run("people").confirm / "scores.json")["chosen"]
+    assert app.query_params["trial"] != "0" or chosen == 0
 
 
 @pytest.mark.parametrize(

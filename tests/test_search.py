@@ -13,13 +13,17 @@ from gaitforge.cost import Cost
 from gaitforge.layout import Layout
 from gaitforge.normalise import Normalisation
 from gaitforge.settings import FitPlan, SearchSettings, StoppingSettings, as_dict
+from gaitforge.trials import TrialLog
 from gaitforge.windows import WindowSettings
 from gaitforge.work import SplitFolder, fingerprint, write_json
+from tests.test_trials import ended
 from trainers.examples import WindowFolder
 from trainers.search import (
+    COMPACT_EVERY,
     FREE_TO_CHANGE,
     check_families,
     claim_folder,
+    keep_table,
     search_identity,
     set_aside,
     worst_values,
@@ -161,6 +165,19 @@ def test_a_search_is_set_aside_with_all_that_was_made_from_it(tmp_path: Path) ->
     assert all((aside / name).is_file() for name in made)
     assert not any((tmp_path / name).exists() for name in made)
     assert (tmp_path / kept).is_file()
+
+
+# the table of trials
+
+
+def test_the_table_is_written_now_and_then_while_a_search_runs(tmp_path: Path) -> None:
+    log = TrialLog(SplitFolder(tmp_path))
+    log.add(ended())
+    table = log.folder.search / "trials.parquet"
+    keep_table(log, COMPACT_EVERY - 1)
+    assert not table.exists()
+    keep_table(log, 2 * COMPACT_EVERY)
+    assert pq.read_table(table)["trial"].to_pylist() == [0]
 
 
 # what mattered

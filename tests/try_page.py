@@ -22,7 +22,7 @@ class Show(Protocol):
 def open_page(page: str = "overview", query: str = "") -> AppTest:
     """The page as it stands on its first run with the query of a URL; it must not end in an exception."""
     app = AppTest.from_file(str(APP), default_timeout=30)
-    for name, values in parse_qs(query).items():
+    for name, values in parse_qs(query, keep_blank_values=True).items():
         app.query_params[name] = values
     return turn_to(app, page)
 

@@ -102,8 +102,7 @@ def search_students(
         if front.add(trial):
             write_json(folder.search / "front.json", front.as_dict())
         progress.ended(trial)
-        if len(searcher.ended) % COMPACT_EVERY == 0:
-            log.compact()
+        keep_table(log, len(searcher.ended))
 
     searcher = StudySearcher(
         settings, log, budget, partial(propose, settings), count_cost, on_end, starts
@@ -293,6 +292,12 @@ def set_aside(folder: SplitFolder) -> None:
     for path in (folder.confirm, folder.search):
         if path.is_dir():
             path.rename(aside / path.name)
+
+
+def keep_table(log: TrialLog, ended: int) -> None:
+    """Write the table of trials anew now and then while a search runs."""
+    if ended % COMPACT_EVERY == 0:
+        log.compact()
 
 
 def write_importance(folder: SplitFolder, searcher: StudySearcher) -> None:

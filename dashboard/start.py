@@ -1,0 +1,42 @@
+"""The server's process: Streamlit as `serving.serve_command` asks for it, and ready for its first visitor.
+
+Streamlit loads an app, and the app its libraries and the trials, when somebody opens a page: of a log of
+ten thousand trials that is two seconds. Here it is begun as the server starts.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+
+from dashboard import reading
+from gaitforge.work import WorkFolder, open_path
+
+# No module with a component of Streamlit's: those must be loaded by the app, once the server runs.
+LIBRARIES = ("streamlit", "dashboard.charts_fronts", "dashboard.charts_model", "gaitforge.store")
+
+
+def main() -> None:
+    after = sys.argv.index("--") + 1 if "--" in sys.argv else len(sys.argv)
+    threading.Thread(target=make_ready, args=(sys.argv[after:],), daemon=True).start()
+    from streamlit.web import cli
+
+    sys.exit(cli.main(prog_name="streamlit"))
+
+
+def make_ready(folders: Sequence[str]) -> None:
+    """Load what pages need, and read the first split of each folder, which `reading` remembers."""
+    for library in LIBRARIES:
+        importlib.import_module(library)
+    for folder in folders:
+        with suppress(OSError, ValueError):  # the page says what is wrong with it
+            work = WorkFolder(open_path(folder))
+            for split in reading.look(work).splits[:1]:
+                reading.read_line(work, split)
+
+
+if __name__ == "__main__":
+    main()
