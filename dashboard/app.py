@@ -58,6 +58,7 @@ NOTHING = Line(
 
 STYLE = """<style>
 .stMainBlockContainer {max-width: 1360px; padding-top: 4.2rem; padding-bottom: 5rem;}
+@media (min-width: 860px) {.stAppToolbar {max-width: 1360px; margin: 0 auto; padding-left: 4.2rem;}}
 [data-testid="stText"] {font-family: inherit; white-space: pre-wrap;}
 .st-key-place {margin-bottom: .4rem;}
 .st-key-place [data-testid="stText"] {opacity: .65; font-size: .9rem;}

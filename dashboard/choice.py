@@ -127,6 +127,7 @@ def settle_model(place: str, line: Line, models: Mapping[int, Model]) -> int:
     moved = state.get("model_of", place) != place
     if moved:
         _draw_afresh(CHARTS)
+        keep_brushed(())
     if state.get("model") not in models or moved:
         front = [model for model in models.values() if model.on_front]
         best = max(front, key=lambda model: model.macro_f1 or 0.0, default=None)
@@ -202,6 +203,16 @@ def brushed(chart: str) -> Mapping[str, tuple[float, float]]:
         for field, ends in (brush or {}).items()
         if isinstance(ends, list | tuple) and len(ends) == 2
     }
+
+
+def keep_brushed(numbers: Iterable[int]) -> None:
+    """Hold on to the trials that a brush covers, for the pages that have no such chart."""
+    st.session_state["brushed"] = tuple(numbers)
+
+
+def brushed_trials() -> tuple[int, ...]:
+    """The trials that were brushed over last in the trade-off; empty where none is."""
+    return tuple(st.session_state.get("brushed", ()))
 
 
 def _choose(number: int, by: str) -> None:

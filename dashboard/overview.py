@@ -18,6 +18,7 @@ from dashboard.states import next_step, show_failures
 from dashboard.view import View
 
 MOST_CLASSES = 6
+ROLES = ("train", "validation", "confirm")
 
 
 def show_overview(view: View) -> None:
@@ -167,8 +168,9 @@ def _data_facts(found: Found, line: Line) -> dict[str, str]:
         facts["People"] = f"{store.people:,}"
         facts[many(len(store.classes), "class", "classes")] = few(store.classes)
     if line.split is not None:
-        for role, count in line.split.people.items():
-            facts[f"{role.capitalize()} people"] = f"{count:,}"
+        roles = line.split.people
+        for role in sorted(roles, key=lambda role: (*ROLES, role).index(role)):
+            facts[f"{role.capitalize()} people"] = f"{roles[role]:,}"
     return facts
 
 

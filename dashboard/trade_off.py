@@ -238,7 +238,7 @@ def show_trials(view: View, drawn: pd.DataFrame) -> None:
     table = review_tables.trial_table(view.models.values())
     if brushed is not None:
         table = table[table["trial"].isin(brushed["trial"])].reset_index(drop=True)
-    st.session_state["brushed"] = () if brushed is None else tuple(table["trial"].tolist())
+    choice.keep_brushed(() if brushed is None else table["trial"].tolist())
     rows = table.index[table["trial"] == view.chosen].tolist()
     st.session_state["trials"] = {"selection": {"rows": rows, "columns": [], "cells": []}}
     st.session_state["trials_order"] = table["trial"].tolist()

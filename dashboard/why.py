@@ -16,6 +16,7 @@ from gaitforge.objectives import OBJECTIVES
 
 ALL = "all families"
 FRONT, CONFIRMED, BY_HAND = "the front", "the confirmed", "by hand"
+BRUSHED = "dragged over in Trade-off"
 
 
 def show_why(view: View) -> None:
@@ -149,6 +150,8 @@ def show_paths(
     groups = {FRONT: sorted(view.line.front)}
     if confirm is not None and confirm.members:
         groups[CONFIRMED] = [member.trial for member in confirm.members]
+    if choice.brushed_trials():
+        groups[BRUSHED] = list(choice.brushed_trials())
     st.markdown("**What they have in common**")
     left, right = st.columns([2, 3], vertical_alignment="center")
     which = choice.settle("why_group", [*groups, BY_HAND], FRONT)

@@ -43,6 +43,7 @@ CHROMIUM_FLAGS = [
     "--disable-sync",
 ]
 PATIENCE_MS = 20_000
+DRAGGED = re.compile(r"The \d+ that the drag in the chart chose")
 
 pytestmark = [
     pytest.mark.browser,
@@ -140,14 +141,8 @@ def test_a_click_in_the_table_chooses_and_the_table_follows_the_charts(
 
 def test_a_drag_chooses_several_and_the_table_shows_them_alone(page: Page, address: str) -> None:
     open_page(page, f"{address}/trade-off")
-    box = page.locator("[class*=st-key-searched_] svg.marks").bounding_box()
-    assert box is not None
-    page.mouse.move(box["x"] + 80, box["y"] + 60)
-    page.mouse.down()
-    page.mouse.move(box["x"] + box["width"] * 0.7, box["y"] + 200, steps=6)
-    page.mouse.up()
-    chosen = page.get_by_text(re.compile(r"The \d+ that the drag in the chart chose"))
-    expect(chosen).to_be_visible(timeout=PATIENCE_MS)
+    drag(page)
+    expect(page.get_by_text(DRAGGED)).to_be_visible(timeout=PATIENCE_MS)
 
 
 def test_hovering_over_a_student_tells_what_it_is(
@@ -259,12 +254,16 @@ def test_pages_follow_a_search_that_is_being_written(page: Page, tmp_path: Path)
         expect_chosen(page, 2)
         slider(page, "loss").press("End")
         expect(page).to_have_url(re.compile("loss=20"), timeout=PATIENCE_MS)
+        settle(page)
+        drag(page)
+        expect(page.get_by_text(DRAGGED)).to_be_visible(timeout=PATIENCE_MS)
         rng = np.random.default_rng(5)
         for number in range(10, 14):
             make_trial(work, toy, rng, number=number, state="finished")
         expect(page.get_by_text("8 finished trials")).to_be_visible(timeout=PATIENCE_MS)
         settle(page)
         expect_chosen(page, 2)
+        expect(page.get_by_text(DRAGGED)).to_be_visible(timeout=PATIENCE_MS)
         ring = page.locator("[class*=st-key-searched_] svg text").filter(has_text="trial 2")
         expect(ring).to_have_count(1)
         expect(slider(page, "loss")).to_have_value("20")
@@ -318,6 +317,16 @@ def open_page(page: Page, address: str, charts: int = 3) -> None:
 def expect_chosen(page: Page, number: int) -> None:
     """The model in question is that of this number, which the URL says."""
     expect(page).to_have_url(re.compile(rf"[?&]trial={number}(&|$)"), timeout=PATIENCE_MS)
+
+
+def drag(page: Page) -> None:
+    """Draw a brush over most of the searched front."""
+    box = page.locator("[class*=st-key-searched_] svg.marks").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 80, box["y"] + 60)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.7, box["y"] + 200, steps=6)
+    page.mouse.up()
 
 
 def slider(page: Page, key: str) -> Locator:

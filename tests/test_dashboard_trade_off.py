@@ -18,7 +18,7 @@ from dashboard.scales import budget_steps
 from gaitforge.objectives import SearchedFront
 from gaitforge.trials import TrialLog
 from gaitforge.work import WorkFolder, read_json, write_json
-from tests.toy_work import Toy, make_work
+from tests.toy_work import Toy, make_split, make_work
 from tests.try_page import APP, Show, open_page, table, turn_to, words
 
 ALL = ("stgcn", "tcn")
@@ -93,6 +93,21 @@ def test_choices_outlive_a_visit_to_another_page(full: WorkFolder, show: Show) -
     app = turn_to(turn_to(app, "student"), "trade-off")
     assert app.slider(key="loss").value == 12.5
     assert app.selectbox(key="front_measure").value == "accuracy"
+
+
+def test_what_was_dragged_over_can_be_looked_at_in_why(full: WorkFolder, show: Show) -> None:
+    app = show(full, page="why")
+    assert "dragged over in Trade-off" not in app.segmented_control(key="why_group").options
+    app.session_state["brushed"] = (0, 1)
+    app.run()
+    app.segmented_control(key="why_group").set_value("dragged over in Trade-off").run()
+    assert not app.exception
+    other = Toy(split="other")
+    make_split(full, other)
+    app.run()
+    app.selectbox(key="split").set_value("other").run()
+    assert not app.exception
+    full.split_file("other").unlink()
 
 
 # ---------------------------------------------------------------- the URL
