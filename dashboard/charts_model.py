@@ -225,7 +225,7 @@ def calibration_chart(bins: pd.DataFrame) -> alt.LayerChart:
     )
     lines = base.mark_line(strokeWidth=1.6, opacity=0.7)
     dots = base.mark_point(filled=True, opacity=1).encode(
-        size=alt.Size("share:Q", scale=alt.Scale(zero=True, range=[0, 260]), legend=None),
+        size=alt.Size("share:Q", scale=alt.Scale(zero=True, range=[14, 260]), legend=None),
         shape=_shape(bins["model"], "square"),
     )
     return _finished(

@@ -111,6 +111,12 @@ def test_what_has_ended_is_no_longer_in_flight(log: TrialLog) -> None:
     assert not log.checkpoint(0).exists()
 
 
+def test_a_trial_that_ends_while_one_looks_is_not_in_flight(log: TrialLog) -> None:
+    log.show_running(ended(1, state="running"))
+    (log.folder.running / "2.json").symlink_to("gone")  # listed, and not there any more
+    assert [trial.number for trial in log.interrupted()] == [1]
+
+
 def test_half_a_file_of_a_running_trial_is_none(log: TrialLog) -> None:
     log.show_running(ended(1, state="running"))
     (log.folder.running / ".2.json.0123").write_text("{")

@@ -135,7 +135,10 @@ class TrialLog:
     def read_running(self, number: int) -> Trial | None:
         """A trial in flight as it was kept last; None where nothing was."""
         path = self._running(number)
-        return Trial.from_dict(read_json(path), path) if path.is_file() else None
+        try:
+            return Trial.from_dict(read_json(path), path)
+        except FileNotFoundError:
+            return None
 
     def as_kept(self, trial: Trial) -> Trial:
         """A trial in flight as its worker kept it last; as given where nothing of it was kept."""
@@ -146,7 +149,9 @@ class TrialLog:
         """What was in flight when a search was killed, by number; what has ended since is forgotten."""
         found = []
         for path in self.folder.running.glob("[0-9]*.json"):
-            trial = Trial.from_dict(read_json(path), path)
+            trial = self.read_running(int(path.stem))
+            if trial is None:  # who looks while a search runs may see one that ends
+                continue
             if self.has(trial.number):
                 self._forget(trial.number)
             else:
