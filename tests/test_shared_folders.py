@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard import reading
+from dashboard import files, reading
 from gaitforge.s3 import S3Path
 from gaitforge.store import SkeletonStore
 from gaitforge.trials import TrialLog
@@ -209,7 +209,7 @@ def test_a_file_changed_within_the_same_second_is_read_anew(bucket_folder: Path)
     first = path.stat()
     write_whole(path, b"[2]")
     assert first.st_size == path.stat().st_size
-    assert reading._stamp(path) != (first.st_mtime_ns, first.st_size, first.etag)  # type: ignore[attr-defined]
+    assert files.stamp(path) != (first.st_mtime_ns, first.st_size, first.etag)  # type: ignore[attr-defined]
 
 
 def test_a_killed_claim_is_finished_by_the_next_writer(
