@@ -414,7 +414,11 @@ def best_of_others(folders: Sequence[Path], classes: int) -> Model | None:
 def report(plan: Plan, out: Path, figure: Path | None) -> str:
     """Markdown: the teachers against the machine, then the ways against the student alone."""
     store = SkeletonStore.open(out / "store")
-    folders = sorted(path.parent for path in out.glob("fold-*/rows"))
+    every = sorted(path.parent for path in out.glob("fold-*/rows"))
+    wanted = {"svm", *(f"teacher {name}" for name in plan.teachers), *(plan.ways or WAYS)}
+    folders = [folder for folder in every if wanted <= trained_once(folder)]
+    if not folders:
+        return f"No fold in {out} has every model once; run it on."
     models = read_models(folders, len(store.classes))
     teacher = models[f"teacher {next(iter(plan.teachers))}"]
     weights_RP = draw_people(teacher.confusions_SPKK, RESAMPLES)
@@ -433,6 +437,12 @@ def report(plan: Plan, out: Path, figure: Path | None) -> str:
     if figure is not None:
         draw_gains(rows, models["alone"], weights_RP, figure)
     return "\n".join(lines)
+
+
+def trained_once(folder: Path) -> set[str]:
+    """The models that a fold has with their first seed."""
+    rows = map(read_json, (folder / "rows").glob("*.json"))
+    return {row["name"] for row in rows if row["seed"] == 0}
 
 
 def line(model: Model, alone: Model, teacher: Model, weights_RP: Ints) -> str:
