@@ -102,6 +102,8 @@ WAYS: dict[str, Way] = {
     "attention": Way(middle("attention")),
     "cgrkd": Way(middle(*RELATIONS)),
     "kd + cgrkd": Way(middle("kd", *RELATIONS)),
+    "kd + hint": Way(middle("kd", "hint")),
+    "kd + hint + label smoothing": Way(middle("kd", "hint"), label_smoothing=0.1),
     "kd, unseen": Way(middle("kd"), outputs="unseen"),
     "dist, unseen": Way(middle("dist"), outputs="unseen"),
     "kd, unseen, + label smoothing": Way(middle("kd"), label_smoothing=0.1, outputs="unseen"),
@@ -126,7 +128,10 @@ KINECT = Plan(
         {"widths": [16, 20, 24], "strides": [2, 2, 1], "states": 8, "expand": 1, "filter": "static", "dropout": 0.1},
     ),
     student_fit=FitPlan(epochs=12),
-    ways=("alone", "label smoothing", "kd", "kd, heavy", "dkd", "dist", "hint", "cgrkd", "kd + cgrkd"),
+    ways=(
+        "alone", "label smoothing", "kd", "kd, heavy", "dkd", "dist", "hint", "cgrkd", "kd + cgrkd", "kd + hint",
+        "kd + hint + label smoothing",
+    ),
 )  # fmt: skip
 PLANS: dict[str, Plan] = {
     "auva_grf": Plan(
@@ -523,8 +528,10 @@ def main() -> None:
 
 
 def as_plain(plan: Plan) -> dict[str, Any]:
-    """The plan as JSON knows it."""
-    return {**dataclasses.asdict(plan), "windows": plan.windows.as_dict()}
+    """The plan as JSON knows it, without its ways: rows are kept by the way that they are of."""
+    plain = {**dataclasses.asdict(plan), "windows": plan.windows.as_dict()}
+    del plain["ways"]
+    return plain
 
 
 if __name__ == "__main__":
