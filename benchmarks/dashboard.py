@@ -27,7 +27,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -299,13 +299,13 @@ def press_slider(page: Page, key: str) -> None:
 
 
 @contextmanager
-def serving(work: Path) -> Iterator[tuple[str, int]]:
+def serving(work: Path, options: Mapping[str, str] | None = None) -> Iterator[tuple[str, int]]:
     """The dashboard on that folder: its address, and the number of its process."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     server = subprocess.Popen(
-        serve_command([str(work)], port),
+        serve_command([str(work)], port, options),
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "platform")])},
         stdout=subprocess.DEVNULL,

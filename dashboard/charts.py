@@ -1,10 +1,12 @@
-"""The colours and shapes that the charts of all pages share.
+"""The colours, shapes, axes and frame that the charts of all pages share.
 
-They are of middling lightness, so that they read on a light and on a dark page; orange is kept for
+Colours are of middling lightness, so that they read on a light and on a dark page; orange is kept for
 the answer, and for the model that a page is about.
 """
 
 from __future__ import annotations
+
+import altair as alt
 
 SEARCHED = "#3572c6"
 CONFIRMED = "#dd6a1f"
@@ -14,3 +16,37 @@ FAMILY_COLOURS = (SEARCHED, "#3f9c72", "#a661b8", "#8b8a2c", "#4aa3b5", "#c1566b
 FAMILY_SHAPES = ("circle", "triangle-up", "square", "diamond", "triangle-down", "triangle-right")
 
 MEASURES = {"macro_f1": "Macro F1", "accuracy": "Accuracy"}
+SHARES = alt.Scale(domain=[0, 1], nice=False)
+
+
+def finished(*layers: alt.Chart | alt.LayerChart, height: int, description: str) -> alt.LayerChart:
+    """Layers as one chart, with the text that stands for it where it cannot be seen."""
+    chart = alt.LayerChart(layer=list(layers), height=height, description=description)
+    chart.config = alt.Config(view=alt.ViewConfig(strokeWidth=0))
+    return chart
+
+
+def legend() -> alt.Legend:
+    """In a row above the chart."""
+    return alt.Legend(
+        orient="top", direction="horizontal", title=None, labelLimit=240, symbolOpacity=1, offset=8
+    )
+
+
+def share_axis(field: str, title: str | None) -> alt.X:
+    """A share from 0 to 100 %, told above rows."""
+    return alt.X(
+        field,
+        title=title,
+        scale=SHARES,
+        axis=alt.Axis(format="%", orient="top", tickCount=5, domain=False),
+    )
+
+
+def epochs() -> alt.X:
+    return alt.X(
+        "epoch:Q",
+        title="Epoch",
+        axis=alt.Axis(tickMinStep=1, grid=False, format="d"),
+        scale=alt.Scale(nice=False),
+    )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import altair as alt
 import pandas as pd
 
-from dashboard.charts import CONFIRMED, SEARCHED, TEACHER
+from dashboard.charts import CONFIRMED, SEARCHED, TEACHER, epochs, finished, legend, share_axis
 
 COLOURS = (SEARCHED, "#3f9c72", "#a661b8", "#b98b15")
 SHAPES = ("circle", "square", "triangle-up", "diamond")
@@ -65,7 +65,7 @@ def scores_chart(points: pd.DataFrame, look: dict[str, tuple[str, str]]) -> alt.
     said = "; ".join(
         f"{row.model} {row.macro_f1:.3f} on {row.people} people" for row in points.itertuples()
     )
-    return _finished(
+    return finished(
         bars, hollow, filled, height=58 + ROW * len(look), description=f"Macro F1: {said}."
     )
 
@@ -76,19 +76,14 @@ def curves_chart(curves: pd.DataFrame, look: dict[str, tuple[str, str]]) -> alt.
         alt.Chart(curves)
         .mark_line(strokeWidth=2, point=alt.OverlayMarkDef(size=18))
         .encode(
-            x=alt.X(
-                "epoch:Q",
-                title="Epoch",
-                axis=alt.Axis(tickMinStep=1, grid=False, format="d"),
-                scale=alt.Scale(nice=False),
-            ),
+            x=epochs(),
             y=alt.Y(
                 "macro_f1:Q",
                 title="Macro F1 (validation)",
                 scale=alt.Scale(zero=False),
                 axis=alt.Axis(tickCount=5, format=".2f"),
             ),
-            color=_colour(look, _legend()),
+            color=_colour(look, legend()),
             tooltip=[
                 alt.Tooltip("model:N", title="Model"),
                 alt.Tooltip("epoch:Q", title="Epoch"),
@@ -96,7 +91,7 @@ def curves_chart(curves: pd.DataFrame, look: dict[str, tuple[str, str]]) -> alt.
             ],
         )
     )
-    return _finished(line, height=300, description=f"Learning curves of {', '.join(look)}.")
+    return finished(line, height=300, description=f"Learning curves of {', '.join(look)}.")
 
 
 def recalls_chart(recalls: pd.DataFrame, look: dict[str, tuple[str, str]]) -> alt.LayerChart:
@@ -122,23 +117,27 @@ def recalls_chart(recalls: pd.DataFrame, look: dict[str, tuple[str, str]]) -> al
         alt.Chart(recalls.dropna(subset=["low"]))
         .mark_rule(strokeWidth=3, opacity=0.4, strokeCap="round")
         .encode(
-            x=_shares("low:Q", None), x2="high:Q", y=y, yOffset=within, color=_colour(look, None)
+            x=share_axis("low:Q", None),
+            x2="high:Q",
+            y=y,
+            yOffset=within,
+            color=_colour(look, None),
         )
     )
     dots = (
         alt.Chart(recalls)
         .mark_point(filled=True, size=62, opacity=1)
         .encode(
-            x=_shares("recall:Q", "Recall"),
+            x=share_axis("recall:Q", "Recall"),
             y=y,
             yOffset=within,
-            color=_colour(look, _legend()),
-            shape=_shape(look, _legend()),
+            color=_colour(look, legend()),
+            shape=_shape(look, legend()),
             tooltip=tooltip,
         )
     )
     step = max(11 * len(look), 22)
-    return _finished(
+    return finished(
         bars,
         dots,
         height=72 + step * len(classes),
@@ -154,16 +153,16 @@ def people_chart(people: pd.DataFrame, look: dict[str, tuple[str, str]]) -> alt.
     links = (
         alt.Chart(ends)
         .mark_rule(color=TEACHER, opacity=0.4, strokeWidth=1.5)
-        .encode(x=_shares("min:Q", None), x2="max:Q", y=y)
+        .encode(x=share_axis("min:Q", None), x2="max:Q", y=y)
     )
     dots = (
         alt.Chart(people)
         .mark_point(filled=True, size=75, opacity=0.9)
         .encode(
-            x=_shares("accuracy:Q", "Accuracy"),
+            x=share_axis("accuracy:Q", "Accuracy"),
             y=y,
-            color=_colour(look, _legend()),
-            shape=_shape(look, _legend()),
+            color=_colour(look, legend()),
+            shape=_shape(look, legend()),
             tooltip=[
                 alt.Tooltip("person:N", title="Person"),
                 alt.Tooltip("classes:N", title="True class"),
@@ -173,7 +172,7 @@ def people_chart(people: pd.DataFrame, look: dict[str, tuple[str, str]]) -> alt.
             ],
         )
     )
-    return _finished(
+    return finished(
         links,
         dots,
         height=84 + 22 * len(order),
@@ -186,7 +185,7 @@ def fronts_chart(points: pd.DataFrame, titles: Sequence[str]) -> alt.LayerChart:
     colour = alt.Color(
         "folder:N",
         scale=alt.Scale(domain=list(titles), range=[CONFIRMED, SEARCHED][: len(titles)]),
-        legend=_legend(),
+        legend=legend(),
     )
     x = alt.X(
         "params:Q",
@@ -224,7 +223,7 @@ def fronts_chart(points: pd.DataFrame, titles: Sequence[str]) -> alt.LayerChart:
         .mark_point(filled=True, shape="diamond", size=130, opacity=1)
         .encode(x=x, y=y, color=colour, tooltip=tooltip),
     ]
-    return _finished(
+    return finished(
         *layers,
         height=380,
         description=f"Searched and confirmed fronts of {' and '.join(titles)}.",
@@ -240,15 +239,6 @@ def _rows(field: str, order: list[str]) -> alt.Y:
     )
 
 
-def _shares(field: str, title: str | None) -> alt.X:
-    return alt.X(
-        field,
-        title=title,
-        scale=alt.Scale(domain=[0, 1], nice=False),
-        axis=alt.Axis(format="%", orient="top", tickCount=5, domain=False),
-    )
-
-
 def _colour(look: dict[str, tuple[str, str]], legend: alt.Legend | None) -> alt.Color:
     colours = [colour for colour, _ in look.values()]
     return alt.Color("model:N", scale=alt.Scale(domain=list(look), range=colours), legend=legend)
@@ -257,17 +247,3 @@ def _colour(look: dict[str, tuple[str, str]], legend: alt.Legend | None) -> alt.
 def _shape(look: dict[str, tuple[str, str]], legend: alt.Legend | None) -> alt.Shape:
     shapes = [shape for _, shape in look.values()]
     return alt.Shape("model:N", scale=alt.Scale(domain=list(look), range=shapes), legend=legend)
-
-
-def _legend() -> alt.Legend:
-    return alt.Legend(
-        orient="top", direction="horizontal", title=None, labelLimit=240, symbolOpacity=1, offset=8
-    )
-
-
-def _finished(
-    *layers: alt.Chart | alt.LayerChart, height: int, description: str
-) -> alt.LayerChart:
-    chart = alt.LayerChart(layer=list(layers), height=height, description=description)
-    chart.config = alt.Config(view=alt.ViewConfig(strokeWidth=0))
-    return chart

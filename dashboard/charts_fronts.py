@@ -14,7 +14,7 @@ import altair as alt
 import pandas as pd
 
 from dashboard.charts import CONFIRMED as ANSWER
-from dashboard.charts import FAMILY_COLOURS, FAMILY_SHAPES
+from dashboard.charts import FAMILY_COLOURS, FAMILY_SHAPES, finished
 from dashboard.charts import SEARCHED as DATA
 from dashboard.charts import TEACHER as GREY
 from dashboard.scales import MEASURES, SIZES
@@ -328,13 +328,6 @@ def log_ticks(ends: tuple[float, float]) -> list[float]:
     decades = range(math.floor(low), math.ceil(high) + 1)
     ticks = [step * 10.0**decade for decade in decades for step in steps]
     return [tick for tick in ticks if ends[0] <= tick <= ends[1]]
-
-
-def finished(*layers: alt.Chart | alt.LayerChart, height: int, description: str) -> alt.LayerChart:
-    """Layers as one chart, with the text that stands for it where it cannot be seen."""
-    chart = alt.LayerChart(layer=list(layers), height=height, description=description)
-    chart.config = alt.Config(view=alt.ViewConfig(strokeWidth=0))
-    return chart
 
 
 def _points(table: pd.DataFrame, axes: Axes, tooltip: list[alt.Tooltip]) -> alt.Chart:

@@ -8,13 +8,23 @@ from __future__ import annotations
 import altair as alt
 import pandas as pd
 
-from dashboard.charts import CONFIRMED, MEASURES, SEARCHED, TEACHER, TERM_COLOURS
+from dashboard.charts import (
+    CONFIRMED,
+    MEASURES,
+    SEARCHED,
+    SHARES,
+    TEACHER,
+    TERM_COLOURS,
+    epochs,
+    finished,
+    legend,
+    share_axis,
+)
 
 HEIGHT = 270
 FRAME = 112  # pixels of legend, title and axis above the rows
 HERE, THERE = "this model", "teacher"
 UPRIGHT = "M-0.2,-1H0.2V1H-0.2Z"
-SHARES = alt.Scale(domain=[0, 1], nice=False)
 ON_LIGHT, ON_DARK = "#1c2128", "#e7e6e2"  # as the theme's text
 CHANNEL_COLOURS = (SEARCHED, CONFIRMED, "#3f9c72")
 
@@ -35,7 +45,7 @@ def curve_chart(curve: pd.DataFrame, measure: str, teacher: float | None) -> alt
             color=SEARCHED, strokeWidth=2, point=alt.OverlayMarkDef(size=22, color=SEARCHED)
         )
         .encode(
-            x=_epochs(),
+            x=epochs(),
             y=y,
             tooltip=[
                 alt.Tooltip("epoch:Q", title="Epoch"),
@@ -46,7 +56,7 @@ def curve_chart(curve: pd.DataFrame, measure: str, teacher: float | None) -> alt
     reference = pd.DataFrame({measure: [] if teacher is None else [teacher]}, dtype="float64")
     words = "" if teacher is None else f"; the teacher has {teacher:.3f}"
     last = "" if curve.empty else f" to {curve[measure].iloc[-1]:.3f}"
-    return _finished(
+    return finished(
         *_reference(reference, y),
         line,
         height=HEIGHT,
@@ -64,19 +74,19 @@ def loss_chart(losses: pd.DataFrame) -> alt.LayerChart:
         alt.Chart(losses)
         .mark_line(strokeWidth=2)
         .encode(
-            x=_epochs(),
+            x=epochs(),
             y=alt.Y("loss:Q", title="Training loss", axis=alt.Axis(tickCount=5)),
             color=alt.Color(
                 "term:N",
                 scale=alt.Scale(domain=terms, range=[colours[term] for term in terms]),
-                legend=_legend(),
+                legend=legend(),
             ),
             strokeDash=alt.StrokeDash(
                 "term:N",
                 scale=alt.Scale(
                     domain=terms, range=[[4, 3] if term == "total" else [1, 0] for term in terms]
                 ),
-                legend=_legend(),
+                legend=legend(),
             ),
             tooltip=[
                 alt.Tooltip("term:N", title="Term"),
@@ -85,7 +95,7 @@ def loss_chart(losses: pd.DataFrame) -> alt.LayerChart:
             ],
         )
     )
-    return _finished(
+    return finished(
         line, height=HEIGHT, description="Each term of the training loss by epoch, and their sum."
     )
 
@@ -124,7 +134,7 @@ def confusion_chart(
                 color=alt.condition(alt.datum.share > 0.5, alt.value("white"), plain),
             )
         )
-    return _finished(
+    return finished(
         *layers,
         height=min(90 + 52 * len(classes), 560),
         description="Confusion matrix in per cent of each true class: true in rows, said in columns.",
@@ -139,7 +149,7 @@ def recall_chart(recalls: pd.DataFrame) -> alt.LayerChart:
         title=None,
         axis=alt.Axis(labelLimit=190, labelOverlap=False, domain=False, ticks=False),
     )
-    x = _share_axis("recall:Q", "Recall")
+    x = share_axis("recall:Q", "Recall")
     tooltip = [
         alt.Tooltip("class:N", title="Class"),
         alt.Tooltip("recall:Q", title="Recall", format=".1%"),
@@ -155,7 +165,7 @@ def recall_chart(recalls: pd.DataFrame) -> alt.LayerChart:
         .encode(x=alt.X("low:Q", scale=SHARES), x2="high:Q", y=y)
     )
     dots = _two(recalls, "recall", y, x, tooltip)
-    return _finished(
+    return finished(
         bars,
         dots,
         height=FRAME + (34 if len(recalls) <= 8 else 22) * len(recalls),
@@ -171,7 +181,7 @@ def people_chart(people: pd.DataFrame) -> alt.LayerChart:
         title=None,
         axis=alt.Axis(labelLimit=160, labelOverlap=False, domain=False, ticks=False),
     )
-    x = _share_axis("accuracy:Q", "Accuracy")
+    x = share_axis("accuracy:Q", "Accuracy")
     links = []
     teacher = people.dropna(subset=["teacher"])
     if not teacher.empty:  # an empty layer would add a row named null
@@ -187,7 +197,7 @@ def people_chart(people: pd.DataFrame) -> alt.LayerChart:
         alt.Tooltip("teacher:Q", title="Accuracy of the teacher", format=".0%"),
         alt.Tooltip("recordings:Q", title="Recordings"),
     ]
-    return _finished(
+    return finished(
         *links,
         _two(people, "accuracy", y, x, tooltip),
         height=FRAME + 22 * len(people),
@@ -228,7 +238,7 @@ def calibration_chart(bins: pd.DataFrame) -> alt.LayerChart:
         size=alt.Size("share:Q", scale=alt.Scale(zero=True, range=[14, 260]), legend=None),
         shape=_shape(bins["model"], "square"),
     )
-    return _finished(
+    return finished(
         diagonal,
         lines,
         dots,
@@ -279,7 +289,7 @@ def robustness_chart(scores: pd.DataFrame) -> alt.LayerChart:
     dots = base.mark_point(filled=True, size=70, opacity=1).encode(
         shape=_shape(scores["model"], "square")
     )
-    return _finished(
+    return finished(
         *(bars if scores["low"].notna().any() else []),
         lines,
         dots,
@@ -310,7 +320,7 @@ def probability_chart(answers: pd.DataFrame, classes: tuple[str, ...]) -> alt.La
         alt.Chart(answers)
         .mark_bar(height=alt.RelativeBandSize(0.7), cornerRadiusEnd=2)
         .encode(
-            x=_share_axis("probability:Q", "Probability"),
+            x=share_axis("probability:Q", "Probability"),
             y=y,
             yOffset=offset,
             color=_colour(answers["model"]),
@@ -332,7 +342,7 @@ def probability_chart(answers: pd.DataFrame, classes: tuple[str, ...]) -> alt.La
         .mark_point(shape="triangle-left", filled=True, size=90, color=CONFIRMED, opacity=1)
         .encode(x=alt.value("width"), y=y)
     )
-    return _finished(
+    return finished(
         bars,
         seeds,
         true,
@@ -359,7 +369,7 @@ def channel_chart(lines: pd.DataFrame, time: str, unit: str) -> alt.Chart:
                         CHANNEL_COLOURS[k % len(CHANNEL_COLOURS)] for k in range(len(channels))
                     ],
                 ),
-                legend=_legend(),
+                legend=legend(),
             ),
             tooltip=[
                 alt.Tooltip("node:N", title="Of"),
@@ -401,7 +411,7 @@ def _colour(models: pd.Series[str]) -> alt.Color:
     present = [model for model in (HERE, THERE) if (models == model).any()]
     colours = {HERE: SEARCHED, THERE: TEACHER}
     scale = alt.Scale(domain=present, range=[colours[model] for model in present])
-    return alt.Color("model:N", scale=scale, legend=_legend())
+    return alt.Color("model:N", scale=scale, legend=legend())
 
 
 def _shape(models: pd.Series[str], teacher: str = UPRIGHT) -> alt.Shape:
@@ -409,16 +419,7 @@ def _shape(models: pd.Series[str], teacher: str = UPRIGHT) -> alt.Shape:
     shapes = {HERE: "circle", THERE: teacher}
     scale = alt.Scale(domain=present, range=[shapes[model] for model in present])
     # the legend of shapes joins that of colours, whose domain is the same
-    return alt.Shape("model:N", scale=scale, legend=_legend())
-
-
-def _share_axis(field: str, title: str) -> alt.X:
-    return alt.X(
-        field,
-        title=title,
-        scale=SHARES,
-        axis=alt.Axis(format="%", orient="top", tickCount=5, domain=False),
-    )
+    return alt.Shape("model:N", scale=scale, legend=legend())
 
 
 def _reference(table: pd.DataFrame, y: alt.Y) -> list[alt.Chart]:
@@ -432,28 +433,7 @@ def _reference(table: pd.DataFrame, y: alt.Y) -> list[alt.Chart]:
     ]
 
 
-def _legend() -> alt.Legend:
-    return alt.Legend(
-        orient="top", direction="horizontal", title=None, labelLimit=240, symbolOpacity=1, offset=8
-    )
-
-
-def _epochs() -> alt.X:
-    return alt.X(
-        "epoch:Q",
-        title="Epoch",
-        axis=alt.Axis(tickMinStep=1, grid=False, format="d"),
-        scale=alt.Scale(nice=False),
-    )
-
-
 def _class_axis(angle: int) -> alt.Axis:
     return alt.Axis(
         labelAngle=angle, labelLimit=150, labelOverlap=False, domain=False, ticks=False
     )
-
-
-def _finished(*layers: alt.Chart, height: int, description: str) -> alt.LayerChart:
-    chart = alt.LayerChart(layer=list(layers), height=height, description=description)
-    chart.config = alt.Config(view=alt.ViewConfig(strokeWidth=0))
-    return chart

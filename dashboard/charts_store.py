@@ -5,7 +5,7 @@ from __future__ import annotations
 import altair as alt
 import pandas as pd
 
-from dashboard.charts import CONFIRMED, SEARCHED, TEACHER
+from dashboard.charts import CONFIRMED, SEARCHED, TEACHER, finished
 from dashboard.store_tables import NO_ROLE, ROLES
 
 ROLE_COLOURS = dict(zip((*ROLES, NO_ROLE), (SEARCHED, "#9dbbe4", CONFIRMED, TEACHER), strict=True))
@@ -43,7 +43,7 @@ def people_chart(people: pd.DataFrame) -> alt.LayerChart:
         )
     )
     classes = people["class"].nunique()
-    return _finished(
+    return finished(
         bars, height=70 + ROW * classes, description=f"People of {classes} classes by role."
     )
 
@@ -72,7 +72,7 @@ def lengths_chart(table: pd.DataFrame, unit: str) -> alt.LayerChart:
         alt.Tooltip("recordings:Q", title="Recordings"),
     ]
     base = alt.Chart(table).encode(y=y, tooltip=tooltip)
-    return _finished(
+    return finished(
         base.mark_rule(color=SEARCHED, opacity=0.45).encode(x=x("shortest"), x2="longest:Q"),
         base.mark_bar(color=SEARCHED, height=10, opacity=0.6, cornerRadius=2).encode(
             x=x("low"), x2="high:Q"
@@ -107,7 +107,7 @@ def missing_chart(joints: pd.DataFrame) -> alt.LayerChart:
         )
     )
     worst = joints.sort_values("share").iloc[-1]
-    return _finished(
+    return finished(
         bars,
         height=52 + 20 * len(joints),
         description=f"How often each joint is missing; most often {worst['joint']}, {worst['share']:.1%}.",
@@ -121,9 +121,3 @@ def _classes(names: pd.Series[str]) -> alt.Y:
         title=None,
         axis=alt.Axis(labelLimit=220, labelOverlap=False, domain=False, ticks=False),
     )
-
-
-def _finished(*layers: alt.Chart, height: int, description: str) -> alt.LayerChart:
-    chart = alt.LayerChart(layer=list(layers), height=height, description=description)
-    chart.config = alt.Config(view=alt.ViewConfig(strokeWidth=0))
-    return chart

@@ -8,7 +8,7 @@ import altair as alt
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
-from dashboard.charts import CONFIRMED, FAMILY_COLOURS, FAMILY_SHAPES, SEARCHED, TEACHER
+from dashboard.charts import CONFIRMED, FAMILY_COLOURS, FAMILY_SHAPES, SEARCHED, TEACHER, finished
 
 ACCENT = CONFIRMED
 FAINT = 0.16
@@ -40,7 +40,7 @@ def importance_chart(table: pd.DataFrame, objective: str) -> alt.LayerChart:
         text=alt.Text("importance:Q", format=".0%")
     )
     first = "" if table.empty else f" Most: {order[0]}, {table['importance'].iloc[0]:.0%}."
-    return _finished(
+    return finished(
         bars,
         words,
         height=28 * len(table) + 8,
@@ -78,7 +78,7 @@ def terms_chart(points: pd.DataFrame, terms: Sequence[str], chosen: int) -> alt.
         .mark_point(filled=True, color=ACCENT, shape="diamond", size=150, opacity=1)
         .encode(x=x, y=y, tooltip=tooltip),
     ]
-    return _finished(
+    return finished(
         *layers,
         height=70 + 34 * len(terms),
         description=f"Weights of the distillation terms {', '.join(terms)} on the front and elsewhere.",
@@ -132,7 +132,7 @@ def parallel_chart(
         .encode(x=x, y=y, text="text:N"),
     ]
     picked = paths.loc[paths["kind"] == "picked", "trial"].nunique()
-    return _finished(
+    return finished(
         *layers,
         height=360,
         description=f"Settings of {picked} students over {len(axes)} axes: {', '.join(axes)}.",
@@ -205,7 +205,7 @@ def slice_chart(
         .mark_point(shape="circle", size=330, strokeWidth=2, color=ACCENT, opacity=1)
         .encode(x=x, y=y, **offset)
     )
-    return _finished(
+    return finished(
         ring,
         points,
         height=380,
@@ -233,11 +233,3 @@ def _tooltips(*own: alt.Tooltip) -> list[alt.Tooltip]:
         alt.Tooltip("params:Q", title="Parameters", format=","),
         *own,
     ]
-
-
-def _finished(
-    *layers: alt.Chart | alt.LayerChart, height: int, description: str
-) -> alt.LayerChart:
-    chart = alt.LayerChart(layer=list(layers), height=height, description=description)
-    chart.config = alt.Config(view=alt.ViewConfig(strokeWidth=0))
-    return chart

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import socket
-import subprocess
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +12,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
-from dashboard.serving import serve_command
+from benchmarks.dashboard import serving as served
 from gaitforge.work import WorkFolder, read_json, write_json
 from tests.toy_work import (
     Toy,
@@ -275,36 +269,9 @@ def test_pages_follow_a_search_that_is_being_written(page: Page, tmp_path: Path)
 
 @contextmanager
 def serving(work: Path) -> Iterator[str]:
-    """The dashboard on `work`, served from this machine to this machine; yields its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = subprocess.Popen(
-        serve_command([str(work)], port, {"client.showErrorDetails": "full"}),
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "platform")])},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    address = f"http://127.0.0.1:{port}"
-    try:
-        wait_for(f"{address}/_stcore/health")
+    """The dashboard on `work`, which shows its errors; yields its address."""
+    with served(work, {"client.showErrorDetails": "full"}) as (address, _):
         yield address
-    finally:
-        server.terminate()
-        server.wait(timeout=20)
-
-
-def wait_for(url: str, patience_s: float = 30.0) -> None:
-    end = time.monotonic() + patience_s
-    while True:
-        try:
-            urllib.request.urlopen(url, timeout=2).close()
-            return
-        except (urllib.error.URLError, ConnectionError):
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.1)
 
 
 def open_page(page: Page, address: str, charts: int = 3) -> None:
