@@ -362,7 +362,7 @@ def test_what_a_killed_driver_had_asked_for_is_given_back_at_the_next_start(
     assert json.loads(answer.stdout.splitlines()[-1]) == [True, {}]
 
 
-# Two nodes of one core; the one that trains is said, after an epoch, to go away in 12 s.
+# Two nodes of one core; the one that trains is said, after an epoch, to go away in 25 s.
 GOING_AWAY = """
 import os, signal, subprocess, sys, threading, time
 from contextlib import suppress
@@ -385,16 +385,24 @@ def workers():
     return {actor["Address"]["NodeID"] for actor in found}
 
 def watch():
+    try:
+        take_its_node()
+    finally:  # what went wrong here would otherwise leave the training on its own
+        os.kill(os.getpid(), signal.SIGINT)
+
+def take_its_node():
     while not live.is_file():
         time.sleep(0.05)
     (first,) = workers()
     said = subprocess.Popen(
-        ["ray", "drain-node", "--address", cluster.address, "--node-id", first, "--reason",
-         "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot", "--deadline-remaining-seconds", "12"],
+        [Path(sys.executable).with_name("ray"), "drain-node", "--address", cluster.address, "--node-id", first,
+         "--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot",
+         "--deadline-remaining-seconds", "25"],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )
     kept = set()
     while workers() <= {first}:
+        time.sleep(0.2)  # the training needs the cores
         for path in live.parent.glob("ray/*/checkpoint*/state.json"):
             with suppress(OSError, ValueError):  # removed meanwhile for a newer one
                 kept.add(read_json(path)["step"])
@@ -403,7 +411,6 @@ def watch():
     shown = live.read_text()
     while live.read_text() == shown:
         time.sleep(0.05)
-    os.kill(os.getpid(), signal.SIGINT)
 
 threading.Thread(target=watch, daemon=True).start()
 sys.exit(main(["teacher", str(settings)]))
