@@ -19,6 +19,7 @@ import streamlit as st
 from dashboard import choice, reading, review_tables
 from dashboard.compare import STUDENTS, show_compare
 from dashboard.front_tables import seconds_per_trial
+from dashboard.held import held
 from dashboard.overview import show_overview
 from dashboard.progress import watch
 from dashboard.reading import Found, Line
@@ -126,7 +127,8 @@ def show_page(page: Page, folders: tuple[WorkFolder, ...]) -> None:
     line = reading.read_line(work, name) if name is not None else NOTHING
     per_trial_s = seconds_per_trial(line.trials)
     watch(work, name, seen, per_trial_s, standstill(line), whole=page is PAGES[0])
-    models = review_tables.models(line)
+    told = (line.teacher, line.teacher_curve, line.trials, line.front, line.confirm)
+    models = held("models", (name, *told), lambda: review_tables.models(line))
     view = View(
         work=work,
         others=tuple(folder for folder in folders if folder is not work),

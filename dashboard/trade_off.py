@@ -10,6 +10,7 @@ import streamlit as st
 
 from dashboard import charts_fronts, choice, front_tables, review_tables
 from dashboard.good_enough import USUAL_LOSS, Answer, smallest_good_enough
+from dashboard.held import held
 from dashboard.reading import Line
 from dashboard.review_tables import TEACHER, many
 from dashboard.scales import MEASURES, SIZES, budget_steps, stored_measures, stored_sizes
@@ -38,8 +39,12 @@ def show_trade_off(view: View) -> None:
     )
     with st.container(key="answer"):
         st.text(answer.sentence if answer else "There is no student to choose from yet.")
-    searched = front_tables.searched_points(
-        view.models.values(), wish.measure, wish.size, wish.stopped, wish.families
+    searched = held(
+        "searched",
+        (view.models, wish.measure, wish.size, wish.stopped, wish.families),
+        lambda: front_tables.searched_points(
+            view.models.values(), wish.measure, wish.size, wish.stopped, wish.families
+        ),
     )
     confirmed = front_tables.confirmed_points(
         view.line.confirm, view.models, wish.measure, wish.size, wish.families
@@ -235,7 +240,9 @@ def show_trials(view: View, drawn: pd.DataFrame) -> None:
         return
     brush = choice.brushed("searched")
     brushed = front_tables.within(drawn, brush) if brush else None
-    table = review_tables.trial_table(view.models.values())
+    table = held(
+        "trial_table", (view.models,), lambda: review_tables.trial_table(view.models.values())
+    )
     if brushed is not None:
         table = table[table["trial"].isin(brushed["trial"])].reset_index(drop=True)
     choice.keep_brushed(() if brushed is None else table["trial"].tolist())
@@ -277,12 +284,11 @@ def show_trials(view: View, drawn: pd.DataFrame) -> None:
 
 
 def show_hypervolume(line: Line) -> None:
-    # of ten thousand trials it takes a tenth of a second, and they are the same objects while nothing ends
-    held = st.session_state.get("hypervolume_of")
-    if held is None or held[0] is not line.trials:
-        held = line.trials, front_tables.hypervolume_table(line.trials, line.search)
-        st.session_state["hypervolume_of"] = held
-    volumes = held[1]
+    volumes = held(
+        "hypervolume",
+        (line.trials, line.search),
+        lambda: front_tables.hypervolume_table(line.trials, line.search),
+    )
     st.subheader("Hypervolume over time", anchor=False)
     if volumes.empty:
         st.caption(

@@ -1,0 +1,32 @@
+"""What one run of a page hands to the next."""
+
+from __future__ import annotations
+
+from streamlit.testing.v1 import AppTest
+
+
+def page() -> None:
+    import streamlit as st
+
+    from dashboard.held import held
+
+    made = st.session_state.setdefault("made", [])
+    of = st.session_state.setdefault("of", (1,))
+
+    def make() -> int:
+        made.append(of)
+        return len(made)
+
+    st.text(str(held("count", of, make)))
+
+
+def test_what_has_not_changed_is_not_made_again() -> None:
+    app = AppTest.from_function(page).run().run()
+    assert (app.text[0].value, app.session_state["made"]) == ("1", [(1,)])
+
+
+def test_what_is_of_something_else_is_made_anew() -> None:
+    app = AppTest.from_function(page).run()
+    app.session_state["of"] = (2,)
+    app.run().run()
+    assert (app.text[0].value, app.session_state["made"]) == ("2", [(1,), (2,)])
