@@ -292,6 +292,7 @@ def test_a_stage_whose_code_is_at_fault_shows_its_traceback(
         main(["ingest", str(write_run(tmp_path))])
 
 
+@pytest.mark.slow
 def test_fresh_processes_answer_in_the_same_way(tmp_path: Path) -> None:
     settings = write_file_run(tmp_path)
     shutil.move(tmp_path / "walks.npz", tmp_path / "moved.npz")

@@ -58,6 +58,7 @@ def show(monkeypatch: pytest.MonkeyPatch) -> Show:
 # ---------------------------------------------------------------- the page
 
 
+@pytest.mark.slow
 def test_each_page_of_a_full_folder_opens_without_a_complaint(
     full: WorkFolder, show: Show
 ) -> None:
@@ -68,6 +69,7 @@ def test_each_page_of_a_full_folder_opens_without_a_complaint(
         assert bar.proto.text.startswith("Search: 38 of 60 trials have ended, 2 running")
 
 
+@pytest.mark.slow
 def test_choosing_a_trial_shows_that_trial(full: WorkFolder, show: Show) -> None:
     app = show(full, page="student")
     app.selectbox(key="model").set_value(12).run()
@@ -177,6 +179,7 @@ def test_trials_that_are_silent_for_long_are_said_to_be_so(tmp_path: Path, show:
     assert "None of the running trials has reported for two minutes" in words(show(work))
 
 
+@pytest.mark.slow
 def test_broken_and_foreign_files_are_named_and_the_rest_is_shown(
     tmp_path: Path, show: Show
 ) -> None:
@@ -216,6 +219,7 @@ def test_broken_and_foreign_files_are_named_and_the_rest_is_shown(
     assert len(table(app, "gain")) == 3
 
 
+@pytest.mark.slow
 def test_text_of_files_never_becomes_markdown_or_html(tmp_path: Path, show: Show) -> None:
     nasty = "<b onclick=x>**:red[ataxia]**</b>"
     toy = Toy(classes=(nasty, "healthy"), trials=3, running=1, failed=0, stopped=0)
@@ -269,6 +273,7 @@ def test_page_opens_while_the_folder_is_being_written(tmp_path: Path, show: Show
     assert counts[-1] > 5
 
 
+@pytest.mark.slow
 def test_dashboard_loads_neither_torch_nor_ray() -> None:
     code = (
         "import sys, dashboard.app\n"

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from dashboard import reading, trial_log
 from dashboard.serving import serve_command
 from dashboard.start import make_ready
@@ -28,6 +30,7 @@ def test_a_damaged_folder_does_not_keep_the_server_from_starting(tmp_path: Path)
     assert reading.read_line(WorkFolder(tmp_path), "people").trials == ()
 
 
+@pytest.mark.slow
 def test_what_is_loaded_beforehand_registers_no_component() -> None:
     """Streamlit keeps components where the app loads them, and forgets those loaded before."""
     code = (

@@ -112,6 +112,7 @@ def test_the_player_gets_numbers_alone(full: WorkFolder, show: ShowModel) -> Non
     assert numbers["frames"] == 12
 
 
+@pytest.mark.slow
 def test_recordings_are_chosen_by_person_class_and_by_what_is_said_of_them(
     full: WorkFolder, show: ShowModel
 ) -> None:

@@ -63,6 +63,7 @@ def test_page_shows_both_fronts_their_tables_and_the_sentence(
     assert len(app.get("vega_lite_chart")) == 3
 
 
+@pytest.mark.slow
 def test_sliders_move_the_sentence(full: WorkFolder, show: Show) -> None:
     app = show(full)
     members = read_json(full.run("people").confirm / "scores.json")["members"]
@@ -76,6 +77,7 @@ def test_sliders_move_the_sentence(full: WorkFolder, show: Show) -> None:
     assert answer(app).startswith("No confirmed student within 1,600 parameters is shown")
 
 
+@pytest.mark.slow
 def test_any_stored_score_and_size_can_be_drawn(full: WorkFolder, show: Show) -> None:
     app = show(full)
     app.selectbox(key="front_measure").set_value("accuracy").run()
@@ -86,6 +88,7 @@ def test_any_stored_score_and_size_can_be_drawn(full: WorkFolder, show: Show) ->
     assert "Intervals and the accepted loss are of macro F1" in said
 
 
+@pytest.mark.slow
 def test_choices_outlive_a_visit_to_another_page(full: WorkFolder, show: Show) -> None:
     app = show(full)
     app.slider(key="loss").set_value(12.5).run()
@@ -95,6 +98,7 @@ def test_choices_outlive_a_visit_to_another_page(full: WorkFolder, show: Show) -
     assert app.selectbox(key="front_measure").value == "accuracy"
 
 
+@pytest.mark.slow
 def test_what_was_dragged_over_can_be_looked_at_in_why(full: WorkFolder, show: Show) -> None:
     app = show(full, page="why")
     assert "dragged over in Trade-off" not in app.segmented_control(key="why_group").options
@@ -113,6 +117,7 @@ def test_what_was_dragged_over_can_be_looked_at_in_why(full: WorkFolder, show: S
 # ---------------------------------------------------------------- the URL
 
 
+@pytest.mark.slow
 def test_a_deep_link_restores_what_was_chosen(full: WorkFolder, show: Show) -> None:
     query = "trial=0&measure=accuracy&x=macs&families=tcn&loss=7.5"
     app = show(full, query=query)
@@ -132,6 +137,7 @@ def test_the_url_says_what_is_chosen_and_not_what_goes_without_saying(
     assert app.query_params["loss"] == "7.5"
 
 
+@pytest.mark.slow
 def test_that_nothing_of_a_list_is_chosen_is_in_the_url_too(full: WorkFolder, show: Show) -> None:
     app = show(full)
     app.button_group(key="front_states").set_value([]).run()
@@ -140,6 +146,7 @@ def test_that_nothing_of_a_list_is_chosen_is_in_the_url_too(full: WorkFolder, sh
     assert show(full, query="families=").multiselect(key="front_families").value == []
 
 
+@pytest.mark.slow
 def test_a_family_that_comes_later_is_drawn_unless_some_were_left_out(
     tmp_path: Path, show: Show
 ) -> None:

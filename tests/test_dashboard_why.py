@@ -226,6 +226,7 @@ def test_the_page_tells_what_the_front_learns_by(full: WorkFolder, show: Show) -
     assert len(app.get("vega_lite_chart")) == 3
 
 
+@pytest.mark.slow
 def test_a_family_has_its_own_importance_and_slices(full: WorkFolder, show: Show) -> None:
     rows = importance((None, "macro_f1", "lr", 1.0), ("tcn", "macro_f1", "tcn.kernel", 1.0))
     path = full.run("people").search / "importance.parquet"

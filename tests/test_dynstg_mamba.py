@@ -199,6 +199,7 @@ def state_space(*, bidirectional: bool = False) -> GraphSelectiveStateSpace:
     return block
 
 
+@pytest.mark.slow
 def test_without_mixing_it_is_an_ordinary_mamba_per_joint() -> None:
     block, x_BVTD = state_space(), torch.randn(2, 3, 11, 6, generator=seeded())
     apart = 1e4 * torch.eye(3)[None, None, None]  # so sharp that its softmax is the identity

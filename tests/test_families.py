@@ -119,6 +119,7 @@ def test_no_gradient_is_nan_where_joints_are_missing(case: str) -> None:
         assert parameter.grad.isfinite().all(), name
 
 
+@pytest.mark.slow
 @every_family
 def test_first_missing_joint_after_complete_training_data_stays_in_range(case: str) -> None:
     model = _model(sizes_of(case, dropout=0.0), LAYOUTS["coco17"])

@@ -195,6 +195,7 @@ def test_a_driver_joins_by_address_with_nothing_but_its_token(head: Head, tmp_pa
     assert "does not take this machine's token" in refused.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("address", "words"),
     [

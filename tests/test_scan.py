@@ -124,6 +124,7 @@ def test_gradients_flow_to_those_arguments_that_need_them() -> None:
     assert all(value.grad is None for value in rest)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CPU_SCANS)
 @pytest.mark.parametrize("largest_delta", [0.0, 1.0, 100.0])
 def test_two_thousand_frames_stay_finite_and_right(name: str, largest_delta: float) -> None:
@@ -331,6 +332,7 @@ class SmallMamba(nn.Module):
         return selective_scan(u, delta, -torch.exp(self.a_log), b, c, self.skip).mean(dim=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["one node", "unrolled"])
 def test_an_exported_scan_answers_alike_at_other_batch_sizes(
     form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

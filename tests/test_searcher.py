@@ -163,6 +163,7 @@ def test_the_search_ends_when_enough_trials_have_ended_or_run(tmp_path: Path) ->
     assert search.searcher.gave_up is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [None, 3000], ids=["no budget", "budget"])
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_a_search_that_was_killed_proposes_what_it_would_have_proposed(

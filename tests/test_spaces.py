@@ -80,6 +80,7 @@ def test_names_carry_the_family_so_that_one_study_can_hold_all(family: str) -> N
     assert all(name.startswith(f"{family}.") for name in trial.params)
 
 
+@pytest.mark.slow
 @every_space
 def test_the_smallest_of_a_space_is_the_least_it_can_give(family: str) -> None:
     assert params(extreme(family, high=False)) == params(SPACES[family].smallest)

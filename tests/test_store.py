@@ -346,6 +346,7 @@ def test_folder_may_have_spaces_and_accents(tmp_path: Path) -> None:
     assert ids(tmp_path / "Zürich #1 (a)") == ["a"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options", "recordings", "people"),
     [

@@ -409,6 +409,7 @@ def flattened(recording: Recording, frames: int = 32) -> NDArray[np.float64]:
     return np.asarray((joints - joints[:, list(layout.root)].mean(axis=1, keepdims=True)).ravel())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dimensions", [2, 3])
 def test_a_linear_classifier_on_coordinates_is_above_chance_and_far_from_done(
     dimensions: int,
