@@ -277,8 +277,8 @@ def look_about(visitor: Visitor, front: Sequence[int]) -> None:
     visitor.do("change to Compare", lambda page: go(page, "Compare"))
     visitor.do("change to Store", lambda page: go(page, "Store"))
     visitor.do("change to Overview", lambda page: go(page, "Overview"))
-    for title in ("overview", "trade-off", "why", "student", "compare", "store"):
-        visitor.open(title, f"open {title} anew")
+    for path in ("", "trade-off", "why", "student", "compare", "store"):
+        visitor.open(path, f"open {path or 'overview'} anew")
 
 
 def go(page: Page, title: str) -> None:

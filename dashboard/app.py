@@ -85,15 +85,15 @@ def main() -> None:
     st.html(STYLE)
     folders = work_folders(sys.argv, os.environ)
     choice.restore()
-    pages = [
-        st.Page(
-            drawn(page, folders),
-            title=page.title,
-            url_path=page.path,
-            default=page is PAGES[0],
-        )
-        for page in PAGES
+    first, *others = PAGES
+    pages = [st.Page(drawn(first, folders), title=first.title, url_path="start", default=True)]
+    pages += [
+        st.Page(drawn(page, folders), title=page.title, url_path=page.path) for page in others
     ]
+    # the first one stands at "/"; Streamlit would answer its name by "Page not found"
+    pages.append(
+        st.Page(drawn(first, folders), title=first.title, url_path=first.path, visibility="hidden")
+    )
     st.navigation(pages, position="top").run()
 
 

@@ -132,7 +132,7 @@ def show_searched(found: Found, line: Line, progress: Progress) -> None:
     """Data, teacher and search, side by side."""
     cards = {
         "Data": _data_facts(found, line),
-        "Teacher": _teacher_facts(line),
+        "Teacher": _teacher_facts(line, in_training=bool(progress.teacher)),
         "Search": _search_facts(line),
     }
     with st.container(key="cards"):
@@ -181,10 +181,10 @@ def few(names: Sequence[str]) -> str:
     return f"{shown} and {more} more" if more > 0 else shown
 
 
-def _teacher_facts(line: Line) -> dict[str, str]:
+def _teacher_facts(line: Line, in_training: bool) -> dict[str, str]:
     teacher = line.teacher
     if teacher is None:
-        return {"State": "not trained yet"}
+        return {"State": "in training" if in_training else "not trained yet"}
     return {
         "Family": teacher.family,
         "Parameters": f"{teacher.params:,}",

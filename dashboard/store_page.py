@@ -11,7 +11,7 @@ from dashboard.store_reading import Held, read_roles, read_store
 from dashboard.store_tables import SECONDS
 from dashboard.view import View
 
-MANY_CLASSES = 14  # more than these are scrolled
+MANY_CLASSES = 24  # more of them scroll
 
 
 def show_store(view: View) -> None:

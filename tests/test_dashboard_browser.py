@@ -90,6 +90,11 @@ def test_the_first_page_shows_the_answer_without_an_error_and_asks_nobody_else(
     assert [url for url in foreign if not url.startswith(("data:", "blob:"))] == []
 
 
+def test_the_first_page_is_found_by_its_name_as_the_others_are(page: Page, address: str) -> None:
+    open_page(page, f"{address}/overview", charts=2)
+    expect(page.get_by_text("Page not found")).to_have_count(0)
+
+
 def test_a_click_in_either_chart_chooses_that_trial_again_and_again(
     page: Page, address: str, toy: WorkFolder
 ) -> None:
