@@ -70,7 +70,7 @@ class Plan:
     student: tuple[str, Sizes]
     student_fit: FitPlan
     parts: int = 0  # of the training people, each answered by a teacher that never saw it
-    ways: tuple[str, ...] = ()  # none named: all
+    ways: tuple[str, ...] = field(default_factory=lambda: tuple(WAYS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +152,12 @@ PLANS: dict[str, Plan] = {
         parts=3,
     ),
     "ui_prmd_kinect": KINECT,
-    # the same, taught by the other one
+    # the network that others have trained on these people, at its published size: no student
+    "ui_prmd_ctrgcn": dataclasses.replace(
+        KINECT, folds=(("s009", "s010"),), windows=dataclasses.replace(KINECT.windows, length=64),
+        teachers={"ctrgcn": ("ctrgcn", {})}, ways=(),
+    ),
+    # as the Kinect plan, taught by the other one
     "ui_prmd_kinect_stgcn": dataclasses.replace(
         KINECT, teachers={"stgcn": KINECT.teachers["stgcn"]}, ways=("alone", "kd", "kd, heavy", "cgrkd"),
     ),
@@ -230,7 +235,7 @@ def train_missing(fold: Fold, seed: int) -> Iterator[str]:
                     keep_answers(answer_all(model, fold.train)[0], fold.folder / "outputs")
                 yield write_row(path, fold, f"teacher {name}", 0, row)
         answer_unseen(fold)
-    for name in plan.ways or WAYS:
+    for name in plan.ways:
         way = WAYS[name]
         path = row_path(fold, name, {**dataclasses.asdict(way), "seed": seed})
         if not path.is_file():
@@ -420,7 +425,7 @@ def report(plan: Plan, out: Path, figure: Path | None) -> str:
     """Markdown: the teachers against the machine, then the ways against the student alone."""
     store = SkeletonStore.open(out / "store")
     every = sorted(path.parent for path in out.glob("fold-*/rows"))
-    wanted = {"svm", *(f"teacher {name}" for name in plan.teachers), *(plan.ways or WAYS)}
+    wanted = {"svm", *(f"teacher {name}" for name in plan.teachers), *plan.ways}
     folders = [folder for folder in every if wanted <= trained_once(folder)]
     if not folders:
         return f"No fold in {out} has every model once; run it on."
@@ -438,9 +443,10 @@ def report(plan: Plan, out: Path, figure: Path | None) -> str:
     rows = [models[name] for name in order if name in models]
     if best := best_of_others(folders, len(store.classes)):
         rows.append(best)
-    lines += [line(model, models["alone"], teacher, weights_RP) for model in rows]
-    if figure is not None:
-        draw_gains(rows, models["alone"], weights_RP, figure)
+    alone = models.get("alone")
+    lines += [line(model, alone, teacher, weights_RP) for model in rows]
+    if figure is not None and alone is not None:
+        draw_gains(rows, alone, weights_RP, figure)
     return "\n".join(lines)
 
 
@@ -450,7 +456,7 @@ def trained_once(folder: Path) -> set[str]:
     return {row["name"] for row in rows if row["seed"] == 0}
 
 
-def line(model: Model, alone: Model, teacher: Model, weights_RP: Ints) -> str:
+def line(model: Model, alone: Model | None, teacher: Model, weights_RP: Ints) -> str:
     f1 = mean_macro_f1(model.confusions_SPKK)
     few = too_few(weights_RP.shape[1])
     within = ""
@@ -461,7 +467,7 @@ def line(model: Model, alone: Model, teacher: Model, weights_RP: Ints) -> str:
         model.name, "" if model.params is None else f"{model.params:,}", str(len(model.confusions_SPKK)),
         f"{f1:.3f}{within}", f"{model.accuracy:.3f}",
     ]  # fmt: skip
-    if model is alone:
+    if alone is None or model is alone:
         return table_row(*cells, "", "")
     gain = compare(model.confusions_SPKK, alone.confusions_SPKK, weights_RP)
     gap = compare(teacher.confusions_SPKK, alone.confusions_SPKK, weights_RP)
