@@ -33,6 +33,13 @@ def legend() -> alt.Legend:
     )
 
 
+def row_labels(limit: int, angle: int = 0) -> alt.Axis:
+    """The names of rows or columns, of so many pixels at most; Streamlit alone would move the outer ones inwards."""
+    return alt.Axis(
+        labelAngle=angle, labelLimit=limit, labelOverlap=False, labelFlush=False, domain=False, ticks=False,
+    )  # fmt: skip
+
+
 def share_axis(field: str, title: str | None) -> alt.X:
     """A share from 0 to 100 %, told above rows."""
     return alt.X(

@@ -7,7 +7,16 @@ from collections.abc import Sequence
 import altair as alt
 import pandas as pd
 
-from dashboard.charts import CONFIRMED, SEARCHED, TEACHER, epochs, finished, legend, share_axis
+from dashboard.charts import (
+    CONFIRMED,
+    SEARCHED,
+    TEACHER,
+    epochs,
+    finished,
+    legend,
+    row_labels,
+    share_axis,
+)
 
 COLOURS = (SEARCHED, "#3f9c72", "#a661b8", "#b98b15")
 SHAPES = ("circle", "square", "triangle-up", "diamond")
@@ -101,7 +110,7 @@ def recalls_chart(recalls: pd.DataFrame, look: dict[str, tuple[str, str]]) -> al
         "class:N",
         sort=classes,
         title=None,
-        axis=alt.Axis(labelLimit=200, labelOverlap=False, domain=False, ticks=False),
+        axis=row_labels(200),
     )
     within = alt.YOffset("model:N", sort=list(look))
     tooltip = [
@@ -235,7 +244,7 @@ def _rows(field: str, order: list[str]) -> alt.Y:
         field,
         sort=order,
         title=None,
-        axis=alt.Axis(labelLimit=200, labelOverlap=False, domain=False, ticks=False),
+        axis=row_labels(200),
     )
 
 

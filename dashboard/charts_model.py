@@ -18,11 +18,12 @@ from dashboard.charts import (
     epochs,
     finished,
     legend,
+    row_labels,
     share_axis,
 )
 
 HEIGHT = 270
-FRAME = 112  # pixels of legend, title and axis above the rows
+FRAME = 140  # pixels of legend, title and axis above the rows
 HERE, THERE = "this model", "teacher"
 UPRIGHT = "M-0.2,-1H0.2V1H-0.2Z"
 ON_LIGHT, ON_DARK = "#1c2128", "#e7e6e2"  # as the theme's text
@@ -110,8 +111,8 @@ def confusion_chart(
     cells = cells.assign(percent=(cells["share"].fillna(0) * 100).round())
     angle = -35 if len(classes) <= 6 else -90
     base = alt.Chart(cells).encode(
-        x=alt.X("said_class:N", sort=list(classes), title="Said", axis=_class_axis(angle)),
-        y=alt.Y("true_class:N", sort=list(classes), title="True", axis=_class_axis(0)),
+        x=alt.X("said_class:N", sort=list(classes), title="Said", axis=row_labels(150, angle)),
+        y=alt.Y("true_class:N", sort=list(classes), title="True", axis=row_labels(150)),
         tooltip=[
             alt.Tooltip("true_class:N", title="True"),
             alt.Tooltip("said_class:N", title="Said"),
@@ -147,7 +148,7 @@ def recall_chart(recalls: pd.DataFrame) -> alt.LayerChart:
         "class:N",
         sort=list(recalls["class"]),
         title=None,
-        axis=alt.Axis(labelLimit=190, labelOverlap=False, domain=False, ticks=False),
+        axis=row_labels(190),
     )
     x = share_axis("recall:Q", "Recall")
     tooltip = [
@@ -179,7 +180,7 @@ def people_chart(people: pd.DataFrame) -> alt.LayerChart:
         "person:N",
         sort=list(people["person"]),
         title=None,
-        axis=alt.Axis(labelLimit=160, labelOverlap=False, domain=False, ticks=False),
+        axis=row_labels(160),
     )
     x = share_axis("accuracy:Q", "Accuracy")
     links = []
@@ -306,7 +307,7 @@ def probability_chart(answers: pd.DataFrame, classes: tuple[str, ...]) -> alt.La
         "class:N",
         sort=list(classes),
         title=None,
-        axis=alt.Axis(labelLimit=190, labelOverlap=False, domain=False, ticks=False),
+        axis=row_labels(190),
     )
     offset = alt.YOffset("model:N", sort=present)
     tooltip = [
@@ -431,9 +432,3 @@ def _reference(table: pd.DataFrame, y: alt.Y) -> list[alt.Chart]:
             x=alt.value(4), text="words:N"
         ),
     ]
-
-
-def _class_axis(angle: int) -> alt.Axis:
-    return alt.Axis(
-        labelAngle=angle, labelLimit=150, labelOverlap=False, domain=False, ticks=False
-    )

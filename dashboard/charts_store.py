@@ -5,7 +5,7 @@ from __future__ import annotations
 import altair as alt
 import pandas as pd
 
-from dashboard.charts import CONFIRMED, SEARCHED, TEACHER, finished
+from dashboard.charts import CONFIRMED, SEARCHED, TEACHER, finished, row_labels
 from dashboard.store_tables import NO_ROLE, ROLES
 
 ROLE_COLOURS = dict(zip((*ROLES, NO_ROLE), (SEARCHED, "#9dbbe4", CONFIRMED, TEACHER), strict=True))
@@ -93,7 +93,7 @@ def missing_chart(joints: pd.DataFrame) -> alt.LayerChart:
                 "joint:N",
                 sort=joints["joint"].tolist(),
                 title=None,
-                axis=alt.Axis(labelLimit=180, labelOverlap=False, domain=False, ticks=False),
+                axis=row_labels(180),
             ),
             x=alt.X(
                 "share:Q",
@@ -119,5 +119,5 @@ def _classes(names: pd.Series[str]) -> alt.Y:
         "class:N",
         sort=sorted(set(names)),
         title=None,
-        axis=alt.Axis(labelLimit=220, labelOverlap=False, domain=False, ticks=False),
+        axis=row_labels(220),
     )

@@ -209,5 +209,5 @@ def _search_facts(line: Line) -> dict[str, str]:
         "Trials": f"{len(line.trials):,} of {search.wanted:,} ended, {search.epochs} epochs each",
         "Over budget": f"{search.rejected:,} proposals were never trained",
         "Training": f"{duration(spent)} in all"
-        + ("" if search.seconds is None else f", the search took {duration(search.seconds)}"),
+        + (f", the search took {duration(search.seconds)}" if search.seconds else ""),
     }

@@ -23,7 +23,7 @@ THEME = {
     "theme.baseRadius": "6px",
     "theme.baseFontSize": "15",
     "theme.headingFontSizes": '["1.5rem", "1.15rem", "1rem"]',
-    "theme.headingFontWeights": "[650, 620, 600]",
+    "theme.headingFontWeights": "[650, 600, 600]",
     "theme.metricValueFontSize": "1.4rem",
     "theme.linkUnderline": "false",
     "theme.light.primaryColor": "#c2560f",
