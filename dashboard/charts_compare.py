@@ -184,7 +184,7 @@ def people_chart(people: pd.DataFrame, look: dict[str, tuple[str, str]]) -> alt.
     return finished(
         links,
         dots,
-        height=84 + 22 * len(order),
+        height=116 + 22 * len(order),
         description=f"Accuracy of {', '.join(look)} for the {len(order)} people on whom they differ most.",
     )
 

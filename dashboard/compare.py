@@ -180,7 +180,7 @@ def show_people(view: View, models: Sequence[Model], look: dict[str, tuple[str, 
     with left:
         recalls = compare_tables.recalls_table(predictions, classes)
         st.markdown("**Recall of each class**")
-        with st.container(height=620 if len(classes) > 12 else "content", border=False):
+        with st.container(height=900 if len(classes) > 24 else "content", border=False):
             st.altair_chart(charts_compare.recalls_chart(recalls, look), key="recalls")
         st.caption(
             "There are too few people of each class for intervals."

@@ -56,8 +56,11 @@ def show_classes(table: pd.DataFrame, teacher: pd.DataFrame, classes: tuple[str,
     people = model_tables.people_table(table, teacher)
     left, right = pair("classes", [1, 1])
     with left:
-        st.markdown("**Recall by class**, with 95 % intervals over people")
         recalls = model_tables.recall_table(table, teacher, classes)
+        within = recalls["low"].notna().any()
+        st.markdown(
+            "**Recall by class**" + (", with 95 % intervals over people" if within else "")
+        )
         st.altair_chart(charts_model.recall_chart(recalls), key="recall")
         if recalls["low"].isna().any():
             st.caption(f"A class of fewer than {MIN_PEOPLE} people has no interval.")
