@@ -127,7 +127,9 @@ def show_page(page: Page, folders: tuple[WorkFolder, ...]) -> None:
     line = reading.read_line(work, name) if name is not None else NOTHING
     per_trial_s = seconds_per_trial(line.trials)
     watch(work, name, seen, per_trial_s, standstill(line), whole=page is PAGES[0])
-    told = (line.teacher, line.teacher_curve, line.trials, line.front, line.confirm)
+    told = (
+        line.teacher, line.teacher_curve, line.teacher_bytes, line.trials, line.front, line.confirm, line.latencies,
+    )  # fmt: skip
     models = held("models", (name, *told), lambda: review_tables.models(line))
     view = View(
         work=work,

@@ -92,6 +92,14 @@ class Epoch:
     of: int | None = None  # epochs in all, where the file says so
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Latency:
+    """Milliseconds of one window on one CPU thread, of the model as it is or would be exported."""
+
+    p50: float
+    p95: float | None
+
+
 Searched = int | float | str | bool | None
 
 
@@ -366,6 +374,21 @@ def teacher_of(fields: Fields) -> Teacher:
             for setting in _settings(fields.maybe_part(group), group)
         ),
     )
+
+
+def latencies_of(fields: Fields) -> dict[int | None, Latency]:
+    """confirm/latency.json by trial, the teacher's under None; without those that could not be measured."""
+    rows = [(row.count("trial"), row) for row in fields.parts("members")]
+    teacher = fields.maybe_part("teacher")  # an older confirm did not measure it
+    found = {
+        number: _latency(row) for number, row in [*rows, *([(None, teacher)] if teacher else [])]
+    }
+    return {number: latency for number, latency in found.items() if latency is not None}
+
+
+def _latency(row: Fields) -> Latency | None:
+    p50 = row.maybe_number("latency_ms_p50")
+    return None if p50 is None else Latency(p50=p50, p95=row.maybe_number("latency_ms_p95"))
 
 
 def search_of(fields: Fields) -> Search:

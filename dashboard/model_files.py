@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dashboard.artefacts import Fields
+from dashboard.artefacts import Fields, Latency
 from dashboard.files import OUTSIDE, Problem, is_inside, outside
 from gaitforge.layout import Layout
 from gaitforge.recording import Recording
@@ -23,14 +23,6 @@ ROBUSTNESS = (
     "model", "trial", "seed", "hidden", "recording", "person", "true_class", "said_class",
 )  # fmt: skip
 CARD, ONNX, WEIGHTS, CARD_TEXT = "card.json", "student.onnx", "student.safetensors", "card.md"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Latency:
-    """Milliseconds of one window on one CPU thread, of the student as it is or would be exported."""
-
-    p50: float
-    p95: float | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,24 +93,6 @@ def _identity(work: WorkFolder, split: str, card: Mapping[str, Any]) -> str | No
     return fingerprint(
         {"refit": read_json(head), "scores": read_json(scores), "read": card.get("read")}
     )
-
-
-def read_latency(
-    work: WorkFolder, split: str, trial: int, problems: list[Problem]
-) -> Latency | None:
-    """What confirm has measured; None where it has not measured this trial."""
-    path = work.run(split).confirm / "latency.json"
-    if not is_inside(work.root, path) or not path.is_file():
-        return None
-    try:
-        for row in Fields.of_file(read_json(path)).parts("members"):
-            p50 = row.maybe_number("latency_ms_p50")
-            if row.count("trial") == trial and p50 is not None:
-                return Latency(p50=p50, p95=row.maybe_number("latency_ms_p95"))
-    except (ValueError, OSError) as error:
-        reason = str(error).removeprefix(str(path)).strip()
-        problems.append(Problem(str(path.relative_to(work.root)), reason))
-    return None
 
 
 def best_refit(work: WorkFolder, split: str, trial: int, problems: list[Problem]) -> Refit | None:

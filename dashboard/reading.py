@@ -10,7 +10,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar, cast
@@ -25,6 +25,7 @@ from dashboard.artefacts import (
     Confirm,
     Epoch,
     Fields,
+    Latency,
     Search,
     Setting,
     Split,
@@ -34,6 +35,7 @@ from dashboard.artefacts import (
     confirm_of,
     epoch_of,
     front_of,
+    latencies_of,
     pooled_of,
     search_of,
     search_settings_of,
@@ -91,6 +93,8 @@ class Line:
     front: frozenset[int]
     confirm: Confirm | None
     problems: tuple[Problem, ...]
+    latencies: Mapping[int | None, Latency] = field(default_factory=dict)  # None: the teacher's
+    teacher_bytes: int | None = None  # of its weights, as a file
 
     def count(self, state: str) -> int:
         return sum(trial.state == state for trial in self.trials)
@@ -148,6 +152,7 @@ def read_line(work: WorkFolder, name: str) -> Line:
     trials = log.trials
     problems += [Problem(_short(work, run.trials / p.file), p.reason) for p in log.problems]
     front = _load(work, run.search / "front.json", front_of, problems)
+    weights = stamp_of(run.teacher / "model.safetensors")
     return Line(
         split=_load(work, work.split_file(name), split_of, problems),
         teacher=_load(work, run.teacher / "model.json", teacher_of, problems),
@@ -156,6 +161,8 @@ def read_line(work: WorkFolder, name: str) -> Line:
         trials=trials,
         front=frozenset(front.trials) if front else unbeaten(trials),
         confirm=_load(work, run.confirm / "scores.json", confirm_of, problems),
+        latencies=_load(work, run.confirm / "latency.json", latencies_of, problems) or {},
+        teacher_bytes=None if weights is None else weights[1],
         problems=tuple(problems),
     )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from dashboard.artefacts import Confirm, Epoch, Interval, Member, Setting
+from dashboard.artefacts import Confirm, Epoch, Interval, Latency, Member, Setting, Trial
 from dashboard.reading import Line
 
 TEACHER = -1
@@ -36,6 +36,7 @@ class Model:
     curve: Sequence[Epoch]
     member: Member | None
     bytes: int | None = None
+    latency: Latency | None = None
     scores: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -69,6 +70,8 @@ def models(line: Line) -> dict[int, Model]:
             settings=teacher.settings,
             curve=line.teacher_curve,
             member=None,
+            bytes=line.teacher_bytes,
+            latency=line.latencies.get(None),
         )
     for trial in line.trials:
         found[trial.number] = Model(
@@ -87,9 +90,16 @@ def models(line: Line) -> dict[int, Model]:
             curve=trial.curve,
             member=members.get(trial.number),
             bytes=trial.bytes,
+            latency=line.latencies.get(trial.number, _searched_latency(trial)),
             scores=trial.scores,
         )
     return found
+
+
+def _searched_latency(trial: Trial) -> Latency | None:
+    """What a search with a limit on it has measured before the training."""
+    p50 = trial.scores.get("latency_ms")
+    return None if p50 is None else Latency(p50=p50, p95=None)
 
 
 def trial_table(models: Iterable[Model]) -> pd.DataFrame:

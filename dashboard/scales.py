@@ -71,7 +71,7 @@ SIZES: Mapping[str, Size] = {
     "latency_ms": Size(
         words="Latency, ms a window",
         limit="at most this latency",
-        of=lambda model: model.scores.get("latency_ms"),
+        of=lambda model: model.latency.p50 if model.latency else None,
         text=_latency,
         axis_format="~g",
     ),

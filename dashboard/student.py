@@ -12,7 +12,7 @@ from streamlit.delta_generator import DeltaGenerator
 from dashboard import charts_model, choice, model_files, model_tables, reading
 from dashboard.artefacts import Setting
 from dashboard.downloads import show_downloads
-from dashboard.model_files import Export, Latency
+from dashboard.model_files import Export
 from dashboard.reading import Predicted
 from dashboard.review_tables import TEACHER, Model, interval_words, many
 from dashboard.student_recordings import show_recordings
@@ -89,29 +89,26 @@ def show_numbers(view: View, model: Model, export: Export | None) -> None:
         size.caption(share)
     searched.caption("one training, chosen by it")
     work.caption("multiply-accumulates")
-    show_latency(view, model, export, latency)
+    show_latency(model, teacher, export, latency)
     time.metric("Training", f"{model.seconds:,.0f} s")
     time.caption(many(model.epochs, "epoch"))
 
 
-def show_latency(view: View, model: Model, export: Export | None, place: DeltaGenerator) -> None:
+def show_latency(
+    model: Model, teacher: Model | None, export: Export | None, place: DeltaGenerator
+) -> None:
     """Of the export, else as confirm has measured it, else as the search has before it trained it."""
-    measured = export.latency if export is not None else None
-    if measured is None and model.number != TEACHER:
-        measured = model_files.read_latency(view.work, view.split, model.number, view.problems)
-    if measured is None and "latency_ms" in model.scores:
-        measured = Latency(p50=model.scores["latency_ms"], p95=None)
+    measured = model.latency if export is None else export.latency
     if measured is None:
         place.metric("Latency", "not measured")
-        place.caption(
-            "`gaitforge confirm` measures its students"
-            if model.number != TEACHER
-            else "students alone are measured"
-        )
+        place.caption("`gaitforge confirm` measures its students and the teacher")
         return
     place.metric("Latency", f"{measured.p50:.2g} ms")
     rest = "" if measured.p95 is None else f"; 95 % within {measured.p95:.2g} ms"
     place.caption(f"a window, one CPU thread{rest}")
+    if teacher is not None and teacher.latency is not None and model.number != TEACHER:
+        share = teacher.latency.p50 / max(measured.p50, 1e-9)
+        place.caption(f"1 / {share:,.3g} of the teacher's")
 
 
 def show_predictions(view: View, model: Model) -> None:

@@ -150,6 +150,12 @@ def show_searched(
     words += [
         f"{line.count(state)} {state}" for state in ("stopped", "failed") if line.count(state)
     ]
+    unknown = sum(
+        model.state == "finished" and SIZES[wish.size].of(model) is None
+        for model in view.models.values()
+    )
+    if unknown:
+        words.append(f"{unknown} of them without a known {SIZES[wish.size].words.lower()}")
     outside = int((~inside).sum())
     caption = f"On the validation people, who chose this front. {', '.join(words)}"
     caption += f"; {many(outside, 'lies', 'lie')} outside the axes." if outside else "."

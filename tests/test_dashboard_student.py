@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard import charts_model, model_files, model_tables, stick_figure
-from dashboard.artefacts import Epoch
+from dashboard import charts_model, model_files, model_tables, reading, review_tables, stick_figure
+from dashboard.artefacts import Epoch, Latency
 from dashboard.reading import Problem
 from dashboard.review_tables import TEACHER
 from gaitforge.layout import LAYOUTS, Layout
@@ -319,15 +319,30 @@ def test_latency_is_what_confirm_has_measured_where_there_is_no_export(
     number = first_of(small)
     path = small.run("people").confirm / "latency.json"
     row = {"key": "k", "trial": number, "latency_ms_p50": 0.123, "latency_ms_p95": 0.2}
-    write_json(path, {"schema": 1, "members": [row]})
+    teacher = {"key": "t", "latency_ms_p50": 12.3, "latency_ms_p95": 13.0}
+    write_json(path, {"schema": 1, "teacher": teacher, "members": [row]})
     app = show(small, number)
     assert {metric.label: metric.value for metric in app.metric}["Latency"] == "0.12 ms"
-    problems: list[Problem] = []
-    assert model_files.read_latency(small, "people", number + 1, problems) is None
-    assert problems == []
+    assert "1 / 100 of the teacher's" in words(app)
+    line = reading.read_line(small, "people")
+    assert line.latencies == {
+        number: Latency(p50=0.123, p95=0.2),
+        None: Latency(p50=12.3, p95=13.0),
+    }
+    assert review_tables.models(line)[TEACHER].latency == Latency(p50=12.3, p95=13.0)
+
+
+def test_latencies_that_are_damaged_are_a_problem_and_those_of_an_older_confirm_are_none(
+    small: WorkFolder,
+) -> None:
+    path = small.run("people").confirm / "latency.json"
+    row = {"key": "k", "trial": 3, "latency_ms_p50": None, "latency_ms_p95": None}
+    write_json(path, {"schema": 1, "members": [row]})
+    line = reading.read_line(small, "people")
+    assert (line.latencies, line.problems) == ({}, ())
     write_json(path, {"schema": 1, "members": [{**row, "trial": "first"}]})
-    assert model_files.read_latency(small, "people", number, problems) is None
-    assert [problem.file for problem in problems] == ["runs/people/confirm/latency.json"]
+    line = reading.read_line(small, "people")
+    assert [problem.file for problem in line.problems] == ["runs/people/confirm/latency.json"]
 
 
 # the figure that moves

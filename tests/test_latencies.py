@@ -15,7 +15,12 @@ from trainers import latencies
 from trainers.confirm import Member
 from trainers.examples import WindowFolder
 from trainers.latencies import write_latencies
+from trainers.teacher import Teacher
 
+TEACHER = Teacher(
+    fingerprint="f", family="tcn", sizes={"channels": 64, "layers": 1}, params=1, macs=1, val_macro_f1=0.5,
+    val_accuracy=0.5, best_epoch=1, epochs=1, seconds=1.0,
+)  # fmt: skip
 FACTS = Exported(onnx_bytes=9, max_abs_difference=0.0, latency_ms_p50=0.25, latency_ms_p95=0.5)
 
 
@@ -45,17 +50,17 @@ def measure(monkeypatch: pytest.MonkeyPatch) -> Measure:
 
 def test_what_was_measured_for_the_same_sizes_is_kept(tmp_path: Path, measure: Measure) -> None:
     windows, folder = confirm_windows(tmp_path, 2), SplitFolder(tmp_path)
-    write_latencies(windows, folder, [of(3, 8), of(5, 12)])
+    write_latencies(windows, folder, TEACHER, [of(3, 8), of(5, 12)])
     path = folder.confirm / "latency.json"
     rows = read_json(path)["members"]
     assert [(row["trial"], row["latency_ms_p50"]) for row in rows] == [(3, 0.25), (5, 0.25)]
     before = path.stat().st_mtime_ns
-    write_latencies(windows, folder, [of(3, 8), of(5, 12)])
-    assert (measure.asked, path.stat().st_mtime_ns) == (2, before)
-    write_latencies(
-        windows, folder, [of(4, 8), of(6, 16)]
-    )  # another search, one of the same sizes
-    assert measure.asked == 3
+    write_latencies(windows, folder, TEACHER, [of(3, 8), of(5, 12)])
+    assert (measure.asked, path.stat().st_mtime_ns) == (3, before)
+    assert read_json(path)["teacher"]["latency_ms_p50"] == 0.25
+    # another search, one of the same sizes
+    write_latencies(windows, folder, TEACHER, [of(4, 8), of(6, 16)])
+    assert measure.asked == 4
     assert [row["trial"] for row in read_json(path)["members"]] == [4, 6]
 
 
@@ -63,7 +68,7 @@ def test_a_member_that_cannot_be_exported_has_no_latency(
     tmp_path: Path, measure: Measure, capsys: pytest.CaptureFixture[str]
 ) -> None:
     windows, folder = confirm_windows(tmp_path, 2), SplitFolder(tmp_path)
-    write_latencies(windows, folder, [of(3, 128), of(5, 8)])
+    write_latencies(windows, folder, TEACHER, [of(3, 128), of(5, 8)])
     first, second = read_json(folder.confirm / "latency.json")["members"]
     assert first["latency_ms_p50"] is None
     assert second["latency_ms_p50"] == 0.25
@@ -75,6 +80,6 @@ def test_a_damaged_file_is_measured_anew(tmp_path: Path, measure: Measure) -> No
     for text in ("{", "[]", '{"members": [{}]}'):
         folder.confirm.mkdir(exist_ok=True)
         (folder.confirm / "latency.json").write_text(text)
-        write_latencies(windows, folder, [of(3, 8)])
+        write_latencies(windows, folder, TEACHER, [of(3, 8)])
         assert len(read_json(folder.confirm / "latency.json")["members"]) == 1
-    assert measure.asked == 3
+    assert measure.asked == 6

@@ -73,7 +73,7 @@ KEYS = {
     "distill scores curve epochs seconds started ended",
     "runs/main/search/front.json": "schema hypervolume reference front",
     "runs/main/confirm/scores.json": "schema margin people too_few teacher members per_person chosen sentence",
-    "runs/main/confirm/latency.json": "schema members",
+    "runs/main/confirm/latency.json": "schema teacher members",
     "export/card.json": "schema trial family sizes params macs layout classes windows normalisation read onnx "
     "onnx_bytes max_abs_difference latency_ms_p50 latency_ms_p95",
 }

@@ -1,4 +1,4 @@
-"""How long confirmed students take once they are exported: measured by confirm, so that all can be compared."""
+"""How long the teacher and confirmed students take once exported: measured by confirm, so that all can be compared."""
 
 from __future__ import annotations
 
@@ -10,38 +10,45 @@ from trainers.confirm import Member
 from trainers.examples import WindowFolder
 from trainers.measures import exported
 from trainers.progress import say
+from trainers.teacher import Teacher
 
 
-def write_latencies(windows: WindowFolder, folder: SplitFolder, members: Sequence[Member]) -> None:
-    """Write `confirm/latency.json`, a row per member; what was measured for the same sizes is kept.
+def write_latencies(
+    windows: WindowFolder, folder: SplitFolder, teacher: Teacher, members: Sequence[Member]
+) -> None:
+    """Write `confirm/latency.json`: the teacher and a row per member; what was measured for the same sizes is kept.
 
-    A member that cannot be exported has no times, which is said: it may well be confirmed.
+    A model that cannot be exported has no times, which is said: it may well be confirmed.
     """
-    path = folder.confirm / "latency.json"
-    kept = _kept(folder)
-    rows = []
-    for member in members:
-        trial = member.trial
-        key = fingerprint(
-            {"family": trial.family, "sizes": dict(trial.sizes), "windows": windows.key}
-        )
-        row = kept.get(key)
-        if row is None:
-            row = {"key": key, **_measured(member, windows)}
-        rows.append({**row, "trial": trial.number})
-    if {row["key"]: row for row in rows} != kept:
-        write_json(path, {"schema": 1, "members": rows})
+    before = _before(folder)
+    rows = (before["teacher"], *before["members"]) if before else ()
+    kept = {row["key"]: {name: row[name] for name in row if name != "trial"} for row in rows}
+
+    def row(name: str, family: str, sizes: Mapping[str, Any]) -> dict[str, Any]:
+        key = fingerprint({"family": family, "sizes": dict(sizes), "windows": windows.key})
+        return kept.get(key) or {"key": key, **_measured(name, family, sizes, windows)}
+
+    content = {
+        "schema": 1,
+        "teacher": row("the teacher", teacher.family, teacher.sizes),
+        "members": [
+            {**row(f"trial {trial.number}", trial.family, trial.sizes), "trial": trial.number}
+            for trial in (member.trial for member in members)
+        ],
+    }
+    if content != before:
+        write_json(folder.confirm / "latency.json", content)
 
 
-def _measured(member: Member, windows: WindowFolder) -> dict[str, float | None]:
+def _measured(
+    name: str, family: str, sizes: Mapping[str, Any], windows: WindowFolder
+) -> dict[str, float | None]:
     try:
         # untrained: the time does not depend on the weights
-        facts = exported(windows.build(member.trial.family, member.trial.sizes), windows)
+        facts = exported(windows.build(family, sizes), windows)
     except (RuntimeError, ArithmeticError) as error:
         reason = str(error).strip().partition("\n")[0]
-        say(
-            f"  trial {member.trial.number} cannot be exported, so its latency is unknown ({reason})"
-        )
+        say(f"  {name} cannot be exported, so its latency is unknown ({reason})")
         return {"latency_ms_p50": None, "latency_ms_p95": None, "onnx_bytes": None}
     return {
         "latency_ms_p50": facts.latency_ms_p50,
@@ -50,12 +57,14 @@ def _measured(member: Member, windows: WindowFolder) -> dict[str, float | None]:
     }
 
 
-def _kept(folder: SplitFolder) -> Mapping[str, dict[str, Any]]:
-    """The rows that are there by what they were measured for; none of a damaged file."""
+def _before(folder: SplitFolder) -> dict[str, Any] | None:
+    """What the file says now; None of one that is missing, damaged or older."""
     path = folder.confirm / "latency.json"
-    if not path.is_file():
-        return {}
     try:
-        return {row["key"]: row for row in read_json(path)["members"]}
-    except (ValueError, KeyError, TypeError):
-        return {}
+        content = read_json(path)
+        known = all(
+            isinstance(row["key"], str) for row in (content["teacher"], *content["members"])
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return content if known else None

@@ -28,7 +28,7 @@ from trainers.pool import pool_splits
 from trainers.progress import say, teacher_progress
 from trainers.robustness import write_robustness
 from trainers.search import check_families, search_students
-from trainers.teacher import train_teacher
+from trainers.teacher import Teacher, train_teacher
 from trainers.verdict import Tables, write_verdict
 
 
@@ -145,7 +145,7 @@ class Line:
             )
             scores = write_verdict(self.settings.confirm, windows, folder, members)
             write_robustness(windows, folder, members, self.settings.confirm.seeds)
-            write_latencies(windows, folder, members)
+            write_latencies(windows, folder, Teacher.read(folder), members)
             say(f"  {scores['sentence']}\n  {scores['optimism']['sentence']}")
             if folds:
                 pooled = confirm_folds(
