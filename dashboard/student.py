@@ -104,11 +104,13 @@ def show_latency(
         place.caption("`gaitforge confirm` measures its students and the teacher")
         return
     place.metric("Latency", f"{measured.p50:.2g} ms")
-    rest = "" if measured.p95 is None else f"; 95 % within {measured.p95:.2g} ms"
-    place.caption(f"a window, one CPU thread{rest}")
+    words = "a window, one CPU thread"
+    if measured.p95 is not None:
+        words += f", 95 % within {measured.p95:.2g} ms"
     if teacher is not None and teacher.latency is not None and model.number != TEACHER:
-        share = teacher.latency.p50 / max(measured.p50, 1e-9)
-        place.caption(f"1 / {share:,.3g} of the teacher's")
+        faster = teacher.latency.p50 / max(measured.p50, 1e-9)
+        words += f"; 1 / {faster:,.{0 if faster >= 10 else 1}f} of the teacher's"
+    place.caption(words)
 
 
 def show_predictions(view: View, model: Model) -> None:

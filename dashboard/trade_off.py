@@ -154,10 +154,11 @@ def show_searched(
         model.state == "finished" and SIZES[wish.size].of(model) is None
         for model in view.models.values()
     )
-    if unknown:
-        words.append(f"{unknown} of them without a known {SIZES[wish.size].words.lower()}")
     outside = int((~inside).sum())
     caption = f"On the validation people, who chose this front. {', '.join(words)}"
+    if unknown:
+        what = SIZES[wish.size].words.lower().partition(",")[0]
+        caption += f"; {unknown} of the finished are of unknown {what}"
     caption += f"; {many(outside, 'lies', 'lie')} outside the axes." if outside else "."
     if (wish.measure, wish.size) != ("macro_f1", "params"):
         caption += " The front drawn is that of these two axes, not the search's own."

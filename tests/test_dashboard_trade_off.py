@@ -88,6 +88,26 @@ def test_any_stored_score_and_size_can_be_drawn(full: WorkFolder, show: Show) ->
     assert "Intervals and the accepted loss are of macro F1" in said
 
 
+def test_teacher_and_confirmed_students_stand_on_the_axis_of_latency_and_the_rest_is_counted(
+    tmp_path: Path, show: Show
+) -> None:
+    work = make_work(tmp_path / "work", Toy(trials=8, running=0, stopped=0, failed=0))
+    run = work.run("people")
+    member = read_json(run.confirm / "scores.json")["members"][0]["trial"]
+    row = {"key": "k", "trial": member, "latency_ms_p50": 0.5, "latency_ms_p95": 0.6}
+    teacher = {"key": "t", "latency_ms_p50": 40.0, "latency_ms_p95": 41.0}
+    write_json(run.confirm / "latency.json", {"schema": 1, "teacher": teacher, "members": [row]})
+    (run.teacher / "model.safetensors").write_bytes(b"w" * 1234)
+    line = reading.read_line(work, "people")
+    models = review_tables.models(line)
+    # the toy's trials do not tell their bytes
+    for size, takes in (("latency_ms", {-1: 40.0, member: 0.5}), ("bytes", {-1: 1234.0})):
+        drawn = front_tables.searched_points(models.values(), "macro_f1", size, True, ALL)
+        assert dict(zip(drawn["trial"], drawn["size"], strict=True)) == takes
+    said = words(show(work, query="x=latency_ms"))
+    assert "7 of the finished are of unknown latency" in said
+
+
 @pytest.mark.slow
 def test_choices_outlive_a_visit_to_another_page(full: WorkFolder, show: Show) -> None:
     app = show(full)
