@@ -390,7 +390,11 @@ def _budget(axes: Axes, budget: float) -> alt.LayerChart:
 def _marked(
     points: pd.DataFrame, axes: Axes, chosen: int | None, answer: int | None
 ) -> list[alt.Chart]:
-    """An orange ring round the answer and a grey one round another model that is looked at."""
+    """An orange ring round the answer and a grey one round another model that is looked at.
+
+    Its name stands on the side where the teacher's line is not.
+    """
+    line = points.loc[points["kind"] == TEACHER, "score"].max()
     rings = [(answer, ANSWER, ": the answer")] if answer is not None else []
     if chosen is not None and chosen != answer:
         rings.insert(0, (chosen, GREY, ""))
@@ -399,11 +403,12 @@ def _marked(
         marked = points[points["trial"] == number]
         words = f"trial {number}{more}" if number >= 0 else ""
         base = alt.Chart(marked.assign(words=words)).encode(x=axes.x, y=axes.y)
+        above = bool((marked["score"] >= line).any())
         layers += [
             base.mark_point(shape="circle", size=400, strokeWidth=2, color=colour, opacity=1),
-            base.mark_text(align="left", dx=10, dy=20, fontWeight=600, color=colour).encode(
-                text="words:N"
-            ),
+            base.mark_text(
+                align="left", dx=10, dy=-18 if above else 20, fontWeight=600, color=colour
+            ).encode(text="words:N"),
         ]
     return layers
 
