@@ -22,7 +22,7 @@ from ray.tune.search.optuna import OptunaSearch
 from ray.tune.utils import flatten_dict
 
 from benchmarks.replay_table import Table, costs_by_sizes
-from benchmarks.students import EPOCHS, suggest
+from benchmarks.students import EPOCHS, GRACE, REDUCTION, suggest
 from gaitforge.settings import SAMPLERS, FitPlan, SearchSettings, StoppingSettings
 from gaitforge.trials import Trial, TrialLog
 from gaitforge.work import SplitFolder
@@ -30,9 +30,6 @@ from trainers.budget import Budget
 from trainers.scheduler import RungScheduler
 from trainers.searcher import StudySearcher
 from trainers.trial import rung_scores
-
-# Rungs of the methods of others: 1, 3, 9 and 27 epochs, as gaitforge's own are by default.
-GRACE, REDUCTION = 1, 3
 
 
 class Method(Protocol):

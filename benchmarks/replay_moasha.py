@@ -27,8 +27,7 @@ from syne_tune.optimizer.schedulers.multiobjective.multiobjective_priority impor
     NonDominatedPriority,
 )
 
-from benchmarks.replay_methods import GRACE, REDUCTION
-from benchmarks.students import CHOICES, EPOCHS, SHARED
+from benchmarks.students import CHOICES, EPOCHS, GRACE, REDUCTION, SHARED
 
 
 class RankedPriority(MOPriority):  # type: ignore[misc]
