@@ -152,7 +152,8 @@ def read_line(work: WorkFolder, name: str) -> Line:
     trials = log.trials
     problems += [Problem(_short(work, run.trials / p.file), p.reason) for p in log.problems]
     front = _load(work, run.search / "front.json", front_of, problems)
-    weights = stamp_of(run.teacher / "model.safetensors")
+    weights = run.teacher / "model.safetensors"
+    size = stamp_of(weights) if _inside(work, weights, problems) else None
     return Line(
         split=_load(work, work.split_file(name), split_of, problems),
         teacher=_load(work, run.teacher / "model.json", teacher_of, problems),
@@ -162,7 +163,7 @@ def read_line(work: WorkFolder, name: str) -> Line:
         front=frozenset(front.trials) if front else unbeaten(trials),
         confirm=_load(work, run.confirm / "scores.json", confirm_of, problems),
         latencies=_load(work, run.confirm / "latency.json", latencies_of, problems) or {},
-        teacher_bytes=None if weights is None else weights[1],
+        teacher_bytes=None if size is None else size[1],
         problems=tuple(problems),
     )
 
