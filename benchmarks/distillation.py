@@ -434,8 +434,9 @@ def report(plan: Plan, out: Path, figure: Path | None) -> str:
     weights_RP = draw_people(teacher.confusions_SPKK, RESAMPLES)
     people = teacher.confusions_SPKK.shape[1]
     lines = [
-        f"{plan.data}: {len(folders)} folds, {people} people, {len(store.classes)} classes; "
-        f"teacher {teacher.name.removeprefix('teacher ')}, student {plan.student[0]}.", "",
+        f"{plan.data}: {len(folders)} {'fold' if len(folders) == 1 else 'folds'}, {people} people, "
+        f"{len(store.classes)} classes; teacher {teacher.name.removeprefix('teacher ')}"
+        + (f", student {plan.student[0]}." if plan.ways else "."), "",
         "| | parameters | seeds | macro F1 | accuracy | minus alone | of the gap |",
         "|---|---|---|---|---|---|---|",
     ]  # fmt: skip
