@@ -421,10 +421,10 @@ def best_of_others(folders: Sequence[Path], classes: int) -> Model | None:
     return Model(name, parts[0].params, tuple(sorted(people)), matrices[:, order])
 
 
-def report(plan: Plan, out: Path, figure: Path | None) -> str:
-    """Markdown: the teachers against the machine, then the ways against the student alone."""
+def report(plan: Plan, out: Path, which: slice, figure: Path | None) -> str:
+    """Markdown: the teachers against the machine, then the ways against the student alone; of which folds."""
     store = SkeletonStore.open(out / "store")
-    every = sorted(path.parent for path in out.glob("fold-*/rows"))
+    every = sorted(path.parent for path in out.glob("fold-*/rows"))[which]
     wanted = {"svm", *(f"teacher {name}" for name in plan.teachers), *plan.ways}
     folders = [folder for folder in every if wanted <= trained_once(folder)]
     if not folders:
@@ -516,6 +516,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("work/distillation"))
     parser.add_argument("--shard", default="0/1", metavar="I/N")
     parser.add_argument("--folds", type=int, help="only so many")
+    parser.add_argument("--after", type=int, default=0, metavar="N", help="without the first N")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--report", action="store_true", help="print the table of what is there")
     parser.add_argument("--figure", type=Path)
@@ -523,11 +524,11 @@ def main() -> None:
     plan = PLANS[options.plan]
     out = options.out / f"{options.plan}-{fingerprint(as_plain(plan))}"
     if options.report:
-        print(report(plan, out, options.figure))
+        print(report(plan, out, slice(options.after, options.folds), options.figure))
         return
     torch.set_num_threads(1)
     index, count = map(int, options.shard.split("/"))
-    folds = list(open_folds(plan, out))[: options.folds][index::count]
+    folds = list(open_folds(plan, out))[options.after : options.folds][index::count]
     for seed in range(options.seeds):
         for fold in folds:
             for said in train_missing(fold, seed):
