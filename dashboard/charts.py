@@ -6,6 +6,8 @@ the answer, and for the model that a page is about.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import altair as alt
 
 SEARCHED = "#3572c6"
@@ -38,6 +40,11 @@ def row_labels(limit: int, angle: int = 0) -> alt.Axis:
     return alt.Axis(
         labelAngle=angle, labelLimit=limit, labelOverlap=False, labelFlush=False, domain=False, ticks=False,
     )  # fmt: skip
+
+
+def rows(field: str, order: Sequence[str], limit: int) -> alt.Y:
+    """A row for each name, in that order."""
+    return alt.Y(field, sort=list(order), title=None, axis=row_labels(limit))
 
 
 def share_axis(field: str, title: str | None) -> alt.X:

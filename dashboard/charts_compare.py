@@ -14,7 +14,7 @@ from dashboard.charts import (
     epochs,
     finished,
     legend,
-    row_labels,
+    rows,
     share_axis,
 )
 
@@ -39,7 +39,7 @@ def looks(titles: Sequence[str], teacher: str, chosen: str) -> dict[str, tuple[s
 
 def scores_chart(points: pd.DataFrame, look: dict[str, tuple[str, str]]) -> alt.LayerChart:
     """Macro F1 of each model: on confirm people a filled point with its interval, on validation people a hollow one."""
-    y = _rows("model:N", list(look))
+    y = rows("model:N", list(look), 200)
     low = min([*points["macro_f1"], *points["low"].dropna()], default=0.0)
     high = max([*points["macro_f1"], *points["high"].dropna()], default=1.0)
     pad = max(0.08 * (high - low), 0.02)
@@ -106,12 +106,7 @@ def curves_chart(curves: pd.DataFrame, look: dict[str, tuple[str, str]]) -> alt.
 def recalls_chart(recalls: pd.DataFrame, look: dict[str, tuple[str, str]]) -> alt.LayerChart:
     """Recall of each class, a row for each model within it, with 95 % intervals over people."""
     classes = list(dict.fromkeys(recalls["class"]))
-    y = alt.Y(
-        "class:N",
-        sort=classes,
-        title=None,
-        axis=row_labels(200),
-    )
+    y = rows("class:N", classes, 200)
     within = alt.YOffset("model:N", sort=list(look))
     tooltip = [
         alt.Tooltip("class:N", title="Class"),
@@ -157,7 +152,7 @@ def recalls_chart(recalls: pd.DataFrame, look: dict[str, tuple[str, str]]) -> al
 def people_chart(people: pd.DataFrame, look: dict[str, tuple[str, str]]) -> alt.LayerChart:
     """A row per person, a point for the accuracy of each model, joined from the lowest to the highest."""
     order = list(dict.fromkeys(people["person"]))
-    y = _rows("person:N", order)
+    y = rows("person:N", order, 200)
     ends = people.groupby("person", sort=False)["accuracy"].agg(["min", "max"]).reset_index()
     links = (
         alt.Chart(ends)
@@ -236,15 +231,6 @@ def fronts_chart(points: pd.DataFrame, titles: Sequence[str]) -> alt.LayerChart:
         *layers,
         height=380,
         description=f"Searched and confirmed fronts of {' and '.join(titles)}.",
-    )
-
-
-def _rows(field: str, order: list[str]) -> alt.Y:
-    return alt.Y(
-        field,
-        sort=order,
-        title=None,
-        axis=row_labels(200),
     )
 
 

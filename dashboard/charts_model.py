@@ -19,6 +19,7 @@ from dashboard.charts import (
     finished,
     legend,
     row_labels,
+    rows,
     share_axis,
 )
 
@@ -144,12 +145,7 @@ def confusion_chart(
 
 def recall_chart(recalls: pd.DataFrame) -> alt.LayerChart:
     """A row per class: recall a dot with its interval, the teacher's a tick (see recall_table)."""
-    y = alt.Y(
-        "class:N",
-        sort=list(recalls["class"]),
-        title=None,
-        axis=row_labels(190),
-    )
+    y = rows("class:N", list(recalls["class"]), 190)
     x = share_axis("recall:Q", "Recall")
     tooltip = [
         alt.Tooltip("class:N", title="Class"),
@@ -176,12 +172,7 @@ def recall_chart(recalls: pd.DataFrame) -> alt.LayerChart:
 
 def people_chart(people: pd.DataFrame) -> alt.LayerChart:
     """One row per person: the model's accuracy a dot, the teacher's a tick (see people_table)."""
-    y = alt.Y(
-        "person:N",
-        sort=list(people["person"]),
-        title=None,
-        axis=row_labels(160),
-    )
+    y = rows("person:N", list(people["person"]), 160)
     x = share_axis("accuracy:Q", "Accuracy")
     links = []
     teacher = people.dropna(subset=["teacher"])
@@ -303,12 +294,7 @@ def robustness_chart(scores: pd.DataFrame) -> alt.LayerChart:
 def probability_chart(answers: pd.DataFrame, classes: tuple[str, ...]) -> alt.LayerChart:
     """A pair of bars per class for one recording (columns of probability_table); the true class is ringed."""
     present = [model for model in (HERE, THERE) if (answers["model"] == model).any()]
-    y = alt.Y(
-        "class:N",
-        sort=list(classes),
-        title=None,
-        axis=row_labels(190),
-    )
+    y = rows("class:N", classes, 190)
     offset = alt.YOffset("model:N", sort=present)
     tooltip = [
         alt.Tooltip("class:N", title="Class"),

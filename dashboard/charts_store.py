@@ -5,7 +5,7 @@ from __future__ import annotations
 import altair as alt
 import pandas as pd
 
-from dashboard.charts import CONFIRMED, SEARCHED, TEACHER, finished, row_labels
+from dashboard.charts import CONFIRMED, SEARCHED, TEACHER, finished, rows
 from dashboard.store_tables import NO_ROLE, ROLES
 
 ROLE_COLOURS = dict(zip((*ROLES, NO_ROLE), (SEARCHED, "#9dbbe4", CONFIRMED, TEACHER), strict=True))
@@ -89,12 +89,7 @@ def missing_chart(joints: pd.DataFrame) -> alt.LayerChart:
         alt.Chart(joints)
         .mark_bar(color=SEARCHED, height=12, cornerRadiusEnd=2)
         .encode(
-            y=alt.Y(
-                "joint:N",
-                sort=joints["joint"].tolist(),
-                title=None,
-                axis=row_labels(180),
-            ),
+            y=rows("joint:N", joints["joint"].tolist(), 180),
             x=alt.X(
                 "share:Q",
                 title="Missing, of all frames",
@@ -115,9 +110,4 @@ def missing_chart(joints: pd.DataFrame) -> alt.LayerChart:
 
 
 def _classes(names: pd.Series[str]) -> alt.Y:
-    return alt.Y(
-        "class:N",
-        sort=sorted(set(names)),
-        title=None,
-        axis=row_labels(220),
-    )
+    return rows("class:N", sorted(set(names)), 220)
