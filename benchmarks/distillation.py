@@ -7,7 +7,8 @@ Every fold trains the teachers anew on the people of the other folds, stores wha
 them, and trains the student in every way of WAYS once per seed. Nothing is chosen on the way: epochs
 are fixed, the last weights are scored, and a term's weight is the middle of the range that a search
 would try. `--shard 0/2` and `--shard 1/2` share the work between two processes, `--folds 2` and `--seeds 3` leave
-the rest for later. The support vector machine is that of `svm_reference.py`, on the same folds.
+the rest for later; with `--report`, `--folds 2` and `--after 2` tell of the first two folds and of the others alone.
+The support vector machine is that of `svm_reference.py`, on the same folds.
 """
 
 from __future__ import annotations
@@ -423,12 +424,12 @@ def best_of_others(folders: Sequence[Path], classes: int) -> Model | None:
 
 def report(plan: Plan, out: Path, which: slice, figure: Path | None) -> str:
     """Markdown: the teachers against the machine, then the ways against the student alone; of which folds."""
-    store = SkeletonStore.open(out / "store")
     every = sorted(path.parent for path in out.glob("fold-*/rows"))[which]
     wanted = {"svm", *(f"teacher {name}" for name in plan.teachers), *plan.ways}
     folders = [folder for folder in every if wanted <= trained_once(folder)]
     if not folders:
         return f"No fold in {out} has every model once; run it on."
+    store = SkeletonStore.open(out / "store")
     models = read_models(folders, len(store.classes))
     teacher = models[f"teacher {next(iter(plan.teachers))}"]
     weights_RP = draw_people(teacher.confusions_SPKK, RESAMPLES)

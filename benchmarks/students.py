@@ -38,10 +38,8 @@ from trainers.loop import score
 from trainers.student import StudentSpec, new_student, train_student
 
 EPOCHS = 27
-GRACE, REDUCTION = (
-    1,
-    3,
-)  # rungs of the methods of others: 1, 3, 9 and 27 epochs, as gaitforge's own are by default
+# Rungs of the methods of others: 1, 3, 9 and 27 epochs, as gaitforge's own are by default.
+GRACE, REDUCTION = 1, 3
 PACKED = Path(__file__).parent / "auva_grf_students.parquet"
 
 # Searched values by family; each is an ordered scale of whole numbers or a choice.

@@ -378,11 +378,11 @@ def teacher_of(fields: Fields) -> Teacher:
 
 def latencies_of(fields: Fields) -> dict[int | None, Latency]:
     """confirm/latency.json by trial, the teacher's under None; without those that could not be measured."""
-    rows = [(row.count("trial"), row) for row in fields.parts("members")]
+    rows: dict[int | None, Fields] = {row.count("trial"): row for row in fields.parts("members")}
     teacher = fields.maybe_part("teacher")  # an older confirm did not measure it
-    found = {
-        number: _latency(row) for number, row in [*rows, *([(None, teacher)] if teacher else [])]
-    }
+    if teacher is not None:
+        rows[None] = teacher
+    found = {number: _latency(row) for number, row in rows.items()}
     return {number: latency for number, latency in found.items() if latency is not None}
 
 
