@@ -210,6 +210,7 @@ def test_the_dashboard_shows_a_finished_line(
         assert str(folder) in [text.value for text in app.text]
         assert heading in words(app)
         assert not [frame for frame in app.dataframe if "What to do" in frame.value]
+        assert "problem" not in " ".join(text.value for text in app.text)
     (split,) = reading.look(WorkFolder(folder)).splits
     line = reading.read_line(WorkFolder(folder), split)
     assert line.problems == ()
