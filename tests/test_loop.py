@@ -17,6 +17,7 @@ from gaitforge.batch import Batch
 from gaitforge.layout import Layout
 from gaitforge.losses import Distillation
 from gaitforge.models import Output
+from gaitforge.models.gssm import GraphSelectiveStateSpace
 from gaitforge.models.tcn import TcnSizes
 from gaitforge.settings import FitPlan
 from trainers.loop import (
@@ -99,6 +100,19 @@ def test_known_loss() -> None:
     """
     known = [1.321998, 1.034622, 1.594639, 1.175191]
     assert trained(new_fitting(dropout=0.0, **NOISY)) == pytest.approx(known, abs=1e-4)
+
+
+def test_weight_decay_spares_what_a_module_names() -> None:
+    torch.manual_seed(0)
+    block = GraphSelectiveStateSpace(width=4, states=3, expand=1, bidirectional=False)
+    before = {name: value.clone() for name, value in block.named_parameters()}
+    fitting = Fitting(block, FitPlan(lr=0.1, weight_decay=0.5))
+    for parameter in block.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    fitting.optimizer.step()
+    for name, value in block.named_parameters():
+        spared = name in ("a_log_ES", "skip_E")
+        torch.testing.assert_close(value, before[name] * (1.0 if spared else 0.95))
 
 
 def test_same_seed_gives_the_same_weights() -> None:

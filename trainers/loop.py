@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -168,8 +168,7 @@ class Fitting:
         self.step = 0  # steps done of the epoch that is under way
         self.sums: dict[str, Tensor] = {}  # of each loss term over those steps
         self.optimizer = torch.optim.AdamW(
-            # the heads last, so that the model's states keep their numbers
-            [*model.parameters(), *(heads.parameters() if heads is not None else ())],
+            parameter_groups(model, heads),
             lr=plan.lr,
             weight_decay=plan.weight_decay,
             # one launch instead of hundreds; on a CPU the other way is as fast
@@ -213,6 +212,25 @@ class Fitting:
             raise FloatingPointError(
                 f"The loss became {total} in epoch {self.epoch + 1}; lower fit.lr or fit.clip."
             )
+
+
+def parameter_groups(model: nn.Module, heads: Heads | None) -> list[dict[str, Any]]:
+    """What weight decay pulls to 0, and what it leaves: the parameters that a module names in UNDECAYED.
+
+    Those are no weights but numbers of a meaning, such as a scan's rates of decay.
+    """
+    kept = {
+        id(module.get_parameter(name))
+        for module in model.modules()
+        for name in getattr(module, "UNDECAYED", ())
+    }
+    # the heads last, so that the model's states keep their numbers
+    weights = [*model.parameters(), *(heads.parameters() if heads is not None else ())]
+    groups: list[dict[str, Any]] = [
+        {"params": [weight for weight in weights if id(weight) not in kept]},
+        {"params": [weight for weight in weights if id(weight) in kept], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
 
 
 def _named(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -31,6 +31,8 @@ class GraphSelectiveStateSpace(nn.Module):
     `bidirectional` scans the same u, Delta', B, C from the end as well, and takes the mean of both.
     """
 
+    UNDECAYED = "a_log_ES", "skip_E"  # as in Mamba's own code: 0 is no better a rate than another
+
     def __init__(self, *, width: int, states: int, expand: int, bidirectional: bool) -> None:
         super().__init__()
         inner = expand * width
