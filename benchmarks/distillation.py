@@ -1,13 +1,15 @@
 """What distillation gives a student on people that nobody saw: folds by person, one recipe, seeds.
 
-    python -m benchmarks.distillation auva_grf [--out DIR]          trains what is missing; stop and go on at any time
+    python -m benchmarks.distillation auva_grf                      trains what is missing; stop and go on at any time
+    python -m benchmarks.distillation auva_grf --pack               benchmarks/distillation_auva_grf.parquet
     python -m benchmarks.distillation auva_grf --report [--figure FILE.svg]
 
-Every fold trains the teachers anew on the people of the other folds, stores what the teaching one says to
-them, and trains the student in every way of WAYS once per seed. Nothing is chosen on the way: epochs
+Every fold trains the teachers anew on the people of the other folds, stores what they say to
+them, and trains the student in every way of the plan once per seed. Nothing is chosen on the way: epochs
 are fixed, the last weights are scored, and a term's weight is the middle of the range that a search
-would try. `--shard 0/2` and `--shard 1/2` share the work between two processes, `--folds 2` and `--seeds 3` leave
-the rest for later; with `--report`, `--folds 2` and `--after 2` tell of the first two folds and of the others alone.
+would try (distillation_plans.py). `--shard 0/2` and `--shard 1/2` share the work between two processes; `--folds 2`,
+`--seeds 3` and `--ways kd hint` leave the rest for later. `--report` tells of what this machine trained, or of the
+packed rows where it trained nothing; there `--folds 2` and `--after 2` tell of the first two folds and of the others.
 The support vector machine is that of `svm_reference.py`, on the same folds.
 """
 
@@ -15,37 +17,24 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import altair as alt
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from benchmarks.distillation_plans import PLANS, TOGETHER, WAYS, Plan, Sizes, Way
+from benchmarks.distillation_report import pack, packed_path, read_rows, report
 from benchmarks.svm_reference import features, new_machine
-from gaitforge.losses import LOSSES, Distillation
+from gaitforge.losses import Distillation
 from gaitforge.settings import FitPlan, IngestSettings, as_dict
 from gaitforge.splits import Split, SplitSettings, make_splits
-from gaitforge.stats import (
-    Ints,
-    compare,
-    draw_people,
-    interval,
-    macro_f1_draws,
-    mean_macro_f1,
-    person_confusions,
-    too_few,
-)
 from gaitforge.store import SkeletonStore
 from gaitforge.window_cache import build_windows
-from gaitforge.windows import WindowSettings
-from gaitforge.work import as_json, fingerprint, read_json, write_once
+from gaitforge.work import as_json, fingerprint, write_once
 from trainers.examples import WindowFolder, load_examples, new_fitting
 from trainers.ingest import ingest_recordings
 from trainers.loop import EpochMetrics, Examples, fit, score_logits, window_logits
@@ -53,116 +42,6 @@ from trainers.outputs import answer_all
 from trainers.student import StudentSpec, new_student, with_answers
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
-RESAMPLES = 2000
-Sizes = Mapping[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Plan:
-    """One experiment: data, folds, models and recipe."""
-
-    data: str
-    folds: (
-        tuple[tuple[str, ...], ...] | int
-    )  # the people held out, or how many parts to deal them into
-    windows: WindowSettings
-    teachers: Mapping[str, tuple[str, Sizes]]  # the first one teaches
-    teacher_fit: FitPlan
-    student: tuple[str, Sizes]
-    student_fit: FitPlan
-    parts: int = 0  # of the training people, each answered by a teacher that never saw it
-    ways: tuple[str, ...] = field(default_factory=lambda: tuple(WAYS))
-
-
-@dataclass(frozen=True, slots=True)
-class Way:
-    """One way to train the student."""
-
-    weights: Mapping[str, float] = field(default_factory=dict)
-    label_smoothing: float = 0.0
-    outputs: str = "outputs"  # or "unseen": of teachers that never saw the person
-
-
-def middle(*terms: str) -> dict[str, float]:
-    """Each term with the geometric mean of the weights that a search would try."""
-    return {term: math.sqrt(math.prod(LOSSES[term].weight)) for term in terms}
-
-
-RELATIONS = "cgrkd_batch", "cgrkd_nodes", "cgrkd_graphs"
-WAYS: dict[str, Way] = {
-    "alone": Way(),
-    "label smoothing": Way(label_smoothing=0.1),
-    "kd": Way(middle("kd")),
-    "kd, heavy": Way({"kd": LOSSES["kd"].weight[1]}),
-    "kd standardised": Way(middle("kd_standardised")),
-    "dkd": Way(middle("dkd")),
-    "dist": Way(middle("dist")),
-    "rkd": Way(middle("rkd")),
-    "sp": Way(middle("sp")),
-    "hint": Way(middle("hint")),
-    "attention": Way(middle("attention")),
-    "cgrkd": Way(middle(*RELATIONS)),
-    "kd + cgrkd": Way(middle("kd", *RELATIONS)),
-    "kd + hint": Way(middle("kd", "hint")),
-    "kd + hint + label smoothing": Way(middle("kd", "hint"), label_smoothing=0.1),
-    "kd, unseen": Way(middle("kd"), outputs="unseen"),
-    "dist, unseen": Way(middle("dist"), outputs="unseen"),
-    "kd, unseen, + label smoothing": Way(middle("kd"), label_smoothing=0.1, outputs="unseen"),
-}
-
-SMALL: Sizes = {"widths": [32, 64, 64], "strides": [1, 2, 2]}
-MEDIUM: Sizes = {"widths": [64, 64, 128, 128], "strides": [1, 2, 1, 2]}
-FULL: Sizes = {"temporal": "full", "dropout": 0.3}
-KINECT = Plan(
-    data="ui_prmd_kinect",
-    folds=tuple((f"s{n:03}", f"s{n + 1:03}") for n in (9, 7, 5, 3, 1)),
-    windows=WindowSettings(
-        mode="resample", length=32, center="first", flip=False, rotation_deg=30.0
-    ),
-    teachers={
-        "dynstg_mamba": ("dynstg_mamba", MEDIUM),
-        "stgcn": ("stgcn", {**MEDIUM, **FULL}),
-    },
-    teacher_fit=FitPlan(epochs=12),
-    student=(
-        "dynstg_mamba",
-        {"widths": [16, 20, 24], "strides": [2, 2, 1], "states": 8, "expand": 1, "filter": "static", "dropout": 0.1},
-    ),
-    student_fit=FitPlan(epochs=12),
-    ways=(
-        "alone", "label smoothing", "kd", "kd, heavy", "dkd", "dist", "hint", "cgrkd", "kd + cgrkd", "kd + hint",
-        "kd + hint + label smoothing",
-    ),
-)  # fmt: skip
-PLANS: dict[str, Plan] = {
-    "auva_grf": Plan(
-        data="auva_grf",
-        folds=10,
-        windows=WindowSettings(mode="resample", length=51, flip=False, time_warp=0.05),
-        teachers={
-            "dynstg_mamba": ("dynstg_mamba", {**SMALL, "dropout": 0.3}),
-            "stgcn": ("stgcn", {**SMALL, **FULL}),
-            "ctrgcn": ("ctrgcn", {**SMALL, "dropout": 0.3}),
-        },
-        teacher_fit=FitPlan(epochs=30, jitter=0.1),
-        student=(
-            "dynstg_mamba",
-            {"widths": [4, 8, 8], "strides": [2, 2, 1], "states": 4, "expand": 1, "filter": "static", "dropout": 0.1},
-        ),
-        student_fit=FitPlan(epochs=20),
-        parts=3,
-    ),
-    "ui_prmd_kinect": KINECT,
-    # the network that others have trained on these people, at its published size: no student
-    "ui_prmd_ctrgcn": dataclasses.replace(
-        KINECT, folds=(("s009", "s010"),), windows=dataclasses.replace(KINECT.windows, length=64),
-        teachers={"ctrgcn": ("ctrgcn", {})}, ways=(),
-    ),
-    # as the Kinect plan, taught by the other one
-    "ui_prmd_kinect_stgcn": dataclasses.replace(
-        KINECT, teachers={"stgcn": KINECT.teachers["stgcn"]}, ways=("alone", "kd", "kd, heavy", "cgrkd"),
-    ),
-}  # fmt: skip
 
 
 class Fold(NamedTuple):
@@ -232,9 +111,12 @@ def train_missing(fold: Fold, seed: int) -> Iterator[str]:
             path = row_path(fold, f"teacher {name}", {})
             if not path.is_file():
                 model, row = trained(fold, family, sizes, plan.teacher_fit, fold.train)
-                if name == next(iter(plan.teachers)):
-                    keep_answers(answer_all(model, fold.train)[0], fold.folder / "outputs")
+                answers, _ = answer_all(model, fold.train)
+                unseen = window_logits(model, fold.unseen, 256)
+                keep_answers({**answers, "unseen": unseen}, answers_of(fold, name))
                 yield write_row(path, fold, f"teacher {name}", 0, row)
+        if len(plan.teachers) > 1:
+            yield from join_teachers(fold)
         answer_unseen(fold)
     for name in plan.ways:
         way = WAYS[name]
@@ -243,13 +125,33 @@ def train_missing(fold: Fold, seed: int) -> Iterator[str]:
             yield write_row(path, fold, name, seed, train_student(fold, way, seed))
 
 
+def answers_of(fold: Fold, teacher: str) -> Path:
+    """The folder of what a teacher, or all of them together, said to the training windows."""
+    return fold.folder / "outputs" / teacher
+
+
+def join_teachers(fold: Fold) -> Iterator[str]:
+    """The mean of all teachers' logits, as answers and as a row of its own."""
+    path = row_path(fold, TOGETHER, {})
+    if path.is_file():
+        return
+    means = {
+        name: np.mean(
+            [np.load(answers_of(fold, t) / f"{name}.npy") for t in fold.plan.teachers], axis=0
+        )
+        for name in ("logits", "unseen")
+    }
+    keep_answers({"logits": means["logits"].astype(np.float32)}, answers_of(fold, TOGETHER))
+    yield write_row(path, fold, TOGETHER, 0, scored(means["unseen"], fold))
+
+
 def trained(
     fold: Fold, family: str, sizes: Sizes, plan: FitPlan, train: Examples
 ) -> tuple[nn.Module, dict[str, Any]]:
     """A model trained to the plan's last epoch, and its row."""
     fitting = new_fitting(fold.windows, family, sizes, plan, torch.device("cpu"))
     seconds = run_epochs(fit(fitting, train, train.first(1), Distillation()))
-    return fitting.model, {**scored(fitting.model, fold), "seconds": seconds}
+    return fitting.model, {**scored_model(fitting.model, fold), "seconds": seconds}
 
 
 def train_student(fold: Fold, way: Way, seed: int) -> dict[str, Any]:
@@ -257,28 +159,35 @@ def train_student(fold: Fold, way: Way, seed: int) -> dict[str, Any]:
     plan = dataclasses.replace(
         fold.plan.student_fit, seed=seed, label_smoothing=way.label_smoothing
     )
+    answers = (
+        fold.folder / "unseen" if way.unseen else answers_of(fold, way.teacher or fold.plan.first)
+    )
     spec = StudentSpec(
         family=family, sizes=sizes, fit=as_dict(plan), weights=way.weights, temperature=2.0,
-        windows=str(fold.windows.folder), teacher_outputs=str(fold.folder / way.outputs),
+        windows=str(fold.windows.folder), teacher_outputs=str(answers),
     )  # fmt: skip
     fitting = new_student(spec)
     train = with_answers(load_examples(fold.windows, "train", Path(spec.teacher_outputs)), spec)
     seconds = run_epochs(fit(fitting, train, train.first(1), spec.distillation))
-    return {**scored(fitting.model, fold), "seconds": seconds}
+    return {**scored_model(fitting.model, fold), "seconds": seconds}
 
 
 def run_epochs(epochs: Iterator[EpochMetrics]) -> float:
     return sum(metrics.seconds for metrics in epochs)
 
 
-def scored(model: nn.Module, fold: Fold) -> dict[str, Any]:
-    """What the model says of the recordings of the people held out."""
-    unseen = fold.unseen
-    answers = score_logits(window_logits(model, unseen, 256), unseen)
+def scored_model(model: nn.Module, fold: Fold) -> dict[str, Any]:
+    """What the model says of the recordings of the people held out, and its size."""
+    params = sum(weight.numel() for weight in model.parameters())
+    return {**scored(window_logits(model, fold.unseen, 256), fold), "params": params}
+
+
+def scored(logits_NK: NDArray[np.float64], fold: Fold) -> dict[str, Any]:
+    """What window logits say of the recordings of the people held out."""
+    answers = score_logits(logits_NK, fold.unseen)
     recordings = fold.windows.recordings("confirm")
     return {
         "persons": [recordings[number].person for number in answers.recording_R],
-        "params": sum(weight.numel() for weight in model.parameters()),
         "true": answers.true_R.tolist(),
         "predicted": answers.logits_RK.argmax(axis=1).tolist(),
     }
@@ -289,7 +198,7 @@ def answer_unseen(fold: Fold) -> None:
     target = fold.folder / "unseen"
     if not fold.plan.parts or (target / "logits.npy").is_file():
         return
-    train, (family, sizes) = fold.train, next(iter(fold.plan.teachers.values()))
+    train, (family, sizes) = fold.train, fold.plan.teachers[fold.plan.first]
     person_R = np.array([person for _, person in fold.windows.recordings("train")])
     part_N = dealt(person_R, train, fold.plan.parts)
     logits_NWK = np.zeros((len(train), train.views, train.classes), dtype=np.float32)
@@ -358,159 +267,6 @@ def write_row(path: Path, fold: Fold, name: str, seed: int, row: Mapping[str, An
     return f"{fold.split.name}  seed {seed}  {name:<30} accuracy {right:.3f}  {row.get('seconds', 0):.1f} s"
 
 
-# what is reported
-
-
-class Model(NamedTuple):
-    """One row of the table: confusion matrices [S, P, K, K] over the people of all its folds."""
-
-    name: str
-    params: int | None
-    people: tuple[str, ...]
-    confusions_SPKK: Ints
-
-    @property
-    def accuracy(self) -> float:
-        every = self.confusions_SPKK.sum(axis=(0, 1))
-        return float(np.trace(every) / every.sum())
-
-
-def read_models(folders: Sequence[Path], classes: int) -> dict[str, Model]:
-    """Every model over the same folds: those in which each has a seed at least; seeds that all of them have."""
-    found: dict[str, dict[int, dict[str, Any]]] = {}
-    for folder in folders:
-        for path in (folder / "rows").glob("*.json"):
-            row = read_json(path)
-            found.setdefault(row["name"], {}).setdefault(row["seed"], {})[folder.name] = row
-    names = {folder.name for folder in folders}
-    models = {}
-    for name, by_seed in found.items():
-        whole = [rows for seed, rows in sorted(by_seed.items()) if rows.keys() == names]
-        if whole:
-            first = whole[0].values()
-            people = sorted({person for row in first for person in row["persons"]})
-            matrices = [confusions(list(rows.values()), people, classes) for rows in whole]
-            params = next(iter(first)).get("params")
-            models[name] = Model(name, params, tuple(people), np.stack(matrices))
-    return models
-
-
-def confusions(rows: Sequence[Mapping[str, Any]], people: Sequence[str], classes: int) -> Ints:
-    """Confusion matrices [P, K, K] of all rows together."""
-    persons = [person for row in rows for person in row["persons"]]
-    true, predicted = (
-        np.array([label for row in rows for label in row[name]]) for name in ("true", "predicted")
-    )
-    return person_confusions(true, predicted, persons, people, classes)
-
-
-def best_of_others(folders: Sequence[Path], classes: int) -> Model | None:
-    """What the best way is worth: chosen by the people of one half of the folds, scored by those of the other."""
-    halves = [read_models(folders[half::2], classes) for half in (0, 1)]
-    parts = []
-    for choosing, scoring in (halves, halves[::-1]):
-        both = [name for name in WAYS if name in choosing and name in scoring and name != "alone"]
-        if not both:
-            return None
-        best = max(both, key=lambda name: mean_macro_f1(choosing[name].confusions_SPKK))
-        parts.append(scoring[best])
-    seeds = min(len(part.confusions_SPKK) for part in parts)
-    people = [person for part in parts for person in part.people]
-    matrices = np.concatenate([part.confusions_SPKK[:seeds] for part in parts], axis=1)
-    name = f"the best by the other folds ({', '.join(part.name for part in parts)})"
-    order = np.argsort(people)
-    return Model(name, parts[0].params, tuple(sorted(people)), matrices[:, order])
-
-
-def report(plan: Plan, out: Path, which: slice, figure: Path | None) -> str:
-    """Markdown: the teachers against the machine, then the ways against the student alone; of which folds."""
-    every = sorted(path.parent for path in out.glob("fold-*/rows"))[which]
-    wanted = {"svm", *(f"teacher {name}" for name in plan.teachers), *plan.ways}
-    folders = [folder for folder in every if wanted <= trained_once(folder)]
-    if not folders:
-        return f"No fold in {out} has every model once; run it on."
-    store = SkeletonStore.open(out / "store")
-    models = read_models(folders, len(store.classes))
-    teacher = models[f"teacher {next(iter(plan.teachers))}"]
-    weights_RP = draw_people(teacher.confusions_SPKK, RESAMPLES)
-    people = teacher.confusions_SPKK.shape[1]
-    lines = [
-        f"{plan.data}: {len(folders)} {'fold' if len(folders) == 1 else 'folds'}, {people} people, "
-        f"{len(store.classes)} classes; teacher {teacher.name.removeprefix('teacher ')}"
-        + (f", student {plan.student[0]}." if plan.ways else "."), "",
-        "| | parameters | seeds | macro F1 | accuracy | minus alone | of the gap |",
-        "|---|---|---|---|---|---|---|",
-    ]  # fmt: skip
-    order = ["svm", *(f"teacher {name}" for name in plan.teachers), *WAYS]
-    rows = [models[name] for name in order if name in models]
-    if best := best_of_others(folders, len(store.classes)):
-        rows.append(best)
-    alone = models.get("alone")
-    lines += [line(model, alone, teacher, weights_RP) for model in rows]
-    if figure is not None and alone is not None:
-        draw_gains(rows, alone, weights_RP, figure)
-    return "\n".join(lines)
-
-
-def trained_once(folder: Path) -> set[str]:
-    """The models that a fold has with their first seed."""
-    rows = map(read_json, (folder / "rows").glob("*.json"))
-    return {row["name"] for row in rows if row["seed"] == 0}
-
-
-def line(model: Model, alone: Model | None, teacher: Model, weights_RP: Ints) -> str:
-    f1 = mean_macro_f1(model.confusions_SPKK)
-    few = too_few(weights_RP.shape[1])
-    within = ""
-    if not few:
-        low, high = interval(macro_f1_draws(model.confusions_SPKK, weights_RP))
-        within = f" ({low:.3f} to {high:.3f})"
-    cells = [
-        model.name, "" if model.params is None else f"{model.params:,}", str(len(model.confusions_SPKK)),
-        f"{f1:.3f}{within}", f"{model.accuracy:.3f}",
-    ]  # fmt: skip
-    if alone is None or model is alone:
-        return table_row(*cells, "", "")
-    gain = compare(model.confusions_SPKK, alone.confusions_SPKK, weights_RP)
-    gap = compare(teacher.confusions_SPKK, alone.confusions_SPKK, weights_RP)
-    # a share of a gap that may be none says nothing
-    share = f"{gain.mean / gap.mean:.0%}" if gap.low > 0 and not few else "-"
-    shown = f"{gain.mean:+.3f}" + ("" if few else f" ({gain.low:+.3f} to {gain.high:+.3f})")
-    return table_row(*cells, shown, share)
-
-
-def table_row(*cells: str) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def draw_gains(rows: Sequence[Model], alone: Model, weights_RP: Ints, path: Path) -> None:
-    """Each row's macro F1 minus that of the student alone, with its interval over people, as SVG."""
-    gains = {
-        row.name: compare(row.confusions_SPKK, alone.confusions_SPKK, weights_RP)
-        for row in rows
-        if row is not alone
-    }
-    data = pd.DataFrame(
-        [
-            (name, gain.mean, gain.low, gain.high, name.split()[0] in ("svm", "teacher"))
-            for name, gain in gains.items()
-        ],
-        columns=["model", "gain", "low", "high", "reference"],
-    )
-    y = alt.Y("model:N", sort=list(gains), title=None, axis=alt.Axis(labelLimit=360))
-    colour = alt.Color("reference:N", legend=None, scale=alt.Scale(range=["#0b6e99", "#8a8f98"]))
-    base = alt.Chart(data).encode(y=y, color=colour)
-    marks = (
-        alt.Chart(pd.DataFrame({"zero": [0.0]})).mark_rule(color="#8a8f98").encode(x="zero:Q"),
-        base.mark_rule(strokeWidth=2).encode(
-            x=alt.X("low:Q", title="Macro F1 minus that of the student alone"), x2="high:Q"
-        ),
-        base.mark_point(filled=True, size=70, opacity=1).encode(x="gain:Q"),
-    )
-    chart = alt.layer(*marks).properties(width=420, title="95 % intervals: people drawn again")
-    chart.save(path)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("plan", choices=list(PLANS))
@@ -519,13 +275,23 @@ def main() -> None:
     parser.add_argument("--folds", type=int, help="only so many")
     parser.add_argument("--after", type=int, default=0, metavar="N", help="without the first N")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--ways", nargs="+", choices=list(WAYS), help="only these of the plan")
+    parser.add_argument("--pack", action="store_true", help="write what is there for all")
     parser.add_argument("--report", action="store_true", help="print the table of what is there")
     parser.add_argument("--figure", type=Path)
     options = parser.parse_args()
     plan = PLANS[options.plan]
-    out = options.out / f"{options.plan}-{fingerprint(as_plain(plan))}"
+    if options.ways:
+        kept = tuple(name for name in plan.ways if name in options.ways)
+        plan = dataclasses.replace(plan, ways=kept)
+    out = options.out / f"{options.plan}-{fingerprint(plan.as_plain())}"
+    if options.pack:
+        pack(out, packed_path(options.plan))
+        return
     if options.report:
-        print(report(plan, out, slice(options.after, options.folds), options.figure))
+        rows = read_rows(out) or read_rows(packed_path(options.plan))
+        which = slice(options.after, options.folds)
+        print(report(plan, rows, which, options.seeds, options.figure))
         return
     torch.set_num_threads(1)
     index, count = map(int, options.shard.split("/"))
@@ -534,13 +300,6 @@ def main() -> None:
         for fold in folds:
             for said in train_missing(fold, seed):
                 print(said, flush=True)
-
-
-def as_plain(plan: Plan) -> dict[str, Any]:
-    """The plan as JSON knows it, without its ways: rows are kept by the way that they are of."""
-    plain = {**dataclasses.asdict(plan), "windows": plan.windows.as_dict()}
-    del plain["ways"]
-    return plain
 
 
 if __name__ == "__main__":

@@ -1,0 +1,277 @@
+"""The rows of distillation.py as tables and a figure, and as one file that a repository can hold.
+
+A row is one model, trained with one seed, scored on the people held out of one fold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import altair as alt
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmarks.distillation_plans import TOGETHER, WAYS, Plan
+from gaitforge.metrics import macro_f1
+from gaitforge.stats import (
+    Ints,
+    compare,
+    draw_people,
+    interval,
+    macro_f1_draws,
+    mean_macro_f1,
+    person_confusions,
+    spread_over_seeds,
+    too_few,
+)
+from gaitforge.work import read_json, write_parquet
+
+RESAMPLES = 2000
+
+
+class Row(NamedTuple):
+    """What a model said of the recordings of one fold."""
+
+    fold: str
+    name: str
+    seed: int
+    params: int | None
+    persons: Sequence[str]
+    true: Sequence[int]
+    predicted: Sequence[int]
+
+
+COLUMNS: list[tuple[str, pa.DataType]] = [
+    ("fold", pa.string()),
+    ("name", pa.string()),
+    ("seed", pa.int8()),
+    ("params", pa.int32()),
+    ("persons", pa.list_(pa.string())),
+    ("true", pa.list_(pa.int8())),
+    ("predicted", pa.list_(pa.int8())),
+]
+
+
+def packed_path(plan: str) -> Path:
+    return Path(__file__).parent / f"distillation_{plan}.parquet"
+
+
+def pack(out: Path, target: Path) -> None:
+    """Write all rows as one small Parquet file."""
+    rows = read_rows(out)
+    table = pa.Table.from_pylist([row._asdict() for row in rows], schema=pa.schema(COLUMNS))
+    write_parquet(target, table)
+    print(f"{len(rows):,} rows in {target}, {target.stat().st_size:,} bytes")
+
+
+def read_rows(source: Path) -> list[Row]:
+    """The rows of a folder that distillation.py fills, or of a file that `pack` wrote; none where there is neither."""
+    if source.is_file():
+        return [Row(**row) for row in pq.read_table(source).to_pylist()]
+    rows = []
+    for path in sorted(source.glob("fold-*/rows/*.json")):
+        row = {"fold": path.parent.parent.name, "params": None, **read_json(path)}
+        rows.append(Row(**{name: row[name] for name in Row._fields}))
+    return rows
+
+
+class Model(NamedTuple):
+    """One line of a table: confusion matrices [S, P, K, K] over the people of all its folds."""
+
+    name: str
+    params: int | None
+    people: tuple[str, ...]
+    confusions_SPKK: Ints
+
+    @property
+    def accuracy(self) -> float:
+        every = self.confusions_SPKK.sum(axis=(0, 1))
+        return float(np.trace(every) / every.sum())
+
+    @property
+    def over_seeds(self) -> float | None:
+        """The standard deviation of macro F1 over seeds."""
+        scores_S = macro_f1(self.confusions_SPKK.sum(axis=1))
+        return spread_over_seeds(np.asarray(scores_S)[None])
+
+
+def whole_folds(rows: Sequence[Row]) -> list[str]:
+    """The folds that have every model with its first seed that any fold has."""
+    there: dict[str, set[str]] = {}
+    for row in rows:
+        if row.seed == 0:
+            there.setdefault(row.fold, set()).add(row.name)
+    wanted = set().union(*there.values())
+    return sorted(fold for fold, names in there.items() if names == wanted)
+
+
+def find_models(rows: Sequence[Row], folds: Sequence[str], seeds: int) -> dict[str, Model]:
+    """Every model over the same folds, with those of the first seeds that it has in all of them."""
+    found: dict[str, dict[int, list[Row]]] = {}
+    for row in rows:
+        if row.fold in folds and row.seed < seeds:
+            found.setdefault(row.name, {}).setdefault(row.seed, []).append(row)
+    classes = 1 + max((max(row.true) for row in rows), default=0)
+    models = {}
+    for name, by_seed in found.items():
+        whole = [rows for _, rows in sorted(by_seed.items()) if len(rows) == len(folds)]
+        if whole:
+            people = sorted({person for row in whole[0] for person in row.persons})
+            matrices = [confusions(rows, people, classes) for rows in whole]
+            models[name] = Model(name, whole[0][0].params, tuple(people), np.stack(matrices))
+    return models
+
+
+def confusions(rows: Sequence[Row], people: Sequence[str], classes: int) -> Ints:
+    """Confusion matrices [P, K, K] of all rows together."""
+    persons = [person for row in rows for person in row.persons]
+    true, predicted = (
+        np.array([label for row in rows for label in labels])
+        for labels in zip(*((row.true, row.predicted) for row in rows), strict=True)
+    )
+    return person_confusions(true, predicted, persons, people, classes)
+
+
+def best_of_others(
+    plan: Plan, rows: Sequence[Row], folds: Sequence[str], seeds: int
+) -> Model | None:
+    """What the best way is worth: chosen by the people of one half of the folds, scored by those of the other."""
+    halves = [find_models(rows, folds[half::2], seeds) for half in (0, 1)]
+    parts = []
+    for choosing, scoring in (halves, halves[::-1]):
+        both = [way for way in plan.ways if way in choosing and way in scoring and way != "alone"]
+        if not both:
+            return None
+        # a way with fewer seeds than others may have been lucky
+        most = max(len(choosing[way].confusions_SPKK) for way in both)
+        both = [way for way in both if len(choosing[way].confusions_SPKK) == most]
+        best = max(both, key=lambda way: mean_macro_f1(choosing[way].confusions_SPKK))
+        parts.append(scoring[best])
+    fewest = min(len(part.confusions_SPKK) for part in parts)
+    people = [person for part in parts for person in part.people]
+    matrices = np.concatenate([part.confusions_SPKK[:fewest] for part in parts], axis=1)
+    name = f"the best by the other folds ({', '.join(part.name for part in parts)})"
+    order = np.argsort(people)
+    return Model(name, parts[0].params, tuple(sorted(people)), matrices[:, order])
+
+
+def report(plan: Plan, rows: Sequence[Row], which: slice, seeds: int, figure: Path | None) -> str:
+    """Markdown: teachers against the machine, then the ways against the student alone; of which folds."""
+    folds = whole_folds(rows)[which]
+    if not folds:
+        return "No fold has every model with its first seed; train what is missing."
+    models = find_models(rows, folds, seeds)
+    machine = models["svm"]
+    weights_RP = draw_people(machine.confusions_SPKK, RESAMPLES)
+    people, classes = machine.confusions_SPKK.shape[1:3]
+    references = [*(f"teacher {name}" for name in plan.teachers), TOGETHER, "alone"]
+    lines = [
+        f"{plan.data}: {len(folds)} {'fold' if len(folds) == 1 else 'folds'}, {people} people, {classes} classes.", "",
+        table_row("from labels", "parameters", "seeds", "macro F1", "accuracy", "minus SVM"), table_row(*["---"] * 6),
+        table_row(*cells(machine, weights_RP), ""),
+        *(
+            table_row(*cells(models[name], weights_RP), minus(models[name], machine, weights_RP))
+            for name in references if name in models
+        ),
+    ]  # fmt: skip
+    if not plan.ways:
+        return "\n".join(lines)
+    ways = [models[name] for name in plan.ways if name in models and name != "alone"]
+    if best := best_of_others(plan, rows, folds, seeds):
+        ways.append(best)
+    alone = models["alone"]
+    lines += [
+        "",
+        table_row("student, taught", "seeds", "macro F1", "accuracy", "sd over seeds", "minus alone", "of the gap"),
+        table_row(*["---"] * 7),
+    ]  # fmt: skip
+    for model in (alone, *ways):
+        name, _, *scores = cells(model, weights_RP)
+        spread = model.over_seeds
+        gains = ["", ""]
+        if model is not alone:
+            teacher = teacher_of(plan, models, name)
+            gains = [
+                minus(model, alone, weights_RP),
+                share_of_gap(model, teacher, alone, weights_RP),
+            ]
+        lines.append(table_row(name, *scores, "" if spread is None else f"{spread:.3f}", *gains))
+    if figure is not None:
+        draw_gains(
+            [*(models[name] for name in references[:-1] if name in models), *ways],
+            alone,
+            weights_RP,
+            figure,
+        )
+    return "\n".join(lines)
+
+
+def cells(model: Model, weights_RP: Ints) -> list[str]:
+    """Name, parameters, seeds, macro F1 with its interval, accuracy."""
+    within = ""
+    if not too_few(weights_RP.shape[1]):
+        low, high = interval(macro_f1_draws(model.confusions_SPKK, weights_RP))
+        within = f" ({low:.3f} to {high:.3f})"
+    return [
+        model.name,
+        "" if model.params is None else f"{model.params:,}",
+        str(len(model.confusions_SPKK)),
+        f"{mean_macro_f1(model.confusions_SPKK):.3f}{within}",
+        f"{model.accuracy:.3f}",
+    ]
+
+
+def minus(model: Model, other: Model, weights_RP: Ints) -> str:
+    gain = compare(model.confusions_SPKK, other.confusions_SPKK, weights_RP)
+    few = too_few(weights_RP.shape[1])
+    return f"{gain.mean:+.3f}" + ("" if few else f" ({gain.low:+.3f} to {gain.high:+.3f})")
+
+
+def teacher_of(plan: Plan, models: Mapping[str, Model], way: str) -> Model:
+    """The teacher of a way; the plan's first for those that have none."""
+    name = WAYS[way].teacher if way in WAYS else None
+    return models[TOGETHER if name == TOGETHER else f"teacher {name or plan.first}"]
+
+
+def share_of_gap(model: Model, teacher: Model, alone: Model, weights_RP: Ints) -> str:
+    """How much of what the teacher is ahead the student makes good; a share of a gap that may be none says nothing."""
+    gain, gap = (
+        compare(m.confusions_SPKK, alone.confusions_SPKK, weights_RP) for m in (model, teacher)
+    )
+    return (
+        f"{gain.mean / gap.mean:.0%}" if gap.low > 0 and not too_few(weights_RP.shape[1]) else "-"
+    )
+
+
+def table_row(*values: str) -> str:
+    return f"| {' | '.join(values)} |"
+
+
+def draw_gains(rows: Sequence[Model], alone: Model, weights_RP: Ints, path: Path) -> None:
+    """Each row's macro F1 minus that of the student alone, with its interval over people, as SVG."""
+    gains = {
+        row.name: compare(row.confusions_SPKK, alone.confusions_SPKK, weights_RP) for row in rows
+    }
+    data = pd.DataFrame(
+        [
+            (name, gain.mean, gain.low, gain.high, name == TOGETHER or name.startswith("teacher "))
+            for name, gain in gains.items()
+        ],
+        columns=["model", "gain", "low", "high", "reference"],
+    )
+    y = alt.Y("model:N", sort=list(gains), title=None, axis=alt.Axis(labelLimit=360))
+    colour = alt.Color("reference:N", legend=None, scale=alt.Scale(range=["#0b6e99", "#8a8f98"]))
+    base = alt.Chart(data).encode(y=y, color=colour)
+    marks = (
+        alt.Chart(pd.DataFrame({"zero": [0.0]})).mark_rule(color="#8a8f98").encode(x="zero:Q"),
+        base.mark_rule(strokeWidth=2).encode(
+            x=alt.X("low:Q", title="Macro F1 minus that of the student alone"), x2="high:Q"
+        ),
+        base.mark_point(filled=True, size=70, opacity=1).encode(x="gain:Q"),
+    )
+    chart = alt.layer(*marks).properties(width=420, title="95 % intervals: people drawn again")
+    chart.save(path)
