@@ -16,8 +16,8 @@ from gaitforge.losses.heads import HEADS
 from gaitforge.losses.nodes import PHASES
 from gaitforge.settings import FitPlan
 from tests.test_loop import CLASSES, KD, NOISY, VIEWS, WINDOWS, examples, new_fitting, same
-from trainers.loop import Examples, Fitting, Share, fit
-from trainers.memory import GRAPHS_DRAWN, PAIRS_DRAWN, PHASES_DRAWN, Memory, draw
+from trainers.loop import Examples, Fitting, Share, epoch_steps, fit, taken_and_drawn
+from trainers.memory import GRAPHS_DRAWN, PAIRS_DRAWN, Memory, draw
 
 JOINTS, WIDTH = 3, 6
 EVERY = Distillation(weights=dict.fromkeys(LOSSES, 0.1), warmup=0.5)
@@ -65,11 +65,22 @@ def test_as_many_are_drawn_of_every_class_that_there_is() -> None:
 
 def test_a_drawn_phase_gives_every_joint_its_node() -> None:
     nodes = memory().nodes(torch.Generator().manual_seed(0))
-    assert nodes.shape == (2 * PHASES_DRAWN, JOINTS, WIDTH)
+    assert nodes.shape == (2 * 32, JOINTS, WIDTH)
     assert nodes.dtype == torch.float32
     assert nodes[..., 3].tolist() == [[0, 1, 2]] * len(nodes)
     for column in (0, 1, 2):  # the window, view and phase are one for all joints
         assert (nodes[..., column] == nodes[:, :1, column]).all()
+
+
+@pytest.mark.parametrize(
+    ("classes", "joints", "phases"),
+    [(2, 1, 32), (4, 2, 32), (4, 22, 5), (20, 22, 2)],
+)
+def test_a_step_draws_32_nodes_of_a_joint_and_class_or_what_keeps_all_to_512(
+    classes: int, joints: int, phases: int
+) -> None:
+    memory = Memory.of(torch.zeros(classes, 1, PHASES, joints, 1), torch.arange(classes))
+    assert len(memory.nodes(torch.Generator().manual_seed(0))) == classes * phases
 
 
 def test_all_of_the_memory_is_drawn_sooner_or_later() -> None:
@@ -113,6 +124,22 @@ def test_only_what_was_loaded_is_gathered() -> None:
     assert targets.teacher_embedding_BD is not None
     assert targets.teacher_joints_BQVD[:, 0, 0, :2].tolist() == [[3, 1], [7, 0]]
     assert targets.teacher_embedding_BD.dtype == torch.float32
+
+
+def test_every_step_draws_anew_and_a_step_that_is_run_again_draws_the_same() -> None:
+    fitting, train = fitting_of_every_term(), taught()
+    steps = epoch_steps(WINDOWS, VIEWS, 4, torch.Generator().manual_seed(0))
+    once, again = (
+        [targets for _, targets in taken_and_drawn(train, steps, fitting, EVERY, Share())]
+        for _ in range(2)
+    )
+    for name in ("pairs_X2", "memory_nodes_MVD", "memory_graphs_MQVD"):
+        values = [getattr(targets, name) for targets in once]
+        assert all(not torch.equal(values[0], value) for value in values[1:])
+        assert all(
+            torch.equal(value, getattr(targets, name))
+            for value, targets in zip(values, again, strict=True)
+        )
 
 
 # training by every term

@@ -5,8 +5,9 @@ Distillation for Semantic Segmentation", with its code's temperature, normalisat
 the objects are a skeleton's: an image is a window, a pixel is a node (a joint in a phase), a region
 is the mean of a window's nodes. Only the abstract of the paper that moved it to skeletons
 (arXiv 2503.13156, withdrawn by its authors) was there to read. Ours besides: pairs of windows are
-drawn, since all of them cost as much as a training step, and the memory is a frozen teacher's stored
-outputs, drawn anew for each step, instead of queues.
+drawn, since all of them cost as much as a training step, and the student's nodes go through the head
+there too; the memory is a frozen teacher's stored outputs, drawn anew for each step, instead of
+queues, and holds every joint of each class alike, since a draw takes all joints of a window's phase.
 
 Each function takes the student's nodes as its head brings them to the teacher's width; the teacher's
 and the memory's get no gradient. `temperature` is that of cosines, 0.1 in the published code, with no
@@ -47,8 +48,8 @@ def memory_relations(
 
 
 def graphs(nodes_MQVD: Tensor) -> Tensor:
-    """One vector for each window: the mean of its nodes [M, D]."""
-    return nodes_MQVD.mean(dim=(1, 2))
+    """One vector for each window: the mean of its nodes' directions [M, D]."""
+    return _unit(nodes_MQVD).mean(dim=(1, 2))
 
 
 def _relations_kl(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:

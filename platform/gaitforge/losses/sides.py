@@ -65,6 +65,6 @@ class Sides:
 
 
 def there(tensor: Tensor | None) -> Tensor:
-    """A target that `loss_terms` has seen to."""
+    """A target that `loss_terms` has seen to; nothing is learnt into it."""
     assert tensor is not None
-    return tensor
+    return tensor.detach()
