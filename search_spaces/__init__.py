@@ -17,15 +17,19 @@ from search_spaces.common import Proposal, propose
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """`suggest` asks a trial for the sizes of one student; `smallest` is the least it can give."""
+    """`suggest` asks a trial for the sizes of one student; `smallest` is the least it can give.
+
+    `version` grows with what `suggest` asks for: a search does not go on in another space.
+    """
 
     suggest: Callable[[optuna.trial.BaseTrial], Sizes]
     smallest: Sizes
+    version: int = 1
 
 
 SPACES: dict[str, Space] = {
     "ctrgcn": Space(ctrgcn.suggest, ctrgcn.SMALLEST),
-    "dynstg_mamba": Space(dynstg_mamba.suggest, dynstg_mamba.SMALLEST),
+    "dynstg_mamba": Space(dynstg_mamba.suggest, dynstg_mamba.SMALLEST, version=2),
     "stgcn": Space(stgcn.suggest, stgcn.SMALLEST),
     "tcn": Space(tcn.suggest, tcn.SMALLEST),
 }

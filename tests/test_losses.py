@@ -112,6 +112,9 @@ def test_every_term_is_zero_for_a_student_that_says_what_the_teacher_says(name: 
 @every_term
 def test_every_term_teaches_the_student_and_leaves_teacher_and_memory_alone(name: str) -> None:
     said, targets = student_says(), teacher_said()
+    for target in targets:
+        if target is not None and target.is_floating_point():
+            target.requires_grad_()
     value_of(name, said, targets, heads()).backward()  # type: ignore[no-untyped-call]
     gradients = [tensor.grad for tensor in said if tensor.grad is not None]
     assert gradients
@@ -122,6 +125,62 @@ def test_every_term_teaches_the_student_and_leaves_teacher_and_memory_alone(name
         targets.memory_nodes_MVD, targets.memory_graphs_MQVD,
     )  # fmt: skip
     assert all(tensor is not None and tensor.grad is None for tensor in held)
+
+
+@every_term
+def test_a_temperature_that_was_given_reaches_the_term(name: str) -> None:
+    if LOSSES[name].temperature is None:
+        return
+    cold, warm = (
+        loss_terms(
+            student_says(), teacher_said(),
+            Distillation(weights={name: 1.0}, temperature=end, temperatures={name: end}), None, 0.0, heads(),
+        )[name]
+        for end in ends(LOSSES[name])
+    )  # fmt: skip
+    assert cold.item() != pytest.approx(warm.item(), rel=0.01)
+
+
+@pytest.mark.parametrize("name", ["kd_standardised", "dkd_standardised"])
+def test_a_standardised_term_knows_neither_size_nor_offset_of_the_students_logits(
+    name: str,
+) -> None:
+    said, targets = student_says(), teacher_said()
+    larger = said._replace(logits_BK=3 * said.logits_BK + 1)
+    once, again = (value_of(name, output, targets, heads()) for output in (said, larger))
+    torch.testing.assert_close(once, again, rtol=1e-4, atol=0)
+
+
+@every_term
+def test_a_term_with_fewest_classes_teaches_nothing_with_one_less(name: str) -> None:
+    """A search refuses it there: it would count as distilled and be the student alone."""
+    fewest = LOSSES[name].fewest_classes
+    said, targets = student_says(), teacher_said()
+    for classes in {2, fewest}:
+        logits = said.logits_BK[:, :classes].detach().requires_grad_()
+        assert targets.teacher_logits_BK is not None
+        few = targets._replace(
+            teacher_logits_BK=targets.teacher_logits_BK[:, :classes],
+            label_B=targets.label_B % classes,
+        )
+        value_of(name, said._replace(logits_BK=logits), few, heads()).backward()  # type: ignore[no-untyped-call]
+        if "logits" in LOSSES[name].stored:
+            assert logits.grad is not None
+            assert (logits.grad.abs().max() > 1e-4) == (classes >= fewest)
+
+
+def test_nodes_are_related_to_nodes_and_graphs_to_graphs() -> None:
+    said, targets = student_says(), teacher_said()
+    for name, drawn in (
+        ("cgrkd_nodes", "memory_nodes_MVD"),
+        ("cgrkd_graphs", "memory_graphs_MQVD"),
+    ):
+        other = targets._replace(**{drawn: getattr(targets, drawn).flip(-1)})
+        changed = {
+            term: value_of(term, said, other, heads()) != value_of(term, said, targets, heads())
+            for term in ("cgrkd_nodes", "cgrkd_graphs")
+        }
+        assert changed == {term: term == name for term in changed}
 
 
 def one_class(said: Output, targets: Targets) -> tuple[Output, Targets]:
@@ -188,13 +247,11 @@ def test_every_term_can_be_searched_on_a_log_scale(name: str) -> None:
     term = LOSSES[name]
     assert 0 < term.weight[0] < term.weight[1]
     if term.temperature is not None:
-        assert 0 < term.temperature[0] <= term.published <= term.temperature[1]
+        assert 0 < term.temperature[0] <= term.default <= term.temperature[1]
 
 
 @every_term
-def test_a_mean_over_windows_is_that_of_the_parts_of_a_batch_and_no_other_term_is(
-    name: str,
-) -> None:
+def test_a_term_that_workers_may_share_is_a_mean_over_windows(name: str) -> None:
     """What workers that share a batch may be given."""
 
     def of(rows: slice) -> float:
@@ -318,7 +375,7 @@ def test_impossible_distillation_is_refused() -> None:
         Distillation(warmup=2)
 
 
-def test_each_term_has_its_own_temperature_and_its_published_one_where_none_is_given() -> None:
+def test_each_term_has_its_own_temperature_and_its_default_where_none_is_given() -> None:
     some = Distillation(temperature=3.0, temperatures={"dkd": 5.0})
     assert [some.temperature_of(name) for name in ("kd", "dkd", "cgrkd_nodes")] == [3.0, 5.0, 0.1]
 

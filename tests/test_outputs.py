@@ -22,9 +22,10 @@ from trainers import student as student_module
 from trainers.examples import NodeData, WindowFolder, WindowRecipe, load_examples, load_outputs
 from trainers.loop import fit
 from trainers.outputs import write_outputs
-from trainers.search import check_nodes
+from trainers.search import check_classes, check_nodes
 from trainers.student import StudentSpec, new_student, stored, taught
 
+MAPS = Path("/proc/self/maps")
 ROLES = {"p00": "train", "p01": "train", "p02": "validation", "p03": "validation"}
 SPLIT = Split(name="main", rule={}, store="s", roles=ROLES)
 STGCN: dict[str, object] = {"widths": [4, 6], "strides": [1, 2], "kernel": 3}
@@ -151,6 +152,16 @@ def test_students_of_one_process_map_one_memory(graph: Stored) -> None:
     assert stored(str(graph.outputs), "joints").dtype == torch.float16
 
 
+@pytest.mark.skipif(not MAPS.is_file(), reason="this system does not list its memory maps")
+def test_the_memory_is_a_map_of_the_file_that_all_processes_share(graph: Stored) -> None:
+    held = [load_outputs(graph.outputs, name) for name in ("logits", "embedding", "joints")]
+    mapped = MAPS.read_text()
+    assert all(
+        str(graph.outputs / f"{n}.npy") in mapped for n in ("logits", "embedding", "joints")
+    )
+    assert len(held) == 3
+
+
 def test_a_student_loads_nothing_that_its_terms_do_not_read(
     graph: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,3 +210,12 @@ def test_joints_that_match_nothing_are_refused_before_anything_is_trained(
     check_nodes(SearchSettings(terms=("kd", "rkd")), graph.windows, tmp_path)
     with pytest.raises(ValueError, match="The stgcn's last map has 3 joints and the teacher's 17"):
         check_nodes(SearchSettings(terms=("kd", "cgrkd_batch")), graph.windows, tmp_path)
+
+
+def test_a_term_that_teaches_nothing_with_two_classes_is_refused_for_them() -> None:
+    check_classes(SearchSettings(terms=("kd", "dkd", "dist")), 2)
+    check_classes(SearchSettings(terms=("kd_standardised",)), 3)
+    with pytest.raises(
+        ValueError, match=r"'dkd_standardised', but there are 2 classes.*take 'dkd'"
+    ):
+        check_classes(SearchSettings(terms=("kd", "dkd_standardised")), 2)

@@ -137,7 +137,10 @@ def test_a_folder_of_the_same_search_is_gone_on_with(tmp_path: Path) -> None:
     ("now", "sentence"),
     [
         ({"identity": "other", "settings": {"seed": 7}}, "search.seed has changed"),
-        ({"identity": "other"}, "the data, the split or the teacher has changed"),
+        (
+            {"identity": "other"},
+            "the data, the split, the teacher or a family's search space has changed",
+        ),
     ],
 )
 def test_a_folder_of_another_search_is_refused_with_what_has_changed(

@@ -64,6 +64,14 @@ def test_decoupled_parts_make_up_the_soft_labels() -> None:
     assert decoupled_kl(student, teacher, label, 1.0) == pytest.approx(target + 8 * others)
 
 
+def test_both_decoupled_parts_are_softened_by_the_temperature() -> None:
+    # at temperature 2 the logits' ratios 16 : 9 : 1 are 4 : 3 : 1, and the student's stay even
+    teacher = torch.tensor([[16.0, 9.0, 1.0]]).log()
+    label = torch.tensor([0])
+    cold = decoupled_kl(torch.zeros(1, 3), torch.tensor([[4.0, 3.0, 1.0]]).log(), label, 1.0)
+    torch.testing.assert_close(decoupled_kl(torch.zeros(1, 3), teacher, label, 2.0), 4 * cold)
+
+
 def test_with_two_classes_decoupled_soft_labels_are_the_soft_labels() -> None:
     student, teacher = drawn(5, 2, seed=1), drawn(5, 2, seed=2)
     label = torch.tensor([0, 1, 1, 0, 1])
@@ -108,6 +116,16 @@ def test_correlation_has_the_value_of_the_hand_calculation() -> None:
     within = 1 - (-1 + 0 - 1) / 3
     loss = correlation_loss(teacher.flip(0).log(), teacher.log(), 1.0)
     assert loss.item() == pytest.approx(between + within, rel=1e-5)
+
+
+def test_the_gradient_of_correlations_keeps_its_size_at_any_temperature() -> None:
+    teacher, norms = drawn(8, 4, seed=1), []
+    for temperature in (1.0, 8.0):
+        student = (0.5 * drawn(8, 4, seed=2)).requires_grad_()
+        correlation_loss(student, teacher, temperature).backward()  # type: ignore[no-untyped-call]
+        assert student.grad is not None
+        norms.append(student.grad.norm().item())
+    assert 0.5 < norms[1] / norms[0] < 2
 
 
 # relations between windows
@@ -256,9 +274,12 @@ def test_memory_relations_have_the_value_of_the_hand_calculation() -> None:
     assert loss.item() == pytest.approx(by_hand, rel=1e-5)
 
 
-def test_a_graph_is_the_mean_of_its_nodes() -> None:
-    memory = torch.stack([torch.zeros(4, 3, 2), torch.arange(24.0).view(4, 3, 2)])
-    assert graphs(memory).tolist() == [[0.0, 0.0], [11.0, 12.0]]
+def test_a_graph_is_the_mean_of_its_nodes_directions_however_strong_each_is() -> None:
+    memory = torch.zeros(2, 4, 1, 2)
+    memory[1, :, 0] = torch.tensor([[3.0, 4.0], [30.0, 40.0], [0.0, 5.0], [1.0, 0.0]])
+    torch.testing.assert_close(
+        graphs(memory), torch.tensor([[0.0, 0.0], [(0.6 + 0.6 + 1) / 4, (0.8 + 0.8 + 1) / 4]])
+    )
 
 
 # heads

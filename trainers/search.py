@@ -84,6 +84,7 @@ def search_students(
     budget = Budget.of(settings, teacher.params)
     count_cost = CostCounter(windows)
     check_budget(settings, budget, count_cost)
+    check_classes(settings, len(windows.classes))
     check_nodes(settings, windows, outputs)
     starts = read_starts(settings.start_from, partial(propose, settings), settings.start_with)
     reference = worst_values(settings, count_cost(make_sizes(teacher.family, teacher.sizes)))
@@ -220,6 +221,17 @@ def check_families(settings: SearchSettings) -> None:
                 raise KeyError(f"There is no {what} '{name}'. Known: {', '.join(sorted(known))}.")
 
 
+def check_classes(settings: SearchSettings, classes: int) -> None:
+    """Refuse, before anything is trained, a term that has nothing to teach with so few classes."""
+    for name in settings.terms:
+        fewest = LOSSES[name].fewest_classes
+        if classes < fewest:
+            raise ValueError(
+                f"search.terms has '{name}', but there are {classes} classes, and it teaches nothing with fewer than "
+                f"{fewest}: z-scores of two logits are always the same; take '{name.removesuffix('_standardised')}'."
+            )
+
+
 def check_nodes(settings: SearchSettings, windows: WindowFolder, outputs: Path) -> None:
     """Refuse, before anything is trained, a family whose joints no term can match with the teacher's."""
     if "joints" not in needed(settings.terms, "stored"):
@@ -258,8 +270,11 @@ def search_identity(settings: SearchSettings, windows: WindowFolder, teacher: Te
         for key, value in as_dict(settings).items()
         if key not in FREE_TO_CHANGE and not (key in CAME_LATER and value == CAME_LATER[key])
     }
+    versions = {family: SPACES[family].version for family in settings.families}
+    later = {family: version for family, version in versions.items() if version > 1}
     return fingerprint(
         {"settings": shared, "windows": windows.key, "teacher": teacher.fingerprint}
+        | ({"spaces": later} if later else {})
     )
 
 
@@ -275,7 +290,11 @@ def claim_folder(folder: SplitFolder, head: Mapping[str, Any], fresh: bool) -> d
     if before["identity"] == head["identity"]:
         return before
     changed = _changed_keys(before.get("settings", {}), head["settings"])
-    what = f"search.{changed[0]}" if changed else "the data, the split or the teacher"
+    what = (
+        f"search.{changed[0]}"
+        if changed
+        else "the data, the split, the teacher or a family's search space"
+    )
     raise ValueError(
         f"{folder.search} holds a search with other settings ({what} has changed), and trials of both must not "
         "be mixed; undo the change, choose another work folder, or set the old search aside with --fresh."

@@ -14,10 +14,12 @@ LEAST = 1e-8  # of the norms' product, as in the published code
 
 
 def correlation_loss(student_BK: Tensor, teacher_BK: Tensor, temperature: float) -> Tensor:
-    """BETWEEN * (1 - correlation over classes) + WITHIN * (1 - correlation over windows), times temperature squared.
+    """BETWEEN * (1 - correlation over classes) + WITHIN * (1 - correlation over windows), of softened probabilities.
 
-    Of probabilities: 0 where the student's are linear in the teacher's. Published at temperature 1
-    (4 for some data sets). A class whose probability is the same for the whole batch correlates with
+    0 where the student's probabilities are linear in the teacher's. Published at temperature 1 (4 for
+    some data sets). The published code multiplies by the temperature squared, which is left out: a
+    correlation does not shrink as its inputs do, so that the factor would raise the gradient where
+    that of a KL needs it to keep its size. A class whose probability is the same for the whole batch correlates with
     nothing, counts 1 and teaches nothing; the second part wants a batch of many more windows than
     classes.
     """
@@ -25,7 +27,7 @@ def correlation_loss(student_BK: Tensor, teacher_BK: Tensor, temperature: float)
     teacher = torch.softmax(teacher_BK / temperature, dim=-1)
     between = 1 - _correlation(student, teacher).mean()
     within = 1 - _correlation(student.T, teacher.T).mean()
-    loss: Tensor = (BETWEEN * between + WITHIN * within) * temperature**2
+    loss: Tensor = BETWEEN * between + WITHIN * within
     return loss
 
 

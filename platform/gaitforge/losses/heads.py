@@ -29,7 +29,7 @@ def relation_head(student: int, teacher: int) -> nn.Module:
 
 
 def hint_head(student: int, teacher: int) -> nn.Module:
-    """The regressor of a hint as later comparisons have it: one 1x1 convolution."""
+    """The regressor of a hint, plain: one 1x1 convolution, where later comparisons add a norm and a ReLU."""
     return nn.Linear(student, teacher)
 
 

@@ -35,6 +35,6 @@ def _distances(x_BD: Tensor) -> Tensor:
 
 
 def _angles(x_BD: Tensor) -> Tensor:
-    """Cosines [B, B, B] of the angle at window i between j and k; 0 where two of the three are one."""
+    """Cosines [B, B, B] of the angle at window i between j and k; 0 where j or k is i."""
     towards_BBD = functional.normalize(x_BD[None] - x_BD[:, None], dim=-1, eps=LEAST)
     return towards_BBD @ towards_BBD.transpose(1, 2)
