@@ -1,4 +1,4 @@
-"""Sizes of a DynSTG-Mamba student, from about a thousand parameters to about a million.
+"""Sizes of a DynSTG-Mamba student, from some hundred parameters to the teacher L of benchmarks/model_sizes.py.
 
 Parameter names carry the family's name: one Optuna study knows one range for one name.
 """
@@ -15,22 +15,28 @@ SMALLEST = DynstgMambaSizes(
 
 
 def suggest(trial: optuna.trial.BaseTrial) -> DynstgMambaSizes:
-    """`depth` blocks; the second half is wider by `growth` and sees half the frames of the first.
+    """`depth` blocks in `stages` of `stage` blocks (the last takes the rest), each wider than the former by `growth`.
 
-    A learned filter costs 2 * V**2 parameters per block and hop, most of a small student, hence
-    "none". Both scan directions and the fusion cost no parameters worth naming.
+    The frames are halved by block number `halve` and by the one `again` blocks later, where there are
+    such blocks. A learned filter costs 2 * V**2 parameters per block and hop, most of a small student,
+    hence "none". Both scan directions and the fusion cost no parameters worth naming.
     """
-    width = trial.suggest_int("dynstg_mamba.width", 4, 80, log=True)
+    width = trial.suggest_int("dynstg_mamba.width", 4, 64, log=True)
     depth = trial.suggest_int("dynstg_mamba.depth", 1, 6)
     growth = trial.suggest_float("dynstg_mamba.growth", 1.0, 2.0)
-    wide = round(width * growth)
-    half = (depth + 1) // 2
-    first = trial.suggest_categorical("dynstg_mamba.first_stride", [2, 1])
+    stage = trial.suggest_int("dynstg_mamba.stage", 1, 3)
+    stages = trial.suggest_int("dynstg_mamba.stages", 2, 3)
+    halve = trial.suggest_int("dynstg_mamba.halve", 1, 3)
+    again = trial.suggest_int("dynstg_mamba.again", 1, 2)
     filter_ = trial.suggest_categorical("dynstg_mamba.filter", ["none", "static", "dynamic"])
     phases = trial.suggest_categorical("dynstg_mamba.phases", [1, 4])
     return DynstgMambaSizes(
-        widths=(width,) * half + (wide,) * (depth - half),
-        strides=((first,) + (1,) * (half - 1) + (2,) + (1,) * (depth - half - 1))[:depth],
+        widths=tuple(
+            round(width * growth ** min(block // stage, stages - 1)) for block in range(depth)
+        ),
+        strides=tuple(
+            2 if block in (halve, halve + again) else 1 for block in range(1, depth + 1)
+        ),
         states=trial.suggest_categorical("dynstg_mamba.states", [4, 8, 16]),
         expand=trial.suggest_int("dynstg_mamba.expand", 1, 2),
         filter=filter_,

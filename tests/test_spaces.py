@@ -13,10 +13,12 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+from benchmarks.model_sizes import XS, L, M, S
 from gaitforge.cost import count
 from gaitforge.layout import LAYOUTS
 from gaitforge.losses import LOSSES
 from gaitforge.models import FAMILIES, Sizes, make_sizes
+from gaitforge.models.dynstg_mamba import DynstgMambaSizes
 from search_spaces import SPACES, Proposal, propose
 
 every_space = pytest.mark.parametrize("family", SPACES)
@@ -92,6 +94,29 @@ def test_the_smallest_of_a_space_is_the_least_it_can_give(family: str) -> None:
 def test_every_space_reaches_from_a_thousand_to_a_million_parameters(family: str) -> None:
     assert 300 < params(extreme(family, high=False)) < 3_000
     assert 300_000 < params(extreme(family, high=True)) < 3_000_000
+
+
+@pytest.mark.parametrize(
+    ("sizes", "asked"),
+    [
+        (XS, {"width": 16, "depth": 3, "stage": 1, "stages": 2, "halve": 1, "again": 1, "filter": "static"}),
+        (S, {"width": 32, "depth": 3, "stage": 2, "stages": 2, "halve": 2, "again": 1}),
+        (M, {"width": 64, "depth": 4, "stage": 2, "stages": 2, "halve": 2, "again": 2}),
+        (L, {"width": 64, "depth": 6, "stage": 2, "stages": 3, "halve": 3, "again": 2}),
+    ],
+    ids=["XS", "S", "M", "L"],
+)  # fmt: skip
+def test_the_named_sizes_of_dynstg_mamba_can_be_searched(
+    sizes: DynstgMambaSizes, asked: dict[str, int | str]
+) -> None:
+    values = {
+        "growth": 2.0, "filter": "dynamic", "phases": 1, "states": sizes.states, "expand": sizes.expand,
+        "bidirectional": False, "kalman": False, "dropout": sizes.dropout, **asked,
+    }  # fmt: skip
+    trial = optuna.trial.FixedTrial(
+        {f"dynstg_mamba.{name}": value for name, value in values.items()}
+    )
+    assert SPACES["dynstg_mamba"].suggest(trial) == sizes
 
 
 def test_a_proposal_has_weights_and_temperatures_from_the_ranges_of_the_losses() -> None:
