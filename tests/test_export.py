@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from gaitforge import export as export_module
 from gaitforge.batch import Batch
 from gaitforge.cost import count
 from gaitforge.export import TOLERANCE, card_text, export_onnx
@@ -148,6 +149,14 @@ def test_the_file_answers_as_the_student_does_at_any_batch_size(
     seen = rng.uniform(size=(batch, 16, 3)) > 0.3
     (answer,) = open_session(exported / "student.onnx").run(None, {"joints": joints, "seen": seen})
     np.testing.assert_allclose(answer, logits_of(student, joints, seen), atol=1e-5)
+
+
+def test_the_file_tells_nothing_of_the_machine_that_made_it(exported: Path) -> None:
+    """The exporter writes stack traces, with paths and lines of source, beside every node."""
+    written = (exported / "student.onnx").read_bytes()
+    for code in (export_module.__file__, torch.__file__):
+        assert str(Path(code).parent).encode() not in written
+    assert b"stack_trace" not in written
 
 
 @pytest.mark.slow

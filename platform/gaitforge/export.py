@@ -73,6 +73,8 @@ def export_onnx(
         raise RuntimeError(
             "torch.onnx.export gave no program; this version of torch cannot export the student."
         )
+    for node in program.model.graph.all_nodes():
+        node.metadata_props.clear()  # stack traces: this machine's paths, and ten times the size
     path.parent.mkdir(parents=True, exist_ok=True)
     program.save(str(path))
     session = open_session(path)
@@ -138,16 +140,18 @@ def card_text(card: Mapping[str, Any]) -> str:
 
 @contextmanager
 def _quiet_exporter() -> Iterator[None]:
-    """Without the exporter's words about torchvision and about its own old calls, which nobody here can act on."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """Without the exporter's words on torchvision, its own old calls and shapes, which nobody here can act on."""
+    loggers = [logging.getLogger(f"torch.{name}") for name in ("onnx", "fx.experimental")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _row(scores: Mapping[str, Any]) -> str:
