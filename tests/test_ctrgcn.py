@@ -1,4 +1,4 @@
-"""CTR-GCN: its size as published, and what its parts compute."""
+"""CTR-GCN: what its parts compute (the whole: test_whole_models.py; its size: test_model_sizes.py)."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ Chen, Zhang, Yuan, Li, Deng, Hu 2021, "Channel-wise topology refinement graph co
 skeleton-based action recognition". From it: the refinement R = A + alpha xi(tanh(psi(x_v) - phi(x_w))),
 the three learned graphs that start as itself, towards and away from the root, the four temporal branches,
 the ten blocks and their widths. As its authors' public network starts: alpha at 0 and the graph
-convolution's last normalisation at 1e-6, so that a block begins as its shortcut.
+convolution's last normalisation at 1e-6, so that the graph convolution begins as its shortcut.
 Ours: the seen flag at the input, one person, no biases before a batch normalisation, the mean over
 frames taken before psi and phi, which are linear, instead of after, and the sizes below the published.
 

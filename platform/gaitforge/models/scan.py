@@ -14,8 +14,8 @@ in, delta_NTD the step, a_DS, b_NTS, c_NTS, skip_D.
 
 | where | how | stored for the backward pass, per window, frame and channel |
 |---|---|---|
-| CPU | `scan_cpu.py`, two loops compiled by numba | S/32 numbers |
-| CUDA with mamba-ssm | `scan_cuda.py`, its kernel; float32, bfloat16, half | S/1024 numbers, copies of the inputs |
+| CPU | `scan_cpu.py`, two loops compiled by numba | S/32 numbers (as if D were a multiple of 64) |
+| CUDA with mamba-ssm | `scan_cuda.py`, float32, bfloat16, half | copies of the inputs, and 2S per 2,048 frames begun |
 | else | `scan_torch.py`, torch's operations frame by frame | S numbers |
 | ONNX export | `scan_torch.py`, a fixed T, any batch | nothing |
 
@@ -80,8 +80,10 @@ def _fused_scan() -> Scan:
     """The compiled loops, or the same in torch where numba is missing or cannot compile them."""
     try:
         from gaitforge.models.scan_cpu import fused_scan, try_compiling
-    except ImportError as error:
-        _say_once(f"The scan runs in plain torch, many times slower: numba is missing ({error}).")
+    except (ImportError, OSError) as error:  # OSError: llvmlite is there, its library is not
+        _say_once(
+            f"The scan runs in plain torch, many times slower: numba is missing or broken ({error})."
+        )
         return stepwise_scan
     failure = try_compiling()
     if failure:
