@@ -117,7 +117,8 @@ def train_missing(fold: Fold, seed: int) -> Iterator[str]:
                 yield write_row(path, fold, f"teacher {name}", 0, row)
         if len(plan.teachers) > 1:
             yield from join_teachers(fold)
-        answer_unseen(fold)
+        if any(WAYS[name].unseen for name in plan.ways):
+            answer_unseen(fold)
     for name in plan.ways:
         way = WAYS[name]
         path = row_path(fold, name, {**dataclasses.asdict(way), "seed": seed})
@@ -196,7 +197,7 @@ def scored(logits_NK: NDArray[np.float64], fold: Fold) -> dict[str, Any]:
 def answer_unseen(fold: Fold) -> None:
     """Write the logits of teachers that did not see the person: the training people are dealt into parts."""
     target = fold.folder / "unseen"
-    if not fold.plan.parts or (target / "logits.npy").is_file():
+    if (target / "logits.npy").is_file():
         return
     train, (family, sizes) = fold.train, fold.plan.teachers[fold.plan.first]
     person_R = np.array([person for _, person in fold.windows.recordings("train")])

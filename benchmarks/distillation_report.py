@@ -129,10 +129,8 @@ def find_models(rows: Sequence[Row], folds: Sequence[str], seeds: int) -> dict[s
 def confusions(rows: Sequence[Row], people: Sequence[str], classes: int) -> Ints:
     """Confusion matrices [P, K, K] of all rows together."""
     persons = [person for row in rows for person in row.persons]
-    true, predicted = (
-        np.array([label for row in rows for label in labels])
-        for labels in zip(*((row.true, row.predicted) for row in rows), strict=True)
-    )
+    true = np.concatenate([row.true for row in rows])
+    predicted = np.concatenate([row.predicted for row in rows])
     return person_confusions(true, predicted, persons, people, classes)
 
 

@@ -1,0 +1,181 @@
+"""The benchmark of distillation: whole folds, paired seeds, nothing twice, nobody scored by a model that saw them."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import distillation
+from benchmarks.distillation import Fold, dealt, open_folds, train_missing
+from benchmarks.distillation_plans import PLANS, TOGETHER, WAYS, Plan
+from benchmarks.distillation_report import (
+    Row,
+    best_of_others,
+    find_models,
+    pack,
+    read_rows,
+    report,
+    whole_folds,
+)
+from gaitforge.settings import FitPlan
+from gaitforge.stats import mean_macro_f1
+from gaitforge.windows import WindowSettings
+
+TINY = {"channels": 4, "layers": 1, "kernel": 3, "dropout": 0.0}
+PLAN = Plan(
+    data="toy",
+    folds=2,
+    windows=WindowSettings(mode="resample", length=8, views=2, flip=False),
+    teachers={"tcn": ("tcn", TINY), "wide": ("tcn", {**TINY, "channels": 8})},
+    teacher_fit=FitPlan(epochs=1, batch=8),
+    student=("tcn", TINY),
+    student_fit=FitPlan(epochs=1, batch=8),
+    parts=2,
+    ways=("alone", "kd", "kd of all teachers", "kd, unseen"),
+)
+LAYOUT = 'name = "toy"\nunit = "m"\nup = "y"\nfps = 30\nroot = [0]\njoints = ["hip", "knee"]\nbones = [[0, 1]]\n'
+
+
+def row(name: str, *, fold: int = 0, seed: int = 0, right: int = 4) -> Row:
+    """Two people with two recordings of two classes each; the first so many are scored right."""
+    true = [0, 1, 0, 1]
+    predicted = [label if number < right else 1 - label for number, label in enumerate(true)]
+    people = [f"{fold}a", f"{fold}a", f"{fold}b", f"{fold}b"]
+    return Row(f"fold-{fold}", name, seed, 7, people, true, predicted)
+
+
+# what is reported
+
+
+def test_a_fold_that_lacks_a_model_of_another_is_left_out() -> None:
+    rows = [row("svm"), row("kd"), row("svm", fold=1), row("kd", fold=1, seed=1)]
+    assert whole_folds(rows) == ["fold-0"]
+
+
+def test_a_model_has_only_the_seeds_that_all_its_folds_have() -> None:
+    rows = [row("kd"), row("kd", fold=1), row("kd", seed=1, right=0)]
+    model = find_models(rows, ["fold-0", "fold-1"], 5)["kd"]
+    assert model.confusions_SPKK.shape == (1, 4, 2, 2)
+    assert model.people == ("0a", "0b", "1a", "1b")
+    assert (model.accuracy, mean_macro_f1(model.confusions_SPKK)) == (1.0, 1.0)
+
+
+def test_seeds_beyond_those_asked_for_are_not_read() -> None:
+    rows = [row("kd", right=4), row("kd", seed=1, right=0)]
+    assert find_models(rows, ["fold-0"], 1)["kd"].accuracy == 1.0
+    assert find_models(rows, ["fold-0"], 2)["kd"].accuracy == 0.5
+
+
+def test_the_best_way_is_chosen_by_other_people_than_those_who_score_it() -> None:
+    # each way is right where the other is wrong, so that the choice of one half loses on the other
+    rows = [row("kd", right=4), row("dkd", right=0)]
+    rows += [row("kd", fold=1, right=0), row("dkd", fold=1, right=4)]
+    plan = dataclasses.replace(PLAN, ways=("alone", "kd", "dkd"))
+    best = best_of_others(plan, rows, ["fold-0", "fold-1"], 1)
+    assert best is not None
+    assert best.accuracy == 0.0
+    assert "kd" in best.name
+    assert "dkd" in best.name
+
+
+def test_a_way_of_fewer_seeds_is_not_chosen_as_the_best() -> None:
+    rows = [row("kd", fold=fold, seed=seed, right=2) for fold in (0, 1) for seed in (0, 1)]
+    rows += [row("dkd", fold=fold, right=4) for fold in (0, 1)]
+    plan = dataclasses.replace(PLAN, ways=("alone", "kd", "dkd"))
+    best = best_of_others(plan, rows, ["fold-0", "fold-1"], 2)
+    assert best is not None
+    assert best.accuracy == 0.5
+
+
+def test_few_people_get_no_interval_and_no_share_of_the_gap() -> None:
+    names = ("svm", "teacher tcn", "teacher wide", "alone")
+    rows = [*(row(name, right=2) for name in names), row("kd", right=4)]
+    lines = report(PLAN, rows, slice(None), 1, None).splitlines()
+    assert "| kd | 1 | 1.000 | 1.000 |  | +0.500 | - |" in lines
+
+
+def test_packed_rows_are_the_rows(tmp_path: Path) -> None:
+    assert read_rows(tmp_path / "nothing") == []
+    folder = tmp_path / "fold-0" / "rows"
+    folder.mkdir(parents=True)
+    (folder / "svm.json").write_text(
+        '{"name": "svm", "seed": 0, "persons": ["a", "b"], "true": [0, 1], "predicted": [1, 1]}'
+    )
+    pack(tmp_path, tmp_path / "packed.parquet")
+    expected = [Row("fold-0", "svm", 0, None, ["a", "b"], [0, 1], [1, 1])]
+    assert read_rows(tmp_path) == read_rows(tmp_path / "packed.parquet") == expected
+
+
+def test_every_way_has_a_teacher_that_some_plan_trains() -> None:
+    for plan in PLANS.values():
+        teachers = {WAYS[name].teacher for name in plan.ways}
+        assert teachers <= {None, TOGETHER, *plan.teachers}
+        assert plan.parts or not any(WAYS[name].unseen for name in plan.ways)
+
+
+# what is trained
+
+
+@pytest.fixture
+def folds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Fold]:
+    """Eight people of two classes with two recordings each, in two folds."""
+    generator = np.random.default_rng(0)
+    people = [f"p{number}" for number in range(8) for _ in range(2)]
+    labels = [f"class {number % 2}" for number in range(8) for _ in range(2)]
+    np.savez(
+        tmp_path / "toy.npz",
+        frames=generator.normal(size=(16 * 10, 2, 3)).astype(np.float32),
+        offsets=np.arange(17) * 10,
+        subject=np.array(people),
+        label=np.array(labels),
+    )
+    (tmp_path / "toy.layout.toml").write_text(LAYOUT)
+    monkeypatch.setattr(distillation, "DATA", tmp_path)
+    return list(open_folds(PLAN, tmp_path / "out"))
+
+
+@pytest.mark.slow
+def test_everybody_is_scored_once_by_every_model_and_by_none_that_saw_them(
+    folds: list[Fold],
+) -> None:
+    for fold in folds:
+        assert list(train_missing(fold, 0))
+    rows = read_rows(folds[0].folder.parent)
+    names = {"svm", "teacher tcn", "teacher wide", TOGETHER, *PLAN.ways}
+    assert {row.name for row in rows} == names
+    for name in names:
+        scored = [person for row in rows if row.name == name for person in set(row.persons)]
+        assert sorted(scored) == [f"p{number}" for number in range(8)]
+    for row in rows:
+        fold = next(fold for fold in folds if fold.folder.name == row.fold)
+        trained = {person for _, person in fold.windows.recordings("train")}
+        assert trained.isdisjoint(row.persons)
+    said = report(PLAN, rows, slice(None), 1, None)
+    assert all(f"| {name} |" in said for name in names)
+
+
+@pytest.mark.slow
+def test_what_is_there_is_not_trained_again(folds: list[Fold]) -> None:
+    fold = folds[0]
+    first = list(train_missing(fold, 0))
+    assert list(train_missing(fold, 0)) == []
+    lost = next((fold.folder / "rows").glob("kd of all*"))
+    lost.unlink()
+    (again,) = train_missing(fold, 0)
+    assert again.split(" accuracy ")[1].split()[0] in next(
+        line for line in first if "kd of all" in line
+    )
+
+
+def test_a_person_is_in_one_part_and_every_part_has_every_class(folds: list[Fold]) -> None:
+    fold = folds[0]
+    person_R = np.array([person for _, person in fold.windows.recordings("train")])
+    part_N = dealt(person_R, fold.train, 2)
+    person_N = person_R[fold.train.recording_N]
+    for person in set(person_N):
+        assert len(set(part_N[person_N == person])) == 1
+    for part in (0, 1):
+        assert set(fold.train.label_N.numpy()[part_N == part]) == {0, 1}
