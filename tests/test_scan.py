@@ -340,6 +340,14 @@ def test_mamba_on_a_gpu_is_the_oracle_within_its_own_tolerances(
 
 @pytest.mark.gpu
 @needs_a_gpu
+@pytest.mark.parametrize("largest_delta", [30.0, 1e4])
+def test_huge_steps_stay_finite_on_a_gpu(largest_delta: float) -> None:
+    found = on_a_gpu(arguments(2, 300, 24, 8, largest_delta=largest_delta), torch.float32)
+    assert all(value.isfinite().all() for value in found)
+
+
+@pytest.mark.gpu
+@needs_a_gpu
 def test_without_mamba_a_gpu_gives_the_oracle_in_plain_torch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
