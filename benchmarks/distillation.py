@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from benchmarks.distillation_plans import PLANS, TOGETHER, WAYS, Plan, Sizes, Way
-from benchmarks.distillation_report import pack, packed_path, read_rows, report
+from benchmarks.distillation_report import pack, packed_path, read_packed, read_rows, report
 from benchmarks.svm_reference import features, new_machine
 from gaitforge.losses import Distillation
 from gaitforge.settings import FitPlan, IngestSettings, as_dict
@@ -290,7 +290,7 @@ def main() -> None:
         pack(out, packed_path(options.plan))
         return
     if options.report:
-        rows = read_rows(out) or read_rows(packed_path(options.plan))
+        rows = read_rows(out) or read_packed(packed_path(options.plan), out.name)
         which = slice(options.after, options.folds)
         print(report(plan, rows, which, options.seeds, options.figure))
         return

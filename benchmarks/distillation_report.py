@@ -61,17 +61,26 @@ def packed_path(plan: str) -> Path:
 
 
 def pack(out: Path, target: Path) -> None:
-    """Write all rows as one small Parquet file."""
+    """Write all rows as one small Parquet file, which knows the plan that they are of by the folder's name."""
     rows = read_rows(out)
-    table = pa.Table.from_pylist([row._asdict() for row in rows], schema=pa.schema(COLUMNS))
+    schema = pa.schema(COLUMNS, metadata={"plan": out.name})
+    table = pa.Table.from_pylist([row._asdict() for row in rows], schema=schema)
     write_parquet(target, table)
     print(f"{len(rows):,} rows in {target}, {target.stat().st_size:,} bytes")
 
 
+def read_packed(path: Path, plan: str) -> list[Row]:
+    """The rows that `pack` wrote; none where there are none, or where the plan has changed since."""
+    if not path.is_file():
+        return []
+    table = pq.read_table(path)
+    if (table.schema.metadata or {}).get(b"plan") != plan.encode():
+        return []
+    return [Row(**row) for row in table.to_pylist()]
+
+
 def read_rows(source: Path) -> list[Row]:
-    """The rows of a folder that distillation.py fills, or of a file that `pack` wrote; none where there is neither."""
-    if source.is_file():
-        return [Row(**row) for row in pq.read_table(source).to_pylist()]
+    """The rows of a folder that distillation.py fills; none where there are none yet."""
     rows = []
     for path in sorted(source.glob("fold-*/rows/*.json")):
         row = {"fold": path.parent.parent.name, "params": None, **read_json(path)}

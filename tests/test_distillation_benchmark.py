@@ -16,6 +16,7 @@ from benchmarks.distillation_report import (
     best_of_others,
     find_models,
     pack,
+    read_packed,
     read_rows,
     report,
     whole_folds,
@@ -97,7 +98,7 @@ def test_few_people_get_no_interval_and_no_share_of_the_gap() -> None:
     assert "| kd | 1 | 1.000 | 1.000 |  | +0.500 | - |" in lines
 
 
-def test_packed_rows_are_the_rows(tmp_path: Path) -> None:
+def test_packed_rows_are_the_rows_of_their_plan_and_of_no_other(tmp_path: Path) -> None:
     assert read_rows(tmp_path / "nothing") == []
     folder = tmp_path / "fold-0" / "rows"
     folder.mkdir(parents=True)
@@ -106,7 +107,9 @@ def test_packed_rows_are_the_rows(tmp_path: Path) -> None:
     )
     pack(tmp_path, tmp_path / "packed.parquet")
     expected = [Row("fold-0", "svm", 0, None, ["a", "b"], [0, 1], [1, 1])]
-    assert read_rows(tmp_path) == read_rows(tmp_path / "packed.parquet") == expected
+    packed = tmp_path / "packed.parquet"
+    assert read_rows(tmp_path) == read_packed(packed, tmp_path.name) == expected
+    assert read_packed(packed, "another") == read_packed(tmp_path / "nothing", "p") == []
 
 
 def test_every_way_has_a_teacher_that_some_plan_trains() -> None:
