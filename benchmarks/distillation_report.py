@@ -167,7 +167,7 @@ def best_of_others(
 
 
 def report(plan: Plan, rows: Sequence[Row], which: slice, seeds: int, figure: Path | None) -> str:
-    """Markdown: teachers against the machine, then the ways against the student alone; of which folds."""
+    """Markdown: what learns from labels against the machine, then the ways against the student alone."""
     folds = whole_folds(rows)[which]
     if not folds:
         return "No fold has every model with its first seed; train what is missing."
@@ -175,46 +175,58 @@ def report(plan: Plan, rows: Sequence[Row], which: slice, seeds: int, figure: Pa
     machine = models["svm"]
     weights_RP = draw_people(machine.confusions_SPKK, RESAMPLES)
     people, classes = machine.confusions_SPKK.shape[1:3]
-    references = [*(f"teacher {name}" for name in plan.teachers), TOGETHER, "alone"]
-    lines = [
-        f"{plan.data}: {len(folds)} {'fold' if len(folds) == 1 else 'folds'}, {people} people, {classes} classes.", "",
-        table_row("from labels", "parameters", "seeds", "macro F1", "accuracy", "minus SVM"), table_row(*["---"] * 6),
-        table_row(*cells(machine, weights_RP), ""),
-        *(
-            table_row(*cells(models[name], weights_RP), minus(models[name], machine, weights_RP))
-            for name in references if name in models
-        ),
-    ]  # fmt: skip
-    if not plan.ways:
-        return "\n".join(lines)
+    references = [f"teacher {name}" for name in plan.teachers]
+    teachers = [models[name] for name in (*references, TOGETHER) if name in models]
+    title = f"{plan.data}: {len(folds)} {'fold' if len(folds) == 1 else 'folds'}, {people} people, {classes} classes."
+    alone = models.get("alone")
+    if alone is None:
+        return "\n".join([title, "", *labels_table([machine, *teachers], weights_RP)])
     ways = [models[name] for name in plan.ways if name in models and name != "alone"]
     if best := best_of_others(plan, rows, folds, seeds):
         ways.append(best)
-    alone = models["alone"]
-    lines += [
-        "",
-        table_row("student, taught", "seeds", "macro F1", "accuracy", "sd over seeds", "minus alone", "of the gap"),
-        table_row(*["---"] * 7),
-    ]  # fmt: skip
-    for model in (alone, *ways):
+    if figure is not None:
+        draw_gains([machine, *teachers], ways, alone, weights_RP, figure)
+    by_labels = labels_table([machine, *teachers, alone], weights_RP)
+    taught = [(way, teacher_of(plan, models, way.name)) for way in ways]
+    return "\n".join([title, "", *by_labels, "", *ways_table(alone, taught, weights_RP)])
+
+
+def labels_table(models: Sequence[Model], weights_RP: Ints) -> list[str]:
+    """The machine first, which the others are held against."""
+    machine, *others = models
+    return [
+        table_row("from labels", "parameters", "seeds", "macro F1", "accuracy", "minus SVM"),
+        table_row(*["---"] * 6),
+        table_row(*cells(machine, weights_RP), ""),
+        *(
+            table_row(*cells(model, weights_RP), minus(model, machine, weights_RP))
+            for model in others
+        ),
+    ]
+
+
+def ways_table(alone: Model, taught: Sequence[tuple[Model, Model]], weights_RP: Ints) -> list[str]:
+    """The student alone, and taught in each way by the teacher beside it."""
+
+    def told(model: Model, *gains: str) -> str:
         name, _, *scores = cells(model, weights_RP)
         spread = model.over_seeds
-        gains = ["", ""]
-        if model is not alone:
-            teacher = teacher_of(plan, models, name)
-            gains = [
-                minus(model, alone, weights_RP),
-                share_of_gap(model, teacher, alone, weights_RP),
-            ]
-        lines.append(table_row(name, *scores, "" if spread is None else f"{spread:.3f}", *gains))
-    if figure is not None:
-        draw_gains(
-            [*(models[name] for name in references[:-1] if name in models), *ways],
-            alone,
-            weights_RP,
-            figure,
-        )
-    return "\n".join(lines)
+        return table_row(name, *scores, "" if spread is None else f"{spread:.3f}", *gains)
+
+    columns = "seeds", "macro F1", "accuracy", "sd over seeds", "minus alone", "of the gap"
+    return [
+        table_row("student, taught", *columns),
+        table_row(*["---"] * 7),
+        told(alone, "", ""),
+        *(
+            told(
+                way,
+                minus(way, alone, weights_RP),
+                share_of_gap(way, teacher, alone, weights_RP),
+            )
+            for way, teacher in taught
+        ),
+    ]
 
 
 def cells(model: Model, weights_RP: Ints) -> list[str]:
@@ -258,20 +270,18 @@ def table_row(*values: str) -> str:
     return f"| {' | '.join(values)} |"
 
 
-def draw_gains(rows: Sequence[Model], alone: Model, weights_RP: Ints, path: Path) -> None:
-    """Each row's macro F1 minus that of the student alone, with its interval over people, as SVG."""
-    gains = {
-        row.name: compare(row.confusions_SPKK, alone.confusions_SPKK, weights_RP) for row in rows
-    }
-    data = pd.DataFrame(
-        [
-            (name, gain.mean, gain.low, gain.high, name == TOGETHER or name.startswith("teacher "))
-            for name, gain in gains.items()
-        ],
-        columns=["model", "gain", "low", "high", "reference"],
-    )
-    y = alt.Y("model:N", sort=list(gains), title=None, axis=alt.Axis(labelLimit=360))
-    colour = alt.Color("reference:N", legend=None, scale=alt.Scale(range=["#0b6e99", "#8a8f98"]))
+def draw_gains(
+    others: Sequence[Model], ways: Sequence[Model], alone: Model, weights_RP: Ints, path: Path
+) -> None:
+    """Macro F1 minus that of the student alone, with its interval over people, as SVG; others than ways are grey."""
+    rows = []
+    for models, grey in ((others, True), (ways, False)):
+        for model in models:
+            gain = compare(model.confusions_SPKK, alone.confusions_SPKK, weights_RP)
+            rows.append((model.name, gain.mean, gain.low, gain.high, grey))
+    data = pd.DataFrame(rows, columns=["model", "gain", "low", "high", "grey"])
+    y = alt.Y("model:N", sort=None, title=None, axis=alt.Axis(labelLimit=360))
+    colour = alt.Color("grey:N", legend=None, scale=alt.Scale(range=["#0b6e99", "#8a8f98"]))
     base = alt.Chart(data).encode(y=y, color=colour)
     marks = (
         alt.Chart(pd.DataFrame({"zero": [0.0]})).mark_rule(color="#8a8f98").encode(x="zero:Q"),
