@@ -110,10 +110,11 @@ def train_missing(fold: Fold, seed: int) -> Iterator[str]:
         for name, (family, sizes) in plan.teachers.items():
             path = row_path(fold, f"teacher {name}", {})
             if not path.is_file():
-                model, row = trained(fold, family, sizes, plan.teacher_fit, fold.train)
+                model, seconds = trained(fold, family, sizes, plan.teacher_fit, fold.train)
                 answers, _ = answer_all(model, fold.train)
                 unseen = window_logits(model, fold.unseen, 256)
                 keep_answers({**answers, "unseen": unseen}, answers_of(fold, name))
+                row = model_row(model, seconds, unseen, fold)
                 yield write_row(path, fold, f"teacher {name}", 0, row)
         if len(plan.teachers) > 1:
             yield from join_teachers(fold)
@@ -148,11 +149,10 @@ def join_teachers(fold: Fold) -> Iterator[str]:
 
 def trained(
     fold: Fold, family: str, sizes: Sizes, plan: FitPlan, train: Examples
-) -> tuple[nn.Module, dict[str, Any]]:
-    """A model trained to the plan's last epoch, and its row."""
+) -> tuple[nn.Module, float]:
+    """A model trained to the plan's last epoch, and the seconds that it took."""
     fitting = new_fitting(fold.windows, family, sizes, plan, torch.device("cpu"))
-    seconds = run_epochs(fit(fitting, train, train.first(1), Distillation()))
-    return fitting.model, {**scored_model(fitting.model, fold), "seconds": seconds}
+    return fitting.model, run_epochs(fit(fitting, train, train.first(1), Distillation()))
 
 
 def train_student(fold: Fold, way: Way, seed: int) -> dict[str, Any]:
@@ -170,17 +170,19 @@ def train_student(fold: Fold, way: Way, seed: int) -> dict[str, Any]:
     fitting = new_student(spec)
     train = with_answers(load_examples(fold.windows, "train", Path(spec.teacher_outputs)), spec)
     seconds = run_epochs(fit(fitting, train, train.first(1), spec.distillation))
-    return {**scored_model(fitting.model, fold), "seconds": seconds}
+    return model_row(fitting.model, seconds, window_logits(fitting.model, fold.unseen, 256), fold)
 
 
 def run_epochs(epochs: Iterator[EpochMetrics]) -> float:
     return sum(metrics.seconds for metrics in epochs)
 
 
-def scored_model(model: nn.Module, fold: Fold) -> dict[str, Any]:
-    """What the model says of the recordings of the people held out, and its size."""
+def model_row(
+    model: nn.Module, seconds: float, unseen_NK: NDArray[np.float64], fold: Fold
+) -> dict[str, Any]:
+    """A trained model: its size, its time, and what its logits say of the recordings of the people held out."""
     params = sum(weight.numel() for weight in model.parameters())
-    return {**scored(window_logits(model, fold.unseen, 256), fold), "params": params}
+    return {**scored(unseen_NK, fold), "params": params, "seconds": seconds}
 
 
 def scored(logits_NK: NDArray[np.float64], fold: Fold) -> dict[str, Any]:

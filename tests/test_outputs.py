@@ -154,12 +154,9 @@ def test_students_of_one_process_map_one_memory(graph: Stored) -> None:
 
 @pytest.mark.skipif(not MAPS.is_file(), reason="this system does not list its memory maps")
 def test_the_memory_is_a_map_of_the_file_that_all_processes_share(graph: Stored) -> None:
-    held = [load_outputs(graph.outputs, name) for name in ("logits", "embedding", "joints")]
+    held = {name: load_outputs(graph.outputs, name) for name in ("logits", "embedding", "joints")}
     mapped = MAPS.read_text()
-    assert all(
-        str(graph.outputs / f"{n}.npy") in mapped for n in ("logits", "embedding", "joints")
-    )
-    assert len(held) == 3
+    assert all(str(graph.outputs / f"{name}.npy") in mapped for name in held)
 
 
 def test_a_student_loads_nothing_that_its_terms_do_not_read(

@@ -19,9 +19,9 @@ def correlation_loss(student_BK: Tensor, teacher_BK: Tensor, temperature: float)
     0 where the student's probabilities are linear in the teacher's. Published at temperature 1 (4 for
     some data sets). The published code multiplies by the temperature squared, which is left out: a
     correlation does not shrink as its inputs do, so that the factor would raise the gradient where
-    that of a KL needs it to keep its size. A class whose probability is the same for the whole batch correlates with
-    nothing, counts 1 and teaches nothing; the second part wants a batch of many more windows than
-    classes.
+    that of a KL needs it to keep its size. A class whose probability is the same for the whole batch
+    correlates with nothing, counts 1 and teaches nothing; the second part wants a batch of many more
+    windows than classes.
     """
     student = torch.softmax(student_BK / temperature, dim=-1)
     teacher = torch.softmax(teacher_BK / temperature, dim=-1)
