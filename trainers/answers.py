@@ -6,25 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 
-def sentence(
-    members: Sequence[Mapping[str, Any]],
-    chosen: int | None,
-    teacher: Mapping[str, Any],
-    margin: float,
-    people: int,
-    few: bool,
-) -> str:
-    """The answer of the whole line."""
-    end = _people(people, few)
-    if chosen is None:
-        best = max(members, key=lambda member: float(member["macro_f1"]))
-        what = "scores within" if few else "is shown to be within"
-        start = f"No confirmed student {what} {margin:g} macro F1 of the teacher; the best"
-        return start + _against(best, teacher) + end
-    member = next(member for member in members if member["trial"] == chosen)
-    what = "that scores at most" if few else "that is not worse than the teacher by more than"
-    more = " macro F1 below the teacher" if few else " macro F1"
-    return f"The smallest student {what} {margin:g}{more}" + _against(member, teacher) + end
+def answer_of(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """The member that a verdict comes to: the chosen one, or the best where none was good enough."""
+    for member in scores["members"]:
+        if member["trial"] == scores["chosen"]:
+            return dict(member)
+    return dict(max(scores["members"], key=lambda member: float(member["network"]["macro_f1"])))
 
 
 def optimism_sentence(optimism: Mapping[str, Any], members: int) -> str:
@@ -33,8 +20,7 @@ def optimism_sentence(optimism: Mapping[str, Any], members: int) -> str:
     sure = "too few people for an interval" if ends is None else f"95 % interval {between(ends)}"
     return (
         f"The search's scores of {members} {'member' if members == 1 else 'members'} of its front, minus the "
-        f"confirmed ones: {optimism['total']:+.3f} macro F1 ({sure}), of which {optimism['luck']:+.3f} is luck of "
-        f"selection and seed and {optimism['people']:+.3f} comes of other people."
+        f"confirmed ones: {optimism['total']:+.3f} macro F1 ({sure})."
     )
 
 
@@ -73,14 +59,6 @@ def _pooled(pooled: Mapping[str, Any], subject: str) -> str:
     return text + (": too few people for an interval." if few else ".")
 
 
-def _against(member: Mapping[str, Any], teacher: Mapping[str, Any]) -> str:
-    share = 100 * member["params"] / teacher["params"]
-    return (
-        f" has {member['params']:,} parameters ({share:.1f} % of the teacher's {teacher['params']:,}) and macro F1 "
-        f"{member['macro_f1']:.3f} against {teacher['macro_f1']:.3f}; {_difference(member)}"
-    )
-
-
 def _difference(row: Mapping[str, Any]) -> str:
     return f"difference {_signed(row)}"
 
@@ -89,10 +67,3 @@ def _signed(row: Mapping[str, Any]) -> str:
     ends = row["difference_interval"]
     sure = "" if ends is None else f" (95 % interval {between(ends)})"
     return f"{row['difference']:+.3f}{sure}"
-
-
-def _people(people: int, few: bool) -> str:
-    end = (
-        ": too few people for an interval, so other people may well turn it round." if few else "."
-    )
-    return f", on {people} people never seen before{end}"

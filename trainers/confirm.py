@@ -82,6 +82,14 @@ def validated(folder: SplitFolder, trial: int, seeds: Iterable[int]) -> list[flo
     ]
 
 
+def best_refit(folder: SplitFolder, trial: int, seeds: int) -> dict[str, Any]:
+    """The seed that did best on the validation people; the confirm people must not choose it."""
+    heads = [
+        read_json(refit_head(folder, STUDENT, trial, seed)) for seed in range(SEED, SEED + seeds)
+    ]
+    return dict(max(heads, key=lambda head: float(head["val_macro_f1"])))
+
+
 def confirm_front(
     settings: ConfirmSettings,
     cluster: ClusterSettings,

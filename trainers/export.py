@@ -15,10 +15,10 @@ from gaitforge.ingest import ReadOptions
 from gaitforge.settings import ExportSettings
 from gaitforge.splits import Split
 from gaitforge.work import SplitFolder, fingerprint, read_json, write_json, write_whole
-from trainers.confirm import SEED, STUDENT, refit_head
+from trainers.answers import answer_of
+from trainers.confirm import STUDENT, best_refit, refit_head
 from trainers.examples import WindowFolder, few_windows
 from trainers.progress import say
-from trainers.verdict import answer_of
 
 
 def export_student(
@@ -104,11 +104,3 @@ def pick_member(settings: ExportSettings, scores: dict[str, Any]) -> dict[str, A
             "  no student is shown to be as good as the teacher within the margin: the best one is exported"
         )
     return answer_of(scores)
-
-
-def best_refit(folder: SplitFolder, trial: int, seeds: int) -> dict[str, Any]:
-    """The seed that did best on the validation people; the confirm people must not choose it."""
-    heads = [
-        read_json(refit_head(folder, STUDENT, trial, seed)) for seed in range(SEED, SEED + seeds)
-    ]
-    return dict(max(heads, key=lambda head: float(head["val_macro_f1"])))

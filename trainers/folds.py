@@ -14,14 +14,14 @@ from gaitforge.settings import RunSettings
 from gaitforge.splits import Split, SplitSettings, make_splits, write_split
 from gaitforge.trials import Trial, TrialLog
 from gaitforge.work import SplitFolder, read_json, write_json
-from trainers.answers import folds_sentence
+from trainers.answers import answer_of, folds_sentence
 from trainers.confirm import refit_trials
 from trainers.examples import WindowFolder
 from trainers.outputs import write_outputs
 from trainers.pool import pool_people
 from trainers.progress import say, teacher_progress
 from trainers.teacher import train_teacher
-from trainers.verdict import Tables, answer_of
+from trainers.verdict import Tables
 
 WindowsOf = Callable[..., WindowFolder]  # of a split, with the named roles built
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 
 from gaitforge.settings import ConfirmSettings
-from gaitforge.stats import compare, draw_people, noninferior, too_few
-from gaitforge.work import read_json, write_json
+from gaitforge.stats import compare, noninferior, too_few
+from gaitforge.work import SplitFolder, for_arrow, read_json, write_json
 from trainers.answers import nested_sentence
 from trainers.confirm import ALONE, FRONT, STUDENT, validated
-from trainers.teacher import Teacher
 from trainers.verdict import Tables, difference_of, scores_of
 
 
@@ -42,11 +42,12 @@ def pick_unseen(table: Tables, margin: float) -> dict[str, Any]:
     """The member that a split stands for, picked without its confirm people.
 
     The smallest whose refits come within the margin of the teacher on the validation people, or the
-    largest of the searched front. The split's own verdict is of no use here: the people who would be
+    largest of the searched front. Both are scored after their last epoch: the best of a teacher's epochs
+    was chosen on these very people. The split's own verdict is of no use here: the people who would be
     scored have chosen it.
     """
     members: list[dict[str, Any]] = read_json(table.folder.confirm / "scores.json")["members"]
-    enough = Teacher.read(table.folder).val_macro_f1 - margin
+    enough = last_macro_f1(table.folder) - margin
     good = [
         member
         for member in members
@@ -56,6 +57,12 @@ def pick_unseen(table: Tables, margin: float) -> dict[str, Any]:
         return min(good, key=lambda member: int(member["params"]))
     front = [member for member in members if member.get("searched", FRONT) == FRONT]
     return max(front, key=lambda member: int(member["params"]))
+
+
+def last_macro_f1(folder: SplitFolder) -> float:
+    """The teacher's macro F1 on the validation people after its last epoch."""
+    history = pq.read_table(for_arrow(folder.teacher / "history.parquet"))
+    return float(history.column("val_macro_f1")[-1].as_py())
 
 
 def pool_people(
@@ -76,22 +83,21 @@ def pool_people(
     student_SPKK = pooled(STUDENT)
     people = teacher_SPKK.shape[1]
     few = too_few(people)
-    weights_RP = draw_people(teacher_SPKK, settings.resamples)
-    difference = compare(student_SPKK, teacher_SPKK, weights_RP)
+    difference = compare(student_SPKK, teacher_SPKK)
     alone = None
     if all(member["alone"] is not None for member in members):
         alone_SPKK = pooled(ALONE)
-        gain = compare(student_SPKK, alone_SPKK, weights_RP)
-        alone = {**scores_of(alone_SPKK, weights_RP), **difference_of(gain, few)}
+        gain = compare(student_SPKK, alone_SPKK)
+        alone = {**scores_of(alone_SPKK), **difference_of(gain, few)}
     sizes = [int(member["params"]) for member in members]
     return {
         "schema": 1,
         "people": people,
         "splits": len(tables),
         "margin": settings.margin,
-        "teacher": scores_of(teacher_SPKK, weights_RP),
+        "teacher": scores_of(teacher_SPKK),
         "student": {
-            **scores_of(student_SPKK, weights_RP),
+            **scores_of(student_SPKK),
             "params": [min(sizes), max(sizes)],
             **difference_of(difference, few),
             "noninferior": None if few else noninferior(difference, settings.margin),

@@ -8,33 +8,41 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from gaitforge.failures import count_failures
+from gaitforge.reference import majority_class, recording_labels
 from numpy.typing import NDArray
 
+from gaitforge.decision import Judged, judge
 from gaitforge.metrics import balanced_accuracy, weighted_kappa
 from gaitforge.settings import ConfirmSettings
 from gaitforge.stats import (
-    Difference,
+    EXACT_PEOPLE,
+    Estimate,
     compare,
     draw_people,
-    interval,
+    estimate,
     macro_f1_draws,
     mean_macro_f1,
-    noninferior,
     optimism,
     person_accuracy,
     person_confusions,
     probability_on_front,
+    sign_flip_p_value,
     spread_over_seeds,
     too_few,
 )
+from gaitforge.trials import TrialLog
 from gaitforge.work import SplitFolder, write_json
-from trainers.answers import optimism_sentence, sentence
-from trainers.confirm import ALONE, FRONT, SEED, STUDENT, Member, distilled, validated
+from trainers.answers import optimism_sentence
+from trainers.confirm import ALONE, FRONT, SEED, STUDENT, Member, best_refit, distilled, validated
 from trainers.examples import WindowFolder
 from trainers.predictions import read_predictions
+from trainers.reference import MODEL as REFERENCE
 from trainers.teacher import Teacher
+from trainers.trust import verdict
 
 Ints = NDArray[np.int64]
+SCHEMA = 2  # 1 tested the mean of the seeds, each member for itself
 
 
 def write_verdict(
@@ -42,9 +50,14 @@ def write_verdict(
     windows: WindowFolder,
     folder: SplitFolder,
     members: Sequence[Member],
+    times_scored: int,
 ) -> dict[str, Any]:
-    """Write `confirm/scores.json` and return its content."""
-    scores = Tables(folder, windows, settings).report(members, Teacher.read(folder))
+    """Write `confirm/scores.json` and return its content.
+
+    `times_scored` is how often the confirm people have been scored, this time included.
+    """
+    tables = Tables(folder, windows, settings)
+    scores = tables.report(members, Teacher.read(folder), times_scored)
     # it may tell of another student than these scores do
     (folder.confirm / "folds.json").unlink(missing_ok=True)
     write_json(folder.confirm / "scores.json", scores)
@@ -63,7 +76,6 @@ class Tables:
         self.seeds = range(SEED, SEED + settings.seeds)
         self.teacher_SPKK = self.confusions("teacher", None, [0])
         self.people = sorted({record.person for record in windows.recordings("confirm")})
-        self.weights_RP = draw_people(self.teacher_SPKK, settings.resamples)
         self.few = too_few(len(self.people))
 
     def confusions(self, model: str, trial: int | None, seeds: Sequence[int]) -> Ints:
@@ -77,95 +89,138 @@ class Tables:
             ]
         )
 
-    def report(self, members: Sequence[Member], teacher: Teacher) -> dict[str, Any]:
+    def reference(self) -> Ints:
+        """Those of the reference machine."""
+        return self.confusions(REFERENCE, None, [0])
+
+    def chance(self) -> Ints:
+        """Those of somebody who always answers the commonest class of the training recordings."""
+        classes = len(self.windows.classes)
+        common = majority_class(recording_labels(self.windows.role("train")), classes)
+        always_SPKK = np.zeros_like(self.teacher_SPKK)
+        always_SPKK[..., common] = self.teacher_SPKK.sum(axis=-1)
+        return always_SPKK
+
+    def report(
+        self, members: Sequence[Member], teacher: Teacher, times_scored: int
+    ) -> dict[str, Any]:
         """The content of `confirm/scores.json`."""
         student_MSPKK = [
             self.confusions(STUDENT, member.trial.number, self.seeds) for member in members
         ]
-        draws_MR = on_front = None
+        handed_out = [
+            best_refit(self.folder, member.trial.number, len(self.seeds))["seed"]
+            for member in members
+        ]
+        network_MPKK = [
+            student[self.seeds.index(seed)]
+            for student, seed in zip(student_MSPKK, handed_out, strict=True)
+        ]
+        params = [member.trial.params for member in members]
+        judged = judge(network_MPKK, self.teacher_SPKK[0], params, self.settings.margin)
+        on_front = None
         if not self.few:
-            draws_MR = np.stack(
-                [macro_f1_draws(student, self.weights_RP) for student in student_MSPKK]
-            )
-            on_front = probability_on_front(
-                draws_MR, np.array([member.trial.params for member in members])
-            )
+            weights_RP = draw_people(len(self.people), self.settings.resamples)
+            draws_MR = np.stack([macro_f1_draws(student, weights_RP) for student in student_MSPKK])
+            on_front = probability_on_front(draws_MR, np.array(params))
         rows = [
-            self._member(member, student_MSPKK[i], None if on_front is None else on_front[i])
+            {
+                **self._member(member, student_MSPKK[i]),
+                "p_on_front": None if on_front is None else float(on_front[i]),
+                "noninferior": judged[i].noninferior,
+                "network": self._network(network_MPKK[i], handed_out[i], judged[i]),
+            }
             for i, member in enumerate(members)
         ]
-        teacher_row = {
-            **scores_of(self.teacher_SPKK, self.weights_RP),
-            "params": teacher.params,
-            "family": teacher.family,
-        }
-        chosen = choose(rows, teacher_row["macro_f1"], self.settings.margin)
-        return {
-            "schema": 1,
+        report = {
+            "schema": SCHEMA,
             "margin": self.settings.margin,
             "people": len(self.people),
             "too_few": self.few,
-            "teacher": teacher_row,
+            "times_scored": times_scored,
+            "teacher": {
+                **scores_of(self.teacher_SPKK),
+                "params": teacher.params,
+                "family": teacher.family,
+            },
+            "reference": self._beside_teacher(self.reference()),
+            "chance": self._beside_teacher(self.chance()),
             "members": rows,
-            "optimism": self._optimism(members, student_MSPKK, draws_MR),
+            "optimism": self._optimism(members, student_MSPKK),
             "per_person": self._per_person(members, student_MSPKK),
-            "chosen": chosen,
-            "sentence": sentence(
-                rows, chosen, teacher_row, self.settings.margin, len(self.people), self.few
-            ),
+            "chosen": choose(rows, mean_macro_f1(self.teacher_SPKK), self.settings.margin),
         }
+        told = verdict(report, count_failures(TrialLog(self.folder)))
+        return {**report, "verdict": told, "sentence": told["sentence"]}
 
-    def _member(
-        self, member: Member, student_SPKK: Ints, on_front: np.floating[Any] | None
-    ) -> dict[str, Any]:
+    def _member(self, member: Member, student_SPKK: Ints) -> dict[str, Any]:
+        """One student as a recipe: the mean of its seeds, with intervals over people and seeds."""
         trial = member.trial
-        difference = compare(student_SPKK, self.teacher_SPKK, self.weights_RP)
         alone = None
         if self.settings.alone and distilled(trial):
             alone_SPKK = self.confusions(ALONE, trial.number, self.seeds)
-            gain = compare(student_SPKK, alone_SPKK, self.weights_RP)
-            alone = {**scores_of(alone_SPKK, self.weights_RP), **difference_of(gain, self.few)}
+            gain = compare(student_SPKK, alone_SPKK)
+            alone = {**scores_of(alone_SPKK), **difference_of(gain, self.few)}
         return {
             "trial": trial.number,
             "family": trial.family,
             "params": trial.params,
             "macs": trial.macs,
             "searched": member.searched,
-            **scores_of(student_SPKK, self.weights_RP),
-            "p_on_front": None if on_front is None else float(on_front),
-            "noninferior": None if self.few else noninferior(difference, self.settings.margin),
-            **difference_of(difference, self.few),
+            **scores_of(student_SPKK),
+            **difference_of(compare(student_SPKK, self.teacher_SPKK), self.few),
             "seeds": len(student_SPKK),
             "alone": alone,
         }
 
+    def _network(self, network_PKK: Ints, seed: int, judged: Judged) -> dict[str, Any]:
+        """The one network of a member that would be handed out, with intervals over people."""
+        against_reference = compare(network_PKK, self.reference())
+        one_by_one = None
+        if len(self.people) <= EXACT_PEOPLE:
+            apart_P = person_accuracy(network_PKK) - person_accuracy(self.teacher_SPKK)
+            one_by_one = {
+                "differences": {
+                    person: float(apart)
+                    for person, apart in zip(self.people, apart_P, strict=True)
+                },
+                "sign_flip_p": sign_flip_p_value(network_PKK, self.teacher_SPKK),
+            }
+        return {
+            "seed": seed,
+            **scores_of(network_PKK),
+            **difference_of(judged.difference, self.few),
+            "tested": judged.tested,
+            "against_reference": difference_of(against_reference, self.few),
+            "by_person": one_by_one,
+        }
+
+    def _beside_teacher(self, other_SPKK: Ints) -> dict[str, Any]:
+        """Scores of what the teacher should be better than, and by how much it is."""
+        better = difference_of(compare(self.teacher_SPKK, other_SPKK), self.few)
+        return {**scores_of(other_SPKK), "teacher_minus_this": better}
+
     def _optimism(
-        self,
-        members: Sequence[Member],
-        student_MSPKK: Sequence[Ints],
-        draws_MR: NDArray[np.float64] | None,
+        self, members: Sequence[Member], student_MSPKK: Sequence[Ints]
     ) -> dict[str, Any]:
         """What the search believed, what its refits had on the same people, and what others confirm.
 
-        Means and interval are over the members from the front alone: the others have not been selected.
+        Means and intervals are over the members from the front alone: the others have not been selected.
         """
         believed_M = np.array([member.believed for member in members])
         validated_MS = np.array(
             [validated(self.folder, member.trial.number, self.seeds) for member in members]
         )
-        confirmed_M = np.array([mean_macro_f1(student) for student in student_MSPKK])
 
         def over(which: Sequence[int]) -> dict[str, Any]:
             found = optimism(
-                believed_M[which],
-                validated_MS[which],
-                confirmed_M[which],
-                None if draws_MR is None else draws_MR[which],
+                believed_M[which], validated_MS[which], [student_MSPKK[i] for i in which]
             )
             return {
                 "total": found.total,
                 "interval": found.interval and list(found.interval),
                 "luck": found.luck,
+                "luck_interval": found.luck_interval and list(found.luck_interval),
                 "people": found.people,
             }
 
@@ -175,7 +230,7 @@ class Tables:
                 "searched": member.searched,
                 "believed": member.believed,
                 "validated": float(validated_MS[i].mean()),
-                "confirmed": float(confirmed_M[i]),
+                "confirmed": mean_macro_f1(student_MSPKK[i]),
                 **over([i]),
             }
             for i, member in enumerate(members)
@@ -217,14 +272,15 @@ class Tables:
         return person_confusions(true, predicted, persons, sorted(set(persons)), len(classes))
 
 
-def scores_of(confusions_SPKK: Ints, weights_RP: Ints) -> dict[str, Any]:
+def scores_of(confusions_SPKK: Ints) -> dict[str, Any]:
     """Macro F1, its interval (None with too few people) and other scores, over all people and seeds."""
+    confusions_SPKK = confusions_SPKK.reshape(-1, *confusions_SPKK.shape[-3:])
     summed = confusions_SPKK.sum(axis=(0, 1))
-    few = too_few(confusions_SPKK.shape[1])
+    found = estimate(confusions_SPKK)
     kappa = weighted_kappa(summed)
     return {
-        "macro_f1": mean_macro_f1(confusions_SPKK),
-        "interval": None if few else list(interval(macro_f1_draws(confusions_SPKK, weights_RP))),
+        "macro_f1": found.mean,
+        "interval": None if too_few(confusions_SPKK.shape[1]) else [found.low, found.high],
         "accuracy": float(np.trace(summed) / summed.sum()),
         "balanced_accuracy": balanced_accuracy(summed),
         # as the search has it: without a value where truth and answer are all one class
@@ -232,30 +288,18 @@ def scores_of(confusions_SPKK: Ints, weights_RP: Ints) -> dict[str, Any]:
     }
 
 
-def difference_of(difference: Difference, few: bool) -> dict[str, Any]:
+def difference_of(difference: Estimate, few: bool) -> dict[str, Any]:
     """A difference as the reports hold it, without its interval where people are too few."""
     ends = None if few else [difference.low, difference.high]
     return {"difference": difference.mean, "difference_interval": ends}
 
 
 def choose(members: Sequence[Mapping[str, Any]], teacher_f1: float, margin: float) -> int | None:
-    """The smallest member that is not inferior; where people are too few to tell, by the scores alone.
-
-    Each member is held against the margin by itself: the more there are, the likelier that one passes
-    by luck, which is why a few are confirmed and not the whole front.
-    """
+    """The smallest member whose network is not inferior; where people are too few to tell, by its score alone."""
     good = [
         member
         for member in members
         if member["noninferior"]
-        or (member["noninferior"] is None and member["macro_f1"] >= teacher_f1 - margin)
+        or (member["noninferior"] is None and member["network"]["macro_f1"] >= teacher_f1 - margin)
     ]
     return min(good, key=lambda member: member["params"])["trial"] if good else None
-
-
-def answer_of(scores: Mapping[str, Any]) -> dict[str, Any]:
-    """The member that a verdict comes to: the chosen one, or the best where none was good enough."""
-    for member in scores["members"]:
-        if member["trial"] == scores["chosen"]:
-            return dict(member)
-    return dict(max(scores["members"], key=lambda member: float(member["macro_f1"])))

@@ -1,34 +1,46 @@
-"""How sure a score is, and whether two models differ: bootstrap and permutation over people.
+"""How sure a score is, and whether two models differ: jackknife over people and seeds, and exact sign flips.
 
-People are resampled, never recordings: the recordings of one person resemble each other, so that
-resampling them would promise more certainty than there is. A model is given
-by the confusion matrices of each person, [P, K, K], or [S, P, K, K] where it was trained with S
-seeds. Seeds are averaged, not resampled: an interval tells what other people would have changed.
-P counts people here, R resamples, M members of a front.
+People are left out, never recordings: the recordings of one person resemble each other, so that
+leaving out recordings would promise more certainty than there is. A model is given by the confusion
+matrices of each person, [P, K, K], or [S, P, K, K] where it was trained with S seeds.
+
+One seed is one network, and an interval tells what other people would have changed about it. With
+several seeds the score is that of a recipe, their mean, and an interval tells what other people and
+other seeds would have changed. P counts people here, S seeds, M members of a front, R resamples.
+
+Everything here is worked out without drawing numbers, so that the same question has the same answer on
+every page and in every file; only `probability_on_front` draws. `benchmarks/error_rates.py` measures
+how often the intervals hold the truth and how often a test is wrong.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 from gaitforge.metrics import confusion, macro_f1
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-MIN_PEOPLE = 8  # percentile intervals of fewer are too narrow to be trusted
-MIN_STRATUM = 10  # people of one class
+LEVEL = 0.95
+# Of fewer people no interval is printed: benchmarks/error_rates.py, "by number of people".
+MIN_PEOPLE = 12
+# Where fewer people than this are ever wrong (or ever right), or have other answers from two models, their
+# spread says too little of what other people would do; some are then taken to be wrong, or to differ, as a whole.
+FEW_WRONG, FEW_DIFFER = 5, 8
+EXACT_PEOPLE = 16  # 65,536 orders
 DRAWS_SEED = 2026  # of the bootstrap: the same people are drawn for all models of a split
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Difference:
-    """Macro F1 of one model minus that of another: as observed, and the ends of its interval."""
+class Estimate:
+    """A score, or a difference of two: as observed, and the ends of its 95 % interval."""
 
     mean: float
     low: float
@@ -39,17 +51,38 @@ class Difference:
 class Optimism:
     """How much better a search scored its models than other people show them to be, in macro F1.
 
-    `luck` went away when they were trained again and scored on the same people; `people` went away
-    on other people.
+    `luck` went away when they were trained again and scored on the same people, `people` on other
+    people. Intervals are None where people, or seeds, are too few; of `people` there is none.
     """
 
     luck: float
     people: float
-    interval: tuple[float, float] | None  # of the total; None where people are too few
+    interval: tuple[float, float] | None  # of the total
+    luck_interval: tuple[float, float] | None
 
     @property
     def total(self) -> float:
         return self.luck + self.people
+
+
+@dataclass(frozen=True, slots=True)
+class Jackknife:
+    """A score, and what it is without each person, for every seed; `right_P` is each person's share of right answers."""
+
+    score_S: Floats
+    without_SP: Floats
+    right_P: Floats
+
+    @classmethod
+    def of(cls, confusions_SPKK: Ints, score: Callable[[Floats], Floats] = macro_f1) -> Jackknife:
+        """Of one model; `score` maps [..., K, K] to [...]. Raises ValueError as `person_accuracy`."""
+        counts_SPKK = _with_seeds(confusions_SPKK).astype(np.float64)
+        sums_S1KK = counts_SPKK.sum(axis=1, keepdims=True)
+        return cls(
+            score(sums_S1KK)[:, 0],
+            score(sums_S1KK - counts_SPKK),
+            person_accuracy(confusions_SPKK),
+        )
 
 
 def too_few(people: int) -> bool:
@@ -89,108 +122,88 @@ def person_confusions(
     )
 
 
-def class_strata(confusions_SPKK: Ints) -> list[str] | None:
-    """The class of each person, to stratify by; None where a person shows more than one class."""
-    truth_PK = _with_seeds(confusions_SPKK)[0].sum(axis=-1) > 0
-    if (truth_PK.sum(axis=1) != 1).any():
-        return None
-    return [str(number) for number in truth_PK.argmax(axis=1)]
-
-
-def bootstrap_weights(
-    strata_P: Sequence[str] | None, people: int, resamples: int, generator: np.random.Generator
-) -> Ints:
-    """How often each resample draws each person, [R, P]; every row sums to `people`.
-
-    With strata (the class of each person) each stratum keeps its size, so that no resample loses a
-    class; a person alone in a stratum is then drawn always, and adds no uncertainty. Small strata
-    make intervals too narrow: in our simulation of three equal classes, intervals meant to hold
-    the truth in 95 % held it in 84 % with 15 people (unstratified 91 %), in 93 % with 60 (94 %).
-    Source: Efron 1979, "Bootstrap methods: another look at the jackknife".
-    Raises ValueError for strata that do not match the people, or nobody to draw from.
-    """
-    strata = ["everybody"] * people if strata_P is None else strata_P
-    if people < 1 or resamples < 1 or len(strata) != people:
-        raise ValueError(
-            f"{resamples} resamples of {people} people with {len(strata)} strata cannot be drawn; "
-            "give at least one of each, and the stratum of each person or None."
-        )
-    labels_P = np.asarray(strata)
-    weights_RP = np.zeros((resamples, people), dtype=np.int64)
-    for label in np.unique(labels_P):
-        members = np.flatnonzero(labels_P == label)
-        size = len(members)
-        weights_RP[:, members] = generator.multinomial(size, np.full(size, 1 / size), resamples)
-    return weights_RP
-
-
-def draw_people(confusions_SPKK: Ints, resamples: int) -> Ints:
-    """Bootstrap weights [R, P] over people, within classes where each class has people enough for it.
-
-    With fewer than MIN_STRATUM people in a class, resampling within it makes intervals too narrow (a
-    simulation with three classes of three people covered 81 % instead of 95): then all are drawn together.
-    """
-    strata = class_strata(confusions_SPKK)
-    if strata is not None and min(Counter(strata).values()) < MIN_STRATUM:
-        strata = None
-    people = confusions_SPKK.shape[-3]
-    return bootstrap_weights(strata, people, resamples, np.random.default_rng(DRAWS_SEED))
-
-
 def mean_macro_f1(confusions_SPKK: Ints) -> float:
     """Macro F1 over all people's recordings together, mean over the seeds."""
-    everybody_once = np.ones((1, confusions_SPKK.shape[-3]), dtype=np.int64)
-    return float(macro_f1_draws(confusions_SPKK, everybody_once)[0])
+    return float(macro_f1(_with_seeds(confusions_SPKK).sum(axis=1)).mean())
 
 
-def macro_f1_draws(confusions_SPKK: Ints, weights_RP: Ints) -> Floats:
-    """`mean_macro_f1` of each resample of people, [R].
+def person_accuracy(confusions_SPKK: Ints) -> Floats:
+    """The share of each person's recordings whose class was found, mean over the seeds, [P].
 
-    Raises ValueError for shapes that do not match and for a person without recordings.
+    Raises ValueError for shapes that are no confusion matrices and for a person without recordings.
     """
-    draws_SR = macro_f1(_resampled(_with_seeds(confusions_SPKK), weights_RP))
-    mean_R: Floats = draws_SR.mean(axis=0)
-    return mean_R
+    confusions = _with_seeds(confusions_SPKK)
+    hits_SP = np.trace(confusions, axis1=-2, axis2=-1)
+    share_P: Floats = (hits_SP / confusions.sum(axis=(-2, -1))).mean(axis=0)
+    return share_P
 
 
-def recall_draws(confusions_SPKK: Ints, weights_RP: Ints) -> Floats:
-    """The recall of each class under each resample of people, all seeds together, [R, K].
+def estimate(confusions_SPKK: Ints, level: float = LEVEL) -> Estimate:
+    """Macro F1 with its interval: of one network over people, of several seeds over people and seeds."""
+    return _estimate_share(Jackknife.of(confusions_SPKK), level)
 
-    It is nan where a resample holds nobody of a class. Raises as `macro_f1_draws`.
+
+def estimate_mean(confusions_MSPKK: Sequence[Ints], level: float = LEVEL) -> Estimate:
+    """The mean macro F1 of several models of the same people and number of seeds, as `estimate`."""
+    parts = [Jackknife.of(confusions) for confusions in confusions_MSPKK]
+    return _estimate_share(
+        Jackknife(
+            np.mean([part.score_S for part in parts], axis=0),
+            np.mean([part.without_SP for part in parts], axis=0),
+            np.mean([part.right_P for part in parts], axis=0),
+        ),
+        level,
+    )
+
+
+def estimate_recall(confusions_SPKK: Ints, place: int) -> Estimate | None:
+    """The recall of one class with its interval; None where too few people have recordings of it."""
+    confusions = _with_seeds(confusions_SPKK)
+    own = confusions[:, confusions[0, :, place].sum(axis=-1) > 0]
+    if too_few(own.shape[1]):
+        return None
+    of_class = np.zeros_like(own)
+    of_class[:, :, place] = own[:, :, place]
+    recall = lambda counts: _share(counts[..., place, place], counts[..., place, :].sum(axis=-1))  # noqa: E731
+    return _estimate_share(Jackknife.of(of_class, recall), LEVEL)
+
+
+def compare(first_SPKK: Ints, second_SPKK: Ints, level: float = LEVEL) -> Estimate:
+    """Macro F1 of the first model minus that of the second, on the same people, with its interval.
+
+    Any two models will do, with any numbers of seeds; where one has several, the interval is over
+    people and seeds. It is an interval of t over the jackknife of people (Efron & Tibshirani 1993,
+    ch. 11), moved outwards for the skewness of people's differences (Johnson 1978, "Modified t tests").
+    Where hardly anybody differs it is at least that of a difference which some people bear as a whole (as
+    Tango 1998 has it for pairs, with the variance under the difference that is tested). Without these two,
+    rare failures of whole people pass too often. Raises ValueError where the recordings are not the same.
     """
-    sums_RKK = _resampled(_with_seeds(confusions_SPKK), weights_RP).sum(axis=0)
-    hits_RK = np.diagonal(sums_RKK, axis1=-2, axis2=-1)
-    truth_RK = sums_RKK.sum(axis=-1)
-    recalls_RK = np.full(truth_RK.shape, np.nan)
-    np.divide(hits_RK, truth_RK, out=recalls_RK, where=truth_RK > 0)
-    return recalls_RK
+    _check_paired(first_SPKK, second_SPKK)
+    first, second = Jackknife.of(first_SPKK), Jackknife.of(second_SPKK)
+    spread = _Spread.of([(first, 1.0), (second, -1.0)], level)
+    mean = float(first.score_S.mean() - second.score_S.mean())
+    differ = _people_with(first.right_P - second.right_P)
+    return Estimate(
+        mean=mean,
+        low=max(
+            -1.0,
+            min(
+                mean - spread.half + min(spread.skew, 0.0),
+                -spread.farthest(-mean, differ, FEW_DIFFER),
+            ),
+        ),
+        high=min(
+            1.0,
+            max(
+                mean + spread.half + max(spread.skew, 0.0),
+                spread.farthest(mean, differ, FEW_DIFFER),
+            ),
+        ),
+    )
 
 
-def interval(draws_R: Floats, level: float = 0.95) -> tuple[float, float]:
-    """The middle `level` of the draws. Source: Efron & Tibshirani 1993, ch. 13 (percentile)."""
-    if not 0 < level < 1:
-        raise ValueError(f"The level is {level}, but must lie between 0 and 1; 0.95 is usual.")
-    low, high = np.quantile(draws_R, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
-
-
-def compare(
-    student_SPKK: Ints, teacher_SPKK: Ints, weights_RP: Ints, level: float = 0.95
-) -> Difference:
-    """Macro F1 of the student minus that of the teacher, paired: both get the same resamples.
-
-    Any two models will do (distilled and alone, say), with any numbers of seeds. `mean` is the
-    difference on all people as they are. Raises ValueError where the recordings are not the same.
-    """
-    _check_paired(student_SPKK, teacher_SPKK)
-    draws_R = macro_f1_draws(student_SPKK, weights_RP) - macro_f1_draws(teacher_SPKK, weights_RP)
-    low, high = interval(draws_R, level)
-    observed = mean_macro_f1(student_SPKK) - mean_macro_f1(teacher_SPKK)
-    return Difference(mean=observed, low=low, high=high)
-
-
-def noninferior(difference: Difference, margin: float) -> bool:
-    """Whether the student is shown to lose less than `margin` of macro F1 to the teacher.
+def noninferior(difference: Estimate, margin: float) -> bool:
+    """Whether the first model is shown to lose less than `margin` of macro F1 to the second.
 
     Shown means that the whole interval lies above -margin (with a 95 % interval a one-sided test
     at 2.5 %, as in the CONSORT extension for non-inferiority, Piaggio et al. 2012).
@@ -202,30 +215,72 @@ def noninferior(difference: Difference, margin: float) -> bool:
     return difference.low > -margin
 
 
-def paired_p_value(
-    student_SPKK: Ints, teacher_SPKK: Ints, resamples: int, generator: np.random.Generator
-) -> float:
-    """How often chance alone sets two models at least this far apart in macro F1 (two-sided).
+def tested_down(params_M: Sequence[int], passes_M: Sequence[bool]) -> tuple[bool, ...]:
+    """Which members were tested at all: from the largest to the smallest, up to the first that fails.
 
-    Under the null hypothesis a person's two results could have come from either model: they are
-    swapped at random, all seeds of a person together. Never 0, since the observed order is one
-    of the possible ones (Phipson & Smyth 2010). Raises ValueError where the recordings are not the
-    same, or the numbers of seeds neither match nor one of them is 1.
+    A fixed order of tests, each at the full level, holds the level of all of them together, since a
+    false claim needs the first false one to pass (Maurer, Hothorn & Lehmacher 1995). A member is shown
+    to be as good where it was tested and passes. Of two of one size the later counts as the larger.
     """
-    _check_paired(student_SPKK, teacher_SPKK)
-    student, teacher = _with_seeds(student_SPKK), _with_seeds(teacher_SPKK)
-    if len(student) != len(teacher) and 1 not in (len(student), len(teacher)):
+    tested = [False] * len(params_M)
+    for member in sorted(range(len(params_M)), key=lambda m: (params_M[m], m), reverse=True):
+        tested[member] = True
+        if not passes_M[member]:
+            break
+    return tuple(tested)
+
+
+def sign_flip_p_value(first_SPKK: Ints, second_SPKK: Ints) -> float:
+    """How often chance alone sets two models at least this far apart in macro F1: exact, two-sided.
+
+    Were the models equally good, each person's two results could as well be the other way round: all
+    2^P ways of swapping them are tried, all seeds of a person together (Fisher 1935, sec. 21).
+    With P people it is never below 2^(1 - P). Raises ValueError for more than EXACT_PEOPLE people,
+    where the recordings are not the same, or the numbers of seeds neither match nor one of them is 1.
+    """
+    _check_paired(first_SPKK, second_SPKK)
+    first, second = _with_seeds(first_SPKK), _with_seeds(second_SPKK)
+    if len(first) != len(second) and 1 not in (len(first), len(second)):
         raise ValueError(
-            f"The models have {len(student)} and {len(teacher)} seeds, but swapping needs the "
+            f"The models have {len(first)} and {len(second)} seeds, but swapping needs the "
             "same number or a single one; leave the surplus seeds out."
         )
-    swap_RP = generator.integers(0, 2, size=(resamples, student.shape[1]))
-    swap_RP[0] = 0  # the observed order
-    first = macro_f1(_resampled(student, 1 - swap_RP) + _resampled(teacher, swap_RP))
-    second = macro_f1(_resampled(teacher, 1 - swap_RP) + _resampled(student, swap_RP))
-    distance_R = np.abs((first - second).mean(axis=0))
+    people = first.shape[1]
+    if people > EXACT_PEOPLE:
+        raise ValueError(
+            f"There are {people} people, but all ways of swapping are tried for at most {EXACT_PEOPLE}; "
+            "compare them by an interval."
+        )
+    # one of two mirrored orders is enough: their distances are the same
+    orders_RP = np.array([(0, *order) for order in itertools.product((0, 1), repeat=people - 1)])
+    one = macro_f1(_resampled(first, 1 - orders_RP) + _resampled(second, orders_RP))
+    other = macro_f1(_resampled(second, 1 - orders_RP) + _resampled(first, orders_RP))
+    distance_R = np.abs((one - other).mean(axis=0))
     # Orders that are equal on paper may differ in the last bits.
     return float((distance_R >= distance_R[0] - 1e-12).mean())
+
+
+def draw_people(people: int, resamples: int) -> Ints:
+    """How often each resample draws each person, [R, P]; the same for the same number of people.
+
+    Source: Efron 1979, "Bootstrap methods: another look at the jackknife".
+    """
+    if people < 1 or resamples < 1:
+        raise ValueError(
+            f"{resamples} resamples of {people} people cannot be drawn; give at least one of each."
+        )
+    generator = np.random.default_rng(DRAWS_SEED)
+    return generator.multinomial(people, np.full(people, 1 / people), resamples)
+
+
+def macro_f1_draws(confusions_SPKK: Ints, weights_RP: Ints) -> Floats:
+    """`mean_macro_f1` of each resample of people, [R].
+
+    Raises ValueError for shapes that do not match and for a person without recordings.
+    """
+    draws_SR = macro_f1(_resampled(_with_seeds(confusions_SPKK), weights_RP))
+    mean_R: Floats = draws_SR.mean(axis=0)
+    return mean_R
 
 
 def probability_on_front(draws_MR: Floats, params_M: NDArray[np.integer]) -> Floats:
@@ -249,27 +304,37 @@ def probability_on_front(draws_MR: Floats, params_M: NDArray[np.integer]) -> Flo
 
 
 def optimism(
-    believed_M: Floats, validated_MS: Floats, confirmed_M: Floats, draws_MR: Floats | None
+    believed_M: Floats, validated_MS: Floats, confirmed_MSPKK: Sequence[Ints]
 ) -> Optimism:
     """The mean optimism over models that a search scored `believed_M`.
 
-    Their refits have `validated_MS` on the same people and `confirmed_M` on others, `draws_MR` under
-    resamples of those. Only these are resampled: what the search believed is known exactly, and the
-    question is how far it is from the truth. Raises ValueError for rows that do not match.
+    Their refits have `validated_MS` on the same people and `confirmed_MSPKK` on others. What the search
+    believed is known exactly; the interval of the total is over the other people and the seeds, that
+    of `luck` over the seeds. Raises ValueError for rows that do not match.
     """
     models = len(believed_M)
-    rows = [believed_M, validated_MS, confirmed_M] + ([] if draws_MR is None else [draws_MR])
+    rows = [believed_M, validated_MS, confirmed_MSPKK]
     if models == 0 or any(len(row) != models for row in rows) or validated_MS.ndim != 2:
         raise ValueError(
-            f"There are {[row.shape for row in rows]} scores, but each of at least one model needs a row of all; "
-            "give [M], [M, S], [M] and [M, R] or None."
+            f"There are {[len(row) for row in rows]} rows of scores, but each of at least one model needs a row of "
+            "all; give [M], [M, S] and M times [S, P, K, K]."
         )
-    believed, validated, confirmed = (float(row.mean()) for row in rows[:3])
-    ends = None
-    if draws_MR is not None:
-        low, high = interval(draws_MR.mean(axis=0))
-        ends = believed - high, believed - low
-    return Optimism(luck=believed - validated, people=validated - confirmed, interval=ends)
+    confirmed = estimate_mean(confirmed_MSPKK)
+    believed, validated = float(believed_M.mean()), float(validated_MS.mean())
+    ends = luck_ends = None
+    if not too_few(confirmed_MSPKK[0].shape[-3]):
+        ends = believed - confirmed.high, believed - confirmed.low
+    seeds = validated_MS.shape[1]
+    if seeds > 1:
+        error = float(validated_MS.mean(axis=0).std(ddof=1)) / seeds**0.5
+        half = float(stdtrit(seeds - 1, (1 + LEVEL) / 2)) * error
+        luck_ends = believed - validated - half, believed - validated + half
+    return Optimism(
+        luck=believed - validated,
+        people=validated - confirmed.mean,
+        interval=ends,
+        luck_interval=luck_ends,
+    )
 
 
 def spread_over_seeds(scores_MS: Floats) -> float | None:
@@ -279,12 +344,108 @@ def spread_over_seeds(scores_MS: Floats) -> float | None:
     return float(np.sqrt(scores_MS.var(axis=1, ddof=1).mean()))
 
 
-def person_accuracy(confusions_SPKK: Ints) -> Floats:
-    """The share of each person's recordings whose class was found, mean over the seeds, [P]."""
-    confusions = _with_seeds(confusions_SPKK)
-    hits_SP = np.trace(confusions, axis1=-2, axis2=-1)
-    share_P: Floats = (hits_SP / confusions.sum(axis=(-2, -1))).mean(axis=0)
-    return share_P
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Spread:
+    """How far a sum of models' scores may be from the truth, on both sides."""
+
+    half: float  # of the interval of t
+    skew: float  # by how much the interval of t is to be moved, were it moved as a whole
+    quantile: float  # of t
+    seeds: float  # variance that comes of seeds
+    people: int
+
+    @classmethod
+    def of(cls, parts: Sequence[tuple[Jackknife, float]], level: float) -> _Spread:
+        """Of models with their signs: variance of people, and what seeds add to it, with its degrees of freedom.
+
+        Seeds are crossed with people, so that the spread over seeds holds some of the people's chance;
+        that part is taken off (Cameron, Gelbach & Miller 2011, for errors clustered in two ways). The
+        degrees of freedom are those of Satterthwaite 1946.
+        """
+        if not 0 < level < 1:
+            raise ValueError(f"The level is {level}, but must lie between 0 and 1; 0.95 is usual.")
+        deviation_P = sum(
+            sign * (part.without_SP.mean(axis=0) - part.without_SP.mean()) for part, sign in parts
+        )
+        people = len(deviation_P)
+        inflate = (people - 1) / people
+        variances = [(inflate * float((deviation_P**2).sum()), people - 1)]
+        for part, _ in parts:
+            seeds = len(part.score_S)
+            if seeds > 1:
+                own_SP = part.without_SP - part.without_SP.mean(axis=1, keepdims=True)
+                rest_SP = own_SP - own_SP.mean(axis=0)
+                shared = inflate * float((rest_SP**2).sum()) / (seeds * (seeds - 1))
+                of_seeds = float(part.score_S.var(ddof=1)) / seeds
+                variances.append((max(0.0, of_seeds - shared), seeds - 1))
+        total = sum(variance for variance, _ in variances)
+        below = sum(variance**2 / freedom for variance, freedom in variances if freedom)
+        freedom = total**2 / below if below > 0 else people - 1
+        quantile = float(stdtrit(max(freedom, 1.0), (1 + level) / 2))
+        return cls(
+            half=quantile * total**0.5,
+            skew=_skew(-deviation_P, quantile),
+            quantile=quantile,
+            seeds=total - variances[0][0],
+            people=people,
+        )
+
+    def farthest(self, seen: float, bearing: int, few: int) -> float:
+        """The largest true value that an observed `seen` does not exclude, where too `few` people bear it to tell.
+
+        Were x true, a share x of the people would bear it as a whole, with the variance x - x**2 of one
+        person: Wilson's interval for a share (1927). -inf where enough people do.
+        """
+        if bearing >= few:
+            return -np.inf
+        square = self.quantile**2
+        each = square / self.people
+        middle = 2 * seen + each
+        inside = middle**2 - 4 * (1 + each) * (seen**2 - square * self.seeds)
+        return float((middle + inside**0.5) / (2 * (1 + each))) if inside >= 0 else -np.inf
+
+
+def _skew(influence_P: Floats, quantile: float) -> float:
+    """Johnson's shift of an interval of t for skewed people; `influence_P` is what each adds to the score."""
+    people = len(influence_P)
+    variance = float((influence_P**2).mean())
+    if variance <= 0:
+        return 0.0
+    skewness = float((influence_P**3).mean()) / variance**1.5
+    error = ((people - 1) * variance) ** 0.5
+    return skewness * error / people**0.5 / 6 * (1 + 2 * quantile**2)
+
+
+def _people_with(difference_P: Floats) -> int:
+    """How many people have any of a difference."""
+    return int((np.abs(difference_P) > 1e-12).sum())
+
+
+def _estimate_share(jackknife: Jackknife, level: float) -> Estimate:
+    """A score between 0 and 1: an interval of t on the scale of log odds, where its spread does not depend on it.
+
+    Where hardly anybody is wrong it is at least that of people who are wrong as a whole (`_Spread.farthest`):
+    of people who were all right, the jackknife would say that nobody is ever wrong.
+    """
+    spread = _Spread.of([(jackknife, 1.0)], level)
+    mean = float(jackknife.score_S.mean())
+    low = high = mean
+    if 0 < mean < 1:
+        odds, half = np.log(mean / (1 - mean)), spread.half / (mean * (1 - mean))
+        low, high = (float(1 / (1 + np.exp(-end))) for end in (odds - half, odds + half))
+    right_P = jackknife.right_P
+    return Estimate(
+        mean=mean,
+        low=max(
+            0.0, min(low, 1 - spread.farthest(1 - mean, _people_with(1 - right_P), FEW_WRONG))
+        ),
+        high=min(1.0, max(high, spread.farthest(mean, _people_with(right_P), FEW_WRONG))),
+    )
+
+
+def _share(above: Floats, below: Floats) -> Floats:
+    """above / below, 0 where there is nothing."""
+    return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
 
 
 def _with_seeds(confusions_SPKK: Ints) -> Ints:
@@ -320,7 +481,7 @@ def _resampled(confusions_SPKK: Ints, weights_RP: Ints) -> Floats:
     if weights_RP.ndim != 2 or weights_RP.shape[1] != people:
         raise ValueError(
             f"The weights have shape {weights_RP.shape}, but must be [R, {people}] for {people} "
-            "people; draw them with bootstrap_weights."
+            "people; draw them with draw_people."
         )
     # As floats the product runs in BLAS, and counts stay exact.
     cells_SPx = confusions_SPKK.reshape(seeds, people, classes * classes).astype(np.float64)

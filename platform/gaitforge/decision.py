@@ -1,0 +1,39 @@
+"""Which confirmed students are as good as their teacher: the tests behind the answer, and their order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gaitforge.stats import Estimate, Ints, compare, noninferior, tested_down, too_few
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judged:
+    """One network against the teacher: the difference, whether it was tested, and what came of it.
+
+    `noninferior` is None where people are too few for a test, and False where a larger student has
+    failed before this one was tested.
+    """
+
+    difference: Estimate
+    tested: bool
+    noninferior: bool | None
+
+
+def judge(
+    networks_MPKK: Sequence[Ints], teacher_PKK: Ints, params_M: Sequence[int], margin: float
+) -> list[Judged]:
+    """Test the networks that would be handed out, one of each member, from the largest down to the first that fails.
+
+    The chance that any of them is wrongly called as good is that of one test, however many there are.
+    """
+    differences = [compare(network, teacher_PKK) for network in networks_MPKK]
+    if too_few(teacher_PKK.shape[-3]):
+        return [Judged(difference=d, tested=False, noninferior=None) for d in differences]
+    passes = [noninferior(difference, margin) for difference in differences]
+    tested = tested_down(params_M, passes)
+    return [
+        Judged(difference=difference, tested=is_tested, noninferior=is_tested and passed)
+        for difference, is_tested, passed in zip(differences, tested, passes, strict=True)
+    ]

@@ -1,0 +1,246 @@
+"""The verdict in words: ship, do not ship as a replacement, or cannot tell, and what it rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gaitforge.scorings import scored_sentence
+
+from gaitforge.stats import MIN_PEOPLE
+from trainers.answers import answer_of, between, failure_note
+
+SHIP, DO_NOT, CANNOT_TELL = "ship", "do not ship as a replacement", "cannot tell"
+GOOD, BAD, OPEN = "good", "bad", "open"  # what a reason says about trusting the answer
+# Refits whose validation scores lie further apart than this, as a standard deviation of macro F1, are of a
+# student whose next seed may well be of another class: the margin that is allowed by default.
+WIDE_SEEDS = 0.05
+
+
+def verdict(
+    report: Mapping[str, Any], failures: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """The word, one plain sentence, and the reasons, each with its own sentence and whether it speaks for the answer.
+
+    `report` is the content of `confirm/scores.json` before its verdict, `failures` those of `count_failures`.
+    """
+    reasons = [
+        _people(report),
+        _teacher_against(report, "reference"),
+        _teacher_against(report, "chance"),
+        _student_against_teacher(report),
+        _student_against_reference(report),
+        _failures(failures),
+        _searched_and_confirmed(report),
+        _seeds(report),
+        _times(report),
+    ]
+    word = _word(report)
+    return {
+        "word": word,
+        "sentence": _sentence(word, report, reasons),
+        "rests_on": [
+            {"about": about, "says": says, "text": text} for about, says, text in reasons
+        ],
+    }
+
+
+Reason = tuple[str, str, str]  # what it is about, GOOD, BAD or OPEN, and the sentence
+
+
+def _word(report: Mapping[str, Any]) -> str:
+    if report["too_few"] or not _above(report["chance"]["teacher_minus_this"]):
+        return CANNOT_TELL
+    if report["chosen"] is None:
+        ends = [member["network"]["difference_interval"] for member in report["members"]]
+        return DO_NOT if all(high < -report["margin"] for _, high in ends) else CANNOT_TELL
+    against = answer_of(report)["network"]["against_reference"]["difference_interval"]
+    if against[1] < 0:  # what anybody could have had is better
+        return DO_NOT
+    worth_it = _above(report["reference"]["teacher_minus_this"]) or against[0] > -report["margin"]
+    return SHIP if worth_it else CANNOT_TELL
+
+
+def _above(difference: Mapping[str, Any]) -> bool:
+    ends = difference["difference_interval"]
+    return ends is not None and bool(ends[0] > 0)
+
+
+def _sentence(word: str, report: Mapping[str, Any], reasons: Sequence[Reason]) -> str:
+    """The answer of the whole line: a doubtful teacher first, then the word and the student it is about."""
+    doubts = [
+        text for about, says, text in reasons if about.startswith("teacher") and says != GOOD
+    ]
+    doubt = "" if report["too_few"] or not doubts else f"{doubts[0]} "
+    member = answer_of(report)
+    start = {SHIP: "Ship", DO_NOT: "Do not ship as a replacement", CANNOT_TELL: "Cannot tell"}[
+        word
+    ]
+    said = f"{doubt}{start}: {_student(report, member)}, on {_many(report['people'])} never seen before"
+    if report["too_few"]:
+        said += f"; too few for an interval, which needs {MIN_PEOPLE}{_by_person(member)}"
+    ended = [text for about, says, text in reasons if about == "failures" and says == BAD]
+    return " ".join([f"{said}.", *ended])
+
+
+def _student(report: Mapping[str, Any], member: Mapping[str, Any]) -> str:
+    """One network against what it is to be held against, in words."""
+    network, teacher = member["network"], report["teacher"]
+    share = 100 * member["params"] / teacher["params"]
+    margin = f"{report['margin']:g} macro F1"
+    if report["chosen"] is not None:
+        how = (
+            f"scores at most {margin} below"
+            if report["too_few"]
+            else f"is shown to lose less than {margin} to"
+        )
+        who = f"the smallest student that {how} the teacher"
+    elif report["too_few"]:
+        who = f"the best student scores more than {margin} below the teacher"
+    else:
+        who = f"the best student is not shown to lose less than {margin} to the teacher"
+    reference = report["reference"]
+    return (
+        f"{who}; the network of trial {member['trial']} has {member['params']:,} parameters ({share:.1f} % of the "
+        f"teacher's {teacher['params']:,}) and macro F1 {network['macro_f1']:.3f}, the teacher "
+        f"{teacher['macro_f1']:.3f}, the reference {reference['macro_f1']:.3f}; difference to the teacher "
+        f"{_signed(network)}"
+    )
+
+
+def _by_person(member: Mapping[str, Any]) -> str:
+    one_by_one = member["network"]["by_person"]
+    if one_by_one is None:
+        return ""
+    apart = list(one_by_one["differences"].values())
+    better, worse = sum(value > 0 for value in apart), sum(value < 0 for value in apart)
+    return (
+        f": against the teacher it is right more often for {better}, less often for {worse} of them, which chance alone "
+        f"does in {one_by_one['sign_flip_p']:.0%} of cases (exact sign flips)"
+    )
+
+
+def _people(report: Mapping[str, Any]) -> Reason:
+    many = _many(report["people"])
+    if report["too_few"]:
+        return "people", OPEN, f"{many} confirm, but intervals hold from {MIN_PEOPLE} on."
+    return "people", GOOD, f"{many} confirm, enough for intervals."
+
+
+def _teacher_against(report: Mapping[str, Any], what: str) -> Reason:
+    name = {
+        "reference": "a ridge regression on the same windows",
+        "chance": "always answering the commonest class",
+    }[what]
+    difference = report[what]["teacher_minus_this"]
+    told = f"(macro F1 {report['teacher']['macro_f1']:.3f} against {report[what]['macro_f1']:.3f}; {_signed(difference)})"
+    about, ends = f"teacher against {what}", difference["difference_interval"]
+    if ends is None:
+        return (
+            about,
+            OPEN,
+            f"Too few people tell whether the teacher is better than {name} {told}.",
+        )
+    if ends[0] > 0:
+        return about, GOOD, f"The teacher is shown to be better than {name} {told}."
+    if ends[1] < 0:
+        return about, BAD, f"The teacher is shown to be worse than {name} {told}."
+    return about, BAD, f"The teacher is not shown to be better than {name} {told}."
+
+
+def _student_against_teacher(report: Mapping[str, Any]) -> Reason:
+    about, margin = "student against teacher", report["margin"]
+    tested = sum(member["network"]["tested"] for member in report["members"])
+    if report["too_few"]:
+        return about, OPEN, "Too few people test a student against the teacher."
+    held = f"tested from the largest student down, {tested} of {len(report['members'])}, each at 2.5 %"
+    if report["chosen"] is None:
+        return (
+            about,
+            BAD,
+            f"No student is shown to be within {margin:g} macro F1 of the teacher ({held}).",
+        )
+    return (
+        about,
+        GOOD,
+        f"Trial {report['chosen']} and all larger students are shown to be within {margin:g} macro F1 of the teacher "
+        f"({held}, so that all together are wrong in at most 2.5 %).",
+    )
+
+
+def _student_against_reference(report: Mapping[str, Any]) -> Reason:
+    difference = answer_of(report)["network"]["against_reference"]
+    about, ends = "student against reference", difference["difference_interval"]
+    told = f"minus the reference, the network's macro F1 is {_signed(difference)}"
+    if ends is None:
+        return about, OPEN, f"Too few people hold the student against the reference; {told}."
+    if ends[1] < 0:
+        return (
+            about,
+            BAD,
+            f"The reference, which anybody could have had, is shown to be better: {told}.",
+        )
+    if ends[0] > 0:
+        return about, GOOD, f"The student is shown to be better than the reference: {told}."
+    if ends[0] > -report["margin"]:
+        return (
+            about,
+            GOOD,
+            f"The student is shown to lose less than the margin to the reference: {told}.",
+        )
+    return about, OPEN, f"Whether the student is as good as the reference is open: {told}."
+
+
+def _failures(failures: Mapping[str, Mapping[str, Any]]) -> Reason:
+    note = failure_note(failures)
+    if note is not None:
+        return "failures", BAD, note
+    failed = sum(counts["failed"] for counts in failures.values())
+    ended = sum(
+        counts[state]
+        for counts in failures.values()
+        for state in ("finished", "stopped", "failed")
+    )
+    return "failures", GOOD, f"{failed} of {ended} students of the search failed."
+
+
+def _searched_and_confirmed(report: Mapping[str, Any]) -> Reason:
+    optimism = report["optimism"]
+    ends = optimism["interval"]
+    if ends is None:
+        says = OPEN
+    else:
+        says = BAD if ends[0] > 0 else GOOD
+    return "searched against confirmed", says, str(optimism["sentence"])
+
+
+def _seeds(report: Mapping[str, Any]) -> Reason:
+    spread = report["optimism"]["seed_sd"]
+    if spread is None:
+        return (
+            "seeds",
+            OPEN,
+            "One seed of each student was trained, so that nothing is known of others.",
+        )
+    return (
+        "seeds",
+        GOOD if spread <= WIDE_SEEDS else BAD,
+        f"Macro F1 on the validation people spreads over seeds by {spread:.3f} (standard deviation).",
+    )
+
+
+def _times(report: Mapping[str, Any]) -> Reason:
+    again = scored_sentence(report["times_scored"])
+    if again is not None:
+        return "times scored", BAD, again
+    return "times scored", GOOD, "These people have been scored once in this work folder."
+
+
+def _signed(difference: Mapping[str, Any]) -> str:
+    ends = difference["difference_interval"]
+    sure = "" if ends is None else f" (95 % interval {between(ends)})"
+    return f"{difference['difference']:+.3f}{sure}"
+
+
+def _many(people: int) -> str:
+    return "1 person" if people == 1 else f"{people} people"
