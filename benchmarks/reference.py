@@ -109,7 +109,9 @@ def main() -> None:
         classes = len(store.classes)
     print("\n| | macro F1 | accuracy |\n|---|---|---|")
     for name in dict.fromkeys(name for name, _, _ in said):
-        pairs = np.array([(t, a) for (n, t, a), count in said.items() if n == name for _ in range(count)])
+        pairs = np.array(
+            [(t, a) for (n, t, a), count in said.items() if n == name for _ in range(count)]
+        )
         scores = answer_scores(pairs[:, 0], pairs[:, 1], classes)
         print(f"| {name} | {scores.macro_f1:.3f} | {scores.accuracy:.3f} |")
 

@@ -24,8 +24,12 @@ from gaitforge.window_cache import WindowSet
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+# Raise it whenever the code makes another machine of the same windows.
+FORMAT = 1
+
 FRAMES = 16  # moments of a window whose coordinates are features
-RANDOM = 2048  # random features
+RANDOM = 2048  # random features at most
+RANDOM_PER_WINDOW = 2  # more would tell a few windows no further apart, and cost their cube
 WIDTHS = (0.5, 1.0, 2.0, 4.0)  # of the kernel, in median distances between training windows
 STRENGTHS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)  # of the ridge, as shares of all variance
 CHUNK = 1024  # windows in memory at a time
@@ -96,7 +100,7 @@ class Choice:
 
 
 def fit_reference(
-    train: WindowSet, valid: WindowSet, classes: int, seed: int = 0, random: int = RANDOM
+    train: WindowSet, valid: WindowSet, classes: int, seed: int = 0
 ) -> tuple[Reference, Choice]:
     """The best on the validation people of a small grid of machines, each fitted on the training people.
 
@@ -105,10 +109,14 @@ def fit_reference(
     windows and seed give the same machine.
     """
     best: tuple[Reference, Choice] | None = None
-    for width, lift in candidates(train, np.random.default_rng(seed), random):
+    for width, lift in candidates(train, np.random.default_rng(seed)):
         weight_SDK, bias_SK = solve(lift, train, classes)
         for strength, logits_NK, weight_DK, bias_K in zip(
-            STRENGTHS, _all_logits(lift, weight_SDK, bias_SK, valid), weight_SDK, bias_SK, strict=True
+            STRENGTHS,
+            _all_logits(lift, weight_SDK, bias_SK, valid),
+            weight_SDK,
+            bias_SK,
+            strict=True,
         ):
             choice = Choice(width=width, strength=strength, valid=window_scores(logits_NK, valid))
             # the first of equals: the linear machine, the stronger ridge
@@ -119,7 +127,7 @@ def fit_reference(
 
 
 def candidates(
-    train: WindowSet, generator: np.random.Generator, random: int
+    train: WindowSet, generator: np.random.Generator
 ) -> Iterator[tuple[float | None, Lift]]:
     """The linear machine and one for each width of the kernel, scaled by the training windows."""
     mean_F, factor_F = fit_scale(train)
@@ -129,6 +137,7 @@ def candidates(
     if len(mean_F) <= MOST_LINEAR:
         yield None, plain
     median = median_distance(plain, train, generator)
+    random = min(RANDOM, RANDOM_PER_WINDOW * train.n)
     normal_FD = generator.standard_normal((len(mean_F), random))
     phase_D = generator.uniform(0, 2 * np.pi, random)
     for width in WIDTHS:
@@ -144,7 +153,11 @@ def solve(lift: Lift, train: WindowSet, classes: int) -> tuple[Floats, Floats]:
     """
     size = lift.phase_D.size or len(lift.mean_F)
     weight_N = balanced(train.label_N, classes)
-    square_DD, target_DK, mean_D = np.zeros((size, size)), np.zeros((size, classes)), np.zeros(size)
+    square_DD, target_DK, mean_D = (
+        np.zeros((size, size)),
+        np.zeros((size, classes)),
+        np.zeros(size),
+    )
     prior_K = np.bincount(train.label_N, weight_N, classes)
     for rows, lifted_ND in lift.chunks(train):
         weighted_ND = lifted_ND * weight_N[rows, None]
@@ -174,7 +187,9 @@ def balanced(label_N: Ints, classes: int) -> Floats:
 def fit_scale(train: WindowSet) -> tuple[Floats, Floats]:
     """Mean of each feature over the training windows and 1 / its deviation, 0 where it does not vary."""
     sums_F, squares_F = 0.0, 0.0
-    shift_F = next(feature_chunks(train))[1].mean(axis=0)  # near the mean: squares keep their digits
+    shift_F = next(feature_chunks(train))[1].mean(
+        axis=0
+    )  # near the mean: squares keep their digits
     for _, raw_NF in feature_chunks(train):
         sums_F = sums_F + (raw_NF - shift_F).sum(axis=0)
         squares_F = squares_F + np.square(raw_NF - shift_F).sum(axis=0)
@@ -223,14 +238,22 @@ def features(joints_NTVC: NDArray[np.float32], seen_NTV: NDArray[np.bool_]) -> F
     both = seen[:, 1:] & seen[:, :-1]
     step = np.where(both, np.abs(np.diff(joints, axis=1)), 0)
     speed = step.sum(axis=1) / np.maximum(both.sum(axis=1), 1)
-    return np.concatenate([part.reshape(len(joints), -1) for part in (sampled, deviation, speed)], axis=1)
+    return np.concatenate(
+        [part.reshape(len(joints), -1) for part in (sampled, deviation, speed)], axis=1
+    )
 
 
 def window_scores(logits_NK: Floats, windows: WindowSet) -> Scores:
     """Scores of the mean logits of each recording."""
-    recording_R, logits_RK = recording_scores(logits_NK, windows.recording_N)
+    _, logits_RK = recording_scores(logits_NK, windows.recording_N)
+    return answer_scores(recording_labels(windows), logits_RK.argmax(axis=1), logits_NK.shape[1])
+
+
+def recording_labels(windows: WindowSet) -> Ints:
+    """The class of each recording [R], in the order of `recording_scores`."""
     _, first_R = np.unique(windows.recording_N, return_index=True)
-    return answer_scores(windows.label_N[first_R], logits_RK.argmax(axis=1), logits_NK.shape[1])
+    label_R: Ints = windows.label_N[first_R]
+    return label_R
 
 
 def answer_scores(true_R: Ints, answer_R: Ints, classes: int) -> Scores:
@@ -253,5 +276,6 @@ def chance_scores(train_labels: Ints, labels: Ints, classes: int) -> Scores:
 def _all_logits(lift: Lift, weight_SDK: Floats, bias_SK: Floats, windows: WindowSet) -> Floats:
     """Scores [S, N, K] by the machines of all strengths, over features that are made once."""
     return np.concatenate(
-        [lifted_ND @ weight_SDK + bias_SK[:, None] for _, lifted_ND in lift.chunks(windows)], axis=1
+        [lifted_ND @ weight_SDK + bias_SK[:, None] for _, lifted_ND in lift.chunks(windows)],
+        axis=1,
     )
