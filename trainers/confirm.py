@@ -25,6 +25,7 @@ from trainers.examples import NodeData, WindowFolder, load_examples
 from trainers.loop import score
 from trainers.predictions import write_predictions
 from trainers.progress import duration, say
+from trainers.reference import score_reference
 from trainers.shares import keep_to_share, kept_share
 from trainers.student import StudentSpec, mapped, new_student, train_student
 from trainers.teacher import Teacher
@@ -187,7 +188,10 @@ def refit_trials(
     outputs: Path,
     folder: SplitFolder,
 ) -> None:
-    """Train the refits of these trials that are not there yet; predictions of all, and of the teacher, are written."""
+    """Train the refits of these trials that are not there yet; predictions of all are written.
+
+    So are those of the teacher and of the reference.
+    """
     teacher = Teacher.read(folder)
     refits = [
         refit
@@ -203,6 +207,7 @@ def refit_trials(
         data = windows.on_nodes("train", "validation", "confirm", outputs=outputs, terms=terms)
         run_refits(todo, cluster, folder, data)
     score_teacher(teacher, windows, folder)
+    score_reference(windows, folder)
 
 
 def make_refits(

@@ -26,8 +26,9 @@ from trainers.latencies import write_latencies
 from trainers.outputs import write_outputs
 from trainers.pool import pool_splits
 from trainers.progress import say, teacher_progress
+from trainers.reference import ReferenceFacts, beside_teacher
 from trainers.robustness import write_robustness
-from trainers.search import check_families, search_students
+from trainers.search import check_families, check_teacher, search_students
 from trainers.teacher import Teacher, train_teacher
 from trainers.verdict import Tables, write_verdict
 
@@ -110,6 +111,8 @@ class Line:
                 f"  {teacher.params:,} parameters, validation macro F1 {teacher.val_macro_f1:.3f}, "
                 f"accuracy {teacher.val_accuracy:.3f} at epoch {teacher.best_epoch} of {teacher.epochs}"
             )
+            reference = ReferenceFacts.read(self.work.run(split.name))
+            say(f"  {beside_teacher(teacher.val_macro_f1, reference)}")
 
     def outputs(self) -> None:
         for split, windows in self.windows("train"):
@@ -117,7 +120,10 @@ class Line:
             write_outputs(windows, self.work.run(split.name))
 
     def search(self) -> None:
-        for split, windows in self.windows("train", "validation"):
+        splits = list(self.windows("train", "validation"))
+        for split, windows in splits:
+            check_teacher(self.settings.search, windows, self.work.run(split.name))
+        for split, windows in splits:
             say(f"search: {self.settings.search.trials} students on the split {split.name}")
             folder = self.work.run(split.name)
             outputs = write_outputs(windows, folder)

@@ -43,6 +43,7 @@ from trainers.cluster import (
 )
 from trainers.examples import WindowFolder
 from trainers.progress import SearchProgress
+from trainers.reference import validation_chance
 from trainers.scheduler import RungScheduler
 from trainers.searcher import StudySearcher
 from trainers.shares import keep_to_share, measured_share
@@ -62,7 +63,7 @@ IMPORTANCE: dict[str, pa.DataType] = {
     "importance": pa.float64(),
 }
 # Settings that may differ between the starts of one search.
-FREE_TO_CHANGE = ("trials", "max_failed", "start_from", "start_with")
+FREE_TO_CHANGE = ("trials", "max_failed", "start_from", "start_with", "allow_chance")
 # Settings that older searches do not know, and the value with which one is the search that it was.
 CAME_LATER: Mapping[str, Any] = {"terms_warmup": 0.0}
 
@@ -219,6 +220,23 @@ def check_families(settings: SearchSettings) -> None:
         for name in names:
             if name not in known:
                 raise KeyError(f"There is no {what} '{name}'. Known: {', '.join(sorted(known))}.")
+
+
+def check_teacher(settings: SearchSettings, windows: WindowFolder, folder: SplitFolder) -> None:
+    """Refuse, before anything is written, a teacher from which there is nothing to learn.
+
+    Raises ValueError where it is no better on the validation people than always answering the
+    commonest class, and that was not allowed; FileNotFoundError where there is no teacher.
+    """
+    teacher = Teacher.read(folder)
+    chance = validation_chance(windows).macro_f1
+    # rounding must not tell a teacher of one answer from chance
+    if teacher.val_macro_f1 <= chance + 1e-9 and not settings.allow_chance:
+        raise ValueError(
+            f"The teacher in {folder.teacher} has a macro F1 of {teacher.val_macro_f1:.3f} on the validation people, "
+            f"but must have more than the {chance:.3f} of always answering the commonest class; train another one, or "
+            "set search.allow_chance = true to search all the same."
+        )
 
 
 def check_classes(settings: SearchSettings, classes: int) -> None:

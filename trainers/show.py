@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from statistics import mean
 from typing import Any
 
 from gaitforge.summary import write_summary
 from gaitforge.work import WorkFolder, read_json
 from trainers.answers import between
+from trainers.reference import ReferenceFacts
 
 
 def describe(work: WorkFolder) -> str:
@@ -24,6 +26,7 @@ def describe(work: WorkFolder) -> str:
             f"teacher: {teacher['family']}, {teacher['params']:,} parameters, validation macro F1 "
             f"{teacher['val_macro_f1']:.3f}, accuracy {teacher['val_accuracy']:.3f}"
         )
+        parts += _reference(work)
     if summary["search"]:
         states = ", ".join(
             f"{count} {state}" for state, count in summary["search"]["trials"].items()
@@ -74,6 +77,19 @@ def _store(store: dict[str, Any]) -> str:
         f"store: {store['recordings']:,} recordings of {store['people']} people in {len(store['classes'])} classes"
         f" ({', '.join(store['classes'])}), {store['quarantined']} in quarantine, version {store['version']}"
     )
+
+
+def _reference(work: WorkFolder) -> Iterator[str]:
+    """The reference and chance beside the teacher, means over the splits; nothing in a folder of an older version."""
+    folders = [work.run(path.stem) for path in sorted(work.splits.glob("*.json"))]
+    facts = [ReferenceFacts.read(f) for f in folders if (f.reference / "reference.json").is_file()]
+    if not facts:
+        return
+    for name, f1, right in (
+        ("reference", [row.val_macro_f1 for row in facts], [row.val_accuracy for row in facts]),
+        ("chance", [row.chance_val_macro_f1 for row in facts], [row.chance_val_accuracy for row in facts]),
+    ):  # fmt: skip
+        yield f"{name}: validation macro F1 {mean(f1):.3f}, accuracy {mean(right):.3f}"
 
 
 def _searched(row: dict[str, Any]) -> str:

@@ -41,6 +41,7 @@ from trainers.examples import NodeData, WindowFolder, load_examples, new_fitting
 from trainers.loop import EpochMetrics, Examples, Fitting, Share, agree, check_share, fit, score
 from trainers.lost_nodes import LATE_STARTS, GivesUp, Keeper, KeepsItsName, forget_killed
 from trainers.predictions import write_predictions
+from trainers.reference import write_reference
 from trainers.speed import Speed, compiled, home
 
 METRICS = "epoch", "train_loss", "val_macro_f1", "val_accuracy", "seconds"
@@ -88,6 +89,8 @@ def train_teacher(
 ) -> Teacher:
     """Train by Ray Train and write `teacher/`; a finished one with the same inputs is kept as it is.
 
+    Before it comes the reference that it will be held against (`reference/`), kept likewise.
+
     `progress` gets the path of the live epoch log and returns a context manager that shows it.
     Raises ValueError where students of another teacher have been searched and `fresh` was not asked
     for, RuntimeError where training fails.
@@ -98,6 +101,7 @@ def train_teacher(
     )
     head = folder.teacher / "model.json"
     if head.is_file() and Teacher.read(folder).fingerprint == identity:
+        write_reference(windows, folder)  # a folder of an older version has none
         return Teacher.read(folder)
     if head.is_file() and (folder.search / "search.json").is_file() and not fresh:
         raise ValueError(
@@ -112,6 +116,7 @@ def train_teacher(
         data=windows.on_nodes("train", "validation"),
     )  # fmt: skip
     check_share(windows.role("train").n, settings.fit.batch, settings.worker_range[1])
+    write_reference(windows, folder)
     folder.teacher.mkdir(parents=True, exist_ok=True)
     connect(cluster, folder.root)
     with progress(open_path(job.live)):

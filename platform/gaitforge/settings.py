@@ -198,6 +198,8 @@ class SearchSettings:
     sampler: str = "tpe"
     seed: int = 0
     max_failed: float = 0.5  # share of ended trials that may fail before the search gives up
+    # whether a teacher no better than always answering the commonest class is imitated all the same
+    allow_chance: bool = False
 
     def __post_init__(self) -> None:
         _must(bool(self.families), "search.families is empty; name at least one family.")

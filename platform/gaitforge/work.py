@@ -52,6 +52,10 @@ class SplitFolder:
         return self.root / "teacher"
 
     @property
+    def reference(self) -> Path:
+        return self.root / "reference"
+
+    @property
     def teacher_outputs(self) -> Path:
         return self.root / "teacher_outputs"
 

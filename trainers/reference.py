@@ -1,0 +1,122 @@
+"""The reference in its place on the line: fitted before the teacher, kept, and scored on the same people."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from dataclasses import dataclass
+
+from safetensors.numpy import load, save
+
+from gaitforge.reference import (
+    FORMAT,
+    Reference,
+    Scores,
+    chance_scores,
+    fit_reference,
+    majority_class,
+    recording_labels,
+)
+from gaitforge.work import SplitFolder, fingerprint, read_json, write_json, write_whole
+from trainers.examples import WindowFolder, load_examples
+from trainers.loop import score_logits
+from trainers.predictions import write_predictions
+
+MODEL = "reference"  # in the predictions table
+SEED = 0  # of the random features, and of the seed that the predictions table names
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReferenceFacts:
+    """What `reference/reference.json` tells: the machine's scores and, beside them, those of chance.
+
+    Chance always answers the commonest class of the training recordings.
+    """
+
+    identity: str
+    windows: str  # the key of the windows that it was fitted on
+    fitted_on: tuple[str, ...]  # people
+    chosen_on: tuple[str, ...]  # people
+    width: float | None  # of the kernel in median distances; None = a linear machine
+    strength: float  # of the ridge
+    features: int  # of a window
+    params: int
+    val_macro_f1: float
+    val_accuracy: float
+    chance_class: str
+    chance_val_macro_f1: float
+    chance_val_accuracy: float
+    seconds: float
+
+    @classmethod
+    def read(cls, folder: SplitFolder) -> ReferenceFacts:
+        path = folder.reference / "reference.json"
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"There is no reference in {folder.reference}; run `gaitforge teacher` first."
+            )
+        data = read_json(path)
+        people = {key: tuple(data[key]) for key in ("fitted_on", "chosen_on")}
+        return cls(**{item.name: data[item.name] for item in dataclasses.fields(cls)} | people)
+
+
+def write_reference(windows: WindowFolder, folder: SplitFolder) -> ReferenceFacts:
+    """Write `reference/` and its predictions for the validation people; one of the same windows is kept as it is."""
+    identity = fingerprint({"windows": windows.key, "seed": SEED, "format": FORMAT})
+    head, weights = folder.reference / "reference.json", folder.reference / "reference.safetensors"
+    if head.is_file() and weights.is_file():
+        kept = ReferenceFacts.read(folder)
+        if kept.identity == identity:
+            return kept
+    started = time.monotonic()
+    train, valid = windows.role("train"), windows.role("validation")
+    machine, choice = fit_reference(train, valid, len(windows.classes), SEED)
+    arrays = machine.arrays()
+    common = majority_class(recording_labels(train), len(windows.classes))
+    chance = validation_chance(windows)
+    facts = ReferenceFacts(
+        identity=identity, windows=windows.key, fitted_on=tuple(sorted(set(train.persons))),
+        chosen_on=tuple(sorted(set(valid.persons))), width=choice.width, strength=choice.strength,
+        features=len(machine.lift.mean_F), params=sum(array.size for array in arrays.values()),
+        val_macro_f1=choice.valid.macro_f1, val_accuracy=choice.valid.accuracy,
+        chance_class=windows.classes[common], chance_val_macro_f1=chance.macro_f1,
+        chance_val_accuracy=chance.accuracy, seconds=time.monotonic() - started,
+    )  # fmt: skip
+    # it would describe other weights if we were killed before the end
+    head.unlink(missing_ok=True)
+    write_whole(weights, save(arrays))
+    _predict(machine, windows, folder, "validation")
+    write_json(head, {"schema": 1, **dataclasses.asdict(facts)})
+    return facts
+
+
+def load_reference(folder: SplitFolder) -> Reference:
+    """The fitted machine; raises FileNotFoundError before the teacher stage."""
+    ReferenceFacts.read(folder)
+    return Reference.of(load((folder.reference / "reference.safetensors").read_bytes()))
+
+
+def score_reference(windows: WindowFolder, folder: SplitFolder) -> None:
+    """Write the reference's predictions for the confirm people; an older folder gets its reference first."""
+    write_reference(windows, folder)
+    _predict(load_reference(folder), windows, folder, "confirm")
+
+
+def validation_chance(windows: WindowFolder) -> Scores:
+    """What always answering the commonest class of the training people scores on the validation people."""
+    train, valid = (recording_labels(windows.role(role)) for role in ("train", "validation"))
+    return chance_scores(train, valid, len(windows.classes))
+
+
+def beside_teacher(teacher_f1: float, facts: ReferenceFacts) -> str:
+    """Teacher, reference and chance on the validation people, in one line."""
+    kind = "linear" if facts.width is None else "random features"
+    return (
+        f"macro F1 on the validation people: teacher {teacher_f1:.3f}, reference {facts.val_macro_f1:.3f} "
+        f"(ridge regression, {kind}), chance {facts.chance_val_macro_f1:.3f} (always '{facts.chance_class}')"
+    )
+
+
+def _predict(machine: Reference, windows: WindowFolder, folder: SplitFolder, role: str) -> None:
+    scored = score_logits(machine.logits(windows.role(role)), load_examples(windows, role))
+    write_predictions(folder, windows, role, MODEL, None, SEED, scored)
