@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from gaitforge.summary import write_summary
+from gaitforge.trials import ENDED, TrialLog
 from gaitforge.work import WorkFolder, read_json
-from trainers.answers import between
+from trainers.answers import between, failure_note
+
+REASONS = 3  # of a family's failures; the rest are counted
 
 
 def describe(work: WorkFolder) -> str:
@@ -32,6 +36,7 @@ def describe(work: WorkFolder) -> str:
         parts.append(
             f"search: {states}" + ("" if volume is None else f"; hypervolume {volume:.3f}")
         )
+        parts += _failed(work, summary["failures"])
     if summary["searched_front"]:
         parts += [
             "searched front (validation people):",
@@ -74,6 +79,28 @@ def _store(store: dict[str, Any]) -> str:
         f"store: {store['recordings']:,} recordings of {store['people']} people in {len(store['classes'])} classes"
         f" ({', '.join(store['classes'])}), {store['quarantined']} in quarantine, version {store['version']}"
     )
+
+
+def _failed(work: WorkFolder, failures: dict[str, dict[str, Any]]) -> Iterator[str]:
+    """Of each family that had any, how many students failed of what, and the file of one of each."""
+    if not any(counts["failed"] for counts in failures.values()):
+        return
+    first: dict[tuple[str, str], Path] = {}
+    for split in sorted(work.splits.glob("*.json")):
+        log = TrialLog(work.run(split.stem))
+        for trial in log:
+            if trial.state == "failed":
+                first.setdefault((trial.family, str(trial.reason)), log.file(trial.number))
+    yield "failed students, by family and reason:"
+    for family, counts in failures.items():
+        reasons = list(counts["reasons"].items())
+        ended = sum(counts[state] for state in ENDED)
+        for reason, count in reasons[:REASONS]:
+            yield f"  {family:<6} {count} of {ended}: {reason} ({first[family, reason]})"
+        if others := sum(count for _, count in reasons[REASONS:]):
+            yield f"  {family:<6} {others} of {ended}: {len(reasons) - REASONS} other reasons"
+    if note := failure_note(failures):
+        yield f"  {note}"
 
 
 def _searched(row: dict[str, Any]) -> str:
