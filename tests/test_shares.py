@@ -211,6 +211,7 @@ import ray, torch
 from gaitforge.settings import ClusterSettings
 from gaitforge.work import SplitFolder
 from trainers import shares
+from trainers.blind_gpus import check_gpus
 from trainers.packing import Need
 from trainers.shares import keep_to_share
 
@@ -223,8 +224,17 @@ def worker():
     return [torch.get_num_threads(), os.environ.get("CUDA_VISIBLE_DEVICES")]
 
 found = {}
-for cpus, gpus in ((1, 0), (2, 0), (1, 0.25)):
+for cpus, gpus in ((1, 0), (2, 0)):
     found[f"{cpus} {gpus}"] = ray.get(ray.remote(num_cpus=cpus, num_gpus=gpus)(worker).remote())
+try:
+    ray.get(ray.remote(num_cpus=1, num_gpus=0.25)(worker).remote())
+except ValueError as error:
+    found["worker"] = str(error.cause)
+try:
+    check_gpus(0.25)
+except ValueError as error:
+    found["nodes"] = str(error)
+check_gpus(0)
 try:
     shares._measure("", [], None, ClusterSettings())
 except ValueError as error:
@@ -238,7 +248,7 @@ print(json.dumps(found))
 
 @pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="torch can use the GPU here")
-def test_a_worker_of_ray_keeps_to_its_cores_and_sees_only_a_gpu_that_it_asked_for(
+def test_a_worker_of_ray_keeps_to_its_cores_and_a_gpu_that_torch_cannot_use_is_refused(
     ray_home: Path, tmp_path: Path
 ) -> None:
     answer = subprocess.run(
@@ -253,6 +263,6 @@ def test_a_worker_of_ray_keeps_to_its_cores_and_sees_only_a_gpu_that_it_asked_fo
     found = json.loads(answer.stdout.splitlines()[-1])
     assert found["1 0"] == [1, ""]
     assert found["2 0"] == [2, ""]
-    assert found["1 0.25"] == [1, "0"]
-    assert found["refused"].startswith("Ray counts a GPU on ")
+    for refused in ("worker", "nodes", "refused"):
+        assert found[refused].startswith("Ray counts a GPU on "), refused
     assert found["measured"]

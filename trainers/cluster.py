@@ -22,6 +22,7 @@ from gaitforge.settings import ClusterSettings
 from trainers.access import use_token
 from trainers.joining import UNANSWERED_S, answers, check_address, check_nodes, find, shipped
 from trainers.progress import duration, say
+from trainers.ray_voice import quieten
 
 # Ray reads these when it is imported by the processes that it starts: set before `ray.init`.
 _ENVIRONMENT = {
@@ -74,6 +75,7 @@ def connect(settings: ClusterSettings, shared: Path) -> None:
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     os.environ["RAY_TRAIN_V2_ENABLED"] = "1"
+    quieten(say)
     if settings.address == "local":
         _start(settings.cpus)
     else:

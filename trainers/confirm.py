@@ -6,6 +6,7 @@ What the trainings amount to is worked out in `verdict.py`.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +16,24 @@ import numpy as np
 import ray
 from safetensors.torch import save
 
+from gaitforge.failures import describe_student, top_frame
 from gaitforge.front import spread_along_front
 from gaitforge.objectives import configurations
 from gaitforge.settings import ClusterSettings, ConfirmSettings
 from gaitforge.trials import Trial, TrialLog
 from gaitforge.work import SplitFolder, fingerprint, open_path, read_json, write_json, write_whole
+from trainers.blind_gpus import check_gpus
 from trainers.cluster import connect, room_for
+from trainers.deaths import (
+    LIVES,
+    LOST_NODES,
+    NODE,
+    Death,
+    death_of,
+    speak_when_dying,
+    tell_worker,
+    with_worker,
+)
 from trainers.examples import NodeData, WindowFolder, load_examples
 from trainers.loop import score
 from trainers.predictions import write_predictions
@@ -68,6 +81,19 @@ class Refit:
 
     def weights(self, folder: SplitFolder) -> Path:
         return self.head(folder).with_suffix(".safetensors")
+
+    def worker(self, folder: SplitFolder) -> Path:
+        """Which process trains it; there while it does."""
+        return folder.confirm / "running" / self.head(folder).name
+
+    def last_words(self, folder: SplitFolder) -> Path:
+        """What was said where it failed."""
+        return folder.confirm / "failed" / f"{self.head(folder).stem}.txt"
+
+    def describe(self) -> str:
+        kind = "" if self.model == STUDENT else ", alone"
+        student = describe_student(self.spec.family, self.spec.sizes)
+        return f"trial {self.trial}, {student}, seed {self.seed}{kind}"
 
 
 def refit_head(folder: SplitFolder, model: str, trial: int, seed: int) -> Path:
@@ -243,23 +269,53 @@ def distilled(member: Trial) -> bool:
 def run_refits(
     todo: Sequence[Refit], cluster: ClusterSettings, folder: SplitFolder, data: NodeData | None
 ) -> None:
-    """Train those that are not done yet, as many at a time as the cluster has room for."""
+    """Train those that are not done yet, as many at a time as the cluster has room for.
+
+    Raises RuntimeError where a training fails, or its worker dies twice; where a node is lost, what
+    it trained is trained elsewhere.
+    """
     gpus = kept_share(cluster, folder)
+    check_gpus(gpus)
     train = ray.remote(
-        num_cpus=cluster.cpus_per_trial, num_gpus=gpus, max_retries=3,
+        num_cpus=cluster.cpus_per_trial, num_gpus=gpus, max_retries=0,
         scheduling_strategy="SPREAD" if cluster.placement == "spread" else "DEFAULT",
     )(refit_in_worker)  # fmt: skip
+    deaths: Counter[tuple[str, bool]] = (
+        Counter()
+    )  # of a refit's workers, with their node or without
     with room_for(cluster, "A student", 1, cluster.cpus_per_trial, gpus):
-        waiting = [train.remote(refit, str(folder.root), data) for refit in todo]
+
+        def begin(refit: Refit) -> Any:
+            refit.worker(folder).unlink(missing_ok=True)
+            return train.remote(refit, str(folder.root), data)
+
+        refits = {begin(refit): refit for refit in todo}
         started = time.monotonic()
-        for done in range(1, len(todo) + 1):
-            (ready,), waiting = ray.wait(waiting, num_returns=1)
+        done = 0
+        while refits:
+            (ready,), _ = ray.wait(list(refits), num_returns=1)
+            refit = refits.pop(ready)
             try:
                 text = ray.get(ready)
             except ray.exceptions.RayError as error:
-                raise RuntimeError(
-                    f"Confirming failed: {str(error).strip().splitlines()[-1]}"
-                ) from error
+                told = str(error).strip()
+                death = death_of(with_worker(told, refit.worker(folder)))
+                if death is None:
+                    file = refit.last_words(folder)
+                    write_whole(file, told.encode())
+                    raise RuntimeError(
+                        f"Confirming failed at {refit.describe()}: {told.splitlines()[-1].rstrip('.')}; all of it is "
+                        f"in {file}."
+                    ) from error
+                with_node = death.by == NODE
+                key = refit.head(folder).stem, with_node
+                deaths[key] += 1
+                if deaths[key] > (LOST_NODES if with_node else LIVES):
+                    raise RuntimeError(_died_again(refit, death, folder)) from error
+                say(f"  {refit.describe()}: {death.reason}; it is trained once more")
+                refits[begin(refit)] = refit
+                continue
+            done += 1
             left = (time.monotonic() - started) / done * (len(todo) - done)
             say(
                 f"  {done}/{len(todo)}  {text}"
@@ -267,10 +323,26 @@ def run_refits(
             )
 
 
+def _died_again(refit: Refit, death: Death, folder: SplitFolder) -> str:
+    """Keep the last words of a worker, and say what it died of."""
+    file = refit.last_words(folder)
+    write_whole(file, "\n".join(death.words).encode())
+    frame = top_frame(death.words)
+    return (
+        f"Confirming failed at {refit.describe()}: {death.reason}{f', in {frame}' if frame else ''}, and it was not "
+        f"the first one; its last words are in {file}, and the same command tries it again."
+    )
+
+
 def refit_in_worker(refit: Refit, root: str, data: NodeData | None) -> str:
     """`train_refit` as Ray calls it."""
-    keep_to_share(SplitFolder(open_path(root)))
-    return train_refit(refit, root, data)
+    speak_when_dying()
+    folder = SplitFolder(open_path(root))
+    tell_worker(refit.worker(folder))
+    keep_to_share(folder)
+    text = train_refit(refit, root, data)
+    refit.worker(folder).unlink(missing_ok=True)
+    return text
 
 
 def train_refit(refit: Refit, root: str, data: NodeData | None) -> str:

@@ -11,7 +11,9 @@ import ray
 from ray.train import UserCallback, get_preemption_info
 from ray.train.collective import broadcast_from_rank_zero
 
+from gaitforge.failures import top_frame
 from gaitforge.work import open_path, write_whole
+from trainers.deaths import LIVES, NODE, UNKNOWN, Death, death_of
 
 ASK_S = 5.0  # from one question for notices to the next; clouds give 30 s of notice or more
 KEEP_S = 300.0  # what a node that is lost without notice may cost of a long epoch
@@ -72,19 +74,26 @@ class GivesUp(UserCallback):
     Ray calls it in the process that controls the run, and what it raises there ends the run.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, last_words: str | None = None) -> None:
+        self.last_words = last_words  # file for those of the worker that ended it
         self.errors: list[str] = []  # since the last checkpoint
-        self.lost = 0
+        self.lost = self.died = 0
 
     def after_report(self, run_context: Any, metrics: Any, checkpoint: Any) -> None:
-        self.errors, self.lost = [], 0
+        self.errors, self.lost, self.died = [], 0, 0
 
     def after_exception(
         self, run_context: Any, worker_exceptions: Mapping[int, Exception]
     ) -> None:
-        """Raises RuntimeError where an error came again, or too many workers were lost in a row."""
+        """Raises RuntimeError where an error came again, a worker died again, or too many were lost in a row."""
         errors = worker_exceptions.values()
         if any(is_announced(error) for error in errors):
+            return
+        deaths = [death for error in errors if (death := death_of(str(error)))]
+        if own := [death for death in deaths if death.by not in (NODE, UNKNOWN)]:
+            self.died += 1
+            if self.died > LIVES:
+                raise RuntimeError(self._died_again(own[0]))
             return
         if any(type(error).__module__.startswith("ray.") for error in errors):
             # a process or a node is gone; what the others say then is that they were left alone
@@ -99,6 +108,14 @@ class GivesUp(UserCallback):
         for reason in found:
             if self.errors.count(reason) >= SAME_ERRORS:
                 raise RuntimeError(reason)
+
+    def _died_again(self, death: Death) -> str:
+        frame = top_frame(death.words)
+        text = f"{death.reason}{f', in {frame}' if frame else ''}, {self.died} times before the next checkpoint"
+        if self.last_words is None:
+            return text
+        write_whole(open_path(self.last_words), "\n".join(death.words).encode())
+        return f"{text} (its last words are in {self.last_words})"
 
 
 class KeepsItsName(UserCallback):

@@ -14,6 +14,7 @@ from types import TracebackType
 
 import numpy as np
 
+from gaitforge.failures import describe_student, top_frame
 from gaitforge.front import spread_along_front
 from gaitforge.objectives import SearchedFront
 from gaitforge.settings import SearchSettings
@@ -99,9 +100,18 @@ class SearchProgress:
         if trial.state == "finished" and trial.scores is not None:
             text += f"  validation macro F1 {trial.scores['val_macro_f1']:.3f}  {duration(trial.seconds)}"
         else:
+            if trial.state == "failed":
+                text += f" {describe_student(trial.family, trial.sizes)}"
             text += f": {trial.reason}"
+            if frame := top_frame(trial.stderr):
+                text += f", in {frame}"
         say(text)
         say(self.line())
+
+    def tried_again(self, trial: Trial, why: str) -> None:
+        """Called when a trial has lost its worker and goes on in another."""
+        student = describe_student(trial.family, trial.sizes)
+        say(f"{self._clear()}  trial {trial.number:>3} goes on {student}: {why}")
 
     def line(self) -> str:
         """The state of the search in one line."""

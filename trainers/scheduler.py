@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -82,11 +83,18 @@ class RungScheduler(FIFOScheduler):
     """The rungs as Tune asks for them: each report of a trial comes from one.
 
     `on_rung` takes Tune's name of the trial and what it reported, and tells whether it goes on.
+    `on_error` takes that name, what Ray says of the error, and whether Tune tries the trial again; it
+    tells whether the trial has a life more than it would have.
     """
 
-    def __init__(self, on_rung: Callable[[str, Mapping[str, Any]], bool]) -> None:
+    def __init__(
+        self,
+        on_rung: Callable[[str, Mapping[str, Any]], bool],
+        on_error: Callable[[str, str, bool], bool] = lambda name, told, again: False,
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.on_rung = on_rung
+        self.on_error = on_error
 
     def on_trial_result(
         self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]
@@ -99,3 +107,13 @@ class RungScheduler(FIFOScheduler):
         }
         goes_on = not scores or self.on_rung(trial.trial_id, scores)
         return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
+
+    def on_trial_error(self, tune_controller: Any, trial: TuneTrial) -> None:
+        # Tune counts a failure, decides, and only then tells: what it wrote is all that says which
+        # failure it was
+        file = Path(trial.error_file) if trial.error_file else None
+        text = file.read_text(errors="replace") if file and file.is_file() else ""
+        told = text.rpartition("Failure # ")[2]
+        again = bool(trial.should_recover())  # type: ignore[no-untyped-call]
+        if self.on_error(trial.trial_id, told, again):
+            trial.max_failures += 1

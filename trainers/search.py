@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -17,6 +18,7 @@ from ray import tune
 
 import search_spaces
 from gaitforge.cost import Cost
+from gaitforge.failures import count_failures
 from gaitforge.losses import LOSSES, needed
 from gaitforge.losses.nodes import check_joints
 from gaitforge.models import make_sizes
@@ -33,6 +35,8 @@ from gaitforge.work import (
     write_parquet,
 )
 from search_spaces import SPACES, Proposal
+from trainers.answers import failure_note
+from trainers.blind_gpus import check_gpus
 from trainers.budget import Budget, CostCounter, check_budget
 from trainers.cluster import (
     concurrent_trials,
@@ -41,19 +45,17 @@ from trainers.cluster import (
     nodes,
     room_for,
 )
+from trainers.deaths import LIVES, memory_kills_told, speak_when_dying
 from trainers.examples import WindowFolder
-from trainers.progress import SearchProgress
+from trainers.progress import SearchProgress, say
 from trainers.reference import validation_chance
 from trainers.scheduler import RungScheduler
 from trainers.searcher import StudySearcher
 from trainers.shares import keep_to_share, measured_share
 from trainers.starts import read_starts
 from trainers.teacher import Teacher
-from trainers.trial import TrialContext, run_trial
+from trainers.trial import BrokenAcceleratorError, TrialContext, run_trial
 
-# How often a trial goes on from its last rung after its worker was lost. Here, what dies twice most likely kills
-# itself; in a cluster nodes come and go.
-LIVES_HERE, LIVES_IN_CLUSTER = 1, 3
 # Trials between two tables of them, for readers who look on: at 10,000 trials a table takes half a second.
 COMPACT_EVERY = 100
 IMPORTANCE: dict[str, pa.DataType] = {
@@ -107,7 +109,14 @@ def search_students(
         keep_table(log, len(searcher.ended))
 
     searcher = StudySearcher(
-        settings, log, budget, partial(propose, settings), count_cost, on_end, starts
+        settings,
+        log,
+        budget,
+        partial(propose, settings),
+        count_cost,
+        on_end,
+        starts,
+        progress.tried_again,
     )
     for trial in searcher.ended.values():
         front.add(trial)
@@ -130,12 +139,15 @@ def search_students(
         connect(cluster, folder.root)
         gpus = measured_share(cluster, settings, budget, count_cost, windows, outputs, folder)
         trainable = tune.with_parameters(tune_trial, context=context)
+        check_gpus(gpus)
         run_tune(searcher, trainable, cluster, gpus, folder.search / "ray", progress)
         write_head(spent + time.monotonic() - started)
     log.remove_drafts()
     log.compact()
     write_json(folder.search / "front.json", front.as_dict())
     write_importance(folder, searcher)
+    if note := failure_note(count_failures(searcher.ended.values())):
+        say(f"  {note}")
     if searcher.gave_up:
         raise RuntimeError(
             f"The search gave up: {searcher.gave_up.rstrip('.')}; mend that, then start it anew with --fresh."
@@ -163,7 +175,7 @@ def run_tune(
         tune.with_resources(trainable, resources),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
-            scheduler=RungScheduler(searcher.on_rung),
+            scheduler=RungScheduler(searcher.on_rung, searcher.on_error),
             num_samples=searcher.settings.trials - len(searcher.ended),
             max_concurrent_trials=trials,
             reuse_actors=True,
@@ -173,14 +185,13 @@ def run_tune(
             storage_path=str(storage.resolve()),
             verbose=0,
             callbacks=[],
-            failure_config=tune.FailureConfig(
-                max_failures=LIVES_HERE if cluster.address == "local" else LIVES_IN_CLUSTER
-            ),
+            failure_config=tune.FailureConfig(max_failures=LIVES),  # `on_error` adds to them
         ),
     )
     # a trial's end is told by our own line; Tune's traceback of a killed worker says no more
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    with room_for(cluster, "A student", 1, cluster.cpus_per_trial, gpus), progress:
+    room = room_for(cluster, "A student", 1, cluster.cpus_per_trial, gpus)
+    with room, progress, memory_kills_told():
         tuner.fit()
     remove_tree(storage)
 
@@ -201,12 +212,17 @@ def trial_resources(
 
 def tune_trial(config: dict[str, Any], context: TrialContext) -> None:
     """One trial in a Tune worker; what it reports comes back to `StudySearcher.on_rung`."""
-    keep_to_share(SplitFolder(open_path(context.folder)))
+    speak_when_dying()
     trial = Trial.from_dict(config["trial"], open_path(context.folder))
+    prepare = partial(keep_to_share, SplitFolder(open_path(context.folder)))
     silent = True
-    for scores in run_trial(trial, context):
-        tune.report({"rung": scores})
-        silent = False
+    try:
+        for scores in run_trial(trial, context, prepare):
+            tune.report({"rung": scores})
+            silent = False
+    except BrokenAcceleratorError:
+        # Tune hands the next student to a new worker, and this trial, which has ended, with it
+        os._exit(1)
     if silent:  # of a trial without any report Tune prints a line of its own
         tune.report({"rung": {}})
 

@@ -18,6 +18,7 @@ from gaitforge.trials import Trial, TrialLog
 from gaitforge.work import fingerprint
 from search_spaces import Proposal
 from trainers.budget import Budget
+from trainers.deaths import LOST_NODES, NODE, UNKNOWN, Death, death_of
 from trainers.scheduler import Rungs
 from trainers.study import Study
 from trainers.trial import now
@@ -34,7 +35,8 @@ class StudySearcher(Searcher):
     What has ended is read from the log, where the worker put it; Tune's word for the end of a trial,
     the same for one that finished and one that was stopped, only says when to look. `propose` asks
     an Optuna trial for one student, `count_cost` counts what it costs without building it, `on_end`
-    hears of each end, and `starts` are searched values to try first.
+    hears of each end, `starts` are searched values to try first, and `on_retry` hears which trial is
+    tried once more, and why.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class StudySearcher(Searcher):
         count_cost: Callable[[Sizes], Cost],
         on_end: Callable[[Trial], None],
         starts: Sequence[Mapping[str, Any]] = (),
+        on_retry: Callable[[Trial, str], None] = lambda trial, why: None,
     ) -> None:
         super().__init__()
         self.settings = settings
@@ -54,11 +57,14 @@ class StudySearcher(Searcher):
         self.count_cost = count_cost
         self.on_end = on_end
         self.starts = starts
+        self.on_retry = on_retry
         self.rungs = Rungs(settings.stopping, settings.fit.epochs, settings.objectives)
         self.study = Study(
             settings.objectives, settings.sampler, settings.seed, propose, bool(self.rungs.epochs)
         )
         self.in_flight: dict[str, tuple[Trial, optuna.Trial]] = {}
+        self.died: dict[str, dict[str, Any]] = {}  # how the worker of a trial in flight ended last
+        self.lost_nodes: Counter[str] = Counter()
         self.gave_up: str | None = None
         ended = list(log)
         for trial in ended:
@@ -100,16 +106,36 @@ class StudySearcher(Searcher):
             )
         return verdict.go_on
 
+    def on_error(self, trial_id: str, told: str, again: bool) -> bool:
+        """Keep why a trial's worker failed, by Ray's own words; whether that does not count against it.
+
+        A worker that was lost with its node says nothing of its student, which goes on elsewhere; one
+        that died of itself may have died of its student, which then is tried once more and no oftener.
+        """
+        trial = self.in_flight[trial_id][0]
+        if self.log.has(trial.number):
+            return False  # it had ended before its worker did
+        death = death_of(told)
+        self.died[trial_id] = _ended_by(death, told)
+        if not again:
+            return False
+        self.on_retry(trial, str(self.died[trial_id]["reason"]))
+        if death is None or death.by != NODE:
+            return False
+        self.lost_nodes[trial_id] += 1
+        return self.lost_nodes[trial_id] <= LOST_NODES
+
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         trial, asked = self.in_flight.pop(trial_id)
         if not self.log.has(trial.number):
             known = self.log.as_kept(trial)
-            reason = "the worker process died (out of memory, or killed)"
+            died = self.died.get(trial_id) or _ended_by(Death(by=UNKNOWN), "")
             self.log.add(
-                dataclasses.replace(known, state="failed", scores=None, reason=reason, ended=now())
+                dataclasses.replace(known, state="failed", scores=None, ended=now(), **died)
             )
+        self.died.pop(trial_id, None)
         ended = self.log.read(trial.number)
         self.rungs.add(ended)
         self.study.tell(asked, ended)
@@ -211,3 +237,14 @@ class StudySearcher(Searcher):
             hash=fingerprint({"family": proposal.family, "sizes": sizes, "recipe": recipe, "distill": distill}),
             rejected=tuple(rejected), **searched,
         )  # fmt: skip
+
+
+def _ended_by(death: Death | None, told: str) -> dict[str, Any]:
+    """The fields of a trial that say how its worker failed."""
+    if death is not None:
+        return {"reason": death.reason, "killed_by": death.by, "stderr": death.words}
+    lines = [line for line in told.splitlines() if line.strip()]
+    return {
+        "reason": f"in its worker, {lines[-1].strip()}" if lines else "no message",
+        "traceback": told,
+    }

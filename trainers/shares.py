@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import socket
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from gaitforge.models import Sizes
 from gaitforge.settings import ClusterSettings, SearchSettings, as_dict
 from gaitforge.work import SplitFolder, fingerprint, read_json, write_json
 from search_spaces import SPACES
+from trainers.blind_gpus import blind_gpu, refuse_blind
 from trainers.budget import Budget
 from trainers.cluster import gpus_per_trial, room_for
 from trainers.examples import NodeData, WindowFolder
@@ -98,12 +98,13 @@ def keep_to_share(folder: SplitFolder) -> None:
 
     Ray sets the threads of a process that has not loaded torch yet, hides no GPU from one that asked
     for none, and limits no memory. A student that outgrows its part of the memory fails with torch's
-    reason, and those beside it go on.
+    reason, and those beside it go on. Raises ValueError where torch cannot use the GPU that Ray gave.
     """
+    refuse_blind()
     share = _keep_to_cores().get("GPU", 0.0)
     if share == 0:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # read when CUDA is first used
-    elif share < 1 and torch.cuda.is_available():
+    elif share < 1:
         path = packing_file(folder)
         needs = read_json(path)["needs"].values() if path.is_file() else ()
         torch.cuda.set_per_process_memory_fraction(
@@ -176,12 +177,8 @@ def _measure(
 
 def measure_on_gpu(specs: Sequence[StudentSpec], data: NodeData | None) -> Need:
     """In a worker: raises ValueError where torch cannot use the GPU that Ray gave it."""
-    if not torch.cuda.is_available():
-        why = "was built without CUDA" if torch.version.cuda is None else "finds no CUDA device"
-        raise ValueError(
-            f"Ray counts a GPU on {socket.gethostname()}, but torch {torch.__version__} there {why}; install a CUDA "
-            "build of torch that its driver can run, or set cluster.gpus_per_trial = 0 to train on the CPU."
-        )
+    if fault := blind_gpu():
+        raise ValueError(fault)
     _keep_to_cores()
     if data is not None:
         data.bring()

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from statistics import mean
 from typing import Any
 
 from gaitforge.summary import write_summary
+from gaitforge.trials import ENDED, TrialLog
 from gaitforge.work import WorkFolder, read_json
-from trainers.answers import between
+from trainers.answers import between, failure_note
 from trainers.reference import ReferenceFacts
+
+REASONS = 3  # of a family's failures; the rest are counted
 
 
 def describe(work: WorkFolder) -> str:
@@ -35,6 +39,7 @@ def describe(work: WorkFolder) -> str:
         parts.append(
             f"search: {states}" + ("" if volume is None else f"; hypervolume {volume:.3f}")
         )
+        parts += _failed(work, summary["failures"])
     if summary["searched_front"]:
         parts += [
             "searched front (validation people):",
@@ -90,6 +95,28 @@ def _reference(work: WorkFolder) -> Iterator[str]:
         ("chance", [row.chance_val_macro_f1 for row in facts], [row.chance_val_accuracy for row in facts]),
     ):  # fmt: skip
         yield f"{name}: validation macro F1 {mean(f1):.3f}, accuracy {mean(right):.3f}"
+
+
+def _failed(work: WorkFolder, failures: dict[str, dict[str, Any]]) -> Iterator[str]:
+    """Of each family that had any, how many students failed of what, and the file of one of each."""
+    if not any(counts["failed"] for counts in failures.values()):
+        return
+    first: dict[tuple[str, str], Path] = {}
+    for split in sorted(work.splits.glob("*.json")):
+        log = TrialLog(work.run(split.stem))
+        for trial in log:
+            if trial.state == "failed":
+                first.setdefault((trial.family, str(trial.reason)), log.file(trial.number))
+    yield "failed students, by family and reason:"
+    for family, counts in failures.items():
+        reasons = list(counts["reasons"].items())
+        ended = sum(counts[state] for state in ENDED)
+        for reason, count in reasons[:REASONS]:
+            yield f"  {family:<6} {count} of {ended}: {reason} ({first[family, reason]})"
+        if others := sum(count for _, count in reasons[REASONS:]):
+            yield f"  {family:<6} {others} of {ended}: {len(reasons) - REASONS} other reasons"
+    if note := failure_note(failures):
+        yield f"  {note}"
 
 
 def _searched(row: dict[str, Any]) -> str:

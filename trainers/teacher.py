@@ -23,6 +23,7 @@ from safetensors.torch import load, load_file, save, save_file
 from torch import Tensor, nn
 
 from gaitforge.cost import count
+from gaitforge.failures import describe_student
 from gaitforge.losses import Distillation
 from gaitforge.models import make_sizes
 from gaitforge.settings import ClusterSettings, FitPlan, TeacherSettings, as_dict
@@ -36,7 +37,9 @@ from gaitforge.work import (
     write_parquet,
     write_whole,
 )
+from trainers.blind_gpus import check_gpus, refuse_blind
 from trainers.cluster import connect, cores_per_worker, gpus_per_worker, nodes, room_for
+from trainers.deaths import speak_when_dying
 from trainers.examples import NodeData, WindowFolder, load_examples, new_fitting
 from trainers.loop import EpochMetrics, Examples, Fitting, Share, agree, check_share, fit, score
 from trainers.lost_nodes import LATE_STARTS, GivesUp, Keeper, KeepsItsName, forget_killed
@@ -180,8 +183,9 @@ def run_workers(
     resources: dict[str, float] = {"CPU": cores_per_worker(nodes(), now, gpus)}
     if gpus > 0:
         resources["GPU"] = gpus
+    check_gpus(gpus)
     callbacks = [
-        GivesUp(),
+        GivesUp(f"{job.live.removesuffix('.jsonl')}-failed.txt"),
         KeepsItsName(str(ray_name)),
         ShowsEpochs(job.live, job.fit["epochs"]),
     ]
@@ -212,7 +216,8 @@ def run_workers(
     except train.TrainingFailedError as error:
         reason = str(error).strip().splitlines()[-1]
         raise RuntimeError(
-            f"Training the teacher failed: {reason}; the same command goes on from the last epoch."
+            f"Training the teacher ({describe_student(job.family, job.sizes)}) failed: {reason}; "
+            "the same command goes on from the last epoch."
         ) from error
     if result.checkpoint is None:
         raise RuntimeError(
@@ -263,6 +268,8 @@ class Progress:
 
 def train_worker(config: dict[str, Any]) -> None:
     """One worker of the teacher's training, as Ray Train calls it."""
+    speak_when_dying()
+    refuse_blind()
     job: Job = config["job"]
     if job.data is not None:
         job.data.bring()

@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 import math
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+import re
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import safetensors
+import torch
 from safetensors.torch import load_file, save
 
 from gaitforge.objectives import OBJECTIVES
@@ -37,13 +40,31 @@ class TrialContext:
     data: NodeData | None = None  # what a node lacks of them at first
 
 
-def run_trial(proposed: Trial, context: TrialContext) -> Iterator[dict[str, float]]:
+# after these every later call to the device fails in the same process, whichever student makes it
+STICKY = re.compile(
+    "CUDA error|HIP error|CUDA driver error|device-side assert|illegal memory access|uncorrectable ECC"
+    "|launch failure|CUBLAS_STATUS_(EXECUTION_FAILED|INTERNAL_ERROR)|CUDNN_STATUS_(EXECUTION_FAILED|INTERNAL_ERROR)"
+)
+
+
+class BrokenAcceleratorError(RuntimeError):
+    """This process can train no student any more; the trial that found it out is in the log."""
+
+
+def run_trial(
+    proposed: Trial, context: TrialContext, prepare: Callable[[], None] = lambda: None
+) -> Iterator[dict[str, float]]:
     """Train the student of a trial; yields its scores at each rung, and keeps its end in the log.
 
-    Who asks for the next rung lets the trial go on. Whatever breaks the trial becomes its reason.
+    Who asks for the next rung lets the trial go on. Whatever breaks the trial, or `prepare` before it,
+    becomes its reason. A trial that has ended already, whose worker died before it could say so, is
+    not trained again. Raises BrokenAcceleratorError, after all else, where the process is of no use any more.
     """
     log = TrialLog(SplitFolder(open_path(context.folder)))
+    if log.has(proposed.number):
+        return
     try:
+        prepare()
         if context.data is not None:
             context.data.bring()
         yield from _train(proposed, context, log)
@@ -53,8 +74,29 @@ def run_trial(proposed: Trial, context: TrialContext) -> Iterator[dict[str, floa
         reason = f"{type(error).__name__}: {text}"
         # the curve as far as the last whole epoch is kept, so that it can be seen
         log.add(
-            dataclasses.replace(trial, state="failed", reason=reason, scores=None, ended=now())
+            dataclasses.replace(
+                trial,
+                state="failed",
+                reason=reason,
+                traceback="".join(traceback.format_exception(error)),
+                scores=None,
+                ended=now(),
+            )
         )
+        if is_sticky(error):
+            raise BrokenAcceleratorError(reason) from error
+
+
+def is_sticky(error: BaseException) -> bool:
+    """Whether an error, or one that it came of, has left the accelerator unusable to this process."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, torch.AcceleratorError):
+            return True
+        if isinstance(seen, RuntimeError) and STICKY.search(str(seen)):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
 
 
 def _train(proposed: Trial, context: TrialContext, log: TrialLog) -> Iterator[dict[str, float]]:

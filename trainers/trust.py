@@ -115,8 +115,8 @@ def _by_person(member: Mapping[str, Any]) -> str:
     apart = list(one_by_one["differences"].values())
     better, worse = sum(value > 0 for value in apart), sum(value < 0 for value in apart)
     return (
-        f": against the teacher it is right more often for {better}, less often for {worse} of them, which chance alone "
-        f"does in {one_by_one['sign_flip_p']:.0%} of cases (exact sign flips)"
+        f": against the teacher it is right more often for {better}, less often for {worse} of them, which chance "
+        f"alone does in {one_by_one['sign_flip_p']:.0%} of cases (exact sign flips)"
     )
 
 
@@ -133,7 +133,8 @@ def _teacher_against(report: Mapping[str, Any], what: str) -> Reason:
         "chance": "always answering the commonest class",
     }[what]
     difference = report[what]["teacher_minus_this"]
-    told = f"(macro F1 {report['teacher']['macro_f1']:.3f} against {report[what]['macro_f1']:.3f}; {_signed(difference)})"
+    both = f"{report['teacher']['macro_f1']:.3f} against {report[what]['macro_f1']:.3f}"
+    told = f"(macro F1 {both}; {_signed(difference)})"
     about, ends = f"teacher against {what}", difference["difference_interval"]
     if ends is None:
         return (
@@ -207,10 +208,7 @@ def _failures(failures: Mapping[str, Mapping[str, Any]]) -> Reason:
 def _searched_and_confirmed(report: Mapping[str, Any]) -> Reason:
     optimism = report["optimism"]
     ends = optimism["interval"]
-    if ends is None:
-        says = OPEN
-    else:
-        says = BAD if ends[0] > 0 else GOOD
+    says = OPEN if ends is None else BAD if ends[0] > 0 else GOOD
     return "searched against confirmed", says, str(optimism["sentence"])
 
 

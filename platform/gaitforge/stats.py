@@ -67,7 +67,7 @@ class Optimism:
 
 @dataclass(frozen=True, slots=True)
 class Jackknife:
-    """A score, and what it is without each person, for every seed; `right_P` is each person's share of right answers."""
+    """A score, and what it is without each person, for every seed; `right_P`: each person's share of right answers."""
 
     score_S: Floats
     without_SP: Floats

@@ -6,7 +6,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from gaitforge.trials import TrialLog
+from gaitforge.failures import count_failures
+from gaitforge.trials import Trial, TrialLog
 from gaitforge.work import SplitFolder, WorkFolder, read_json, write_json
 
 
@@ -18,11 +19,19 @@ def write_summary(work: WorkFolder) -> dict[str, Any]:
     """
     # not all of runs/: it may hold what was made for the splits of another rule
     folders = [work.run(path.stem) for path in sorted(work.splits.glob("*.json"))]
+    searches = [
+        (folder, head, list(TrialLog(folder)))
+        for folder in folders
+        if (head := _read(folder.search / "search.json"))
+    ]
     summary = {
         "schema": 1,
         "store": _store(work),
         "teacher": _teacher(folders),
-        "search": _search(folders),
+        "search": _search(searches),
+        "failures": count_failures(trial for _, _, trials in searches for trial in trials)
+        if searches
+        else None,
         "searched_front": _searched(folders),
         "confirm_teacher": _confirm_teacher(work, folders),
         "confirmed_front": _confirmed(folders),
@@ -49,22 +58,24 @@ def _teacher(folders: list[SplitFolder]) -> dict[str, Any] | None:
     return {**first, **means, "seconds": sum(model["seconds"] for model in models)}
 
 
-def _search(folders: list[SplitFolder]) -> dict[str, Any] | None:
-    searches = [(f, head) for f in folders if (head := _read(f.search / "search.json"))]
+def _search(
+    searches: list[tuple[SplitFolder, dict[str, Any], list[Trial]]],
+) -> dict[str, Any] | None:
+    """What all searches together did, from each one's folder, search.json and ended trials."""
     if not searches:
         return None
-    trials = [trial for folder, _ in searches for trial in TrialLog(folder)]
+    trials = [trial for _, _, ended in searches for trial in ended]
     states = Counter(trial.state for trial in trials)
-    fronts = [front for folder, _ in searches if (front := _read(folder.search / "front.json"))]
+    fronts = [front for folder, _, _ in searches if (front := _read(folder.search / "front.json"))]
     volumes = [volume for front in fronts if (volume := front["hypervolume"]) is not None]
     return {
         "trials": {state: states[state] for state in ("finished", "stopped", "failed")},
-        "rejected": sum(head["rejected"] for _, head in searches),
+        "rejected": sum(head["rejected"] for _, head, _ in searches),
         # of more than three objectives there is none
         "hypervolume": sum(volumes) / len(fronts) if len(volumes) == len(fronts) > 0 else None,
         "reference": searches[0][1]["reference"],
         "epochs": sum(trial.epochs for trial in trials),
-        "seconds": sum(head["seconds"] for _, head in searches),
+        "seconds": sum(head["seconds"] for _, head, _ in searches),
     }
 
 

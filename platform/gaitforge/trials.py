@@ -37,7 +37,8 @@ _COLUMNS: dict[str, pa.DataType] = {
     "brief": pa.string(), "file_changed_ns": pa.int64(), "file_bytes": pa.int64(), "file_tag": pa.string(),
 }  # fmt: skip
 TABLE = pa.schema(_COLUMNS)
-LONG = ("curve", "distributions", "rejected", "sampler")  # nine tenths of a file; not in the table
+# nine tenths of a file; not in the table
+LONG = ("curve", "distributions", "rejected", "sampler", "stderr", "traceback")
 DRAFT_S = 60.0  # a younger draft may be another process's, which is still writing it
 
 
@@ -50,7 +51,9 @@ class Trial:
     `distributions` their ranges as Optuna's JSON, `rejected` the proposals over budget that came
     before it, in the same form, and `sampler` what the sampler keeps with it, so that a study can
     be rebuilt. `rungs` are its scores at the epochs where students are compared; `violation` says
-    how far a stopped one was from going on (0 for the others).
+    how far a stopped one was from going on (0 for the others). Where its worker died, `killed_by`
+    names the signal, or what else killed it, and `stderr` has the worker's last words; where an error
+    ended it, `traceback` tells where that was raised.
     """
 
     number: int
@@ -73,6 +76,9 @@ class Trial:
     violation: float = 0.0
     curve: tuple[Mapping[str, Any], ...] = ()
     reason: str | None = None
+    killed_by: str | None = None
+    stderr: tuple[str, ...] = ()
+    traceback: str | None = None
     epochs: int = 0
     seconds: float = 0.0
     node: str = ""  # the machine that trained it last
@@ -92,6 +98,7 @@ class Trial:
                 "curve": tuple(data["curve"]),
                 "rejected": tuple(data.get("rejected", ())),
                 "rungs": tuple(data.get("rungs", ())),
+                "stderr": tuple(data.get("stderr", ())),
             }
             return cls(**{**values, **rows})
         except (TypeError, KeyError, AttributeError) as error:
@@ -112,9 +119,13 @@ class TrialLog:
             raise ValueError(
                 f"Trial {trial.number} is {trial.state}, but only an ended one enters the log."
             )
-        added = write_once(self.folder.trials / f"{trial.number}.json", as_json(trial.as_dict()))
+        added = write_once(self.file(trial.number), as_json(trial.as_dict()))
         self._forget(trial.number)
         return added
+
+    def file(self, number: int) -> Path:
+        """Where an ended trial stands."""
+        return self.folder.trials / f"{number}.json"
 
     def checkpoint(self, number: int) -> Path:
         """Where a trial in flight keeps its weights from rung to rung."""
@@ -122,7 +133,7 @@ class TrialLog:
 
     def has(self, number: int) -> bool:
         """Whether a trial of that number has ended."""
-        path = self.folder.trials / f"{number}.json"
+        path = self.file(number)
         if path.is_file():
             return True
         look_again(path.parent)  # its worker may be on another node
@@ -168,7 +179,7 @@ class TrialLog:
 
     def read(self, number: int) -> Trial:
         """One ended trial."""
-        path = self.folder.trials / f"{number}.json"
+        path = self.file(number)
         look_again(path.parent)
         return Trial.from_dict(read_json(path), path)
 

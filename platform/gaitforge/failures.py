@@ -1,0 +1,48 @@
+"""What became of the students of each family, and why those failed that did."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from gaitforge.trials import ENDED, Trial
+
+# a line of a native stack as Ray's workers print it: address, the frame's size, the function
+FRAME = re.compile(r"^(?:PC:)?\s*@\s+0x[0-9a-f]+\s+(?:\(unknown\)|\d+)\s+(\S.*)$")
+
+
+def count_failures(trials: Iterable[Trial]) -> dict[str, dict[str, Any]]:
+    """By family: how many of its trials finished, stopped and failed, and how often each reason was given.
+
+    {family: {"finished", "stopped", "failed", "reasons": {reason: count}}}, the commonest reason first.
+    """
+    states: dict[str, Counter[str]] = {}
+    reasons: dict[str, Counter[str]] = {}
+    for trial in trials:
+        states.setdefault(trial.family, Counter())[trial.state] += 1
+        if trial.state == "failed":
+            reasons.setdefault(trial.family, Counter())[str(trial.reason)] += 1
+    return {
+        family: {
+            **{state: states[family][state] for state in ENDED},
+            "reasons": dict(reasons.get(family, Counter()).most_common()),
+        }
+        for family in sorted(states)
+    }
+
+
+def top_frame(stderr: Sequence[str]) -> str | None:
+    """The innermost function with a name in the native stack that a dying process printed, if it printed one."""
+    named = (match[1] for line in stderr if (match := FRAME.match(line)))
+    return next((name for name in named if name != "(unknown)"), None)
+
+
+def describe_student(family: str, sizes: Mapping[str, Any]) -> str:
+    """A family and its sizes in words: tcn (channels 16, layers 2)."""
+    return f"{family} ({', '.join(f'{name} {_value(value)}' for name, value in sizes.items())})"
+
+
+def _value(value: Any) -> str:
+    return "-".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
