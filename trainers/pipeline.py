@@ -149,7 +149,7 @@ class Line:
                 folder.teacher_outputs,
                 folder,
             )
-            scores = write_verdict(self.settings.confirm, windows, folder, members)
+            scores = write_verdict(self.settings.confirm, windows, folder, members, times_scored=1)
             write_robustness(windows, folder, members, self.settings.confirm.seeds)
             write_latencies(windows, folder, Teacher.read(folder), members)
             say(f"  {scores['sentence']}\n  {scores['optimism']['sentence']}")

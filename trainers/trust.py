@@ -46,6 +46,8 @@ def verdict(
 
 
 Reason = tuple[str, str, str]  # what it is about, GOOD, BAD or OPEN, and the sentence
+TEACHER = "teacher against reference", "teacher against chance"
+FAILURES = "failures"
 
 
 def _word(report: Mapping[str, Any]) -> str:
@@ -67,57 +69,50 @@ def _above(difference: Mapping[str, Any]) -> bool:
 
 
 def _sentence(word: str, report: Mapping[str, Any], reasons: Sequence[Reason]) -> str:
-    """The answer of the whole line: a doubtful teacher first, then the word and the student it is about."""
-    doubts = [
-        text for about, says, text in reasons if about.startswith("teacher") and says != GOOD
-    ]
-    doubt = "" if report["too_few"] or not doubts else f"{doubts[0]} "
+    """The answer of the whole line: a doubtful teacher first, then the word and the network it is about."""
     member = answer_of(report)
-    start = {SHIP: "Ship", DO_NOT: "Do not ship as a replacement", CANNOT_TELL: "Cannot tell"}[
-        word
-    ]
-    said = f"{doubt}{start}: {_student(report, member)}, on {_many(report['people'])} never seen before"
+    parts = [_start(word, report, member), _network(report, member)]
     if report["too_few"]:
-        said += f"; too few for an interval, which needs {MIN_PEOPLE}{_by_person(member)}"
-    ended = [text for about, says, text in reasons if about == "failures" and says == BAD]
-    return " ".join([f"{said}.", *ended])
+        parts += _by_person(member)
+    else:
+        doubts = [text for about, says, text in reasons if about in TEACHER and says != GOOD]
+        parts = doubts[:1] + parts
+    parts += [text for about, says, text in reasons if about == FAILURES and says == BAD]
+    return " ".join(parts)
 
 
-def _student(report: Mapping[str, Any], member: Mapping[str, Any]) -> str:
-    """One network against what it is to be held against, in words."""
+def _start(word: str, report: Mapping[str, Any], member: Mapping[str, Any]) -> str:
+    margin = f"{report['margin']:g} macro F1"
+    start = f"{word[0].upper()}{word[1:]}:"
+    if report["too_few"]:
+        return f"{start} {_many(report['people'])} are too few for an interval, which needs {MIN_PEOPLE}."
+    if report["chosen"] is None:
+        return f"{start} no student is shown to lose less than {margin} to the teacher; trial {member['trial']} is the best."
+    return f"{start} trial {member['trial']} is the smallest student that is shown to lose less than {margin} to the teacher."
+
+
+def _network(report: Mapping[str, Any], member: Mapping[str, Any]) -> str:
+    """The network that is handed out, beside what it is held against."""
     network, teacher = member["network"], report["teacher"]
     share = 100 * member["params"] / teacher["params"]
-    margin = f"{report['margin']:g} macro F1"
-    if report["chosen"] is not None:
-        how = (
-            f"scores at most {margin} below"
-            if report["too_few"]
-            else f"is shown to lose less than {margin} to"
-        )
-        who = f"the smallest student that {how} the teacher"
-    elif report["too_few"]:
-        who = f"the best student scores more than {margin} below the teacher"
-    else:
-        who = f"the best student is not shown to lose less than {margin} to the teacher"
-    reference = report["reference"]
     return (
-        f"{who}; the network of trial {member['trial']} has {member['params']:,} parameters ({share:.1f} % of the "
-        f"teacher's {teacher['params']:,}) and macro F1 {network['macro_f1']:.3f}, the teacher "
-        f"{teacher['macro_f1']:.3f}, the reference {reference['macro_f1']:.3f}; difference to the teacher "
-        f"{_signed(network)}"
+        f"Its network has {member['params']:,} parameters ({share:.1f} % of the teacher's {teacher['params']:,}) and macro "
+        f"F1 {network['macro_f1']:.3f} on {_many(report['people'])} never seen before, the teacher "
+        f"{teacher['macro_f1']:.3f}, the reference {report['reference']['macro_f1']:.3f}; difference to the teacher "
+        f"{_signed(network)}."
     )
 
 
-def _by_person(member: Mapping[str, Any]) -> str:
+def _by_person(member: Mapping[str, Any]) -> list[str]:
     one_by_one = member["network"]["by_person"]
     if one_by_one is None:
-        return ""
+        return []
     apart = list(one_by_one["differences"].values())
     better, worse = sum(value > 0 for value in apart), sum(value < 0 for value in apart)
-    return (
-        f": against the teacher it is right more often for {better}, less often for {worse} of them, which chance "
-        f"alone does in {one_by_one['sign_flip_p']:.0%} of cases (exact sign flips)"
-    )
+    return [
+        f"It is right more often than the teacher for {better} of them, less often for {worse} (exact sign flips over "
+        f"people: p = {one_by_one['sign_flip_p']:.2g})."
+    ]
 
 
 def _people(report: Mapping[str, Any]) -> Reason:
@@ -195,14 +190,14 @@ def _student_against_reference(report: Mapping[str, Any]) -> Reason:
 def _failures(failures: Mapping[str, Mapping[str, Any]]) -> Reason:
     note = failure_note(failures)
     if note is not None:
-        return "failures", BAD, note
+        return FAILURES, BAD, note
     failed = sum(counts["failed"] for counts in failures.values())
     ended = sum(
         counts[state]
         for counts in failures.values()
         for state in ("finished", "stopped", "failed")
     )
-    return "failures", GOOD, f"{failed} of {ended} students of the search failed."
+    return FAILURES, GOOD, f"{failed} of {ended} students of the search failed."
 
 
 def _searched_and_confirmed(report: Mapping[str, Any]) -> Reason:

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from gaitforge.failures import count_failures
-from gaitforge.reference import majority_class, recording_labels
 from numpy.typing import NDArray
 
 from gaitforge.decision import Judged, judge
+from gaitforge.failures import count_failures
 from gaitforge.metrics import balanced_accuracy, weighted_kappa
+from gaitforge.reference import majority_class, recording_labels
 from gaitforge.settings import ConfirmSettings
 from gaitforge.stats import (
     EXACT_PEOPLE,
