@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gaitforge.scorings import scored_sentence
-
 from gaitforge.stats import MIN_PEOPLE
 from trainers.answers import answer_of, between, failure_note
 
@@ -71,24 +70,23 @@ def _above(difference: Mapping[str, Any]) -> bool:
 def _sentence(word: str, report: Mapping[str, Any], reasons: Sequence[Reason]) -> str:
     """The answer of the whole line: a doubtful teacher first, then the word and the network it is about."""
     member = answer_of(report)
-    parts = [_start(word, report, member), _network(report, member)]
-    if report["too_few"]:
-        parts += _by_person(member)
-    else:
-        doubts = [text for about, says, text in reasons if about in TEACHER and says != GOOD]
-        parts = doubts[:1] + parts
-    parts += [text for about, says, text in reasons if about == FAILURES and says == BAD]
-    return " ".join(parts)
-
-
-def _start(word: str, report: Mapping[str, Any], member: Mapping[str, Any]) -> str:
-    margin = f"{report['margin']:g} macro F1"
     start = f"{word[0].upper()}{word[1:]}:"
+    doubts = [text for about, says, text in reasons if about in TEACHER and says == BAD]
+    margin, trial = f"{report['margin']:g} macro F1", f"trial {member['trial']}"
     if report["too_few"]:
-        return f"{start} {_many(report['people'])} are too few for an interval, which needs {MIN_PEOPLE}."
-    if report["chosen"] is None:
-        return f"{start} no student is shown to lose less than {margin} to the teacher; trial {member['trial']} is the best."
-    return f"{start} trial {member['trial']} is the smallest student that is shown to lose less than {margin} to the teacher."
+        said = f"{_many(report['people'])} are too few for an interval, which needs {MIN_PEOPLE}."
+    elif doubts:
+        against = _signed(member["network"]["against_reference"])
+        said = f"to be as good as such a teacher says little; against the reference {trial} has {against}."
+    elif report["chosen"] is None:
+        said = (
+            f"no student is shown to lose less than {margin} to the teacher; {trial} is the best."
+        )
+    else:
+        said = f"{trial} is the smallest student shown to lose less than {margin} to the teacher."
+    failed = [text for about, says, text in reasons if about == FAILURES and says == BAD]
+    parts = [*doubts[:1], f"{start} {said}", _network(report, member)]
+    return " ".join([*parts, *(_by_person(member) if report["too_few"] else ()), *failed])
 
 
 def _network(report: Mapping[str, Any], member: Mapping[str, Any]) -> str:
@@ -96,10 +94,10 @@ def _network(report: Mapping[str, Any], member: Mapping[str, Any]) -> str:
     network, teacher = member["network"], report["teacher"]
     share = 100 * member["params"] / teacher["params"]
     return (
-        f"Its network has {member['params']:,} parameters ({share:.1f} % of the teacher's {teacher['params']:,}) and macro "
-        f"F1 {network['macro_f1']:.3f} on {_many(report['people'])} never seen before, the teacher "
-        f"{teacher['macro_f1']:.3f}, the reference {report['reference']['macro_f1']:.3f}; difference to the teacher "
-        f"{_signed(network)}."
+        f"Its network has {member['params']:,} parameters ({share:.1f} % of the teacher's {teacher['params']:,}) "
+        f"and macro F1 {network['macro_f1']:.3f} on {_many(report['people'])} never seen before, the teacher "
+        f"{teacher['macro_f1']:.3f}, the reference {report['reference']['macro_f1']:.3f}; difference to the "
+        f"teacher {_signed(network)}."
     )
 
 

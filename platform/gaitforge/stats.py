@@ -413,7 +413,7 @@ def _skew(influence_P: Floats, quantile: float) -> float:
         return 0.0
     skewness = float((influence_P**3).mean()) / variance**1.5
     error = ((people - 1) * variance) ** 0.5
-    return skewness * error / people**0.5 / 6 * (1 + 2 * quantile**2)
+    return float(skewness * error / people**0.5 / 6 * (1 + 2 * quantile**2))
 
 
 def _people_with(difference_P: Floats) -> int:
