@@ -100,10 +100,10 @@ def _read_scores(folder: SplitFolder) -> dict[str, Any]:
             f"Nothing has been confirmed in {folder.root}; run `gaitforge confirm` first."
         )
     scores: dict[str, Any] = read_json(path)
-    if scores["schema"] != SCHEMA:
+    if scores.get("schema") != SCHEMA:
         raise ValueError(
-            f"The scores in {path} are of schema {scores['schema']}, but must be of {SCHEMA}, in which the network "
-            "that is handed out was tested itself; run `gaitforge confirm` again, which trains nothing anew."
+            f"The scores in {path} are of schema {scores.get('schema')}, but must be of {SCHEMA}, in which the network "
+            "that is handed out was tested itself; run `gaitforge confirm` again."
         )
     return scores
 
