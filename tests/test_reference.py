@@ -201,14 +201,11 @@ def test_fewer_windows_than_features_are_enough(count: int) -> None:
 
 
 def test_a_joint_that_no_training_window_shows_tells_nothing_later() -> None:
-    hidden = np.ones((40, 1, 4, 2), dtype=np.bool_)
-    hidden[..., 1] = False
-    train = two_sides(40)
-    train = dataclasses.replace(
-        train, joints=train.joints * hidden[..., None].astype(np.float32), seen=hidden
-    )
-    machine, _ = fit_reference(train, two_sides(20, 1), 2)
-    unseen = two_sides(10, 2)
+    train, valid, unseen = (two_shells(count, seed) for seed, count in enumerate((200, 40, 10)))
+    seen = train.seen.copy()
+    seen[..., 1] = False
+    machine, choice = fit_reference(dataclasses.replace(train, seen=seen), valid, 2)
+    assert choice.width is not None  # a linear machine gives such a joint no weight in any case
     wild = unseen.joints.copy()
     wild[..., 1, :] = 1e6
     same = dataclasses.replace(unseen, joints=wild)
@@ -227,6 +224,14 @@ def test_without_any_joint_every_window_gets_the_same_answer() -> None:
     # and one blind window among others gets a finite one
     machine, _ = fit_reference(two_sides(20), two_sides(10, 1), 2)
     assert np.isfinite(machine.logits(blind)).all()
+
+
+def test_windows_that_are_all_alike_leave_the_weights_of_every_candidate_at_zero() -> None:
+    alike = windows_of(np.full((30, 6), 0.7), [0] * 11 + [1] * 19)
+    for _, lift in candidates(alike, np.random.default_rng(0)):
+        weight_SDK, bias_SK = solve(lift, alike, 2)
+        assert np.abs(weight_SDK).max() < 1e-9
+        assert bias_SK == pytest.approx(np.full((len(STRENGTHS), 2), 0.5))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -167,9 +167,8 @@ def solve(lift: Lift, train: WindowSet, classes: int) -> tuple[Floats, Floats]:
     square_DD -= np.outer(mean_D, mean_D)
     target_DK -= np.outer(mean_D, prior_K)
     variance = float(np.trace(square_DD))
-    if (
-        variance <= 1e-9 * power
-    ):  # rounding: all windows are alike, and the weights must stay near 0
+    # rounding: all windows are alike, and the weights must stay near 0
+    if variance <= 1e-9 * power:
         variance = 1.0
     weight_SDK = np.stack(
         [
