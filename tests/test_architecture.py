@@ -148,7 +148,7 @@ def test_predicting_loads_no_torch_by_any_way() -> None:
     "name",
     [
         "loop", "student", "examples", "predictions", "measures", "trial", "budget", "study", "genetic", "starts",
-        "packing",
+        "packing", "reference",
     ],
 )  # fmt: skip
 def test_what_trains_and_what_proposes_know_no_ray(name: str) -> None:

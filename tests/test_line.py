@@ -24,7 +24,7 @@ import pytest
 
 from gaitforge.ingest.synthetic import SyntheticSettings, synthetic_cohort
 from gaitforge.trials import Trial, TrialLog
-from gaitforge.work import SplitFolder, WorkFolder, read_json
+from gaitforge.work import SplitFolder, WorkFolder, read_json, write_json
 from tests.conftest import FinishedLine, own_ray
 from tests.line_state import (
     EPOCHS,
@@ -68,6 +68,8 @@ KEYS = {
     "splits/main.json": "schema name rule store roles",
     "runs/main/teacher/model.json": "schema fingerprint family sizes params macs layout classes windows normalisation "
     "val_macro_f1 val_accuracy best_epoch epochs seconds",
+    "runs/main/reference/reference.json": "schema identity windows fitted_on chosen_on width strength features params "
+    "val_macro_f1 val_accuracy chance_class chance_val_macro_f1 chance_val_accuracy seconds",
     "runs/main/search/search.json": "schema identity families trials epochs seed reference max_params rejected seconds",
     "runs/main/search/trials/0.json": "schema number state reason hash family sizes params macs seed suggested recipe "
     "distill scores curve epochs seconds started ended",
@@ -306,6 +308,41 @@ def test_a_changed_search_is_refused_and_fresh_sets_the_old_one_aside(
     }
     assert kept == before["trials"]
     assert (aside / "confirm" / "scores.json").is_file()
+
+
+def test_a_teacher_at_chance_is_refused_before_anything_is_written(
+    finished: FinishedLine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = copied(
+        finished, tmp_path, "teacher_outputs", changes={"search": {"allow_chance": False}}
+    )
+    split = split_of(settings)
+    head = split.teacher / "model.json"
+    write_json(head, {**read_json(head), "val_macro_f1": 0.0})
+    files = {path: path.stat().st_ino for path in split.root.rglob("*")}
+    sentence = refused(capsys, "search", settings, "--fresh")
+    must_say(sentence, "0.000 on the validation people", "set search.allow_chance = true")
+    assert {path: path.stat().st_ino for path in split.root.rglob("*")} == files
+
+
+def test_the_reference_is_told_beside_the_teacher_and_scored_on_the_same_people(
+    finished: FinishedLine,
+) -> None:
+    told = [
+        line for line in finished.out.splitlines() if "on the validation people: teacher" in line
+    ]
+    assert len(told) == 1
+    for word in ("teacher 0.", "reference 0.", "chance 0."):
+        assert word in told[0].replace("1.000", "0.999")
+    for role in ("validation", "confirm"):
+        teacher, reference = (
+            [
+                (row["recording"], row["true_class"])
+                for row in rows_of(finished.split.predictions / f"{role}-{model}-seed0.parquet")
+            ]
+            for model in ("teacher", "reference")
+        )
+        assert teacher == reference
 
 
 def test_more_trials_are_the_same_search(

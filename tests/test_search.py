@@ -81,7 +81,11 @@ def test_an_unknown_family_or_term_is_answered_with_the_known_ones(
 
 def test_more_trials_are_the_same_search(tmp_path: Path) -> None:
     more = SearchSettings(
-        trials=99, max_failed=0.9, start_from=("other",), start_with=({"lr": 1.0},)
+        trials=99,
+        max_failed=0.9,
+        start_from=("other",),
+        start_with=({"lr": 1.0},),
+        allow_chance=True,
     )
     assert head(tmp_path, more)["identity"] == head(tmp_path)["identity"]
 

@@ -83,3 +83,17 @@ def test_a_search_of_four_objectives_is_shown_without_a_hypervolume(work: WorkFo
     assert "; hypervolume " in describe(work)
     write_json(path, {**read_json(path), "hypervolume": None})
     assert "hypervolume" not in describe(work)
+
+
+def test_the_reference_and_chance_stand_below_the_teacher(work: WorkFolder) -> None:
+    assert "reference:" not in describe(work)
+    facts = {
+        "identity": "i", "windows": "w", "fitted_on": ["a"], "chosen_on": ["b"], "width": None, "strength": 0.1,
+        "features": 3, "params": 9, "val_macro_f1": 0.51, "val_accuracy": 0.62, "chance_class": "ill",
+        "chance_val_macro_f1": 0.17, "chance_val_accuracy": 0.34, "seconds": 1.0,
+    }  # fmt: skip
+    write_json(work.run(TOY.split).reference / "reference.json", facts)
+    lines = describe(work).splitlines()
+    at = next(i for i, line in enumerate(lines) if line.startswith("teacher: "))
+    assert lines[at + 1] == "reference: validation macro F1 0.510, accuracy 0.620"
+    assert lines[at + 2] == "chance: validation macro F1 0.170, accuracy 0.340"
