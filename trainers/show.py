@@ -111,6 +111,8 @@ def _confirmed(scores: dict[str, Any]) -> Iterator[str]:
             )
     yield from _optimism(scores.get("optimism"))
     yield f"  {scores['sentence']}"
+    if scores.get("times_scored_sentence"):
+        yield f"  {scores['times_scored_sentence']}"
 
 
 def _optimism(optimism: dict[str, Any] | None) -> Iterator[str]:

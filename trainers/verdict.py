@@ -42,9 +42,11 @@ def write_verdict(
     windows: WindowFolder,
     folder: SplitFolder,
     members: Sequence[Member],
+    told: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Write `confirm/scores.json` and return its content."""
-    scores = Tables(folder, windows, settings).report(members, Teacher.read(folder))
+    """Write `confirm/scores.json` and return its content; `told` is what it says besides scores."""
+    report = Tables(folder, windows, settings).report(members, Teacher.read(folder))
+    scores = {**report, **told}
     # it may tell of another student than these scores do
     (folder.confirm / "folds.json").unlink(missing_ok=True)
     write_json(folder.confirm / "scores.json", scores)
