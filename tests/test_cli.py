@@ -237,7 +237,7 @@ def test_a_split_of_another_store_is_refused_until_it_is_made_again(
         refused(capsys, "teacher", settings),
         "was made for the store",
         "the store is now",
-        "run the split",
+        "run `gaitforge split` first",
     )
 
 

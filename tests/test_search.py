@@ -48,7 +48,7 @@ DEFAULTS = SearchSettings()
 
 
 def head(folder: Path, settings: SearchSettings = DEFAULTS) -> dict[str, Any]:
-    identity = search_identity(settings, windows(folder), TEACHER)
+    identity = search_identity(settings, windows(folder).key, TEACHER.fingerprint)
     return {"identity": identity, "settings": {"seed": settings.seed, "trials": settings.trials}}
 
 
@@ -116,17 +116,17 @@ def test_a_search_of_before_terms_had_a_warm_up_is_the_same_search(tmp_path: Pat
     }
     here = windows(tmp_path)
     then = fingerprint({"settings": shared, "windows": here.key, "teacher": TEACHER.fingerprint})
-    assert search_identity(SearchSettings(), here, TEACHER) == then
-    assert search_identity(SearchSettings(terms_warmup=0.1), here, TEACHER) != then
+    assert search_identity(SearchSettings(), here.key, TEACHER.fingerprint) == then
+    assert search_identity(SearchSettings(terms_warmup=0.1), here.key, TEACHER.fingerprint) != then
 
 
 def test_another_teacher_or_other_windows_are_another_search(tmp_path: Path) -> None:
     here = windows(tmp_path)
     teacher = replace(TEACHER, fingerprint="u")
     cache = replace(here, folder=tmp_path / "other")
-    same = search_identity(SearchSettings(), here, TEACHER)
-    assert search_identity(SearchSettings(), here, teacher) != same
-    assert search_identity(SearchSettings(), cache, TEACHER) != same
+    same = search_identity(SearchSettings(), here.key, TEACHER.fingerprint)
+    assert search_identity(SearchSettings(), here.key, teacher.fingerprint) != same
+    assert search_identity(SearchSettings(), cache.key, TEACHER.fingerprint) != same
 
 
 def test_a_folder_of_the_same_search_is_gone_on_with(tmp_path: Path) -> None:

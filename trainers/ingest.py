@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gaitforge.ingest import read_files
 from gaitforge.ingest.synthetic import synthetic_cohort
-from gaitforge.layout import read_layout
+from gaitforge.layout import Layout, read_layout
 from gaitforge.recording import Recording, Rejected
 from gaitforge.settings import IngestSettings, as_dict
 from gaitforge.store import SkeletonStore
@@ -18,17 +18,13 @@ from trainers.progress import say
 
 def ingest_recordings(settings: IngestSettings, folder: Path) -> None:
     """Write the store; one that holds the same input read in the same way is kept."""
-    layout = read_layout(settings.synthetic.layout if settings.synthetic else settings.layout)
+    layout = _layout(settings)
     items: Iterable[Recording | Rejected]
-    content: dict[str, object]
     if settings.synthetic:
         items = synthetic_cohort(settings.synthetic)
-        content = {"synthetic": as_dict(settings.synthetic)}
     else:
-        paths = [Path(file) for file in settings.files]
-        items = read_files(paths, layout, settings.read)
-        content = {"files": [_digest(path) for path in paths], "read": as_dict(settings.read)}
-    identity = fingerprint({**content, "layout": layout.as_dict()})
+        items = read_files([Path(file) for file in settings.files], layout, settings.read)
+    identity = ingest_identity(settings)
     if _holds(folder, identity):
         info = SkeletonStore.open(folder).info
         say(f"  {info.recordings:,} recordings of {info.people} people are there already")
@@ -42,6 +38,21 @@ def ingest_recordings(settings: IngestSettings, folder: Path) -> None:
         say(
             f"  {info.quarantined:,} recordings could not be used; {folder / 'quarantine.parquet'} says why"
         )
+
+
+def ingest_identity(settings: IngestSettings) -> str:
+    """A hash of the recordings and of how they are read: the fingerprint of the store that they become."""
+    content: dict[str, object]
+    if settings.synthetic:
+        content = {"synthetic": as_dict(settings.synthetic)}
+    else:
+        files = [_digest(Path(file)) for file in settings.files]
+        content = {"files": files, "read": as_dict(settings.read)}
+    return fingerprint({**content, "layout": _layout(settings).as_dict()})
+
+
+def _layout(settings: IngestSettings) -> Layout:
+    return read_layout(settings.synthetic.layout if settings.synthetic else settings.layout)
 
 
 def _holds(folder: Path, identity: str) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from gaitforge.scorings import scored_sentence
 from gaitforge.summary import write_summary
 from gaitforge.trials import ENDED, TrialLog
 from gaitforge.work import WorkFolder, read_json
@@ -154,6 +155,8 @@ def _confirmed(scores: dict[str, Any]) -> Iterator[str]:
             )
     yield from _optimism(scores.get("optimism"))
     yield f"  {scores['sentence']}"
+    if again := scored_sentence(scores.get("times_scored", 1)):
+        yield f"  {again}"
 
 
 def _optimism(optimism: dict[str, Any] | None) -> Iterator[str]:

@@ -1,0 +1,54 @@
+"""How often people have been scored as unseen: a log that no stage removes.
+
+    <work>/scorings/<event>.json     one file for each set of models that was scored on people to confirm
+
+Whoever looks at scores, changes something and looks again chooses by these people, although no model was
+trained on them. An event is kept before its models are scored, so that no kill can lose it, and once however
+often its command is repeated. People are counted by their ids, also where the store has been written anew since:
+it mostly holds the same people then. What other work folders have scored is not known here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from gaitforge.work import WorkFolder, as_json, fingerprint, read_json, write_once
+
+
+def record_scoring(
+    work: WorkFolder, *, store: str, split: str, people: Iterable[str], models: str
+) -> None:
+    """Keep that models, known by the hash of all of them, are to be scored on these people of a store."""
+    event = {"store": store, "split": split, "people": sorted(people), "models": models}
+    write_once(
+        work.scorings / f"{fingerprint(event)}.json",
+        as_json({"schema": 1, **event, "when": datetime.now(UTC).isoformat(timespec="seconds")}),
+    )
+
+
+def times_scored(work: WorkFolder, people: Iterable[str]) -> int:
+    """How often the most often scored of these people has been scored in the work folder."""
+    counts: Counter[str] = Counter()
+    for path in sorted(work.scorings.glob("*.json")):
+        counts.update(set(read_json(path)["people"]))
+    return max((counts[person] for person in people), default=0)
+
+
+def people_scored(work: WorkFolder) -> frozenset[str]:
+    """All people who have been scored as unseen in the work folder."""
+    return frozenset(
+        person for path in work.scorings.glob("*.json") for person in read_json(path)["people"]
+    )
+
+
+def scored_sentence(times: int) -> str | None:
+    """What must be said of people who have been scored so often; None the first time."""
+    if times <= 1:
+        return None
+    return (
+        f"These people have been scored {times} times in this work folder, each time with other models: no model has "
+        "seen them, but whoever goes by the earlier scores has chosen by them; what other work folders have scored is "
+        "not known here."
+    )
