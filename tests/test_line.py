@@ -23,6 +23,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from gaitforge.ingest.synthetic import SyntheticSettings, synthetic_cohort
+from gaitforge.provenance import read_provenance
+from gaitforge.splits import read_split
 from gaitforge.trials import Trial, TrialLog
 from gaitforge.work import SplitFolder, WorkFolder, read_json, write_json
 from tests.conftest import FinishedLine, own_ray
@@ -357,21 +359,64 @@ def test_more_trials_are_the_same_search(
     assert {name: after[name] for name in before} == before
 
 
+def test_fewer_trials_than_have_ended_are_enough(
+    finished: FinishedLine, tmp_path: Path, ray_home: Path
+) -> None:
+    settings = copied(finished, tmp_path, changes={"search": {"trials": 1}})
+    before = numbers(split_of(settings))
+    answer = run("search", settings, ray_home=ray_home)
+    assert (answer.returncode, answer.stderr) == (0, "")
+    assert numbers(split_of(settings)) == before
+
+
+def test_people_whom_the_teacher_has_seen_are_confirmed_by_no_way(
+    finished: FinishedLine, tmp_path: Path, ray_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes: Tables = {"split": {"seed": 5}, "teacher.fit": {"epochs": 2}}
+    settings = copied(finished, tmp_path, changes=changes)
+    work = WorkFolder(tmp_path / "work")
+
+    def files() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in work.root.rglob("*") if path.is_file()}
+
+    before = files()
+    for arguments in (["split"], ["teacher"], ["search"], ["confirm"], ["export"], ["run"]):
+        must_say(refused(capsys, *arguments, settings), "undo the change", "--fresh")
+    # what once left the old teacher in its place
+    must_say(refused(capsys, "search", settings, "--fresh"), "gaitforge split --fresh")
+    assert files() == before
+
+    answer = run("run", settings, "--fresh", ray_home=ray_home)
+    assert (answer.returncode, answer.stderr) == (0, "")
+    split = read_split(work.split_file("main"))
+    confirm = set(split.people("confirm"))
+    assert confirm != set(read_split(finished.work.split_file("main")).people("confirm"))
+    for head in ("teacher/model.json", "teacher_outputs/outputs.json", "search/search.json"):
+        told = read_provenance(work.run("main").root / head)
+        assert told is not None
+        assert told.seen == set(split.roles) - confirm
+    (aside,) = work.run("main").root.glob("until-*")
+    lost = {path.name for path in before if work.run("main").root in path.parents}
+    assert lost - {path.name for path in aside.rglob("*")} == set()
+
+
 @pytest.mark.parametrize(
     ("stage", "changes", "words"),
     [
         (
             "search",
             {"search": {"max_params": 10}},
-            ("allows at most 10 parameters", "smallest tcn student has", "raise the budget"),
+            ("search.max_params has changed", "undo the change", "gaitforge search --fresh"),
         ),
         (
             "search",
-            {"search": {"max_macs": 3}},
-            ("3 multiply-accumulates", "raise the budget"),
+            {"search.fit": {"epochs": 9}},
+            ("search.fit has changed", "undo the change", "gaitforge search --fresh"),
         ),
         ("run", {"teacher.fit": {"epochs": 3}}, ("students of another teacher", "--fresh")),
         ("run", {"windows": {"length": 20}}, ("students of another teacher", "undo the change")),
+        ("search", {"windows": {"length": 20}}, ("The teacher in", "gaitforge teacher --fresh")),
+        ("search", {"search": {"objectives": ["macro_f1", "macs"]}}, ("search.objectives has",)),
         (
             "export",
             {"export": {"trial": 77}},
@@ -383,7 +428,16 @@ def test_more_trials_are_the_same_search(
             ("No Ray cluster answers", "127.0.0.1:1", "ray start --head"),
         ),
     ],
-    ids=["parameters", "multiply-accumulates", "teacher", "windows", "export", "cluster"],
+    ids=[
+        "parameters",
+        "epochs",
+        "teacher",
+        "windows",
+        "search-windows",
+        "objectives",
+        "export",
+        "cluster",
+    ],
 )
 def test_wrong_settings_for_a_finished_line_are_refused_and_cost_nothing(
     stage: str,

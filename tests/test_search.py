@@ -15,7 +15,7 @@ from gaitforge.normalise import Normalisation
 from gaitforge.settings import FitPlan, SearchSettings, StoppingSettings, as_dict
 from gaitforge.trials import TrialLog
 from gaitforge.windows import WindowSettings
-from gaitforge.work import SplitFolder, fingerprint, write_json
+from gaitforge.work import SplitFolder, fingerprint, set_aside, write_json
 from tests.test_trials import ended
 from trainers.examples import WindowFolder
 from trainers.search import (
@@ -25,7 +25,6 @@ from trainers.search import (
     claim_folder,
     keep_table,
     search_identity,
-    set_aside,
     worst_values,
     write_importance,
 )
@@ -152,7 +151,7 @@ def test_a_folder_of_another_search_is_refused_with_what_has_changed(
 ) -> None:
     folder = SplitFolder(tmp_path)
     write_json(folder.search / "search.json", head(tmp_path))
-    with pytest.raises(ValueError, match=f"{sentence}.*with --fresh"):
+    with pytest.raises(ValueError, match=f"{sentence}.*with `gaitforge search --fresh`"):
         claim_folder(folder, {**head(tmp_path), **now}, fresh=False)
 
 

@@ -394,7 +394,7 @@ def check_claim(folder: SplitFolder, identity: str, settings: Mapping[str, Any])
         if any(folder.trials.glob("*.json")):
             raise ValueError(
                 f"{folder.trials} holds trials, but no search.json tells what they were made from; set them aside "
-                "with --fresh."
+                "with `gaitforge search --fresh`."
             )
         return
     before: dict[str, Any] = read_json(path)
@@ -408,7 +408,8 @@ def check_claim(folder: SplitFolder, identity: str, settings: Mapping[str, Any])
     )
     raise ValueError(
         f"{folder.search} holds a search with other settings ({what} has changed), and trials of both must not "
-        "be mixed; undo the change, choose another work folder, or set the old search aside with --fresh."
+        "be mixed; undo the change, choose another work folder, or set the old search aside with "
+        "`gaitforge search --fresh`."
     )
 
 

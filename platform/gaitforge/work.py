@@ -246,7 +246,7 @@ def set_aside(folder: SplitFolder, everything: bool = False) -> Path:
     Returns the folder in which it lies from now on.
     """
     aside = folder.root / f"until-{datetime.now(UTC):%Y%m%dT%H%M%S}"
-    while aside.exists():
+    while aside.is_dir():
         aside = aside.with_name(f"{aside.name}-more")
     (aside / "predictions").mkdir(parents=True)
     which = "*.parquet" if everything else "*-student*.parquet"
