@@ -435,8 +435,12 @@ def test_sign_flips_equal_those_of_plain_loops() -> None:
         for order in itertools.product([False, True], repeat=people):
             apart = []
             for seed in first:
-                here = [b if swap else a for a, b, swap in zip(seed, second[0], order, strict=True)]
-                there = [a if swap else b for a, b, swap in zip(seed, second[0], order, strict=True)]
+                here = [
+                    b if swap else a for a, b, swap in zip(seed, second[0], order, strict=True)
+                ]
+                there = [
+                    a if swap else b for a, b, swap in zip(seed, second[0], order, strict=True)
+                ]
                 apart.append(float(macro_f1(sum(here)) - macro_f1(sum(there))))
             distances.append(abs(mean(apart)))
         expected = mean(float(one >= distances[0] - 1e-12) for one in distances)

@@ -79,7 +79,10 @@ def _sentence(word: str, report: Mapping[str, Any], reasons: Sequence[Reason]) -
     against_reference = member["network"]["against_reference"]
     against = f"against the reference {trial} has {_signed(against_reference, _at_once(report))}"
     if report["too_few"]:
-        said = f"{_many(report['people'])} are too few for an interval, which needs {MIN_PEOPLE}."
+        are = "is" if report["people"] == 1 else "are"
+        said = (
+            f"{_many(report['people'])} {are} too few for an interval, which needs {MIN_PEOPLE}."
+        )
     elif doubts:
         said = f"to be as good as such a teacher says little; {against}."
     elif report["chosen"] is not None and word == DO_NOT:
@@ -92,7 +95,9 @@ def _sentence(word: str, report: Mapping[str, Any], reasons: Sequence[Reason]) -
     elif word == DO_NOT:
         said = f"every student is shown to lose more than {margin} to the teacher; {trial} scores best."
     else:
-        said = f"no student is shown to lose less than {margin} to the teacher; {trial} scores best."
+        said = (
+            f"no student is shown to lose less than {margin} to the teacher; {trial} scores best."
+        )
     parts = [*doubts[:1], f"{start} {said}", _network(report, member)]
     noted = [text for about, says, text in reasons if about in (FAILURES, TIMES) and says == BAD]
     return " ".join([*parts, *(_by_person(member) if report["too_few"] else ()), *noted])
@@ -126,8 +131,8 @@ def _by_person(member: Mapping[str, Any]) -> list[str]:
 def _people(report: Mapping[str, Any]) -> Reason:
     many = _many(report["people"])
     if report["too_few"]:
-        return "people", OPEN, f"{many} confirm, but intervals hold from {MIN_PEOPLE} on."
-    return "people", GOOD, f"{many} confirm, enough for intervals."
+        return "people", OPEN, f"Confirmed on {many}, but intervals hold from {MIN_PEOPLE} on."
+    return "people", GOOD, f"Confirmed on {many}, enough for intervals."
 
 
 def _teacher_against(report: Mapping[str, Any], what: str) -> Reason:
@@ -178,7 +183,9 @@ def _student_against_teacher(report: Mapping[str, Any]) -> Reason:
 def _student_against_reference(report: Mapping[str, Any]) -> Reason:
     difference = answer_of(report)["network"]["against_reference"]
     about, ends = "student against reference", difference["difference_interval"]
-    told = f"minus the reference, the network's macro F1 is {_signed(difference, _at_once(report))}"
+    told = (
+        f"minus the reference, the network's macro F1 is {_signed(difference, _at_once(report))}"
+    )
     if ends is None:
         return about, OPEN, f"Too few people hold the student against the reference; {told}."
     if ends[1] < 0:
