@@ -144,6 +144,14 @@ def test_the_pooled_sentence_says_that_every_split_searched_for_itself(tmp_path:
     )
 
 
+def test_every_split_of_people_together_is_enough_where_each_alone_has_too_few(
+    tmp_path: Path,
+) -> None:
+    report = pooled(WorkFolder(tmp_path), [row(1, 100)], (0.9,), people=12)
+    assert report["student"]["difference_interval"] is not None
+    assert report["student"]["noninferior"] is False
+
+
 def test_too_few_people_have_no_interval_together_either(tmp_path: Path) -> None:
     report = pooled(WorkFolder(tmp_path), [row(1, 100)], (0.9,), people=6)
     assert report["teacher"]["interval"] is report["student"]["difference_interval"] is None

@@ -167,8 +167,8 @@ def test_beside_a_teacher_not_above_the_reference_the_student_is_judged_by_the_r
     assert found == word
     assert sentence.startswith(
         "The teacher is not shown to be better than a ridge regression on the same windows (macro F1 0.810 against "
-        f"0.700; +0.080 (95 % interval -0.040 to +0.200)). {word[0].upper()}{word[1:]}: to be as good as such a teacher "
-        "says little; against the reference trial 3 has "
+        f"0.700; +0.080 (95 % interval -0.040 to +0.200)). {word[0].upper()}{word[1:]}: to be as good as such a "
+        "teacher says little; against the reference trial 3 has "
     )
     assert "smallest student" not in sentence
     assert "as good as the teacher" not in sentence
