@@ -22,6 +22,7 @@ from gaitforge.stats import (
     compare,
     draw_people,
     estimate,
+    level_at_once,
     macro_f1_draws,
     mean_macro_f1,
     optimism,
@@ -131,7 +132,9 @@ class Tables:
                 **self._member(member, student_MSPKK[i]),
                 "p_on_front": None if on_front is None else float(on_front[i]),
                 "noninferior": judged[i].noninferior,
-                "network": self._network(network_MPKK[i], handed_out[i], judged[i]),
+                "network": self._network(
+                    network_MPKK[i], handed_out[i], judged[i], students=len(members)
+                ),
             }
             for i, member in enumerate(members)
         ]
@@ -176,9 +179,15 @@ class Tables:
             "alone": alone,
         }
 
-    def _network(self, network_PKK: Ints, seed: int, judged: Judged) -> dict[str, Any]:
-        """The one network of a member that would be handed out, with intervals over people."""
-        against_reference = compare(network_PKK, self.reference())
+    def _network(
+        self, network_PKK: Ints, seed: int, judged: Judged, students: int
+    ) -> dict[str, Any]:
+        """The one network of a member that would be handed out, with intervals over people.
+
+        The people choose which of the students is held against the reference, so that the intervals
+        of all of them hold together; against the teacher their order does that.
+        """
+        against_reference = compare(network_PKK, self.reference(), level_at_once(students))
         one_by_one = None
         if len(self.people) <= EXACT_PEOPLE:
             apart_P = person_accuracy(network_PKK) - person_accuracy(self.teacher_SPKK)
