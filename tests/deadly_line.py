@@ -1,8 +1,8 @@
 """The command line, with students and teachers that die in their workers: `python -m tests.deadly_line`.
 
-DEADLY says what, how and where: "search SIGSEGV 1" is trial 1 of a search, "confirm SIGABRT 10000" the
-refits with that seed, "teacher SIGSEGV 1" the second epoch of a teacher. "sticky" in place of a signal is
-an error as CUDA's, after which a process is of no use. Each beginning is a line in the file DEADLY_LOG.
+DEADLY says where and how, as "search 1 SIGSEGV, search 2 sticky": trials of a search. "confirm 10000
+SIGABRT" is the refits with that seed, "teacher 1 SIGSEGV" a teacher in its second epoch. "sticky" is an
+error as CUDA's, after which a process is of no use. Each beginning is a line in the file DEADLY_LOG.
 """
 
 from __future__ import annotations
@@ -35,8 +35,11 @@ def begin(stage: str, number: int) -> str | None:
     """Note that work begins; how it is to die, or None."""
     with Path(os.environ["DEADLY_LOG"]).open("a", encoding="utf-8") as log:
         log.write(f"{stage} {number} {os.getpid()}\n")
-    which, how, victim = os.environ["DEADLY"].split()
-    return how if (which, int(victim)) == (stage, number) else None
+    for victim in os.environ["DEADLY"].split(", "):
+        *which, how = victim.split()
+        if which == [stage, str(number)]:
+            return how
+    return None
 
 
 def tune_trial(config: dict[str, Any], context: TrialContext) -> None:
