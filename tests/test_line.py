@@ -139,7 +139,7 @@ def test_the_line_writes_every_artefact_with_its_keys(finished: FinishedLine) ->
 
 def test_the_summary_has_exactly_the_agreed_keys(finished: FinishedLine) -> None:
     summary = read_json(finished.work.summary)
-    assert set(summary) == {"schema", *SUMMARY, *FRONTS}
+    assert set(summary) == {"schema", "failures", *SUMMARY, *FRONTS}
     for part, keys in SUMMARY.items():
         assert set(summary[part]) == set(keys.split()), part
     for part, keys in FRONTS.items():
@@ -565,8 +565,9 @@ def test_a_trial_goes_on_without_its_worker_and_fails_without_the_next(
     once, twice, untouched = check_trials(split, 3)
     assert (once.state, once.epochs) == ("finished", 60)
     assert (twice.state, untouched.state) == ("failed", "finished")
-    assert "worker process died" in str(twice.reason)
-    assert "trial   1 failed  : the worker process died" in answer.stdout
+    assert (once.killed_by, twice.killed_by) == (None, "SIGKILL")
+    assert "the worker process was killed by SIGKILL" in str(twice.reason)
+    assert "trial   1 failed   tcn (channels " in answer.stdout
 
 
 def test_a_search_killed_beyond_a_rung_goes_on_from_it(
