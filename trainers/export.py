@@ -52,7 +52,7 @@ def export_student(
     weights = load(refit.with_suffix(".safetensors").read_bytes())
     sources = {
         name: told
-        for name, file in (("scores", path), ("refit", refit))
+        for name, file in (("scores", folder.confirm / "scores.json"), ("refit", refit))
         if (told := read_provenance(file)) is not None
     }
     model = windows.build(head["family"], head["sizes"])
