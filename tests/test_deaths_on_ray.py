@@ -179,7 +179,7 @@ from pathlib import Path
 import ray
 from gaitforge.settings import ClusterSettings
 from trainers.cluster import connect
-from trainers.deaths import _ask_node, death_of, tell_worker, with_worker
+from trainers.deaths import ask_node, death_of, tell_worker, with_worker
 
 file = Path(sys.argv[1]) / "worker.json"
 connect(ClusterSettings(cpus=1), Path(sys.argv[1]))
@@ -194,10 +194,10 @@ except ray.exceptions.WorkerCrashedError as error:
     told = with_worker(str(error), file)
 pid = json.loads(file.read_text())["pid"]
 node = ray.get_runtime_context().get_node_id()
-asked = _ask_node(node, pid)
+asked = ask_node(node, pid)
 print(json.dumps({
-    "by": death_of(told).by, "asked": any("SIGBUS" in line for line in asked), "unknown": _ask_node(node, 1),
-    "gone": _ask_node("a" * 56, pid),
+    "by": death_of(told).by, "asked": any("SIGBUS" in line for line in asked), "unknown": ask_node(node, 1),
+    "gone": ask_node("a" * 56, pid),
 }))
 """
 
