@@ -93,7 +93,7 @@ def test_a_death_is_one_line_on_the_terminal_with_family_and_sizes_and_ray_says_
     search: Deadly,
 ) -> None:
     out = search.answer.stdout
-    assert re.search(rf"trial   1 goes on {STUDENT}: {KILLED}", out)
+    assert re.search(rf"trial   1 again    {STUDENT}: {KILLED}", out)
     assert re.search(rf"trial   1 failed   {STUDENT}: {KILLED}", out)
     assert re.search(r"of the 4 students of tcn 2 failed \(50 %\), most often since ", out)
     ours = ("  trial ", "  1/4", "  2/4", "  3/4", "  4/4", "  What the search says", "search: ")
@@ -145,7 +145,14 @@ def test_a_teacher_whose_worker_dies_twice_ends_in_one_sentence(
     parts = ("teacher", "teacher_outputs", "search", "confirm")
     settings = copied(finished, tmp_path, *parts, changes={})
     found = run_deadly("teacher 1 SIGSEGV", "teacher", settings, ray_home)
-    must_say(found.died(), "Training the teacher (tcn (channels", KILLED, "2 times", "last words")
+    must_say(
+        found.died(),
+        "Training the teacher failed",
+        "tcn (channels",
+        KILLED,
+        "2 times",
+        "last words",
+    )
     assert found.times == {1: 2}
     words = split_of(settings).teacher / "live-failed.txt"
     assert "in die" in words.read_text(encoding="utf-8")
@@ -172,7 +179,7 @@ from pathlib import Path
 import ray
 from gaitforge.settings import ClusterSettings
 from trainers.cluster import connect
-from trainers.deaths import _ask_node, death_of, tell_worker, with_worker
+from trainers.deaths import ask_node, death_of, tell_worker, with_worker
 
 file = Path(sys.argv[1]) / "worker.json"
 connect(ClusterSettings(cpus=1), Path(sys.argv[1]))
@@ -187,10 +194,10 @@ except ray.exceptions.WorkerCrashedError as error:
     told = with_worker(str(error), file)
 pid = json.loads(file.read_text())["pid"]
 node = ray.get_runtime_context().get_node_id()
-asked = _ask_node(node, pid)
+asked = ask_node(node, pid)
 print(json.dumps({
-    "by": death_of(told).by, "asked": any("SIGBUS" in line for line in asked), "unknown": _ask_node(node, 1),
-    "gone": _ask_node("a" * 56, pid),
+    "by": death_of(told).by, "asked": any("SIGBUS" in line for line in asked), "unknown": ask_node(node, 1),
+    "gone": ask_node("a" * 56, pid),
 }))
 """
 

@@ -373,9 +373,8 @@ def run_refits(
         num_cpus=cluster.cpus_per_trial, num_gpus=gpus, max_retries=0,
         scheduling_strategy="SPREAD" if cluster.placement == "spread" else "DEFAULT",
     )(refit_in_worker)  # fmt: skip
-    deaths: Counter[tuple[str, bool]] = (
-        Counter()
-    )  # of a refit's workers, with their node or without
+    # of the workers of each refit, with their node or without
+    deaths: Counter[tuple[str, bool]] = Counter()
     with room_for(cluster, "A student", 1, cluster.cpus_per_trial, gpus):
 
         def begin(refit: Refit) -> Any:
@@ -434,7 +433,8 @@ def refit_in_worker(refit: Refit, root: str, data: NodeData | None) -> str:
     tell_worker(refit.worker(folder))
     keep_to_share(folder)
     text = train_refit(refit, root, data)
-    refit.worker(folder).unlink(missing_ok=True)
+    for stale in (refit.worker(folder), refit.last_words(folder)):
+        stale.unlink(missing_ok=True)
     return text
 
 

@@ -263,10 +263,10 @@ def run_workers(
         with room_for(cluster, "The teacher", fewest, resources["CPU"], gpus), interrupts_kept():
             result = trainer.fit()
     except train.TrainingFailedError as error:
-        reason = str(error).strip().splitlines()[-1]
+        reason = str(error).strip().splitlines()[-1].rstrip(".")
+        model = describe_student(job.family, job.sizes)
         raise RuntimeError(
-            f"Training the teacher ({describe_student(job.family, job.sizes)}) failed: {reason}; "
-            "the same command goes on from the last epoch."
+            f"Training the teacher failed: {reason}; it was {model}, and the same command goes on from the last epoch."
         ) from error
     if result.checkpoint is None:
         raise RuntimeError(
