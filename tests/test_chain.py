@@ -352,6 +352,42 @@ def killed(*_: object) -> None:
     raise KeyboardInterrupt
 
 
+# kills
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moved", range(1, 6))
+def test_setting_aside_that_was_killed_is_gone_on_with_and_nothing_old_is_used(
+    moved: int, line: Copy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folders of a run are moved one after the other; of a kill after `moved` of them the rest is left."""
+    line.change(CHANGES["split seed"][0])
+    renames = 0
+    rename = Path.rename
+
+    def killed_then(path: Path, target: Path) -> Path:
+        nonlocal renames
+        if path.is_dir() and path.parent == line.split.root:
+            if renames == moved - 1:
+                raise KeyboardInterrupt
+            renames += 1
+        return rename(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", killed_then)
+        status = line.run("split", "--fresh")
+    assert status == (1 if moved <= 4 else 0)  # confirm, outputs, teacher, search
+    for stage in ("teacher", "confirm", "export"):
+        if status == 1:
+            assert line.run(stage) == 2
+    assert line.run("split", "--fresh") == 0
+    for stage in ORDER[2:]:
+        assert line.run(stage) == 0
+    check_chain(line)
+    assert len(list(line.split.root.glob("until-*/teacher/model.json"))) == 1
+    assert len(list(line.split.root.glob("until-*/search/search.json"))) == 1
+
+
 # students to start from
 
 

@@ -180,6 +180,8 @@ class Line:
             write_robustness(windows, folder, members, self.settings.confirm.seeds)
             write_latencies(windows, folder, Teacher.read(folder), members)
             say(f"  {scores['sentence']}\n  {scores['optimism']['sentence']}")
+            if told.unknown:
+                say(f"  nobody knows whom these have seen: {', '.join(told.unknown)}")
             if scores["times_scored_sentence"]:
                 say(f"  {scores['times_scored_sentence']}")
             if folds:
