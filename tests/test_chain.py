@@ -264,6 +264,29 @@ def test_confirm_refuses_by_name_whoever_has_been_seen(
     assert line.tree() == before
 
 
+@pytest.mark.parametrize(
+    ("file", "stage", "advice"),
+    [
+        ("search/front.json", "confirm", "run `gaitforge search` first"),
+        ("confirm/scores.json", "export", "run `gaitforge confirm` first"),
+        ("teacher_outputs/outputs.json", "confirm", "run `gaitforge outputs` first"),
+    ],
+)
+def test_what_came_of_another_artefact_is_refused_and_made_again_as_advised(
+    file: str, stage: str, advice: str, line: Copy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    head = line.split.root / file
+    content = read_json(head)
+    content["identity"] = content["search"] = "0123456789ab"
+    content.get("provenance", {})["identity"] = "0123456789ab"
+    write_json(head, content)
+    before = line.tree()
+    must_say(refused(capsys, stage, line.settings), advice)
+    assert line.tree() == before
+    follow(line, stage, capsys)
+    check_chain(line)
+
+
 def old(line: Copy) -> None:
     """Make it a folder of before artefacts told what they were made from."""
     for path in (*line.work.runs.rglob("*.json"), line.work.export / "card.json"):

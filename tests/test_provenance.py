@@ -11,7 +11,7 @@ import pytest
 from gaitforge.layout import LAYOUTS
 from gaitforge.provenance import Provenance, read_provenance
 from gaitforge.scorings import people_scored, record_scoring, scored_sentence, times_scored
-from gaitforge.splits import Split, SplitSettings, check_rule, make_splits
+from gaitforge.splits import Split, SplitSettings, check_rule, make_splits, write_split
 from gaitforge.window_cache import build_windows, window_provenance
 from gaitforge.work import SplitFolder, WorkFolder, set_aside, write_json
 from tests.test_confirm import CLASSES, LEGS, WINDOWS, walks
@@ -154,6 +154,25 @@ def test_of_values_in_the_settings_nobody_knows_whom_they_have_seen() -> None:
     (source,) = start_sources((), [{"lr": 0.1}]).values()
     assert (source.seen, source.unknown) == (frozenset(), ("search.start_with",))
     assert start_sources(()) == {}
+
+
+def test_an_older_work_folder_has_seen_all_people_of_its_split(tmp_path: Path) -> None:
+    work = WorkFolder(tmp_path)
+    name = f"search.start_from {tmp_path}"
+    with pytest.raises(FileNotFoundError, match="no searched front is there"):
+        start_sources([str(tmp_path)])
+    write_json(work.run("main").search / "front.json", {"front": []})
+    assert start_sources([str(tmp_path)])[name].unknown == (name,)
+    roles = {"ann": "train", "bob": "confirm"}
+    write_split(work.split_file("main"), Split(name="main", rule={}, store="s", roles=roles))
+    assert start_sources([str(tmp_path)])[name].seen == {"ann", "bob"}
+    told = Provenance(identity="s", seen=frozenset({"ann"}))
+    write_json(work.run("main").search / "search.json", {"provenance": told.as_dict()})
+    assert start_sources([str(tmp_path)])[name].seen == {"ann"}
+    record_scoring(work, store="s", split="main", people=["bob"], models="m")
+    assert start_sources([str(tmp_path)])[name].seen == {"ann", "bob"}
+    with pytest.raises(FileNotFoundError, match="neither a work folder nor a file"):
+        start_sources([str(tmp_path / "none")])
 
 
 # how often people were scored
