@@ -264,6 +264,29 @@ def test_confirm_refuses_by_name_whoever_has_been_seen(
     assert line.tree() == before
 
 
+@pytest.mark.parametrize(
+    ("file", "stage", "advice"),
+    [
+        ("search/front.json", "confirm", "run `gaitforge search` first"),
+        ("confirm/scores.json", "export", "run `gaitforge confirm` first"),
+        ("teacher_outputs/outputs.json", "confirm", "run `gaitforge outputs` first"),
+    ],
+)
+def test_what_came_of_another_artefact_is_refused_and_made_again_as_advised(
+    file: str, stage: str, advice: str, line: Copy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    head = line.split.root / file
+    content = read_json(head)
+    content["identity"] = content["search"] = "0123456789ab"
+    content.get("provenance", {})["identity"] = "0123456789ab"
+    write_json(head, content)
+    before = line.tree()
+    must_say(refused(capsys, stage, line.settings), advice)
+    assert line.tree() == before
+    follow(line, stage, capsys)
+    check_chain(line)
+
+
 def old(line: Copy) -> None:
     """Make it a folder of before artefacts told what they were made from."""
     for path in (*line.work.runs.rglob("*.json"), line.work.export / "card.json"):
@@ -350,6 +373,42 @@ def test_a_look_counts_though_it_was_killed_and_once_when_it_goes_on(
 
 def killed(*_: object) -> None:
     raise KeyboardInterrupt
+
+
+# kills
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moved", range(1, 6))
+def test_setting_aside_that_was_killed_is_gone_on_with_and_nothing_old_is_used(
+    moved: int, line: Copy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folders of a run are moved one after the other; of a kill after `moved` of them the rest is left."""
+    line.change(CHANGES["split seed"][0])
+    renames = 0
+    rename = Path.rename
+
+    def killed_then(path: Path, target: Path) -> Path:
+        nonlocal renames
+        if path.is_dir() and path.parent == line.split.root:
+            if renames == moved - 1:
+                raise KeyboardInterrupt
+            renames += 1
+        return rename(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", killed_then)
+        status = line.run("split", "--fresh")
+    assert status == (1 if moved <= 4 else 0)  # confirm, outputs, teacher, search
+    for stage in ("teacher", "confirm", "export"):
+        if status == 1:
+            assert line.run(stage) == 2
+    assert line.run("split", "--fresh") == 0
+    for stage in ORDER[2:]:
+        assert line.run(stage) == 0
+    check_chain(line)
+    assert len(list(line.split.root.glob("until-*/teacher/model.json"))) == 1
+    assert len(list(line.split.root.glob("until-*/search/search.json"))) == 1
 
 
 # students to start from

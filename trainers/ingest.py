@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 
 from gaitforge.ingest import read_files
@@ -66,5 +67,11 @@ def _holds(folder: Path, identity: str) -> bool:
 
 
 def _digest(path: Path) -> str:
+    known = path.stat()
+    return _digest_of(path, known.st_size, known.st_mtime_ns)
+
+
+@lru_cache(maxsize=10_000)  # a command asks several times
+def _digest_of(path: Path, size: int, changed_ns: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from gaitforge.models import make_sizes
-from gaitforge.scorings import scored_sentence, times_scored
+from gaitforge.scorings import times_scored
 from gaitforge.settings import RunSettings, as_dict
 from gaitforge.splits import Split, make_splits, write_split
 from gaitforge.store import SkeletonStore
@@ -184,8 +184,8 @@ class Line:
             write_robustness(windows, folder, members, self.settings.confirm.seeds)
             write_latencies(windows, folder, Teacher.read(folder), members)
             say(f"  {scores['sentence']}\n  {scores['optimism']['sentence']}")
-            if again := scored_sentence(times):
-                say(f"  {again}")
+            if told.unknown:
+                say(f"  nobody knows whom these have seen: {', '.join(told.unknown)}")
             if folds:
                 others = (*split.people("train"), *split.people("validation"))
                 pooled = confirm_folds(

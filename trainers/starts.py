@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -50,13 +51,16 @@ def read_starts(
             check_fit(values, str(path), propose)
             found += values
         else:
-            raise FileNotFoundError(
-                f"search.start_from names {path}, but there is neither a work folder nor a file; "
-                "mend the path."
-            )
+            raise absent(path)
     check_fit(given, "search.start_with", propose)
     found += [dict(values) for values in given]
     return [value for i, value in enumerate(found) if value not in found[:i]]
+
+
+def absent(path: Path) -> FileNotFoundError:
+    return FileNotFoundError(
+        f"search.start_from names {path}, but there is neither a work folder nor a file; mend the path."
+    )
 
 
 def start_sources(
@@ -78,6 +82,8 @@ def start_sources(
                 sources[name] = Provenance.from_dict(content["provenance"], str(path))
             else:
                 sources[name] = Provenance(identity=fingerprint(content), unknown=(name,))
+        else:
+            raise absent(path)
     if given:
         name = "search.start_with"
         values = [dict(values) for values in given]
@@ -87,19 +93,20 @@ def start_sources(
 
 def seen_by_work(work: WorkFolder, name: str) -> Provenance:
     """Whom the searches of a work folder have seen and its confirm has scored."""
-    heads = sorted(work.runs.glob("*/search/search.json"))
-    found = {head.parents[1].name: read_provenance(head) for head in heads}
-    sources = {split: told for split, told in found.items() if told is not None}
+    sources: dict[str, Provenance] = {}
     seen, unknown = set(people_scored(work)), []
-    for split in found.keys() - sources.keys():
-        # made before searches told it: its people may have had other roles while it was made
-        if work.split_file(split).is_file():
+    fronts = front_files(work)
+    for front in fronts:
+        split, head = front.parents[1].name, front.with_name("search.json")
+        told = read_provenance(head) if head.is_file() else None
+        if told is not None:
+            sources[split] = told
+        elif work.split_file(split).is_file():
+            # made before searches told it: its people may have had other roles while it was made
             seen |= set(read_split(work.split_file(split)).roles)
         else:
             unknown.append(name)
-    identity = fingerprint(
-        {split: read_json(head)["identity"] for split, head in zip(found, heads, strict=True)}
-    )
+    identity = fingerprint([read_json(front)["front"] for front in fronts])
     return Provenance.of(identity, sources, seen, unknown)
 
 
@@ -139,15 +146,27 @@ def check_fit(
 def front_values(work: WorkFolder) -> list[dict[str, Any]]:
     """What was searched for each member of a work folder's fronts, from the smallest to the largest."""
     values = []
-    for path in sorted(work.runs.glob("*/search/front.json")):
+    for path in front_files(work):
         log = TrialLog(work.run(path.parents[1].name))
         values += [dict(log.read(row["trial"]).suggested) for row in read_json(path)["front"]]
     if not values:
-        raise FileNotFoundError(
-            f"search.start_from names {work.root}, but no searched front is there; search there first, "
-            "or name a JSON file."
-        )
+        raise no_front(work)
     return values
+
+
+def front_files(work: WorkFolder) -> list[Path]:
+    """The searched fronts of a work folder, one for each split; raises FileNotFoundError where there is none."""
+    paths = sorted(work.runs.glob("*/search/front.json"))
+    if not paths:
+        raise no_front(work)
+    return paths
+
+
+def no_front(work: WorkFolder) -> FileNotFoundError:
+    return FileNotFoundError(
+        f"search.start_from names {work.root}, but no searched front is there; search there first, "
+        "or name a JSON file."
+    )
 
 
 def misfit(
