@@ -45,8 +45,9 @@ AT_HOME = {
 
 # Inside gaitforge, imports point upwards in this list only.
 ORDER = [
-    "layout", "recording", "s3", "toml", "work", "ingest", "recording_files", "store", "splits", "windows", "normalise",
-    "augment", "window_cache", "batch", "models", "losses", "metrics", "stats", "cost", "trials", "front",
+    "layout", "recording", "s3", "toml", "work", "ingest", "recording_files", "quarantine", "store",
+    "splits", "windows", "normalise", "augment",
+    "window_cache", "batch", "models", "losses", "metrics", "stats", "cost", "trials", "front",
     "objectives", "settings", "predict", "export", "summary",
 ]  # fmt: skip
 
