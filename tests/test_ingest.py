@@ -122,6 +122,12 @@ def test_true_and_false_may_be_classes(tmp_path: Path) -> None:
     assert [item.label for item in only_recordings(read(path, label="correct"))] == ["1", "0"]
 
 
+def test_what_nobody_asks_for_persons_and_classes_may_have_any(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.npz", subject=np.array([1.0, np.nan]), label=np.array([0.5, 1]))
+    items = only_recordings(list(read_npz(path, TWO_JOINTS, ReadOptions(), labelled=False)))
+    assert [(item.person, item.label) for item in items] == [("unknown", "unknown")] * 2
+
+
 def test_clip_ids_that_are_floats_stay_a_column(tmp_path: Path) -> None:
     first, _ = only_recordings(read(save(tmp_path / "a.npz", clip_id=np.array([1.0, 2.0]))))
     assert (first.recording, first.columns) == ("a-00000", {"clip_id": 1.0})
