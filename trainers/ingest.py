@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
-from gaitforge.ingest import read_files
+from gaitforge.ingest import RULES, read_files
 from gaitforge.ingest.synthetic import synthetic_cohort
 from gaitforge.layout import Layout, read_layout
+from gaitforge.quarantine import in_words, refuse_too_many
 from gaitforge.recording import Recording, Rejected
 from gaitforge.settings import IngestSettings, as_dict
 from gaitforge.store import SkeletonStore
@@ -24,20 +25,32 @@ def ingest_recordings(settings: IngestSettings, folder: Path) -> None:
     if settings.synthetic:
         items = synthetic_cohort(settings.synthetic)
     else:
-        items = read_files([Path(file) for file in settings.files], layout, settings.read)
+        items = read_files(
+            [Path(file) for file in settings.files],
+            layout,
+            settings.read,
+            distinct_people=settings.distinct_people,
+        )
     identity = ingest_identity(settings)
     if _holds(folder, identity):
-        info = SkeletonStore.open(folder).info
+        store = SkeletonStore.open(folder)
+        info = store.info
+        rejected = [Rejected(**row) for row in store.quarantined().to_pylist()]
+        refuse_too_many(folder, info.recordings, rejected, settings.max_quarantined)
         say(f"  {info.recordings:,} recordings of {info.people} people are there already")
-        return
-    info = SkeletonStore.write(folder, layout, items, identity)
-    say(
-        f"  {info.recordings:,} recordings of {info.people} people "
-        f"in {len(info.classes)} classes, version {info.version}"
-    )
+    else:
+        info = SkeletonStore.write(
+            folder, layout, items, identity, max_quarantined=settings.max_quarantined
+        )
+        say(
+            f"  {info.recordings:,} recordings of {info.people} people "
+            f"in {len(info.classes)} classes, version {info.version}"
+        )
     if info.quarantined:
         say(
-            f"  {info.quarantined:,} recordings could not be used; {folder / 'quarantine.parquet'} says why"
+            f"  {info.quarantined:,} of {info.recordings + info.quarantined:,} recordings could not be "
+            f"used ({in_words(info.reasons)}); "
+            f"{folder / 'quarantine.parquet'} names each"
         )
 
 
@@ -47,8 +60,12 @@ def ingest_identity(settings: IngestSettings) -> str:
     if settings.synthetic:
         content = {"synthetic": as_dict(settings.synthetic)}
     else:
-        files = [_digest(Path(file)) for file in settings.files]
-        content = {"files": files, "read": as_dict(settings.read)}
+        content = {
+            "files": [_digest(Path(file)) for file in settings.files],
+            "read": as_dict(settings.read),
+            "rules": RULES,
+            "distinct_people": [list(group) for group in settings.distinct_people],
+        }
     return fingerprint({**content, "layout": _layout(settings).as_dict()})
 
 
@@ -61,7 +78,11 @@ def _holds(folder: Path, identity: str) -> bool:
     try:
         store = SkeletonStore.open(folder)
         # reading every recording is the only way to know that none is damaged, and takes little
-        return store.info.fingerprint == identity and sum(1 for _ in store.recordings()) > 0
+        return (
+            store.info.fingerprint == identity
+            and store.quarantined().num_rows == store.info.quarantined
+            and sum(1 for _ in store.recordings()) > 0
+        )
     except (FileNotFoundError, ValueError):
         return False
 
