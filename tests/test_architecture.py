@@ -46,9 +46,9 @@ AT_HOME = {
 # Inside gaitforge, imports point upwards in this list only.
 ORDER = [
     "layout", "recording", "s3", "toml", "work", "provenance", "scorings", "ingest", "recording_files",
-    "quarantine", "store", "splits", "windows", "normalise", "augment", "window_cache", "batch", "models", "losses", "metrics", "reference",
-    "stats", "decision", "cost", "trials", "failures", "front",
-    "objectives", "settings", "predict", "export", "summary",
+    "quarantine", "store", "splits", "windows", "normalise", "augment", "window_cache", "batch", "models", "losses",
+    "metrics", "reference", "stats", "decision", "cost", "trials", "failures", "front", "objectives", "settings",
+    "predict", "export", "summary",
 ]  # fmt: skip
 
 PICKLES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
