@@ -46,7 +46,7 @@ AT_HOME = {
 # Inside gaitforge, imports point upwards in this list only.
 ORDER = [
     "layout", "recording", "s3", "toml", "work", "ingest", "recording_files", "store", "splits", "windows", "normalise",
-    "augment", "window_cache", "batch", "models", "losses", "metrics", "stats", "cost", "trials", "front",
+    "augment", "window_cache", "batch", "models", "gradients", "losses", "metrics", "stats", "cost", "trials", "front",
     "objectives", "settings", "predict", "export", "summary",
 ]  # fmt: skip
 
@@ -147,7 +147,7 @@ def test_predicting_loads_no_torch_by_any_way() -> None:
     "name",
     [
         "loop", "student", "examples", "predictions", "measures", "trial", "budget", "study", "genetic", "starts",
-        "packing",
+        "packing", "arithmetic",
     ],
 )  # fmt: skip
 def test_what_trains_and_what_proposes_know_no_ray(name: str) -> None:

@@ -20,9 +20,11 @@ from gaitforge.objectives import configurations
 from gaitforge.settings import ClusterSettings, ConfirmSettings
 from gaitforge.trials import Trial, TrialLog
 from gaitforge.work import SplitFolder, fingerprint, open_path, read_json, write_json, write_whole
+from trainers.arithmetic import Refused, trust
 from trainers.cluster import connect, room_for
 from trainers.examples import NodeData, WindowFolder, load_examples
 from trainers.loop import score
+from trainers.machines import check_arithmetic
 from trainers.predictions import write_predictions
 from trainers.progress import duration, say
 from trainers.shares import keep_to_share, kept_share
@@ -191,6 +193,10 @@ def refit_trials(
         say(f"  {len(refits) - len(todo)} of {len(refits)} trainings are there already")
     if todo:
         connect(cluster, folder.root)
+        families = sorted({refit.spec.family for refit in todo})
+        check_arithmetic(
+            cluster, families, windows, cluster.cpus_per_trial, kept_share(cluster, folder)
+        )
         terms = {term for refit in todo for term in refit.spec.distillation.terms}
         data = windows.on_nodes("train", "validation", "confirm", outputs=outputs, terms=terms)
         run_refits(todo, cluster, folder, data)
@@ -244,6 +250,9 @@ def run_refits(
             try:
                 text = ray.get(ready)
             except ray.exceptions.RayError as error:
+                cause = getattr(error, "cause", None)  # of what the function itself raised
+                if isinstance(cause, Refused):
+                    raise RuntimeError(str(cause)) from error
                 raise RuntimeError(
                     f"Confirming failed: {str(error).strip().splitlines()[-1]}"
                 ) from error
@@ -264,6 +273,7 @@ def train_refit(refit: Refit, root: str, data: NodeData | None) -> str:
     """Train one student, keep its weights and its predictions; a line about it."""
     if data is not None:
         data.bring()
+    trust(refit.spec.family, refit.spec.windows)
     folder = SplitFolder(open_path(root))
     windows = WindowFolder.open(Path(refit.spec.windows))
     fitting = new_student(refit.spec)

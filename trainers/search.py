@@ -33,15 +33,18 @@ from gaitforge.work import (
     write_parquet,
 )
 from search_spaces import SPACES, Proposal
+from trainers.arithmetic import Refused
 from trainers.budget import Budget, CostCounter, check_budget
 from trainers.cluster import (
     concurrent_trials,
     connect,
     filled_first,
+    gpus_per_trial,
     nodes,
     room_for,
 )
 from trainers.examples import WindowFolder
+from trainers.machines import check_arithmetic
 from trainers.progress import SearchProgress
 from trainers.scheduler import RungScheduler
 from trainers.searcher import StudySearcher
@@ -127,6 +130,9 @@ def search_students(
             data=windows.on_nodes("train", "validation", outputs=outputs, terms=settings.terms),
         )  # fmt: skip
         connect(cluster, folder.root)
+        check_arithmetic(
+            cluster, settings.families, windows, cluster.cpus_per_trial, gpus_per_trial(cluster)
+        )
         gpus = measured_share(cluster, settings, budget, count_cost, windows, outputs, folder)
         trainable = tune.with_parameters(tune_trial, context=context)
         run_tune(searcher, trainable, cluster, gpus, folder.search / "ray", progress)
@@ -135,6 +141,8 @@ def search_students(
     log.compact()
     write_json(folder.search / "front.json", front.as_dict())
     write_importance(folder, searcher)
+    if searcher.refused:
+        raise RuntimeError(searcher.refused)
     if searcher.gave_up:
         raise RuntimeError(
             f"The search gave up: {searcher.gave_up.rstrip('.')}; mend that, then start it anew with --fresh."
@@ -203,9 +211,13 @@ def tune_trial(config: dict[str, Any], context: TrialContext) -> None:
     keep_to_share(SplitFolder(open_path(context.folder)))
     trial = Trial.from_dict(config["trial"], open_path(context.folder))
     silent = True
-    for scores in run_trial(trial, context):
-        tune.report({"rung": scores})
-        silent = False
+    try:
+        for scores in run_trial(trial, context):
+            tune.report({"rung": scores})
+            silent = False
+    except Refused as error:
+        tune.report({"refused": str(error)})
+        return
     if silent:  # of a trial without any report Tune prints a line of its own
         tune.report({"rung": {}})
 

@@ -60,6 +60,7 @@ class StudySearcher(Searcher):
         )
         self.in_flight: dict[str, tuple[Trial, optuna.Trial]] = {}
         self.gave_up: str | None = None
+        self.refused = ""  # why a machine that joined late must not train
         ended = list(log)
         for trial in ended:
             self.rungs.add(trial)
@@ -76,7 +77,8 @@ class StudySearcher(Searcher):
     def suggest(self, trial_id: str) -> Any:
         """The next student, for Tune; FINISHED when enough have ended or too many have failed."""
         if (
-            self._too_many_failed()
+            self.refused
+            or self._too_many_failed()
             or len(self.ended) + len(self.in_flight) >= self.settings.trials
         ):
             return str(Searcher.FINISHED)
@@ -104,6 +106,9 @@ class StudySearcher(Searcher):
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         trial, asked = self.in_flight.pop(trial_id)
+        self.refused = str((result or {}).get("refused", "")) or self.refused
+        if self.refused and not self.log.has(trial.number):
+            return  # in flight still, for the next start
         if not self.log.has(trial.number):
             known = self.log.as_kept(trial)
             reason = "the worker process died (out of memory, or killed)"

@@ -36,10 +36,12 @@ from gaitforge.work import (
     write_parquet,
     write_whole,
 )
+from trainers.arithmetic import trust
 from trainers.cluster import connect, cores_per_worker, gpus_per_worker, nodes, room_for
 from trainers.examples import NodeData, WindowFolder, load_examples, new_fitting
 from trainers.loop import EpochMetrics, Examples, Fitting, Share, agree, check_share, fit, score
 from trainers.lost_nodes import LATE_STARTS, GivesUp, Keeper, KeepsItsName, forget_killed
+from trainers.machines import check_arithmetic
 from trainers.predictions import write_predictions
 from trainers.speed import Speed, compiled, home
 
@@ -114,6 +116,8 @@ def train_teacher(
     check_share(windows.role("train").n, settings.fit.batch, settings.worker_range[1])
     folder.teacher.mkdir(parents=True, exist_ok=True)
     connect(cluster, folder.root)
+    threads, gpus = worker_room(settings, cluster)
+    check_arithmetic(cluster, [settings.family], windows, threads, gpus, settings.sizes)
     with progress(open_path(job.live)):
         checkpoint = run_workers(
             job, settings, cluster, folder.teacher / "ray", f"teacher-{identity}"
@@ -169,10 +173,8 @@ def run_workers(
     fewest, most = settings.worker_range
     ray_name = storage / "ray_name"
     forget_killed(ray_name)
-    gpus = gpus_per_worker(cluster, fewest)
-    # what an elastic training may grow to later must not make its first workers small
-    now = min(most, max(fewest, sum(node.holds(1, gpus) for node in nodes())))
-    resources: dict[str, float] = {"CPU": cores_per_worker(nodes(), now, gpus)}
+    cores, gpus = worker_room(settings, cluster)
+    resources: dict[str, float] = {"CPU": cores}
     if gpus > 0:
         resources["GPU"] = gpus
     callbacks = [
@@ -215,6 +217,15 @@ def run_workers(
         )
     checkpoint: train.Checkpoint = result.checkpoint
     return checkpoint
+
+
+def worker_room(settings: TeacherSettings, cluster: ClusterSettings) -> tuple[int, float]:
+    """The cores and GPUs of each worker."""
+    fewest, most = settings.worker_range
+    gpus = gpus_per_worker(cluster, fewest)
+    # what an elastic training may grow to later must not make its first workers small
+    now = min(most, max(fewest, sum(node.holds(1, gpus) for node in nodes())))
+    return cores_per_worker(nodes(), now, gpus), gpus
 
 
 @contextmanager
@@ -266,6 +277,7 @@ def train_worker(config: dict[str, Any]) -> None:
     # the environment's number is that of a process which had not loaded torch yet
     assigned = ray.get_runtime_context().get_assigned_resources()  # type: ignore[no-untyped-call]
     torch.set_num_threads(max(1, int(assigned.get("CPU", 1))))
+    trust(job.family, job.windows, job.sizes)
     device = get_device()
     windows = WindowFolder.open(Path(job.windows))
     train_set, valid_set = (

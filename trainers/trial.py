@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save
 from gaitforge.objectives import OBJECTIVES
 from gaitforge.trials import Trial, TrialLog
 from gaitforge.work import SplitFolder, on_disk, open_path, write_whole
+from trainers.arithmetic import Refused, trust
 from trainers.examples import NodeData, WindowFolder
 from trainers.loop import Fitting
 from trainers.measures import exported_latency_ms, validation_scores
@@ -40,13 +41,17 @@ class TrialContext:
 def run_trial(proposed: Trial, context: TrialContext) -> Iterator[dict[str, float]]:
     """Train the student of a trial; yields its scores at each rung, and keeps its end in the log.
 
-    Who asks for the next rung lets the trial go on. Whatever breaks the trial becomes its reason.
+    Who asks for the next rung lets the trial go on. Whatever breaks the trial becomes its reason. Raises
+    Refused, and leaves the trial to others, where this machine must not train its family.
     """
     log = TrialLog(SplitFolder(open_path(context.folder)))
     try:
         if context.data is not None:
             context.data.bring()
+        trust(proposed.family, context.windows)
         yield from _train(proposed, context, log)
+    except Refused:  # the machine is at fault, not the student
+        raise
     except Exception as error:  # the boundary of a trial: the search goes on whatever broke it
         trial = log.as_kept(proposed)
         text = str(error).splitlines()[0] if str(error) else "no message"
