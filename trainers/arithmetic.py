@@ -170,6 +170,8 @@ def examine(asked: Asked, threads: int, *, anew: bool = False) -> Outcome:
             outcome = None if anew else _read(path)
             if outcome is None:
                 outcome = _judge(asked, threads)
+                if outcome.state == "wrong":  # of which a process that was killed is no proof
+                    return outcome
                 write_json(path, {"schema": 1, **dataclasses.asdict(outcome)})
     # its home may be that of several machines
     return dataclasses.replace(outcome, machine=platform.node())

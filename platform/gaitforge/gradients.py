@@ -75,12 +75,12 @@ def gradient_difference(
     convolutions get their maps; None leaves that to the family.
     """
     draws = [_errors(family, problem, seed, frames, memory) for seed, frames in enumerate(FRAMES)]
-    errors = {name: _second([draw[name] for draw in draws]) for name in draws[0]}
+    errors = {name: second_largest([draw[name] for draw in draws]) for name in draws[0]}
     worst = max(errors, key=lambda name: errors[name])
     return Difference(error=errors[worst], parameter=worst)
 
 
-def _second(errors: Sequence[float]) -> float:
+def second_largest(errors: Sequence[float]) -> float:
     """The second largest; of any that is infinite, that: no kink makes it so."""
     *_, second, largest = sorted(errors)
     return largest if math.isinf(largest) else second
@@ -103,12 +103,13 @@ def _errors(
     squares = sum(float(gradient.square().sum()) for gradient in wanted.values())
     typical = math.sqrt(squares / sum(gradient.numel() for gradient in wanted.values()))
     return {
-        name: _relative(found[name], gradient, LEAST_SHARE * typical)
+        name: relative_error(found[name], gradient, LEAST_SHARE * typical)
         for name, gradient in wanted.items()
     }
 
 
-def _relative(found: Tensor, wanted: Tensor, least: float) -> float:
+def relative_error(found: Tensor, wanted: Tensor, least: float) -> float:
+    """|found - wanted| / max(|wanted|, least), root mean squares; infinite where it is no finite number."""
     error = _rms(found.double() - wanted) / max(_rms(wanted), least)
     return error if math.isfinite(error) else math.inf
 
