@@ -214,7 +214,7 @@ def test_a_child_that_cannot_start_is_no_right_one(monkeypatch: pytest.MonkeyPat
     class Elsewhere:
         pass
 
-    monkeypatch.setitem(FAMILIES, "elsewhere", Elsewhere)  # type: ignore[arg-type]
+    monkeypatch.setitem(FAMILIES, "elsewhere", Elsewhere)
     found = compare(Asked(family="elsewhere", problems=()), 1)
     assert found.is_wrong
     assert found.died.startswith("ended with status 1: AttributeError")

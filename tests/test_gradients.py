@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 import optuna
 import pytest
@@ -126,7 +127,7 @@ def test_gradients_are_those_of_float64_whatever_the_processor(
     assert found.error < WRONG, found
 
 
-class Doubled(torch.autograd.Function):
+class HalfTooLarge(torch.autograd.Function):
     """The identity, whose gradient is wrong by half in float32 alone."""
 
     @staticmethod
@@ -139,8 +140,8 @@ class Doubled(torch.autograd.Function):
 
 
 def test_an_operation_that_is_wrong_in_float32_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = FrameConvolution.forward
-    monkeypatch.setattr(FrameConvolution, "forward", lambda self, x: Doubled.apply(plain(self, x)))
+    plain, wrong = FrameConvolution.forward, cast(Callable[..., torch.Tensor], HalfTooLarge.apply)
+    monkeypatch.setattr(FrameConvolution, "forward", lambda self, x: wrong(plain(self, x)))
     found = gradient_difference("stgcn", problem("stgcn", {"widths": [4], "strides": [1]}))
     assert found.error == pytest.approx(0.5, abs=0.01)
     assert found.is_wrong

@@ -144,7 +144,7 @@ def trust(family: str, windows: str, sizes: Mapping[str, Any] | None = None) -> 
     if outcome.state == "wrong":
         raise Refused(outcome.sentence)
     # a worker trains one family after the other
-    torch.backends.mkldnn.enabled = outcome.state == "right"
+    torch.backends.mkldnn.enabled = outcome.state == "right"  # type: ignore[assignment]
 
 
 @lru_cache(maxsize=16)

@@ -127,7 +127,7 @@ def _drawn_model(
         model = problem.build(family)
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter += SPREAD * torch.randn(parameter.shape, generator=generator)
+            parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=SPREAD)
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
@@ -167,7 +167,7 @@ def _use_memory(model: nn.Module, memory: torch.memory_format) -> None:
 
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
-            module.to(memory_format=memory)
+            module.weight.data = module.weight.data.contiguous(memory_format=memory)
             module.register_forward_pre_hook(remember)
 
 
