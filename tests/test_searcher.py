@@ -484,3 +484,19 @@ def test_a_copy_of_the_searcher_is_no_second_truth(tmp_path: Path) -> None:
     assert vars(pickle.loads(pickle.dumps(search.searcher))) == {}
     search.searcher.save(str(tmp_path / "state"))
     assert not (tmp_path / "state").exists()
+
+
+# machines that must not train
+
+
+def test_what_a_machine_refuses_is_no_failed_student_and_ends_the_search(tmp_path: Path) -> None:
+    search = ByHand(tmp_path)
+    refused, beside = search.ask(), search.ask()
+    told = {"refused": "tin computes wrong gradients for the family 'stgcn'.", "done": True}
+    search.searcher.on_trial_complete(refused[0], told)
+    search.end(*beside)
+    assert search.searcher.refused == told["refused"]
+    assert search.is_over()
+    assert [trial.state for trial in search.searcher.ended.values()] == ["finished"]
+    # the same student comes first at the next start
+    assert ByHand(tmp_path).ask()[1] == refused[1]

@@ -24,6 +24,7 @@ from gaitforge.window_cache import build_windows
 from gaitforge.windows import WindowSettings
 from gaitforge.work import SplitFolder, write_whole
 from trainers import trial as trial_module
+from trainers.arithmetic import Refused
 from trainers.loop import EpochMetrics, Fitting
 from trainers.predictions import read_predictions
 from trainers.student import StudentSpec, train_student
@@ -498,3 +499,15 @@ def test_the_latency_is_one_of_the_scores_and_is_measured_once(
     assert [scores["latency_ms"] for scores in reported] == [2.0, 2.0]
     assert (worker.log.read(0).scores or {})["latency_ms"] == 2.0
     assert measured == [50.0]
+
+
+def test_a_machine_that_must_not_train_leaves_the_trial_to_others(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(family: str, windows: str) -> None:
+        raise Refused(f"tin computes wrong gradients for the family '{family}'.")
+
+    monkeypatch.setattr(trial_module, "trust", refuse)
+    with pytest.raises(Refused, match="tin computes wrong gradients for the family 'tcn'"):
+        worker.run(proposed())
+    assert list(worker.log) == []

@@ -32,6 +32,7 @@ from gaitforge.work import (
     write_json,
     write_whole,
 )
+from trainers.arithmetic import Refused, trust
 from trainers.blind_gpus import check_gpus
 from trainers.cluster import connect, room_for
 from trainers.deaths import (
@@ -46,6 +47,7 @@ from trainers.deaths import (
 )
 from trainers.examples import NodeData, WindowFolder, load_examples
 from trainers.loop import score
+from trainers.machines import check_arithmetic
 from trainers.outputs import outputs_provenance
 from trainers.predictions import write_predictions
 from trainers.progress import duration, say
@@ -322,6 +324,10 @@ def train_refits(
         say(f"  {len(refits) - len(todo)} of {len(refits)} trainings are there already")
     if todo:
         connect(cluster, folder.root)
+        families = sorted({refit.spec.family for refit in todo})
+        check_arithmetic(
+            cluster, families, windows, cluster.cpus_per_trial, kept_share(cluster, folder)
+        )
         terms = {term for refit in todo for term in refit.spec.distillation.terms}
         data = windows.on_nodes("train", "validation", "confirm", outputs=outputs, terms=terms)
         run_refits(todo, cluster, folder, data)
@@ -390,6 +396,9 @@ def run_refits(
             try:
                 text = ray.get(ready)
             except ray.exceptions.RayError as error:
+                cause = getattr(error, "cause", None)  # of what the function itself raised
+                if isinstance(cause, Refused):
+                    raise RuntimeError(str(cause)) from error
                 told = str(error).strip()
                 death = death_of(with_worker(told, refit.worker(folder)))
                 if death is None:
@@ -442,6 +451,7 @@ def train_refit(refit: Refit, root: str, data: NodeData | None) -> str:
     """Train one student, keep its weights and its predictions; a line about it."""
     if data is not None:
         data.bring()
+    trust(refit.spec.family, refit.spec.windows)
     folder = SplitFolder(open_path(root))
     windows = WindowFolder.open(Path(refit.spec.windows))
     fitting = new_student(refit.spec)

@@ -39,17 +39,20 @@ from gaitforge.work import (
 )
 from search_spaces import SPACES, Proposal
 from trainers.answers import failure_note
+from trainers.arithmetic import Refused
 from trainers.blind_gpus import check_gpus
 from trainers.budget import Budget, CostCounter, check_budget
 from trainers.cluster import (
     concurrent_trials,
     connect,
     filled_first,
+    gpus_per_trial,
     nodes,
     room_for,
 )
 from trainers.deaths import LIVES, memory_kills_told, speak_when_dying
 from trainers.examples import WindowFolder
+from trainers.machines import check_arithmetic
 from trainers.outputs import outputs_provenance
 from trainers.progress import SearchProgress, say
 from trainers.reference import validation_chance
@@ -149,6 +152,9 @@ def search_students(
             data=windows.on_nodes("train", "validation", outputs=outputs, terms=settings.terms),
         )  # fmt: skip
         connect(cluster, folder.root)
+        check_arithmetic(
+            cluster, settings.families, windows, cluster.cpus_per_trial, gpus_per_trial(cluster)
+        )
         gpus = measured_share(cluster, settings, budget, count_cost, windows, outputs, folder)
         trainable = tune.with_parameters(tune_trial, context=context)
         check_gpus(gpus)
@@ -160,6 +166,8 @@ def search_students(
     write_importance(folder, searcher)
     if note := failure_note(count_failures(searcher.ended.values())):
         say(f"  {note}")
+    if searcher.refused:
+        raise RuntimeError(searcher.refused)
     if searcher.gave_up:
         raise RuntimeError(
             f"The search gave up: {searcher.gave_up.rstrip('.')}; mend that, then start it anew with --fresh."
@@ -232,6 +240,9 @@ def tune_trial(config: dict[str, Any], context: TrialContext) -> None:
         for scores in run_trial(trial, context, prepare):
             tune.report({"rung": scores})
             silent = False
+    except Refused as error:
+        tune.report({"refused": str(error)})
+        return
     except BrokenAcceleratorError:
         # Tune hands the next student to a new worker, and this trial, which has ended, with it
         os._exit(1)

@@ -39,12 +39,14 @@ from gaitforge.work import (
     write_parquet,
     write_whole,
 )
+from trainers.arithmetic import trust
 from trainers.blind_gpus import check_gpus, refuse_blind
 from trainers.cluster import connect, cores_per_worker, gpus_per_worker, nodes, room_for
 from trainers.deaths import speak_when_dying
 from trainers.examples import NodeData, WindowFolder, load_examples, new_fitting
 from trainers.loop import EpochMetrics, Examples, Fitting, Share, agree, check_share, fit, score
 from trainers.lost_nodes import LATE_STARTS, GivesUp, Keeper, KeepsItsName, forget_killed
+from trainers.machines import check_arithmetic
 from trainers.predictions import write_predictions
 from trainers.progress import say
 from trainers.reference import write_reference
@@ -164,6 +166,8 @@ def train_teacher(
     write_reference(windows, folder)
     folder.teacher.mkdir(parents=True, exist_ok=True)
     connect(cluster, folder.root)
+    threads, gpus = worker_room(settings, cluster)
+    check_arithmetic(cluster, [settings.family], windows, threads, gpus, settings.sizes)
     with progress(open_path(job.live)):
         checkpoint = run_workers(
             job, settings, cluster, folder.teacher / "ray", f"teacher-{identity}"
@@ -226,10 +230,8 @@ def run_workers(
     fewest, most = settings.worker_range
     ray_name = storage / "ray_name"
     forget_killed(ray_name)
-    gpus = gpus_per_worker(cluster, fewest)
-    # what an elastic training may grow to later must not make its first workers small
-    now = min(most, max(fewest, sum(node.holds(1, gpus) for node in nodes())))
-    resources: dict[str, float] = {"CPU": cores_per_worker(nodes(), now, gpus)}
+    cores, gpus = worker_room(settings, cluster)
+    resources: dict[str, float] = {"CPU": cores}
     if gpus > 0:
         resources["GPU"] = gpus
     check_gpus(gpus)
@@ -274,6 +276,15 @@ def run_workers(
         )
     checkpoint: train.Checkpoint = result.checkpoint
     return checkpoint
+
+
+def worker_room(settings: TeacherSettings, cluster: ClusterSettings) -> tuple[int, float]:
+    """The cores and GPUs of each worker."""
+    fewest, most = settings.worker_range
+    gpus = gpus_per_worker(cluster, fewest)
+    # what an elastic training may grow to later must not make its first workers small
+    now = min(most, max(fewest, sum(node.holds(1, gpus) for node in nodes())))
+    return cores_per_worker(nodes(), now, gpus), gpus
 
 
 @contextmanager
@@ -327,6 +338,7 @@ def train_worker(config: dict[str, Any]) -> None:
     # the environment's number is that of a process which had not loaded torch yet
     assigned = ray.get_runtime_context().get_assigned_resources()  # type: ignore[no-untyped-call]
     torch.set_num_threads(max(1, int(assigned.get("CPU", 1))))
+    trust(job.family, job.windows, job.sizes)
     device = get_device()
     windows = WindowFolder.open(Path(job.windows))
     train_set, valid_set = (
