@@ -238,9 +238,13 @@ def test_what_a_refusal_advises_helps_and_loses_nothing(
     }
     times = times_scored(line.work, read_split(line.work.split_file("main")).roles)
     assert times == 1
+    roles = read_split(line.work.split_file("main")).roles
     line.change(change)
     follow(line, stage, capsys)
     follow(line, "export", capsys)
+    if name in ("recordings", "split seed"):
+        (split,) = line.split.root.glob("until-*/split.json")
+        assert read_split(split).roles == roles
     check_chain(line)
     there = {path.read_bytes() for path in line.split.root.rglob("*.json")}
     assert [name for name, content in kept.items() if content not in there] == []

@@ -17,7 +17,7 @@ from gaitforge.splits import Split, make_splits, write_split
 from gaitforge.store import SkeletonStore
 from gaitforge.summary import write_summary
 from gaitforge.window_cache import build_windows
-from gaitforge.work import WorkFolder, on_s3, open_path, set_aside, write_json
+from gaitforge.work import WorkFolder, on_s3, open_path, set_aside, write_json, write_whole
 from trainers.chain import check_stage, labels_by_person, read_splits, stale_runs
 from trainers.confirm import confirm_front, scores_provenance
 from trainers.examples import WindowFolder, WindowRecipe
@@ -99,6 +99,9 @@ class Line:
             self.folds(store, split)
         for folder in stale_runs(self.work, splits):
             aside = set_aside(folder, everything=True)
+            before = self.work.split_file(folder.root.name)
+            if before.is_file():
+                write_whole(aside / "split.json", before.read_bytes())
             say(
                 f"  {folder.root.name}: what was made with other people or recordings lies in {aside} now"
             )

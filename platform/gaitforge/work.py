@@ -252,10 +252,14 @@ def set_aside(folder: SplitFolder, everything: bool = False) -> Path:
     which = "*.parquet" if everything else "*-student*.parquet"
     for path in list(folder.predictions.glob(which)):
         path.rename(aside / "predictions" / path.name)
-    # what pooled the splits has pooled this one
-    pooled = folder.root.parent / "pooled.json"
-    if pooled.is_file():
-        pooled.rename(aside / pooled.name)
+    # what pooled the splits has pooled this one; a fold of the answer keeps its split with it
+    files = [
+        folder.root.parent / "pooled.json",
+        *([folder.root / "split.json"] if everything else []),
+    ]
+    for path in files:
+        if path.is_file():
+            path.rename(aside / path.name)
     # search/ last: where a kill comes before, the search is still known, and set aside by the next --fresh
     teachers = (folder.folds, folder.teacher_outputs, folder.teacher) if everything else ()
     for path in (folder.confirm, *teachers, folder.search):
