@@ -34,8 +34,9 @@ from gaitforge.splits import Split
 from gaitforge.window_cache import build_windows
 from gaitforge.windows import WindowSettings, prepare
 from gaitforge.work import SplitFolder, read_json, write_json
+from trainers.confirm import best_refit
 from trainers.examples import WindowFolder
-from trainers.export import best_refit, export_student, pick_member
+from trainers.export import export_student, pick_member
 
 LEGS = Layout(name="legs", joints=("hip", "left", "right"), bones=((0, 1), (0, 2)))
 SIZES = TcnSizes(channels=4, layers=1, kernel=3)
@@ -67,17 +68,40 @@ def confirmed(trial: int, macro_f1: float = 0.8) -> dict[str, Any]:
     return {
         "trial": trial, "family": "tcn", "params": params.params, "macs": params.macs, "macro_f1": macro_f1,
         "interval": None, "accuracy": 0.8, "seeds": 2, "noninferior": None, "difference": -0.1,
-        "alone": {"macro_f1": 0.7, "interval": None, "accuracy": 0.75},
+        "difference_interval": None, "alone": {"macro_f1": 0.7, "interval": None, "accuracy": 0.75},
+        "network": {
+            "seed": 10_001, "macro_f1": macro_f1 + 0.02, "interval": None, "accuracy": 0.82, "difference": -0.08,
+            "difference_interval": None, "tested": False,
+            "against_reference": {"difference": 0.12, "difference_interval": None},
+            "by_person": {"differences": {"p3": -0.5, "p4": 0.25}, "sign_flip_p": 1.0},
+        },
     }  # fmt: skip
 
 
+def beaten(macro_f1: float, lead: float) -> dict[str, Any]:
+    """The reference or chance, which the teacher beats by `lead`."""
+    better = {"difference": lead, "difference_interval": None}
+    return {
+        "macro_f1": macro_f1,
+        "interval": None,
+        "accuracy": macro_f1,
+        "teacher_minus_this": better,
+    }
+
+
 SCORES: dict[str, Any] = {
+    "schema": 2,
+    "margin": 0.05,
+    "too_few": True,
     "members": [confirmed(1), confirmed(11, 0.9)],
     "chosen": 1,
     "teacher": {
         "macro_f1": 0.9, "interval": [0.8, 0.95], "accuracy": 0.9, "params": 10_000, "family": "stgcn",
     },
-    "sentence": "The smallest student has a score.",
+    "reference": beaten(0.7, 0.2),
+    "chance": beaten(0.3, 0.6),
+    "verdict": {"word": "cannot tell", "sentence": "The student has a score.", "rests_on": []},
+    "sentence": "The student has a score.",
 }  # fmt: skip
 
 
@@ -305,6 +329,7 @@ def test_a_damaged_model_file_is_named(exported: Path, tmp_path: Path) -> None:
 def test_the_seed_that_validates_best_is_exported(exported: Path) -> None:
     card = read_json(exported / "card.json")
     assert (card["trial"], card["seed"]) == (1, 10_001)
+    assert card["network"]["seed"] == 10_001
     expected = new_student(10_001).state_dict()
     weights = load_file(exported / "student.safetensors")
     assert all(torch.equal(weights[name], expected[name]) for name in expected)
@@ -338,24 +363,87 @@ def test_nothing_is_exported_before_it_is_confirmed(exported: Path, tmp_path: Pa
         )
 
 
-def test_the_card_tells_scores_people_and_limits(exported: Path) -> None:
+def test_the_card_begins_with_the_verdict_and_the_network_that_was_tested(exported: Path) -> None:
+    lines = (exported / "card.md").read_text(encoding="utf-8").splitlines()
+    assert lines[0].startswith("# Student of trial 1: tcn, ")
+    assert lines[2] == "**Verdict: cannot tell.**"
+    assert lines[4] == SCORES["sentence"]
+    params = f"{SCORES['members'][0]['params']:,}"
+    assert lines[8:14] == [
+        f"| **this network** (seed 10001) | {params} | 0.820 | too few people | 0.820 | -0.080 | too few people |",
+        f"| its recipe, mean of 2 seeds | {params} | 0.800 | too few people | 0.800 | -0.100 | too few people |",
+        f"| the recipe without distillation | {params} | 0.700 | too few people | 0.750 | | |",
+        "| teacher (stgcn) | 10,000 | 0.900 | 0.800 to 0.950 | 0.900 | | |",
+        "| reference (ridge regression) | | 0.700 | too few people | 0.700 | -0.200 | too few people |",
+        "| always the commonest class | | 0.300 | too few people | 0.300 | -0.600 | too few people |",
+    ]
+
+
+def test_the_card_tells_people_and_limits(exported: Path) -> None:
     text = (exported / "card.md").read_text(encoding="utf-8")
-    assert text.startswith("# Student of trial 1: tcn, ")
-    assert SCORES["sentence"] in text
     assert "Scored on 0 people who were used for nothing else; trained on 2, chosen on 1." in text
     assert "no medical device" in text
     assert "recordings of the kind it was trained on" in text
-    assert "| student, mean of 2 seeds |" in text
-    assert "0.800 | too few people |" in text
-    assert "| teacher (stgcn) | 10,000 | 0.900 | 0.800 to 0.950 | 0.900 |" in text
-    assert "the same student without distillation" in text
     assert "Classes: ill, well" in text
 
 
-def test_the_card_leaves_out_what_was_not_trained(exported: Path) -> None:
+def test_of_too_few_people_the_card_says_nothing_is_shown_and_tells_them_one_by_one(
+    exported: Path,
+) -> None:
+    text = (exported / "card.md").read_text(encoding="utf-8")
+    assert "shown" not in text
+    assert "Against the teacher: macro F1 -0.080; too few people to test it" in text
+    assert "Against the reference: macro F1 +0.120\n" in text
+    assert "by person: p3 -0.50, p4 +0.25 (exact sign flips over people: p = 1)" in text
+
+
+def card_with(exported: Path, **changes: Any) -> str:
     card = json.loads((exported / "card.json").read_text(encoding="utf-8"))
-    text = card_text({**card, "confirmed": {**card["confirmed"], "alone": None}})
+    return card_text({**card, **changes})
+
+
+def test_the_card_leaves_out_what_was_not_trained(exported: Path) -> None:
+    recipe = {**SCORES["members"][0], "alone": None, "seeds": 1}
+    text = card_with(exported, confirmed=recipe)
     assert "without distillation" not in text
+    assert "its recipe, its only seed" in text
+
+
+@pytest.mark.parametrize(
+    ("noninferior", "tested", "words"),
+    [
+        (True, True, "shown to lose less than 0.05 macro F1 to the teacher"),
+        (False, True, "not shown to lose less than 0.05 macro F1 to the teacher"),
+        (False, False, "not tested, since a larger student failed"),
+    ],
+)
+def test_the_card_says_what_came_of_the_networks_own_test(
+    noninferior: bool, tested: bool, words: str, exported: Path
+) -> None:
+    network = SCORES["members"][0]["network"] | {
+        "difference_interval": [-0.1, 0.01], "noninferior": noninferior, "tested": tested, "by_person": None,
+    }  # fmt: skip
+    text = card_with(exported, network=network)
+    assert f"macro F1 -0.080 (95 % interval -0.100 to +0.010); {words}\n" in text
+    assert "by person" not in text
+
+
+def test_a_named_student_is_not_called_that_of_the_verdict(exported: Path) -> None:
+    assert "not about this student" not in card_with(exported)
+    text = card_with(exported, verdict={**SCORES["verdict"], "about": 11})
+    assert "This verdict is about trial 11, not about this student" in text
+
+
+def test_scores_of_an_older_confirm_are_not_exported(exported: Path, tmp_path: Path) -> None:
+    cache = next((exported.parent / "cache" / "windows").iterdir())
+    folder = SplitFolder(tmp_path)
+    write_json(folder.confirm / "scores.json", {**SCORES, "schema": 1})
+    with pytest.raises(
+        ValueError, match=r"of schema 1, but must be of 2.*run `gaitforge confirm` again"
+    ):
+        export_student(
+            ExportSettings(), WindowFolder.open(cache), SPLIT, folder, ReadOptions(), tmp_path
+        )
 
 
 def test_the_card_holds_what_a_program_needs(exported: Path) -> None:

@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 
+from gaitforge.trials import TrialLog
 from gaitforge.work import WorkFolder, read_json, write_json
+from tests.test_trials import ended
 from tests.toy_work import Toy, make_split, make_work
 from trainers.show import describe
 
+KILLED = "the worker process was killed by SIGSEGV"
 TOY = Toy(trials=12, running=0)
 
 
@@ -26,33 +29,89 @@ def confirm_with(work: WorkFolder, **changes: Any) -> dict[str, Any]:
     return scores
 
 
-def test_a_confirm_that_knew_no_neighbours_and_no_optimism_is_shown(work: WorkFolder) -> None:
-    scores = confirm_with(work)
+def test_scores_of_an_older_confirm_are_said_to_be_so(work: WorkFolder) -> None:
+    scores = confirm_with(work, schema=1)
     shown = describe(work)
-    assert scores["sentence"] in shown
-    assert "near the front" not in shown
-    assert "refits" not in shown
+    assert (
+        "its scores are of schema 1, but must be of 2 to be told; run `gaitforge confirm` again"
+        in shown
+    )
+    assert scores["sentence"] not in shown
 
 
 def test_neighbours_and_optimism_are_shown(work: WorkFolder) -> None:
-    members = [{**row, "searched": "front"} for row in confirm_with(work)["members"]]
+    members = confirm_with(work)["members"]
     members[0]["searched"] = "near"
     row = {
         "trial": 3, "searched": "front", "believed": 0.9, "validated": 0.86, "confirmed": 0.8, "luck": 0.04,
         "people": 0.06, "total": 0.1, "interval": [0.02, 0.15],
     }  # fmt: skip
-    optimism = {"members": [row], "seed_sd": 0.031, "sentence": "The search was too kind."}
-    confirm_with(work, members=members, optimism=optimism)
+    confirm_with(work, members=members, optimism={"members": [row]})
     shown = describe(work)
     assert shown.count("near the front") == 1
     assert (
         "trial   3  search 0.900, its refits 0.860 on the same people and 0.800 on others: luck +0.040, people +0.060"
         in shown
     )
-    assert "spreads over seeds by 0.031" in shown
-    assert "The search was too kind." in shown
-    confirm_with(work, optimism={**optimism, "seed_sd": None})
-    assert "spreads" not in describe(work)
+
+
+def test_each_student_is_shown_as_its_network_and_as_a_recipe(work: WorkFolder) -> None:
+    shown = describe(work).splitlines()
+    scores = confirm_with(work)
+    for member in scores["members"]:
+        network = member["network"]
+        start = shown.index(
+            f"  trial {member['trial']:>3}  {member['family']:<6} {member['params']:>9,} parameters"
+        )
+        lines = [line.strip() for line in shown[start + 1 : start + 6]]
+        assert lines[0].startswith(
+            f"its network, seed 10002: macro F1 {network['macro_f1']:.3f} ("
+        )
+        assert lines[1].startswith(f"minus the teacher {network['difference']:+.3f} (")
+        assert lines[3].startswith(
+            f"as a recipe, mean of 5 seeds: macro F1 {member['macro_f1']:.3f} ("
+        )
+        assert lines[4].startswith(f"minus the teacher {member['difference']:+.3f} (")
+    assert "  reference" in "\n".join(shown)
+
+
+def test_a_student_below_one_that_failed_is_said_to_be_not_tested(work: WorkFolder) -> None:
+    members = confirm_with(work)["members"]
+    for member, tested in zip(members, (False, True, True), strict=True):
+        member["network"]["tested"] = tested
+        member["noninferior"] = tested and member is members[-1]
+    confirm_with(work, members=members)
+    shown = describe(work)
+    assert shown.count(": not tested, since a larger student failed") == 1
+    assert shown.count(": not shown to lose less than 0.05 macro F1 to the teacher") == 1
+    assert shown.count(": shown to lose less than 0.05 macro F1 to the teacher") == 1
+
+
+def test_the_verdict_is_told_with_each_of_its_reasons_and_how_it_speaks(work: WorkFolder) -> None:
+    reasons = [
+        {"about": "people", "says": "good", "text": "Many people."},
+        {"about": "failures", "says": "bad", "text": "Much failed."},
+        {"about": "seeds", "says": "open", "text": "One seed."},
+    ]
+    told = {"word": "cannot tell", "sentence": "Nobody knows.", "rests_on": reasons}
+    confirm_with(work, verdict=told, sentence="Nobody knows.")
+    lines = describe(work).splitlines()
+    end = lines.index("  Nobody knows.")
+    assert lines[end - 4].startswith("  verdict: cannot tell, ")
+    assert lines[end - 3 : end] == ["    + Many people.", "    - Much failed.", "    ? One seed."]
+
+
+def test_too_few_people_are_told_one_by_one_and_nothing_is_called_shown(tmp_path: Path) -> None:
+    few = Toy(trials=12, running=0, people=4, failed=0)
+    work = make_work(tmp_path / "few", few)
+    scores = read_json(work.run(few.split).confirm / "scores.json")
+    one_by_one = scores["members"][0]["network"]["by_person"]
+    shown = describe(work)
+    person, apart = next(iter(one_by_one["differences"].items()))
+    assert f"minus the teacher's, by person: {person} {apart:+.3f}, " in shown
+    assert f"exact sign flips over people: p = {one_by_one['sign_flip_p']:.2g}" in shown
+    assert ": too few people to test it" in shown
+    assert "shown" not in shown
 
 
 def test_folds_of_the_answer_are_told_below_the_verdict(work: WorkFolder) -> None:
@@ -83,3 +142,44 @@ def test_a_search_of_four_objectives_is_shown_without_a_hypervolume(work: WorkFo
     assert "; hypervolume " in describe(work)
     write_json(path, {**read_json(path), "hypervolume": None})
     assert "hypervolume" not in describe(work)
+
+
+def test_the_reference_and_chance_stand_below_the_teacher(work: WorkFolder) -> None:
+    assert not any(line.startswith("reference: ") for line in describe(work).splitlines())
+    facts = {
+        "identity": "i", "windows": "w", "fitted_on": ["a"], "chosen_on": ["b"], "width": None, "strength": 0.1,
+        "features": 3, "params": 9, "val_macro_f1": 0.51, "val_accuracy": 0.62, "chance_class": "ill",
+        "chance_val_macro_f1": 0.17, "chance_val_accuracy": 0.34, "seconds": 1.0,
+    }  # fmt: skip
+    write_json(work.run(TOY.split).reference / "reference.json", facts)
+    lines = describe(work).splitlines()
+    at = next(i for i, line in enumerate(lines) if line.startswith("teacher: "))
+    assert lines[at + 1] == "reference: validation macro F1 0.510, accuracy 0.620"
+    assert lines[at + 2] == "chance: validation macro F1 0.170, accuracy 0.340"
+
+
+def test_failed_students_are_counted_by_family_and_reason_with_the_file_of_one(
+    work: WorkFolder,
+) -> None:
+    log = TrialLog(work.run(TOY.split))
+    for number, reason in enumerate([KILLED, "nan", KILLED], start=100):
+        log.add(ended(number, family="stgcn", state="failed", reason=reason, scores=None))
+    shown = describe(work)
+    of = sum(trial.family == "stgcn" for trial in log)
+    assert f"  stgcn  2 of {of}: {KILLED} ({log.file(100)})" in shown
+    assert f"  stgcn  1 of {of}: nan ({log.file(101)})" in shown
+    assert f"most often since {KILLED}" in shown
+
+
+def test_rare_reasons_of_failures_are_counted_together(work: WorkFolder) -> None:
+    log = TrialLog(work.run(TOY.split))
+    for number in range(100, 105):
+        log.add(ended(number, family="other", state="failed", reason=f"no {number}", scores=None))
+    shown = describe(work)
+    assert "  other  2 of 5: 2 other reasons" in shown
+    assert "no 103" not in shown
+
+
+def test_a_search_in_which_nothing_failed_is_shown_without_failures(tmp_path: Path) -> None:
+    work = make_work(tmp_path / "whole", Toy(trials=12, running=0, failed=0))
+    assert "failed students" not in describe(work)

@@ -21,11 +21,23 @@ MEMBER = {
     "trial": 0, "family": "tcn", "params": 500, "macro_f1": 0.88, "interval": None,
     "accuracy": 0.9, "p_on_front": 1.0, "noninferior": True, "seeds": 3,
 }  # fmt: skip
+NETWORK = {
+    "seed": 10_001, "macro_f1": 0.86, "interval": None, "difference": -0.04, "difference_interval": [-0.09, 0.01],
+    "noninferior": False,
+}  # fmt: skip
+BESIDE = {"macro_f1": 0.7, "interval": [0.6, 0.8], "accuracy": 0.72}
+ALWAYS = {"macro_f1": 0.3, "interval": None, "accuracy": 0.5}
+VERDICT = {
+    "word": "ship",
+    "sentence": "Ship: trial 0.",
+    "rests_on": [{"about": "people", "says": "good", "text": "30 people confirm."}],
+}
 IN_FRONT = {
     "trial": 0, "family": "tcn", "params": 500, "macs": 9000, "val_macro_f1": 0.85, "val_accuracy": 0.86,
 }  # fmt: skip
 PARTS = (
-    "store", "teacher", "search", "searched_front", "confirm_teacher", "confirmed_front", "export",
+    "store", "teacher", "search", "failures", "searched_front", "confirm_teacher", "reference", "chance",
+    "confirmed_front", "verdict", "times_scored", "export", "exported",
 )  # fmt: skip
 
 
@@ -50,14 +62,20 @@ def write_search(work: WorkFolder, split: str, states: list[str]) -> None:
         trial = Trial(
             number=number, state=state, family="tcn", sizes={}, params=500, macs=1, seed=0, hash="", suggested={},
             distributions={}, recipe={}, distill={}, epochs=4,
+            reason="killed by SIGSEGV" if state == "failed" else None,
         )  # fmt: skip
         log.add(trial)
     front = {"hypervolume": 1.5, "reference": [0.0, 10_000.0], "front": [IN_FRONT]}
     write_json(folder.search / "front.json", front)
 
 
-def write_confirm(work: WorkFolder, split: str) -> None:
+def write_confirm(work: WorkFolder, split: str, times_scored: int = 1) -> None:
     scores = {
+        "schema": 2,
+        "times_scored": times_scored,
+        "reference": {**BESIDE, "teacher_minus_this": {}},
+        "chance": {**ALWAYS, "teacher_minus_this": {}},
+        "verdict": VERDICT,
         "teacher": {**TEACHER_SCORES, "params": 10_000, "family": "stgcn"},
         "members": [{**MEMBER, "macs": 9000, "difference": -0.02, "alone": None}],
         "chosen": 0,
@@ -71,7 +89,8 @@ def write_all(work: WorkFolder, split: str = "main", val_macro_f1: float = 0.8) 
     write_teacher(work, split, val_macro_f1)
     write_search(work, split, ["finished", "failed", "finished", "stopped"])
     write_confirm(work, split)
-    write_json(work.export / "card.json", {**EXPORT, "family": "tcn", "classes": []})
+    card = {**EXPORT, "family": "tcn", "split": split, "network": {**NETWORK, "accuracy": 0.9}}
+    write_json(work.export / "card.json", card)
 
 
 @pytest.fixture
@@ -80,8 +99,8 @@ def work(tmp_path: Path) -> WorkFolder:
 
 
 def test_nothing_has_run_and_all_parts_are_null(work: WorkFolder) -> None:
-    assert write_summary(work) == {"schema": 1, **dict.fromkeys(PARTS)}
-    assert read_json(work.summary) == {"schema": 1, **dict.fromkeys(PARTS)}
+    assert write_summary(work) == {"schema": 2, **dict.fromkeys(PARTS)}
+    assert read_json(work.summary) == {"schema": 2, **dict.fromkeys(PARTS)}
 
 
 def test_a_part_is_there_once_its_stage_has_run(work: WorkFolder) -> None:
@@ -95,7 +114,7 @@ def test_a_part_is_there_once_its_stage_has_run(work: WorkFolder) -> None:
 def test_the_whole_line_is_summarised_under_the_agreed_keys(work: WorkFolder) -> None:
     write_all(work)
     expected: dict[str, Any] = {
-        "schema": 1,
+        "schema": 2,
         "store": STORE,
         "teacher": {
             "family": "stgcn", "params": 10_000, "val_macro_f1": 0.8, "val_accuracy": 0.5, "seconds": 10.0,
@@ -104,10 +123,18 @@ def test_the_whole_line_is_summarised_under_the_agreed_keys(work: WorkFolder) ->
             "trials": {"finished": 2, "stopped": 1, "failed": 1}, "rejected": 2, "hypervolume": 1.5,
             "reference": [0.0, 10_000.0], "epochs": 16, "seconds": 5.0,
         },
+        "failures": {
+            "tcn": {"finished": 2, "stopped": 1, "failed": 1, "reasons": {"killed by SIGSEGV": 1}},
+        },
         "searched_front": [IN_FRONT],
         "confirm_teacher": TEACHER_SCORES,
+        "reference": BESIDE,
+        "chance": ALWAYS,
         "confirmed_front": [MEMBER],
+        "verdict": VERDICT,
+        "times_scored": 1,
         "export": EXPORT,
+        "exported": {"trial": 0, "split": "main", **NETWORK},
     }  # fmt: skip
     assert write_summary(work) == expected
     assert read_json(work.summary) == expected
@@ -131,6 +158,7 @@ def test_several_splits_are_added_up_and_their_rows_name_them(work: WorkFolder) 
     assert summary["teacher"]["seconds"] == 20.0
     assert summary["search"]["trials"] == {"finished": 4, "stopped": 2, "failed": 2}
     assert summary["search"]["rejected"] == 4
+    assert summary["failures"]["tcn"]["reasons"] == {"killed by SIGSEGV": 2}
     assert summary["search"]["hypervolume"] == 1.5
     assert summary["confirm_teacher"]["macro_f1"] == 0.7  # over all people, not of one split
     names = ["fold-1-of-2", "fold-2-of-2"]
@@ -160,3 +188,36 @@ def test_runs_of_another_split_rule_are_not_mixed_in(work: WorkFolder) -> None:
     assert summary["confirm_teacher"] == TEACHER_SCORES
     assert [row["trial"] for row in summary["searched_front"]] == [0]
     assert "split" not in summary["confirmed_front"][0]
+
+
+def test_several_splits_have_no_verdict_together_and_are_counted_by_the_one_scored_most_often(
+    work: WorkFolder,
+) -> None:
+    write_all(work, "fold-1-of-2")
+    write_all(work, "fold-2-of-2")
+    write_confirm(work, "fold-2-of-2", times_scored=3)
+    write_json(work.pooled, {"teacher": TEACHER_SCORES, "people": 8})
+    summary = write_summary(work)
+    assert summary["verdict"] is summary["reference"] is summary["chance"] is None
+    assert summary["times_scored"] == 3
+    assert summary["exported"]["split"] == "fold-2-of-2"
+
+
+def test_one_confirmed_split_of_several_has_a_verdict_for_itself_alone(work: WorkFolder) -> None:
+    write_all(work, "fold-1-of-2")
+    write_json(work.split_file("fold-2-of-2"), {"name": "fold-2-of-2"})
+    assert write_summary(work)["verdict"] is None
+
+
+def test_what_an_older_confirm_and_an_older_export_did_not_tell_is_null(work: WorkFolder) -> None:
+    write_all(work)
+    path = work.run("main").confirm / "scores.json"
+    told = ("times_scored", "reference", "chance", "verdict")
+    old = {key: value for key, value in read_json(path).items() if key not in told}
+    write_json(path, {**old, "schema": 1})
+    card = read_json(work.export / "card.json")
+    write_json(work.export / "card.json", {k: v for k, v in card.items() if k != "network"})
+    summary = write_summary(work)
+    assert [summary[key] for key in (*told, "exported")] == [None] * 5
+    assert summary["export"] == EXPORT
+    assert summary["confirmed_front"] == [MEMBER]

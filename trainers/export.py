@@ -12,13 +12,15 @@ from safetensors.torch import load, save
 
 from gaitforge.export import card_text, export_onnx
 from gaitforge.ingest import ReadOptions
+from gaitforge.provenance import Provenance, read_provenance
 from gaitforge.settings import ExportSettings
 from gaitforge.splits import Split
 from gaitforge.work import SplitFolder, fingerprint, read_json, write_json, write_whole
 from trainers.answers import answer_of
-from trainers.confirm import STUDENT, best_refit, refit_head
+from trainers.confirm import STUDENT, refit_head
 from trainers.examples import WindowFolder, few_windows
 from trainers.progress import say
+from trainers.verdict import SCHEMA
 
 
 def export_student(
@@ -32,16 +34,13 @@ def export_student(
     """Write `export/` for the chosen student, or for the one that the settings name; once for the same.
 
     `read` is how the recordings were read: predict must read new ones in the same way.
-    Raises FileNotFoundError before confirm, KeyError for a trial that was not confirmed.
+    Raises FileNotFoundError before confirm, ValueError for the scores of an older one, KeyError for a
+    trial that was not confirmed.
     """
-    path = folder.confirm / "scores.json"
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"Nothing has been confirmed in {folder.root}; run `gaitforge confirm` first."
-        )
-    scores = read_json(path)
+    scores = _read_scores(folder)
     member = pick_member(settings, scores)
-    head = best_refit(folder, member["trial"], member["seeds"])
+    # the very network that was tested
+    head = read_json(refit_head(folder, STUDENT, member["trial"], member["network"]["seed"]))
     how_read = {"confidence_channel": read.confidence_channel, "fps": read.fps}
     identity = fingerprint({"refit": head, "scores": scores, "read": how_read})
     if (target / "card.json").is_file() and read_json(target / "card.json").get(
@@ -51,6 +50,11 @@ def export_student(
         return
     refit = refit_head(folder, STUDENT, member["trial"], head["seed"])
     weights = load(refit.with_suffix(".safetensors").read_bytes())
+    sources = {
+        name: told
+        for name, file in (("scores", folder.confirm / "scores.json"), ("refit", refit))
+        if (told := read_provenance(file)) is not None
+    }
     model = windows.build(head["family"], head["sizes"])
     model.load_state_dict(weights)
     joints, seen = few_windows(windows)
@@ -73,8 +77,15 @@ def export_student(
         "split": split.name,
         "people": {role: len(split.people(role)) for role in ("train", "validation", "confirm")},
         "confirmed": member,
+        "network": {**member["network"], "noninferior": member["noninferior"]},
         "teacher": scores["teacher"],
+        "reference": scores["reference"],
+        "chance": scores["chance"],
+        "margin": scores["margin"],
+        "too_few": scores["too_few"],
+        "verdict": {"about": answer_of(scores)["trial"], **scores["verdict"]},
         "sentence": scores["sentence"],
+        "provenance": Provenance.of(identity, sources).as_dict(),
         "onnx": "student.onnx",
         **dataclasses.asdict(exported),
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -87,6 +98,21 @@ def export_student(
         f"largest difference {exported.max_abs_difference:.1e}, "
         f"{exported.latency_ms_p50:.2f} ms a window (median; 95 % within {exported.latency_ms_p95:.2f} ms) in {target}"
     )
+
+
+def _read_scores(folder: SplitFolder) -> dict[str, Any]:
+    path = folder.confirm / "scores.json"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"Nothing has been confirmed in {folder.root}; run `gaitforge confirm` first."
+        )
+    scores: dict[str, Any] = read_json(path)
+    if scores.get("schema") != SCHEMA:
+        raise ValueError(
+            f"The scores in {path} are of schema {scores.get('schema')}, but must be of {SCHEMA}, in which the network "
+            "that is handed out was tested itself; run `gaitforge confirm` again."
+        )
+    return scores
 
 
 def pick_member(settings: ExportSettings, scores: dict[str, Any]) -> dict[str, Any]:

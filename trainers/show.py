@@ -7,12 +7,17 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from gaitforge.decision import judged_words
+from gaitforge.quarantine import in_words
 from gaitforge.summary import write_summary
 from gaitforge.trials import ENDED, TrialLog
 from gaitforge.work import WorkFolder, read_json
 from trainers.answers import between, failure_note
 from trainers.reference import ReferenceFacts
+from trainers.trust import BAD, GOOD, OPEN
+from trainers.verdict import SCHEMA
 
+MARKS = {GOOD: "+", BAD: "-", OPEN: "?"}
 REASONS = 3  # of a family's failures; the rest are counted
 
 
@@ -23,7 +28,8 @@ def describe(work: WorkFolder) -> str:
             f"{work.root} is no work folder with a store; run `gaitforge ingest run.toml` first."
         )
     summary = write_summary(work)
-    parts = [_store(summary["store"])]
+    reasons = read_json(work.store / "store.json").get("reasons", {})
+    parts = [_store(summary["store"], reasons)]
     if summary["teacher"]:
         teacher = summary["teacher"]
         parts.append(
@@ -77,10 +83,11 @@ def describe(work: WorkFolder) -> str:
     return "\n".join(parts)
 
 
-def _store(store: dict[str, Any]) -> str:
+def _store(store: dict[str, Any], reasons: dict[str, int]) -> str:
+    why = f" ({in_words(reasons)})" if reasons else ""
     return (
         f"store: {store['recordings']:,} recordings of {store['people']} people in {len(store['classes'])} classes"
-        f" ({', '.join(store['classes'])}), {store['quarantined']} in quarantine, version {store['version']}"
+        f" ({', '.join(store['classes'])}), {store['quarantined']} in quarantine{why}, version {store['version']}"
     )
 
 
@@ -127,21 +134,35 @@ def _searched(row: dict[str, Any]) -> str:
 
 
 def _confirmed(scores: dict[str, Any]) -> Iterator[str]:
+    """What confirm has found out, its verdict and what that rests on last."""
+    if scores.get("schema") != SCHEMA:
+        yield (
+            f"  its scores are of schema {scores.get('schema')}, but must be of {SCHEMA} to be told; run `gaitforge "
+            "confirm` again"
+        )
+        return
     teacher = scores["teacher"]
     yield f"  {'teacher':<9}  {teacher['family']:<6} {_scores(teacher, teacher['params'])}"
+    for name in ("reference", "chance"):
+        better = _difference(scores[name]["teacher_minus_this"])
+        yield f"  {name:<9}  {'':<29}{_scores(scores[name])}, the teacher minus it {better}"
     for row in scores["members"]:
-        verdict = {
-            True: "not inferior",
-            False: "not shown to be as good",
-            None: "too few people to tell",
-        }
-        # a row of an older confirm is of the front
-        near = ", near the front" if row.get("searched", "front") == "near" else ""
-        yield f"  trial {row['trial']:>3}  {row['family']:<6} {_scores(row, row['params'])}{near}"
-        yield f"{'':<20}against the teacher {_difference(row)}: {verdict[row['noninferior']]}"
+        near = ", near the front" if row["searched"] == "near" else ""
+        network, indent = row["network"], f"{'':<20}"
+        tested = judged_words(
+            tested=network["tested"], noninferior=row["noninferior"], margin=scores["margin"]
+        )
+        yield f"  trial {row['trial']:>3}  {row['family']:<6} {row['params']:>9,} parameters{near}"
+        yield f"{indent}its network, seed {network['seed']}: {_scores(network)}"
+        yield f"{indent}  minus the teacher {_difference(network)}: {tested}"
+        yield f"{indent}  minus the reference {_difference(network['against_reference'])}"
+        if scores["too_few"]:
+            yield from _by_person(network["by_person"], indent)
+        yield f"{indent}as a recipe, {_seeds(row['seeds'])}: {_scores(row)}"
+        yield f"{indent}  minus the teacher {_difference(row)}"
         if row["alone"] is not None:
             alone = row["alone"]
-            yield f"{'':<20}alone {alone['macro_f1']:.3f}{_interval(alone)}, distillation adds {_difference(alone)}"
+            yield f"{indent}  alone {alone['macro_f1']:.3f}{_interval(alone)}, distillation adds {_difference(alone)}"
     if scores["too_few"]:
         for model, trial in [
             ("teacher", None),
@@ -152,26 +173,35 @@ def _confirmed(scores: dict[str, Any]) -> Iterator[str]:
             yield f"  accuracy of {name} by person: " + ", ".join(
                 f"{r['person']} {r['accuracy']:.3f}" for r in each
             )
-    yield from _optimism(scores.get("optimism"))
-    yield f"  {scores['sentence']}"
-
-
-def _optimism(optimism: dict[str, Any] | None) -> Iterator[str]:
-    """What became of the search's scores; nothing for a confirm that did not ask yet."""
-    if optimism is None:
-        return
-    for row in optimism["members"]:
+    for row in scores["optimism"]["members"]:
         yield (
             f"  trial {row['trial']:>3}  {'search':<6} {row['believed']:.3f}, its refits {row['validated']:.3f} on the "
             f"same people and {row['confirmed']:.3f} on others: luck {row['luck']:+.3f}, people {row['people']:+.3f}"
         )
-    if optimism["seed_sd"] is not None:
-        yield f"  validation macro F1 of refits spreads over seeds by {optimism['seed_sd']:.3f} (standard deviation)"
-    yield f"  {optimism['sentence']}"
+    yield f"  verdict: {scores['verdict']['word']}, which rests on (+ speaks for it, - against it, ? open)"
+    for reason in scores["verdict"]["rests_on"]:
+        yield f"    {MARKS[reason['says']]} {reason['text']}"
+    yield f"  {scores['sentence']}"
 
 
-def _scores(row: dict[str, Any], params: int) -> str:
-    return f"{params:>9,} parameters  macro F1 {row['macro_f1']:.3f}{_interval(row)}  accuracy {row['accuracy']:.3f}"
+def _by_person(one_by_one: dict[str, Any] | None, indent: str) -> Iterator[str]:
+    """Each person's difference to the teacher, where people are too few for an interval."""
+    if one_by_one is None:
+        return
+    each = ", ".join(
+        f"{person} {apart:+.3f}" for person, apart in one_by_one["differences"].items()
+    )
+    yield f"{indent}  share of right answers minus the teacher's, by person: {each}"
+    yield f"{indent}  exact sign flips over people: p = {one_by_one['sign_flip_p']:.2g}"
+
+
+def _scores(row: dict[str, Any], params: int | None = None) -> str:
+    size = "" if params is None else f"{params:>9,} parameters  "
+    return f"{size}macro F1 {row['macro_f1']:.3f}{_interval(row)}  accuracy {row['accuracy']:.3f}"
+
+
+def _seeds(count: int) -> str:
+    return "its only seed" if count == 1 else f"mean of {count} seeds"
 
 
 def _difference(row: dict[str, Any]) -> str:

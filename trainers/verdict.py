@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from gaitforge.decision import Judged, judge
 from gaitforge.failures import count_failures
 from gaitforge.metrics import balanced_accuracy, weighted_kappa
+from gaitforge.provenance import Provenance
 from gaitforge.reference import majority_class, recording_labels
 from gaitforge.settings import ConfirmSettings
 from gaitforge.stats import (
@@ -52,13 +53,15 @@ def write_verdict(
     folder: SplitFolder,
     members: Sequence[Member],
     times_scored: int,
+    told: Provenance,
 ) -> dict[str, Any]:
     """Write `confirm/scores.json` and return its content.
 
-    `times_scored` is how often the confirm people have been scored, this time included.
+    `times_scored` is how often the confirm people have been scored, this time included; `told` is what
+    the scores are made from, and whom that has seen.
     """
-    tables = Tables(folder, windows, settings)
-    scores = tables.report(members, Teacher.read(folder), times_scored)
+    report = Tables(folder, windows, settings).report(members, Teacher.read(folder), times_scored)
+    scores = {**report, "provenance": told.as_dict()}
     # it may tell of another student than these scores do
     (folder.confirm / "folds.json").unlink(missing_ok=True)
     write_json(folder.confirm / "scores.json", scores)

@@ -21,6 +21,17 @@ class Judged:
     noninferior: bool | None
 
 
+def judged_words(*, tested: bool, noninferior: bool | None, margin: float) -> str:
+    """What came of a network's test, as said after its name."""
+    if noninferior is None:
+        return "too few people to test it"
+    if noninferior:
+        return f"shown to lose less than {margin:g} macro F1 to the teacher"
+    if tested:
+        return f"not shown to lose less than {margin:g} macro F1 to the teacher"
+    return "not tested, since a larger student failed"
+
+
 def judge(
     networks_MPKK: Sequence[Ints], teacher_PKK: Ints, params_M: Sequence[int], margin: float
 ) -> list[Judged]:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from gaitforge.batch import Batch
 from gaitforge.cost import latency_ms
+from gaitforge.decision import judged_words
 from gaitforge.predict import open_session
 
 # float32 sums in another order differ by about 1e-6 of the logits; more means another function
@@ -96,27 +97,42 @@ def export_onnx(
 
 
 def card_text(card: Mapping[str, Any]) -> str:
-    """The model card in Markdown: what it is, how well it does, on whom, and what it must not be used for."""
-    confirmed, teacher = card["confirmed"], card["teacher"]
+    """The model card in Markdown: the verdict, what was tested, on whom, and what it must not be used for.
+
+    What is handed out is one network, so that its own test comes first; the mean of its seeds tells what
+    training it anew would give.
+    """
+    recipe, network, teacher = card["confirmed"], card["network"], card["teacher"]
+    params = f"{card['params']:,}"
     lines = [
-        f"# Student of trial {card['trial']}: {card['family']}, {card['params']:,} parameters",
+        f"# Student of trial {card['trial']}: {card['family']}, {params} parameters",
+        "",
+        f"**Verdict: {card['verdict']['word']}.**",
         "",
         card["sentence"],
         "",
-        "| | parameters | macro F1 | 95 % interval | accuracy |",
-        "|---|---|---|---|---|",
-        f"| student, mean of {confirmed['seeds']} seeds | {card['params']:,} | {_row(confirmed)}",
-        f"| teacher ({teacher['family']}) | {teacher['params']:,} | {_row(teacher)}",
+        *_of_another(card),
+        "| | parameters | macro F1 | 95 % interval | accuracy | minus the teacher | 95 % interval |",
+        "|---|---|---|---|---|---|---|",
+        f"| **this network** (seed {network['seed']}) | {params} | {_row(network)} {_minus(network)}",
+        f"| its recipe, {_seeds(recipe['seeds'])} | {params} | {_row(recipe)} {_minus(recipe)}",
     ]
-    if confirmed["alone"] is not None:
-        lines.append(
-            f"| the same student without distillation | {card['params']:,} | {_row(confirmed['alone'])}"
-        )
+    if recipe["alone"] is not None:
+        lines.append(f"| the recipe without distillation | {params} | {_row(recipe['alone'])} | |")
     lines += [
+        f"| teacher ({teacher['family']}) | {teacher['params']:,} | {_row(teacher)} | |",
+        f"| reference (ridge regression) | | {_row(card['reference'])} {_minus_turned(card['reference'])}",
+        f"| always the commonest class | | {_row(card['chance'])} {_minus_turned(card['chance'])}",
+        "",
+        "The exported weights are this network's, the seed with the best validation score; its intervals are over "
+        "people. Those of the recipe are over people and seeds: what another training would give.",
+        "",
+        f"- Against the teacher: {_tested(card)}",
+        f"- Against the reference: macro F1 {_signed(network['against_reference'])}",
+        *_by_person(network),
         "",
         f"Scored on {card['people']['confirm']} people who were used for nothing else; trained on "
-        f"{card['people']['train']}, chosen on {card['people']['validation']}. The exported weights are "
-        "those of the seed with the best validation score.",
+        f"{card['people']['train']}, chosen on {card['people']['validation']}.",
         "",
         f"- Classes: {', '.join(card['classes'])}",
         f"- Input: layout {card['layout']['name']} ({len(card['layout']['joints'])} joints, "
@@ -130,9 +146,8 @@ def card_text(card: Mapping[str, Any]) -> str:
         "percentile), on the machine that exported it",
         f"- {card['macs']:,} multiply-accumulates for one window",
         "",
-        "It has been shown to work on recordings of the kind it was trained on, made and labelled the same "
-        "way. It is no "
-        "medical device, and no diagnosis may rest on it.",
+        "It was tested on recordings of the kind it was trained on, made and labelled the same way, and on no others. "
+        "It is no medical device, and no diagnosis may rest on it.",
         "",
     ]
     return "\n".join(lines)
@@ -154,10 +169,63 @@ def _quiet_exporter() -> Iterator[None]:
             logger.setLevel(level)
 
 
+def _of_another(card: Mapping[str, Any]) -> list[str]:
+    """Where run.toml named a student, the verdict may be about another one."""
+    about = card["verdict"]["about"]
+    if about == card["trial"]:
+        return []
+    return [f"This verdict is about trial {about}, not about this student, which was named.", ""]
+
+
 def _row(scores: Mapping[str, Any]) -> str:
     ends = scores["interval"]
     interval = "too few people" if ends is None else f"{ends[0]:.3f} to {ends[1]:.3f}"
     return f"{scores['macro_f1']:.3f} | {interval} | {scores['accuracy']:.3f} |"
+
+
+def _minus(scores: Mapping[str, Any]) -> str:
+    """The cells of a difference to the teacher."""
+    ends = scores["difference_interval"]
+    interval = "too few people" if ends is None else f"{ends[0]:+.3f} to {ends[1]:+.3f}"
+    return f"{scores['difference']:+.3f} | {interval} |"
+
+
+def _minus_turned(scores: Mapping[str, Any]) -> str:
+    """The same of a model that the teacher is held against."""
+    better = scores["teacher_minus_this"]
+    ends = better["difference_interval"]
+    turned = None if ends is None else [-ends[1], -ends[0]]
+    return _minus({"difference": -better["difference"], "difference_interval": turned})
+
+
+def _signed(difference: Mapping[str, Any]) -> str:
+    ends = difference["difference_interval"]
+    interval = "" if ends is None else f" (95 % interval {ends[0]:+.3f} to {ends[1]:+.3f})"
+    return f"{difference['difference']:+.3f}{interval}"
+
+
+def _tested(card: Mapping[str, Any]) -> str:
+    network = card["network"]
+    words = judged_words(
+        tested=network["tested"], noninferior=network["noninferior"], margin=card["margin"]
+    )
+    return f"macro F1 {_signed(network)}; {words}"
+
+
+def _by_person(network: Mapping[str, Any]) -> list[str]:
+    """Each person's difference, where people are few enough to be told one by one."""
+    each = network["by_person"]
+    if each is None:
+        return []
+    people = ", ".join(f"{person} {value:+.2f}" for person, value in each["differences"].items())
+    return [
+        f"- Share of right answers, minus the teacher's, by person: {people} (exact sign flips over people: "
+        f"p = {each['sign_flip_p']:.2g})"
+    ]
+
+
+def _seeds(count: int) -> str:
+    return "its only seed" if count == 1 else f"mean of {count} seeds"
 
 
 def _difference(

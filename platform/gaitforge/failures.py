@@ -11,6 +11,8 @@ from gaitforge.trials import ENDED, Trial
 
 # a line of a native stack as Ray's workers print it: address, the frame's size, the function
 FRAME = re.compile(r"^(?:PC:)?\s*@\s+0x[0-9a-f]+\s+(?:\(unknown\)|\d+)\s+(\S.*)$")
+# a frame without a name, and those by which a process sends itself a signal
+SILENT = ("(unknown)", "kill", "raise", "gsignal", "abort")
 
 
 def count_failures(trials: Iterable[Trial]) -> dict[str, dict[str, Any]]:
@@ -36,7 +38,7 @@ def count_failures(trials: Iterable[Trial]) -> dict[str, dict[str, Any]]:
 def top_frame(stderr: Sequence[str]) -> str | None:
     """The innermost function with a name in the native stack that a dying process printed, if it printed one."""
     named = (match[1] for line in stderr if (match := FRAME.match(line)))
-    return next((name for name in named if name != "(unknown)"), None)
+    return next((name for name in named if name not in SILENT), None)
 
 
 def describe_student(family: str, sizes: Mapping[str, Any]) -> str:
@@ -45,4 +47,6 @@ def describe_student(family: str, sizes: Mapping[str, Any]) -> str:
 
 
 def _value(value: Any) -> str:
-    return "-".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+    if isinstance(value, (list, tuple)):
+        return "-".join(map(_value, value))
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -15,7 +15,7 @@ def write_summary(work: WorkFolder) -> dict[str, Any]:
     """Write `summary.json` anew; a part is null where its stage has not run.
 
     With several splits the scores are those of `runs/pooled.json`, over all people, and each row of
-    a front names its split.
+    a front names its split; what only a single split has (a verdict) is then null. README lists all keys.
     """
     # not all of runs/: it may hold what was made for the splits of another rule
     folders = [work.run(path.stem) for path in sorted(work.splits.glob("*.json"))]
@@ -25,7 +25,7 @@ def write_summary(work: WorkFolder) -> dict[str, Any]:
         if (head := _read(folder.search / "search.json"))
     ]
     summary = {
-        "schema": 1,
+        "schema": 2,
         "store": _store(work),
         "teacher": _teacher(folders),
         "search": _search(searches),
@@ -33,9 +33,14 @@ def write_summary(work: WorkFolder) -> dict[str, Any]:
         if searches
         else None,
         "searched_front": _searched(folders),
-        "confirm_teacher": _confirm_teacher(work, folders),
+        "confirm_teacher": _confirm_scores(work, folders, "teacher"),
+        "reference": _confirm_scores(work, folders, "reference"),
+        "chance": _confirm_scores(work, folders, "chance"),
         "confirmed_front": _confirmed(folders),
+        "verdict": _verdict(folders),
+        "times_scored": _times_scored(folders),
         "export": _export(work),
+        "exported": _exported(work),
     }
     write_json(work.summary, summary)
     return summary
@@ -79,12 +84,35 @@ def _search(
     }
 
 
-def _confirm_teacher(work: WorkFolder, folders: list[SplitFolder]) -> dict[str, Any] | None:
+def _confirm_scores(
+    work: WorkFolder, folders: list[SplitFolder], model: str
+) -> dict[str, Any] | None:
+    """Of a model on the confirm people, over all of them where there are several splits."""
     pooled = _read(work.pooled) if len(folders) > 1 else None
-    scores = pooled or next(
-        (scores for folder in folders if (scores := _read(folder.confirm / "scores.json"))), None
+    scores = (pooled or next(iter(_scores(folders)), {})).get(model)
+    return scores and _pick(scores, "macro_f1", "interval", "accuracy")
+
+
+def _verdict(folders: list[SplitFolder]) -> dict[str, Any] | None:
+    """Of several splits each has its own, on a part of the people, and together they have none."""
+    return (
+        _scores(folders)[0].get("verdict") if len(folders) == len(_scores(folders)) == 1 else None
     )
-    return scores and _pick(scores["teacher"], "macro_f1", "interval", "accuracy")
+
+
+def _times_scored(folders: list[SplitFolder]) -> int | None:
+    """The largest of the splits."""
+    counts = [scores["times_scored"] for scores in _scores(folders) if "times_scored" in scores]
+    return max(counts, default=None)
+
+
+def _scores(folders: list[SplitFolder]) -> list[dict[str, Any]]:
+    """What confirm has written, split by split; an older one lacks some of it."""
+    return [
+        scores
+        for folder in folders
+        if (scores := _read(folder.confirm / "scores.json")) is not None
+    ]
 
 
 def _searched(folders: list[SplitFolder]) -> list[dict[str, Any]] | None:
@@ -134,6 +162,15 @@ def _export(work: WorkFolder) -> dict[str, Any] | None:
         "latency_ms_p95",
     )
     return card and _pick(card, *keys)
+
+
+def _exported(work: WorkFolder) -> dict[str, Any] | None:
+    """The very network of `export/`, as it was tested; null for an export of before networks were."""
+    card = _read(work.export / "card.json")
+    if card is None or "network" not in card:
+        return None
+    keys = ("seed", "macro_f1", "interval", "difference", "difference_interval", "noninferior")
+    return {**_pick(card, "trial", "split"), **_pick(card["network"], *keys)}
 
 
 def _read(path: Path) -> Any:
