@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from statistics import mean, stdev
 
 import numpy as np
@@ -135,7 +136,7 @@ def test_an_interval_is_of_t_over_the_jackknife_on_the_scale_of_log_odds() -> No
     assert found.high == pytest.approx(1 / (1 + math.exp(-half - odds)))
 
 
-def f1_of_two(right: tuple[int, ...], left_out: int | None = None, recordings: int = 4) -> float:
+def f1_of_two(right: Sequence[int], left_out: int | None = None, recordings: int = 4) -> float:
     """Macro F1 of `answers`, recording by recording."""
     hits, truths, said = [0, 0], [0, 0], [0, 0]
     for person, own in enumerate(right):
@@ -329,25 +330,46 @@ def crossed(right_SP: list[list[int]]) -> Ints:
     return np.concatenate([answers(*row) for row in right_SP])
 
 
-def test_the_spread_over_seeds_is_added_without_the_chance_that_it_shares_with_people() -> None:
-    right = [[3, 2, 1, 2, 3, 1, 2, 3], [2, 3, 2, 3, 3, 2, 3, 3], [1, 2, 2, 1, 2, 1, 1, 3]]
-    scores = [f1_of_two(tuple(row)) for row in right]
-    without = [[f1_of_two(tuple(row), person) for person in range(8)] for row in right]
+def variances(right: list[list[int]]) -> tuple[float, float]:
+    """Of the mean score of `answers`: what comes of people, and what seeds add beside the chance that they share."""
+    seeds, people = len(right), len(right[0])
+    without = [[f1_of_two(row, person) for person in range(people)] for row in right]
     of_person = [mean(column) for column in zip(*without, strict=True)]
-    of_people = 7 / 8 * sum((one - mean(of_person)) ** 2 for one in of_person)
+    inflate = (people - 1) / people
+    of_people = inflate * sum((one - mean(of_person)) ** 2 for one in of_person)
     own = [[value - mean(row) for value in row] for row in without]
     common = [mean(column) for column in zip(*own, strict=True)]
     rest = sum((v - c) ** 2 for row in own for v, c in zip(row, common, strict=True))
-    of_seeds = stdev(scores) ** 2 / 3 - 7 / 8 * rest / (3 * 2)
+    spread = stdev(f1_of_two(row) for row in right) ** 2 / seeds
+    return of_people, spread - inflate * rest / (seeds * (seeds - 1))
+
+
+def test_the_spread_over_seeds_is_added_without_the_chance_that_it_shares_with_people() -> None:
+    right = [[3, 2, 1, 2, 3, 1, 2, 3], [2, 3, 2, 3, 3, 2, 3, 3], [1, 2, 2, 1, 2, 1, 1, 3]]
+    score = mean(f1_of_two(row) for row in right)
+    of_people, of_seeds = variances(right)
     assert of_seeds > 0, "the case must show seeds"
     total = of_people + of_seeds
     freedom = total**2 / (of_people**2 / 7 + of_seeds**2 / 2)
-    odds = math.log(mean(scores) / (1 - mean(scores)))
-    half = quantile(freedom) * math.sqrt(total) / (mean(scores) * (1 - mean(scores)))
+    odds = math.log(score / (1 - score))
+    half = quantile(freedom) * math.sqrt(total) / (score * (1 - score))
     found = estimate(crossed(right))
-    assert found.mean == pytest.approx(mean(scores))
+    assert found.mean == pytest.approx(score)
     assert found.low == pytest.approx(1 / (1 + math.exp(half - odds)))
     assert found.high == pytest.approx(1 / (1 + math.exp(-half - odds)))
+
+
+def test_seeds_that_differ_widen_what_few_who_differ_leave_open() -> None:
+    right = [[4] * 30, [3, *[4] * 29], [2, 2, *[4] * 28]]
+    lost = 1 - mean(f1_of_two(row) for row in right)
+    of_people, of_seeds = variances(right)
+    assert of_seeds > 0, "the case must show seeds"
+    freedom = (of_people + of_seeds) ** 2 / (of_people**2 / 29 + of_seeds**2 / 2)
+    square = quantile(freedom) ** 2
+    # the largest x with (x - lost)**2 <= square * ((x - x**2) / 30 + of_seeds)
+    a, b, c = 1 + square / 30, 2 * lost + square / 30, lost**2 - square * of_seeds
+    found = compare(crossed(right), answers(*[4] * 30))
+    assert found.low == pytest.approx(-(b + math.sqrt(b**2 - 4 * a * c)) / (2 * a))
 
 
 def test_seeds_that_are_copies_of_each_other_add_nothing() -> None:
@@ -369,13 +391,25 @@ def test_seeds_that_differ_widen_the_interval_more_where_they_are_few() -> None:
     assert one.high - one.low < 0.1 < six.high - six.low < two.high - two.low
 
 
-def test_two_seeds_move_an_interval_no_further_for_the_skewness_of_people_than_many() -> None:
+def test_two_seeds_move_an_interval_for_the_skewness_of_people_as_many_would() -> None:
     """With one degree of freedom t is 12.7, and its square would move the interval across all values."""
-    first, second = (4, 3, 4, 2, 4, 3, 4, 3), (3, 2, 2, 4, 3, 2, 3, 2)
-    two = np.concatenate([answers(*first), answers(*[max(0, right - 2) for right in first])])
-    found = compare(two, answers(*second))
-    below, above = found.mean - found.low, found.high - found.mean
-    assert abs(below - above) < 0.2
+    first, second = [4, 3, 4, 2, 4, 3, 4, 3], [2, 1, 1, 4, 2, 1, 2, 1]
+    two = [first, [max(0, right - 2) for right in first]]
+    by_seed = [[f1_of_two(row, p) - f1_of_two(second, p) for p in range(8)] for row in two]
+    apart = [mean(column) for column in zip(*by_seed, strict=True)]
+    deviations = [one - mean(apart) for one in apart]
+    of_people = 7 / 8 * sum(one**2 for one in deviations)
+    _, of_seeds = variances(two)
+    freedom = (of_people + of_seeds) ** 2 / (of_people**2 / 7 + of_seeds**2)
+    assert freedom < 2, "the case must have few degrees of freedom"
+    skewness = -mean(one**3 for one in deviations) / mean(one**2 for one in deviations) ** 1.5
+    shift = skewness * math.sqrt(of_people / 8) / 6 * (1 + 2 * quantile(7, 0.5) ** 2)
+    half = quantile(freedom, 0.5) * math.sqrt(of_people + of_seeds)
+    # at a level at which neither end is that of all values
+    found = compare(crossed(two), answers(*second), level=0.5)
+    assert found.low == pytest.approx(found.mean - half + min(shift, 0.0))
+    assert found.high == pytest.approx(found.mean + half + max(shift, 0.0))
+    assert abs(shift) > 0.001, "the case must show the shift"
 
 
 def test_no_interval_leaves_the_values_that_are_possible() -> None:
