@@ -59,6 +59,7 @@ families = ["tcn"]
 trials = 4
 sampler = "random"
 max_params_share = 0.9
+allow_chance = true
 [search.fit]
 epochs = {EPOCHS}
 batch = 8

@@ -52,6 +52,7 @@ families = ["tcn"]
 trials = {TRIALS}
 sampler = "random"
 max_params_share = 0.5
+allow_chance = true
 [search.fit]
 epochs = {EPOCHS}
 batch = 16

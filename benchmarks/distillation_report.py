@@ -1,11 +1,15 @@
 """The rows of distillation.py as tables and a figure, and as one file that a repository can hold.
 
 A row is one model, trained with one seed, scored on the people held out of one fold.
+
+A claim on a way to teach is one on other people and other seeds, and one of as many as were tried: intervals
+of differences are over both, and hold for all lines of their table at once. Of too few people there is none;
+exact sign flips tell whether chance alone sets these very networks as far apart, times the number of lines.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,22 +19,21 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.distillation_plans import TOGETHER, WAYS, Plan
+from benchmarks.distillation_plans import TOGETHER, Plan
 from gaitforge.metrics import macro_f1
 from gaitforge.stats import (
+    LEVEL,
     Ints,
     compare,
-    draw_people,
-    interval,
-    macro_f1_draws,
+    estimate,
+    level_at_once,
     mean_macro_f1,
     person_confusions,
+    sign_flip_p_value,
     spread_over_seeds,
     too_few,
 )
 from gaitforge.work import read_json, write_parquet
-
-RESAMPLES = 2000
 
 
 class Row(NamedTuple):
@@ -95,6 +98,11 @@ class Model(NamedTuple):
     params: int | None
     people: tuple[str, ...]
     confusions_SPKK: Ints
+
+    @property
+    def few(self) -> bool:
+        """Whether its people are too few for an interval."""
+        return too_few(len(self.people))
 
     @property
     def accuracy(self) -> float:
@@ -173,112 +181,115 @@ def report(plan: Plan, rows: Sequence[Row], which: slice, seeds: int, figure: Pa
         return "No fold has every model with its first seed; train what is missing."
     models = find_models(rows, folds, seeds)
     machine = models["svm"]
-    weights_RP = draw_people(machine.confusions_SPKK, RESAMPLES)
     people, classes = machine.confusions_SPKK.shape[1:3]
     references = [f"teacher {name}" for name in plan.teachers]
     teachers = [models[name] for name in (*references, TOGETHER) if name in models]
     title = f"{plan.data}: {len(folds)} {'fold' if len(folds) == 1 else 'folds'}, {people} people, {classes} classes."
     alone = models.get("alone")
     if alone is None:
-        return "\n".join([title, "", *labels_table([machine, *teachers], weights_RP)])
+        return "\n".join([title, "", *labels_table([machine, *teachers])])
     ways = [models[name] for name in plan.ways if name in models and name != "alone"]
     if best := best_of_others(plan, rows, folds, seeds):
         ways.append(best)
     if figure is not None:
-        draw_gains([machine, *teachers], ways, alone, weights_RP, figure)
-    by_labels = labels_table([machine, *teachers, alone], weights_RP)
-    taught = [(way, teacher_of(plan, models, way.name)) for way in ways]
-    return "\n".join([title, "", *by_labels, "", *ways_table(alone, taught, weights_RP)])
+        draw_gains([machine, *teachers], ways, alone, figure)
+    by_labels = labels_table([machine, *teachers, alone])
+    return "\n".join([title, "", *by_labels, "", *ways_table(alone, ways)])
 
 
-def labels_table(models: Sequence[Model], weights_RP: Ints) -> list[str]:
+def labels_table(models: Sequence[Model]) -> list[str]:
     """The machine first, which the others are held against."""
     machine, *others = models
+    columns = "from labels", "parameters", "seeds", "macro F1", "accuracy", "minus SVM"
     return [
-        table_row("from labels", "parameters", "seeds", "macro F1", "accuracy", "minus SVM"),
-        table_row(*["---"] * 6),
-        table_row(*cells(machine, weights_RP), ""),
-        *(
-            table_row(*cells(model, weights_RP), minus(model, machine, weights_RP))
-            for model in others
-        ),
+        table_row(*columns, told_as(machine)),
+        table_row(*["---"] * 7),
+        table_row(*cells(machine), "", ""),
+        *(table_row(*cells(model), *minus(model, machine, len(others))) for model in others),
+        "",
+        *how_sure(machine, len(others), "models are held against the SVM"),
     ]
 
 
-def ways_table(alone: Model, taught: Sequence[tuple[Model, Model]], weights_RP: Ints) -> list[str]:
-    """The student alone, and taught in each way by the teacher beside it."""
+def ways_table(alone: Model, ways: Sequence[Model]) -> list[str]:
+    """The student alone, and taught in each way."""
 
     def told(model: Model, *gains: str) -> str:
-        name, _, *scores = cells(model, weights_RP)
+        name, _, *scores = cells(model)
         spread = model.over_seeds
         return table_row(name, *scores, "" if spread is None else f"{spread:.3f}", *gains)
 
-    columns = "seeds", "macro F1", "accuracy", "sd over seeds", "minus alone", "of the gap"
+    columns = "seeds", "macro F1", "accuracy", "sd over seeds", "minus alone"
     return [
-        table_row("student, taught", *columns),
+        table_row("student, taught", *columns, told_as(alone)),
         table_row(*["---"] * 7),
         told(alone, "", ""),
-        *(
-            told(
-                way,
-                minus(way, alone, weights_RP),
-                share_of_gap(way, teacher, alone, weights_RP),
-            )
-            for way, teacher in taught
-        ),
+        *(told(way, *minus(way, alone, len(ways))) for way in ways),
+        "",
+        *how_sure(alone, len(ways), "ways to teach were tried"),
     ]
 
 
-def cells(model: Model, weights_RP: Ints) -> list[str]:
-    """Name, parameters, seeds, macro F1 with its interval, accuracy."""
-    within = ""
-    if not too_few(weights_RP.shape[1]):
-        low, high = interval(macro_f1_draws(model.confusions_SPKK, weights_RP))
-        within = f" ({low:.3f} to {high:.3f})"
+def cells(model: Model) -> list[str]:
+    """Name, parameters, seeds, macro F1 with its interval over people and seeds, accuracy."""
+    found = estimate(model.confusions_SPKK)
     return [
         model.name,
         "" if model.params is None else f"{model.params:,}",
         str(len(model.confusions_SPKK)),
-        f"{mean_macro_f1(model.confusions_SPKK):.3f}{within}",
+        f"{found.mean:.3f}" + ("" if model.few else f" ({found.low:.3f} to {found.high:.3f})"),
         f"{model.accuracy:.3f}",
     ]
 
 
-def minus(model: Model, other: Model, weights_RP: Ints) -> str:
-    gain = compare(model.confusions_SPKK, other.confusions_SPKK, weights_RP)
-    few = too_few(weights_RP.shape[1])
-    return f"{gain.mean:+.3f}" + ("" if few else f" ({gain.low:+.3f} to {gain.high:+.3f})")
+def told_as(model: Model) -> str:
+    """The head of the column that says how sure a difference is."""
+    return "p" if model.few else "shown"
 
 
-def teacher_of(plan: Plan, models: Mapping[str, Model], way: str) -> Model:
-    """The teacher of a way; the plan's first for those that have none."""
-    name = WAYS[way].teacher if way in WAYS else None
-    return models[TOGETHER if name == TOGETHER else f"teacher {name or plan.first}"]
+def minus(model: Model, other: Model, claims: int) -> tuple[str, str]:
+    """The difference of two models, one of so many claims: with its interval, and what it shows.
+
+    Of too few people: alone, of the seeds that both have, and the p of exact sign flips times the number of claims.
+    """
+    if model.few:
+        seeds = min(len(model.confusions_SPKK), len(other.confusions_SPKK))
+        pair = model.confusions_SPKK[:seeds], other.confusions_SPKK[:seeds]
+        apart = mean_macro_f1(pair[0]) - mean_macro_f1(pair[1])
+        return f"{apart:+.3f}", f"{min(1.0, sign_flip_p_value(*pair) * claims):.2g}"
+    gain = compare(model.confusions_SPKK, other.confusions_SPKK, level_at_once(claims))
+    shown = "better" if gain.low > 0 else "worse" if gain.high < 0 else "nothing"
+    return f"{gain.mean:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})", shown
 
 
-def share_of_gap(model: Model, teacher: Model, alone: Model, weights_RP: Ints) -> str:
-    """How much of what the teacher is ahead the student makes good; a share of a gap that may be none says nothing."""
-    gain, gap = (
-        compare(m.confusions_SPKK, alone.confusions_SPKK, weights_RP) for m in (model, teacher)
-    )
-    return (
-        f"{gain.mean / gap.mean:.0%}" if gap.low > 0 and not too_few(weights_RP.shape[1]) else "-"
-    )
+def how_sure(model: Model, claims: int, tried: str) -> list[str]:
+    """What the last columns of a table of so many claims rest on."""
+    if model.few:
+        return [
+            f"{claims} {tried}. {len(model.people)} people are too few for intervals: p is of exact sign flips over "
+            f"people, times {claims}, and like the difference of the seeds that both have; it says nothing of others."
+        ]
+    each = 100 * level_at_once(claims)
+    return [
+        f"{claims} {tried}. The intervals of differences are over people and seeds and hold for all {claims} at once "
+        f"in {100 * LEVEL:.0f} % (each at {each:.2f} %); those of macro F1 hold each for itself. What has one seed is "
+        "that one network, which says nothing of how others would turn out."
+    ]
 
 
 def table_row(*values: str) -> str:
     return f"| {' | '.join(values)} |"
 
 
-def draw_gains(
-    others: Sequence[Model], ways: Sequence[Model], alone: Model, weights_RP: Ints, path: Path
-) -> None:
-    """Macro F1 minus that of the student alone, with its interval over people, as SVG; others than ways are grey."""
+def draw_gains(others: Sequence[Model], ways: Sequence[Model], alone: Model, path: Path) -> None:
+    """Macro F1 minus that of the student alone, with intervals as in the tables, as SVG; others than ways are grey."""
     rows = []
     for models, grey in ((others, True), (ways, False)):
         for model in models:
-            gain = compare(model.confusions_SPKK, alone.confusions_SPKK, weights_RP)
-            rows.append((model.name, gain.mean, gain.low, gain.high, grey))
+            level = level_at_once(len(models))
+            gain = compare(model.confusions_SPKK, alone.confusions_SPKK, level)
+            ends = (gain.mean, gain.mean) if alone.few else (gain.low, gain.high)
+            rows.append((model.name, gain.mean, *ends, grey))
     data = pd.DataFrame(rows, columns=["model", "gain", "low", "high", "grey"])
     y = alt.Y("model:N", sort=None, title=None, axis=alt.Axis(labelLimit=360))
     colour = alt.Color("grey:N", legend=None, scale=alt.Scale(range=["#0b6e99", "#8a8f98"]))
@@ -290,5 +301,7 @@ def draw_gains(
         ),
         base.mark_point(filled=True, size=70, opacity=1).encode(x="gain:Q"),
     )
-    chart = alt.layer(*marks).properties(width=420, title="95 % intervals: people drawn again")
-    chart.save(path)
+    title = f"95 % intervals over people and seeds, of all {len(ways)} ways at once"
+    if alone.few:
+        title = f"{len(alone.people)} people, too few for intervals"
+    alt.layer(*marks).properties(width=420, title=title).save(path)

@@ -2,12 +2,14 @@
 
     python -m benchmarks.error_rates                        the table, 4,000 simulations a row
     python -m benchmarks.error_rates --people 12 --simulations 400
+    python -m benchmarks.error_rates --before               beside it, the intervals of earlier versions
+    python -m benchmarks.error_rates --image                how far generated networks resemble real ones
 
 People, recordings and networks are drawn in the image of `auva_grf` (four classes, 194 people, five
-recordings each): `--image` prints beside each other what the packed rows of the distillation benchmark
-say of real networks and what the generator gives. Every student's true loss is equal to the margin, so
-that each "not inferior" is false; nominal are 2.5 %. What decides is the code that ships:
-`gaitforge.stats` and `gaitforge.decision.judge`.
+recordings each). Every student's true loss is equal to the margin, so that each "not inferior" is
+false; nominal are 2.5 %. What decides is the code that ships: `gaitforge.stats` and
+`gaitforge.decision.judge`, which tests four students from the largest down. Beside it stands how often
+any of them would pass were each tested by itself: that is what the order is for, and never printed to users.
 
 A recording's score for a class is the strength of its own class plus noise of the person, of the person
 and the model, of the person and the seed, of the recording, and of recording and network. People have
@@ -21,14 +23,14 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from benchmarks.distillation_report import Row, find_models, packed_path, whole_folds
 from gaitforge import stats
-from gaitforge.decision import judge
+from gaitforge.decision import Judged, judge
 from gaitforge.metrics import macro_f1
 from gaitforge.stats import Estimate, Ints
 
@@ -41,7 +43,27 @@ SEED_SD = 0.025  # of true macro F1, from one seed to another of the same studen
 PARAMS = (200, 900, 1700, 3100)  # their order alone matters
 # the shares of a score's variance; the rest is that of recording and network
 PERSON, PERSON_MODEL, PERSON_SEED, RECORDING = 0.52, 0.10, 0.08, 0.12
-REAL = Path(__file__).parent / "distillation_auva_grf.parquet"
+
+# the columns of the table
+NETWORK, AGAINST = "covered: a network", "covered: a network minus the teacher"
+RECIPE, RECIPES = "covered: a recipe", "covered: a recipe minus another"
+PASSES = "wrong: one student"
+EACH_BY_ITSELF = "any of four, were each tested by itself (not what ships)"
+SHIPPED = "wrong: any of four, as shipped"
+NETWORK_BEFORE = "before: a network"
+RECIPES_BEFORE = "before: a recipe minus another"
+COLUMNS = (
+    NETWORK,
+    AGAINST,
+    RECIPE,
+    RECIPES,
+    PASSES,
+    SHIPPED,
+    EACH_BY_ITSELF,
+    NETWORK_BEFORE,
+    RECIPES_BEFORE,
+)
+RESAMPLES = 1000  # of the intervals of before
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,60 +166,129 @@ def draw_networks(
     return models
 
 
-def simulate(kind: Kind, people: int, simulations: int, seed: int = 0) -> dict[str, float]:
-    """How often, over new people each time, what is printed is true: shares from 0 to 1."""
-    class_P = classes_of(kind, people)
-    share_K = np.bincount(class_P) / people
-    teacher = strength_of(kind, share_K, kind.teacher)
-    student = strength_of(kind, share_K, kind.teacher - MARGIN)
-    teacher_f1 = float(true_f1(kind, share_K, teacher))
-    student_f1 = float(true_f1(kind, share_K, student))
-    steep = float(true_f1(kind, share_K, student + 0.1) - student_f1) / 0.1
-    seed_sd = SEED_SD / steep
-    spread = student + seed_sd * np.random.default_rng(5).normal(size=20_000)
-    recipe_f1 = float(true_f1(kind, share_K, spread).mean())
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """What is true of endless people with the classes of so many."""
+
+    class_P: NDArray[np.int64]
+    teacher: float  # strengths
+    student: float
+    seed_sd: float  # of the strength of a student's seeds
+    teacher_f1: float
+    student_f1: float
+    recipe_f1: float  # over all seeds
+
+    @property
+    def loss(self) -> float:
+        """Of every student to the teacher: MARGIN, but for the steps of the table of rates."""
+        return self.teacher_f1 - self.student_f1
+
+    @classmethod
+    def of(cls, kind: Kind, people: int) -> Truth:
+        class_P = classes_of(kind, people)
+        share_K = np.bincount(class_P) / people
+        teacher = strength_of(kind, share_K, kind.teacher)
+        student = strength_of(kind, share_K, kind.teacher - MARGIN)
+        seed_sd = SEED_SD / steepness(kind, share_K, student)
+        seeds = student + seed_sd * np.random.default_rng(5).normal(size=20_000)
+        return cls(
+            class_P=class_P, teacher=teacher, student=student, seed_sd=seed_sd,
+            teacher_f1=float(true_f1(kind, share_K, teacher)),
+            student_f1=float(true_f1(kind, share_K, student)),
+            recipe_f1=float(true_f1(kind, share_K, seeds).mean()),
+        )  # fmt: skip
+
+
+def steepness(kind: Kind, share_K: Floats, strength: float) -> float:
+    """True macro F1 by strength."""
+    near = true_f1(kind, share_K, np.array([strength, strength + 0.1]))
+    return float(near[1] - near[0]) / 0.1
+
+
+def simulate(
+    kind: Kind, people: int, simulations: int, *, seed: int = 0, before: bool = False
+) -> dict[str, float]:
+    """How often, over new people each time, what is printed is true, and how often a pass is false: shares."""
+    truth = Truth.of(kind, people)
     generator = np.random.default_rng([seed, people])
-    rows: list[dict[str, bool]] = []
-    for _ in range(simulations):
-        told, *networks = draw_networks(
-            kind, class_P, [[teacher], *[[student]] * STUDENTS], generator
-        )
-        judged = judge(
-            [network[0] for network in networks], told[0], PARAMS, teacher_f1 - student_f1
-        )
-        alone = [stats.noninferior(j.difference, teacher_f1 - student_f1) for j in judged]
-        drawn = student + seed_sd * generator.normal(size=(2, SEEDS))
-        recipe, other = draw_networks(kind, class_P, drawn.tolist(), generator)
-        rows.append(
-            {
-                "score of a network": _holds(stats.estimate(told), teacher_f1),
-                "network against teacher": _holds(judged[-1].difference, student_f1 - teacher_f1),
-                "score of a recipe": _holds(stats.estimate(recipe), recipe_f1),
-                "recipe against recipe": _holds(stats.compare(recipe, other), 0.0),
-                "one passes": alone[-1],
-                "any of four": any(alone),
-                # with too few people nothing is called shown; then what a test would do
-                "as shipped": _first(judged, alone),
-            }
-        )
-    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+    rows = [
+        {
+            **_networks(kind, truth, generator, before),
+            **_recipes(kind, truth, generator, before),
+        }
+        for _ in range(simulations)
+    ]
+    return {
+        name: float(np.mean([row[name] for row in rows])) for name in COLUMNS if name in rows[0]
+    }
+
+
+def _networks(
+    kind: Kind, truth: Truth, generator: np.random.Generator, before: bool
+) -> dict[str, bool]:
+    """A teacher and four students of one seed each, which all lose the margin."""
+    strengths = [[truth.teacher], *[[truth.student]] * STUDENTS]
+    teacher, *students = draw_networks(kind, truth.class_P, strengths, generator)
+    judged = judge([student[0] for student in students], teacher[0], PARAMS, truth.loss)
+    alone = [stats.noninferior(one.difference, truth.loss) for one in judged]
+    found = {
+        NETWORK: _holds(stats.estimate(teacher), truth.teacher_f1),
+        AGAINST: _holds(judged[-1].difference, -truth.loss),
+        PASSES: alone[-1],
+        EACH_BY_ITSELF: any(alone),
+        SHIPPED: any(_as_shipped(judged, alone)),
+    }
+    if before:
+        found[NETWORK_BEFORE] = _holds(_percentiles(_draws(teacher)), truth.teacher_f1)
+    return found
+
+
+def _recipes(
+    kind: Kind, truth: Truth, generator: np.random.Generator, before: bool
+) -> dict[str, bool]:
+    """Two recipes that are equally good, of several seeds each."""
+    drawn = truth.student + truth.seed_sd * generator.normal(size=(2, SEEDS))
+    recipe, other = draw_networks(kind, truth.class_P, drawn.tolist(), generator)
+    found = {
+        RECIPE: _holds(stats.estimate(recipe), truth.recipe_f1),
+        RECIPES: _holds(stats.compare(recipe, other), 0.0),
+    }
+    if before:
+        found[RECIPES_BEFORE] = _holds(_percentiles(_draws(recipe) - _draws(other)), 0.0)
+    return found
 
 
 def _holds(found: Estimate, truth: float) -> bool:
     return found.low <= truth <= found.high
 
 
-def _first(judged: Sequence[object], alone: Sequence[bool]) -> bool:
-    tested = stats.tested_down(PARAMS, alone)
-    return any(t and passed for t, passed in zip(tested, alone, strict=True))
+def _as_shipped(judged: Sequence[Judged], alone: Sequence[bool]) -> list[bool]:
+    """Which students are called as good; of too few people, whom nothing is called, which tests would."""
+    if any(one.noninferior is None for one in judged):
+        tested = stats.tested_down(PARAMS, alone)
+        return [is_tested and passed for is_tested, passed in zip(tested, alone, strict=True)]
+    return [bool(one.noninferior) for one in judged]
 
 
-def table(kinds: Sequence[str], people: Sequence[int], simulations: int) -> Iterator[str]:
+def _draws(model_SPKK: Ints) -> Floats:
+    """Macro F1 of people drawn again, mean over the seeds."""
+    return stats.macro_f1_draws(model_SPKK, stats.draw_people(model_SPKK.shape[1], RESAMPLES))
+
+
+def _percentiles(draws_R: Floats) -> Estimate:
+    """The interval of earlier versions: the middle 95 % of what people drawn again give."""
+    low, high = np.quantile(draws_R, [0.025, 0.975])
+    return Estimate(mean=float(draws_R.mean()), low=float(low), high=float(high))
+
+
+def table(
+    kinds: Sequence[str], people: Sequence[int], simulations: int, before: bool
+) -> Iterator[str]:
     """The rows of a Markdown table, each as it is done."""
     head: list[str] = []
     for kind in kinds:
         for count in people:
-            shares = simulate(KINDS[kind], count, simulations)
+            shares = simulate(KINDS[kind], count, simulations, before=before)
             if not head:
                 head = ["networks", "people", *shares]
                 yield "| " + " | ".join(head) + " |"
@@ -211,42 +302,20 @@ def table(kinds: Sequence[str], people: Sequence[int], simulations: int) -> Iter
 
 def image() -> Iterator[str]:
     """What real networks of auva_grf and generated ones have in common, as a Markdown table."""
-    rows = pq.read_table(REAL).to_pylist()
-    wanted = ("alone", "kd", "teacher dynstg_mamba")
-    people = sorted({person for row in rows for person in row["persons"]})
-
-    def real(name: str) -> Ints:
-        found = []
-        for seed in range(5 if name in wanted[:2] else 1):
-            own = [row for row in rows if row["name"] == name and row["seed"] == seed]
-            flat = {
-                key: np.concatenate([row[key] for row in own])
-                for key in ("true", "predicted", "persons")
-            }
-            found.append(
-                stats.person_confusions(
-                    flat["true"].astype(np.int64),
-                    flat["predicted"].astype(np.int64),
-                    flat["persons"].tolist(),
-                    people,
-                    4,
-                )
-            )
-        return np.stack(found)
-
+    rows = [Row(**row) for row in pq.read_table(packed_path("auva_grf")).to_pylist()]
+    real = find_models(rows, whole_folds(rows), seeds=5)
     kind = KINDS["auva_grf"]
-    class_P = classes_of(kind, len(people))
-    share_K = np.bincount(class_P) / len(people)
-    student = strength_of(kind, share_K, 0.48)
-    steep = float(true_f1(kind, share_K, student + 0.1) - true_f1(kind, share_K, student)) / 0.1
+    class_P = classes_of(kind, len(real["alone"].people))
+    share_K = np.bincount(class_P) / len(class_P)
+    student, teacher = (strength_of(kind, share_K, f1) for f1 in (0.48, kind.teacher))
     generator = np.random.default_rng(0)
-    drawn = student + SEED_SD / steep * generator.normal(size=(2, 40))
-    made = draw_networks(
-        kind, class_P, [*drawn.tolist(), [strength_of(kind, share_K, 0.52)]], generator
-    )
+    seed_sd = SEED_SD / steepness(kind, share_K, student)
+    drawn = student + seed_sd * generator.normal(size=(2, 40))
+    made = draw_networks(kind, class_P, [*drawn.tolist(), [teacher]], generator)
     yield "| | real | generated |"
     yield "|---|---|---|"
-    described = [_describe([real(name) for name in wanted]), _describe(made)]
+    wanted = ("alone", "kd", "teacher dynstg_mamba")
+    described = [_describe([real[name].confusions_SPKK for name in wanted]), _describe(made)]
     for name in described[0]:
         yield f"| {name} | {described[0][name]:.3f} | {described[1][name]:.3f} |"
 
@@ -283,12 +352,18 @@ def main() -> None:
     parser.add_argument("--people", type=int, nargs="+", default=PEOPLE)
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=list(KINDS))
     parser.add_argument("--simulations", type=int, default=4000)
+    parser.add_argument(
+        "--before", action="store_true", help="also the intervals of people drawn again alone"
+    )
     parser.add_argument("--image", action="store_true", help="real networks beside generated ones")
     options = parser.parse_args()
     started = time.monotonic()
-    for line in (
-        image() if options.image else table(options.kinds, options.people, options.simulations)
-    ):
+    lines = (
+        image()
+        if options.image
+        else table(options.kinds, options.people, options.simulations, options.before)
+    )
+    for line in lines:
         print(line, flush=True)
     print(f"\n{time.monotonic() - started:.0f} s")
 

@@ -4,7 +4,7 @@
 
 Each recording becomes its coordinates at 16 moments, their spread and their speed over the
 recording; features are scaled by the training people, classes by an RBF kernel. Validation people
-are not used, so that nothing is tuned. Scored on the confirm people, with a bootstrap over them.
+are not used, so that nothing is tuned. Scored on the confirm people, with an interval over them.
 Needs scikit-learn (the extra `bench`).
 """
 
@@ -24,10 +24,7 @@ from gaitforge.layout import Layout
 from gaitforge.recording import Recording
 from gaitforge.splits import read_split
 from gaitforge.stats import (
-    bootstrap_weights,
-    interval,
-    macro_f1_draws,
-    mean_macro_f1,
+    estimate,
     person_accuracy,
     person_confusions,
     too_few,
@@ -72,14 +69,13 @@ def main(arguments: Sequence[str]) -> int:
         true, machine.predict(inputs), persons, people, len(store.classes)
     )
     accuracy = np.trace(confusions.sum(axis=0)) / confusions.sum()
-    text = f"SVM: accuracy {accuracy:.3f}, macro F1 {mean_macro_f1(confusions):.3f}"
+    found = estimate(confusions)
+    text = f"SVM: accuracy {accuracy:.3f}, macro F1 {found.mean:.3f}"
     if too_few(len(people)):
         each = zip(people, person_accuracy(confusions), strict=True)
         print(text + ", by person " + ", ".join(f"{person} {value:.3f}" for person, value in each))
         return 0
-    weights = bootstrap_weights(None, len(people), 2000, np.random.default_rng(2026))
-    low, high = interval(macro_f1_draws(confusions, weights))
-    print(f"{text} ({low:.3f} to {high:.3f} over {len(people)} people)")
+    print(f"{text} ({found.low:.3f} to {found.high:.3f} over {len(people)} people)")
     return 0
 
 

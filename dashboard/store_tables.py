@@ -13,6 +13,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pandas.api.types import is_numeric_dtype
 
+from gaitforge.recording import kind_of
+
 OWN = ("recording", "person", "label", "frames", "fps")
 ROLES = ("train", "validation", "confirm")
 NO_ROLE = "in no role"
@@ -122,8 +124,9 @@ def further_columns(index: pd.DataFrame) -> pd.DataFrame:
 
 
 def reasons_table(quarantine: pd.DataFrame) -> pd.DataFrame:
-    """Columns reason, recordings, sources; the most frequent first."""
-    grouped = quarantine.groupby("reason", dropna=False).agg(
+    """Columns reason (its kind), recordings, sources; the most frequent first."""
+    kinds = quarantine.assign(reason=quarantine["reason"].map(kind_of))
+    grouped = kinds.groupby("reason", dropna=False).agg(
         recordings=("reason", "size"), sources=("source", "nunique")
     )
     table = grouped.reset_index()

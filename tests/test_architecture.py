@@ -45,10 +45,11 @@ AT_HOME = {
 
 # Inside gaitforge, imports point upwards in this list only.
 ORDER = [
-    "layout", "recording", "s3", "toml", "work", "ingest", "recording_files", "store", "splits", "windows", "normalise",
-    "augment", "window_cache", "batch", "models", "losses", "metrics", "reference", "stats", "decision", "cost",
-    "trials", "failures", "front",
-    "objectives", "settings", "predict", "export", "summary",
+    "layout", "recording", "s3", "toml", "work", "provenance", "scorings", "ingest", "recording_files",
+    "quarantine", "store", "splits", "windows", "normalise", "augment", "window_cache", "batch", "models", "gradients",
+    "losses",
+    "metrics", "reference", "stats", "decision", "cost", "trials", "failures", "front", "objectives", "settings",
+    "predict", "export", "summary",
 ]  # fmt: skip
 
 PICKLES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
@@ -148,7 +149,7 @@ def test_predicting_loads_no_torch_by_any_way() -> None:
     "name",
     [
         "loop", "student", "examples", "predictions", "measures", "trial", "budget", "study", "genetic", "starts",
-        "packing",
+        "packing", "reference", "arithmetic",
     ],
 )  # fmt: skip
 def test_what_trains_and_what_proposes_know_no_ray(name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,16 @@ from gaitforge.work import WorkFolder, read_json
 from tests.small_line import Tables, run, write_recordings, write_run
 from trainers.__main__ import main
 
-FILES: Tables = {
-    "ingest": {"files": ["walks.npz"], "layout": "coco17"},
-    "ingest.synthetic": None,
-}
+
+def with_files(**keys: object) -> Tables:
+    """The changes by which run.toml reads `walks.npz`, with further keys of [ingest]."""
+    return {
+        "ingest": {"files": ["walks.npz"], "layout": "coco17", **keys},
+        "ingest.synthetic": None,
+    }
+
+
+FILES = with_files()
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
@@ -104,15 +111,77 @@ def test_a_recording_with_infinities_is_quarantined_and_the_others_are_kept(
 ) -> None:
     frames = FRAMES.copy()
     frames[13, 4, 0] = np.inf
-    settings = write_file_run(tmp_path, frames=frames)
+    write_recordings(tmp_path / "walks.npz", frames=frames)
+    settings = write_run(tmp_path, with_files(max_quarantined=0.2))
     assert main(["ingest", str(settings)]) == 0
-    assert "1 recordings could not be used" in capsys.readouterr().out
+    must_say(
+        capsys.readouterr().out,
+        "1 of 6 recordings could not be used (1 x positions hold infinities",
+        "quarantine.parquet names each",
+    )
     store = SkeletonStore.open(tmp_path / "work" / "store")
     assert (store.info.recordings, store.info.quarantined) == (5, 1)
     (row,) = store.quarantined().to_pylist()
     assert (row["position"], row["person"]) == (1, "s2")
     assert "infinities" in row["reason"]
     assert read_json(tmp_path / "work" / "summary.json")["store"]["quarantined"] == 1
+    assert main(["show", str(tmp_path / "work")]) == 0
+    assert "1 in quarantine (1 x positions hold infinities" in capsys.readouterr().out
+
+
+def test_too_many_unusable_recordings_are_an_error_and_listed_and_the_store_stays(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = write_file_run(tmp_path)
+    assert main(["ingest", str(settings)]) == 0
+    before = SkeletonStore.open(tmp_path / "work" / "store").info
+    offsets = np.array([0, 12, 24, 36, 48, 71, 72])
+    write_recordings(tmp_path / "walks.npz", offsets=offsets)
+    sentence = refused(capsys, "ingest", settings)
+    must_say(sentence, "Of 6 recordings 1 cannot be used (1 x too few frames)", "ingest.max_quar")
+    listed = tmp_path / "work" / "store" / "refused.csv"
+    assert str(listed) in sentence
+    with listed.open(encoding="utf-8", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row == {
+        "source": str(tmp_path / "walks.npz"), "position": "5", "person": "s6", "label": "ataxia",
+        "reason": "too few frames: 1, but a movement needs at least 2",
+    }  # fmt: skip
+    after = SkeletonStore.open(tmp_path / "work" / "store")
+    assert after.info == before
+    assert sum(1 for _ in after.recordings()) == 6
+
+    allowed = with_files(max_quarantined=0.2)
+    assert main(["ingest", str(write_run(tmp_path, allowed))]) == 0
+    assert not listed.exists()
+    # the store is there, and would not be made anew: the lower limit holds for it all the same
+    refused(capsys, "ingest", write_run(tmp_path, FILES))
+    assert listed.exists()
+
+
+def test_ids_that_look_alike_leave_the_store_as_it_was(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = write_file_run(tmp_path)
+    assert main(["ingest", str(settings)]) == 0
+    before = SkeletonStore.open(tmp_path / "work" / "store").info
+    people = np.array(["p1", "p2", "p3", "P1", "p5", "p6"])
+    write_recordings(tmp_path / "walks.npz", subject=people)
+    must_say(
+        refused(capsys, "ingest", settings),
+        "'P1' and 'p1'",
+        "write each person's id in one way",
+        "ingest.distinct_people",
+    )
+    after = SkeletonStore.open(tmp_path / "work" / "store")
+    assert after.info == before
+    assert sum(1 for _ in after.recordings()) == 6
+
+    apart = with_files(distinct_people=[["p1", "P1"]])
+    assert main(["ingest", str(write_run(tmp_path, apart))]) == 0
+    assert SkeletonStore.open(tmp_path / "work" / "store").info.people == 6
+    # and refused again without, though these recordings are in the store
+    refused(capsys, "ingest", write_run(tmp_path, FILES))
 
 
 def test_a_class_of_one_person_cannot_be_split(
@@ -237,7 +306,7 @@ def test_a_split_of_another_store_is_refused_until_it_is_made_again(
         refused(capsys, "teacher", settings),
         "was made for the store",
         "the store is now",
-        "run the split",
+        "run `gaitforge split` first",
     )
 
 

@@ -107,7 +107,7 @@ def test_further_columns_are_summed_up() -> None:
 
 
 def test_reasons_are_counted_the_most_frequent_first() -> None:
-    rows = [("a.npz", "short"), ("b.npz", "short"), ("b.npz", "empty")]
+    rows = [("a.npz", "short: 0"), ("b.npz", "short: 1"), ("b.npz", "empty")]
     quarantine = pd.DataFrame(rows, columns=["source", "reason"])
     assert store_tables.reasons_table(quarantine).values.tolist() == [
         ["short", 2, 2],

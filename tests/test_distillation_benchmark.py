@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -91,11 +92,72 @@ def test_a_way_of_fewer_seeds_is_not_chosen_as_the_best() -> None:
     assert best.accuracy == 0.5
 
 
-def test_few_people_get_no_interval_and_no_share_of_the_gap() -> None:
-    names = ("svm", "teacher tcn", "teacher wide", "alone")
-    rows = [*(row(name, right=2) for name in names), row("kd", right=4)]
-    lines = report(PLAN, rows, slice(None), 1, None).splitlines()
-    assert "| kd | 1 | 1.000 | 1.000 |  | +0.500 | - |" in lines
+def test_few_people_get_sign_flips_times_the_ways_that_were_tried_and_nothing_is_shown() -> None:
+    names = ("svm", "teacher tcn", "teacher wide", "alone", "dkd")
+    plan = dataclasses.replace(PLAN, ways=("alone", "kd", "dkd"))
+    # six people, of whom each gains by kd: of 32 orders that differ one sets the two as far apart
+    rows = [row(name, fold=fold, right=0) for name in names for fold in (0, 1, 2)]
+    rows += [row("kd", fold=fold, right=4) for fold in (0, 1, 2)]
+    said = report(plan, rows, slice(None), 1, None)
+    p = 3 / 32  # the best by the other folds is a way, too
+    assert f"| kd | 1 | 1.000 | 1.000 |  | +1.000 | {p:.2g} |" in said.splitlines()
+    assert "| dkd | 1 | 0.000 | 0.000 |  | +0.000 | 1 |" in said.splitlines()
+    assert "3 ways to teach were tried. 6 people are too few for intervals" in said
+    assert "shown" not in said
+
+
+def test_differences_of_few_people_are_of_the_seeds_that_both_have() -> None:
+    names = ("svm", "teacher tcn", "teacher wide")
+    plan = dataclasses.replace(PLAN, ways=("alone", "kd"))
+    rows = [*(row(name) for name in names), row("kd", right=4)]
+    rows += [row("alone", right=4), row("alone", seed=1, right=0)]
+    lines = report(plan, rows, slice(None), 2, None).splitlines()
+    assert "| kd | 1 | 1.000 | 1.000 |  | +0.000 | 1 |" in lines
+
+
+def many(name: str, seed: int, right: Sequence[int]) -> Row:
+    """Forty people with two recordings of two classes each, of which so many are found."""
+    people = [f"{number:02}" for number in range(40) for _ in (0, 1)]
+    true = [0, 1] * 40
+    predicted = [
+        label if take < right[number % len(right)] else 1 - label
+        for number in range(40)
+        for take, label in enumerate((0, 1))
+    ]
+    return Row("fold-0", name, seed, 7, people, true, predicted)
+
+
+def of_many(seeds: Sequence[Sequence[int]], ways: int) -> str:
+    """The report's word on `kd`, of these answers by seed, among so many ways."""
+    others = ("dkd", "dist", "rkd", "sp", "hint", "attention", "label smoothing")[: ways - 1]
+    plan = dataclasses.replace(PLAN, ways=("alone", "kd", *others))
+    alone = (2, 1, 1, 0)
+    rows = [many(name, 0, alone) for name in ("svm", "teacher tcn", "teacher wide")]
+    for seed, right in enumerate(seeds):
+        rows += [many(name, seed, alone) for name in ("alone", *others)]
+        rows.append(many("kd", seed, right))
+    line = next(
+        line
+        for line in report(plan, rows, slice(None), 9, None).splitlines()
+        if line.startswith("| kd |")
+    )
+    return line.split(" | ")[-1].strip(" |")
+
+
+def test_a_gain_of_most_people_in_every_seed_is_shown() -> None:
+    assert of_many([(2, 2, 1, 1), (2, 2, 2, 1), (2, 2, 1, 1)], ways=1) == "better"
+    assert of_many([(1, 1, 0, 0), (1, 0, 0, 0), (1, 1, 0, 0)], ways=1) == "worse"
+
+
+def test_what_is_shown_of_one_way_is_not_where_many_were_tried() -> None:
+    seeds = [(2, 2, 1, 0), (2, 2, 1, 1), (2, 2, 1, 0)]
+    assert of_many(seeds, ways=1) == "better"
+    assert of_many(seeds, ways=8) == "nothing"
+
+
+def test_what_one_lucky_seed_gains_is_not_shown_of_the_way() -> None:
+    """Its mean is better for the very people, but the next seed may as well be of the other kind."""
+    assert of_many([(2, 2, 2, 2), (2, 1, 1, 0), (2, 1, 1, 0)], ways=1) == "nothing"
 
 
 def test_packed_rows_are_the_rows_of_their_plan_and_of_no_other(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gaitforge.ingest import READERS, ReadOptions, read_files
+from gaitforge.ingest import READERS, ReadOptions, file_names, read_files
 from gaitforge.ingest.npz import read_npz
 from gaitforge.layout import Layout
 from gaitforge.recording import Recording, Rejected
@@ -110,6 +110,38 @@ def test_another_array_can_be_class_or_person(tmp_path: Path) -> None:
     assert first.columns == {"subject": "s1", "file_label": "healthy"}
 
 
+def test_ids_may_be_whole_numbers_or_encoded_text(tmp_path: Path) -> None:
+    numbers = save(tmp_path / "a.npz", subject=np.array([7, 2**63], np.uint64))
+    assert [item.person for item in only_recordings(read(numbers))] == ["7", "9223372036854775808"]
+    encoded = save(tmp_path / "b.npz", subject=np.array(["Zo\xeb".encode(), b"Ann"]))
+    assert [item.person for item in only_recordings(read(encoded))] == ["Zo\xeb", "Ann"]
+
+
+def test_true_and_false_may_be_classes(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.npz", correct=np.array([True, False]))
+    assert [item.label for item in only_recordings(read(path, label="correct"))] == ["1", "0"]
+
+
+def test_what_nobody_asks_for_persons_and_classes_may_have_any(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.npz", subject=np.array([1.0, np.nan]), label=np.array([0.5, 1]))
+    items = only_recordings(list(read_npz(path, TWO_JOINTS, ReadOptions(), labelled=False)))
+    assert [(item.person, item.label) for item in items] == [("unknown", "unknown")] * 2
+
+
+def test_clip_ids_that_are_floats_stay_a_column(tmp_path: Path) -> None:
+    first, _ = only_recordings(read(save(tmp_path / "a.npz", clip_id=np.array([1.0, 2.0]))))
+    assert (first.recording, first.columns) == ("a-00000", {"clip_id": 1.0})
+
+
+def test_other_columns_keep_what_can_be_decoded(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.npz", a=np.array([b"\xe9", b"b"]), b=np.array(["\udce9", "b"]))
+    first, second = only_recordings(read(path))
+    assert (dict(first.columns), dict(second.columns)) == (
+        {"a": "\ufffd", "b": "?"},
+        {"a": "b", "b": "b"},
+    )
+
+
 def test_relabel_renames_and_merges_classes(tmp_path: Path) -> None:
     path = save(tmp_path / "a.npz")
     relabel = {"healthy": "healthy", "*": "disorder"}
@@ -137,10 +169,10 @@ def test_fps_of_the_options_overrides_the_layout(tmp_path: Path) -> None:
         ({"frames": np.full((5, 2, 3), np.inf)}, "infinities"),
         ({"frames": np.full((5, 2, 3), 1e300)}, "infinities"),
         ({"frames": np.full((5, 2, 3), np.nan)}, "every joint of every frame is missing"),
-        ({"offsets": np.array([0, 5, 5])}, "0 frames"),
-        ({"offsets": np.array([0, 4, 5])}, "1 frames"),
+        ({"offsets": np.array([0, 5, 5])}, "too few frames: 0"),
+        ({"offsets": np.array([0, 4, 5])}, "too few frames: 1"),
         ({"subject": np.array(["s1", ""])}, "the person or the label is empty"),
-        ({"label": np.array([1.0, np.nan])}, "the person or the label is empty"),
+        ({"label": np.array(["a", ""])}, "the person or the label is empty"),
     ],
 )
 def test_faulty_recordings_are_rejected_with_their_reason(
@@ -185,6 +217,19 @@ def test_empty_class_is_rejected_even_when_all_others_are_merged(tmp_path: Path)
         ({"frames": np.zeros((5, 2, 4))}, "4 coordinates per joint"),
         ({"frames": np.zeros((5, 2, 1))}, "1 coordinates per joint"),
         ({"subject": np.array(["s1", None], object)}, "Python objects"),
+        ({"subject": np.array([1.0, 2.0])}, "persons of type float64 in 'subject'"),
+        ({"subject": np.array([1.0, np.nan])}, "persons of type float64 in 'subject'"),
+        ({"subject": np.array([True, False])}, "persons of type bool in 'subject'"),
+        ({"label": np.array([1, 2], np.float32)}, "classes of type float32 in 'label'"),
+        (
+            {"subject": np.array([b"s1", b"M\xfcller"])},
+            r"b'M\\xfcller' at position 1 of 'subject', which is no UTF-8",
+        ),
+        (
+            {"subject": np.array(["s1", "M\udcfcller"])},
+            r"'M\\udcfcller' at position 1 of 'subject', which is no UTF-8",
+        ),
+        ({"label": np.array([b"\xe9", b"a"])}, "position 0 of 'label', which is no UTF-8"),
     ],
 )
 def test_faults_of_the_file_are_raised_before_anything_is_yielded(
@@ -273,14 +318,63 @@ def test_a_missing_file_is_found_before_the_first_is_read(tmp_path: Path) -> Non
         read_files([broken, tmp_path / "b.npz"], TWO_JOINTS, ReadOptions())
 
 
+def other_frames(number: int) -> np.ndarray[Any, Any]:
+    """Frames like those of `arrays`, but of other movements for every number."""
+    return np.random.default_rng(number).normal(size=(5, 2, 3))
+
+
 def test_an_id_that_occurs_in_two_files_is_rejected_the_second_time(tmp_path: Path) -> None:
     one = save(tmp_path / "one.npz", clip_id=np.array(["x", "y"]))
-    two = save(tmp_path / "two.NPZ.npz", clip_id=np.array(["z", "x"]))
+    clips = np.array(["z", "x"])
+    two = save(tmp_path / "two.NPZ.npz", clip_id=clips, frames=other_frames(0))
     items = list(read_files([one, two], TWO_JOINTS, ReadOptions()))
     assert [item.recording for item in only_recordings(items[:3])] == ["x", "y", "z"]
     assert items[3] == Rejected(
-        source=str(two), position=1, person="s2", label="knee", reason="the id 'x' occurs twice"
+        source=str(two), position=1, person="s2", label="knee", reason="the id occurs twice: 'x'"
     )
+
+
+@pytest.mark.parametrize(
+    ("files", "names"),
+    [
+        (["a/walks", "b/runs"], ["walks", "runs"]),
+        (["a/walks", "b/walks", "a/runs"], ["a/walks", "b/walks", "runs"]),
+        (["a/1/walks", "b/1/walks"], ["a/1/walks", "b/1/walks"]),
+        (["a/1/walks", "a/2/walks"], ["1/walks", "2/walks"]),
+        (["walks", "a/walks"], ["walks", "a/walks"]),
+        (["a/walks", "b/walks", "a/b/walks"], ["a/walks", "b/walks", "a/b/walks"]),
+        (["x/../a/walks", "b/walks"], ["a/walks", "b/walks"]),
+    ],
+)
+def test_files_of_one_name_are_told_apart_by_their_folders(
+    files: list[str], names: list[str]
+) -> None:
+    for root in (Path("/data"), Path("/else/where")):
+        assert file_names([root / f"{file}.npz" for file in files]) == names
+
+
+def test_files_of_one_folder_and_name_are_told_apart_by_their_suffix() -> None:
+    assert file_names([Path("/a/walks.npz"), Path("/a/walks.NPZ")]) == ["walks.npz", "walks.NPZ"]
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_two_files_of_one_name_both_come_in(tmp_path: Path, labelled: bool) -> None:
+    paths = []
+    for n, site in enumerate(("a", "b")):
+        (tmp_path / site).mkdir()
+        paths.append(save(tmp_path / site / "walks.npz", frames=other_frames(n)))
+    items = only_recordings(list(read_files(paths, TWO_JOINTS, ReadOptions(), labelled=labelled)))
+    assert [item.recording for item in items] == [
+        "a/walks-00000", "a/walks-00001", "b/walks-00000", "b/walks-00001",
+    ]  # fmt: skip
+
+
+def test_a_file_that_is_named_twice_is_refused(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.npz")
+    again = tmp_path / "nowhere" / ".." / "a.npz"
+    (tmp_path / "nowhere").mkdir()
+    with pytest.raises(ValueError, match=r"a\.npz is named twice; name it once"):
+        read_files([path, again], TWO_JOINTS, ReadOptions())
 
 
 @pytest.mark.parametrize("suffix", READERS)

@@ -23,8 +23,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from gaitforge.ingest.synthetic import SyntheticSettings, synthetic_cohort
+from gaitforge.provenance import read_provenance
+from gaitforge.splits import read_split
 from gaitforge.trials import Trial, TrialLog
-from gaitforge.work import SplitFolder, WorkFolder, read_json
+from gaitforge.work import SplitFolder, WorkFolder, read_json, write_json
 from tests.conftest import FinishedLine, own_ray
 from tests.line_state import (
     EPOCHS,
@@ -68,6 +70,8 @@ KEYS = {
     "splits/main.json": "schema name rule store roles",
     "runs/main/teacher/model.json": "schema fingerprint family sizes params macs layout classes windows normalisation "
     "val_macro_f1 val_accuracy best_epoch epochs seconds",
+    "runs/main/reference/reference.json": "schema identity windows fitted_on chosen_on width strength features params "
+    "val_macro_f1 val_accuracy chance_class chance_val_macro_f1 chance_val_accuracy seconds",
     "runs/main/search/search.json": "schema identity families trials epochs seed reference max_params rejected seconds",
     "runs/main/search/trials/0.json": "schema number state reason hash family sizes params macs seed suggested recipe "
     "distill scores curve epochs seconds started ended",
@@ -135,7 +139,7 @@ def test_the_line_writes_every_artefact_with_its_keys(finished: FinishedLine) ->
 
 def test_the_summary_has_exactly_the_agreed_keys(finished: FinishedLine) -> None:
     summary = read_json(finished.work.summary)
-    assert set(summary) == {"schema", *SUMMARY, *FRONTS}
+    assert set(summary) == {"schema", "failures", *SUMMARY, *FRONTS}
     for part, keys in SUMMARY.items():
         assert set(summary[part]) == set(keys.split()), part
     for part, keys in FRONTS.items():
@@ -308,6 +312,41 @@ def test_a_changed_search_is_refused_and_fresh_sets_the_old_one_aside(
     assert (aside / "confirm" / "scores.json").is_file()
 
 
+def test_a_teacher_at_chance_is_refused_before_anything_is_written(
+    finished: FinishedLine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = copied(
+        finished, tmp_path, "teacher_outputs", changes={"search": {"allow_chance": False}}
+    )
+    split = split_of(settings)
+    head = split.teacher / "model.json"
+    write_json(head, {**read_json(head), "val_macro_f1": 0.0})
+    files = {path: path.stat().st_ino for path in split.root.rglob("*")}
+    sentence = refused(capsys, "search", settings, "--fresh")
+    must_say(sentence, "0.000 on the validation people", "set search.allow_chance = true")
+    assert {path: path.stat().st_ino for path in split.root.rglob("*")} == files
+
+
+def test_the_reference_is_told_beside_the_teacher_and_scored_on_the_same_people(
+    finished: FinishedLine,
+) -> None:
+    told = [
+        line for line in finished.out.splitlines() if "on the validation people: teacher" in line
+    ]
+    assert len(told) == 1
+    for word in ("teacher 0.", "reference 0.", "chance 0."):
+        assert word in told[0].replace("1.000", "0.999")
+    for role in ("validation", "confirm"):
+        teacher, reference = (
+            [
+                (row["recording"], row["true_class"])
+                for row in rows_of(finished.split.predictions / f"{role}-{model}-seed0.parquet")
+            ]
+            for model in ("teacher", "reference")
+        )
+        assert teacher == reference
+
+
 def test_more_trials_are_the_same_search(
     finished: FinishedLine, tmp_path: Path, ray_home: Path
 ) -> None:
@@ -320,21 +359,64 @@ def test_more_trials_are_the_same_search(
     assert {name: after[name] for name in before} == before
 
 
+def test_fewer_trials_than_have_ended_are_enough(
+    finished: FinishedLine, tmp_path: Path, ray_home: Path
+) -> None:
+    settings = copied(finished, tmp_path, changes={"search": {"trials": 1}})
+    before = numbers(split_of(settings))
+    answer = run("search", settings, ray_home=ray_home)
+    assert (answer.returncode, answer.stderr) == (0, "")
+    assert numbers(split_of(settings)) == before
+
+
+def test_people_whom_the_teacher_has_seen_are_confirmed_by_no_way(
+    finished: FinishedLine, tmp_path: Path, ray_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes: Tables = {"split": {"seed": 5}, "teacher.fit": {"epochs": 2}}
+    settings = copied(finished, tmp_path, changes=changes)
+    work = WorkFolder(tmp_path / "work")
+
+    def files() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in work.root.rglob("*") if path.is_file()}
+
+    before = files()
+    for arguments in (["split"], ["teacher"], ["search"], ["confirm"], ["export"], ["run"]):
+        must_say(refused(capsys, *arguments, settings), "undo the change", "--fresh")
+    # what once left the old teacher in its place
+    must_say(refused(capsys, "search", settings, "--fresh"), "gaitforge split --fresh")
+    assert files() == before
+
+    answer = run("run", settings, "--fresh", ray_home=ray_home)
+    assert (answer.returncode, answer.stderr) == (0, "")
+    split = read_split(work.split_file("main"))
+    confirm = set(split.people("confirm"))
+    assert confirm != set(read_split(finished.work.split_file("main")).people("confirm"))
+    for head in ("teacher/model.json", "teacher_outputs/outputs.json", "search/search.json"):
+        told = read_provenance(work.run("main").root / head)
+        assert told is not None
+        assert told.seen == set(split.roles) - confirm
+    (aside,) = work.run("main").root.glob("until-*")
+    lost = {path.name for path in before if work.run("main").root in path.parents}
+    assert lost - {path.name for path in aside.rglob("*")} == set()
+
+
 @pytest.mark.parametrize(
     ("stage", "changes", "words"),
     [
         (
             "search",
             {"search": {"max_params": 10}},
-            ("allows at most 10 parameters", "smallest tcn student has", "raise the budget"),
+            ("search.max_params has changed", "undo the change", "gaitforge search --fresh"),
         ),
         (
             "search",
-            {"search": {"max_macs": 3}},
-            ("3 multiply-accumulates", "raise the budget"),
+            {"search.fit": {"epochs": 9}},
+            ("search.fit has changed", "undo the change", "gaitforge search --fresh"),
         ),
         ("run", {"teacher.fit": {"epochs": 3}}, ("students of another teacher", "--fresh")),
         ("run", {"windows": {"length": 20}}, ("students of another teacher", "undo the change")),
+        ("search", {"windows": {"length": 20}}, ("The teacher in", "gaitforge teacher --fresh")),
+        ("search", {"search": {"objectives": ["macro_f1", "macs"]}}, ("search.objectives has",)),
         (
             "export",
             {"export": {"trial": 77}},
@@ -346,7 +428,16 @@ def test_more_trials_are_the_same_search(
             ("No Ray cluster answers", "127.0.0.1:1", "ray start --head"),
         ),
     ],
-    ids=["parameters", "multiply-accumulates", "teacher", "windows", "export", "cluster"],
+    ids=[
+        "parameters",
+        "epochs",
+        "teacher",
+        "windows",
+        "search-windows",
+        "objectives",
+        "export",
+        "cluster",
+    ],
 )
 def test_wrong_settings_for_a_finished_line_are_refused_and_cost_nothing(
     stage: str,
@@ -474,8 +565,9 @@ def test_a_trial_goes_on_without_its_worker_and_fails_without_the_next(
     once, twice, untouched = check_trials(split, 3)
     assert (once.state, once.epochs) == ("finished", 60)
     assert (twice.state, untouched.state) == ("failed", "finished")
-    assert "worker process died" in str(twice.reason)
-    assert "trial   1 failed  : the worker process died" in answer.stdout
+    assert (once.killed_by, twice.killed_by) == (None, "SIGKILL")
+    assert "the worker process was killed by SIGKILL" in str(twice.reason)
+    assert "trial   1 failed   tcn (channels " in answer.stdout
 
 
 def test_a_search_killed_beyond_a_rung_goes_on_from_it(

@@ -8,17 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from gaitforge.settings import ConfirmSettings
 from gaitforge.splits import Split
 from gaitforge.window_cache import build_windows
-from gaitforge.work import SplitFolder, WorkFolder, read_json, write_json
+from gaitforge.work import SplitFolder, WorkFolder, read_json, write_json, write_parquet
 from tests.test_confirm import CLASSES, LEGS, TEACHER, WINDOWS, walks
 from trainers.confirm import ALONE, FRONT, NEAR, SEED, STUDENT, refit_head
 from trainers.examples import WindowFolder
 from trainers.loop import Scored
-from trainers.pool import pick_unseen, pool_splits
+from trainers.pool import last_macro_f1, pick_unseen, pool_splits
 from trainers.predictions import write_predictions
 from trainers.verdict import Tables
 
@@ -52,7 +53,10 @@ def tables_of(
     )  # fmt: skip
     cache.role("confirm")
     windows, folder = WindowFolder.open(cache.folder), work.run(name)
-    write_json(folder.teacher / "model.json", asdict(replace(TEACHER, val_macro_f1=0.9)))
+    write_json(folder.teacher / "model.json", asdict(replace(TEACHER, val_macro_f1=0.97)))
+    # what the best of its epochs had on the people who chose that epoch is not what students are asked for
+    history = pa.table({"epoch": [1, 2], "val_macro_f1": [0.97, 0.9]})
+    write_parquet(folder.teacher / "history.parquet", history)
     write_json(folder.confirm / "scores.json", {"members": list(rows), "chosen": None})
     predict(folder, windows, "teacher", None, 0, 0)
     for item, f1 in zip(rows, validated, strict=True):
@@ -99,6 +103,14 @@ def test_a_split_stands_for_the_smallest_that_is_good_enough_on_the_validation_p
     assert pick_unseen(table, margin=0.1)["trial"] == 2
 
 
+def test_a_split_asks_for_what_the_teacher_had_after_its_last_epoch(tmp_path: Path) -> None:
+    """The best of its epochs, 0.97, was chosen on these people; students are scored after their last."""
+    rows = [row(1, 100), row(2, 200)]
+    table = tables_of(WorkFolder(tmp_path), "a", range(4), rows, validated=(0.82, 0.95))
+    assert last_macro_f1(table.folder) == 0.9
+    assert pick_unseen(table, margin=0.1)["trial"] == 1
+
+
 def test_the_people_who_are_scored_choose_nothing(tmp_path: Path) -> None:
     rows = [row(1, 100), row(2, 200)]
     right = tables_of(WorkFolder(tmp_path / "a"), "a", range(4), rows, validated=(0.7, 0.9))
@@ -142,6 +154,14 @@ def test_the_pooled_sentence_says_that_every_split_searched_for_itself(tmp_path:
         "people it is scored on), the chosen students have macro F1 0.958 against 1.000 of the teacher; "
         "difference -0.042 (95 % interval "
     )
+
+
+def test_every_split_of_people_together_is_enough_where_each_alone_has_too_few(
+    tmp_path: Path,
+) -> None:
+    report = pooled(WorkFolder(tmp_path), [row(1, 100)], (0.9,), people=12)
+    assert report["student"]["difference_interval"] is not None
+    assert report["student"]["noninferior"] is False
 
 
 def test_too_few_people_have_no_interval_together_either(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gaitforge.recording import Recording
+from gaitforge.recording import Recording, kind_of
 
 NAN = float("nan")
 
@@ -25,12 +25,15 @@ def walk(**change: Any) -> Recording:
     [
         ({"positions_TVC": np.zeros((2, 2, 2))}, "float64 .* must be float32"),
         ({"positions_TVC": np.zeros((2, 4), np.float32)}, r"shape \(2, 4\), but must be"),
-        ({"positions_TVC": np.zeros((1, 2, 2), np.float32)}, "1 frames, but .* at least 2"),
+        (
+            {"positions_TVC": np.zeros((1, 2, 2), np.float32)},
+            "too few frames: 1, but .* at least 2",
+        ),
         ({"positions_TVC": np.full((2, 2, 2), np.inf, np.float32)}, "infinities"),
         ({"positions_TVC": np.full((2, 2, 2), NAN, np.float32)}, "every joint .* missing"),
         ({"confidence_TV": np.ones((2, 3), np.float32)}, r"must be \(2, 2\) like the positions"),
-        ({"fps": 0.0}, "frame rate is 0.0, but must be above 0"),
-        ({"fps": NAN}, "frame rate is nan"),
+        ({"fps": 0.0}, "frame rate: 0.0, but it must be above 0"),
+        ({"fps": NAN}, "frame rate: nan"),
         ({"person": ""}, "person or the label is empty"),
         ({"label": ""}, "person or the label is empty"),
     ],
@@ -66,3 +69,10 @@ def test_recording_cannot_be_changed() -> None:
 def test_changed_recording_is_checked_again() -> None:
     with pytest.raises(ValueError, match="person or the label is empty"):
         replace(walk(), label="")
+
+
+def test_reasons_are_of_one_kind_whatever_stands_behind_the_colon() -> None:
+    assert kind_of("too few frames: 1, but 2: at least") == "too few frames"
+    assert kind_of("every joint of every frame is missing") == (
+        "every joint of every frame is missing"
+    )

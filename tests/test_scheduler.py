@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -214,3 +215,40 @@ def test_tune_hears_the_verdict_on_what_was_reported(goes_on: bool) -> None:
     said = RungScheduler(on_rung).on_trial_result(None, trial, result)
     assert said == (TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
     assert heard == [("a7", {"epoch": 3, "val_macro_f1": 0.5})]
+
+
+@pytest.mark.parametrize(("failures", "again"), [(1, True), (2, False)])
+@pytest.mark.parametrize("counts", [True, False])
+def test_tune_hears_whether_an_error_counts_and_tells_only_of_the_latest(
+    tmp_path: Path, failures: int, again: bool, counts: bool
+) -> None:
+    heard: list[tuple[str, str, bool]] = []
+
+    def on_error(trial_id: str, told: str, again: bool) -> bool:
+        heard.append((trial_id, told, again))
+        return not counts
+
+    class Erring(TuneTrial):
+        error_file = str(tmp_path / "error.txt")
+
+    (tmp_path / "error.txt").write_text("Failure # 1 (then)\nold\nFailure # 2 (now)\nnew\n")
+    trial = Erring("none", trial_id="a7", stub=True, max_failures=1)
+    trial.run_metadata.num_failures = failures
+    RungScheduler(lambda trial_id, scores: True, on_error).on_trial_error(None, trial)
+    assert heard == [("a7", "new\n", again)]
+    assert trial.max_failures == (1 if counts else 2)
+
+
+def test_an_error_of_which_tune_wrote_nothing_is_told_all_the_same() -> None:
+    heard: list[str] = []
+
+    def on_error(trial_id: str, told: str, again: bool) -> bool:
+        heard.append(told)
+        return False
+
+    class Silent(TuneTrial):
+        error_file = None
+
+    trial = Silent("none", trial_id="a7", stub=True)
+    RungScheduler(lambda trial_id, scores: True, on_error).on_trial_error(None, trial)
+    assert heard == [""]

@@ -15,7 +15,7 @@ from gaitforge.normalise import Normalisation
 from gaitforge.settings import FitPlan, SearchSettings, StoppingSettings, as_dict
 from gaitforge.trials import TrialLog
 from gaitforge.windows import WindowSettings
-from gaitforge.work import SplitFolder, fingerprint, write_json
+from gaitforge.work import SplitFolder, fingerprint, set_aside, write_json
 from tests.test_trials import ended
 from trainers.examples import WindowFolder
 from trainers.search import (
@@ -25,7 +25,6 @@ from trainers.search import (
     claim_folder,
     keep_table,
     search_identity,
-    set_aside,
     worst_values,
     write_importance,
 )
@@ -48,7 +47,7 @@ DEFAULTS = SearchSettings()
 
 
 def head(folder: Path, settings: SearchSettings = DEFAULTS) -> dict[str, Any]:
-    identity = search_identity(settings, windows(folder), TEACHER)
+    identity = search_identity(settings, windows(folder).key, TEACHER.fingerprint)
     return {"identity": identity, "settings": {"seed": settings.seed, "trials": settings.trials}}
 
 
@@ -81,7 +80,11 @@ def test_an_unknown_family_or_term_is_answered_with_the_known_ones(
 
 def test_more_trials_are_the_same_search(tmp_path: Path) -> None:
     more = SearchSettings(
-        trials=99, max_failed=0.9, start_from=("other",), start_with=({"lr": 1.0},)
+        trials=99,
+        max_failed=0.9,
+        start_from=("other",),
+        start_with=({"lr": 1.0},),
+        allow_chance=True,
     )
     assert head(tmp_path, more)["identity"] == head(tmp_path)["identity"]
 
@@ -112,17 +115,17 @@ def test_a_search_of_before_terms_had_a_warm_up_is_the_same_search(tmp_path: Pat
     }
     here = windows(tmp_path)
     then = fingerprint({"settings": shared, "windows": here.key, "teacher": TEACHER.fingerprint})
-    assert search_identity(SearchSettings(), here, TEACHER) == then
-    assert search_identity(SearchSettings(terms_warmup=0.1), here, TEACHER) != then
+    assert search_identity(SearchSettings(), here.key, TEACHER.fingerprint) == then
+    assert search_identity(SearchSettings(terms_warmup=0.1), here.key, TEACHER.fingerprint) != then
 
 
 def test_another_teacher_or_other_windows_are_another_search(tmp_path: Path) -> None:
     here = windows(tmp_path)
     teacher = replace(TEACHER, fingerprint="u")
     cache = replace(here, folder=tmp_path / "other")
-    same = search_identity(SearchSettings(), here, TEACHER)
-    assert search_identity(SearchSettings(), here, teacher) != same
-    assert search_identity(SearchSettings(), cache, TEACHER) != same
+    same = search_identity(SearchSettings(), here.key, TEACHER.fingerprint)
+    assert search_identity(SearchSettings(), here.key, teacher.fingerprint) != same
+    assert search_identity(SearchSettings(), cache.key, TEACHER.fingerprint) != same
 
 
 def test_a_folder_of_the_same_search_is_gone_on_with(tmp_path: Path) -> None:
@@ -148,7 +151,7 @@ def test_a_folder_of_another_search_is_refused_with_what_has_changed(
 ) -> None:
     folder = SplitFolder(tmp_path)
     write_json(folder.search / "search.json", head(tmp_path))
-    with pytest.raises(ValueError, match=f"{sentence}.*with --fresh"):
+    with pytest.raises(ValueError, match=f"{sentence}.*with `gaitforge search --fresh`"):
         claim_folder(folder, {**head(tmp_path), **now}, fresh=False)
 
 

@@ -27,6 +27,7 @@ from search_spaces import Proposal
 from trainers import genetic, study
 from trainers import searcher as searcher_module
 from trainers.budget import Budget
+from trainers.deaths import LOST_NODES
 from trainers.search import propose
 from trainers.searcher import StudySearcher
 
@@ -54,6 +55,7 @@ class ByHand:
         **settings: Any,
     ) -> None:
         self.shown: list[int] = []
+        self.retried: list[tuple[int, str]] = []
         stopping = StoppingSettings(first=1, keep=0.2)
         self.settings = SearchSettings(**{"trials": 20, "stopping": stopping, **settings})
         self.searcher = StudySearcher(
@@ -64,6 +66,7 @@ class ByHand:
             cost_of,
             lambda trial: self.shown.append(trial.number),
             starts,
+            lambda trial, why: self.retried.append((trial.number, why)),
         )
         self.calls = 0
 
@@ -337,10 +340,61 @@ def test_a_worker_that_died_leaves_a_failed_trial_with_its_reason(tmp_path: Path
     search.searcher.on_trial_complete(trial_id, None, error=True)
     (died,) = search.searcher.log
     assert (died.number, died.state, died.hash) == (0, "failed", trial.hash)
-    assert died.reason == "the worker process died (out of memory, or killed)"
+    assert died.reason == "the worker process died, and what killed it is not known"
     assert died.ended is not None
     assert search.shown == [0]
     assert search.one().number == 1
+
+
+OWN = "The actor is dead because its worker process has died. The process receives a SIGTERM."
+WITH_NODE = "The actor died because its node has died. Node Id: 9cdf"
+RAISED = (
+    "ray::ImplicitFunc.train()\n  File search.py\nOSError: [Errno 28] No space left on device\n"
+)
+
+
+def test_a_trial_says_what_killed_its_worker(tmp_path: Path) -> None:
+    search = ByHand(tmp_path)
+    trial_id, _ = search.ask()
+    assert not search.searcher.on_error(trial_id, OWN, again=True)
+    assert not search.searcher.on_error(trial_id, OWN, again=False)
+    search.searcher.on_trial_complete(trial_id, None, error=True)
+    (died,) = search.searcher.log
+    assert (died.state, died.killed_by) == ("failed", "SIGTERM")
+    assert died.reason == "the worker process was killed by SIGTERM"
+    assert search.retried == [(0, died.reason)]
+    assert search.searcher.died == {}
+
+
+def test_a_worker_lost_with_its_node_does_not_count_against_its_student(tmp_path: Path) -> None:
+    search = ByHand(tmp_path)
+    trial_id, _ = search.ask()
+    more = [search.searcher.on_error(trial_id, WITH_NODE, again=True) for _ in range(5)]
+    assert more == [True] * LOST_NODES + [False] * (5 - LOST_NODES)
+    other, _ = search.ask()
+    assert search.searcher.on_error(other, WITH_NODE, again=True)
+
+
+def test_an_error_outside_of_the_trial_is_its_reason_and_its_traceback_is_kept(
+    tmp_path: Path,
+) -> None:
+    search = ByHand(tmp_path)
+    trial_id, _ = search.ask()
+    search.searcher.on_error(trial_id, RAISED, again=False)
+    search.searcher.on_trial_complete(trial_id, None, error=True)
+    (failed,) = search.searcher.log
+    assert failed.reason == "in its worker, OSError: [Errno 28] No space left on device"
+    assert (failed.killed_by, failed.traceback) == (None, RAISED)
+
+
+def test_a_worker_that_ends_after_its_trial_had_ended_says_nothing_of_it(tmp_path: Path) -> None:
+    search = ByHand(tmp_path)
+    trial_id, trial = search.ask()
+    search.searcher.log.add(replace(trial, state="failed", reason="CUDA error"))
+    assert not search.searcher.on_error(trial_id, OWN, again=True)
+    search.searcher.on_trial_complete(trial_id, {"done": True})
+    assert [trial.reason for trial in search.searcher.log] == ["CUDA error"]
+    assert (search.retried, search.shown) == ([], [0])
 
 
 def test_a_worker_that_died_keeps_the_curve_as_far_as_it_came(tmp_path: Path) -> None:
@@ -430,3 +484,19 @@ def test_a_copy_of_the_searcher_is_no_second_truth(tmp_path: Path) -> None:
     assert vars(pickle.loads(pickle.dumps(search.searcher))) == {}
     search.searcher.save(str(tmp_path / "state"))
     assert not (tmp_path / "state").exists()
+
+
+# machines that must not train
+
+
+def test_what_a_machine_refuses_is_no_failed_student_and_ends_the_search(tmp_path: Path) -> None:
+    search = ByHand(tmp_path)
+    refused, beside = search.ask(), search.ask()
+    told = {"refused": "tin computes wrong gradients for the family 'stgcn'.", "done": True}
+    search.searcher.on_trial_complete(refused[0], told)
+    search.end(*beside)
+    assert search.searcher.refused == told["refused"]
+    assert search.is_over()
+    assert [trial.state for trial in search.searcher.ended.values()] == ["finished"]
+    # the same student comes first at the next start
+    assert ByHand(tmp_path).ask()[1] == refused[1]

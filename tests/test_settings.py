@@ -206,6 +206,28 @@ def test_a_missing_settings_file_is_named(tmp_path: Path) -> None:
         read_settings(tmp_path / "none.toml")
 
 
+@pytest.mark.parametrize(
+    "group", [["P1"], [], ["P1", "P1"], ["P1", "P2"], ["P1", "p1", "P2"], ["P1", "p1", "2", "02"]]
+)
+def test_people_can_be_told_apart_only_where_their_ids_look_alike(group: list[str]) -> None:
+    with pytest.raises(ValueError, match=r"ingest\.distinct_people has the group"):
+        IngestSettings(files=("a.npz",), layout="coco17", distinct_people=(tuple(group),))
+
+
+def test_groups_of_distinct_people_are_read(tmp_path: Path) -> None:
+    text = LEAST.replace(
+        "[ingest.synthetic]\n", '[ingest]\nfiles = ["a.npz"]\nlayout = "coco17"\n'
+    )
+    settings = read(tmp_path, text + 'distinct_people = [["P1", "p1"], ["2", "02", "2.0"]]\n')
+    assert settings.ingest.distinct_people == (("P1", "p1"), ("2", "02", "2.0"))
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
+def test_a_limit_of_the_quarantine_is_a_share(share: float) -> None:
+    with pytest.raises(ValueError, match=r"max_quarantined is .* a share between 0 and 1"):
+        IngestSettings(files=("a.npz",), layout="coco17", max_quarantined=share)
+
+
 def test_a_file_that_is_not_toml_is_named_with_its_line(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"run.toml is not TOML \(.*line 2.*\)"):
         read(tmp_path, 'work = "w"\ntrials == 3\n')

@@ -34,6 +34,7 @@ from gaitforge.work import (
     open_path,
     read_json,
     remove_tree,
+    set_aside,
     write_json,
     write_once,
     write_parquet,
@@ -46,7 +47,6 @@ from tests.toy_work import make_work
 from tests.try_page import turn_to, words
 from trainers.examples import only_one_of_the_node
 from trainers.pipeline import Line
-from trainers.search import set_aside
 
 PLACES = ("disk", "no hard links", "s3")
 

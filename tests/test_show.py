@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 
+from gaitforge.trials import TrialLog
 from gaitforge.work import WorkFolder, read_json, write_json
+from tests.test_trials import ended
 from tests.toy_work import Toy, make_split, make_work
 from trainers.show import describe
 
+KILLED = "the worker process was killed by SIGSEGV"
 TOY = Toy(trials=12, running=0)
 
 
@@ -139,3 +142,44 @@ def test_a_search_of_four_objectives_is_shown_without_a_hypervolume(work: WorkFo
     assert "; hypervolume " in describe(work)
     write_json(path, {**read_json(path), "hypervolume": None})
     assert "hypervolume" not in describe(work)
+
+
+def test_the_reference_and_chance_stand_below_the_teacher(work: WorkFolder) -> None:
+    assert not any(line.startswith("reference: ") for line in describe(work).splitlines())
+    facts = {
+        "identity": "i", "windows": "w", "fitted_on": ["a"], "chosen_on": ["b"], "width": None, "strength": 0.1,
+        "features": 3, "params": 9, "val_macro_f1": 0.51, "val_accuracy": 0.62, "chance_class": "ill",
+        "chance_val_macro_f1": 0.17, "chance_val_accuracy": 0.34, "seconds": 1.0,
+    }  # fmt: skip
+    write_json(work.run(TOY.split).reference / "reference.json", facts)
+    lines = describe(work).splitlines()
+    at = next(i for i, line in enumerate(lines) if line.startswith("teacher: "))
+    assert lines[at + 1] == "reference: validation macro F1 0.510, accuracy 0.620"
+    assert lines[at + 2] == "chance: validation macro F1 0.170, accuracy 0.340"
+
+
+def test_failed_students_are_counted_by_family_and_reason_with_the_file_of_one(
+    work: WorkFolder,
+) -> None:
+    log = TrialLog(work.run(TOY.split))
+    for number, reason in enumerate([KILLED, "nan", KILLED], start=100):
+        log.add(ended(number, family="stgcn", state="failed", reason=reason, scores=None))
+    shown = describe(work)
+    of = sum(trial.family == "stgcn" for trial in log)
+    assert f"  stgcn  2 of {of}: {KILLED} ({log.file(100)})" in shown
+    assert f"  stgcn  1 of {of}: nan ({log.file(101)})" in shown
+    assert f"most often since {KILLED}" in shown
+
+
+def test_rare_reasons_of_failures_are_counted_together(work: WorkFolder) -> None:
+    log = TrialLog(work.run(TOY.split))
+    for number in range(100, 105):
+        log.add(ended(number, family="other", state="failed", reason=f"no {number}", scores=None))
+    shown = describe(work)
+    assert "  other  2 of 5: 2 other reasons" in shown
+    assert "no 103" not in shown
+
+
+def test_a_search_in_which_nothing_failed_is_shown_without_failures(tmp_path: Path) -> None:
+    work = make_work(tmp_path / "whole", Toy(trials=12, running=0, failed=0))
+    assert "failed students" not in describe(work)

@@ -309,7 +309,7 @@ def test_store_json_that_describes_no_store_is_refused(tmp_path: Path, content: 
     ("items", "sentence"),
     [
         ([], "no recording to store"),
-        ([REJECTED], r"None of the 1 .* position 7 of a\.npz: 0 frames"),
+        ([REJECTED], r"None of the 1 recordings can be used \(1 x 0 frames\); mend"),
         ([recording("b", "p1"), recording("b", "p2")], "'b' occurs twice"),
         ([recording("b", "p1", columns={"Person": 1})], "'Person' has the name of another"),
         ([recording("b", "p1", columns={"Rep": 1, "rep": 1})], "'rep' has the name of another"),
@@ -346,24 +346,46 @@ def test_folder_may_have_spaces_and_accents(tmp_path: Path) -> None:
     assert ids(tmp_path / "Zürich #1 (a)") == ["a"]
 
 
+def test_reasons_are_counted_by_kind_the_most_frequent_first(tmp_path: Path) -> None:
+    short = [replace(REJECTED, reason=f"too few frames: {n}") for n in (0, 1)]
+    info = write(tmp_path, recording("a", "p1"), REJECTED, *short)
+    assert list(info.reasons.items()) == [("too few frames", 2), ("0 frames", 1)]
+    assert SkeletonStore.open(tmp_path).info == info
+
+
+def test_a_share_of_unusable_recordings_is_too_many_above_the_limit(tmp_path: Path) -> None:
+    at_the_limit: list[Recording | Rejected] = [REJECTED]
+    at_the_limit += [recording(name, "p1") for name in "abcdefghi"]
+    SkeletonStore.write(tmp_path, LEG, at_the_limit, "f00d", max_quarantined=0.1)
+    with pytest.raises(ValueError, match=r"Of 11 recordings 2 cannot be used \(2 x 0 frames\)"):
+        SkeletonStore.write(tmp_path, LEG, [*at_the_limit, REJECTED], "f00d", max_quarantined=0.1)
+    assert SkeletonStore.open(tmp_path).info.quarantined == 1
+    assert (tmp_path / "refused.csv").read_text(encoding="utf-8").splitlines() == [
+        "source,position,person,label,reason",
+        "a.npz,7,p9,knee,0 frames",
+        "a.npz,7,p9,knee,0 frames",
+    ]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "options", "recordings", "people"),
+    ("name", "options", "recordings", "people", "copies"),
     [
-        ("ui_prmd_kinect", ReadOptions(), 2000, 10),
-        ("irds_3patients", ReadOptions(confidence_channel=3, label="correct"), 188, 3),
-        ("auva_grf", ReadOptions(relabel={"healthy": "healthy", "*": "disorder"}), 970, 194),
+        ("ui_prmd_kinect", ReadOptions(), 2000, 10, 0),
+        ("irds_3patients", ReadOptions(confidence_channel=3, label="correct"), 188, 3, 0),
+        ("auva_grf", ReadOptions(relabel={"healthy": "healthy", "*": "disorder"}), 970, 194, 0),
+        ("ipol_feet", ReadOptions(), 459, 101, 1),
     ],
 )
 def test_real_data_come_back_as_they_were(
-    tmp_path: Path, name: str, options: ReadOptions, recordings: int, people: int
+    tmp_path: Path, name: str, options: ReadOptions, recordings: int, people: int, copies: int
 ) -> None:
     if not DATA.is_dir():
         pytest.skip(f"the real data are not at {DATA}")
     layout = read_layout(str(DATA / f"{name}.layout.toml"))
     items = list(read_files([DATA / f"{name}.npz"], layout, options))
     info = SkeletonStore.write(tmp_path, layout, items, "f00d")
-    assert (info.recordings, info.people, info.quarantined) == (recordings, people, 0)
+    assert (info.recordings, info.people, info.quarantined) == (recordings, people, copies)
     before = {item.recording: item for item in items if isinstance(item, Recording)}
     for after in SkeletonStore.open(tmp_path).recordings():
         assert np.array_equal(

@@ -62,6 +62,7 @@ def write_search(work: WorkFolder, split: str, states: list[str]) -> None:
         trial = Trial(
             number=number, state=state, family="tcn", sizes={}, params=500, macs=1, seed=0, hash="", suggested={},
             distributions={}, recipe={}, distill={}, epochs=4,
+            reason="killed by SIGSEGV" if state == "failed" else None,
         )  # fmt: skip
         log.add(trial)
     front = {"hypervolume": 1.5, "reference": [0.0, 10_000.0], "front": [IN_FRONT]}
@@ -122,7 +123,9 @@ def test_the_whole_line_is_summarised_under_the_agreed_keys(work: WorkFolder) ->
             "trials": {"finished": 2, "stopped": 1, "failed": 1}, "rejected": 2, "hypervolume": 1.5,
             "reference": [0.0, 10_000.0], "epochs": 16, "seconds": 5.0,
         },
-        "failures": {"tcn": {"finished": 2, "stopped": 1, "failed": 1, "reasons": {"None": 1}}},
+        "failures": {
+            "tcn": {"finished": 2, "stopped": 1, "failed": 1, "reasons": {"killed by SIGSEGV": 1}},
+        },
         "searched_front": [IN_FRONT],
         "confirm_teacher": TEACHER_SCORES,
         "reference": BESIDE,
@@ -155,6 +158,7 @@ def test_several_splits_are_added_up_and_their_rows_name_them(work: WorkFolder) 
     assert summary["teacher"]["seconds"] == 20.0
     assert summary["search"]["trials"] == {"finished": 4, "stopped": 2, "failed": 2}
     assert summary["search"]["rejected"] == 4
+    assert summary["failures"]["tcn"]["reasons"] == {"killed by SIGSEGV": 2}
     assert summary["search"]["hypervolume"] == 1.5
     assert summary["confirm_teacher"]["macro_f1"] == 0.7  # over all people, not of one split
     names = ["fold-1-of-2", "fold-2-of-2"]

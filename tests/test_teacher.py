@@ -94,6 +94,33 @@ def test_nodes_that_are_lost_after_notice_never_end_a_training() -> None:
     assert judge.lost == 0
 
 
+OWN = "The actor is dead because its worker process has died. The process receives a SIGTERM."
+
+
+def test_a_worker_that_dies_of_itself_twice_ends_a_training_and_leaves_its_last_words(
+    tmp_path: Path,
+) -> None:
+    words = tmp_path / "failed.txt"
+    judge = GivesUp(str(words))
+    errors = {0: RayActorError(error_msg=OWN), 1: RuntimeError("Connection closed by peer")}
+    judge.after_exception(None, errors)
+    judge.after_report(None, [], None)
+    judge.after_exception(None, errors)
+    with pytest.raises(
+        RuntimeError, match=r"was killed by SIGTERM, 2 times before the next.*failed"
+    ):
+        judge.after_exception(None, errors)
+    assert words.is_file()
+
+
+def test_workers_lost_with_their_node_are_given_more_lives_than_those_that_die() -> None:
+    judge = GivesUp()
+    gone = RayActorError(error_msg="The actor died because its node has died. Node Id: 9cdf")
+    for _ in range(LOST_WORKERS - 1):
+        judge.after_exception(None, {0: gone})
+    assert judge.died == 0
+
+
 # checkpoints within an epoch
 
 

@@ -24,10 +24,17 @@ from gaitforge.window_cache import build_windows
 from gaitforge.windows import WindowSettings
 from gaitforge.work import SplitFolder, write_whole
 from trainers import trial as trial_module
+from trainers.arithmetic import Refused
 from trainers.loop import EpochMetrics, Fitting
 from trainers.predictions import read_predictions
 from trainers.student import StudentSpec, train_student
-from trainers.trial import TrialContext, run_trial, rung_scores
+from trainers.trial import (
+    BrokenAcceleratorError,
+    TrialContext,
+    is_sticky,
+    run_trial,
+    rung_scores,
+)
 
 LEGS = Layout(name="legs", joints=("hip", "left", "right"), bones=((0, 1), (0, 2)))
 ROLES = {f"p{i}": role for i, role in enumerate(["train"] * 4 + ["validation"] * 4)}
@@ -345,6 +352,64 @@ def test_an_error_is_the_reason_of_a_failed_trial_which_keeps_its_curve(
     assert worker.in_flight() == []
 
 
+def test_where_an_error_was_raised_is_kept_beside_its_reason(worker: Worker) -> None:
+    worker.run(proposed(), until=1, error=ValueError("one line\nand a second"))
+    trial = worker.log.read(0)
+    assert trial.reason == "ValueError: one line"
+    assert "in watched" in str(trial.traceback)
+    assert str(trial.traceback).endswith("ValueError: one line\nand a second\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "sticky"),
+    [
+        (RuntimeError("CUDA error: an illegal memory access was encountered\nCompile"), True),
+        (RuntimeError("CUDA error: device-side assert triggered"), True),
+        (RuntimeError("CUDA error: uncorrectable ECC error encountered"), True),
+        (torch.AcceleratorError("unspecified launch failure"), True),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"), False),
+        (ValueError("CUDA error: in the name of a file"), False),
+        (FloatingPointError("The loss became nan in epoch 1"), False),
+    ],
+    ids=lambda value: str(value)[:24],
+)
+def test_after_a_sticky_error_the_process_is_given_up_once_its_trial_is_kept(
+    worker: Worker, error: Exception, sticky: bool
+) -> None:
+    if sticky:
+        with pytest.raises(BrokenAcceleratorError):
+            worker.run(proposed(), until=1, error=error)
+    else:
+        worker.run(proposed(), until=1, error=error)
+    assert worker.log.read(0).state == "failed"
+
+
+def test_a_sticky_error_is_known_under_the_error_that_it_caused() -> None:
+    above = FloatingPointError("The loss became nan")
+    above.__cause__ = RuntimeError("CUDA error: unspecified launch failure")
+    assert is_sticky(above)
+    assert not is_sticky(FloatingPointError("The loss became nan"))
+
+
+def test_a_trial_that_has_ended_is_not_trained_again(worker: Worker) -> None:
+    worker.run(proposed(), until=2, error=ValueError("mend it"))
+    before = worker.log.read(0)
+    worker.trained.clear()
+    assert worker.run(proposed()) == []
+    assert worker.trained == []
+    assert worker.log.read(0) == before
+
+
+def test_what_is_refused_before_the_training_is_the_reason_of_the_trial(worker: Worker) -> None:
+    def prepare() -> None:
+        raise ValueError("Ray counts a GPU on this node, but torch finds none.")
+
+    assert list(run_trial(proposed(), worker.context, prepare)) == []
+    assert worker.trained == []
+    reason = "ValueError: Ray counts a GPU on this node, but torch finds none."
+    assert worker.log.read(0).reason == reason
+
+
 def test_a_student_that_cannot_be_built_fails_with_its_reason(worker: Worker) -> None:
     worker.run(proposed(family="none"))
     trial = worker.log.read(0)
@@ -434,3 +499,15 @@ def test_the_latency_is_one_of_the_scores_and_is_measured_once(
     assert [scores["latency_ms"] for scores in reported] == [2.0, 2.0]
     assert (worker.log.read(0).scores or {})["latency_ms"] == 2.0
     assert measured == [50.0]
+
+
+def test_a_machine_that_must_not_train_leaves_the_trial_to_others(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(family: str, windows: str) -> None:
+        raise Refused(f"tin computes wrong gradients for the family '{family}'.")
+
+    monkeypatch.setattr(trial_module, "trust", refuse)
+    with pytest.raises(Refused, match="tin computes wrong gradients for the family 'tcn'"):
+        worker.run(proposed())
+    assert list(worker.log) == []

@@ -53,6 +53,25 @@ def test_a_trial_survives_its_file(log: TrialLog) -> None:
     assert log.read(0) == ended()
 
 
+def test_how_a_worker_ended_survives_the_file_and_stays_out_of_the_table(log: TrialLog) -> None:
+    dead = replace(failed(0), killed_by="SIGSEGV", stderr=("one", "two"), traceback="at a line")
+    log.add(dead)
+    assert log.read(0) == dead
+    log.compact()
+    (brief,) = pq.read_table(log.folder.search / "trials.parquet")["brief"].to_pylist()
+    row = json.loads(str(brief))
+    assert row["killed_by"] == "SIGSEGV"
+    assert not {"stderr", "traceback"} & row.keys()
+
+
+def test_a_trial_of_before_deaths_had_names_is_read(log: TrialLog) -> None:
+    old = failed(0).as_dict()
+    for key in ("killed_by", "stderr", "traceback"):
+        del old[key]
+    write_whole(log.file(0), json.dumps(old).encode())
+    assert log.read(0) == failed(0)
+
+
 def test_an_entry_never_changes(log: TrialLog) -> None:
     assert log.add(ended()) is True
     assert log.add(ended(scores={"val_macro_f1": 1.0, "val_accuracy": 1.0})) is False

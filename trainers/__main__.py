@@ -168,7 +168,7 @@ def _run(settings: RunSettings, stage: str, fresh: bool) -> int:
     from trainers.pipeline import Line
 
     line = Line(settings, fresh)
-    line.check()
+    line.begin(stage)
     getattr(line, stage)()
     line.summarise()
     return 0
@@ -206,7 +206,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--fresh",
             action="store_true",
-            help="set aside the search that is there and start anew",
+            help="set aside what was made of other people or settings, and the search, and start anew",
         )
         command.set_defaults(command=run_stage, stage=stage)
     demo = commands.add_parser("demo", help="the whole line, small, on synthetic walkers")

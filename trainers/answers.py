@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gaitforge.failures import failure_note as failure_note
-
 
 def answer_of(scores: Mapping[str, Any]) -> dict[str, Any]:
     """The member that a verdict comes to: the chosen one, or the best where none was good enough."""

@@ -29,7 +29,11 @@ def check_gpus(gpus: float) -> None:
         for node in ray.nodes()  # type: ignore[no-untyped-call]
         if node["Alive"] and node["Resources"].get("GPU", 0) > 0
     ]
-    ready, _ = ray.wait(asked, num_returns=len(asked), timeout=ANSWER_S) if asked else ([], [])
+    if not asked:
+        return
+    ready, silent = ray.wait(asked, num_returns=len(asked), timeout=ANSWER_S)
+    for answer in silent:
+        ray.cancel(answer)
     for answer in ready:
         try:
             fault: str = ray.get(answer)

@@ -32,6 +32,7 @@ _ENVIRONMENT = {
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "5",
     "RAY_TRAIN_V2_ENABLED": "1",  # an empty value would mean the first version
     "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # of others that fail while we end with the first one's sentence
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the trial log is ours; Tune's three per trial are noise
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_MAX_PENDING_TRIALS_PG": "1",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,20 @@ from safetensors.torch import save
 from gaitforge.failures import describe_student, top_frame
 from gaitforge.front import spread_along_front
 from gaitforge.objectives import configurations
-from gaitforge.settings import ClusterSettings, ConfirmSettings
+from gaitforge.provenance import Provenance, read_provenance
+from gaitforge.scorings import record_scoring
+from gaitforge.settings import ClusterSettings, ConfirmSettings, as_dict
 from gaitforge.trials import Trial, TrialLog
-from gaitforge.work import SplitFolder, fingerprint, open_path, read_json, write_json, write_whole
+from gaitforge.work import (
+    SplitFolder,
+    WorkFolder,
+    fingerprint,
+    open_path,
+    read_json,
+    write_json,
+    write_whole,
+)
+from trainers.arithmetic import Refused, trust
 from trainers.blind_gpus import check_gpus
 from trainers.cluster import connect, room_for
 from trainers.deaths import (
@@ -36,9 +47,12 @@ from trainers.deaths import (
 )
 from trainers.examples import NodeData, WindowFolder, load_examples
 from trainers.loop import score
+from trainers.machines import check_arithmetic
+from trainers.outputs import outputs_provenance
 from trainers.predictions import write_predictions
 from trainers.progress import duration, say
 from trainers.reference import score_reference
+from trainers.search import told_by_search
 from trainers.shares import keep_to_share, kept_share
 from trainers.student import StudentSpec, mapped, new_student, train_student
 from trainers.teacher import Teacher
@@ -62,6 +76,9 @@ class Member:
     believed: float
 
 
+NOTHING_TOLD = Provenance(identity="")
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Refit:
     """One member trained with one seed, distilled (`student`) or not (`student_alone`)."""
@@ -71,6 +88,11 @@ class Refit:
     seed: int
     spec: StudentSpec
     identity: str
+    made_from: Provenance = NOTHING_TOLD
+
+    @property
+    def provenance(self) -> Provenance:
+        return replace(self.made_from, identity=self.identity)
 
     def done(self, folder: SplitFolder) -> bool:
         path = self.head(folder)
@@ -123,15 +145,81 @@ def confirm_front(
     windows: WindowFolder,
     outputs: Path,
     folder: SplitFolder,
+    work: WorkFolder,
 ) -> list[Member]:
     """Train every refit that is not there yet and score all on the confirm people; the members, smallest first.
 
-    Raises FileNotFoundError where there is no searched front yet, RuntimeError where it is empty.
+    That they are scored is kept in the work folder's log first. Raises FileNotFoundError where there is no
+    searched front yet, ValueError where somebody to confirm has been seen by what it was made of,
+    RuntimeError where it is empty.
     """
     members = read_members(settings, folder)
     trials = [member.trial for member in members]
-    refit_trials(settings, cluster, trials, windows, outputs, folder)
+    check_unseen(folder, windows.people("confirm"))
+    origin = fitted_provenance(windows, folder, search=told_by_search(windows, folder))
+    refits = make_all_refits(settings, trials, windows, outputs, folder, origin)
+    if windows.split is not None:
+        record_scoring(
+            work,
+            store=windows.split.store,
+            split=folder.root.name,
+            people=windows.people("confirm"),
+            models=models_of(refits),
+        )
+    train_refits(refits, cluster, windows, outputs, folder)
     return members
+
+
+def check_unseen(folder: SplitFolder, people: Iterable[str]) -> None:
+    """Raise ValueError where anything that confirm starts from tells that it has seen one of these people."""
+    confirm = frozenset(people)
+    remedy = "begin anew with `gaitforge run --fresh`, or give these people another role"
+    heads = {
+        "teacher": folder.teacher / "model.json",
+        "store of teacher outputs": folder.teacher_outputs / "outputs.json",
+        "search": folder.search / "search.json",
+    }
+    heads |= {f"refit {path.stem}": path for path in (folder.confirm / "refits").glob("*.json")}
+    for name, path in heads.items():
+        told = read_provenance(path) if path.is_file() else None
+        if told is not None:
+            told.check_unseen(f"The {name} in {folder.root}", confirm, remedy)
+
+
+def fitted_provenance(
+    windows: WindowFolder, folder: SplitFolder, **configured: Provenance
+) -> Provenance:
+    """What students are made from that learn here; `configured` is what their configurations are from."""
+    teacher = Teacher.read(folder).provenance(folder, windows)
+    sources = {
+        "windows": windows.provenance,
+        "teacher": teacher,
+        "outputs": outputs_provenance(teacher, windows.provenance),
+        **configured,
+    }
+    return Provenance.of("", sources, windows.people("train", "validation"))
+
+
+def scores_provenance(
+    settings: ConfirmSettings,
+    members: Sequence[Member],
+    search: Provenance,
+    confirm: Iterable[str],
+) -> Provenance:
+    """That of the scores of these members, also before there are any; the people scored choose among them."""
+    rows = [
+        [member.trial.number, member.trial.hash, member.searched, member.believed]
+        for member in members
+    ]
+    identity = fingerprint(
+        {"settings": as_dict(settings), "members": rows, "search": search.identity}
+    )
+    return Provenance.of(identity, {"search": search}, confirm)
+
+
+def models_of(refits: Iterable[Refit]) -> str:
+    """A hash of a set of models."""
+    return fingerprint(sorted(refit.identity for refit in refits))
 
 
 def read_members(settings: ConfirmSettings, folder: SplitFolder) -> list[Member]:
@@ -206,33 +294,44 @@ def worth_f1(front: Sequence[Mapping[str, Any]]) -> float:
     return WORTH_SHARE * max(float(row["val_macro_f1"]) for row in front)
 
 
-def refit_trials(
+def make_all_refits(
     settings: ConfirmSettings,
-    cluster: ClusterSettings,
     trials: Sequence[Trial],
     windows: WindowFolder,
     outputs: Path,
     folder: SplitFolder,
-) -> None:
-    """Train the refits of these trials that are not there yet; predictions of all are written.
-
-    So are those of the teacher and of the reference.
-    """
-    teacher = Teacher.read(folder)
-    refits = [
-        refit
+    origin: Provenance,
+) -> list[Refit]:
+    """The trainings that confirm these trials, with what they are made from."""
+    teacher = Teacher.read(folder).fingerprint
+    return [
+        replace(refit, made_from=origin)
         for trial in trials
-        for refit in make_refits(settings, trial, windows, outputs, teacher.fingerprint)
+        for refit in make_refits(settings, trial, windows, outputs, teacher)
     ]
+
+
+def train_refits(
+    refits: Sequence[Refit],
+    cluster: ClusterSettings,
+    windows: WindowFolder,
+    outputs: Path,
+    folder: SplitFolder,
+) -> None:
+    """Train those that are not there yet; predictions of all, and of the teacher, are written."""
     todo = [refit for refit in refits if not refit.done(folder)]
     if len(todo) < len(refits):
         say(f"  {len(refits) - len(todo)} of {len(refits)} trainings are there already")
     if todo:
         connect(cluster, folder.root)
+        families = sorted({refit.spec.family for refit in todo})
+        check_arithmetic(
+            cluster, families, windows, cluster.cpus_per_trial, kept_share(cluster, folder)
+        )
         terms = {term for refit in todo for term in refit.spec.distillation.terms}
         data = windows.on_nodes("train", "validation", "confirm", outputs=outputs, terms=terms)
         run_refits(todo, cluster, folder, data)
-    score_teacher(teacher, windows, folder)
+    score_teacher(Teacher.read(folder), windows, folder)
     score_reference(windows, folder)
 
 
@@ -280,9 +379,8 @@ def run_refits(
         num_cpus=cluster.cpus_per_trial, num_gpus=gpus, max_retries=0,
         scheduling_strategy="SPREAD" if cluster.placement == "spread" else "DEFAULT",
     )(refit_in_worker)  # fmt: skip
-    deaths: Counter[tuple[str, bool]] = (
-        Counter()
-    )  # of a refit's workers, with their node or without
+    # of the workers of each refit, with their node or without
+    deaths: Counter[tuple[str, bool]] = Counter()
     with room_for(cluster, "A student", 1, cluster.cpus_per_trial, gpus):
 
         def begin(refit: Refit) -> Any:
@@ -298,6 +396,9 @@ def run_refits(
             try:
                 text = ray.get(ready)
             except ray.exceptions.RayError as error:
+                cause = getattr(error, "cause", None)  # of what the function itself raised
+                if isinstance(cause, Refused):
+                    raise RuntimeError(str(cause)) from error
                 told = str(error).strip()
                 death = death_of(with_worker(told, refit.worker(folder)))
                 if death is None:
@@ -341,7 +442,8 @@ def refit_in_worker(refit: Refit, root: str, data: NodeData | None) -> str:
     tell_worker(refit.worker(folder))
     keep_to_share(folder)
     text = train_refit(refit, root, data)
-    refit.worker(folder).unlink(missing_ok=True)
+    for stale in (refit.worker(folder), refit.last_words(folder)):
+        stale.unlink(missing_ok=True)
     return text
 
 
@@ -349,6 +451,7 @@ def train_refit(refit: Refit, root: str, data: NodeData | None) -> str:
     """Train one student, keep its weights and its predictions; a line about it."""
     if data is not None:
         data.bring()
+    trust(refit.spec.family, refit.spec.windows)
     folder = SplitFolder(open_path(root))
     windows = WindowFolder.open(Path(refit.spec.windows))
     fitting = new_student(refit.spec)
@@ -369,6 +472,7 @@ def train_refit(refit: Refit, root: str, data: NodeData | None) -> str:
             "schema": 1, "identity": refit.identity, "trial": refit.trial, "model": refit.model, "seed": refit.seed,
             "family": refit.spec.family, "sizes": dict(refit.spec.sizes),
             "val_macro_f1": last.val_macro_f1, "val_accuracy": last.val_accuracy,
+            "provenance": refit.provenance.as_dict(),
         },
     )  # fmt: skip
     name = "distilled" if refit.model == STUDENT else "alone"

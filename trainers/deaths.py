@@ -141,7 +141,7 @@ def read_last_words(address: str, pid: int) -> list[str] | None:
     here = ray.get_runtime_context().get_node_id()
     # a Ray of this machine alone calls itself by another address than its workers do
     for node in there or alive:
-        lines = read_log(pid) if node["NodeID"] == here else _ask_node(str(node["NodeID"]), pid)
+        lines = read_log(pid) if node["NodeID"] == here else ask_node(str(node["NodeID"]), pid)
         if lines is not None:
             return lines
     return None
@@ -159,7 +159,7 @@ def read_log(pid: int) -> list[str] | None:
         return file.read().decode(errors="replace").splitlines()
 
 
-def _ask_node(node: str, pid: int) -> list[str] | None:
+def ask_node(node: str, pid: int) -> list[str] | None:
     read = ray.remote(num_cpus=0, max_retries=0)(read_log).options(
         scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)
     )

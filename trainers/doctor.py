@@ -24,6 +24,7 @@ from trainers.requirements import as_written, read_needs, version
 
 if TYPE_CHECKING:
     from gaitforge.settings import RunSettings
+    from trainers.arithmetic import Outcome
     from trainers.node import NodeFacts
 
 # port -> whose it is by itself, and how that is told to take another
@@ -34,7 +35,18 @@ PORTS = {
 }
 LISTENING = "0A"  # a socket's state in /proc/net/tcp
 GIB = 1 << 30
-COLUMNS = "node", "cores", "GPUs", "memory", "python", "ray", "torch", "work folder", "/tmp"
+COLUMNS = (
+    "node",
+    "cores",
+    "GPUs",
+    "memory",
+    "python",
+    "ray",
+    "torch",
+    "work folder",
+    "/tmp",
+    "gradients",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +123,8 @@ def _sections(
 ) -> Iterator[Section]:
     yield Section("This machine", [*examine_machine(python), *examine_gpus()])
     yield Section("Packages", packages)
+    if not any(finding.fault for finding in packages):
+        yield Section("Gradients", list(examine_gradients(settings)))
     yield Section("Ports", [examine_port(port, *names) for port, names in PORTS.items()])
     if version("ray") is not None:
         yield Section("Access", [examine_token()])
@@ -191,6 +205,36 @@ def examine_packages(needed: Sequence[Requirement]) -> Iterator[Finding]:
             yield Finding(name, f"{here:<14}  {wanted}")
         else:
             yield Finding(name, f"{here:<14}  {wanted} is needed", "out of its range", install)
+
+
+# arithmetic
+
+
+def examine_gradients(settings: RunSettings | None) -> Iterator[Finding]:
+    """Whether this machine computes the gradients of the run's families, or of all, looked at anew."""
+    from trainers.arithmetic import Asked, examine
+
+    for family in trained_families(settings):
+        threads = 1 if settings is None else settings.cluster.cpus_per_trial
+        yield gradients_finding(family, examine(Asked.typical(family), threads, anew=True))
+
+
+def trained_families(settings: RunSettings | None) -> list[str]:
+    """The families that a run trains, or all."""
+    from gaitforge.models import FAMILIES
+
+    known = sorted(FAMILIES)
+    if settings is None:
+        return known
+    named = {settings.teacher.family, *settings.search.families}
+    return [family for family in known if family in named]
+
+
+def gradients_finding(what: str, outcome: Outcome) -> Finding:
+    """What was found of one family; without oneDNN it is right, which is no fault."""
+    if outcome.state == "right":
+        return Finding(what, f"right, to {outcome.error:.0e} of float64's")
+    return Finding(what, outcome.sentence, outcome.sentence if outcome.state == "wrong" else "")
 
 
 # ports and access
@@ -300,7 +344,7 @@ def examine_cluster(settings: RunSettings) -> Section:
         if address == "local":
             connect(settings.cluster, open_path(settings.work))
         else:
-            faults, table = examine_nodes(address, open_path(settings.work))
+            faults, table = examine_nodes(settings, open_path(settings.work))
             found += faults
         cores, gpus = sum(n.cores for n in nodes()), sum(n.gpus for n in nodes())
         trials = concurrent_trials(settings.cluster, gpus_per_trial(settings.cluster))
@@ -313,14 +357,14 @@ def examine_cluster(settings: RunSettings) -> Section:
     return Section(heading, found, table)
 
 
-def examine_nodes(address: str, shared: Path) -> tuple[list[Finding], list[list[str]]]:
+def examine_nodes(settings: RunSettings, shared: Path) -> tuple[list[Finding], list[list[str]]]:
     """Join a cluster and have each node say what it has; the faults of nodes, and the table of all."""
     import ray
 
     from trainers.access import use_token
     from trainers.joining import check_address, find, shipped, survey
 
-    there = find(address)
+    there = find(settings.cluster.address)
     check_address(there)
     use_token(there)
     ray.init(
@@ -333,12 +377,32 @@ def examine_nodes(address: str, shared: Path) -> tuple[list[Finding], list[list[
         if node["Alive"]
     }
     faults: list[Finding] = []
-    rows = []
     for fact in found.nodes:
-        seen = fact.name in found.seen
-        faults += node_faults(found.here, fact, seen)
-        rows.append(node_row(fact, resources.get(fact.name, {}), seen))
+        faults += node_faults(found.here, fact, fact.name in found.seen)
+    # with other versions, or without what is missing there, a node could not say
+    outcomes = [] if faults else gradients_of_nodes(settings)
+    for outcome in outcomes:
+        if outcome.state != "right":
+            faults.append(gradients_finding(outcome.machine, outcome))
+    rows = [
+        node_row(
+            fact,
+            resources.get(fact.name, {}),
+            fact.name in found.seen,
+            [outcome for outcome in outcomes if outcome.machine == fact.name],
+        )
+        for fact in found.nodes
+    ]
     return faults, [list(COLUMNS), *rows]
+
+
+def gradients_of_nodes(settings: RunSettings) -> list[Outcome]:
+    """What every node of the joined cluster makes of the run's families."""
+    from trainers.arithmetic import Asked
+    from trainers.machines import ask_machines
+
+    asked = [Asked.typical(family) for family in trained_families(settings)]
+    return ask_machines(settings.cluster, asked, settings.cluster.cpus_per_trial, anew=True)
 
 
 def node_faults(here: NodeFacts, node: NodeFacts, seen: bool) -> Iterator[Finding]:
@@ -359,7 +423,12 @@ def node_faults(here: NodeFacts, node: NodeFacts, seen: bool) -> Iterator[Findin
         yield Finding(node.name, "has other versions", str(error))
 
 
-def node_row(node: NodeFacts, resources: Mapping[str, float], seen: bool) -> list[str]:
+def node_row(
+    node: NodeFacts,
+    resources: Mapping[str, float],
+    seen: bool,
+    outcomes: Sequence[Outcome] = (),
+) -> list[str]:
     """A node's line of the table, as COLUMNS names it."""
     kinds = [name.partition(":")[2] for name in resources if name.startswith("accelerator_type:")]
     return [
@@ -370,4 +439,5 @@ def node_row(node: NodeFacts, resources: Mapping[str, float], seen: bool) -> lis
         *(node.versions[name] or "none" for name in ("python", "ray", "torch")),
         "shared" if seen and not node.fault else "not shared",
         f"{node.free_bytes / GIB:.0f} GiB free",
+        ", ".join(outcome.words for outcome in outcomes) or "not looked at",
     ]

@@ -20,9 +20,10 @@ from gaitforge.losses import Heads, needed
 from gaitforge.losses.heads import NodeShape, node_shape
 from gaitforge.models import make_sizes
 from gaitforge.normalise import Normalisation
+from gaitforge.provenance import Provenance
 from gaitforge.settings import FitPlan
 from gaitforge.splits import Split
-from gaitforge.window_cache import WindowSet, build_windows, open_role
+from gaitforge.window_cache import WindowSet, build_windows, open_role, window_provenance
 from gaitforge.windows import WindowSettings
 from gaitforge.work import open_path, read_json
 from trainers.loop import Examples, Fitting
@@ -121,6 +122,7 @@ class WindowFolder:
     settings: WindowSettings
     normalisation: Normalisation
     recipe: WindowRecipe | None = None  # for nodes that have no such folder yet
+    split: Split | None = None
 
     @classmethod
     def open(cls, folder: Path, recipe: WindowRecipe | None = None) -> WindowFolder:
@@ -138,6 +140,20 @@ class WindowFolder:
             WindowSettings.from_dict(meta["settings"], str(path)),
             Normalisation.from_dict(meta["normalisation"], str(path)),
             recipe,
+            Split(name=meta["split"], rule={}, store=meta["store"], roles=meta["roles"]),
+        )
+
+    @property
+    def provenance(self) -> Provenance:
+        """What the windows were made from; nothing is known of those that were not opened from a cache."""
+        if self.split is None:
+            return Provenance(identity=self.key)
+        return window_provenance(self.split, self.layout, self.classes, self.settings)
+
+    def people(self, *roles: str) -> frozenset[str]:
+        """The people of the roles."""
+        return frozenset(
+            person for role in roles for person in (self.split.people(role) if self.split else ())
         )
 
     @property

@@ -12,6 +12,7 @@ from safetensors.torch import load, save
 
 from gaitforge.export import card_text, export_onnx
 from gaitforge.ingest import ReadOptions
+from gaitforge.provenance import Provenance, read_provenance
 from gaitforge.settings import ExportSettings
 from gaitforge.splits import Split
 from gaitforge.work import SplitFolder, fingerprint, read_json, write_json, write_whole
@@ -49,6 +50,11 @@ def export_student(
         return
     refit = refit_head(folder, STUDENT, member["trial"], head["seed"])
     weights = load(refit.with_suffix(".safetensors").read_bytes())
+    sources = {
+        name: told
+        for name, file in (("scores", folder.confirm / "scores.json"), ("refit", refit))
+        if (told := read_provenance(file)) is not None
+    }
     model = windows.build(head["family"], head["sizes"])
     model.load_state_dict(weights)
     joints, seen = few_windows(windows)
@@ -79,6 +85,7 @@ def export_student(
         "too_few": scores["too_few"],
         "verdict": {"about": answer_of(scores)["trial"], **scores["verdict"]},
         "sentence": scores["sentence"],
+        "provenance": Provenance.of(identity, sources).as_dict(),
         "onnx": "student.onnx",
         **dataclasses.asdict(exported),
         "made": datetime.now(UTC).isoformat(timespec="seconds"),

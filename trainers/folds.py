@@ -10,12 +10,22 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from gaitforge.settings import RunSettings
-from gaitforge.splits import Split, SplitSettings, make_splits, write_split
+from gaitforge.provenance import Provenance, read_provenance
+from gaitforge.scorings import record_scoring
+from gaitforge.settings import RunSettings, as_dict
+from gaitforge.splits import Split, SplitSettings, make_splits, read_split, write_split
 from gaitforge.trials import Trial, TrialLog
-from gaitforge.work import SplitFolder, read_json, write_json
+from gaitforge.work import (
+    SplitFolder,
+    WorkFolder,
+    fingerprint,
+    open_path,
+    read_json,
+    set_aside,
+    write_json,
+)
 from trainers.answers import answer_of, folds_sentence
-from trainers.confirm import refit_trials
+from trainers.confirm import check_unseen, fitted_provenance, make_all_refits, train_refits
 from trainers.examples import WindowFolder
 from trainers.outputs import write_outputs
 from trainers.pool import pool_people
@@ -56,21 +66,49 @@ def deal_folds(
 
 
 def confirm_folds(
-    settings: RunSettings, splits: Sequence[Split], windows_of: WindowsOf, folder: SplitFolder
+    settings: RunSettings,
+    splits: Sequence[Split],
+    windows_of: WindowsOf,
+    folder: SplitFolder,
+    others: Collection[str],
 ) -> dict[str, Any]:
-    """Train the verdict's student in every fold, as far as that is not done, and write `confirm/folds.json`."""
-    member = answer_of(read_json(folder.confirm / "scores.json"))
+    """Train the verdict's student in every fold, as far as that is not done, and write `confirm/folds.json`.
+
+    `others` are the people whom confirm itself has not scored: that the folds score them is kept as well.
+    """
+    path = folder.confirm / "scores.json"
+    member = answer_of(read_json(path))
     trial = TrialLog(folder).read(member["trial"])
+    told = read_provenance(path)
+    assert told is not None  # confirm has just written it
+    models = {
+        "trial": trial.hash,
+        "teacher": as_dict(settings.teacher),
+        "folds": [split.identity for split in splits],
+        "trained": [settings.confirm.seeds, settings.confirm.alone],
+    }
+    record_scoring(
+        WorkFolder(open_path(settings.work)),
+        store=splits[0].store,
+        split=folder.root.name,
+        people=others,
+        models=fingerprint(models),
+    )
     tables = []
     for split in splits:
         say(
             f"fold: trial {trial.number} without the {len(split.people('confirm'))} people of {split.name}"
         )
-        tables.append(train_fold(settings, split, windows_of, folder.fold(split.name), trial))
+        fold = folder.fold(split.name)
+        tables.append(train_fold(settings, split, windows_of, fold, trial))
     report = {
         **pool_people(tables, [member] * len(tables), settings.confirm),
         "nested": False,
         "trial": trial.number,
+        # whom the folds hold out has chosen the configuration
+        "provenance": Provenance.of(
+            fingerprint(models), {"scores": told}, splits[0].roles
+        ).as_dict(),
     }
     report["sentence"] = folds_sentence(report)
     write_json(folder.confirm / "folds.json", report)
@@ -80,11 +118,21 @@ def confirm_folds(
 def train_fold(
     settings: RunSettings, split: Split, windows_of: WindowsOf, folder: SplitFolder, trial: Trial
 ) -> Tables:
-    """Teacher, outputs and the trial's students of one fold; what is there already is kept."""
+    """Teacher, outputs and the trial's students of one fold; what is there already is kept.
+
+    What is there of other people is set aside. The trial's configuration has been chosen with the people
+    held out: what its students tell of whom they have seen is of their weights alone.
+    """
     windows = windows_of(split, "train", "validation")
-    write_split(folder.root / "split.json", split)
+    path = folder.root / "split.json"
+    if path.is_file() and read_split(path).identity != split.identity:
+        say(f"  the fold of before lies in {set_aside(folder, everything=True)} now")
+    write_split(path, split)
     train_teacher(settings.teacher, settings.cluster, windows, folder, teacher_progress)
     outputs = write_outputs(windows, folder)
     windows_of(split, "confirm")
-    refit_trials(settings.confirm, settings.cluster, [trial], windows, outputs, folder)
+    check_unseen(folder, split.people("confirm"))
+    origin = fitted_provenance(windows, folder)
+    refits = make_all_refits(settings.confirm, [trial], windows, outputs, folder, origin)
+    train_refits(refits, settings.cluster, windows, outputs, folder)
     return Tables(folder, windows, settings.confirm)

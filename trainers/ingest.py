@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 
-from gaitforge.ingest import read_files
+from gaitforge.ingest import RULES, read_files
 from gaitforge.ingest.synthetic import synthetic_cohort
-from gaitforge.layout import read_layout
+from gaitforge.layout import Layout, read_layout
+from gaitforge.quarantine import in_words, refuse_too_many
 from gaitforge.recording import Recording, Rejected
 from gaitforge.settings import IngestSettings, as_dict
 from gaitforge.store import SkeletonStore
@@ -18,30 +20,57 @@ from trainers.progress import say
 
 def ingest_recordings(settings: IngestSettings, folder: Path) -> None:
     """Write the store; one that holds the same input read in the same way is kept."""
-    layout = read_layout(settings.synthetic.layout if settings.synthetic else settings.layout)
+    layout = _layout(settings)
     items: Iterable[Recording | Rejected]
-    content: dict[str, object]
     if settings.synthetic:
         items = synthetic_cohort(settings.synthetic)
-        content = {"synthetic": as_dict(settings.synthetic)}
     else:
-        paths = [Path(file) for file in settings.files]
-        items = read_files(paths, layout, settings.read)
-        content = {"files": [_digest(path) for path in paths], "read": as_dict(settings.read)}
-    identity = fingerprint({**content, "layout": layout.as_dict()})
+        items = read_files(
+            [Path(file) for file in settings.files],
+            layout,
+            settings.read,
+            distinct_people=settings.distinct_people,
+        )
+    identity = ingest_identity(settings)
     if _holds(folder, identity):
-        info = SkeletonStore.open(folder).info
+        store = SkeletonStore.open(folder)
+        info = store.info
+        rejected = [Rejected(**row) for row in store.quarantined().to_pylist()]
+        refuse_too_many(folder, info.recordings, rejected, settings.max_quarantined)
         say(f"  {info.recordings:,} recordings of {info.people} people are there already")
-        return
-    info = SkeletonStore.write(folder, layout, items, identity)
-    say(
-        f"  {info.recordings:,} recordings of {info.people} people "
-        f"in {len(info.classes)} classes, version {info.version}"
-    )
+    else:
+        info = SkeletonStore.write(
+            folder, layout, items, identity, max_quarantined=settings.max_quarantined
+        )
+        say(
+            f"  {info.recordings:,} recordings of {info.people} people "
+            f"in {len(info.classes)} classes, version {info.version}"
+        )
     if info.quarantined:
         say(
-            f"  {info.quarantined:,} recordings could not be used; {folder / 'quarantine.parquet'} says why"
+            f"  {info.quarantined:,} of {info.recordings + info.quarantined:,} recordings could not be "
+            f"used ({in_words(info.reasons)}); "
+            f"{folder / 'quarantine.parquet'} names each"
         )
+
+
+def ingest_identity(settings: IngestSettings) -> str:
+    """A hash of the recordings and of how they are read: the fingerprint of the store that they become."""
+    content: dict[str, object]
+    if settings.synthetic:
+        content = {"synthetic": as_dict(settings.synthetic)}
+    else:
+        content = {
+            "files": [_digest(Path(file)) for file in settings.files],
+            "read": as_dict(settings.read),
+            "rules": RULES,
+            "distinct_people": [list(group) for group in settings.distinct_people],
+        }
+    return fingerprint({**content, "layout": _layout(settings).as_dict()})
+
+
+def _layout(settings: IngestSettings) -> Layout:
+    return read_layout(settings.synthetic.layout if settings.synthetic else settings.layout)
 
 
 def _holds(folder: Path, identity: str) -> bool:
@@ -49,11 +78,21 @@ def _holds(folder: Path, identity: str) -> bool:
     try:
         store = SkeletonStore.open(folder)
         # reading every recording is the only way to know that none is damaged, and takes little
-        return store.info.fingerprint == identity and sum(1 for _ in store.recordings()) > 0
+        return (
+            store.info.fingerprint == identity
+            and store.quarantined().num_rows == store.info.quarantined
+            and sum(1 for _ in store.recordings()) > 0
+        )
     except (FileNotFoundError, ValueError):
         return False
 
 
 def _digest(path: Path) -> str:
+    known = path.stat()
+    return _digest_of(path, known.st_size, known.st_mtime_ns)
+
+
+@lru_cache(maxsize=10_000)  # a command asks several times
+def _digest_of(path: Path, size: int, changed_ns: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

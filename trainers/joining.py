@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 import ray
@@ -23,6 +23,7 @@ UNANSWERED_S = (
     30.0  # of silence before a cluster counts as gone; a link may be cut for some seconds
 )
 SHIPPED = ("gaitforge", "trainers", "search_spaces")
+T = TypeVar("T")
 ALIVE = "/ray.rpc.NodeInfoGcsService/CheckAlive"
 
 
@@ -169,30 +170,41 @@ def check_nodes(shared: Path) -> Sequence[NodeFacts]:
 
 def ask_nodes(shared: str, probe: str) -> list[NodeFacts]:
     """`examine_node` on all nodes that are alive, side by side."""
-    examine = ray.remote(num_cpus=0, max_retries=0)(examine_node)
+    facts = on_every_node(examine_node, shared, probe, True)
+    return sorted(facts.values(), key=lambda node: node.name)
+
+
+def on_every_node(
+    function: Callable[..., T], *arguments: Any, wait_s: float = EXAMINE_S
+) -> dict[str, T]:
+    """What a function gives on each node that is alive, by the node's address; all side by side.
+
+    Raises RuntimeError where a node does not answer, or cannot run it.
+    """
+    task = ray.remote(num_cpus=0, max_retries=0)(function)
     alive = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
     asked = {
-        examine.options(
+        task.options(
             scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        ).remote(shared, probe, True): node["NodeManagerAddress"]
+        ).remote(*arguments): str(node["NodeManagerAddress"])
         for node in alive
     }
-    ready, silent = ray.wait(list(asked), num_returns=len(asked), timeout=EXAMINE_S)
+    ready, silent = ray.wait(list(asked), num_returns=len(asked), timeout=wait_s)
     if silent:
         raise RuntimeError(
-            f"The node {asked[silent[0]]} has not answered for {EXAMINE_S:.0f} s; look at it with `ray status`, "
+            f"The node {asked[silent[0]]} has not answered for {wait_s:.0f} s; look at it with `ray status`, "
             "or take it out of the cluster."
         )
-    facts = []
+    answers: dict[str, T] = {}
     for ref in ready:
         try:
-            facts.append(ray.get(ref))
+            answers[asked[ref]] = ray.get(ref)
         except ray.exceptions.RayError as error:
             raise RuntimeError(
                 f"The node {asked[ref]} cannot run gaitforge ({str(error).strip().splitlines()[-1]}); see Ray's "
                 "logs there."
             ) from error
-    return sorted(facts, key=lambda node: node.name)
+    return answers
 
 
 def check_versions(here: NodeFacts, node: NodeFacts) -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gaitforge.losses.nodes import pooled_joints
+from gaitforge.provenance import Provenance
 from gaitforge.work import (
     SplitFolder,
     fingerprint,
@@ -31,6 +32,19 @@ SCHEMA = 2  # 1 had no embedding.npy and joints.npy
 HALF = float(np.finfo(np.float16).max)
 
 
+def outputs_identity(teacher: str, windows: str) -> str:
+    """A hash of all that decides the outputs: the teacher's fingerprint, the key of the windows, our format."""
+    return fingerprint({"teacher": teacher, "windows": windows, "schema": SCHEMA})
+
+
+def outputs_provenance(teacher: Provenance, windows: Provenance) -> Provenance:
+    """That of a teacher's outputs, also before there are any."""
+    return Provenance.of(
+        outputs_identity(teacher.identity, windows.identity),
+        {"teacher": teacher, "windows": windows},
+    )
+
+
 def write_outputs(windows: WindowFolder, folder: SplitFolder) -> Path:
     """Write `teacher_outputs/`; kept as it is where it came from the same teacher. Returns its folder.
 
@@ -38,11 +52,17 @@ def write_outputs(windows: WindowFolder, folder: SplitFolder) -> Path:
     floats, joint features [PHASES, V', D'] of the last map as half floats, each flattened. Students
     map the same as arrays: `logits.npy` [N, views, K] floats, `embedding.npy` [N, views, D] and
     `joints.npy` [N, views, PHASES, V', D'] half floats.
+
+    Raises FileNotFoundError where there is no teacher, ValueError where it is one of other windows.
     """
     teacher = Teacher.read(folder)
-    identity = fingerprint(
-        {"teacher": teacher.fingerprint, "windows": windows.key, "schema": SCHEMA}
+    told = teacher.provenance(folder, windows)
+    told.check_made_from(
+        f"The teacher in {folder.teacher}",
+        {"windows": windows.provenance},
+        "undo the change, or run `gaitforge teacher` first",
     )
+    identity = outputs_identity(teacher.fingerprint, windows.key)
     head = folder.teacher_outputs / "outputs.json"
     if head.is_file() and read_json(head)["identity"] == identity:
         return folder.teacher_outputs
@@ -65,6 +85,7 @@ def write_outputs(windows: WindowFolder, folder: SplitFolder) -> Path:
             "views": train.views,
             "embedding": arrays["embedding"].shape[2],
             "joint_features": list(arrays["joints"].shape[2:]),
+            "provenance": outputs_provenance(told, windows.provenance).as_dict(),
         },
     )
     say(f"  {len(train):,} training windows in {train.views} views answered")

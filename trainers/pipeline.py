@@ -11,13 +11,15 @@ from functools import partial
 from pathlib import Path
 
 from gaitforge.models import make_sizes
+from gaitforge.scorings import times_scored
 from gaitforge.settings import RunSettings, as_dict
-from gaitforge.splits import Split, make_splits, read_split, write_split
+from gaitforge.splits import Split, make_splits, write_split
 from gaitforge.store import SkeletonStore
 from gaitforge.summary import write_summary
 from gaitforge.window_cache import build_windows
-from gaitforge.work import WorkFolder, on_s3, open_path, write_json
-from trainers.confirm import confirm_front
+from gaitforge.work import WorkFolder, on_s3, open_path, set_aside, write_json, write_whole
+from trainers.chain import check_stage, labels_by_person, read_splits, stale_runs
+from trainers.confirm import confirm_front, scores_provenance
 from trainers.examples import WindowFolder, WindowRecipe
 from trainers.export import export_student
 from trainers.folds import confirm_folds, deal_folds
@@ -28,7 +30,7 @@ from trainers.pool import pool_splits
 from trainers.progress import say, teacher_progress
 from trainers.reference import ReferenceFacts, beside_teacher
 from trainers.robustness import write_robustness
-from trainers.search import check_families, check_teacher, search_students
+from trainers.search import check_families, check_teacher, search_students, told_by_search
 from trainers.teacher import Teacher, train_teacher
 from trainers.verdict import Tables, write_verdict
 
@@ -60,8 +62,17 @@ class Line:
         check_families(self.settings.search)
         check_folds(self.settings)
         self.work.make()
+
+    def begin(self, stage: str) -> None:
+        """Let a stage, or `run`, write into the folder, unless something there does not belong to the settings."""
+        self.check()
+        self.refuse(stage)
         # for readers of the folder, who do not know the run.toml
         write_json(self.work.settings, {"schema": 1, **as_dict(self.settings)})
+
+    def refuse(self, stage: str) -> None:
+        """Refuse, before anything is written, what was made from something else; raises ValueError with what to do."""
+        check_stage(stage, self.settings, self.work, self.fresh)
 
     def run(self) -> None:
         """All stages, in the order of the line."""
@@ -74,20 +85,31 @@ class Line:
         self.export()
 
     def ingest(self) -> None:
+        self.refuse("ingest")
         say("ingest: recordings into the store")
         ingest_recordings(self.settings.ingest, self.work.store)
 
     def split(self) -> None:
+        self.refuse("split")
         say("split: people into train, validation and confirm")
         store = SkeletonStore.open(self.work.store)
         splits = make_splits(self.settings.split, labels_by_person(store), store.info.fingerprint)
-        of_another_rule = {path.stem for path in self.work.splits.glob("*.json")}
-        for name in of_another_rule - {split.name for split in splits}:
-            self.work.split_file(name).unlink()
         for split in splits:
-            self.folds(
-                store, split
-            )  # too many for the people are refused before anything is trained
+            # too many for the people are refused before anything is trained
+            self.folds(store, split)
+        for folder in stale_runs(self.work, splits):
+            aside = set_aside(folder, everything=True)
+            before = self.work.split_file(folder.root.name)
+            if before.is_file():
+                write_whole(aside / "split.json", before.read_bytes())
+            say(
+                f"  {folder.root.name}: what was made with other people or recordings lies in {aside} now"
+            )
+        # those of another rule
+        for path in self.work.splits.glob("*.json"):
+            if path.stem not in {split.name for split in splits}:
+                path.unlink()
+        for split in splits:
             write_split(self.work.split_file(split.name), split)
             say(
                 f"  {split.name}: "
@@ -97,6 +119,7 @@ class Line:
             )
 
     def teacher(self) -> None:
+        self.refuse("teacher")
         for split, windows in self.windows("train", "validation"):
             say(f"teacher: {self.settings.teacher.family} on the split {split.name}")
             teacher = train_teacher(
@@ -115,11 +138,13 @@ class Line:
             say(f"  {beside_teacher(teacher.val_macro_f1, reference)}")
 
     def outputs(self) -> None:
+        self.refuse("outputs")
         for split, windows in self.windows("train"):
             say(f"outputs: the teacher's answers for the split {split.name}")
             write_outputs(windows, self.work.run(split.name))
 
     def search(self) -> None:
+        self.refuse("search")
         splits = list(self.windows("train", "validation"))
         for split, windows in splits:
             check_teacher(self.settings.search, windows, self.work.run(split.name))
@@ -137,6 +162,7 @@ class Line:
             )
 
     def confirm(self) -> None:
+        self.refuse("confirm")
         store = SkeletonStore.open(self.work.store)
         for split, windows in self.windows("train", "validation", "confirm"):
             say(f"confirm: the searched front on unseen people of the split {split.name}")
@@ -148,14 +174,25 @@ class Line:
                 windows,
                 folder.teacher_outputs,
                 folder,
+                self.work,
             )
-            scores = write_verdict(self.settings.confirm, windows, folder, members, times_scored=1)
+            told = scores_provenance(
+                self.settings.confirm,
+                members,
+                told_by_search(windows, folder),
+                split.people("confirm"),
+            )
+            times = times_scored(self.work, split.people("confirm"))
+            scores = write_verdict(self.settings.confirm, windows, folder, members, times, told)
             write_robustness(windows, folder, members, self.settings.confirm.seeds)
             write_latencies(windows, folder, Teacher.read(folder), members)
             say(f"  {scores['sentence']}\n  {scores['optimism']['sentence']}")
+            if told.unknown:
+                say(f"  nobody knows whom these have seen: {', '.join(told.unknown)}")
             if folds:
+                others = (*split.people("train"), *split.people("validation"))
                 pooled = confirm_folds(
-                    self.settings, folds, partial(self.window_folder, store), folder
+                    self.settings, folds, partial(self.window_folder, store), folder, others
                 )
                 say(f"  {pooled['sentence']}")
         if len(self.splits()) > 1:
@@ -178,6 +215,7 @@ class Line:
         )
 
     def export(self) -> None:
+        self.refuse("export")
         split, windows = next(self.windows("train", "validation"))
         say(f"export: a confirmed student of the split {split.name}")
         export_student(
@@ -211,11 +249,7 @@ class Line:
 
     def splits(self) -> list[Split]:
         """The splits of the settings, as the split stage wrote them."""
-        if not self.work.splits.is_dir():
-            raise FileNotFoundError(
-                f"There is no split in {self.work.splits}; run `gaitforge split` first."
-            )
-        return [read_split(path) for path in sorted(self.work.splits.glob("*.json"))]
+        return read_splits(self.work)
 
     def summarise(self) -> None:
         write_summary(self.work)
@@ -228,11 +262,3 @@ def check_folds(settings: RunSettings) -> None:
             f"confirm.folds is {settings.confirm.folds}, but split.rule = '{settings.split.rule}' has every fold "
             "search for itself, which is the stronger of the two; set confirm.folds to 0."
         )
-
-
-def labels_by_person(store: SkeletonStore) -> dict[str, set[str]]:
-    """The classes that each person has recordings of."""
-    labels: dict[str, set[str]] = {}
-    for row in store.index().select(["person", "label"]).to_pylist():
-        labels.setdefault(str(row["person"]), set()).add(str(row["label"]))
-    return labels

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
+from gaitforge.provenance import Provenance, read_provenance
 from gaitforge.settings import ConfirmSettings
 from gaitforge.stats import compare, noninferior, too_few
-from gaitforge.work import SplitFolder, for_arrow, read_json, write_json
+from gaitforge.work import SplitFolder, fingerprint, for_arrow, read_json, write_json
 from trainers.answers import nested_sentence
 from trainers.confirm import ALONE, FRONT, STUDENT, validated
 from trainers.verdict import Tables, difference_of, scores_of
@@ -33,6 +34,11 @@ def pool_splits(tables: Sequence[Tables], settings: ConfirmSettings, path: Path)
             for table, member in zip(tables, members, strict=True)
         },
     }
+    told = {table.folder.root.name: table.folder.confirm / "scores.json" for table in tables}
+    scores = {name: read_provenance(head) for name, head in told.items()}
+    sources = {name: source for name, source in scores.items() if source is not None}
+    identities = {name: source.identity for name, source in sources.items()}
+    report["provenance"] = Provenance.of(fingerprint(identities), sources).as_dict()
     report["sentence"] = nested_sentence(report)
     write_json(path, report)
     return report

@@ -111,7 +111,7 @@ class SearchProgress:
     def tried_again(self, trial: Trial, why: str) -> None:
         """Called when a trial has lost its worker and goes on in another."""
         student = describe_student(trial.family, trial.sizes)
-        say(f"{self._clear()}  trial {trial.number:>3} goes on {student}: {why}")
+        say(f"{self._clear()}  trial {trial.number:>3} again    {student}: {why}")
 
     def line(self) -> str:
         """The state of the search in one line."""

@@ -113,7 +113,7 @@ class RungScheduler(FIFOScheduler):
         # failure it was
         file = Path(trial.error_file) if trial.error_file else None
         text = file.read_text(errors="replace") if file and file.is_file() else ""
-        told = text.rpartition("Failure # ")[2]
+        told = text.rpartition("Failure # ")[2].partition("\n")[2]  # without its number and time
         again = bool(trial.should_recover())  # type: ignore[no-untyped-call]
         if self.on_error(trial.trial_id, told, again):
             trial.max_failures += 1

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,7 @@ from gaitforge.losses import LOSSES, needed
 from gaitforge.losses.nodes import check_joints
 from gaitforge.models import make_sizes
 from gaitforge.objectives import OBJECTIVES, SearchedFront
+from gaitforge.provenance import Provenance, read_provenance
 from gaitforge.settings import ClusterSettings, SearchSettings, as_dict
 from gaitforge.trials import Trial, TrialLog
 from gaitforge.work import (
@@ -31,27 +33,32 @@ from gaitforge.work import (
     open_path,
     read_json,
     remove_tree,
+    set_aside,
     write_json,
     write_parquet,
 )
 from search_spaces import SPACES, Proposal
+from trainers.arithmetic import Refused
 from trainers.blind_gpus import check_gpus
 from trainers.budget import Budget, CostCounter, check_budget
 from trainers.cluster import (
     concurrent_trials,
     connect,
     filled_first,
+    gpus_per_trial,
     nodes,
     room_for,
 )
 from trainers.deaths import LIVES, memory_kills_told, speak_when_dying
 from trainers.examples import WindowFolder
+from trainers.machines import check_arithmetic
+from trainers.outputs import outputs_provenance
 from trainers.progress import SearchProgress, say
 from trainers.reference import validation_chance
 from trainers.scheduler import RungScheduler
 from trainers.searcher import StudySearcher
 from trainers.shares import keep_to_share, measured_share
-from trainers.starts import read_starts
+from trainers.starts import check_starts, read_starts
 from trainers.teacher import Teacher
 from trainers.trial import BrokenAcceleratorError, TrialContext, run_trial
 
@@ -89,21 +96,29 @@ def search_students(
     check_classes(settings, len(windows.classes))
     check_nodes(settings, windows, outputs)
     starts = read_starts(settings.start_from, partial(propose, settings), settings.start_with)
+    sources = check_starts(settings.start_from, settings.start_with, windows.people("confirm"))
     reference = worst_values(settings, count_cost(make_sizes(teacher.family, teacher.sizes)))
-    head = {
-        "schema": 1, "identity": search_identity(settings, windows, teacher), "families": list(settings.families),
+    identity = search_identity(settings, windows.key, teacher.fingerprint)
+    head: dict[str, Any] = {
+        "schema": 1, "identity": identity, "families": list(settings.families),
         "epochs": settings.fit.epochs, "rungs": list(settings.stopping.rungs(settings.fit.epochs)),
         "seed": settings.seed, "objectives": list(settings.objectives), "reference": reference,
         "max_params": budget.params, "settings": as_dict(settings),
     }  # fmt: skip
     earlier = claim_folder(folder, head, fresh)
+    origin = search_provenance(identity, windows, folder, sources)
+    head["provenance"] = joined(origin, earlier, folder.search / "search.json").as_dict()
+
+    def write_front() -> None:
+        write_json(folder.search / "front.json", {**front.as_dict(), "search": identity})
+
     log = TrialLog(folder)
     front = SearchedFront(settings.objectives, reference)
     progress = SearchProgress(log, settings, front)
 
     def on_end(trial: Trial) -> None:
         if front.add(trial):
-            write_json(folder.search / "front.json", front.as_dict())
+            write_front()
         progress.ended(trial)
         keep_table(log, len(searcher.ended))
 
@@ -136,6 +151,9 @@ def search_students(
             data=windows.on_nodes("train", "validation", outputs=outputs, terms=settings.terms),
         )  # fmt: skip
         connect(cluster, folder.root)
+        check_arithmetic(
+            cluster, settings.families, windows, cluster.cpus_per_trial, gpus_per_trial(cluster)
+        )
         gpus = measured_share(cluster, settings, budget, count_cost, windows, outputs, folder)
         trainable = tune.with_parameters(tune_trial, context=context)
         check_gpus(gpus)
@@ -143,10 +161,12 @@ def search_students(
         write_head(spent + time.monotonic() - started)
     log.remove_drafts()
     log.compact()
-    write_json(folder.search / "front.json", front.as_dict())
+    write_front()
     write_importance(folder, searcher)
     if note := failure_note(count_failures(searcher.ended.values())):
         say(f"  {note}")
+    if searcher.refused:
+        raise RuntimeError(searcher.refused)
     if searcher.gave_up:
         raise RuntimeError(
             f"The search gave up: {searcher.gave_up.rstrip('.')}; mend that, then start it anew with --fresh."
@@ -219,6 +239,9 @@ def tune_trial(config: dict[str, Any], context: TrialContext) -> None:
         for scores in run_trial(trial, context, prepare):
             tune.report({"rung": scores})
             silent = False
+    except Refused as error:
+        tune.report({"refused": str(error)})
+        return
     except BrokenAcceleratorError:
         # Tune hands the next student to a new worker, and this trial, which has ended, with it
         os._exit(1)
@@ -296,8 +319,11 @@ def worst_values(settings: SearchSettings, teacher: Cost) -> list[float]:
     return worst
 
 
-def search_identity(settings: SearchSettings, windows: WindowFolder, teacher: Teacher) -> str:
-    """A hash of all that the trials of one search must share; more trials are the same search."""
+def search_identity(settings: SearchSettings, windows: str, teacher: str) -> str:
+    """A hash of all that the trials of one search must share; more trials are the same search.
+
+    `windows` is the key of the windows, `teacher` the teacher's fingerprint.
+    """
     shared = {
         key: value
         for key, value in as_dict(settings).items()
@@ -306,23 +332,85 @@ def search_identity(settings: SearchSettings, windows: WindowFolder, teacher: Te
     versions = {family: SPACES[family].version for family in settings.families}
     later = {family: version for family, version in versions.items() if version > 1}
     return fingerprint(
-        {"settings": shared, "windows": windows.key, "teacher": teacher.fingerprint}
+        {"settings": shared, "windows": windows, "teacher": teacher}
         | ({"spaces": later} if later else {})
+    )
+
+
+def search_provenance(
+    identity: str,
+    windows: WindowFolder,
+    folder: SplitFolder,
+    starts: Mapping[str, Provenance],
+) -> Provenance:
+    """That of a search: windows, teacher and outputs, and the searches whose students it tries first."""
+    teacher = Teacher.read(folder).provenance(folder, windows)
+    return Provenance.of(
+        identity,
+        {
+            "windows": windows.provenance,
+            "teacher": teacher,
+            "outputs": outputs_provenance(teacher, windows.provenance),
+            **starts,
+        },
+        windows.people("train", "validation"),
+    )
+
+
+def told_by_search(windows: WindowFolder, folder: SplitFolder) -> Provenance:
+    """The provenance of the search that lies in the folder; of an older one, what follows from its identity."""
+    path = folder.search / "search.json"
+    before = read_json(path)
+    return read_provenance(path) or joined(
+        search_provenance(before["identity"], windows, folder, {}), before, path
+    )
+
+
+def joined(now: Provenance, before: Mapping[str, Any], source: Path) -> Provenance:
+    """Of a search that goes on: what it starts from may change, and whom that has seen stays seen.
+
+    `before` is what its search.json said. An older one does not tell what it has started from.
+    """
+    if not before:
+        return now
+    if "provenance" not in before:
+        settings = before.get("settings", {})
+        started = any(settings.get(key) for key in ("start_from", "start_with"))
+        return replace(now, unknown=(*now.unknown, "what it started from")) if started else now
+    earlier = Provenance.from_dict(before["provenance"], str(source))
+    return replace(
+        now,
+        made_from={**earlier.made_from, **now.made_from},
+        seen=now.seen | earlier.seen,
+        unknown=tuple(dict.fromkeys((*earlier.unknown, *now.unknown))),
     )
 
 
 def claim_folder(folder: SplitFolder, head: Mapping[str, Any], fresh: bool) -> dict[str, Any]:
     """Make sure that the folder's trials belong to this search; what search.json said before, or {}."""
     path = folder.search / "search.json"
+    if fresh and (path.is_file() or any(folder.trials.glob("*.json"))):
+        aside = set_aside(folder)
+        say(f"  the search of before, and what was confirmed of it, lie in {aside} now")
+        return {}
+    check_claim(folder, head["identity"], head["settings"])
+    return dict(read_json(path)) if path.is_file() else {}
+
+
+def check_claim(folder: SplitFolder, identity: str, settings: Mapping[str, Any]) -> None:
+    """Raise ValueError where the folder's trials are of another search than that of this identity."""
+    path = folder.search / "search.json"
     if not path.is_file():
-        return {}
-    if fresh:
-        set_aside(folder)
-        return {}
+        if any(folder.trials.glob("*.json")):
+            raise ValueError(
+                f"{folder.trials} holds trials, but no search.json tells what they were made from; set them aside "
+                "with `gaitforge search --fresh`."
+            )
+        return
     before: dict[str, Any] = read_json(path)
-    if before["identity"] == head["identity"]:
-        return before
-    changed = _changed_keys(before.get("settings", {}), head["settings"])
+    if before["identity"] == identity:
+        return
+    changed = _changed_keys(before.get("settings", {}), settings)
     what = (
         f"search.{changed[0]}"
         if changed
@@ -330,20 +418,9 @@ def claim_folder(folder: SplitFolder, head: Mapping[str, Any], fresh: bool) -> d
     )
     raise ValueError(
         f"{folder.search} holds a search with other settings ({what} has changed), and trials of both must not "
-        "be mixed; undo the change, choose another work folder, or set the old search aside with --fresh."
+        "be mixed; undo the change, choose another work folder, or set the old search aside with "
+        "`gaitforge search --fresh`."
     )
-
-
-def set_aside(folder: SplitFolder) -> None:
-    """Move a search, and all that was made from it, out of the way of another."""
-    aside = folder.root / f"until-{datetime.now(UTC):%Y%m%dT%H%M%S}"
-    (aside / "predictions").mkdir(parents=True)
-    for path in list(folder.predictions.glob("*-student*.parquet")):
-        path.rename(aside / "predictions" / path.name)
-    # search/ last: where a kill comes before, the search is still known, and set aside by the next --fresh
-    for path in (folder.confirm, folder.search):
-        if path.is_dir():
-            path.rename(aside / path.name)
 
 
 def keep_table(log: TrialLog, ended: int) -> None:

@@ -66,6 +66,7 @@ class StudySearcher(Searcher):
         self.died: dict[str, dict[str, Any]] = {}  # how the worker of a trial in flight ended last
         self.lost_nodes: Counter[str] = Counter()
         self.gave_up: str | None = None
+        self.refused = ""  # why a machine that joined late must not train
         ended = list(log)
         for trial in ended:
             self.rungs.add(trial)
@@ -82,7 +83,8 @@ class StudySearcher(Searcher):
     def suggest(self, trial_id: str) -> Any:
         """The next student, for Tune; FINISHED when enough have ended or too many have failed."""
         if (
-            self._too_many_failed()
+            self.refused
+            or self._too_many_failed()
             or len(self.ended) + len(self.in_flight) >= self.settings.trials
         ):
             return str(Searcher.FINISHED)
@@ -129,6 +131,9 @@ class StudySearcher(Searcher):
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         trial, asked = self.in_flight.pop(trial_id)
+        self.refused = str((result or {}).get("refused", "")) or self.refused
+        if self.refused and not self.log.has(trial.number):
+            return  # in flight still, for the next start
         if not self.log.has(trial.number):
             known = self.log.as_kept(trial)
             died = self.died.get(trial_id) or _ended_by(Death(by=UNKNOWN), "")

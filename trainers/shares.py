@@ -20,6 +20,7 @@ from search_spaces import SPACES
 from trainers.blind_gpus import blind_gpu, refuse_blind
 from trainers.budget import Budget
 from trainers.cluster import gpus_per_trial, room_for
+from trainers.deaths import LIVES
 from trainers.examples import NodeData, WindowFolder
 from trainers.packing import Need, describe, measure_students, pack, share_of
 from trainers.progress import say
@@ -160,7 +161,10 @@ def _measure(
 ) -> Need:
     """What one student needs, told by a worker that has a GPU of that kind for itself."""
     task = ray.remote(
-        num_cpus=cluster.cpus_per_trial, num_gpus=1, resources={kind: 0.001} if kind else {}
+        num_cpus=cluster.cpus_per_trial,
+        num_gpus=1,
+        resources={kind: 0.001} if kind else {},
+        max_retries=LIVES,
     )(measure_on_gpu)
     try:
         with room_for(cluster, "Measuring a student", 1, cluster.cpus_per_trial, 1.0):

@@ -9,6 +9,7 @@ from typing import Any
 
 from gaitforge.decision import judged_words
 from gaitforge.failures import failure_note
+from gaitforge.quarantine import in_words
 from gaitforge.summary import write_summary
 from gaitforge.trials import ENDED, TrialLog
 from gaitforge.work import WorkFolder, read_json
@@ -28,7 +29,8 @@ def describe(work: WorkFolder) -> str:
             f"{work.root} is no work folder with a store; run `gaitforge ingest run.toml` first."
         )
     summary = write_summary(work)
-    parts = [_store(summary["store"])]
+    reasons = read_json(work.store / "store.json").get("reasons", {})
+    parts = [_store(summary["store"], reasons)]
     if summary["teacher"]:
         teacher = summary["teacher"]
         parts.append(
@@ -82,10 +84,11 @@ def describe(work: WorkFolder) -> str:
     return "\n".join(parts)
 
 
-def _store(store: dict[str, Any]) -> str:
+def _store(store: dict[str, Any], reasons: dict[str, int]) -> str:
+    why = f" ({in_words(reasons)})" if reasons else ""
     return (
         f"store: {store['recordings']:,} recordings of {store['people']} people in {len(store['classes'])} classes"
-        f" ({', '.join(store['classes'])}), {store['quarantined']} in quarantine, version {store['version']}"
+        f" ({', '.join(store['classes'])}), {store['quarantined']} in quarantine{why}, version {store['version']}"
     )
 
 

@@ -8,7 +8,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +26,7 @@ from gaitforge.cost import count
 from gaitforge.failures import describe_student
 from gaitforge.losses import Distillation
 from gaitforge.models import make_sizes
+from gaitforge.provenance import Provenance, read_provenance
 from gaitforge.settings import ClusterSettings, FitPlan, TeacherSettings, as_dict
 from gaitforge.work import (
     SplitFolder,
@@ -33,17 +34,21 @@ from gaitforge.work import (
     open_path,
     read_json,
     remove_tree,
+    set_aside,
     write_json,
     write_parquet,
     write_whole,
 )
+from trainers.arithmetic import trust
 from trainers.blind_gpus import check_gpus, refuse_blind
 from trainers.cluster import connect, cores_per_worker, gpus_per_worker, nodes, room_for
 from trainers.deaths import speak_when_dying
 from trainers.examples import NodeData, WindowFolder, load_examples, new_fitting
 from trainers.loop import EpochMetrics, Examples, Fitting, Share, agree, check_share, fit, score
 from trainers.lost_nodes import LATE_STARTS, GivesUp, Keeper, KeepsItsName, forget_killed
+from trainers.machines import check_arithmetic
 from trainers.predictions import write_predictions
+from trainers.progress import say
 from trainers.reference import write_reference
 from trainers.speed import Speed, compiled, home
 
@@ -75,11 +80,52 @@ class Teacher:
         data = read_json(path)
         return cls(**{item.name: data[item.name] for item in dataclasses.fields(cls)})
 
+    def provenance(self, folder: SplitFolder, windows: WindowFolder) -> Provenance:
+        """What its file tells; of an older one, what follows from its fingerprint, which holds the windows' key."""
+        return read_provenance(folder.teacher / "model.json") or teacher_provenance(
+            self.fingerprint, windows.provenance, windows.people("train", "validation")
+        )
+
     def load(self, folder: SplitFolder, windows: WindowFolder) -> nn.Module:
         """The trained model, in evaluation mode, on the CPU."""
         model = windows.build(self.family, self.sizes)
         model.load_state_dict(load((folder.teacher / "model.safetensors").read_bytes()))
         return model.eval()
+
+
+def teacher_identity(settings: TeacherSettings, windows: str) -> str:
+    """A hash of all that decides a teacher's weights; `windows` is the key of the windows."""
+    return fingerprint(
+        {"windows": windows, "family": settings.family, "settings": as_dict(settings)}
+    )
+
+
+def teacher_provenance(
+    identity: str, windows: Provenance, learned_from: Iterable[str]
+) -> Provenance:
+    """That of a teacher, also before there is one; the validation people choose its epoch."""
+    sources = {"windows": windows}
+    if "split" in windows.made_from:  # so that the split stage knows what was made for another
+        sources["split"] = Provenance(identity=windows.made_from["split"])
+    return Provenance.of(identity, sources, learned_from)
+
+
+def check_replaced(folder: SplitFolder, identity: str, fresh: bool) -> None:
+    """Raise ValueError where students of another teacher than this have been searched, unless `fresh`."""
+    search, head = folder.search / "search.json", folder.teacher / "model.json"
+    if fresh or not search.is_file():
+        return
+    if head.is_file():
+        before: str | None = Teacher.read(folder).fingerprint
+    else:
+        told = read_provenance(search)
+        before = told.made_from.get("teacher") if told else None
+    if before not in (None, identity):
+        raise ValueError(
+            f"{folder.root} holds students of another teacher (the data, the split, the windows or the "
+            "teacher's settings have changed); undo the change, choose another work folder, or begin anew "
+            "with --fresh."
+        )
 
 
 def train_teacher(
@@ -99,19 +145,12 @@ def train_teacher(
     for, RuntimeError where training fails.
     """
     sizes = make_sizes(settings.family, settings.sizes)
-    identity = fingerprint(
-        {"windows": windows.key, "family": settings.family, "settings": as_dict(settings)}
-    )
+    identity = teacher_identity(settings, windows.key)
     head = folder.teacher / "model.json"
+    check_replaced(folder, identity, fresh)
     if head.is_file() and Teacher.read(folder).fingerprint == identity:
         write_reference(windows, folder)  # a folder of an older version has none
         return Teacher.read(folder)
-    if head.is_file() and (folder.search / "search.json").is_file() and not fresh:
-        raise ValueError(
-            f"{folder.root} holds students of another teacher (the data, the split, the windows or the "
-            "teacher's settings have changed); undo the change, choose another work folder, or begin anew "
-            "with --fresh."
-        )
     cost = count(sizes, windows.layout, windows.channels, len(windows.classes), windows.length)
     job = Job(
         windows=str(windows.folder), family=settings.family, sizes=dict(settings.sizes), fit=as_dict(settings.fit),
@@ -119,9 +158,16 @@ def train_teacher(
         data=windows.on_nodes("train", "validation"),
     )  # fmt: skip
     check_share(windows.role("train").n, settings.fit.batch, settings.worker_range[1])
+    if fresh and (head.is_file() or (folder.search / "search.json").is_file()):
+        aside = set_aside(folder, everything=True)
+        say(f"  the teacher of before, and all that was made with it, lie in {aside} now")
+    elif head.is_file():
+        say("  the teacher that is there is of other windows or settings: it is trained anew")
     write_reference(windows, folder)
     folder.teacher.mkdir(parents=True, exist_ok=True)
     connect(cluster, folder.root)
+    threads, gpus = worker_room(settings, cluster)
+    check_arithmetic(cluster, [settings.family], windows, threads, gpus, settings.sizes)
     with progress(open_path(job.live)):
         checkpoint = run_workers(
             job, settings, cluster, folder.teacher / "ray", f"teacher-{identity}"
@@ -147,7 +193,14 @@ def train_teacher(
     write_predictions(folder, windows, "validation", "teacher", None, 0, scored)
     write_json(
         head,
-        {"schema": 1, **dataclasses.asdict(teacher), **windows.as_dict()},
+        {
+            "schema": 1,
+            **dataclasses.asdict(teacher),
+            **windows.as_dict(),
+            "provenance": teacher_provenance(
+                identity, windows.provenance, windows.people("train", "validation")
+            ).as_dict(),
+        },
     )
     remove_tree(folder.teacher / "ray")
     return teacher
@@ -177,10 +230,8 @@ def run_workers(
     fewest, most = settings.worker_range
     ray_name = storage / "ray_name"
     forget_killed(ray_name)
-    gpus = gpus_per_worker(cluster, fewest)
-    # what an elastic training may grow to later must not make its first workers small
-    now = min(most, max(fewest, sum(node.holds(1, gpus) for node in nodes())))
-    resources: dict[str, float] = {"CPU": cores_per_worker(nodes(), now, gpus)}
+    cores, gpus = worker_room(settings, cluster)
+    resources: dict[str, float] = {"CPU": cores}
     if gpus > 0:
         resources["GPU"] = gpus
     check_gpus(gpus)
@@ -214,10 +265,10 @@ def run_workers(
         with room_for(cluster, "The teacher", fewest, resources["CPU"], gpus), interrupts_kept():
             result = trainer.fit()
     except train.TrainingFailedError as error:
-        reason = str(error).strip().splitlines()[-1]
+        reason = str(error).strip().splitlines()[-1].rstrip(".")
+        model = describe_student(job.family, job.sizes)
         raise RuntimeError(
-            f"Training the teacher ({describe_student(job.family, job.sizes)}) failed: {reason}; "
-            "the same command goes on from the last epoch."
+            f"Training the teacher failed: {reason}; it was {model}, and the same command goes on from the last epoch."
         ) from error
     if result.checkpoint is None:
         raise RuntimeError(
@@ -225,6 +276,15 @@ def run_workers(
         )
     checkpoint: train.Checkpoint = result.checkpoint
     return checkpoint
+
+
+def worker_room(settings: TeacherSettings, cluster: ClusterSettings) -> tuple[int, float]:
+    """The cores and GPUs of each worker."""
+    fewest, most = settings.worker_range
+    gpus = gpus_per_worker(cluster, fewest)
+    # what an elastic training may grow to later must not make its first workers small
+    now = min(most, max(fewest, sum(node.holds(1, gpus) for node in nodes())))
+    return cores_per_worker(nodes(), now, gpus), gpus
 
 
 @contextmanager
@@ -278,6 +338,7 @@ def train_worker(config: dict[str, Any]) -> None:
     # the environment's number is that of a process which had not loaded torch yet
     assigned = ray.get_runtime_context().get_assigned_resources()  # type: ignore[no-untyped-call]
     torch.set_num_threads(max(1, int(assigned.get("CPU", 1))))
+    trust(job.family, job.windows, job.sizes)
     device = get_device()
     windows = WindowFolder.open(Path(job.windows))
     train_set, valid_set = (

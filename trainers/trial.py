@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save
 from gaitforge.objectives import OBJECTIVES
 from gaitforge.trials import Trial, TrialLog
 from gaitforge.work import SplitFolder, on_disk, open_path, write_whole
+from trainers.arithmetic import Refused, trust
 from trainers.examples import NodeData, WindowFolder
 from trainers.loop import Fitting
 from trainers.measures import exported_latency_ms, validation_scores
@@ -58,7 +59,8 @@ def run_trial(
 
     Who asks for the next rung lets the trial go on. Whatever breaks the trial, or `prepare` before it,
     becomes its reason. A trial that has ended already, whose worker died before it could say so, is
-    not trained again. Raises BrokenAcceleratorError, after all else, where the process is of no use any more.
+    not trained again. Raises Refused, and leaves the trial to others, where this machine must not train
+    its family, and BrokenAcceleratorError, after all else, where the process is of no use any more.
     """
     log = TrialLog(SplitFolder(open_path(context.folder)))
     if log.has(proposed.number):
@@ -67,7 +69,10 @@ def run_trial(
         prepare()
         if context.data is not None:
             context.data.bring()
+        trust(proposed.family, context.windows)
         yield from _train(proposed, context, log)
+    except Refused:  # the machine is at fault, not the student
+        raise
     except Exception as error:  # the boundary of a trial: the search goes on whatever broke it
         trial = log.as_kept(proposed)
         text = str(error).splitlines()[0] if str(error) else "no message"

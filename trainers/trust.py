@@ -47,7 +47,7 @@ def verdict(
 
 Reason = tuple[str, str, str]  # what it is about, GOOD, BAD or OPEN, and the sentence
 TEACHER = "teacher against reference", "teacher against chance"
-FAILURES = "failures"
+FAILURES, TIMES = "failures", "times scored"
 
 
 def _word(report: Mapping[str, Any]) -> str:
@@ -69,25 +69,39 @@ def _above(difference: Mapping[str, Any]) -> bool:
 
 
 def _sentence(word: str, report: Mapping[str, Any], reasons: Sequence[Reason]) -> str:
-    """The answer of the whole line: a doubtful teacher first, then the word and the network it is about."""
+    """The answer of the whole line: a doubtful teacher first, then the word and the network it is about.
+
+    What speaks against the search or the people at all stands at its end.
+    """
     member = answer_of(report)
     start = f"{word[0].upper()}{word[1:]}:"
     doubts = [text for about, says, text in reasons if about in TEACHER and says == BAD]
     margin, trial = f"{report['margin']:g} macro F1", f"trial {member['trial']}"
+    against_reference = member["network"]["against_reference"]
+    against = f"against the reference {trial} has {_signed(against_reference, _at_once(report))}"
     if report["too_few"]:
-        said = f"{_many(report['people'])} are too few for an interval, which needs {MIN_PEOPLE}."
-    elif doubts:
-        against = _signed(member["network"]["against_reference"])
-        said = f"to be as good as such a teacher says little; against the reference {trial} has {against}."
-    elif report["chosen"] is None:
+        are = "is" if report["people"] == 1 else "are"
         said = (
-            f"no student is shown to lose less than {margin} to the teacher; {trial} is the best."
+            f"{_many(report['people'])} {are} too few for an interval, which needs {MIN_PEOPLE}."
         )
-    else:
+    elif doubts:
+        said = f"to be as good as such a teacher says little; {against}."
+    elif report["chosen"] is not None and word == DO_NOT:
+        said = (
+            f"{trial} is shown to lose less than {margin} to the teacher, but also to be worse than the reference; "
+            f"{against}."
+        )
+    elif report["chosen"] is not None:
         said = f"{trial} is the smallest student shown to lose less than {margin} to the teacher."
-    failed = [text for about, says, text in reasons if about == FAILURES and says == BAD]
+    elif word == DO_NOT:
+        said = f"every student is shown to lose more than {margin} to the teacher; {trial} scores best."
+    else:
+        said = (
+            f"no student is shown to lose less than {margin} to the teacher; {trial} scores best."
+        )
     parts = [*doubts[:1], f"{start} {said}", _network(report, member)]
-    return " ".join([*parts, *(_by_person(member) if report["too_few"] else ()), *failed])
+    noted = [text for about, says, text in reasons if about in (FAILURES, TIMES) and says == BAD]
+    return " ".join([*parts, *(_by_person(member) if report["too_few"] else ()), *noted])
 
 
 def _network(report: Mapping[str, Any], member: Mapping[str, Any]) -> str:
@@ -95,7 +109,8 @@ def _network(report: Mapping[str, Any], member: Mapping[str, Any]) -> str:
     network, teacher = member["network"], report["teacher"]
     share = 100 * member["params"] / teacher["params"]
     return (
-        f"Its network has {member['params']:,} parameters ({share:.1f} % of the teacher's {teacher['params']:,}) "
+        f"The network of trial {member['trial']} has {member['params']:,} parameters ({share:.1f} % of the teacher's "
+        f"{teacher['params']:,}) "
         f"and macro F1 {network['macro_f1']:.3f} on {_many(report['people'])} never seen before, the teacher "
         f"{teacher['macro_f1']:.3f}, the reference {report['reference']['macro_f1']:.3f}; difference to the "
         f"teacher {_signed(network)}."
@@ -117,8 +132,8 @@ def _by_person(member: Mapping[str, Any]) -> list[str]:
 def _people(report: Mapping[str, Any]) -> Reason:
     many = _many(report["people"])
     if report["too_few"]:
-        return "people", OPEN, f"{many} confirm, but intervals hold from {MIN_PEOPLE} on."
-    return "people", GOOD, f"{many} confirm, enough for intervals."
+        return "people", OPEN, f"Confirmed on {many}, but intervals hold from {MIN_PEOPLE} on."
+    return "people", GOOD, f"Confirmed on {many}, enough for intervals."
 
 
 def _teacher_against(report: Mapping[str, Any], what: str) -> Reason:
@@ -155,18 +170,23 @@ def _student_against_teacher(report: Mapping[str, Any]) -> Reason:
             BAD,
             f"No student is shown to be within {margin:g} macro F1 of the teacher ({held}).",
         )
+    together = ", so that all together are wrong in at most 2.5 %"
+    if report["times_scored"] > 1:
+        together = ", which holds for the first time that people are scored"
     return (
         about,
         GOOD,
         f"Trial {report['chosen']} and all larger students are shown to be within {margin:g} macro F1 of the teacher "
-        f"({held}, so that all together are wrong in at most 2.5 %).",
+        f"({held}{together}).",
     )
 
 
 def _student_against_reference(report: Mapping[str, Any]) -> Reason:
     difference = answer_of(report)["network"]["against_reference"]
     about, ends = "student against reference", difference["difference_interval"]
-    told = f"minus the reference, the network's macro F1 is {_signed(difference)}"
+    told = (
+        f"minus the reference, the network's macro F1 is {_signed(difference, _at_once(report))}"
+    )
     if ends is None:
         return about, OPEN, f"Too few people hold the student against the reference; {told}."
     if ends[1] < 0:
@@ -224,14 +244,20 @@ def _seeds(report: Mapping[str, Any]) -> Reason:
 def _times(report: Mapping[str, Any]) -> Reason:
     again = scored_sentence(report["times_scored"])
     if again is not None:
-        return "times scored", BAD, again
-    return "times scored", GOOD, "These people have been scored once in this work folder."
+        return TIMES, BAD, again
+    return TIMES, GOOD, "These people have been scored once in this work folder."
 
 
-def _signed(difference: Mapping[str, Any]) -> str:
+def _signed(difference: Mapping[str, Any], at_once: str = "") -> str:
     ends = difference["difference_interval"]
-    sure = "" if ends is None else f" (95 % interval {between(ends)})"
+    sure = "" if ends is None else f" (95 % interval{at_once} {between(ends)})"
     return f"{difference['difference']:+.3f}{sure}"
+
+
+def _at_once(report: Mapping[str, Any]) -> str:
+    """Which intervals against the reference hold together: the student is picked by the same people."""
+    members = len(report["members"])
+    return "" if members == 1 else f", of all {members} students at once,"
 
 
 def _many(people: int) -> str:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from gaitforge.decision import Judged, judge
 from gaitforge.failures import count_failures
 from gaitforge.metrics import balanced_accuracy, weighted_kappa
+from gaitforge.provenance import Provenance
 from gaitforge.reference import majority_class, recording_labels
 from gaitforge.settings import ConfirmSettings
 from gaitforge.stats import (
@@ -21,6 +22,7 @@ from gaitforge.stats import (
     compare,
     draw_people,
     estimate,
+    level_at_once,
     macro_f1_draws,
     mean_macro_f1,
     optimism,
@@ -51,13 +53,15 @@ def write_verdict(
     folder: SplitFolder,
     members: Sequence[Member],
     times_scored: int,
+    told: Provenance,
 ) -> dict[str, Any]:
     """Write `confirm/scores.json` and return its content.
 
-    `times_scored` is how often the confirm people have been scored, this time included.
+    `times_scored` is how often the confirm people have been scored, this time included; `told` is what
+    the scores are made from, and whom that has seen.
     """
-    tables = Tables(folder, windows, settings)
-    scores = tables.report(members, Teacher.read(folder), times_scored)
+    report = Tables(folder, windows, settings).report(members, Teacher.read(folder), times_scored)
+    scores = {**report, "provenance": told.as_dict()}
     # it may tell of another student than these scores do
     (folder.confirm / "folds.json").unlink(missing_ok=True)
     write_json(folder.confirm / "scores.json", scores)
@@ -128,7 +132,9 @@ class Tables:
                 **self._member(member, student_MSPKK[i]),
                 "p_on_front": None if on_front is None else float(on_front[i]),
                 "noninferior": judged[i].noninferior,
-                "network": self._network(network_MPKK[i], handed_out[i], judged[i]),
+                "network": self._network(
+                    network_MPKK[i], handed_out[i], judged[i], students=len(members)
+                ),
             }
             for i, member in enumerate(members)
         ]
@@ -173,9 +179,15 @@ class Tables:
             "alone": alone,
         }
 
-    def _network(self, network_PKK: Ints, seed: int, judged: Judged) -> dict[str, Any]:
-        """The one network of a member that would be handed out, with intervals over people."""
-        against_reference = compare(network_PKK, self.reference())
+    def _network(
+        self, network_PKK: Ints, seed: int, judged: Judged, students: int
+    ) -> dict[str, Any]:
+        """The one network of a member that would be handed out, with intervals over people.
+
+        The people choose which of the students is held against the reference, so that the intervals
+        of all of them hold together; against the teacher their order does that.
+        """
+        against_reference = compare(network_PKK, self.reference(), level_at_once(students))
         one_by_one = None
         if len(self.people) <= EXACT_PEOPLE:
             apart_P = person_accuracy(network_PKK) - person_accuracy(self.teacher_SPKK)

@@ -12,6 +12,8 @@ from gaitforge.trials import ENDED
 FAILED_SHARE = 0.1  # of a family's students; above it, which ones finished is no longer chance
 # a line of a native stack as Ray's workers print it: address, the frame's size, the function
 FRAME = re.compile(r"^(?:PC:)?\s*@\s+0x[0-9a-f]+\s+(?:\(unknown\)|\d+)\s+(\S.*)$")
+# a frame without a name, and those by which a process sends itself a signal
+SILENT = ("(unknown)", "kill", "raise", "gsignal", "abort")
 
 
 class Ended(Protocol):
@@ -75,7 +77,7 @@ def failure_note(failures: Mapping[str, Mapping[str, Any]]) -> str | None:
 def top_frame(stderr: Sequence[str]) -> str | None:
     """The innermost function with a name in the native stack that a dying process printed, if it printed one."""
     named = (match[1] for line in stderr if (match := FRAME.match(line)))
-    return next((name for name in named if name != "(unknown)"), None)
+    return next((name for name in named if name not in SILENT), None)
 
 
 def describe_student(family: str, sizes: Mapping[str, Any]) -> str:
@@ -90,4 +92,6 @@ def _shortened(reason: str) -> str:
 
 
 def _value(value: Any) -> str:
-    return "-".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+    if isinstance(value, (list, tuple)):
+        return "-".join(map(_value, value))
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -35,20 +35,24 @@ class Recording:
         positions = self.positions_TVC
         if positions.ndim != 3 or positions.dtype != np.float32:
             raise ValueError(
-                f"positions are {positions.dtype} of shape {positions.shape}, but must be float32 [T, V, C]"
+                f"wrong shape: positions are {positions.dtype} of shape {positions.shape}, "
+                "but must be float32 [T, V, C]"
             )
         if positions.shape[0] < 2:
-            raise ValueError(f"{positions.shape[0]} frames, but a movement needs at least 2")
+            raise ValueError(
+                f"too few frames: {positions.shape[0]}, but a movement needs at least 2"
+            )
         if np.isinf(positions).any():
             raise ValueError("positions hold infinities; a missing joint must be NaN")
         if np.isnan(positions).all():
             raise ValueError("every joint of every frame is missing")
         if self.confidence_TV is not None and self.confidence_TV.shape != positions.shape[:2]:
             raise ValueError(
-                f"confidence has shape {self.confidence_TV.shape}, but must be {positions.shape[:2]} like the positions"
+                f"wrong shape: confidence has shape {self.confidence_TV.shape}, "
+                f"but must be {positions.shape[:2]} like the positions"
             )
         if self.fps is not None and not self.fps > 0:
-            raise ValueError(f"the frame rate is {self.fps}, but must be above 0 Hz")
+            raise ValueError(f"impossible frame rate: {self.fps}, but it must be above 0 Hz")
         if not self.person or not self.label:
             raise ValueError("the person or the label is empty")
 
@@ -64,10 +68,18 @@ class Recording:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rejected:
-    """What a reader could not turn into a recording, for the quarantine."""
+    """What a reader could not turn into a recording, for the quarantine.
+
+    A `reason` is its kind and, behind a colon, what differs from recording to recording.
+    """
 
     source: str
     position: int
     person: str
     label: str
     reason: str
+
+
+def kind_of(reason: str) -> str:
+    """The kind of a reason, which many recordings may share."""
+    return reason.partition(":")[0]

@@ -11,6 +11,7 @@ Letters: N windows, F features of a window, D features of the machine, S strengt
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -153,21 +154,22 @@ def solve(lift: Lift, train: WindowSet, classes: int) -> tuple[Floats, Floats]:
     """
     size = lift.phase_D.size or len(lift.mean_F)
     weight_N = balanced(train.label_N, classes)
-    square_DD, target_DK, mean_D = (
-        np.zeros((size, size)),
-        np.zeros((size, classes)),
-        np.zeros(size),
-    )
+    square_DD = np.zeros((size, size))
+    target_DK = np.zeros((size, classes))
+    mean_D = np.zeros(size)
     prior_K = np.bincount(train.label_N, weight_N, classes)
     for rows, lifted_ND in lift.chunks(train):
         weighted_ND = lifted_ND * weight_N[rows, None]
         square_DD += weighted_ND.T @ lifted_ND
         target_DK += weighted_ND.T @ np.eye(classes)[train.label_N[rows]]
         mean_D += weighted_ND.sum(axis=0)
+    power = float(np.trace(square_DD))
     square_DD -= np.outer(mean_D, mean_D)
     target_DK -= np.outer(mean_D, prior_K)
-    # without any variance the weights are 0 at every strength
-    variance = float(np.trace(square_DD)) or 1.0
+    variance = float(np.trace(square_DD))
+    # rounding: all windows are alike, and the weights must stay near 0
+    if variance <= 1e-9 * power:
+        variance = 1.0
     weight_SDK = np.stack(
         [
             np.linalg.solve(square_DD + strength * variance * np.eye(size), target_DK)
@@ -186,14 +188,13 @@ def balanced(label_N: Ints, classes: int) -> Floats:
 
 def fit_scale(train: WindowSet) -> tuple[Floats, Floats]:
     """Mean of each feature over the training windows and 1 / its deviation, 0 where it does not vary."""
-    sums_F, squares_F = 0.0, 0.0
-    shift_F = next(feature_chunks(train))[1].mean(
-        axis=0
-    )  # near the mean: squares keep their digits
+    # near the mean, so that squares keep their digits
+    shift_F = next(feature_chunks(train))[1].mean(axis=0)
+    sums_F = squares_F = np.zeros_like(shift_F)
     for _, raw_NF in feature_chunks(train):
         sums_F = sums_F + (raw_NF - shift_F).sum(axis=0)
         squares_F = squares_F + np.square(raw_NF - shift_F).sum(axis=0)
-    mean_F = np.asarray(sums_F) / train.n
+    mean_F = sums_F / train.n
     sd_F = np.sqrt(np.maximum(squares_F / train.n - mean_F**2, 0))
     # rounding leaves a little of a feature that does not vary
     varies_F = sd_F > 1e-9 * (1 + np.abs(shift_F))
@@ -202,13 +203,14 @@ def fit_scale(train: WindowSet) -> tuple[Floats, Floats]:
 
 def median_distance(plain: Lift, train: WindowSet, generator: np.random.Generator) -> float:
     """The median distance between training windows, over a sample of them; 1 where all are alike."""
-    kept = np.zeros(train.n, dtype=np.bool_)
-    kept[generator.permutation(train.n)[:SAMPLE]] = True
-    sample_NF = np.concatenate([lifted[kept[rows]] for rows, lifted in plain.chunks(train)])
+    row_N = np.sort(generator.permutation(train.n)[:SAMPLE])
+    raw_NF = features(train.joints[row_N, 0], train.seen[row_N, 0])
+    sample_NF = (raw_NF - plain.mean_F) * plain.factor_F
     square_N = np.square(sample_NF).sum(axis=1)
     squares_NN = square_N[:, None] + square_N - 2 * sample_NF @ sample_NF.T
     pairs = squares_NN[np.triu_indices(len(sample_NF), 1)]
-    return float(np.sqrt(max(np.median(pairs), 0.0))) or 1.0 if pairs.size else 1.0
+    median = float(np.median(pairs)) if pairs.size else 0.0
+    return math.sqrt(median) if median > 0 else 1.0
 
 
 def feature_chunks(windows: WindowSet) -> Iterator[tuple[slice, Floats]]:

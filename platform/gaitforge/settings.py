@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from gaitforge.ingest import ReadOptions
+from gaitforge.ingest.people import look_alikes
 from gaitforge.ingest.synthetic import SyntheticSettings
 from gaitforge.objectives import DEFAULT, check_objectives
 from gaitforge.splits import SplitSettings
@@ -38,6 +39,10 @@ class IngestSettings:
     layout: str = (
         ""  # a built-in layout's name, or a .toml file relative to the folder of run.toml
     )
+    max_quarantined: float = 0.1  # share of recordings that may be unusable before all are refused
+    distinct_people: tuple[
+        tuple[str, ...], ...
+    ] = ()  # groups of ids that look alike and are of different people
     read: ReadOptions = field(default_factory=ReadOptions)
     synthetic: SyntheticSettings | None = None
 
@@ -55,6 +60,16 @@ class IngestSettings:
             f"ingest.layout is '{self.layout}', but that is for ingest.files; name the walkers' layout in "
             "ingest.synthetic.layout.",
         )
+        _must(
+            0 <= self.max_quarantined <= 1,
+            f"ingest.max_quarantined is {self.max_quarantined}, but must be a share between 0 and 1.",
+        )
+        for group in self.distinct_people:
+            _must(
+                look_alikes(group) == [tuple(sorted(group))],
+                f"ingest.distinct_people has the group {list(group)}, but each must hold two or more ids that differ "
+                "only in case, padding, white space or Unicode form; mend it, or leave it out.",
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

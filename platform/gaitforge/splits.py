@@ -111,6 +111,11 @@ class Split:
                     f"is one of {', '.join(ROLES)}; run the split stage again."
                 )
 
+    @property
+    def identity(self) -> str:
+        """Changes with the store and with every person's role."""
+        return fingerprint({"store": self.store, "roles": dict(self.roles)})
+
     def people(self, role: str) -> tuple[str, ...]:
         """The people of a role, sorted; KeyError for a role that does not exist."""
         if role not in ROLES:
@@ -162,6 +167,39 @@ def make_splits(
     return splits
 
 
+def check_rule(settings: SplitSettings, splits: Sequence[Split], remedy: str) -> None:
+    """Raise ValueError, with the remedy, where splits that were read are not those that the settings ask for."""
+    asked = _rule(settings)
+    for split in splits:
+        before = dict(split.rule)
+        changed = [key for key in {**asked, **before} if asked.get(key) != before.get(key)]
+        if changed:
+            key = changed[0]
+            raise ValueError(
+                f"Split '{split.name}' has split.{key} = {before.get(key)}, but the settings ask for {asked.get(key)}; "
+                f"{remedy}."
+            )
+        if settings.rule == "people":
+            named = {person: role for role in ROLES for person in getattr(settings, role)}
+            moved = sorted(
+                person
+                for person in {**named, **split.roles}
+                if named.get(person) != split.roles.get(person)
+            )
+            if moved:
+                raise ValueError(
+                    f"Person '{moved[0]}' has the role {split.roles.get(moved[0])} in split '{split.name}', but the "
+                    f"settings give {named.get(moved[0])}; {remedy}."
+                )
+    wanted = {"folds": settings.folds, "leave_one_person_out": len(splits[0].roles)}.get(
+        settings.rule, 1
+    )
+    if len(splits) != wanted:
+        raise ValueError(
+            f"There are {len(splits)} splits, but the settings ask for {wanted}; {remedy}."
+        )
+
+
 def write_split(path: Path, split: Split) -> None:
     """Write `splits/<split>.json`."""
     write_json(
@@ -198,6 +236,11 @@ def read_split(path: Path) -> Split:
 
 
 def _split(name: str, settings: SplitSettings, store: str, roles: Mapping[str, str]) -> Split:
+    return Split(name=name, rule=_rule(settings), store=store, roles=dict(sorted(roles.items())))
+
+
+def _rule(settings: SplitSettings) -> dict[str, Any]:
+    """What of the settings decides the roles, but for the names of people."""
     rule: dict[str, Any] = {"rule": settings.rule}
     match settings.rule:
         case "people":
@@ -208,7 +251,7 @@ def _split(name: str, settings: SplitSettings, store: str, roles: Mapping[str, s
             rule |= {"folds": settings.folds}
     if settings.rule in ("folds", "leave_one_person_out"):
         rule |= {"validation_fraction": settings.validation_fraction, "seed": settings.seed}
-    return Split(name=name, rule=rule, store=store, roles=dict(sorted(roles.items())))
+    return rule
 
 
 def _named_roles(

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
+from scipy.special import expit, stdtrit
 
 from gaitforge.metrics import confusion, macro_f1
 
@@ -88,6 +88,13 @@ class Jackknife:
 def too_few(people: int) -> bool:
     """Whether people are too few for an interval, so that each is to be shown instead."""
     return people < MIN_PEOPLE
+
+
+def level_at_once(claims: int, level: float = LEVEL) -> float:
+    """The level of each of so many intervals that all together hold at `level` (Bonferroni's inequality)."""
+    if claims < 1:
+        raise ValueError(f"There are {claims} claims, but at least one must be made.")
+    return 1 - (1 - level) / claims
 
 
 def person_confusions(
@@ -176,12 +183,15 @@ def compare(first_SPKK: Ints, second_SPKK: Ints, level: float = LEVEL) -> Estima
     ch. 11), moved outwards for the skewness of people's differences (Johnson 1978, "Modified t tests").
     Where hardly anybody differs it is at least that of a difference which some people bear as a whole (as
     Tango 1998 has it for pairs, with the variance under the difference that is tested). Without these two,
-    rare failures of whole people pass too often. Raises ValueError where the recordings are not the same.
+    rare failures of whole people pass too often. One person excludes nothing. Raises ValueError where
+    the recordings are not the same.
     """
     _check_paired(first_SPKK, second_SPKK)
     first, second = Jackknife.of(first_SPKK), Jackknife.of(second_SPKK)
-    spread = _Spread.of([(first, 1.0), (second, -1.0)], level)
     mean = float(first.score_S.mean() - second.score_S.mean())
+    if len(first.right_P) == 1:
+        return Estimate(mean=mean, low=-1.0, high=1.0)
+    spread = _Spread.of([(first, 1.0), (second, -1.0)], level)
     differ = _people_with(first.right_P - second.right_P)
     return Estimate(
         mean=mean,
@@ -328,7 +338,8 @@ def optimism(
     if seeds > 1:
         error = float(validated_MS.mean(axis=0).std(ddof=1)) / seeds**0.5
         half = float(stdtrit(seeds - 1, (1 + LEVEL) / 2)) * error
-        luck_ends = believed - validated - half, believed - validated + half
+        # the seeds' true mean lies between 0 and 1
+        luck_ends = believed - min(validated + half, 1.0), believed - max(validated - half, 0.0)
     return Optimism(
         luck=believed - validated,
         people=validated - confirmed.mean,
@@ -384,7 +395,8 @@ class _Spread:
         quantile = float(stdtrit(max(freedom, 1.0), (1 + level) / 2))
         return cls(
             half=quantile * total**0.5,
-            skew=_skew(-deviation_P, quantile),
+            # of people alone: few seeds say nothing of how skewed people are
+            skew=_skew(-deviation_P, float(stdtrit(people - 1, (1 + level) / 2))),
             quantile=quantile,
             seeds=total - variances[0][0],
             people=people,
@@ -425,14 +437,16 @@ def _estimate_share(jackknife: Jackknife, level: float) -> Estimate:
     """A score between 0 and 1: an interval of t on the scale of log odds, where its spread does not depend on it.
 
     Where hardly anybody is wrong it is at least that of people who are wrong as a whole (`_Spread.farthest`):
-    of people who were all right, the jackknife would say that nobody is ever wrong.
+    of people who were all right, the jackknife would say that nobody is ever wrong. One person excludes nothing.
     """
-    spread = _Spread.of([(jackknife, 1.0)], level)
     mean = float(jackknife.score_S.mean())
+    if len(jackknife.right_P) == 1:
+        return Estimate(mean=mean, low=0.0, high=1.0)
+    spread = _Spread.of([(jackknife, 1.0)], level)
     low = high = mean
     if 0 < mean < 1:
         odds, half = np.log(mean / (1 - mean)), spread.half / (mean * (1 - mean))
-        low, high = (float(1 / (1 + np.exp(-end))) for end in (odds - half, odds + half))
+        low, high = float(expit(odds - half)), float(expit(odds + half))
     right_P = jackknife.right_P
     return Estimate(
         mean=mean,

@@ -2,7 +2,7 @@
 
     store.json           what is in force: version of the log, counts, classes, layout
     recordings/          the table, one row per recording (see recording_files.py)
-    quarantine.parquet   what each version could not use, and why
+    quarantine.parquet   what each version could not use, and why (see quarantine.py)
     layout.json          a copy of the layout for other programs
 
 Each write is a new version of the whole content, in force once store.json is replaced, which comes
@@ -17,24 +17,28 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from deltalake import DeltaTable, Schema
 from deltalake.exceptions import DeltaError
 from deltalake.transaction import AddAction, create_table_with_add_actions
 
 from gaitforge.layout import Layout
+from gaitforge.quarantine import (
+    count_reasons,
+    forget_refused,
+    read_quarantine,
+    refuse_too_many,
+    write_quarantine,
+)
 from gaitforge.recording import Recording, Rejected
 from gaitforge.recording_files import (
     MOVEMENT,
     bytes_of_groups,
-    damage_named,
     file_schema,
     files,
     read_columns,
@@ -43,7 +47,7 @@ from gaitforge.recording_files import (
     row_groups,
     write_file,
 )
-from gaitforge.work import for_arrow, on_s3, read_json, write_json, write_parquet
+from gaitforge.work import on_s3, read_json, write_json
 
 # About 9 minutes of 22 joints at 30 Hz: in most studies a person fills one group, and what a group
 # costs beside its positions (2 kB) stays below a thousandth of it.
@@ -51,19 +55,14 @@ GROUP_BYTES = 4 * 2**20
 FILE_BYTES = 256 * 2**20
 
 _SCHEMA = 1  # of store.json
-_QUARANTINE: dict[str, pa.DataType] = {
-    "version": pa.int64(),
-    "source": pa.string(),
-    "position": pa.int64(),
-    "person": pa.string(),
-    "label": pa.string(),
-    "reason": pa.string(),
-}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoreInfo:
-    """What store.json says: the version of the log that is in force and what it holds."""
+    """What store.json says: the version of the log that is in force and what it holds.
+
+    `reasons` counts the quarantined by the kind of their reason, the most frequent first.
+    """
 
     fingerprint: str
     version: int
@@ -73,6 +72,7 @@ class StoreInfo:
     channels: int
     quarantined: int
     layout: Layout
+    reasons: Mapping[str, int] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         return {"schema": _SCHEMA, **asdict(self), "layout": self.layout.as_dict()}
@@ -95,8 +95,9 @@ class StoreInfo:
                 channels=int(data["channels"]),
                 quarantined=int(data["quarantined"]),
                 layout=Layout.from_dict(data["layout"], source=str(source)),
+                reasons={str(kind): int(n) for kind, n in data.get("reasons", {}).items()},
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(
                 f"{source} does not describe a store ({error!r}); run `gaitforge ingest` again."
             ) from error
@@ -134,6 +135,7 @@ class SkeletonStore:
         items: Iterable[Recording | Rejected],
         fingerprint: str,
         *,
+        max_quarantined: float = 1.0,
         group_bytes: int = GROUP_BYTES,
         file_bytes: int = FILE_BYTES,
     ) -> StoreInfo:
@@ -143,10 +145,12 @@ class SkeletonStore:
         file end at about `group_bytes` and `file_bytes` of positions. All recordings are held in
         memory, because they are sorted by person; their Arrow form is made group by group.
 
-        Raises ValueError, and leaves the store as it was, where `items` hold no recording or ones
-        that do not fit together (joints, channels, ids, columns); and whatever `items` raises.
+        Raises ValueError, and leaves the store as it was, where `items` hold no recording, a larger
+        share of Rejected than `max_quarantined`, or recordings that do not fit together (joints,
+        channels, ids, columns); and whatever `items` raises.
         """
         recordings, rejected = _sort_out(items)
+        refuse_too_many(folder, len(recordings), rejected, max_quarantined)
         _check_alike(recordings, layout)
         schema = file_schema(recordings)
         table = folder / "recordings"
@@ -171,10 +175,12 @@ class SkeletonStore:
             channels=recordings[0].positions_TVC.shape[2],
             quarantined=len(rejected),
             layout=layout,
+            reasons=count_reasons(rejected),
         )
-        _write_quarantine(folder / "quarantine.parquet", rejected, info.version)
+        write_quarantine(folder, rejected, info.version)
         write_json(folder / "layout.json", layout.as_dict())
         write_json(folder / "store.json", info.as_dict())
+        forget_refused(folder)
         return info
 
     def recordings(self, people: Collection[str] | None = None) -> Iterator[Recording]:
@@ -228,9 +234,7 @@ class SkeletonStore:
 
     def quarantined(self) -> pa.Table:
         """What could not be used: source, position in it, person, label, reason."""
-        table = _read_quarantine(self.folder / "quarantine.parquet")
-        in_force = pc.field("version") == self.info.version
-        return table.filter(in_force).drop_columns(["version"])
+        return read_quarantine(self.folder, self.info.version)
 
     def _log(self) -> DeltaTable:
         try:
@@ -268,14 +272,6 @@ def _sort_out(items: Iterable[Recording | Rejected]) -> tuple[list[Recording], l
             recordings.append(item)
         else:
             rejected.append(item)
-    if not recordings and rejected:
-        first = rejected[0]
-        raise ValueError(
-            f"None of the {len(rejected)} recordings can be used (the first, at position "
-            f"{first.position} of {first.source}: {first.reason}); mend the files."
-        )
-    if not recordings:
-        raise ValueError("There is no recording to store; name at least one file that holds some.")
     recordings.sort(key=lambda recording: (recording.person, recording.recording))
     return recordings, rejected
 
@@ -373,19 +369,3 @@ def _options(folder: Path) -> dict[str, str] | None:
 def _names(log: DeltaTable) -> list[str]:
     """A version's Parquet files, in the order of their rows."""
     return sorted(map(str, pa.table(log.get_add_actions()).column("path").to_pylist()))
-
-
-def _write_quarantine(path: Path, rejected: Sequence[Rejected], version: int) -> None:
-    """Add a version's rejected ones to those of the versions before, of which one is in force."""
-    rows = [{"version": version, **asdict(item)} for item in rejected]
-    tables = [pa.Table.from_pylist(rows, schema=pa.schema(_QUARANTINE))]
-    with suppress(FileNotFoundError, ValueError):  # none yet, or damaged: an ingest mends that
-        tables.insert(0, _read_quarantine(path))
-    write_parquet(path, pa.concat_tables(tables))
-
-
-def _read_quarantine(path: Path) -> pa.Table:
-    with damage_named(path):
-        return pq.read_table(
-            for_arrow(path), schema=pa.schema(_QUARANTINE), page_checksum_verification=True
-        )

@@ -19,6 +19,7 @@ import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.lib.format import open_memmap
@@ -27,6 +28,7 @@ from numpy.typing import NDArray
 from gaitforge.augment import make_views
 from gaitforge.layout import Layout
 from gaitforge.normalise import Normalisation, fit_normalisation, normalise
+from gaitforge.provenance import Provenance
 from gaitforge.recording import Recording
 from gaitforge.splits import Split
 from gaitforge.windows import Bools, Floats, WindowSettings, prepare, window_times
@@ -148,14 +150,7 @@ def build_windows(
             f"Split '{split.name}' was made for the store {split.store}, but the store is now "
             f"{store_fingerprint}; run the split stage again."
         )
-    parts = {
-        "format": FORMAT,
-        "store": store_fingerprint,
-        "roles": dict(split.roles),
-        "settings": settings.as_dict(),
-        "layout": layout.as_dict(),
-        "classes": list(classes),
-    }
+    parts = window_parts(split, layout, classes, settings)
     folder = cache / "windows" / fingerprint(parts)
     meta = folder / "meta.json"
     if not meta.is_file():
@@ -172,6 +167,34 @@ def build_windows(
         settings=settings,
         normalisation=Normalisation.from_dict(read_json(meta)["normalisation"], source=str(meta)),
         recordings=recordings,
+    )
+
+
+def window_parts(
+    split: Split, layout: Layout, classes: tuple[str, ...], settings: WindowSettings
+) -> dict[str, Any]:
+    """All that the windows of a split depend on; their key is its fingerprint."""
+    return {
+        "format": FORMAT,
+        "store": split.store,
+        "roles": dict(split.roles),
+        "settings": settings.as_dict(),
+        "layout": layout.as_dict(),
+        "classes": list(classes),
+    }
+
+
+def window_provenance(
+    split: Split, layout: Layout, classes: tuple[str, ...], settings: WindowSettings
+) -> Provenance:
+    """That of a split's windows, also before there are any: the training people scale them."""
+    return Provenance.of(
+        fingerprint(window_parts(split, layout, classes, settings)),
+        {
+            "recordings": Provenance(identity=split.store),
+            "split": Provenance(identity=split.identity),
+        },
+        seen=split.people("train"),
     )
 
 

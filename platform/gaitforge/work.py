@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -85,9 +86,13 @@ class SplitFolder:
     def predictions(self) -> Path:
         return self.root / "predictions"
 
+    @property
+    def folds(self) -> Path:
+        return self.root / "folds"
+
     def fold(self, name: str) -> SplitFolder:
         """Teacher, outputs and students of one fold over the people of all roles."""
-        return SplitFolder(self.root / "folds" / name)
+        return SplitFolder(self.folds / name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +134,11 @@ class WorkFolder:
     def pooled(self) -> Path:
         """Scores over the confirm people of all splits, where there are several."""
         return self.runs / "pooled.json"
+
+    @property
+    def scorings(self) -> Path:
+        """What was scored on people to confirm; nothing removes it or sets it aside."""
+        return self.root / "scorings"
 
     def split_file(self, split: str) -> Path:
         return self.splits / f"{split}.json"
@@ -228,6 +238,34 @@ def remove_tree(folder: Path) -> None:
         remote.remove_tree()
     else:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def set_aside(folder: SplitFolder, everything: bool = False) -> Path:
+    """Move a search, and all that was made from it, out of the way of another; `everything`: the teacher too.
+
+    Returns the folder in which it lies from now on.
+    """
+    aside = folder.root / f"until-{datetime.now(UTC):%Y%m%dT%H%M%S}"
+    while aside.is_dir():
+        aside = aside.with_name(f"{aside.name}-more")
+    (aside / "predictions").mkdir(parents=True)
+    which = "*.parquet" if everything else "*-student*.parquet"
+    for path in list(folder.predictions.glob(which)):
+        path.rename(aside / "predictions" / path.name)
+    # what pooled the splits has pooled this one; a fold of the answer keeps its split with it
+    files = [
+        folder.root.parent / "pooled.json",
+        *([folder.root / "split.json"] if everything else []),
+    ]
+    for path in files:
+        if path.is_file():
+            path.rename(aside / path.name)
+    # search/ last: where a kill comes before, the search is still known, and set aside by the next --fresh
+    teachers = (folder.folds, folder.teacher_outputs, folder.teacher) if everything else ()
+    for path in (folder.confirm, *teachers, folder.search):
+        if path.is_dir():
+            path.rename(aside / path.name)
+    return aside
 
 
 @contextmanager

@@ -1,16 +1,26 @@
-"""READERS: one reader per file format; a new one is a new file here and a line in the table."""
+"""READERS: one reader per file format; a new one is a new file here and a line in the table.
+
+What holds for recordings of whatever format is checked in `read_files`, behind all readers.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+import os
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path, PurePath
 from typing import Protocol
 
+from gaitforge.ingest.copies import Copies, Known
 from gaitforge.ingest.npz import ReadOptions, read_npz
+from gaitforge.ingest.people import refuse_look_alikes, stands_for_none
 from gaitforge.layout import Layout
 from gaitforge.recording import Recording, Rejected
 
-__all__ = ["READERS", "ReadOptions", "Reader", "read_files"]
+__all__ = ["READERS", "RULES", "ReadOptions", "Reader", "file_names", "read_files"]
+
+# Goes up whenever the same files give other recordings: what was read by older rules is read again.
+RULES = 1
 
 
 class Reader(Protocol):
@@ -18,10 +28,17 @@ class Reader(Protocol):
 
     Raises ValueError or FileNotFoundError before the first item where the file as a whole is at
     fault. Where not `labelled`, a file without classes and persons is none: they are "unknown".
+    Ids that the file does not tell begin with `name`, and with the file's own where that is None.
     """
 
     def __call__(
-        self, path: Path, layout: Layout, options: ReadOptions, *, labelled: bool = True
+        self,
+        path: Path,
+        layout: Layout,
+        options: ReadOptions,
+        *,
+        labelled: bool = True,
+        name: str | None = None,
     ) -> Iterator[Recording | Rejected]: ...
 
 
@@ -31,14 +48,23 @@ READERS: dict[str, Reader] = {
 
 
 def read_files(
-    paths: Sequence[Path], layout: Layout, options: ReadOptions, *, labelled: bool = True
+    paths: Sequence[Path],
+    layout: Layout,
+    options: ReadOptions,
+    *,
+    labelled: bool = True,
+    distinct_people: Sequence[Collection[str]] = (),
 ) -> Iterator[Recording | Rejected]:
-    """The recordings of all files; an id that occurred before makes its recording a Rejected.
+    """The recordings of all files, one by one; an id that occurred before makes one a Rejected.
 
-    New recordings, which nobody has given a class yet, are not `labelled`.
+    Of `labelled` recordings, more must hold: a copy of an earlier one of the same person and class
+    is a Rejected, and so is one whose person or class stands for "no value". New recordings, which
+    nobody has given a class yet, are not `labelled`.
 
-    Raises KeyError for a suffix without a reader and FileNotFoundError for a missing file before
-    any file is read; what a reader raises about a later file comes when that file's turn comes.
+    Raises, before any file is read, KeyError for a suffix without a reader, FileNotFoundError for
+    a missing file and ValueError for one named twice. What a reader raises about a later file comes
+    when that file's turn comes. ValueError comes after the last recording where ids look alike that
+    `distinct_people` does not tell apart, or a copy has another person or class.
     """
     for path in paths:
         if path.suffix.lower() not in READERS:
@@ -50,25 +76,111 @@ def read_files(
             raise FileNotFoundError(
                 f"The recordings file {path} does not exist; mend its path in the settings."
             )
-    return _read_in_turn(paths, layout, options, labelled)
+    places = [os.path.abspath(path) for path in paths]
+    for n, place in enumerate(places):
+        if place in places[:n]:
+            raise ValueError(f"The recordings file {paths[n]} is named twice; name it once.")
+    items = _read_in_turn(paths, layout, options, labelled)
+    return _checked(items, distinct_people) if labelled else (item for _, _, item in items)
+
+
+def file_names(paths: Sequence[Path]) -> list[str]:
+    """What stands for each file in ids: its name, and as many folders as tell it from the others.
+
+    Folders are named from the one that holds all files of that name, so that the ids stay as they
+    are when everything is moved. Files of one folder are told apart by their suffix.
+    """
+    files = [PurePath(os.path.abspath(path)) for path in paths]
+    namesakes: defaultdict[str, list[int]] = defaultdict(list)
+    for n, file in enumerate(files):
+        namesakes[file.stem].append(n)
+    names = [file.stem for file in files]
+    for group in namesakes.values():
+        if len(group) == 1:
+            continue
+        shared = len(PurePath(os.path.commonpath([files[n] for n in group])).parts)
+        below = {n: files[n].parent.parts[shared:] for n in group}
+        for count in range(1, 1 + max(map(len, below.values()))):
+            longer = {n: (*below[n][-count:], files[n].stem) for n in group}
+            if len(set(longer.values())) == len(group):
+                break
+        else:
+            longer = {n: (*below[n], files[n].name) for n in group}
+        for n in group:
+            names[n] = "/".join(longer[n])
+    return names
 
 
 def _read_in_turn(
     paths: Sequence[Path], layout: Layout, options: ReadOptions, labelled: bool
-) -> Iterator[Recording | Rejected]:
+) -> Iterator[tuple[Path, int, Recording | Rejected]]:
+    """Every item with its file and its position there."""
     seen: set[str] = set()
-    for path in paths:
+    for path, name in zip(paths, file_names(paths), strict=True):
         read = READERS[path.suffix.lower()]
-        for position, item in enumerate(read(path, layout, options, labelled=labelled)):
+        items = read(path, layout, options, labelled=labelled, name=name)
+        for position, item in enumerate(items):
             if isinstance(item, Recording):
                 if item.recording in seen:
-                    item = Rejected(
-                        source=str(path),
-                        position=position,
-                        person=item.person,
-                        label=item.label,
-                        reason=f"the id '{item.recording}' occurs twice",
-                    )
-                else:
-                    seen.add(item.recording)
+                    reason = f"the id occurs twice: '{item.recording}'"
+                    yield path, position, _rejected(item, path, position, reason)
+                    continue
+                seen.add(item.recording)
+            yield path, position, item
+
+
+def _checked(
+    items: Iterator[tuple[Path, int, Recording | Rejected]],
+    distinct_people: Sequence[Collection[str]],
+) -> Iterator[Recording | Rejected]:
+    people: set[str] = set()
+    classes: set[str] = set()
+    copies = Copies()
+    contradictions: list[tuple[Known, Recording]] = []
+    for path, position, item in items:
+        if isinstance(item, Rejected):
             yield item
+            continue
+        none = stands_for_none(item.person, item.label)
+        if none is not None:
+            reason = f"the person or the label is empty: '{none}' stands for no value"
+            yield _rejected(item, path, position, reason)
+            continue
+        people.add(item.person)
+        classes.add(item.label)
+        first = copies.find(item)
+        if first is None:
+            yield item
+        elif (first.person, first.label) == (item.person, item.label):
+            reason = f"the frames are those of an earlier recording: '{first.recording}'"
+            yield _rejected(item, path, position, reason)
+        else:
+            contradictions.append((first, item))
+    refuse_look_alikes(people, classes, distinct_people)
+    if contradictions:
+        raise ValueError(_in_words(*contradictions[0], others=len(contradictions) - 1))
+
+
+def _rejected(recording: Recording, path: Path, position: int, reason: str) -> Rejected:
+    return Rejected(
+        source=str(path),
+        position=position,
+        person=recording.person,
+        label=recording.label,
+        reason=reason,
+    )
+
+
+def _in_words(first: Known, second: Recording, others: int) -> str:
+    more = f", and so it is with {others} more" if others else ""
+    if first.person != second.person:
+        return (
+            f"The recordings '{first.recording}' of '{first.person}' and '{second.recording}' of "
+            f"'{second.person}' hold the same frames{more}, but a movement is of one person; remove "
+            "one of the two, or give both the same person."
+        )
+    return (
+        f"The recordings '{first.recording}' and '{second.recording}' of '{first.person}' hold the "
+        f"same frames under the classes '{first.label}' and '{second.label}'{more}, but a movement "
+        "has one class; remove one of the two, or give both the same class."
+    )

@@ -60,12 +60,18 @@ class ReadOptions:
 
 
 def read_npz(
-    path: Path, layout: Layout, options: ReadOptions, *, labelled: bool = True
+    path: Path,
+    layout: Layout,
+    options: ReadOptions,
+    *,
+    labelled: bool = True,
+    name: str | None = None,
 ) -> Iterator[Recording | Rejected]:
     """The recordings of one file in its order, each as a Recording or, if unusable, as Rejected.
 
-    A recording's id is its `clip_id` where the file has one for each, else "<stem>-<position>".
-    Persons and classes are stripped of spaces. Arrays that serve as neither become columns, with
+    A recording's id is its `clip_id` where the file has one for each, else "<name>-<position>"
+    with the file's own name by default. Persons and classes are text or whole numbers, and are
+    stripped of spaces. Arrays that serve as neither become columns, with
     null for NaN; a `label` array that is not the class, or was renamed, is kept as `file_label`.
     Where not `labelled`, the file need not tell classes and persons: all are "unknown".
 
@@ -78,6 +84,9 @@ def read_npz(
     _check_frames(path, frames_TVC, layout, options.confidence_channel)
     offsets = _offsets(path, arrays.pop("offsets"), total=len(frames_TVC))
     count = len(offsets) - 1
+    if labelled:
+        _check_named(path, options.person, arrays[options.person], "persons")
+        _check_named(path, options.label, arrays[options.label], "classes")
     columns = {name: _column(path, name, array, count) for name, array in arrays.items()}
     persons = labels = [UNKNOWN] * count
     if labelled:
@@ -87,7 +96,7 @@ def read_npz(
         source=str(path),
         frames_TVC=frames_TVC,
         offsets=offsets,
-        ids=_take_ids(columns, path.stem, count),
+        ids=_take_ids(columns, path.stem if name is None else name, count),
         persons=persons,
         labels=labels,
         columns=_further(columns, options),
@@ -253,6 +262,24 @@ def _offsets(path: Path, offsets: NDArray[Any], total: int) -> list[int]:
     return bounds
 
 
+def _check_named(path: Path, name: str, array: NDArray[Any], what: str) -> None:
+    """Raise ValueError unless the names of persons or classes are text or whole numbers."""
+    # True and False may be classes, but nobody's id
+    if array.dtype.kind not in ("USiub" if what == "classes" else "USiu"):
+        raise ValueError(
+            f"{path} has {what} of type {array.dtype} in '{name}', but they must be text or whole "
+            "numbers, since 1 and 1.0 would be two; save them as integers or as text."
+        )
+    for position, value in enumerate(array.ravel().tolist() if array.dtype.kind in "SU" else ()):
+        try:
+            value.decode() if isinstance(value, bytes) else value.encode()
+        except UnicodeError:
+            raise ValueError(
+                f"{path} has {value!a} at position {position} of '{name}', which is no UTF-8 text; "
+                f"decode the names of {what} in the encoding that they were written in, and save text."
+            ) from None
+
+
 def _column(path: Path, name: str, array: NDArray[Any], count: int) -> list[Value]:
     """One Python value per recording: text, whole number, number, or None for NaN."""
     if array.shape != (count,):
@@ -262,7 +289,10 @@ def _column(path: Path, name: str, array: NDArray[Any], count: int) -> list[Valu
         )
     values: list[Value]
     match array.dtype.kind:
-        case "U" | "i" | "u":
+        case "U":
+            # half a character stands for a byte that nobody could decode
+            values = [str(value).encode("utf-8", "replace").decode() for value in array.tolist()]
+        case "i" | "u":
             values = array.tolist()
         case "S":
             values = np.char.decode(array, "utf-8", "replace").tolist()
@@ -280,13 +310,15 @@ def _column(path: Path, name: str, array: NDArray[Any], count: int) -> list[Valu
     return values
 
 
-def _take_ids(columns: dict[str, list[Value]], stem: str, count: int) -> list[str]:
+def _take_ids(columns: dict[str, list[Value]], name: str, count: int) -> list[str]:
     """The recordings' ids; a `clip_id` that serves as id is no longer a column."""
-    clips = _as_text(columns.get("clip_id", []))
-    if clips and all(clips) and len(set(clips)) == count:
+    values = columns.get("clip_id", [])
+    clips = _as_text(values)
+    whole = not any(isinstance(value, float) for value in values)
+    if clips and whole and all(clips) and len(set(clips)) == count:
         del columns["clip_id"]
         return clips
-    return [f"{stem}-{i:05d}" for i in range(count)]
+    return [f"{name}-{i:05d}" for i in range(count)]
 
 
 def _as_text(values: list[Value]) -> list[str]:

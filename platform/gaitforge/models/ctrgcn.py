@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from gaitforge.batch import Batch
 from gaitforge.layout import Layout
+from gaitforge.models.convolution import FrameConvolution
 from gaitforge.models.graph import PARTITIONS, partitioned_adjacency
 from gaitforge.models.heads import ClassHead
 from gaitforge.models.inputs import JointInput
@@ -208,15 +209,7 @@ class MultiScaleConvolution(nn.Module):
         branches = [
             nn.Sequential(
                 *_narrowed(width, part),
-                nn.Conv2d(
-                    part,
-                    part,
-                    (kernel, 1),
-                    (stride, 1),
-                    (kernel // 2 * dilation, 0),
-                    (dilation, 1),
-                    bias=False,
-                ),
+                FrameConvolution(part, part, kernel=kernel, stride=stride, dilation=dilation),
                 nn.BatchNorm2d(part),
             )
             for dilation in dilations
@@ -229,7 +222,7 @@ class MultiScaleConvolution(nn.Module):
             )
         )
         branches.append(
-            nn.Sequential(nn.Conv2d(width, part, 1, (stride, 1), bias=False), nn.BatchNorm2d(part))
+            nn.Sequential(FrameConvolution(width, part, stride=stride), nn.BatchNorm2d(part))
         )
         self.branches = nn.ModuleList(branches)
 
@@ -250,6 +243,4 @@ def _narrowed(width: int, part: int) -> tuple[nn.Module, ...]:
 def _shortcut(width_in: int, width: int, stride: int) -> nn.Module:
     if width_in == width and stride == 1:
         return nn.Identity()
-    return nn.Sequential(
-        nn.Conv2d(width_in, width, 1, (stride, 1), bias=False), nn.BatchNorm2d(width)
-    )
+    return nn.Sequential(FrameConvolution(width_in, width, stride=stride), nn.BatchNorm2d(width))

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from gaitforge.batch import Batch
 from gaitforge.layout import Layout
+from gaitforge.models.convolution import FrameConvolution
 from gaitforge.models.graph import PARTITIONS, partitioned_adjacency
 from gaitforge.models.heads import ClassHead
 from gaitforge.models.inputs import JointInput
@@ -168,11 +169,10 @@ class GraphConvolution(nn.Module):
 
 
 def _temporal_convolution(temporal: str, width: int, kernel: int, stride: int) -> nn.Module:
-    padding = (kernel // 2, 0)
     if temporal == "full":
-        return nn.Conv2d(width, width, (kernel, 1), (stride, 1), padding, bias=False)
+        return FrameConvolution(width, width, kernel=kernel, stride=stride)
     return nn.Sequential(
-        nn.Conv2d(width, width, (kernel, 1), (stride, 1), padding, groups=width, bias=False),
+        FrameConvolution(width, width, kernel=kernel, stride=stride, groups=width),
         nn.Conv2d(width, width, 1, bias=False),
     )
 
@@ -180,6 +180,4 @@ def _temporal_convolution(temporal: str, width: int, kernel: int, stride: int) -
 def _shortcut(width_in: int, width: int, stride: int) -> nn.Module:
     if width_in == width and stride == 1:
         return nn.Identity()
-    return nn.Sequential(
-        nn.Conv2d(width_in, width, 1, (stride, 1), bias=False), nn.BatchNorm2d(width)
-    )
+    return nn.Sequential(FrameConvolution(width_in, width, stride=stride), nn.BatchNorm2d(width))

@@ -1,0 +1,193 @@
+"""What this machine's arithmetic is worth: a small model's float32 gradients against its float64 ones.
+
+float64 takes other code than float32 in every library below us, so that a fault of one of them shows
+without anybody knowing it beforehand. Such a fault may also corrupt memory: `python -m gaitforge.gradients`
+is the comparison in a process that may die of it (`trainers/arithmetic.py` starts it).
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import json
+import math
+import resource
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gaitforge.batch import Batch
+from gaitforge.layout import Layout
+from gaitforge.models import FAMILIES, Output, make_sizes
+
+# A relative error from which gradients are wrong. Those of our families stay below 1e-3 (benchmarks/RESULTS.md),
+# faulty ones were at 0.1 and above.
+WRONG = 0.02
+# A gradient counts as at least this share of a typical one of its model: rounding is relative to what was summed, so
+# that of a gradient that is nearly 0, its relative error is noise.
+LEAST_SHARE = 1e-3
+SPREAD = 0.1  # of the noise on all weights: what starts at 0, or scales by 1e-6, must not hide what lies behind it
+WINDOWS = 8  # of a batch
+# of the windows of each draw: libraries take other ways where a stride divides them, and where they are more
+FRAMES = (24, 13, 12, 24, 12)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Problem:
+    """A model to be compared, as plain values; its windows have `channels` coordinates of each joint."""
+
+    sizes: Mapping[str, Any]
+    layout: Mapping[str, Any]
+    channels: int
+    classes: int
+
+    def build(self, family: str) -> nn.Module:
+        layout = Layout.from_dict(self.layout, "the layout")
+        return make_sizes(family, self.sizes).build(layout, self.channels, self.classes)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Difference:
+    """The largest relative error among the parameters of a model, and whose it is."""
+
+    error: float  # infinite where a gradient is no finite number
+    parameter: str
+
+    @property
+    def is_wrong(self) -> bool:
+        return self.error > WRONG
+
+
+def gradient_difference(
+    family: str, problem: Problem, memory: torch.memory_format | None = None
+) -> Difference:
+    """How far float32 gradients are from float64 ones, on the CPU, for one step in training mode.
+
+    The error of a parameter is |g32 - g64| / max(|g64|, LEAST_SHARE * typical), where |g| is the root
+    mean square of its elements, and `typical` that over all parameters of the model. It is the second
+    largest one of several draws of weights and batch: once in some hundred draws a sum lies so near a
+    kink (ReLU, maximum) that its rounding decides, one element takes another path, and in a small
+    model that is seen. It does not come again, as a fault does. `memory` is the format in which
+    convolutions get their maps; None leaves that to the family.
+    """
+    draws = [_errors(family, problem, seed, frames, memory) for seed, frames in enumerate(FRAMES)]
+    errors = {name: second_largest([draw[name] for draw in draws]) for name in draws[0]}
+    worst = max(errors, key=lambda name: errors[name])
+    return Difference(error=errors[worst], parameter=worst)
+
+
+def second_largest(errors: Sequence[float]) -> float:
+    """The second largest; of any that is infinite, that: no kink makes it so."""
+    *_, second, largest = sorted(errors)
+    return largest if math.isinf(largest) else second
+
+
+def _errors(
+    family: str, problem: Problem, seed: int, frames: int, memory: torch.memory_format | None
+) -> dict[str, float]:
+    """The relative error of every parameter's gradient."""
+    generator = torch.Generator().manual_seed(seed)
+    model = _drawn_model(family, problem, seed, generator)
+    exact = copy.deepcopy(model).double()
+    if memory is not None:
+        _use_memory(model, memory)
+    joints = len(problem.layout["joints"])
+    batch = _drawn_batch((WINDOWS, frames, joints, problem.channels), generator)
+    pull = _drawn_pull(exact(batch.to(dtype=torch.float64)), generator)
+    found = _gradients(model, batch, [part.float() for part in pull])
+    wanted = _gradients(exact, batch.to(dtype=torch.float64), pull)
+    squares = sum(float(gradient.square().sum()) for gradient in wanted.values())
+    typical = math.sqrt(squares / sum(gradient.numel() for gradient in wanted.values()))
+    return {
+        name: relative_error(found[name], gradient, LEAST_SHARE * typical)
+        for name, gradient in wanted.items()
+    }
+
+
+def relative_error(found: Tensor, wanted: Tensor, least: float) -> float:
+    """|found - wanted| / max(|wanted|, least), root mean squares; infinite where it is no finite number."""
+    error = _rms(found.double() - wanted) / max(_rms(wanted), least)
+    return error if math.isfinite(error) else math.inf
+
+
+def _rms(values: Tensor) -> float:
+    return math.sqrt(float(values.square().mean()))
+
+
+def _drawn_model(
+    family: str, problem: Problem, seed: int, generator: torch.Generator
+) -> nn.Module:
+    """A model in training mode, whose weights all differ from those with a meaning; without dropout."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = problem.build(family)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=SPREAD)
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    return model.train()
+
+
+def _drawn_batch(shape_BTVC: tuple[int, ...], generator: torch.Generator) -> Batch:
+    """Windows of noise in which one joint in ten is unseen."""
+    return Batch(
+        joints_BTVC=torch.randn(shape_BTVC, generator=generator),
+        seen_BTV=torch.rand(shape_BTVC[:3], generator=generator) > 0.1,
+    )
+
+
+def _drawn_pull(output: Output, generator: torch.Generator) -> list[Tensor]:
+    """The derivatives of a loss by all that a model gives: labels and teachers pull at each of it."""
+    return [
+        torch.randn(part.shape, generator=generator, dtype=torch.float64) / math.sqrt(part.numel())
+        for part in output
+    ]
+
+
+def _gradients(model: nn.Module, batch: Batch, pull: Sequence[Tensor]) -> dict[str, Tensor]:
+    output: Output = model(batch)
+    torch.autograd.backward(list(output), pull)
+    return {
+        name: torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        for name, parameter in model.named_parameters()
+    }
+
+
+def _use_memory(model: nn.Module, memory: torch.memory_format) -> None:
+    """Have every two-dimensional convolution get its maps, and keep its weights, in that format."""
+
+    def remember(_: nn.Module, maps: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return tuple(x.contiguous(memory_format=memory) for x in maps)
+
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            module.weight.data = module.weight.data.contiguous(memory_format=memory)
+            module.register_forward_pre_hook(remember)
+
+
+def main() -> None:
+    """A job on standard input; the worst Difference of its problems, which are of one family, on standard output."""
+    job = json.load(sys.stdin)
+    # corrupt memory may also let a loop run for ever
+    resource.setrlimit(resource.RLIMIT_CPU, (job["cpu_s"], resource.RLIM_INFINITY))
+    torch.set_num_threads(job["threads"])
+    torch.backends.mkldnn.enabled = job["onednn"]
+    memory = getattr(torch, job["memory"]) if job["memory"] else None
+    # who started us may know families that others have added
+    module, kind = job["at"]
+    FAMILIES.setdefault(job["family"], getattr(importlib.import_module(module), kind))
+    found = [
+        gradient_difference(job["family"], Problem(**problem), memory)
+        for problem in job["problems"]
+    ]
+    print(json.dumps(asdict(max(found, key=lambda item: item.error))))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""The quarantine: what of the sources could not be used and why, and when that is too much.
+
+quarantine.parquet   what each version of the store could not use
+refused.csv          what an ingest could not use that was refused because that was too much;
+                     the store is as it was before, and the next one that is written removes it
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from gaitforge.recording import Rejected, kind_of
+from gaitforge.recording_files import damage_named
+from gaitforge.work import for_arrow, write_parquet, write_whole
+
+_COLUMNS: dict[str, pa.DataType] = {
+    "version": pa.int64(),
+    "source": pa.string(),
+    "position": pa.int64(),
+    "person": pa.string(),
+    "label": pa.string(),
+    "reason": pa.string(),
+}
+
+
+def count_reasons(rejected: Iterable[Rejected]) -> dict[str, int]:
+    """How many there are of each kind of reason, the most frequent first."""
+    return dict(Counter(kind_of(item.reason) for item in rejected).most_common())
+
+
+def in_words(reasons: Mapping[str, int]) -> str:
+    """Kinds of reasons with their counts."""
+    return ", ".join(f"{count:,} x {kind}" for kind, count in reasons.items())
+
+
+def refuse_too_many(
+    folder: Path, recordings: int, rejected: Sequence[Rejected], most: float
+) -> None:
+    """Raise ValueError where `rejected`, beside so many `recordings`, are a larger share than `most`.
+
+    They are then listed in refused.csv of the store's `folder`. None at all are too few as well.
+    """
+    total = recordings + len(rejected)
+    if recordings and len(rejected) <= most * total:
+        return
+    if not total:
+        raise ValueError("There is no recording to store; name at least one file that holds some.")
+    path = folder / "refused.csv"
+    write_whole(path, _as_csv(rejected))
+    why = in_words(count_reasons(rejected))
+    if not recordings:
+        raise ValueError(
+            f"None of the {total:,} recordings can be used ({why}); mend the files, of which {path} "
+            "names each recording."
+        )
+    raise ValueError(
+        f"Of {total:,} recordings {len(rejected):,} cannot be used ({why}), which is more than "
+        f"ingest.max_quarantined allows ({most:g} of all); mend the files, of which {path} names each "
+        "of these recordings, or raise the limit."
+    )
+
+
+def write_quarantine(folder: Path, rejected: Sequence[Rejected], version: int) -> None:
+    """Add a version's rejected ones to those of the versions before, of which one is in force."""
+    path = folder / "quarantine.parquet"
+    rows = [{"version": version, **asdict(item)} for item in rejected]
+    tables = [pa.Table.from_pylist(rows, schema=pa.schema(_COLUMNS))]
+    with suppress(FileNotFoundError, ValueError):  # none yet, or damaged: an ingest mends that
+        tables.insert(0, _read(path))
+    write_parquet(path, pa.concat_tables(tables))
+
+
+def forget_refused(folder: Path) -> None:
+    """Remove the list of an ingest that was refused: a later one was not."""
+    (folder / "refused.csv").unlink(missing_ok=True)
+
+
+def read_quarantine(folder: Path, version: int) -> pa.Table:
+    """What a version could not use: source, position in it, person, label, reason."""
+    table = _read(folder / "quarantine.parquet")
+    return table.filter(pc.field("version") == version).drop_columns(["version"])
+
+
+def _read(path: Path) -> pa.Table:
+    with damage_named(path):
+        return pq.read_table(
+            for_arrow(path), schema=pa.schema(_COLUMNS), page_checksum_verification=True
+        )
+
+
+def _as_csv(rejected: Sequence[Rejected]) -> bytes:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [name for name in _COLUMNS if name != "version"])
+    writer.writeheader()
+    writer.writerows(asdict(item) for item in rejected)
+    return text.getvalue().encode()

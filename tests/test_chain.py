@@ -1,0 +1,553 @@
+"""The chain of identities: whatever changes, a stage makes its artefact anew or refuses before it writes anything."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gaitforge.provenance import Provenance, read_provenance
+from gaitforge.scorings import times_scored
+from gaitforge.splits import ROLES, read_split
+from gaitforge.work import SplitFolder, WorkFolder, read_json, write_json
+from tests.small_line import Tables, write_run
+from tests.test_cli import must_say, refused
+from tests.without_ray import changed, do_without_ray
+from trainers import confirm
+from trainers.__main__ import STAGES, main
+
+ORDER = [stage for stage in STAGES if stage != "run"]
+
+
+@pytest.fixture(autouse=True)
+def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    do_without_ray(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the finished line of a toy's run.toml."""
+    folder = tmp_path_factory.mktemp("toy")
+    with pytest.MonkeyPatch.context() as patch:
+        do_without_ray(patch)
+        assert main(["run", str(write_run(folder, changed()))]) == 0
+    return folder
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A copy of the finished line, and other settings for it."""
+
+    folder: Path
+
+    @property
+    def settings(self) -> Path:
+        return self.folder / "run.toml"
+
+    @property
+    def work(self) -> WorkFolder:
+        return WorkFolder(self.folder / "work")
+
+    @property
+    def split(self) -> SplitFolder:
+        return self.work.run("main")
+
+    def change(self, *changes: Tables) -> None:
+        write_run(self.folder, changed(*changes))
+
+    def run(self, *arguments: str) -> int:
+        return main([arguments[0], str(self.settings), *arguments[1:]])
+
+    def tree(self) -> dict[str, str]:
+        """Every file of the work folder with a hash of its content."""
+        return {
+            str(path.relative_to(self.folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(self.work.root.rglob("*"))
+            if path.is_file()
+        }
+
+
+@pytest.fixture
+def line(finished: Path, tmp_path: Path) -> Copy:
+    shutil.copytree(finished / "work", tmp_path / "work")
+    copy = Copy(tmp_path)
+    copy.change()
+    return copy
+
+
+# what each change of an input must be refused by; every other stage has nothing to do with it
+
+CHANGES: dict[str, tuple[Tables, str]] = {
+    "recordings": ({"ingest.synthetic": {"seed": 1}}, "ingest run"),
+    "layout": ({"ingest.synthetic": {"layout": "kinect25"}}, "ingest run"),
+    "split seed": ({"split": {"seed": 5}}, "split teacher outputs search confirm export run"),
+    "split fractions": (
+        {"split": {"fractions": [0.25, 0.5, 0.25]}},
+        "split teacher outputs search confirm export run",
+    ),
+    "split rule": (
+        {"split": {"rule": "folds", "folds": 2, "fractions": [0.6, 0.2, 0.2]}},
+        "split teacher outputs search confirm export run",
+    ),
+    "window length": ({"windows": {"length": 9}}, "teacher outputs search confirm export run"),
+    "views": ({"windows": {"views": 2}}, "teacher outputs search confirm export run"),
+    "teacher epochs": (
+        {"teacher.fit": {"epochs": 2}},
+        "teacher outputs search confirm export run",
+    ),
+    "teacher sizes": (
+        {"teacher.sizes": {"channels": 8}},
+        "teacher outputs search confirm export run",
+    ),
+    "search epochs": ({"search.fit": {"epochs": 2}}, "search confirm export run"),
+    "objectives": ({"search": {"objectives": ["macro_f1", "macs"]}}, "search confirm export run"),
+    "families": ({"search": {"families": ["stgcn"]}}, "search confirm export run"),
+    "margin": ({"confirm": {"margin": 0.3}}, "export"),
+    "seeds": ({"confirm": {"seeds": 2}}, "export"),
+}
+
+
+def heads_of(line: Copy) -> dict[str, Path]:
+    """The files in which the artefacts of the main split tell of themselves, by their names."""
+    folder = line.split
+    return {
+        "teacher": folder.teacher / "model.json",
+        "outputs": folder.teacher_outputs / "outputs.json",
+        "search": folder.search / "search.json",
+        **{f"refit {p.stem}": p for p in (folder.confirm / "refits").glob("*.json")},
+        "scores": folder.confirm / "scores.json",
+        "export": line.work.export / "card.json",
+    }
+
+
+def check_chain(line: Copy, stage: str = "run") -> None:
+    """What lies before a stage, and what it has made, belong together, and none has seen who is to be confirmed."""
+    work = line.work
+    split = read_split(work.split_file("main"))
+    store = read_json(work.store / "store.json")["fingerprint"]
+    assert split.store == store
+    told: dict[str, Provenance] = {}
+    for name, head in heads_of(line).items():
+        # of an older confirm, which the next export will find out
+        if name == "export" and stage not in ("export", "run"):
+            continue
+        found = read_provenance(head)
+        assert found is not None, name
+        told[name] = found
+    used = {"windows": told["teacher"].made_from["windows"], "split": split.identity}
+    meta = read_json(work.cache / "windows" / used["windows"] / "meta.json")
+    assert (meta["store"], meta["roles"]) == (store, dict(split.roles))
+    identities = used | {name: found.identity for name, found in told.items()}
+    for name, found in told.items():
+        for source, identity in found.made_from.items():
+            if source in identities:
+                assert identity == identities[source], f"{name} is of another {source}"
+    confirm = set(split.people("confirm"))
+    learned = set(split.people("train")) | set(split.people("validation"))
+    for name, found in told.items():
+        # what came of confirm was chosen by those whom it scored
+        chosen = confirm if name in ("scores", "export") else set()
+        assert found.seen == learned | chosen, name
+
+
+def test_every_artefact_tells_what_it_was_made_from_and_whom_it_has_seen(line: Copy) -> None:
+    check_chain(line)
+    front = read_json(line.split.search / "front.json")
+    assert front["search"] == read_json(line.split.search / "search.json")["identity"]
+
+
+def test_stages_that_are_run_again_write_nothing_new(line: Copy) -> None:
+    assert line.run("ingest") == 0  # settings.json names the folder
+    before = line.tree()
+    for stage in (*ORDER, "run"):
+        assert line.run(stage) == 0
+        assert line.tree() == before, stage
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_changed_input_is_refused_before_anything_is_written_or_its_artefact_is_made_anew(
+    name: str, line: Copy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change, stages = CHANGES[name]
+    refusing = stages.split()
+    line.change(change)
+    before = line.tree()
+    for stage in refusing:
+        must_say(refused(capsys, stage, line.settings), ";")
+        assert line.tree() == before, stage
+    for stage in [stage for stage in (*ORDER, "run") if stage not in refusing]:
+        assert line.run(stage) == 0, stage
+        check_chain(line, stage)
+
+
+def test_other_recordings_in_the_store_are_refused_by_all_that_comes_after_it(
+    line: Copy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line.change(CHANGES["recordings"][0])
+    assert line.run("ingest", "--fresh") == 0
+    before = line.tree()
+    for stage in (*ORDER[1:], "run"):
+        must_say(refused(capsys, stage, line.settings), "undo the change")
+        assert line.tree() == before, stage
+
+
+ADVICE = re.compile(r"`gaitforge (\w+)( --fresh)?`|(with --fresh)")
+
+
+def follow(line: Copy, stage: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Do what refusals advise until the stage goes through."""
+    command = [stage]
+    for _ in range(12):
+        capsys.readouterr()
+        status = line.run(*command)
+        if status == 0 and command[0] == stage:
+            return
+        if status == 0:
+            command = [stage]
+            continue
+        *_, advice = ADVICE.finditer(capsys.readouterr().err)
+        other, fresh, here = advice.groups()
+        command = [command[0], "--fresh"] if here else [other, *(["--fresh"] if fresh else [])]
+    raise AssertionError(f"{stage} still refused after 12 commands, next {command}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "stage"),
+    [
+        ("recordings", "ingest"),
+        *(("split seed", stage) for stage in ("split", "teacher", "search", "confirm", "export")),
+        *(("window length", stage) for stage in ("teacher", "outputs", "search", "confirm")),
+        *(("search epochs", stage) for stage in ("search", "confirm", "export")),
+    ],
+)
+def test_what_a_refusal_advises_helps_and_loses_nothing(
+    name: str, stage: str, line: Copy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change, refusing = CHANGES[name]
+    assert stage in refusing.split()
+    kept = {
+        path.name: path.read_bytes()
+        for head, path in heads_of(line).items()
+        if head not in ("outputs", "export")
+    }
+    times = times_scored(line.work, read_split(line.work.split_file("main")).roles)
+    assert times == 1
+    roles = read_split(line.work.split_file("main")).roles
+    line.change(change)
+    follow(line, stage, capsys)
+    follow(line, "export", capsys)
+    if name in ("recordings", "split seed"):
+        (split,) = line.split.root.glob("until-*/split.json")
+        assert read_split(split).roles == roles
+    check_chain(line)
+    there = {path.read_bytes() for path in line.split.root.rglob("*.json")}
+    assert [name for name, content in kept.items() if content not in there] == []
+
+
+# people
+
+
+@pytest.mark.parametrize("name", ["teacher", "outputs", "search", "refit student-"])
+def test_confirm_refuses_by_name_whoever_has_been_seen(
+    name: str, line: Copy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, *_ = read_split(line.work.split_file("main")).people("confirm")
+    (head,) = (path for key, path in heads_of(line).items() if key.startswith(name))
+    told = read_json(head)
+    told["provenance"]["seen"].append(first)
+    write_json(head, told)
+    before = line.tree()
+    sentence = refused(capsys, "confirm", line.settings)
+    must_say(sentence, name, "1 person", "never seen before", f"({first})", "another role")
+    assert line.tree() == before
+
+
+@pytest.mark.parametrize(
+    ("file", "stage", "advice"),
+    [
+        ("search/front.json", "confirm", "run `gaitforge search` first"),
+        ("confirm/scores.json", "export", "run `gaitforge confirm` first"),
+        ("teacher_outputs/outputs.json", "confirm", "run `gaitforge outputs` first"),
+    ],
+)
+def test_what_came_of_another_artefact_is_refused_and_made_again_as_advised(
+    file: str, stage: str, advice: str, line: Copy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    head = line.split.root / file
+    content = read_json(head)
+    content["identity"] = content["search"] = "0123456789ab"
+    content.get("provenance", {})["identity"] = "0123456789ab"
+    write_json(head, content)
+    before = line.tree()
+    must_say(refused(capsys, stage, line.settings), advice)
+    assert line.tree() == before
+    follow(line, stage, capsys)
+    check_chain(line)
+
+
+def old(line: Copy) -> None:
+    """Make it a folder of before artefacts told what they were made from."""
+    for path in (*line.work.runs.rglob("*.json"), line.work.export / "card.json"):
+        content = read_json(path)
+        new = ("provenance", "search", "times_scored", "times_scored_sentence")
+        if isinstance(content, dict):
+            write_json(path, {key: value for key, value in content.items() if key not in new})
+    shutil.rmtree(line.work.scorings, ignore_errors=True)
+
+
+@pytest.mark.slow
+def test_an_older_folder_is_gone_on_with_where_its_identities_are_right(
+    line: Copy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old(line)
+    trained = {path: path.read_bytes() for path in line.split.root.rglob("*.safetensors")}
+    for stage in ("split", "teacher", "outputs", "search"):
+        assert line.run(stage) == 0
+    must_say(refused(capsys, "export", line.settings), "run `gaitforge confirm` first")
+    assert line.run("confirm") == 0
+    assert line.run("export") == 0
+    assert {path: path.read_bytes() for path in trained} == trained
+    for change in ("split seed", "window length", "teacher epochs", "search epochs"):
+        line.change(CHANGES[change][0])
+        old(line)
+        refused(capsys, "confirm", line.settings)
+
+
+def test_a_search_whose_head_is_gone_is_not_taken_for_another(
+    line: Copy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (line.split.search / "search.json").unlink()
+    must_say(refused(capsys, "search", line.settings), "no search.json", "search --fresh")
+    assert line.run("search", "--fresh") == 0
+    assert len(list(line.split.root.glob("until-*/search/trials/*.json"))) == 2
+
+
+# how often they were scored
+
+
+def scores(line: Copy) -> dict[str, Any]:
+    content: dict[str, Any] = read_json(line.split.confirm / "scores.json")
+    return content
+
+
+@pytest.mark.slow
+def test_people_scored_again_with_other_models_are_counted_through_fresh_and_said(
+    line: Copy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    people = read_split(line.work.split_file("main")).people("confirm")
+    assert times_scored(line.work, people) == scores(line)["times_scored"] == 1
+    assert scores(line)["times_scored_sentence"] is None
+    assert line.run("confirm") == 0  # the same models
+    assert times_scored(line.work, people) == 1
+    line.change({"confirm": {"margin": 0.2}})  # the same models again
+    assert line.run("confirm") == 0
+    assert times_scored(line.work, people) == 1
+    line.change({"confirm": {"seeds": 2}})
+    capsys.readouterr()
+    assert line.run("confirm") == 0
+    said = scores(line)["times_scored_sentence"]
+    must_say(said, "scored 2 times in this work folder", "other work folders")
+    assert said in capsys.readouterr().out
+    assert main(["show", str(line.work.root)]) == 0
+    assert said in capsys.readouterr().out
+    line.change({"search": {"seed": 3}})
+    assert line.run("run", "--fresh") == 0
+    assert times_scored(line.work, people) == scores(line)["times_scored"] == 3
+    assert times_scored(line.work, ["nobody"]) == 0
+
+
+def test_a_look_counts_though_it_was_killed_and_once_when_it_goes_on(
+    line: Copy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people = read_split(line.work.split_file("main")).people("confirm")
+    line.change({"confirm": {"seeds": 2}})
+    with monkeypatch.context() as patch:
+        patch.setattr(confirm, "run_refits", killed)
+        assert line.run("confirm") == 1
+    assert times_scored(line.work, people) == 2
+    assert line.run("confirm") == 0
+    assert times_scored(line.work, people) == 2
+
+
+def killed(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+# kills
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moved", range(1, 6))
+def test_setting_aside_that_was_killed_is_gone_on_with_and_nothing_old_is_used(
+    moved: int, line: Copy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folders of a run are moved one after the other; of a kill after `moved` of them the rest is left."""
+    line.change(CHANGES["split seed"][0])
+    renames = 0
+    rename = Path.rename
+
+    def killed_then(path: Path, target: Path) -> Path:
+        nonlocal renames
+        if path.is_dir() and path.parent == line.split.root:
+            if renames == moved - 1:
+                raise KeyboardInterrupt
+            renames += 1
+        return rename(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", killed_then)
+        status = line.run("split", "--fresh")
+    assert status == (1 if moved <= 4 else 0)  # confirm, outputs, teacher, search
+    for stage in ("teacher", "confirm", "export"):
+        if status == 1:
+            assert line.run(stage) == 2
+    assert line.run("split", "--fresh") == 0
+    for stage in ORDER[2:]:
+        assert line.run(stage) == 0
+    check_chain(line)
+    assert len(list(line.split.root.glob("until-*/teacher/model.json"))) == 1
+    assert len(list(line.split.root.glob("until-*/search/search.json"))) == 1
+
+
+# students to start from
+
+
+@pytest.mark.slow
+def test_a_front_that_has_seen_the_people_to_confirm_is_no_start(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    split = read_split(WorkFolder(finished / "work").split_file("main"))
+    start: Tables = {"search": {"start_from": [str(finished / "work")]}}
+    line = Copy(tmp_path)
+    for roles, refusal in (
+        # the first is scored by it, the other two have taught and chosen
+        (("train", "validation", "confirm"), split.people("confirm")),
+        (("confirm", "validation", "train"), split.people("train")),
+        (("train", "confirm", "validation"), split.people("validation")),
+    ):
+        named = {role: list(split.people(other)) for role, other in zip(ROLES, roles, strict=True)}
+        people: Tables = {"split": {"rule": "people", "fractions": [0.6, 0.2, 0.2], **named}}
+        line.change(people, start)
+        shutil.rmtree(line.work.root, ignore_errors=True)
+        for stage in ("ingest", "split", "teacher", "outputs"):
+            assert line.run(stage) == 0
+        before = line.tree()
+        sentence = refused(capsys, "search", line.settings)
+        must_say(sentence, f"search.start_from {finished / 'work'}", refusal[0], "leave it out")
+        assert line.tree() == before
+        shutil.rmtree(line.work.root)
+        assert line.run("ingest") == 0
+        before = line.tree()
+        assert refused(capsys, "run", line.settings) == sentence  # before a teacher is trained
+        assert line.tree() == before
+
+
+@pytest.mark.slow
+def test_a_search_tells_whom_those_have_seen_that_it_started_from(
+    finished: Path, tmp_path: Path
+) -> None:
+    other = WorkFolder(finished / "work")
+    listed = tmp_path / "list.json"
+    (front, *_) = read_json(other.run("main").search / "front.json")["front"]
+    values = read_json(other.run("main").trials / f"{front['trial']}.json")["suggested"]
+    write_json(listed, [values])
+    told = tmp_path / "told.json"
+    provenance = Provenance(identity="x", seen=frozenset({"somebody"}))
+    write_json(told, {"configurations": [values], "provenance": provenance.as_dict()})
+    line = Copy(tmp_path)
+    line.change({"search": {"start_from": [str(listed), str(told)]}})
+    for stage in ("ingest", "split", "teacher", "outputs", "search"):
+        assert line.run(stage) == 0
+    found = read_provenance(line.split.search / "search.json")
+    assert found is not None
+    assert "somebody" in found.seen
+    assert found.unknown == (f"search.start_from {listed}",)
+    # and it is not forgotten where the search goes on without them
+    line.change({"search": {"trials": 3}})
+    assert line.run("search") == 0
+    again = read_provenance(line.split.search / "search.json")
+    assert again is not None
+    assert (again.seen, again.unknown) == (found.seen, found.unknown)
+
+
+# folds
+
+
+@pytest.mark.slow
+def test_every_fold_of_a_nested_search_scores_people_whom_its_own_chain_has_not_seen(
+    tmp_path: Path,
+) -> None:
+    line = Copy(tmp_path)
+    nested: Tables = {"split": {"rule": "folds", "folds": 2, "fractions": [0.6, 0.2, 0.2]}}
+    line.change(nested)
+    assert line.run("run") == 0
+    for name in ("fold-1-of-2", "fold-2-of-2"):
+        split = read_split(line.work.split_file(name))
+        held_out = set(split.people("confirm"))
+        for head in (
+            "teacher/model.json",
+            "teacher_outputs/outputs.json",
+            "search/search.json",
+        ):
+            told = read_provenance(line.work.run(name).root / head)
+            assert told is not None
+            assert told.seen == set(split.roles) - held_out
+    pooled = read_provenance(line.work.pooled)
+    assert pooled is not None
+    assert set(pooled.made_from) == {"fold-1-of-2", "fold-2-of-2"}
+    before = line.tree()
+    line.change({"split": {**nested["split"], "folds": 3}})  # type: ignore[dict-item]
+    assert line.run("split") == 2
+    assert line.tree() == before
+    assert line.run("split", "--fresh") == 0
+    assert {path.stem for path in line.work.splits.glob("*.json")} == {
+        f"fold-{i}-of-3" for i in (1, 2, 3)
+    }
+    kept = line.work.runs.glob("fold-*-of-2/until-*/confirm/scores.json")
+    assert len(list(kept)) == 2
+
+
+@pytest.mark.slow
+def test_folds_of_the_answer_are_made_anew_for_other_people_and_the_old_are_kept(
+    line: Copy,
+) -> None:
+    folds: Tables = {"confirm": {"folds": 2}}
+    line.change(folds)
+    assert line.run("confirm") == 0
+    roles = read_split(line.work.split_file("main")).roles
+    told = read_provenance(line.split.confirm / "folds.json")
+    assert told is not None
+    assert told.seen == set(
+        roles
+    )  # who has chosen the configuration, besides who taught the folds
+    # confirm's own people once, the others by the folds
+    assert times_scored(line.work, roles) == 1
+
+    def fold_refits() -> dict[str, Provenance]:
+        found = {}
+        for path in sorted(line.split.folds.glob("*/confirm/refits/*.json")):
+            refit = read_provenance(path)
+            assert refit is not None
+            split = read_split(path.parents[2] / "split.json")
+            assert refit.seen == set(split.roles) - set(split.people("confirm"))
+            found[split.name] = refit
+        return found
+
+    first = fold_refits()
+    assert set(first) == {"fold-1-of-2", "fold-2-of-2"}
+    # nothing in run.toml deals them otherwise without another split
+    other = line.split.fold("fold-1-of-2").root / "split.json"
+    content = read_json(other)
+    content["roles"] = dict(list(content["roles"].items())[1:])
+    write_json(other, content)
+    before = (line.split.fold("fold-1-of-2").teacher / "model.json").read_bytes()
+    assert line.run("confirm") == 0
+    fold_refits()
+    (kept,) = line.split.folds.glob("fold-1-of-2/until-*/teacher/model.json")
+    assert kept.read_bytes() == before

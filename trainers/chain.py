@@ -1,0 +1,261 @@
+"""The chain of a run: what the settings ask each artefact to be, and what a stage refuses before it writes anything.
+
+An identity is a hash of all that an artefact is made from, so that it is known before the artefact is
+made. A stage goes on only where what lies before it has the identity that run.toml asks for; it makes
+its own artefact anew, or refuses where others have been made from the old one. An artefact of before
+artefacts told what they were made from is held against its identity alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gaitforge.provenance import Provenance, read_provenance
+from gaitforge.settings import RunSettings, as_dict
+from gaitforge.splits import Split, check_rule, make_splits, read_split
+from gaitforge.store import SkeletonStore
+from gaitforge.window_cache import window_provenance
+from gaitforge.work import SplitFolder, WorkFolder, read_json
+from trainers.confirm import check_unseen, read_members, scores_provenance
+from trainers.ingest import ingest_identity
+from trainers.outputs import outputs_provenance
+from trainers.search import check_claim, search_identity
+from trainers.starts import check_starts
+from trainers.teacher import Teacher, check_replaced, teacher_identity, teacher_provenance
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """One split of a work folder, and the settings that its artefacts are held against."""
+
+    settings: RunSettings
+    store: SkeletonStore
+    split: Split
+    folder: SplitFolder
+
+    @property
+    def windows(self) -> Provenance:
+        return window_provenance(
+            self.split, self.store.layout, self.store.classes, self.settings.windows
+        )
+
+    @property
+    def teacher(self) -> Provenance:
+        windows = self.windows
+        identity = teacher_identity(self.settings.teacher, windows.identity)
+        people = (*self.split.people("train"), *self.split.people("validation"))
+        return teacher_provenance(identity, windows, people)
+
+    @property
+    def search_identity(self) -> str:
+        teacher = self.teacher
+        return search_identity(self.settings.search, self.windows.identity, teacher.identity)
+
+    def check_made(self, stage: str) -> None:
+        """Refuse a stage whose predecessor has not run."""
+        if stage == "confirm" and not (self.folder.search / "front.json").is_file():
+            raise FileNotFoundError(
+                f"There is no searched front in {self.folder.search}; run `gaitforge search` first."
+            )
+        if stage == "export" and not (self.folder.confirm / "scores.json").is_file():
+            raise FileNotFoundError(
+                f"Nothing has been confirmed in {self.folder.root}; run `gaitforge confirm` first."
+            )
+
+    def check_teacher(self) -> None:
+        """Refuse a teacher that is not the one that the settings ask for."""
+        now, before = self.teacher, Teacher.read(self.folder).fingerprint
+        if before == now.identity:
+            return
+        told = read_provenance(self.folder.teacher / "model.json")
+        same_windows = told and told.made_from.get("windows") == now.made_from["windows"]
+        other = "settings" if same_windows else "recordings, roles of people, windows or settings"
+        searched = (self.folder.search / "search.json").is_file()
+        raise ValueError(
+            f"The teacher in {self.folder.teacher} was trained with other {other} than there are now; undo the change, "
+            f"or run `gaitforge teacher{' --fresh' if searched else ''}` first."
+        )
+
+    def check_outputs(self) -> None:
+        """Refuse to go on without the outputs of the teacher that is there."""
+        path = self.folder.teacher_outputs / "outputs.json"
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"There are no outputs in {self.folder.teacher_outputs}; run `gaitforge outputs` first."
+            )
+        if read_json(path)["identity"] != outputs_provenance(self.teacher, self.windows).identity:
+            raise ValueError(
+                f"The outputs in {self.folder.teacher_outputs} are of another teacher than {self.folder.teacher}; "
+                "run `gaitforge outputs` first."
+            )
+
+    def check_search(self) -> None:
+        """Refuse a search that the settings do not ask for, or a front of another."""
+        front = self.folder.search / "front.json"
+        check_claim(self.folder, self.search_identity, as_dict(self.settings.search))
+        # a front of before fronts told their search lies beside it
+        if read_json(front).get("search", self.search_identity) != self.search_identity:
+            raise ValueError(
+                f"{front} is of another search than the trials beside it; run `gaitforge search` first."
+            )
+
+    def check_scores(self) -> None:
+        """Refuse scores of other settings, or of others than the search's front would have now."""
+        path = self.folder.confirm / "scores.json"
+        told = read_provenance(path)
+        search = Provenance(identity=self.search_identity)
+        members = read_members(self.settings.confirm, self.folder)
+        now = scores_provenance(self.settings.confirm, members, search, ())
+        if told is None or told.identity != now.identity:
+            raise ValueError(
+                f"{path} is of another search, front or [confirm] than there are now; run `gaitforge confirm` first, "
+                "which keeps what is trained already."
+            )
+
+
+def check_stage(stage: str, settings: RunSettings, work: WorkFolder, fresh: bool) -> None:
+    """Refuse what does not belong together, before the stage (or `run`) writes anything.
+
+    Raises FileNotFoundError or ValueError with what to do.
+    """
+    if stage in ("run", "ingest"):
+        check_ingest(settings, work, fresh)
+    if stage == "ingest":
+        return
+    if stage in ("run", "split"):
+        if not (work.store / "store.json").is_file():
+            return  # nothing can be of other recordings
+        store = SkeletonStore.open(work.store)
+        if stage == "run" and ingest_identity(settings.ingest) != store.info.fingerprint:
+            return  # its stages look again once they have the recordings
+        splits = make_splits(settings.split, labels_by_person(store), store.info.fingerprint)
+        check_splits(work, splits, fresh)
+        if stage == "split":
+            return
+        chains = [Chain(settings, store, split, work.run(split.name)) for split in splits]
+    else:
+        chains = read_chains(settings, work)
+    # an export is of the first split alone
+    for chain in chains[:1] if stage == "export" else chains:
+        check_link(stage, chain, fresh)
+
+
+def check_link(stage: str, chain: Chain, fresh: bool) -> None:
+    """`check_stage` for one split."""
+    settings, folder = chain.settings, chain.folder
+    chain.check_made(stage)
+    if stage in ("run", "teacher"):
+        check_replaced(folder, chain.teacher.identity, fresh)
+    else:
+        chain.check_teacher()
+    if stage in ("run", "search"):
+        if not fresh:
+            check_claim(folder, chain.search_identity, as_dict(settings.search))
+        confirm = chain.split.people("confirm")
+        check_starts(settings.search.start_from, settings.search.start_with, confirm)
+    if stage in ("confirm", "export"):
+        chain.check_outputs()
+        chain.check_search()
+    if stage == "confirm":
+        check_unseen(folder, chain.split.people("confirm"))
+    if stage == "export":
+        chain.check_scores()
+
+
+def check_ingest(settings: RunSettings, work: WorkFolder, fresh: bool) -> None:
+    """Refuse other recordings under what was made from those that are there."""
+    if fresh or not (work.store / "store.json").is_file():
+        return
+    made = [name for path in work.splits.glob("*.json") for name in made_in(work.run(path.stem))]
+    if not made:
+        return
+    try:
+        before = SkeletonStore.open(work.store).info.fingerprint
+    except ValueError:
+        return  # a damaged store is written anew
+    if before != ingest_identity(settings.ingest):
+        raise ValueError(
+            f"The recordings, or how they are read, have changed since {work.store} was written, and {made[0]} was "
+            "made from it; undo the change, choose another work folder, or begin anew with `gaitforge run --fresh`."
+        )
+
+
+def check_splits(work: WorkFolder, splits: Sequence[Split], fresh: bool) -> None:
+    """Refuse other roles of people under what was made with those that are there."""
+    for folder in [] if fresh else stale_runs(work, splits):
+        raise ValueError(
+            f"{made_in(folder)[0]} was made with other roles of people, or of other recordings, than the settings ask "
+            "for now; undo the change, choose another work folder, or begin anew with `gaitforge run --fresh`, which "
+            "sets the old aside."
+        )
+
+
+def stale_runs(work: WorkFolder, splits: Sequence[Split]) -> list[SplitFolder]:
+    """The splits' folders in which something was made for another split than these."""
+    now = {split.name: split.identity for split in splits}
+    files = {path.stem: path for path in work.splits.glob("*.json")}
+    stale = []
+    for name in sorted({*now, *files}):
+        folder = work.run(name)
+        before = {split_of(folder)}
+        if name in files:
+            before.add(read_split(files[name]).identity)
+        if made_in(folder) and not before <= {None, now.get(name)}:
+            stale.append(folder)
+    return stale
+
+
+def split_of(folder: SplitFolder) -> str | None:
+    """The identity of the split that a teacher or a search was made for, as far as they tell."""
+    for head in (folder.teacher / "model.json", folder.search / "search.json"):
+        told = read_provenance(head) if head.is_file() else None
+        if told is not None and "split" in told.made_from:
+            return told.made_from["split"]
+    return None
+
+
+def made_in(folder: SplitFolder) -> list[Path]:
+    """What the stages behind the split have finished in its folder."""
+    heads = (
+        folder.teacher / "model.json",
+        folder.teacher_outputs / "outputs.json",
+        folder.search / "search.json",
+        folder.confirm / "scores.json",
+    )
+    return [head.parent for head in heads if head.is_file()]
+
+
+def read_splits(work: WorkFolder) -> list[Split]:
+    """The splits as the split stage wrote them; raises FileNotFoundError where it has not."""
+    paths = sorted(work.splits.glob("*.json"))
+    if not paths:
+        raise FileNotFoundError(
+            f"There is no split in {work.splits}; run `gaitforge split` first."
+        )
+    return [read_split(path) for path in paths]
+
+
+def read_chains(settings: RunSettings, work: WorkFolder) -> list[Chain]:
+    """The splits of a work folder; refuses those of other recordings, or that the settings do not ask for."""
+    store = SkeletonStore.open(work.store)
+    splits = read_splits(work)
+    made = any(made_in(work.run(split.name)) for split in splits)
+    remedy = f"run `gaitforge split{' --fresh' if made else ''}` first"
+    for split in splits:
+        if split.store != store.info.fingerprint:
+            raise ValueError(
+                f"Split '{split.name}' was made for the store {split.store}, but the store is now "
+                f"{store.info.fingerprint}; undo the change, or {remedy}."
+            )
+    check_rule(settings.split, splits, f"undo the change, or {remedy}")
+    return [Chain(settings, store, split, work.run(split.name)) for split in splits]
+
+
+def labels_by_person(store: SkeletonStore) -> dict[str, set[str]]:
+    """The classes that each person has recordings of."""
+    labels: dict[str, set[str]] = {}
+    for row in store.index().select(["person", "label"]).to_pylist():
+        labels.setdefault(str(row["person"]), set()).add(str(row["label"]))
+    return labels
