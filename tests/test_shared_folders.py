@@ -189,7 +189,7 @@ def test_the_dashboard_reads_it_and_sees_what_changes(folder: Path) -> None:
 
 
 HEADINGS = {
-    "overview": "has 0.",
+    "overview": "What it rests on",
     "trade-off": "Trials of the search",
     "why": "What decides each objective",
     "student": "How good it is",
