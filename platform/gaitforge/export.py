@@ -115,8 +115,11 @@ def card_text(card: Mapping[str, Any]) -> str:
         "| | parameters | macro F1 | 95 % interval | accuracy | minus the teacher | 95 % interval |",
         "|---|---|---|---|---|---|---|",
         f"| **this network** (seed {network['seed']}) | {params} | {_row(network)} {_minus(network)}",
-        f"| its recipe, {_seeds(recipe['seeds'])} | {params} | {_row(recipe)} {_minus(recipe)}",
     ]
+    if recipe["seeds"] > 1:
+        lines.append(
+            f"| its recipe, mean of {recipe['seeds']} seeds | {params} | {_row(recipe)} {_minus(recipe)}"
+        )
     if recipe["alone"] is not None:
         lines.append(f"| the recipe without distillation | {params} | {_row(recipe['alone'])} | |")
     lines += [
@@ -125,7 +128,7 @@ def card_text(card: Mapping[str, Any]) -> str:
         f"| always the commonest class | | {_row(card['chance'])} {_minus_turned(card['chance'])}",
         "",
         "The exported weights are this network's, the seed with the best validation score; its intervals are over "
-        "people. Those of the recipe are over people and seeds: what another training would give.",
+        f"people.{_over_seeds(recipe)}",
         "",
         f"- Against the teacher: {_tested(card)}",
         f"- Against the reference: macro F1 {_signed(network['against_reference'])}",
@@ -224,8 +227,10 @@ def _by_person(network: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _seeds(count: int) -> str:
-    return "its only seed" if count == 1 else f"mean of {count} seeds"
+def _over_seeds(recipe: Mapping[str, Any]) -> str:
+    if recipe["seeds"] == 1:
+        return ""
+    return " Those of the recipe are over people and seeds: what another training would give."
 
 
 def _difference(
