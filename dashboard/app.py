@@ -17,7 +17,7 @@ from typing import Literal
 import streamlit as st
 
 from dashboard import choice, reading, review_tables
-from dashboard.compare import STUDENTS, show_compare
+from dashboard.compare import AS, STUDENTS, show_compare
 from dashboard.front_tables import seconds_per_trial
 from dashboard.held import held
 from dashboard.overview import show_overview
@@ -65,6 +65,13 @@ STYLE = """<style>
 .st-key-place [data-testid="stText"] {opacity: .65; font-size: .9rem;}
 .st-key-answer {border-left: 4px solid #dd6a1f; padding-left: 1.1rem; margin: .5rem 0;}
 .st-key-answer [data-testid="stText"] {font-size: 1.45rem; line-height: 1.35; font-weight: 600;}
+.st-key-answer .st-key-sentence [data-testid="stText"] {font-size: 1.08rem; font-weight: 400;}
+[class*="st-key-reason_"] {display: grid !important; grid-template-columns: 1.3rem 8.6rem 1fr; line-height: 1.4;}
+[class*="st-key-reason_"] > :nth-child(2) {opacity: .6;}
+[class*="st-key-reason_"] > :first-child * {font-weight: 700;}
+[class*="st-key-reason_good"] > :first-child * {color: #2f9d84 !important;}
+[class*="st-key-reason_bad"] > :first-child * {color: #c9483c !important;}
+[class*="st-key-reason_open"] > :first-child {opacity: .6;}
 [class*="st-key-fact_"] {display: grid !important; grid-template-columns: 8.2rem 1fr; line-height: 1.45;}
 [class*="st-key-fact_"] > :first-child {opacity: .6;}
 [class*="st-key-card_"] {height: 100%;}
@@ -185,6 +192,7 @@ def defaults(found: Found, line: Line) -> dict[str, object]:
         "family": ALL,
         "group": FRONT,
         "beside": STUDENTS,
+        "as": AS[0],
         "x": "params",
         "states": ["stopped"],
         "families": families,

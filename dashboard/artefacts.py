@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 SCHEMA = 1
+CONFIRM_SCHEMA = 2  # of confirm/scores.json: 1 tested the mean of the seeds
+GOOD, BAD, OPEN = "good", "bad", "open"  # what a reason says about trusting the answer
 STATES = ("finished", "stopped", "failed", "running")
 NEAR = "near"
 CONFIRM_SCORES = ("macro_f1", "accuracy", "balanced_accuracy", "weighted_kappa")
@@ -153,14 +155,37 @@ class Alone:
     macro_f1: float
     interval: Interval
     accuracy: float
-    gain: float | None
+    gain: float
     gain_interval: Interval
     scores: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Network:
+    """The one network of a member that is handed out; intervals are over people, differences to the teacher.
+
+    `differences` are each person's, where people are few enough to be told one by one.
+    """
+
+    seed: int
+    macro_f1: float
+    interval: Interval
+    accuracy: float
+    difference: float
+    difference_interval: Interval
+    tested: bool
+    to_reference: float
+    to_reference_interval: Interval
+    differences: Mapping[str, float] = field(default_factory=dict)
+    sign_flip_p: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Member:
-    """One student of the confirmed front; `difference` is to the teacher, in macro F1."""
+    """One student of the confirmed front as a recipe, the mean of its seeds; intervals are over people and seeds.
+
+    `difference` is to the teacher, in macro F1; `noninferior` is of its `network`.
+    """
 
     trial: int
     family: str
@@ -171,10 +196,11 @@ class Member:
     accuracy: float
     p_on_front: float | None
     noninferior: bool | None
-    difference: float | None
+    difference: float
     difference_interval: Interval
     seeds: int
     alone: Alone | None
+    network: Network
     scores: Mapping[str, float] = field(default_factory=dict)  # CONFIRM_SCORES, those the file has
     near: bool = False  # the search had it below its front, but nearly on it
 
@@ -199,6 +225,7 @@ class Optimism:
     total: float
     interval: Interval
     luck: float
+    luck_interval: Interval
     people: float
     members: tuple[Belief, ...]
 
@@ -208,6 +235,35 @@ class Pooled:
     """runs/pooled.json or confirm/folds.json: the answer over more people than one split's, in words."""
 
     sentence: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Beaten:
+    """What a teacher should be better than: the reference, or chance; `lead` is the teacher's, minus it."""
+
+    macro_f1: float
+    interval: Interval
+    accuracy: float
+    lead: float
+    lead_interval: Interval
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reason:
+    """One of what a verdict rests on, in a sentence; it `says` GOOD, BAD or OPEN."""
+
+    about: str
+    says: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verdict:
+    """Whether to ship, in a word and a sentence, and why."""
+
+    word: str
+    sentence: str
+    rests_on: tuple[Reason, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -224,13 +280,18 @@ class Confirm:
     teacher_accuracy: float
     members: tuple[Member, ...]
     chosen: int | None
-    sentence: str
-    optimism: Optimism | None = None
+    verdict: Verdict
+    optimism: Optimism
+    reference: Beaten
+    chance: Beaten
     teacher_scores: Mapping[str, float] = field(default_factory=dict)
 
     @property
-    def chosen_member(self) -> Member | None:
-        return next((member for member in self.members if member.trial == self.chosen), None)
+    def answer(self) -> Member | None:
+        """Whom the verdict is about: the chosen one, or the best where none was good enough."""
+        chosen = (member for member in self.members if member.trial == self.chosen)
+        best = max(self.members, key=lambda member: member.network.macro_f1, default=None)
+        return next(chosen, best)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,14 +302,14 @@ class Fields:
     where: str = ""
 
     @classmethod
-    def of_file(cls, data: Any) -> Fields:
+    def of_file(cls, data: Any, known: int = SCHEMA) -> Fields:
         """The object of a whole file, which must say the schema that this dashboard knows."""
         if not isinstance(data, dict):
             raise ValueError("it holds no JSON object")
         fields = cls(data)
         schema = fields.count("schema")
-        if schema != SCHEMA:
-            raise ValueError(f"its schema is {schema}, but this dashboard reads schema {SCHEMA}")
+        if schema != known:
+            raise ValueError(f"its schema is {schema}, but this dashboard reads schema {known}")
         return fields
 
     def text(self, key: str) -> str:
@@ -474,7 +535,6 @@ def front_of(fields: Fields) -> Front:
 
 def confirm_of(fields: Fields) -> Confirm:
     teacher = fields.part("teacher")
-    optimism = fields.maybe_part("optimism")
     return Confirm(
         margin=fields.number("margin"),
         people=fields.count("people"),
@@ -486,8 +546,10 @@ def confirm_of(fields: Fields) -> Confirm:
         teacher_accuracy=teacher.number("accuracy"),
         members=tuple(_member(member) for member in fields.parts("members")),
         chosen=fields.maybe_count("chosen"),
-        sentence=fields.text("sentence"),
-        optimism=_optimism(optimism) if optimism else None,
+        verdict=_verdict(fields.part("verdict")),
+        optimism=_optimism(fields.part("optimism")),
+        reference=_beaten(fields.part("reference")),
+        chance=_beaten(fields.part("chance")),
         teacher_scores=_scores(teacher),
     )
 
@@ -496,11 +558,40 @@ def pooled_of(fields: Fields) -> Pooled:
     return Pooled(sentence=fields.text("sentence"))
 
 
+def _verdict(fields: Fields) -> Verdict:
+    return Verdict(
+        word=fields.text("word"),
+        sentence=fields.text("sentence"),
+        rests_on=tuple(_reason(reason) for reason in fields.parts("rests_on")),
+    )
+
+
+def _reason(fields: Fields) -> Reason:
+    says = fields.text("says")
+    if says not in (GOOD, BAD, OPEN):
+        raise ValueError(
+            f"its '{fields.where}says' is '{says[:40]}', but must be one of {GOOD}, {BAD}, {OPEN}"
+        )
+    return Reason(about=fields.text("about"), says=says, text=fields.text("text"))
+
+
+def _beaten(fields: Fields) -> Beaten:
+    lead = fields.part("teacher_minus_this")
+    return Beaten(
+        macro_f1=fields.number("macro_f1"),
+        interval=fields.interval("interval"),
+        accuracy=fields.number("accuracy"),
+        lead=lead.number("difference"),
+        lead_interval=lead.interval("difference_interval"),
+    )
+
+
 def _optimism(fields: Fields) -> Optimism:
     return Optimism(
         total=fields.number("total"),
         interval=fields.interval("interval"),
         luck=fields.number("luck"),
+        luck_interval=fields.interval("luck_interval"),
         people=fields.number("people"),
         members=tuple(
             Belief(
@@ -529,12 +620,33 @@ def _member(fields: Fields) -> Member:
         accuracy=fields.number("accuracy"),
         p_on_front=fields.maybe_number("p_on_front"),
         noninferior=fields.maybe_truth("noninferior"),
-        difference=fields.maybe_number("difference"),
+        difference=fields.number("difference"),
         difference_interval=fields.interval("difference_interval"),
         seeds=fields.count("seeds"),
         alone=_alone(alone) if alone else None,
+        network=_network(fields.part("network")),
         scores=_scores(fields),
         near=fields.maybe_text("searched") == NEAR,
+    )
+
+
+def _network(fields: Fields) -> Network:
+    reference, each = fields.part("against_reference"), fields.maybe_part("by_person")
+    differences = each.part("differences") if each else None
+    return Network(
+        seed=fields.count("seed"),
+        macro_f1=fields.number("macro_f1"),
+        interval=fields.interval("interval"),
+        accuracy=fields.number("accuracy"),
+        difference=fields.number("difference"),
+        difference_interval=fields.interval("difference_interval"),
+        tested=fields.truth("tested"),
+        to_reference=reference.number("difference"),
+        to_reference_interval=reference.interval("difference_interval"),
+        differences={person: differences.number(person) for person in differences.data}
+        if differences
+        else {},
+        sign_flip_p=each.number("sign_flip_p") if each else None,
     )
 
 
@@ -543,7 +655,7 @@ def _alone(fields: Fields) -> Alone:
         macro_f1=fields.number("macro_f1"),
         interval=fields.interval("interval"),
         accuracy=fields.number("accuracy"),
-        gain=fields.maybe_number("difference"),
+        gain=fields.number("difference"),
         gain_interval=fields.interval("difference_interval"),
         scores=_scores(fields),
     )

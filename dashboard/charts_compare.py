@@ -104,7 +104,7 @@ def curves_chart(curves: pd.DataFrame, look: dict[str, tuple[str, str]]) -> alt.
 
 
 def recalls_chart(recalls: pd.DataFrame, look: dict[str, tuple[str, str]]) -> alt.LayerChart:
-    """Recall of each class, a row for each model within it, with 95 % intervals over people."""
+    """Recall of each class, a row for each model within it, with 95 % intervals."""
     classes = list(dict.fromkeys(recalls["class"]))
     y = rows("class:N", classes, 200)
     within = alt.YOffset("model:N", sort=list(look))

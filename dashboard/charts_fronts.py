@@ -196,6 +196,7 @@ def confirmed_chart(
         .encode(x=axes.x, y=_low(axes), y2="high:Q")
         for name, colour in looks
     ]
+    within = " with 95 % intervals" if len(barred) else ""
     tooltip = [
         *_tooltips(axes),
         alt.Tooltip("low:Q", title="95 % interval from", format=".3f"),
@@ -213,7 +214,7 @@ def confirmed_chart(
         marks,
         *_marked(points[points["kind"] != ALONE], axes, chosen, answer),
         height=height,
-        description=f"{(points['kind'] == CONFIRMED).sum()} confirmed students with 95 % intervals on the confirm "
+        description=f"{(points['kind'] == CONFIRMED).sum()} confirmed students{within} on the confirm "
         f"people, against {SIZES[axes.size].words.lower()}, on a log scale.",
     )
 

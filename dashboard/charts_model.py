@@ -166,7 +166,7 @@ def recall_chart(recalls: pd.DataFrame) -> alt.LayerChart:
         bars,
         dots,
         height=FRAME + (34 if len(recalls) <= 8 else 22) * len(recalls),
-        description="Recall of each class with its 95 % interval over people, beside the teacher's.",
+        description="Recall of each class with its 95 % interval, beside the teacher's.",
     )
 
 
@@ -287,7 +287,7 @@ def robustness_chart(scores: pd.DataFrame) -> alt.LayerChart:
         dots,
         height=300,
         description="Macro F1 on confirm people with a share of the joints hidden, with 95 % "
-        "intervals over people, beside the teacher's.",
+        "intervals, beside the teacher's.",
     )
 
 

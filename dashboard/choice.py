@@ -72,6 +72,7 @@ PARTS: Mapping[str, Part] = {
     "objective": Part("why_objective", _text),
     "compare": Part("compared", _whole, many=True),
     "beside": Part("compare_what", _text),
+    "as": Part("compare_as", _text),
 }
 
 
@@ -131,7 +132,8 @@ def settle_model(place: str, line: Line, models: Mapping[int, Model]) -> int:
     if state.get("model") not in models or moved:
         front = [model for model in models.values() if model.on_front]
         best = max(front, key=lambda model: model.macro_f1 or 0.0, default=None)
-        wishes = [line.confirm.chosen if line.confirm else None, best.number if best else None]
+        answer = line.confirm.answer if line.confirm else None
+        wishes = [answer.trial if answer else None, best.number if best else None]
         state["model"] = next(
             wish for wish in (*wishes, *models) if wish is not None and wish in models
         )

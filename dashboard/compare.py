@@ -11,12 +11,13 @@ from dashboard import charts_compare, choice, compare_tables, reading
 from dashboard.artefacts import Store
 from dashboard.compare_tables import MOST
 from dashboard.reading import Line, Predicted, Problem
-from dashboard.review_tables import TEACHER, Model, many
+from dashboard.review_tables import TEACHER, Model, many, over
 from dashboard.view import View
 from gaitforge.stats import MIN_PEOPLE
 from gaitforge.work import WorkFolder
 
 STUDENTS, FOLDERS = "models", "work folders"
+AS = ("Students as means of their seeds", "The networks that are handed out")
 LISTED = 400  # students that can be picked: a browser holds the whole list
 PEOPLE = 20  # drawn; the table has all
 
@@ -123,10 +124,11 @@ def show_scores(view: View, models: Sequence[Model], look: dict[str, tuple[str, 
                 people = many(confirm.people, "person", "people")
                 words += f" Filled: the confirm people ({people} never seen before)"
                 words += (
-                    ", too few for intervals."
+                    ", too few for intervals"
                     if confirm.too_few
-                    else ", with 95 % intervals by bootstrap over people."
+                    else ", with 95 % intervals: of the teacher over people, of a mean of seeds over people and seeds"
                 )
+                words += "; a student is the mean of its seeds."
             st.caption(words)
     with right:
         curves = compare_tables.curves_table(models)
@@ -151,6 +153,17 @@ def show_people(view: View, models: Sequence[Model], look: dict[str, tuple[str, 
     left_out = [model.title for model in models if model.title not in predictions]
     note = f" Without {', '.join(left_out)}, which has no predictions there." if left_out else ""
     st.markdown(f"**On the same people** ({role} people)")
+    several = {title for title, its in predictions.items() if its["seed"].nunique() > 1}
+    if role == "confirm" and several:
+        choice.settle("compare_as", AS, AS[0])
+        if (
+            st.segmented_control(
+                "A student is", AS, required=True, label_visibility="collapsed", key="compare_as"
+            )
+            == AS[1]
+        ):
+            predictions, several = compare_tables.of_networks(models, predictions), set()
+    seeds = 2 if several else 1
     pairs = compare_tables.pairs_table(predictions, classes)
     number = st.column_config.NumberColumn
     few = bool(pairs["low"].isna().all())
@@ -170,8 +183,9 @@ def show_people(view: View, models: Sequence[Model], look: dict[str, tuple[str, 
         words = (
             "There are too few people for intervals: others may turn it round."
             if few
-            else "Paired bootstrap over people: both get the same ones. An interval that holds 0 shows "
-            "no difference."
+            else f"Paired, on the same recordings; intervals are {over(1)}"
+            + (f", and {over(2)} where a model has several seeds" if several else "")
+            + ". One that holds 0 shows no difference."
         )
         st.caption(words + note)
     elif note:
@@ -185,7 +199,7 @@ def show_people(view: View, models: Sequence[Model], look: dict[str, tuple[str, 
         st.caption(
             "There are too few people of each class for intervals."
             if recalls["low"].isna().all()
-            else f"Bars are 95 % intervals over people, of classes with at least {MIN_PEOPLE}."
+            else f"Bars are 95 % intervals {over(seeds)}, of classes with at least {MIN_PEOPLE} people."
         )
     with right:
         table = compare_tables.people_table(predictions)
@@ -312,7 +326,7 @@ def show_answers(titles: Sequence[str], lines: Sequence[Line]) -> None:
         with column, st.container(border=True):
             st.caption("Confirmed answer of")
             st.text(title)
-            st.text(line.confirm.sentence if line.confirm else "Nothing is confirmed yet.")
+            st.text(line.confirm.verdict.sentence if line.confirm else "Nothing is confirmed yet.")
 
 
 def show_folder_tables(
@@ -332,7 +346,8 @@ def show_folder_tables(
         st.altair_chart(charts_compare.fronts_chart(points, titles), key="folder_fronts")
         st.caption(
             "Circles and steps: the searched fronts on the validation people. Diamonds: the "
-            "confirmed students on people never seen before, with 95 % intervals."
+            "confirmed students on people never seen before, each the mean of its seeds, with 95 % intervals over "
+            "people and seeds."
         )
     st.markdown("**What was found**")
     facts = compare_tables.folder_facts(

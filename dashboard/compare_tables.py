@@ -8,13 +8,14 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from dashboard.artefacts import Confirm, Interval, Setting
-from dashboard.model_tables import RESAMPLES, confusions, curve_table, recall_table
+from dashboard.artefacts import Confirm, Interval, Member, Setting
+from dashboard.model_tables import confusions, curve_table, of_network, recall_table
 from dashboard.reading import Line, Progress
-from dashboard.review_tables import TEACHER, Model, interval_words, many
+from dashboard.review_tables import TEACHER, Model, interval_words, many, tested_words
 from gaitforge import stats
 
 MOST = 4  # models beside each other
+NETWORK = "macro F1, confirm people, its network"
 ROLES = {"train": 0, "validation": 1, "confirm": 2}
 
 
@@ -58,7 +59,10 @@ def facts_table(models: Sequence[Model], confirm: Confirm | None) -> pd.DataFram
 
 
 def score_points(models: Sequence[Model], confirm: Confirm | None) -> pd.DataFrame:
-    """Columns model, people, macro_f1, low, high: on validation and on confirm people, NaN without ends."""
+    """Columns model, people, macro_f1, low, high: on validation and on confirm people, NaN without ends.
+
+    On confirm people a student counts by the mean of its seeds.
+    """
     rows: list[dict[str, object]] = []
     for model in models:
         if model.macro_f1 is not None:
@@ -82,8 +86,8 @@ def score_points(models: Sequence[Model], confirm: Confirm | None) -> pd.DataFra
 def pairs_table(predictions: Mapping[str, pd.DataFrame], classes: tuple[str, ...]) -> pd.DataFrame:
     """Columns first, second, difference, low, high: macro F1 of the first minus that of the second.
 
-    Paired: both get the same resamples of people. No row where the recordings are not the same, no
-    ends (NaN) where people are too few.
+    The interval is that of gaitforge.stats.compare, as in every file and on every page. No row where the
+    recordings are not the same, no ends (NaN) where people are too few.
     """
     counts = {
         title: found
@@ -93,8 +97,7 @@ def pairs_table(predictions: Mapping[str, pd.DataFrame], classes: tuple[str, ...
     rows = []
     for (first, one), (second, other) in combinations(counts.items(), 2):
         try:
-            weights_RP = stats.draw_people(one, RESAMPLES)
-            found_difference = stats.compare(one, other, weights_RP)
+            found_difference = stats.compare(one, other)
         except ValueError:  # other recordings: nothing to pair
             continue
         few = stats.too_few(one.shape[-3])
@@ -108,6 +111,17 @@ def pairs_table(predictions: Mapping[str, pd.DataFrame], classes: tuple[str, ...
             }
         )
     return pd.DataFrame(rows, columns=["first", "second", "difference", "low", "high"])
+
+
+def of_networks(
+    models: Sequence[Model], predictions: Mapping[str, pd.DataFrame]
+) -> dict[str, pd.DataFrame]:
+    """Of each confirmed student the predictions of the one network that is handed out; the others' as they are."""
+    seeds = {model.title: model.member.network.seed for model in models if model.member}
+    return {
+        title: of_network(its, seeds[title]) if title in seeds else its
+        for title, its in predictions.items()
+    }
 
 
 def curves_table(models: Sequence[Model]) -> pd.DataFrame:
@@ -250,16 +264,22 @@ def _facts(model: Model, confirm: Confirm | None) -> dict[str, str]:
     facts |= {
         "MACs a window": "" if model.macs is None else f"{model.macs:,}",
         "macro F1, validation people": "" if model.macro_f1 is None else f"{model.macro_f1:.3f}",
-        "macro F1, confirm people": _with(score, ends),
     }
     member = model.member
-    if member is not None:
-        alone = member.alone
+    if member is None:
+        facts[NETWORK] = _with(score, ends)
+    elif confirm is not None:
+        alone, network = member.alone, member.network
         facts |= {
-            "less or more than the teacher": _with(
-                member.difference, member.difference_interval, signed=True
+            NETWORK: _with(network.macro_f1, network.interval),
+            "its network, minus the teacher": _with(
+                network.difference, network.difference_interval, signed=True
             ),
-            "shown to be not inferior": _verdict(member.noninferior),
+            "its network, tested": tested_words(confirm, member),
+            "its network, minus the reference": _with(
+                network.to_reference, network.to_reference_interval, signed=True
+            ),
+            **(_recipe(member) if member.seeds > 1 else {}),
             "the same, not distilled": ""
             if alone is None
             else _with(alone.macro_f1, alone.interval),
@@ -273,6 +293,15 @@ def _facts(model: Model, confirm: Confirm | None) -> dict[str, str]:
         }
     facts["training"] = f"{many(model.epochs, 'epoch')}, {model.seconds:,.0f} s"
     return facts
+
+
+def _recipe(member: Member) -> dict[str, str]:
+    return {
+        "macro F1, confirm people, mean of its seeds": _with(member.macro_f1, member.interval),
+        "mean of its seeds, minus the teacher": _with(
+            member.difference, member.difference_interval, signed=True
+        ),
+    }
 
 
 def _folder(line: Line, progress: Progress, store: str) -> dict[str, str]:
@@ -296,15 +325,23 @@ def _folder(line: Line, progress: Progress, store: str) -> dict[str, str]:
         facts["teacher, macro F1 on confirm people"] = _with(
             confirm.teacher_macro_f1, confirm.teacher_interval
         )
-        member = confirm.chosen_member
+        facts["reference, macro F1 on confirm people"] = _with(
+            confirm.reference.macro_f1, confirm.reference.interval
+        )
+        facts["verdict"] = confirm.verdict.word
+        member = confirm.answer
         if member is not None:
+            network = member.network
             facts |= {
-                "chosen": f"trial {member.trial}, {member.family}",
-                "chosen, parameters": f"{member.params:,}",
-                "chosen, macro F1 on confirm people": _with(member.macro_f1, member.interval),
-                "chosen, less or more than the teacher": _with(
-                    member.difference, member.difference_interval, signed=True
+                "it is about": f"trial {member.trial}, {member.family}",
+                "its parameters": f"{member.params:,}",
+                "its network, macro F1 on confirm people": _with(
+                    network.macro_f1, network.interval
                 ),
+                "its network, minus the teacher": _with(
+                    network.difference, network.difference_interval, signed=True
+                ),
+                "its network, tested": tested_words(confirm, member),
             }
     return facts
 
@@ -314,7 +351,3 @@ def _with(score: float | None, ends: Interval, signed: bool = False) -> str:
         return ""
     words = f"{score:+.3f}" if signed else f"{score:.3f}"
     return f"{words} ({interval_words(ends, signed)})" if ends else words
-
-
-def _verdict(noninferior: bool | None) -> str:
-    return "not tested" if noninferior is None else "yes" if noninferior else "no"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from dashboard.artefacts import Fields
+from dashboard.artefacts import SCHEMA, Fields
 from gaitforge.work import on_s3, open_path, read_json
 
 Stamp = tuple[int, int, str]
@@ -82,10 +82,10 @@ def names(folder: Path) -> list[str]:
     return sorted(name for name in listed if not name.startswith("."))
 
 
-def parsed(path: str, parse: Callable[[Fields], object]) -> object:
-    """What a JSON file says; None where it has gone, a Problem where it cannot be used."""
+def parsed(path: str, parse: Callable[[Fields], object], schema: int = SCHEMA) -> object:
+    """What a JSON file of this schema says; None where it has gone, a Problem where it cannot be used."""
     try:
-        return parse(Fields.of_file(read_json(open_path(path))))
+        return parse(Fields.of_file(read_json(open_path(path)), schema))
     except FileNotFoundError:
         return None
     except ValueError as error:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dashboard.artefacts import Confirm, Optimism, Search, Trial
 from dashboard.good_enough import member_size
 from dashboard.reading import Line
-from dashboard.review_tables import TEACHER, Model
+from dashboard.review_tables import TEACHER, Model, over
 from dashboard.scales import MEASURES, SIZES
 from dashboard.thinning import Thinned, thin
 from gaitforge.front import hypervolume_2d, hypervolume_3d
@@ -114,6 +114,18 @@ def confirmed_points(
     return table.astype({**numbers, "seeds": "Int64"})
 
 
+def drawn_words(confirm: Confirm) -> str:
+    """What the points and bars of confirmed students are, in sentences."""
+    seeds = max((member.seeds for member in confirm.members), default=1)
+    words = [f"Each is the mean of its {seeds} seeds."] if seeds > 1 else []
+    if not confirm.too_few:
+        of_teacher = "" if seeds == 1 else ", the teacher's over people"
+        words.append(f"Bars are 95 % intervals {over(seeds)}{of_teacher}.")
+    if any(member.alone for member in confirm.members):
+        words.append("Faint: the same student without distillation.")
+    return " ".join(words)
+
+
 def states_table(line: Line, running: int) -> pd.DataFrame:
     """Columns state, trials: how many of the trials asked for ended how, run, or are to come."""
     counts = Counter(trial.state for trial in line.trials)
@@ -125,17 +137,22 @@ def states_table(line: Line, running: int) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["state", "trials"])
 
 
-def failures_table(trials: Iterable[Trial]) -> pd.DataFrame:
-    """Columns trials, example, reason: why trials failed, the most frequent reason first."""
-    failed: dict[str, list[int]] = {}
+def failures_table(trials: Sequence[Trial]) -> pd.DataFrame:
+    """Columns family, failed, of (its ended trials), example, reason: the most frequent first."""
+    ended = Counter(trial.family for trial in trials)
+    failed: dict[tuple[str, str], list[int]] = {}
     for trial in trials:
         if trial.state == "failed":
-            failed.setdefault(trial.reason or "no reason was given", []).append(trial.number)
+            why = trial.family, trial.reason or "no reason was given"
+            failed.setdefault(why, []).append(trial.number)
     rows = sorted(
-        ((len(numbers), numbers[0], reason) for reason, numbers in failed.items()),
-        key=lambda row: (-row[0], row[1]),
+        (
+            (family, len(numbers), ended[family], numbers[0], reason)
+            for (family, reason), numbers in failed.items()
+        ),
+        key=lambda row: (-row[1], row[3]),
     )
-    return pd.DataFrame(rows, columns=["trials", "example", "reason"])
+    return pd.DataFrame(rows, columns=["family", "failed", "of", "example", "reason"])
 
 
 def hypervolume_table(trials: Iterable[Trial], search: Search | None) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from dashboard.artefacts import Confirm, Interval, Member
+from dashboard.artefacts import BAD, Confirm, Interval, Member, Reason
 from dashboard.review_tables import TEACHER, Model
 from dashboard.scales import SIZES
 
@@ -37,8 +37,9 @@ def smallest_good_enough(
     """The answer by the confirmed students, else by the searched ones; None where there are none.
 
     `size` is a key of SIZES, `budget` its largest value (inf for none). A confirmed student is good
-    enough where the whole interval of its difference to the teacher lies above -loss, the rule of
-    gaitforge.stats.noninferior; with too few people for one, and before confirmation, by the scores.
+    enough where the network that is handed out and those of all larger students are shown to lose less than
+    `loss` to the teacher, as gaitforge.decision has it; with too few people for tests, and before
+    confirmation, by the scores. What a budget keeps out is tested all the same.
     """
     if confirm is not None and confirm.members:
         return _by_confirmed(confirm, models, size, budget, loss)
@@ -52,43 +53,73 @@ def smallest_good_enough(
 def _by_confirmed(
     confirm: Confirm, models: Mapping[int, Model], size: str, budget: float, loss: float
 ) -> Answer:
+    doubts = "".join(f"{reason.text} " for reason in teacher_doubts(confirm)[:1])
     sized = [
         (value, member)
         for member in confirm.members
         if (value := member_size(member, models, size)) is not None and value <= budget
     ]
-    people = f"{confirm.people:,} people never seen before"
     if not sized:
         smallest = min(confirm.members, key=lambda m: member_size(m, models, size) or math.inf)
         sentence = (
             f"No confirmed student has at most {SIZES[size].text(budget)}; the smallest, trial {smallest.trial}, "
             f"has {_size_of(smallest, models, size)}."
         )
-        return Answer(trial=None, confirmed=True, sentence=sentence)
-    good = [pair for pair in sized if _loses_at_most(confirm, pair[1], loss)]
-    within = "" if math.isinf(budget) else f" within {SIZES[size].text(budget)}"
-    if not good:
-        best = max((member for _, member in sized), key=lambda member: _surely(confirm, member))
-        sure = -100 * _surely(confirm, best)
-        from_loss = math.ceil(2 * sure) / 2 + (0.5 if sure == math.ceil(2 * sure) / 2 else 0)
-        shown = "scores" if confirm.too_few else "is shown to be"
-        sentence = (
-            f"No confirmed student{within} {shown} within {points(loss)} of the teacher's macro F1. "
-            f"The nearest is trial {best.trial} with {_size_of(best, models, size)} "
-            f"({_difference(confirm, best)}, {people}): good enough from an accepted loss of {from_loss:g} points on."
-        )
-        return Answer(trial=None, confirmed=True, sentence=sentence)
-    value, member = min(good, key=lambda pair: (pair[0], pair[1].trial))
-    worse = "scores at most" if confirm.too_few else "is not worse by more than"
-    below = " below the teacher" if confirm.too_few else ""
+        return Answer(trial=None, confirmed=True, sentence=doubts + sentence)
+    needed = needed_losses(confirm)
+    good = [pair for pair in sized if _enough(confirm, needed[pair[1].trial], loss)]
     few = " Too few people for an interval: others may turn it round." if confirm.too_few else ""
+    people = f"{confirm.people:,} people never seen before"
+    if not good:
+        within = "" if math.isinf(budget) else f" within {SIZES[size].text(budget)}"
+        best = min((m for _, m in sized), key=lambda m: (needed[m.trial], m.params))
+        scores = "scores" if confirm.too_few else "is shown to be"
+        sentence = (
+            f"No confirmed student{within} {scores} within {points(loss)} of the teacher's macro F1. "
+            f"The nearest is trial {best.trial} with {_size_of(best, models, size)} "
+            f"({_difference(confirm, best)}, {people}): good enough from an accepted loss of "
+            f"{_next_step(confirm, needed[best.trial]):g} points on.{few}"
+        )
+        return Answer(trial=None, confirmed=True, sentence=doubts + sentence)
+    _, member = min(good, key=lambda pair: (pair[0], pair[1].trial))
+    worse = "scores at most" if confirm.too_few else "is shown to lose less than"
+    below = "below the teacher" if confirm.too_few else "to the teacher"
     share = _share(member.params, confirm.teacher_params)
     sentence = (
         f"Trial {member.trial}, a {member.family} of {_size_of(member, models, size)}, has {share} of the "
-        f"teacher's parameters and {worse} {points(loss)} of macro F1{below} "
+        f"teacher's parameters, and its network {worse} {points(loss)} of macro F1 {below} "
         f"({_difference(confirm, member)}, {people}).{few}"
     )
-    return Answer(trial=member.trial, confirmed=True, sentence=sentence)
+    return Answer(trial=member.trial, confirmed=True, sentence=doubts + sentence)
+
+
+def needed_losses(confirm: Confirm) -> dict[int, float]:
+    """For each member, by trial, the accepted loss of macro F1 above which it would be good enough.
+
+    Members are tested from the largest down to the first that fails (gaitforge.stats.tested_down), so that
+    a member needs what it and all larger ones need: the lower ends of their networks' intervals. Too few people
+    make no tests; then a member needs its own difference, and may have exactly that.
+    """
+    if confirm.too_few:
+        return {m.trial: -m.network.difference for m in confirm.members}
+    downwards = sorted(
+        enumerate(confirm.members), key=lambda pair: (pair[1].params, pair[0]), reverse=True
+    )
+    needed, most = {}, -math.inf
+    for _, member in downwards:
+        ends = member.network.difference_interval
+        most = max(most, -(member.network.difference if ends is None else ends[0]))
+        needed[member.trial] = most
+    return needed
+
+
+def teacher_doubts(confirm: Confirm) -> list[Reason]:
+    """Why being as good as this teacher may say little."""
+    return [
+        reason
+        for reason in confirm.verdict.rests_on
+        if reason.about.startswith("teacher against") and reason.says == BAD
+    ]
 
 
 def _by_searched(
@@ -144,24 +175,21 @@ def interval_points(interval: Interval) -> str:
     return "" if interval is None else f"{100 * interval[0]:+.1f} to {100 * interval[1]:+.1f}"
 
 
-def _loses_at_most(confirm: Confirm, member: Member, loss: float) -> bool:
-    if confirm.too_few or member.difference_interval is None:
-        return member.macro_f1 >= confirm.teacher_macro_f1 - loss
-    return member.difference_interval[0] > -loss
+def _enough(confirm: Confirm, needed: float, loss: float) -> bool:
+    # a score of 0.8 - 0.05 is within 0.05 of 0.8, whatever the last bits say
+    return needed <= loss + 1e-12 if confirm.too_few else needed < loss
 
 
-def _surely(confirm: Confirm, member: Member) -> float:
-    """The difference to the teacher that a student is good for: the interval's lower end."""
-    if confirm.too_few or member.difference_interval is None:
-        return member.macro_f1 - confirm.teacher_macro_f1
-    return member.difference_interval[0]
+def _next_step(confirm: Confirm, needed: float) -> float:
+    """The first step of the slider, half a point each, that is enough."""
+    step = math.ceil(round(200 * needed, 9)) / 2
+    return step if _enough(confirm, needed, step / 100) else step + 0.5
 
 
 def _difference(confirm: Confirm, member: Member) -> str:
-    difference = f"{100 * (member.macro_f1 - confirm.teacher_macro_f1):+.1f} points"
-    if confirm.too_few or member.difference_interval is None:
-        return difference
-    return f"{difference}, 95 % interval {interval_points(member.difference_interval)}"
+    difference = f"{100 * member.network.difference:+.1f} points"
+    ends = member.network.difference_interval
+    return difference if ends is None else f"{difference}, 95 % interval {interval_points(ends)}"
 
 
 def _size_of(member: Member, models: Mapping[int, Model], size: str) -> str:

@@ -12,13 +12,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dashboard.artefacts import Epoch
+from dashboard.artefacts import Confirm, Epoch, Interval, Member
+from dashboard.review_tables import interval_words, over
 from gaitforge.metrics import expected_calibration_error
 from gaitforge.recording import Recording
-from gaitforge.stats import draw_people, interval, macro_f1_draws, mean_macro_f1, recall_draws
-from gaitforge.stats import too_few as too_few_people
+from gaitforge.stats import estimate, estimate_recall, too_few
 
-RESAMPLES = 1000
 BINS = 10  # of confidence, as those of the expected calibration error
 POINTS = 400  # of a line that is drawn
 MOST_CLASSES = 8  # of one recording's probabilities
@@ -99,30 +98,81 @@ def people_table(predictions: pd.DataFrame, teacher: pd.DataFrame) -> pd.DataFra
 def recall_table(
     predictions: pd.DataFrame, teacher: pd.DataFrame, classes: tuple[str, ...]
 ) -> pd.DataFrame:
-    """Columns class, people, recordings, recall, low, high (95 %, over people), teacher.
+    """Columns class, people, recordings, recall, low, high (95 %, as gaitforge.stats has it), teacher.
 
     There is no interval (NaN) for a class of too few people, nor a recall without any.
     """
     counts_SPKK = confusions(predictions, classes)
-    draws_RK = None
-    if counts_SPKK is not None:
-        draws_RK = recall_draws(counts_SPKK, draw_people(counts_SPKK, RESAMPLES))
     rows = []
     for place, name in enumerate(classes):
         its = predictions[predictions["true_class"] == name]
-        people = int(its["person"].nunique())
-        ends = (np.nan, np.nan)
-        if draws_RK is not None and not too_few_people(people):
-            ends = interval(draws_RK[np.isfinite(draws_RK[:, place]), place])
+        found = None if counts_SPKK is None else estimate_recall(counts_SPKK, place)
+        ends = (np.nan, np.nan) if found is None else (found.low, found.high)
         rows.append(
             {
-                "class": name, "people": people, "recordings": int(its["recording"].nunique()),
+                "class": name, "people": int(its["person"].nunique()), "recordings": int(its["recording"].nunique()),
                 "recall": _share_right(its), "low": ends[0], "high": ends[1],
                 "teacher": _share_right(teacher[teacher["true_class"] == name]),
             }
         )  # fmt: skip
     columns = ["class", "people", "recordings", "recall", "low", "high", "teacher"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def held_against_table(confirm: Confirm, member: Member | None) -> pd.DataFrame:
+    """Columns model, over, macro_f1, interval, difference, difference_interval: on the confirm people, in words.
+
+    What is handed out first, then the mean of its seeds, then what it is held against; the teacher's own
+    rows without a member. Differences are minus the teacher.
+    """
+    rows: list[tuple[str, str, float, Interval, float | None, Interval]] = []
+    if member is not None:
+        network, alone = member.network, member.alone
+        rows.append(
+            (
+                f"its network, seed {network.seed}", over(1), network.macro_f1, network.interval,
+                network.difference, network.difference_interval,
+            )
+        )  # fmt: skip
+        if member.seeds > 1:
+            rows.append(
+                (
+                    f"mean of {member.seeds} seeds", over(member.seeds), member.macro_f1, member.interval,
+                    member.difference, member.difference_interval,
+                )
+            )  # fmt: skip
+        if alone is not None:
+            rows.append(
+                ("the same, not distilled", over(member.seeds), alone.macro_f1, alone.interval, None, None)
+            )  # fmt: skip
+    rows.append(
+        ("teacher", over(1), confirm.teacher_macro_f1, confirm.teacher_interval, None, None)
+    )
+    for name, beaten in (
+        ("reference: ridge regression", confirm.reference),
+        ("always the commonest class", confirm.chance),
+    ):
+        ends = beaten.lead_interval
+        turned = None if ends is None else (-ends[1], -ends[0])
+        rows.append((name, over(1), beaten.macro_f1, beaten.interval, -beaten.lead, turned))
+    return pd.DataFrame(
+        [
+            {
+                "model": name,
+                "macro_f1": f1,
+                "interval": interval_words(ends),
+                "difference": "" if difference is None else f"{difference:+.3f}",
+                "difference_interval": interval_words(difference_ends, signed=True),
+                "over": over_what,
+            }
+            for name, over_what, f1, ends, difference, difference_ends in rows
+        ]
+    )
+
+
+def of_network(predictions: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Those of the one training that is handed out."""
+    return predictions[predictions["seed"] == seed].reset_index(drop=True)
 
 
 def calibration_table(predictions: pd.DataFrame) -> pd.DataFrame:
@@ -154,20 +204,18 @@ def calibration_error(predictions: pd.DataFrame, classes: tuple[str, ...]) -> fl
 
 
 def robustness_table(said: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:
-    """Columns model, hidden (share of joints), macro_f1, low, high (95 %, over people)."""
+    """Columns model, hidden (share of joints), macro_f1, low, high (95 %, as gaitforge.stats has it)."""
     rows = []
     for (model, hidden), its in said.groupby(["model", "hidden"]):
         counts_SPKK = confusions(its, classes)
         if counts_SPKK is None:
             continue
-        ends = (np.nan, np.nan)
-        if not too_few_people(counts_SPKK.shape[1]):
-            weights_RP = draw_people(counts_SPKK, RESAMPLES)
-            ends = interval(macro_f1_draws(counts_SPKK, weights_RP))
+        found = estimate(counts_SPKK)
+        few = too_few(counts_SPKK.shape[1])
         rows.append(
             {
-                "model": model, "hidden": hidden, "macro_f1": mean_macro_f1(counts_SPKK),
-                "low": ends[0], "high": ends[1],
+                "model": model, "hidden": hidden, "macro_f1": found.mean,
+                "low": np.nan if few else found.low, "high": np.nan if few else found.high,
             }
         )  # fmt: skip
     return pd.DataFrame(rows, columns=["model", "hidden", "macro_f1", "low", "high"])

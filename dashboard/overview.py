@@ -1,90 +1,149 @@
-"""The first page: the answer in one sentence, and what was searched to find it."""
+"""The first page: the verdict and what it rests on, what failed, and what was searched."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 
+import pandas as pd
 import streamlit as st
 
 from dashboard import charts_fronts, front_tables, reading
-from dashboard.artefacts import Confirm, Member
+from dashboard.artefacts import BAD, GOOD, OPEN, Confirm, Member, Verdict
 from dashboard.good_enough import USUAL_LOSS, interval_points, smallest_good_enough
 from dashboard.progress import duration
 from dashboard.reading import Found, Line, Progress
-from dashboard.review_tables import TEACHER, Model, interval_words, many
+from dashboard.review_tables import TEACHER, Model, interval_words, many, over
 from dashboard.scales import SIZES
-from dashboard.states import next_step, show_failures
+from dashboard.states import next_step, show_failures, unread_scores
 from dashboard.view import View
 
+MARKS = {GOOD: "✓", BAD: "✗", OPEN: "?"}
 MOST_CLASSES = 6
 ROLES = ("train", "validation", "confirm")
 
 
 def show_overview(view: View) -> None:
     progress = reading.read_progress(view.work, view.split)
-    show_answer(view.line, view.models, progress)
-    show_confirmed_front(view)
+    confirm = view.line.confirm
+    if confirm is None:
+        show_no_answer(view.line, view.models, progress)
+        show_failures(view.line)
+    else:
+        show_answer(confirm)
+        with st.container(key="pair_verdict"):
+            left, right = st.columns(2, gap="large")
+        with left:
+            show_reasons(confirm.verdict)
+        with right:
+            show_failures(view.line)
+            show_confirmed_front(view, confirm)
+        show_person_by_person(confirm)
     for sentence in reading.read_wider_answers(view.work, view.split, view.problems):
         st.text(sentence)
     show_searched(view.found, view.line, progress)
-    show_failures(view.line)
 
 
-def show_answer(line: Line, models: Mapping[int, Model], progress: Progress) -> None:
-    """The sentence, or why there is none."""
-    confirm = line.confirm
-    if confirm is None:
-        st.info(f"**No confirmed answer yet.** {next_step(line, progress)}")
-        so_far = smallest_good_enough(
-            None, models, size="params", budget=math.inf, loss=USUAL_LOSS
+def show_no_answer(line: Line, models: Mapping[int, Model], progress: Progress) -> None:
+    """Why there is none, and what the search says so far."""
+    if unread_scores(line):
+        st.warning(
+            "The confirmed scores that are here cannot be read, or an older gaitforge has written them: run "
+            "`gaitforge confirm run.toml` again."
         )
-        if so_far is not None:
-            st.text(so_far.sentence)
-        return
-    answer = smallest_good_enough(
-        confirm, models, size="params", budget=math.inf, loss=confirm.margin
-    )
-    with st.container(key="answer"):
-        st.text(answer.sentence if answer else confirm.sentence)
-    member = next((m for m in confirm.members if answer and m.trial == answer.trial), None)
+    else:
+        st.info(f"**No confirmed answer yet.** {next_step(line, progress)}")
+    so_far = smallest_good_enough(None, models, size="params", budget=math.inf, loss=USUAL_LOSS)
+    if so_far is not None:
+        st.text(so_far.sentence)
+
+
+def show_answer(confirm: Confirm) -> None:
+    """The verdict's word and sentence, as confirm has written them, and the numbers of its student."""
+    verdict, member = confirm.verdict, confirm.answer
+    with st.container(key="answer", gap="xsmall"):
+        with st.container(key="word"):
+            st.text(verdict.word.capitalize())
+        with st.container(key="sentence"):
+            st.text(without_word(verdict))
     if member is not None:
         show_answer_numbers(confirm, member)
     if confirm.too_few:
         st.warning(
             f"{many(confirm.people, 'confirm person is', 'confirm people are')} too few for an "
-            "interval or a test. Read the scores person by person on the student's page, or pool folds over all."
+            "interval or a test. Read the scores person by person, or pool folds over all."
         )
 
 
-def show_confirmed_front(view: View) -> None:
+def without_word(verdict: Verdict) -> str:
+    """The sentence without the word that it may begin with, which stands above it."""
+    rest = verdict.sentence.removeprefix(f"{verdict.word.capitalize()}: ")
+    return rest[:1].upper() + rest[1:]
+
+
+def show_reasons(verdict: Verdict) -> None:
+    """What the verdict rests on, each with a mark for how it speaks; app.STYLE sets them in columns."""
+    st.subheader("What it rests on", anchor=False)
+    with st.container(key="reasons", gap="xsmall"):
+        for place, reason in enumerate(verdict.rests_on):
+            with st.container(key=f"reason_{reason.says}_{place}", gap=None):
+                st.text(MARKS[reason.says])
+                st.text(f"{reason.about[:1].upper()}{reason.about[1:]}")
+                st.text(reason.text)
+
+
+def show_person_by_person(confirm: Confirm) -> None:
+    """Where people are too few for an interval: what each of them says of the answer's student."""
+    member = confirm.answer
+    if not confirm.too_few or member is None or not member.network.differences:
+        return
+    network = member.network
+    st.subheader("Person by person", anchor=False)
+    st.dataframe(
+        pd.DataFrame(
+            {"person": list(network.differences), "difference": list(network.differences.values())}
+        ),
+        hide_index=True,
+        width=420,
+        column_config={
+            "person": st.column_config.TextColumn("Person"),
+            "difference": st.column_config.NumberColumn(
+                "Right answers, minus the teacher's", format="percent"
+            ),
+        },
+        key="person_by_person",
+    )
+    if network.sign_flip_p is not None:
+        st.caption(
+            f"Of trial {member.trial}'s network. Were both equally good, chance alone would set them as far apart in "
+            f"{network.sign_flip_p:.0%} of cases (exact sign flips over people)."
+        )
+
+
+def show_confirmed_front(view: View, confirm: Confirm) -> None:
     """The confirmed students beside the teacher, in small; the trade-off's page has all of it."""
-    confirm = view.line.confirm
-    if confirm is None or not confirm.members:
+    if not confirm.members:
         return
     families = sorted({model.family for model in view.models.values() if model.number != TEACHER})
     points = front_tables.confirmed_points(confirm, view.models, "macro_f1", "params", families)
     searched = front_tables.searched_points([], "macro_f1", "params", False, families)
     axes = charts_fronts.shared_axes("macro_f1", "params", searched, points, families)
-    answer = smallest_good_enough(
-        confirm, view.models, size="params", budget=math.inf, loss=confirm.margin
-    )
     st.altair_chart(
         charts_fronts.confirmed_chart(
-            points, axes, None, answer.trial if answer else None, confirm.margin, math.inf, 290
+            points, axes, None, confirm.chosen, confirm.margin, math.inf, 290
         ),
         key="confirmed_in_short",
     )
-    sure = "" if confirm.too_few else " Bars are 95 % intervals by bootstrap over people."
     people = many(confirm.people, "person", "people")
     st.caption(
-        f"The confirmed students on {people} whom nothing had seen before.{sure} "
-        "Faint: the same student without distillation."
+        f"The confirmed students on {people} whom nothing had seen before. {front_tables.drawn_words(confirm)}"
     )
 
 
 def show_answer_numbers(confirm: Confirm, member: Member) -> None:
-    size, score, teacher, difference, gain = st.columns(5)
+    """The network that is handed out beside what it is held against, and what distillation gave its recipe."""
+    size, score, teacher, difference, reference, gain = st.columns(6)
+    network = member.network
     size.metric(
         "Parameters",
         f"{member.params:,}",
@@ -93,28 +152,41 @@ def show_answer_numbers(confirm: Confirm, member: Member) -> None:
         delta_arrow="off",
     )
     people = many(confirm.people, "unseen person", "unseen people")
-    _score(score, f"Macro F1, {people}", f"{member.macro_f1:.3f}", interval_words(member.interval))
+    _score(
+        score, f"Macro F1, {people}", f"{network.macro_f1:.3f}", interval_words(network.interval)
+    )
     _score(
         teacher,
         "Macro F1 of the teacher",
         f"{confirm.teacher_macro_f1:.3f}",
         interval_words(confirm.teacher_interval),
     )
-    lead = member.macro_f1 - confirm.teacher_macro_f1
     _score(
         difference,
-        "Difference, points",
-        f"{100 * lead:+.1f}",
-        interval_points(member.difference_interval),
+        "Minus the teacher, points",
+        f"{100 * network.difference:+.1f}",
+        interval_points(network.difference_interval),
+    )
+    _score(
+        reference,
+        "Minus the reference, points",
+        f"{100 * network.to_reference:+.1f}",
+        interval_points(network.to_reference_interval),
     )
     alone = member.alone
-    if alone is not None and alone.gain is not None:
+    if alone is not None:
         _score(
             gain,
             "Distillation adds, points",
             f"{100 * alone.gain:+.1f}",
             interval_points(alone.gain_interval),
         )
+    words = f"The network of seed {network.seed}, which is handed out"
+    words += "." if confirm.too_few else ", with intervals over people."
+    if alone is not None and member.seeds > 1:
+        words += f" What distillation adds is of the mean of {member.seeds} seeds"
+        words += "." if confirm.too_few else f", {over(member.seeds)}."
+    st.caption(words)
 
 
 def _score(column: st.delta_generator.DeltaGenerator, label: str, value: str, ends: str) -> None:

@@ -22,6 +22,8 @@ import pyarrow.parquet as pq
 
 from dashboard import files
 from dashboard.artefacts import (
+    CONFIRM_SCHEMA,
+    SCHEMA,
     Confirm,
     Epoch,
     Fields,
@@ -64,7 +66,7 @@ PREDICTION_COLUMNS = (
 IMPORTANCE_COLUMNS = ("family", "objective", "name", "importance")
 # As trainers/predictions.py names them. A name only says which files need not be looked into.
 PREDICTION_NAME = re.compile(
-    r"[a-z_]+-(teacher|student|student_alone)(-(?P<trial>\d{1,18}))?(-seed\d+)?\.parquet"
+    r"[a-z_]+-(?P<model>teacher|reference|student|student_alone)(-(?P<trial>\d{1,18}))?(-seed\d+)?\.parquet"
 )
 PREDICTED = ("seed", "recording", "person", "true_class", "said_class", "probabilities")
 
@@ -161,7 +163,9 @@ def read_line(work: WorkFolder, name: str) -> Line:
         search=_load(work, run.search / "search.json", search_of, problems),
         trials=trials,
         front=frozenset(front.trials) if front else unbeaten(trials),
-        confirm=_load(work, run.confirm / "scores.json", confirm_of, problems),
+        confirm=_load(
+            work, run.confirm / "scores.json", confirm_of, problems, schema=CONFIRM_SCHEMA
+        ),
         latencies=_load(work, run.confirm / "latency.json", latencies_of, problems) or {},
         teacher_bytes=None if size is None else size[1],
         problems=tuple(problems),
@@ -263,8 +267,8 @@ def prediction_files(
     for path in _files(work, work.run(name).predictions, problems, ending=".parquet"):
         named = PREDICTION_NAME.fullmatch(path.name)
         if models is not None and named:
-            number = named["trial"]
-            if (None if number is None else int(number)) not in models:
+            number = None if named["trial"] is None else int(named["trial"])
+            if number not in models or named["model"] == "reference":
                 continue
         stamp = stamp_of(path)
         if stamp is None or not _inside(work, path, problems):
@@ -333,13 +337,18 @@ def _short(work: WorkFolder, path: Path) -> str:
 
 
 def _load(
-    work: WorkFolder, path: Path, parse: Callable[[Fields], T], problems: list[Problem]
+    work: WorkFolder,
+    path: Path,
+    parse: Callable[[Fields], T],
+    problems: list[Problem],
+    *,
+    schema: int = SCHEMA,
 ) -> T | None:
     """The content of a file, or None where there is none or where a problem was added."""
     stamp = stamp_of(path)
     if stamp is None or not _inside(work, path, problems):
         return None
-    read = _parsed(str(path), stamp, cast(Callable[[Fields], object], parse))
+    read = _parsed(str(path), stamp, cast(Callable[[Fields], object], parse), schema)
     if isinstance(read, Problem):
         problems.append(Problem(_short(work, path), read.reason))
         return None
@@ -360,8 +369,8 @@ def _history(work: WorkFolder, path: Path, problems: list[Problem]) -> tuple[Epo
 
 # The stamp is part of each key: a file that changes is parsed anew, its old content falls out.
 @lru_cache(maxsize=8192)
-def _parsed(path: str, stamp: Stamp, parse: Callable[[Fields], object]) -> object:
-    return files.parsed(path, parse)
+def _parsed(path: str, stamp: Stamp, parse: Callable[[Fields], object], schema: int) -> object:
+    return files.parsed(path, parse, schema)
 
 
 @lru_cache(maxsize=64)

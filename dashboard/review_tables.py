@@ -9,6 +9,7 @@ import pandas as pd
 
 from dashboard.artefacts import Confirm, Epoch, Interval, Latency, Member, Setting, Trial
 from dashboard.reading import Line
+from gaitforge.decision import judged_words
 
 TEACHER = -1
 """Stands for the teacher where a trial number is asked for."""
@@ -131,31 +132,50 @@ def trial_table(models: Iterable[Model]) -> pd.DataFrame:
 
 
 def member_table(confirm: Confirm) -> pd.DataFrame:
-    """One row per confirmed student, smallest first; NaN or empty for what it does not have."""
+    """One row per confirmed student, smallest first; NaN or empty for what it does not have.
+
+    First its network, with intervals over people, then the mean of its seeds, with those over people and seeds.
+    """
     rows = []
     for member in sorted(confirm.members, key=lambda m: m.params):
-        alone = member.alone
+        alone, network = member.alone, member.network
         rows.append(
             {
                 "trial": member.trial,
                 "family": member.family,
                 "params": member.params,
+                "network": network.macro_f1,
+                "network_interval": interval_words(network.interval),
+                "difference": network.difference,
+                "difference_interval": interval_words(network.difference_interval, signed=True),
+                "verdict": _tested_in_short(member),
+                "reference": network.to_reference,
+                "reference_interval": interval_words(network.to_reference_interval, signed=True),
                 "macro_f1": member.macro_f1,
                 "interval": interval_words(member.interval),
-                "difference": member.difference,
-                "difference_interval": interval_words(member.difference_interval, signed=True),
-                "verdict": _verdict(member.noninferior),
-                "p_on_front": member.p_on_front,
                 "alone": alone.macro_f1 if alone else None,
                 "gain": alone.gain if alone else None,
                 "gain_interval": interval_words(
                     alone.gain_interval if alone else None, signed=True
                 ),
+                "p_on_front": member.p_on_front,
                 "seeds": member.seeds,
             }
         )
-    numbers = dict.fromkeys(("difference", "p_on_front", "alone", "gain"), "float64")
+    numbers = dict.fromkeys(("p_on_front", "alone", "gain"), "float64")
     return pd.DataFrame(rows).astype(numbers)
+
+
+def tested_words(confirm: Confirm, member: Member) -> str:
+    """What came of the test of a student's network."""
+    return judged_words(
+        tested=member.network.tested, noninferior=member.noninferior, margin=confirm.margin
+    )
+
+
+def over(seeds: int) -> str:
+    """What the interval of a score is over, by the trainings of its model."""
+    return "over people" if seeds == 1 else "over people and seeds"
 
 
 def many(count: int, one: str, more: str | None = None) -> str:
@@ -170,5 +190,9 @@ def interval_words(interval: Interval, signed: bool = False) -> str:
     return f"{low:+.3f} to {high:+.3f}" if signed else f"{low:.3f} to {high:.3f}"
 
 
-def _verdict(noninferior: bool | None) -> str:
-    return "not tested" if noninferior is None else "yes" if noninferior else "not shown"
+def _tested_in_short(member: Member) -> str:
+    if member.noninferior is None:
+        return "too few people"
+    if not member.network.tested:
+        return "not tested"
+    return "shown" if member.noninferior else "not shown"

@@ -11,10 +11,12 @@ from dashboard.files import OUTSIDE
 from dashboard.front_tables import failures_table
 from dashboard.reading import Found, Line, Problem, Progress
 from dashboard.review_tables import many
+from gaitforge.failures import count_failures, failure_note
 
 GAVE_UP_AFTER = 4  # ended trials, from which on a search may give up
 WRAPPED = 62  # pixels of a row that has room for three lines
-ONE_LINE = 80  # characters
+ONE_LINE, NARROW = 80, 44  # characters, in a table of the whole page and in one of half of it
+SCORES = "confirm/scores.json"
 OTHER_VERSION = "but this dashboard reads schema"
 
 
@@ -59,6 +61,11 @@ def next_step(line: Line, progress: Progress) -> str:
     return f"{flattered}`gaitforge confirm run.toml` measures it on people whom nothing has seen."
 
 
+def unread_scores(line: Line) -> bool:
+    """Whether there are confirmed scores of which this dashboard cannot tell: broken, or of another version."""
+    return any(problem.file.endswith(SCORES) for problem in line.problems)
+
+
 def standstill(line: Line) -> str:
     """What to do where no trial is running, though not all that were asked for have ended."""
     if gave_up(line):
@@ -77,9 +84,14 @@ def gave_up(line: Line) -> bool:
 
 
 def show_failures(line: Line) -> None:
-    """Why trials have failed; nothing where none has."""
+    """Which families' trials have failed and why, and of which nothing finished; nothing where all is well."""
     failed = line.count("failed")
+    note = failure_note(count_failures(line.trials))
+    if failed == 0 and note is None:
+        return
     if failed == 0:
+        st.warning("Of some families no student has finished so far.")
+        st.text(note)
         return
     if gave_up(line):
         st.error(
@@ -88,19 +100,22 @@ def show_failures(line: Line) -> None:
         )
     else:
         st.warning(
-            f"{many(failed, 'trial')} of {len(line.trials):,} failed. They are left out of every front; "
-            "the reasons stand below."
+            f"{many(failed, 'trial')} of {len(line.trials):,} failed. They are left out of every front."
         )
+    if note is not None and line.confirm is None:  # the verdict says it too
+        st.text(note)
     table = failures_table(line.trials)
     st.dataframe(
         table,
         hide_index=True,
         column_config={
-            "trials": st.column_config.NumberColumn("Trials", width="small"),
-            "example": st.column_config.NumberColumn("For example trial", width="small"),
-            "reason": st.column_config.TextColumn("Reason", width="large"),
+            "family": st.column_config.TextColumn("Family", width=80),
+            "failed": st.column_config.NumberColumn("Failed", width=60),
+            "of": st.column_config.NumberColumn("Of", width=50),
+            "example": st.column_config.NumberColumn("As trial", width=65),
+            "reason": st.column_config.TextColumn("Reason", width=320),
         },
-        row_height=row_height(table["reason"]),
+        row_height=row_height(table["reason"], NARROW),
         key="failures",
     )
 
@@ -130,13 +145,15 @@ def show_problems(problems: Sequence[Problem]) -> None:
     )
 
 
-def row_height(texts: Iterable[str]) -> int | None:
-    """Room for three lines where a text may need them; None for the usual."""
-    return WRAPPED if any(len(text) > ONE_LINE for text in texts) else None
+def row_height(texts: Iterable[str], fits: int = ONE_LINE) -> int | None:
+    """Room for three lines where a text may need them, being longer than what fits in one; None for the usual."""
+    return WRAPPED if any(len(text) > fits for text in texts) else None
 
 
 def remedy(problem: Problem) -> str:
     """What to do about a file that could not be used, by where it lies."""
+    if OTHER_VERSION in problem.reason and problem.file.endswith(SCORES):
+        return "Run gaitforge confirm run.toml again, or open it with the version of gaitforge that wrote it."
     if OTHER_VERSION in problem.reason:
         return (
             "Open the folder with the version of gaitforge that wrote it, or run its stage again."

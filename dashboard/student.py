@@ -14,7 +14,7 @@ from dashboard.artefacts import Setting
 from dashboard.downloads import show_downloads
 from dashboard.model_files import Export
 from dashboard.reading import Predicted
-from dashboard.review_tables import TEACHER, Model, interval_words, many
+from dashboard.review_tables import TEACHER, Model, interval_words, many, tested_words
 from dashboard.student_recordings import show_recordings
 from dashboard.student_scores import pair, show_scores
 from dashboard.view import View
@@ -26,6 +26,9 @@ PEOPLE_WORDS = {
     ("validation", "student"): "Validation people",
     ("validation", "teacher"): "Validation people",
 }
+
+
+NETWORK = "Confirm people, the network that is handed out"
 
 
 def show_student(view: View) -> None:
@@ -41,8 +44,40 @@ def show_student(view: View) -> None:
         st.code(model.reason, language=None, wrap_lines=True)
     if model.number != TEACHER:
         show_downloads(view, model, own_export)
+    show_held_against(view, model)
     show_predictions(view, model)
     show_training(view, model)
+
+
+def show_held_against(view: View, model: Model) -> None:
+    """A confirmed student, or the teacher, beside what it is held against on the confirm people."""
+    confirm = view.line.confirm
+    if confirm is None or (model.member is None and model.number != TEACHER):
+        return
+    table = model_tables.held_against_table(confirm, model.member)
+    empty = [name for name in table if (table[name].isna() | table[name].eq("")).all()]
+    number, text = st.column_config.NumberColumn, st.column_config.TextColumn
+    st.subheader("On people never seen before", anchor=False)
+    st.dataframe(
+        table.drop(columns=[*empty, *(["over"] if confirm.too_few else [])]),
+        hide_index=True,
+        height="content",
+        column_config={
+            "model": text("", width="medium"),
+            "macro_f1": number("Macro F1", format="%.3f"),
+            "interval": text("95 % interval"),
+            "difference": text("Minus the teacher"),
+            "difference_interval": text("95 % interval "),
+            "over": text("Intervals are"),
+        },
+        key="held_against",
+    )
+    words = f"{many(confirm.people, 'person', 'people')}"
+    if confirm.too_few:
+        words += ", too few for intervals"
+    if model.member is not None:
+        words += f". Its network: {tested_words(confirm, model.member)}"
+    st.caption(f"{words}.")
 
 
 def show_choice(view: View, model: Model) -> None:
@@ -72,11 +107,12 @@ def show_numbers(view: View, model: Model, export: Export | None) -> None:
         "Macro F1, validation", "none" if model.macro_f1 is None else f"{model.macro_f1:.3f}"
     )
     if member is not None:
-        confirmed.metric("Macro F1, confirm", f"{member.macro_f1:.3f}")
+        network = member.network
+        confirmed.metric("Macro F1, confirm", f"{network.macro_f1:.3f}")
         confirmed.caption(
-            f"95 % interval {interval_words(member.interval)}"
-            if member.interval
-            else "too few people for an interval"
+            f"its network; 95 % interval {interval_words(network.interval)}"
+            if network.interval
+            else "its network; too few people for an interval"
         )
     elif model.number == TEACHER and view.line.confirm is not None:
         confirmed.metric("Macro F1, confirm", f"{view.line.confirm.teacher_macro_f1:.3f}")
@@ -123,6 +159,9 @@ def show_predictions(view: View, model: Model) -> None:
         for (role, kind), words in PEOPLE_WORDS.items()
         if Predicted(role=role, model=kind, trial=trial) in files
     }
+    recipe = Predicted(role="confirm", model="student", trial=trial)
+    if recipe in files and model.member is not None and model.member.seeds > 1:
+        whose |= {NETWORK: recipe}
     if not whose or not classes:
         st.info("There are no stored predictions of this model.")
         return
@@ -136,6 +175,8 @@ def show_predictions(view: View, model: Model) -> None:
     )
     picked = whose[words]
     table = _read(view, files, picked, classes)
+    if words == NETWORK and model.member is not None:
+        table = model_tables.of_network(table, model.member.network.seed)
     if table.empty:
         st.info("The stored predictions of this model could not be used; the reason stands below.")
         return

@@ -10,7 +10,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import charts_model, model_files, model_tables
 from dashboard.charts_model import HERE, THERE
-from dashboard.review_tables import TEACHER, Model, many
+from dashboard.review_tables import TEACHER, Model, many, over
 from dashboard.view import View
 from gaitforge.metrics import accuracy, macro_f1
 from gaitforge.stats import MIN_PEOPLE
@@ -58,8 +58,9 @@ def show_classes(table: pd.DataFrame, teacher: pd.DataFrame, classes: tuple[str,
     with left:
         recalls = model_tables.recall_table(table, teacher, classes)
         within = recalls["low"].notna().any()
+        seeds = int(table["seed"].nunique())
         st.markdown(
-            "**Recall by class**" + (", with 95 % intervals over people" if within else "")
+            "**Recall by class**" + (f", with 95 % intervals {over(seeds)}" if within else "")
         )
         st.altair_chart(charts_model.recall_chart(recalls), key="recall")
         if recalls["low"].isna().any():
@@ -113,10 +114,13 @@ def show_robustness(view: View, model: Model, classes: tuple[str, ...]) -> Table
     few = (
         f" Fewer than {MIN_PEOPLE} people have no interval." if scores["low"].isna().any() else ""
     )
+    seeds = int(named[own]["seed"].nunique())
     whose = "" if trial is None else "The distilled student's trainings, on average. "
+    bars = "" if few else f"; bars are 95 % intervals {over(seeds)}"
+    if seeds > 1 and not few:
+        bars += ", the teacher's over people"
     st.caption(
-        f"{whose}The same joints are hidden for every model, for a whole window; bars are 95 % intervals over "
-        f"people.{few}"
+        f"{whose}The same joints are hidden for every model, for a whole window{bars}.{few}"
     )
     return {"Robustness": scores}
 

@@ -9,7 +9,8 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import charts_fronts, choice, front_tables, review_tables
-from dashboard.good_enough import USUAL_LOSS, Answer, smallest_good_enough
+from dashboard.artefacts import Confirm
+from dashboard.good_enough import USUAL_LOSS, Answer, interval_points, smallest_good_enough
 from dashboard.held import held
 from dashboard.reading import Line
 from dashboard.review_tables import TEACHER, many
@@ -60,7 +61,7 @@ def show_trade_off(view: View) -> None:
         show_confirmed(view, confirmed, axes, answer, wish)
     confirm = view.line.confirm
     if confirm is not None and confirm.members:
-        show_members(review_tables.member_table(confirm))
+        show_members(confirm)
     show_trials(view, searched)
     left, right = st.columns(2, gap="medium")
     with left:
@@ -203,19 +204,21 @@ def show_confirmed(
     caption = f"On {many(confirm.people, 'person', 'people')} whom nothing had seen before"
     if not by_f1:
         caption += ". Intervals and the accepted loss are of macro F1 and not drawn here."
-    elif confirm.too_few:
-        caption += ": too few for intervals."
     else:
-        caption += ". Bars are 95 % intervals by bootstrap over people."
-    st.caption(caption + " Faint: the same student without distillation.")
+        caption += ": too few for intervals." if confirm.too_few else "."
+        caption += f" {front_tables.drawn_words(confirm)}"
+    st.caption(f"{caption} The answer goes by the network that is handed out, in the table below.")
 
 
-def show_members(table: pd.DataFrame) -> None:
+def show_members(confirm: Confirm) -> None:
+    table = review_tables.member_table(confirm)
     score = st.column_config.NumberColumn
     empty = [name for name in table if (table[name].isna() | table[name].eq("")).all()]
     st.subheader("Confirmed students", anchor=False)
     st.caption(
-        "Retrained with several seeds, with and without distillation; macro F1 on the confirm people."
+        "Macro F1 on the confirm people. First the one network of each that is handed out, with intervals over people, "
+        "tested from the largest student down to the first that fails; then the mean of its seeds, with intervals over "
+        "people and seeds."
     )
     st.dataframe(
         table.drop(columns=empty),
@@ -224,17 +227,23 @@ def show_members(table: pd.DataFrame) -> None:
             "trial": score("Trial", width="small"),
             "family": st.column_config.TextColumn("Family"),
             "params": score("Parameters", format="localized"),
-            "macro_f1": score("Macro F1", format="%.3f"),
-            "interval": st.column_config.TextColumn("95 % interval"),
+            "network": score("Network", format="%.3f"),
+            "network_interval": st.column_config.TextColumn("95 % interval"),
             "difference": score("To teacher", format="%+.3f"),
             "difference_interval": st.column_config.TextColumn("95 % interval "),
             "verdict": st.column_config.TextColumn(
-                "Non-inferior", help="Shown to lose less than the margin to the teacher."
+                "Its test",
+                help=f"Whether the network loses less than {confirm.margin:g} macro F1 to the teacher. Below a student "
+                "that fails none is tested.",
             ),
-            "p_on_front": score("P(front)", format="%.2f"),
+            "reference": score("To reference", format="%+.3f"),
+            "reference_interval": st.column_config.TextColumn("95 % interval  "),
+            "macro_f1": score("Mean of seeds", format="%.3f"),
+            "interval": st.column_config.TextColumn("95 % interval   "),
             "alone": score("Not distilled", format="%.3f"),
             "gain": score("Gain", format="%+.3f"),
-            "gain_interval": st.column_config.TextColumn("95 % interval  "),
+            "gain_interval": st.column_config.TextColumn("95 % interval    "),
+            "p_on_front": score("P(front)", format="%.2f"),
             "seeds": score("Seeds", width="small"),
         },
         key="members",
@@ -311,25 +320,24 @@ def show_hypervolume(line: Line) -> None:
 
 def show_optimism(line: Line) -> None:
     st.subheader("Optimism of the search", anchor=False)
-    optimism = line.confirm.optimism if line.confirm else None
-    if optimism is None:
-        again = "" if line.confirm is None else " The one that is here is of an older version."
+    if line.confirm is None:
         st.caption(
             "It takes scores of people whom the search has not seen: `gaitforge confirm run.toml` works it out."
-            + again
         )
         return
+    optimism = line.confirm.optimism
     st.altair_chart(
         charts_fronts.optimism_chart(front_tables.optimism_table(optimism)), key="optimism"
     )
-    ends = optimism.interval
+    ends, of_luck = optimism.interval, interval_points(optimism.luck_interval)
     sure = (
         "too few people for an interval"
         if ends is None
-        else f"95 % interval {100 * ends[0]:+.1f} to {100 * ends[1]:+.1f}"
+        else f"95 % interval {interval_points(ends)}, over people and seeds"
     )
+    luck = f" (95 % interval {of_luck}, over seeds)" if of_luck else ""
     st.caption(
         f"The search's scores of its front, minus the confirmed ones: {100 * optimism.total:+.1f} points of macro "
-        f"F1 ({sure}), of which {100 * optimism.luck:+.1f} is luck of selection and seed (it goes when the same "
-        f"student is refitted and scored on the same people) and {100 * optimism.people:+.1f} comes of other people."
+        f"F1 ({sure}). Of that, {100 * optimism.luck:+.1f}{luck} went when the same students were refitted and scored "
+        f"on the same people, as luck of selection and seed does, and {100 * optimism.people:+.1f} with other people."
     )

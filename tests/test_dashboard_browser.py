@@ -80,7 +80,12 @@ def test_the_first_page_shows_the_answer_without_an_error_and_asks_nobody_else(
     page.on("request", lambda r: foreign.append(r.url) if address not in r.url else None)
     open_page(page, address, charts=2)
     chosen = read_json(toy.run("people").confirm / "scores.json")["chosen"]
-    expect(page.locator(".st-key-answer")).to_contain_text(f"Trial {chosen}, a ")
+    expect(page.locator(".st-key-word")).to_have_text("Ship")
+    expect(page.locator(".st-key-sentence")).to_contain_text(f"Trial {chosen} is the smallest")
+    expect(page.locator("[class*=st-key-reason_]")).to_have_count(9)
+    # the marks are told apart by colour as well
+    mark = page.locator("[class*=st-key-reason_good] [data-testid=stText]").first
+    expect(mark).to_have_css("color", "rgb(47, 157, 132)")
     expect(page.locator("[data-testid=stException]")).to_have_count(0)
     for name in ("Trade-off", "Why", "Student", "Compare", "Store"):
         page.get_by_role("link", name=name, exact=True).click()
@@ -164,7 +169,7 @@ def test_sliders_move_the_answer_its_mark_and_the_url_by_keyboard(
     mark = page.locator("[class*=st-key-confirmed_] svg text").filter(has_text=": the answer")
     expect(mark).to_have_count(0)
     slider(page, "loss").press("End")
-    expect(answer).to_contain_text("not worse by more than 20 points", timeout=PATIENCE_MS)
+    expect(answer).to_contain_text("shown to lose less than 20 points", timeout=PATIENCE_MS)
     expect(mark).to_have_count(1)
     before = answer.inner_text()
     expect(page).to_have_url(re.compile("loss=20"))

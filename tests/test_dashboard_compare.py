@@ -13,7 +13,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from dashboard import charts_compare, compare_tables, reading
-from dashboard.artefacts import Member, Setting
+from dashboard.artefacts import Member, Network, Setting
 from dashboard.charts import CONFIRMED
 from dashboard.charts import TEACHER as GREY
 from dashboard.compare import LISTED, first_pick, pickable
@@ -85,15 +85,28 @@ def test_a_term_that_only_one_student_uses_is_a_difference() -> None:
     assert found.loc["weights.kd", "Trial 2"] == ""
 
 
-def test_facts_have_intervals_and_leave_out_what_nobody_has() -> None:
+def test_facts_have_intervals_and_leave_out_what_nobody_has(full: WorkFolder) -> None:
+    confirm = reading.read_line(full, "people").confirm
+    network = Network(
+        seed=10_000, macro_f1=0.62, interval=(0.55, 0.7), accuracy=0.6, difference=-0.01,
+        difference_interval=(-0.08, 0.06), tested=False, to_reference=0.1, to_reference_interval=(0.02, 0.2),
+    )  # fmt: skip
     member = Member(
         trial=1, family="tcn", params=1000, macs=None, macro_f1=0.6, interval=(0.5, 0.7), accuracy=0.6, p_on_front=None,
-        noninferior=False, difference=-0.02, difference_interval=(-0.1, 0.06), seeds=5, alone=None,
+        noninferior=False, difference=-0.02, difference_interval=(-0.1, 0.06), seeds=5, alone=None, network=network,
     )  # fmt: skip
-    found = compare_tables.facts_table([model(1, member=member), model(2)], None).set_index("fact")
-    assert row(found, "macro F1, confirm people") == ["0.600 (0.500 to 0.700)", ""]
-    assert found.loc["less or more than the teacher", "Trial 1"] == "-0.020 (-0.100 to +0.060)"
-    assert found.loc["shown to be not inferior", "Trial 1"] == "no"
+    models = [model(1, member=member), model(2)]
+    found = compare_tables.facts_table(models, confirm).set_index("fact")
+    assert row(found, "macro F1, confirm people, its network") == ["0.620 (0.550 to 0.700)", ""]
+    assert row(found, "macro F1, confirm people, mean of its seeds")[0] == "0.600 (0.500 to 0.700)"
+    assert found.loc["its network, minus the teacher", "Trial 1"] == "-0.010 (-0.080 to +0.060)"
+    assert found.loc["its network, minus the reference", "Trial 1"] == "+0.100 (+0.020 to +0.200)"
+    assert (
+        found.loc["mean of its seeds, minus the teacher", "Trial 1"] == "-0.020 (-0.100 to +0.060)"
+    )
+    assert (
+        found.loc["its network, tested", "Trial 1"] == "not tested, since a larger student failed"
+    )
     assert "MACs a window" not in found.index
     assert row(found, "training") == ["3 epochs, 2 s"] * 2
 
@@ -114,16 +127,17 @@ def test_people_on_whom_models_differ_most_come_first() -> None:
 
 
 def test_pairs_are_paired_over_people_and_need_the_same_recordings() -> None:
-    right = [(f"p{n}", "ab"[n % 2], "ab"[n % 2]) for n in range(10)]
-    wrong = [*right[:-1], ("p9", "b", "a")]
+    right = [(f"p{n:02d}", "ab"[n % 2], "ab"[n % 2]) for n in range(12)]
+    wrong = [*right[:-1], ("p11", "b", "a")]
     pairs = compare_tables.pairs_table(
         {"one": said(*right), "two": said(*wrong), "odd": said(*right[:-1])}, CLASSES
     )
     assert pairs[["first", "second"]].values.tolist() == [["one", "two"]]
     first = pairs.iloc[0]
-    # of the wrong one a has 5 of 6 right (F1 10/11), b 4 of 5 (F1 8/9)
-    assert first["difference"] == pytest.approx(1 - (10 / 11 + 8 / 9) / 2)
-    assert 0 <= first["low"] <= first["difference"] <= first["high"]
+    # of the wrong one six of the seven called a are right (F1 12/13), and five of the six b (F1 10/11)
+    assert first["difference"] == pytest.approx(1 - (12 / 13 + 10 / 11) / 2)
+    # one person in twelve says little of how many others would differ
+    assert -0.5 < first["low"] < 0 <= first["difference"] <= first["high"]
 
 
 def test_with_few_people_pairs_have_no_interval() -> None:

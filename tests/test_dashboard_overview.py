@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -35,22 +36,85 @@ def facts(app: AppTest) -> dict[str, str]:
     return dict(zip(texts[start::2], texts[start + 1 :: 2], strict=False))
 
 
-def test_the_answer_stands_first_with_its_numbers_and_intervals(
+def answer_of(scores: dict[str, Any]) -> dict[str, Any]:
+    member: dict[str, Any] = next(m for m in scores["members"] if m["trial"] == scores["chosen"])
+    return member
+
+
+def test_the_verdict_stands_first_with_the_numbers_of_the_network_that_is_handed_out(
     tmp_path: Path, show: Show
 ) -> None:
     work = make_work(tmp_path / "work")
     app = show(work)
     scores = read_json(work.run("people").confirm / "scores.json")
-    chosen = next(m for m in scores["members"] if m["trial"] == scores["chosen"])
-    low, high = chosen["difference_interval"]
-    sentence = app.text[1].value
-    assert sentence.startswith(f"Trial {scores['chosen']}, a {chosen['family']} of ")
-    assert "is not worse by more than 5 points of macro F1" in sentence
-    assert f"95 % interval {100 * low:+.1f} to {100 * high:+.1f}, 12 people" in sentence
+    member = answer_of(scores)
+    network = member["network"]
+    low, high = network["difference_interval"]
+    # the word stands above, and once is enough
+    sentence = scores["sentence"].removeprefix("Ship: trial")
+    assert [text.value for text in app.text[1:3]] == ["Ship", f"Trial{sentence}"]
     metrics = {metric.label: (metric.value, metric.delta) for metric in app.metric}
-    assert metrics["Macro F1, 12 unseen people"][0] == f"{chosen['macro_f1']:.3f}"
-    assert metrics["Difference, points"][1] == f"95 %: {100 * low:+.1f} to {100 * high:+.1f}"
-    assert metrics["Parameters"][1] == f"1 / {1_284_100 / chosen['params']:,.0f} of the teacher's"
+    assert metrics["Macro F1, 12 unseen people"][0] == f"{network['macro_f1']:.3f}"
+    assert metrics["Minus the teacher, points"] == (
+        f"{100 * network['difference']:+.1f}",
+        f"95 %: {100 * low:+.1f} to {100 * high:+.1f}",
+    )
+    low, high = network["against_reference"]["difference_interval"]
+    assert (
+        metrics["Minus the reference, points"][1] == f"95 %: {100 * low:+.1f} to {100 * high:+.1f}"
+    )
+    assert metrics["Parameters"][1] == f"1 / {1_284_100 / member['params']:,.0f} of the teacher's"
+    assert "The network of seed 10002, which is handed out" in words(app)
+
+
+def test_each_reason_of_the_verdict_stands_on_a_line_of_its_own_with_its_mark(
+    tmp_path: Path, show: Show
+) -> None:
+    work = make_work(tmp_path / "work")
+    path = work.run("people").confirm / "scores.json"
+    scores = read_json(path)
+    scores["verdict"]["rests_on"] = [
+        {"about": "people", "says": "good", "text": "Many people."},
+        {"about": "failures", "says": "bad", "text": "Much **failed**."},
+        {"about": "seeds", "says": "open", "text": "One seed."},
+    ]
+    write_json(path, scores)
+    texts = [text.value for text in show(work).text]
+    start = texts.index("✓")
+    assert texts[start : start + 9] == [
+        "✓", "People", "Many people.", "✗", "Failures", "Much **failed**.", "?", "Seeds", "One seed.",
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_too_few_people_are_told_one_by_one_and_nothing_is_called_shown(
+    tmp_path: Path, show: Show
+) -> None:
+    work = make_work(tmp_path / "work", Toy(trials=6, people=4, failed=0))
+    scores = read_json(work.run("people").confirm / "scores.json")
+    each = answer_of(scores)["network"]["by_person"]
+    for page in ("overview", "trade-off", "student", "compare"):
+        app = show(work, page=page)
+        assert "shown" not in words(app)
+        if page == "overview":
+            assert app.text[1].value == "Cannot tell"
+            assert dict(table(app, "person").to_numpy().tolist()) == each["differences"]
+            assert f"in {each['sign_flip_p']:.0%} of cases" in words(app)
+            assert {m.delta for m in app.metric if m.label != "Parameters"} == {"no interval"}
+
+
+def test_scores_of_an_older_confirm_are_said_to_be_so_in_one_sentence(
+    tmp_path: Path, show: Show
+) -> None:
+    work = make_work(tmp_path / "work")
+    path = work.run("people").confirm / "scores.json"
+    write_json(path, {**read_json(path), "schema": 1})
+    app = show(work)
+    assert "run `gaitforge confirm run.toml` again" in app.warning[0].value
+    assert "No confirmed answer yet" not in words(app)
+    problems = table(app, "Why")
+    assert problems["Why"].tolist() == ["its schema is 1, but this dashboard reads schema 2"]
+    assert problems["What to do"][0].startswith("Run gaitforge confirm run.toml again")
 
 
 def test_what_was_searched_is_told(tmp_path: Path, show: Show) -> None:
@@ -71,16 +135,16 @@ def test_many_classes_are_named_in_part() -> None:
     assert few(list("abcdefgh")) == "a, b, c, d, e, f and 2 more"
 
 
-def test_where_no_student_is_good_enough_the_sentence_says_so(tmp_path: Path, show: Show) -> None:
+def test_where_no_student_is_good_enough_the_best_is_told_of(tmp_path: Path, show: Show) -> None:
     work = make_work(tmp_path / "work")
     path = work.run("people").confirm / "scores.json"
     scores = read_json(path)
-    for member in scores["members"]:
-        member["difference_interval"] = [-0.3, -0.2]
-    write_json(path, {**scores, "chosen": None})
-    said = words(show(work))
-    assert "No confirmed student is shown to be within 5 points" in said
-    assert "good enough from an accepted loss of 30.5 points on" in said
+    told = {**scores["verdict"], "word": "cannot tell", "sentence": "No student is shown."}
+    write_json(path, {**scores, "chosen": None, "verdict": told})
+    app = show(work)
+    assert [text.value for text in app.text[1:3]] == ["Cannot tell", "No student is shown."]
+    best = max(m["network"]["macro_f1"] for m in scores["members"])
+    assert {m.label: m.value for m in app.metric}["Macro F1, 12 unseen people"] == f"{best:.3f}"
 
 
 def test_answers_over_more_people_are_shown_as_they_were_written(
@@ -93,18 +157,38 @@ def test_answers_over_more_people_are_shown_as_they_were_written(
     assert "Over all 30 people of 5 splits, **nested**." in [t.value for t in show(work).text]
 
 
-def test_failed_trials_are_counted_by_reason(tmp_path: Path, show: Show) -> None:
-    work = make_work(tmp_path / "work", Toy(trials=10, running=0, failed=0, stopped=0))
-    for number in (1, 2, 5):
+def with_families_and_failures(work: WorkFolder) -> None:
+    """Of stgcn two in six fail, of tcn all four."""
+    for number in range(10):
         path = work.run("people").trials / f"{number}.json"
-        reason = "the worker was killed" if number == 5 else "the loss was not finite"
-        write_json(path, {**read_json(path), "state": "failed", "scores": None, "reason": reason})
+        family = "tcn" if number >= 6 else "stgcn"
+        changes: dict[str, object] = {"family": family}
+        if number in (1, 5) or family == "tcn":
+            reason = "the loss was not finite" if number in (1, 5) else "killed by SIGSEGV"
+            changes |= {"state": "failed", "scores": None, "reason": reason}
+        write_json(path, {**read_json(path), **changes})
+
+
+def test_failed_trials_are_counted_by_family_and_reason(tmp_path: Path, show: Show) -> None:
+    work = make_work(tmp_path / "work", Toy(trials=10, running=0, failed=0, stopped=0))
+    with_families_and_failures(work)
     app = show(work)
-    assert "3 trials of 10 failed" in words(app)
+    assert "6 trials of 10 failed" in words(app)
     assert table(app, "example").to_numpy().tolist() == [
-        [2, 1, "the loss was not finite"],
-        [1, 5, "the worker was killed"],
+        ["tcn", 4, 4, 6, "killed by SIGSEGV"],
+        ["stgcn", 2, 6, 1, "the loss was not finite"],
     ]
+
+
+def test_before_the_verdict_a_family_of_which_nothing_finished_is_named(
+    tmp_path: Path, show: Show
+) -> None:
+    toy = Toy(trials=10, running=0, failed=0, stopped=0, confirmed=False)
+    work = make_work(tmp_path / "work", toy)
+    with_families_and_failures(work)
+    (note,) = [t.value for t in show(work).text if "none finished" in t.value]
+    assert "of the 4 students of tcn none finished (0 stopped early, 4 failed)" in note
+    assert "of the 6 students of stgcn 2 failed (33 %)" in note
 
 
 def test_a_search_that_gave_up_is_said_to_have(tmp_path: Path, show: Show) -> None:
@@ -168,6 +252,7 @@ def test_a_duration_is_said_as_people_do(seconds: float, expected: str) -> None:
     ("file", "reason", "expected"),
     [
         ("runs/a/search/front.json", "its schema is 9, but this dashboard reads schema 1", "version of gaitforge"),
+        ("runs/a/confirm/scores.json", "its schema is 1, but this dashboard reads schema 2", "Run gaitforge confirm"),
         ("runs/a/search/trials/3.json", "it lacks 'number'", "out of the folder"),
         ("runs/a/search/trials/x.txt", "only .json files belong here; it was passed over", "elsewhere"),
         ("runs/a/search/front.json", "it is not JSON", "gaitforge search run.toml again"),

@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from gaitforge.failures import count_failures, describe_student
+from gaitforge.failures import count_failures, describe_student, failure_note
 from gaitforge.trials import Trial
 from tests.test_trials import ended
-from trainers.answers import failure_note
 
 KILLED = "the worker process was killed by SIGSEGV"
 

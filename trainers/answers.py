@@ -5,10 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gaitforge.trials import ENDED
-
-FAILED_SHARE = 0.1  # of a family's students; above it, which ones finished is no longer chance
-
 
 def answer_of(scores: Mapping[str, Any]) -> dict[str, Any]:
     """The member that a verdict comes to: the chosen one, or the best where none was good enough."""
@@ -46,33 +42,6 @@ def folds_sentence(folds: Mapping[str, Any]) -> str:
     )
 
 
-def failure_note(failures: Mapping[str, Mapping[str, Any]]) -> str | None:
-    """Which families a search says little of, since nothing of them finished or much of them failed; None for none.
-
-    `failures` are those of `count_failures`.
-    """
-    parts = []
-    for family, counts in failures.items():
-        ended = sum(counts[state] for state in ENDED)
-        failed, finished = counts["failed"], counts["finished"]
-        if finished and failed <= FAILED_SHARE * ended:
-            continue
-        students = f"the {ended} student{'' if ended == 1 else 's'} of {family}"
-        part = (
-            f"of {students} {failed} failed ({100 * failed / ended:.0f} %)"
-            if finished
-            else f"of {students} none finished ({counts['stopped']} stopped early, {failed} failed)"
-        )
-        if failed:
-            part += f", most often since {_shortened(next(iter(counts['reasons'])))}"
-        parts.append(part)
-    if not parts:
-        return None
-    return (
-        f"What the search says of a family rests on those that finished, and {'; '.join(parts)}."
-    )
-
-
 def between(ends: Sequence[float]) -> str:
     """The ends of an interval of differences."""
     return f"{ends[0]:+.3f} to {ends[1]:+.3f}"
@@ -98,9 +67,3 @@ def _signed(row: Mapping[str, Any]) -> str:
     ends = row["difference_interval"]
     sure = "" if ends is None else f" (95 % interval {between(ends)})"
     return f"{row['difference']:+.3f}{sure}"
-
-
-def _shortened(reason: str) -> str:
-    """A reason without its full stop, and of a length to stand in a sentence."""
-    text = reason.rstrip(".")
-    return text if len(text) <= 160 else f"{text[:159]}…"

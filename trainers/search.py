@@ -19,7 +19,7 @@ from ray import tune
 
 import search_spaces
 from gaitforge.cost import Cost
-from gaitforge.failures import count_failures
+from gaitforge.failures import count_failures, failure_note
 from gaitforge.losses import LOSSES, needed
 from gaitforge.losses.nodes import check_joints
 from gaitforge.models import make_sizes
@@ -38,7 +38,6 @@ from gaitforge.work import (
     write_parquet,
 )
 from search_spaces import SPACES, Proposal
-from trainers.answers import failure_note
 from trainers.arithmetic import Refused
 from trainers.blind_gpus import check_gpus
 from trainers.budget import Budget, CostCounter, check_budget

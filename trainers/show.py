@@ -8,11 +8,12 @@ from statistics import mean
 from typing import Any
 
 from gaitforge.decision import judged_words
+from gaitforge.failures import failure_note
 from gaitforge.quarantine import in_words
 from gaitforge.summary import write_summary
 from gaitforge.trials import ENDED, TrialLog
 from gaitforge.work import WorkFolder, read_json
-from trainers.answers import between, failure_note
+from trainers.answers import between
 from trainers.reference import ReferenceFacts
 from trainers.trust import BAD, GOOD, OPEN
 from trainers.verdict import SCHEMA

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gaitforge.failures import failure_note
 from gaitforge.scorings import scored_sentence
 from gaitforge.stats import MIN_PEOPLE
-from trainers.answers import answer_of, between, failure_note
+from trainers.answers import answer_of, between
 
 SHIP, DO_NOT, CANNOT_TELL = "ship", "do not ship as a replacement", "cannot tell"
 GOOD, BAD, OPEN = "good", "bad", "open"  # what a reason says about trusting the answer

@@ -5,17 +5,29 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
-from gaitforge.trials import ENDED, Trial
+from gaitforge.trials import ENDED
 
+FAILED_SHARE = 0.1  # of a family's students; above it, which ones finished is no longer chance
 # a line of a native stack as Ray's workers print it: address, the frame's size, the function
 FRAME = re.compile(r"^(?:PC:)?\s*@\s+0x[0-9a-f]+\s+(?:\(unknown\)|\d+)\s+(\S.*)$")
 # a frame without a name, and those by which a process sends itself a signal
 SILENT = ("(unknown)", "kill", "raise", "gsignal", "abort")
 
 
-def count_failures(trials: Iterable[Trial]) -> dict[str, dict[str, Any]]:
+class Ended(Protocol):
+    """What is asked of a trial here, by whomever it was read."""
+
+    @property
+    def family(self) -> str: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def reason(self) -> str | None: ...
+
+
+def count_failures(trials: Iterable[Ended]) -> dict[str, dict[str, Any]]:
     """By family: how many of its trials finished, stopped and failed, and how often each reason was given.
 
     {family: {"finished", "stopped", "failed", "reasons": {reason: count}}}, the commonest reason first.
@@ -35,6 +47,33 @@ def count_failures(trials: Iterable[Trial]) -> dict[str, dict[str, Any]]:
     }
 
 
+def failure_note(failures: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """Which families a search says little of, since nothing of them finished or much of them failed; None for none.
+
+    `failures` are those of `count_failures`.
+    """
+    parts = []
+    for family, counts in failures.items():
+        ended = sum(counts[state] for state in ENDED)
+        failed, finished = counts["failed"], counts["finished"]
+        if finished and failed <= FAILED_SHARE * ended:
+            continue
+        students = f"the {ended} student{'' if ended == 1 else 's'} of {family}"
+        part = (
+            f"of {students} {failed} failed ({100 * failed / ended:.0f} %)"
+            if finished
+            else f"of {students} none finished ({counts['stopped']} stopped early, {failed} failed)"
+        )
+        if failed:
+            part += f", most often since {_shortened(next(iter(counts['reasons'])))}"
+        parts.append(part)
+    if not parts:
+        return None
+    return (
+        f"What the search says of a family rests on those that finished, and {'; '.join(parts)}."
+    )
+
+
 def top_frame(stderr: Sequence[str]) -> str | None:
     """The innermost function with a name in the native stack that a dying process printed, if it printed one."""
     named = (match[1] for line in stderr if (match := FRAME.match(line)))
@@ -44,6 +83,12 @@ def top_frame(stderr: Sequence[str]) -> str | None:
 def describe_student(family: str, sizes: Mapping[str, Any]) -> str:
     """A family and its sizes in words: tcn (channels 16, layers 2)."""
     return f"{family} ({', '.join(f'{name} {_value(value)}' for name, value in sizes.items())})"
+
+
+def _shortened(reason: str) -> str:
+    """A reason without its full stop, and of a length to stand in a sentence."""
+    text = reason.rstrip(".")
+    return text if len(text) <= 160 else f"{text[:159]}…"
 
 
 def _value(value: Any) -> str:
