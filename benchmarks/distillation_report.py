@@ -252,14 +252,19 @@ def minus(model: Model, other: Model, claims: int) -> tuple[str, str]:
 
     Of too few people: alone, of the seeds that both have, and the p of exact sign flips times the number of claims.
     """
+    pair = held_against(model, other)
+    gain = compare(*pair, level_at_once(claims))
     if model.few:
-        seeds = min(len(model.confusions_SPKK), len(other.confusions_SPKK))
-        pair = model.confusions_SPKK[:seeds], other.confusions_SPKK[:seeds]
-        apart = mean_macro_f1(pair[0]) - mean_macro_f1(pair[1])
-        return f"{apart:+.3f}", f"{min(1.0, sign_flip_p_value(*pair) * claims):.2g}"
-    gain = compare(model.confusions_SPKK, other.confusions_SPKK, level_at_once(claims))
+        return f"{gain.mean:+.3f}", f"{min(1.0, sign_flip_p_value(*pair) * claims):.2g}"
     shown = "better" if gain.low > 0 else "worse" if gain.high < 0 else "nothing"
     return f"{gain.mean:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})", shown
+
+
+def held_against(model: Model, other: Model) -> tuple[Ints, Ints]:
+    """The confusion matrices of both; of too few people those of the seeds that both have, which can be swapped."""
+    first, second = model.confusions_SPKK, other.confusions_SPKK
+    seeds = min(len(first), len(second)) if model.few else None
+    return first[:seeds], second[:seeds]
 
 
 def how_sure(model: Model, claims: int, tried: str) -> list[str]:
@@ -286,8 +291,7 @@ def draw_gains(others: Sequence[Model], ways: Sequence[Model], alone: Model, pat
     rows = []
     for models, grey in ((others, True), (ways, False)):
         for model in models:
-            level = level_at_once(len(models))
-            gain = compare(model.confusions_SPKK, alone.confusions_SPKK, level)
+            gain = compare(*held_against(model, alone), level_at_once(len(models)))
             ends = (gain.mean, gain.mean) if alone.few else (gain.low, gain.high)
             rows.append((model.name, gain.mean, *ends, grey))
     data = pd.DataFrame(rows, columns=["model", "gain", "low", "high", "grey"])

@@ -65,7 +65,7 @@ def found_in(
     family: str, problems: tuple[Problem, ...], name: str, threads: int, memory: str
 ) -> Found:
     environment = {"ONEDNN_MAX_CPU_ISA": name} if name else {}
-    limit = 60 if family == NAME else CPU_S
+    limit = 20 if family == NAME else CPU_S
     return compare(
         Asked(family=family, problems=problems), threads, memory=memory, environment=environment, cpu_s=limit
     )  # fmt: skip

@@ -70,7 +70,7 @@ KEYS = {
     "splits/main.json": "schema name rule store roles",
     "runs/main/teacher/model.json": "schema fingerprint family sizes params macs layout classes windows normalisation "
     "val_macro_f1 val_accuracy best_epoch epochs seconds",
-    "runs/main/reference/reference.json": "schema identity windows fitted_on chosen_on width strength features params "
+    "runs/main/reference/reference.json": "schema identity windows width strength features params "
     "val_macro_f1 val_accuracy chance_class chance_val_macro_f1 chance_val_accuracy seconds",
     "runs/main/search/search.json": "schema identity families trials epochs seed reference max_params rejected seconds",
     "runs/main/search/trials/0.json": "schema number state reason hash family sizes params macs seed suggested recipe "

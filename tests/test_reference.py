@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from gaitforge import reference
 from gaitforge.layout import Layout
+from gaitforge.provenance import read_provenance
 from gaitforge.recording import Recording
 from gaitforge.reference import (
     RANDOM_PER_WINDOW,
@@ -341,8 +342,9 @@ def test_it_is_written_with_what_it_has_seen_and_scored_on_the_same_people(
     windows = make_windows(tmp_path)
     facts = write_reference(windows, folder)
     assert facts == ReferenceFacts.read(folder)
-    assert facts.fitted_on == ("a1", "a2", "b1", "b2")
-    assert facts.chosen_on == ("a3", "b3")
+    told = read_provenance(folder.reference / "reference.json")
+    assert told is not None
+    assert told.seen == {"a1", "a2", "a3", "b1", "b2", "b3"}
     assert facts.windows == windows.key
     assert facts.val_macro_f1 == 1.0
     assert (facts.chance_class, facts.chance_val_accuracy) == ("ill", 0.5)

@@ -147,7 +147,7 @@ def test_a_search_of_four_objectives_is_shown_without_a_hypervolume(work: WorkFo
 def test_the_reference_and_chance_stand_below_the_teacher(work: WorkFolder) -> None:
     assert not any(line.startswith("reference: ") for line in describe(work).splitlines())
     facts = {
-        "identity": "i", "windows": "w", "fitted_on": ["a"], "chosen_on": ["b"], "width": None, "strength": 0.1,
+        "identity": "i", "windows": "w", "width": None, "strength": 0.1,
         "features": 3, "params": 9, "val_macro_f1": 0.51, "val_accuracy": 0.62, "chance_class": "ill",
         "chance_val_macro_f1": 0.17, "chance_val_accuracy": 0.34, "seconds": 1.0,
     }  # fmt: skip

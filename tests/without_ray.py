@@ -55,10 +55,14 @@ def do_without_ray(patch: pytest.MonkeyPatch) -> None:
     """Let the stages do themselves what they would have workers do."""
     for stage in (teacher, search, confirm):
         patch.setattr(stage, "connect", lambda *_: None)
+        patch.setattr(stage, "check_arithmetic", lambda *_: None)
+    patch.setattr(teacher, "worker_room", lambda *_: (1, 0.0))
     patch.setattr(teacher, "run_workers", trained_here)
+    patch.setattr(search, "gpus_per_trial", lambda *_: 0.0)
     patch.setattr(search, "measured_share", lambda *_: 0.0)
     patch.setattr(tune, "with_parameters", partial)
     patch.setattr(search, "run_tune", tried_here)
+    patch.setattr(confirm, "kept_share", lambda *_: 0.0)
     patch.setattr(confirm, "run_refits", refitted_here)
     patch.setattr(pipeline, "write_latencies", lambda *_: None)
     patch.setattr(export, "export_onnx", exported_here)

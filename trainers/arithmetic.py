@@ -40,7 +40,7 @@ from trainers.examples import WindowFolder, only_one_of_the_node
 # Two models take a second, and what compiles itself some more. Where memory is corrupt a loop may not end, or wait.
 CPU_S, WAIT_S = 60, 1200
 # Environment that chooses other code for the same sums.
-CHOOSES = ("ONEDNN_", "DNNL_", "ATEN_", "MKL_", "KMP_", "GOMP_", "NUMBA_", "TORCH")
+CHOOSES = ("ONEDNN_", "DNNL_", "ATEN_", "MKL_", "KMP_", "GOMP_", "NUMBA_")
 
 
 class Refused(RuntimeError):

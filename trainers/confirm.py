@@ -176,6 +176,7 @@ def check_unseen(folder: SplitFolder, people: Iterable[str]) -> None:
     remedy = "begin anew with `gaitforge run --fresh`, or give these people another role"
     heads = {
         "teacher": folder.teacher / "model.json",
+        "reference": folder.reference / "reference.json",
         "store of teacher outputs": folder.teacher_outputs / "outputs.json",
         "search": folder.search / "search.json",
     }

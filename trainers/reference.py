@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from safetensors.numpy import load, save
 
+from gaitforge.provenance import Provenance
 from gaitforge.reference import (
     FORMAT,
     Reference,
@@ -35,8 +36,6 @@ class ReferenceFacts:
 
     identity: str
     windows: str  # the key of the windows that it was fitted on
-    fitted_on: tuple[str, ...]  # people
-    chosen_on: tuple[str, ...]  # people
     width: float | None  # of the kernel in median distances; None = a linear machine
     strength: float  # of the ridge
     features: int  # of a window
@@ -56,8 +55,7 @@ class ReferenceFacts:
                 f"There is no reference in {folder.reference}; run `gaitforge teacher` first."
             )
         data = read_json(path)
-        people = {key: tuple(data[key]) for key in ("fitted_on", "chosen_on")}
-        return cls(**{item.name: data[item.name] for item in dataclasses.fields(cls)} | people)
+        return cls(**{item.name: data[item.name] for item in dataclasses.fields(cls)})
 
 
 def write_reference(windows: WindowFolder, folder: SplitFolder) -> ReferenceFacts:
@@ -75,8 +73,7 @@ def write_reference(windows: WindowFolder, folder: SplitFolder) -> ReferenceFact
     common = majority_class(recording_labels(train), len(windows.classes))
     chance = validation_chance(windows)
     facts = ReferenceFacts(
-        identity=identity, windows=windows.key, fitted_on=tuple(sorted(set(train.persons))),
-        chosen_on=tuple(sorted(set(valid.persons))), width=choice.width, strength=choice.strength,
+        identity=identity, windows=windows.key, width=choice.width, strength=choice.strength,
         features=len(machine.lift.mean_F), params=sum(array.size for array in arrays.values()),
         val_macro_f1=choice.valid.macro_f1, val_accuracy=choice.valid.accuracy,
         chance_class=windows.classes[common], chance_val_macro_f1=chance.macro_f1,
@@ -86,7 +83,10 @@ def write_reference(windows: WindowFolder, folder: SplitFolder) -> ReferenceFact
     head.unlink(missing_ok=True)
     write_whole(weights, save(arrays))
     _predict(machine, windows, folder, "validation")
-    write_json(head, {"schema": 1, **dataclasses.asdict(facts)})
+    told = Provenance.of(
+        identity, {"windows": windows.provenance}, {*train.persons, *valid.persons}
+    )
+    write_json(head, {"schema": 1, **dataclasses.asdict(facts), "provenance": told.as_dict()})
     return facts
 
 

@@ -261,8 +261,8 @@ def set_aside(folder: SplitFolder, everything: bool = False) -> Path:
         if path.is_file():
             path.rename(aside / path.name)
     # search/ last: where a kill comes before, the search is still known, and set aside by the next --fresh
-    teachers = (folder.folds, folder.teacher_outputs, folder.teacher) if everything else ()
-    for path in (folder.confirm, *teachers, folder.search):
+    teachers = (folder.folds, folder.teacher_outputs, folder.teacher, folder.reference)
+    for path in (folder.confirm, *(teachers if everything else ()), folder.search):
         if path.is_dir():
             path.rename(aside / path.name)
     return aside
