@@ -28,8 +28,8 @@ from gaitforge.settings import IngestSettings
 from gaitforge.splits import Split, SplitSettings, make_splits
 from gaitforge.store import SkeletonStore
 from gaitforge.window_cache import WindowCache, WindowSet, build_windows
+from trainers.chain import labels_by_person
 from trainers.ingest import ingest_recordings
-from trainers.pipeline import labels_by_person
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 Ints = NDArray[np.int64]
