@@ -76,9 +76,11 @@ KEYS = {
     "runs/main/search/trials/0.json": "schema number state reason hash family sizes params macs seed suggested recipe "
     "distill scores curve epochs seconds started ended",
     "runs/main/search/front.json": "schema hypervolume reference front",
-    "runs/main/confirm/scores.json": "schema margin people too_few teacher members per_person chosen sentence",
+    "runs/main/confirm/scores.json": "schema margin people too_few times_scored teacher reference chance members "
+    "optimism per_person chosen verdict sentence",
     "runs/main/confirm/latency.json": "schema teacher members",
-    "export/card.json": "schema trial family sizes params macs layout classes windows normalisation read onnx "
+    "export/card.json": "schema trial seed network verdict reference chance margin too_few family sizes params macs "
+    "layout classes windows normalisation read onnx "
     "onnx_bytes max_abs_difference latency_ms_p50 latency_ms_p95",
 }
 COLUMNS = {
@@ -95,7 +97,11 @@ SUMMARY = {
     "teacher": "family params val_macro_f1 val_accuracy seconds",
     "search": "trials rejected hypervolume reference epochs seconds",
     "confirm_teacher": "macro_f1 interval accuracy",
+    "reference": "macro_f1 interval accuracy",
+    "chance": "macro_f1 interval accuracy",
+    "verdict": "word sentence rests_on",
     "export": "trial onnx onnx_bytes max_abs_difference latency_ms_p50 latency_ms_p95",
+    "exported": "trial split seed macro_f1 interval difference difference_interval noninferior",
 }
 FRONTS = {
     "searched_front": "trial family params macs val_macro_f1 val_accuracy",
@@ -139,7 +145,7 @@ def test_the_line_writes_every_artefact_with_its_keys(finished: FinishedLine) ->
 
 def test_the_summary_has_exactly_the_agreed_keys(finished: FinishedLine) -> None:
     summary = read_json(finished.work.summary)
-    assert set(summary) == {"schema", "failures", *SUMMARY, *FRONTS}
+    assert set(summary) == {"schema", "failures", "times_scored", *SUMMARY, *FRONTS}
     for part, keys in SUMMARY.items():
         assert set(summary[part]) == set(keys.split()), part
     for part, keys in FRONTS.items():
