@@ -131,7 +131,8 @@ def card_text(card: Mapping[str, Any]) -> str:
         f"people.{_over_seeds(recipe)}",
         "",
         f"- Against the teacher: {_tested(card)}",
-        f"- Against the reference: macro F1 {_signed(network['against_reference'])}",
+        f"- Against the reference: macro F1 {_signed(network['against_reference'])}"
+        f"{'' if card['too_few'] else ', an interval that holds for all confirmed students at once'}",
         *_by_person(network),
         "",
         f"Scored on {card['people']['confirm']} people who were used for nothing else; trained on "
