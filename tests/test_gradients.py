@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import optuna
@@ -51,7 +51,7 @@ def strided_1x1(model: nn.Module) -> list[str]:
     ]
 
 
-def problem(family: str, sizes: dict[str, object]) -> Problem:
+def problem(family: str, sizes: Mapping[str, object]) -> Problem:
     return Problem(sizes=sizes, layout=COCO.as_dict(), channels=3, classes=3)
 
 
@@ -149,10 +149,15 @@ def test_an_operation_that_is_wrong_in_float32_is_found(monkeypatch: pytest.Monk
 
 
 def test_rounding_of_a_gradient_that_is_nearly_zero_is_no_error() -> None:
-    wanted, found = torch.tensor([0.0, 0.0]), torch.tensor([1e-9, -1e-9])
-    assert relative_error(found, wanted, least=1e-3) == pytest.approx(1e-6)
+    wanted, found = torch.tensor([0.0, 0.0]), torch.tensor([3e-9, -4e-9])
+    assert relative_error(found, wanted, least=1e-3) == pytest.approx(5e-6)
     assert relative_error(torch.tensor([3.0, 3.0]), torch.tensor([2.0, 2.0]), least=1e-3) == 0.5
     assert relative_error(torch.tensor([torch.nan, 2.0]), wanted, least=1e-3) == math.inf
+
+
+def test_a_deep_model_of_many_kinks_is_no_further_from_float64() -> None:
+    sizes = {"widths": [8] * 6, "strides": [1, 2, 1, 2, 1, 1]}
+    assert gradient_difference("ctrgcn", problem("ctrgcn", sizes)).error < 1e-3
 
 
 def test_one_draw_at_a_kink_is_no_fault_and_one_that_is_no_number_is() -> None:
