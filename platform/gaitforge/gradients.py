@@ -26,16 +26,17 @@ from gaitforge.batch import Batch
 from gaitforge.layout import Layout
 from gaitforge.models import FAMILIES, Output, make_sizes
 
-# A relative error from which gradients are wrong. Those of our families stay below 1e-3 (benchmarks/RESULTS.md),
-# faulty ones were at 0.1 and above.
-WRONG = 0.02
+# A relative error from which gradients are wrong. Those of our families stay below 1e-3 (benchmarks/RESULTS.md), those
+# of a fault were at 0.2 and above, and between them a kink of others' families may lie.
+WRONG = 0.05
 # A parameter's gradient counts as at least this share of the whole model's: rounding is relative to what was summed,
 # so that the relative error of a sum that is nearly 0 is noise.
 LEAST_SHARE = 1e-3
 SPREAD = 0.1  # of the noise on all weights: what starts at 0, or scales by 1e-6, must not hide what lies behind it
 WINDOWS = 8  # of a batch
-# of the windows of each draw: libraries take other ways where a stride divides them, and where they are more
-FRAMES = (24, 13, 12, 24, 12)
+# of the windows of each draw: libraries take other ways where a stride divides them; and whether corrupt memory is that
+# of a gradient depends on sizes, and on what lies beside it
+FRAMES = (12, 13, 24, 12, 36)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,23 +70,16 @@ def gradient_difference(
 ) -> Difference:
     """How far float32 gradients are from float64 ones, on the CPU, for one step in training mode.
 
-    The error of a parameter is |g32 - g64| / max(|g64|, LEAST_SHARE |all g64|). Where a sum lies near the
-    kink of a ReLU or of a maximum, its rounding would decide which way an element takes, which one
-    can see in a deep model's gradient; so these two, which neither add nor multiply, are made smooth.
-    For kinks that others' families may have the second largest of several draws of weights and batch
-    counts: such an error does not come again, as a fault does. `memory` is the format in which
-    convolutions get their maps; None leaves that to the family.
+    The error of a parameter is |g32 - g64| / max(|g64|, LEAST_SHARE |all g64|), the largest of several
+    draws of weights and batch. Where a sum lies near the kink of a ReLU or of a maximum, its rounding
+    would decide which way an element takes, which shows in a deep model's gradient; so these two,
+    which neither add nor multiply, are made smooth. `memory` is the format in which convolutions get
+    their maps; None leaves that to the family.
     """
     draws = [_errors(family, problem, seed, frames, memory) for seed, frames in enumerate(FRAMES)]
-    errors = {name: second_largest([draw[name] for draw in draws]) for name in draws[0]}
+    errors = {name: max(draw[name] for draw in draws) for name in draws[0]}
     worst = max(errors, key=lambda name: errors[name])
     return Difference(error=errors[worst], parameter=worst)
-
-
-def second_largest(errors: Sequence[float]) -> float:
-    """The second largest; of any that is infinite, that: no kink makes it so."""
-    *_, second, largest = sorted(errors)
-    return largest if math.isinf(largest) else second
 
 
 def _errors(
