@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import optuna
@@ -19,7 +19,6 @@ from gaitforge.gradients import (
     Problem,
     gradient_difference,
     relative_error,
-    second_largest,
 )
 from gaitforge.layout import LAYOUTS
 from gaitforge.models import FAMILIES, make_sizes
@@ -51,7 +50,7 @@ def strided_1x1(model: nn.Module) -> list[str]:
     ]
 
 
-def problem(family: str, sizes: dict[str, object]) -> Problem:
+def problem(family: str, sizes: Mapping[str, object]) -> Problem:
     return Problem(sizes=sizes, layout=COCO.as_dict(), channels=3, classes=3)
 
 
@@ -125,7 +124,7 @@ def test_gradients_are_those_of_float64_whatever_the_processor(
         memory="channels_last",
         environment=environment,
     )
-    assert found.error < WRONG, found
+    assert found.error < 1e-3, found
 
 
 class HalfTooLarge(torch.autograd.Function):
@@ -149,16 +148,17 @@ def test_an_operation_that_is_wrong_in_float32_is_found(monkeypatch: pytest.Monk
 
 
 def test_rounding_of_a_gradient_that_is_nearly_zero_is_no_error() -> None:
-    wanted, found = torch.tensor([0.0, 0.0]), torch.tensor([1e-9, -1e-9])
-    assert relative_error(found, wanted, least=1e-3) == pytest.approx(1e-6)
-    assert relative_error(torch.tensor([3.0, 3.0]), torch.tensor([2.0, 2.0]), least=1e-3) == 0.5
+    wanted, found = torch.tensor([0.0, 0.0]), torch.tensor([3e-9, -4e-9])
+    assert relative_error(found, wanted, least=1e-3) == pytest.approx(5e-6)
+    assert relative_error(
+        torch.tensor([3.0, 3.0]), torch.tensor([2.0, 2.0]), least=1e-3
+    ) == pytest.approx(0.5)
     assert relative_error(torch.tensor([torch.nan, 2.0]), wanted, least=1e-3) == math.inf
 
 
-def test_one_draw_at_a_kink_is_no_fault_and_one_that_is_no_number_is() -> None:
-    assert second_largest([1e-6, 0.3, 2e-6]) == 2e-6
-    assert second_largest([1e-6, 0.3, 0.4]) == 0.3
-    assert second_largest([1e-6, math.inf, 2e-6]) == math.inf
+def test_a_deep_model_of_many_kinks_is_no_further_from_float64() -> None:
+    sizes = {"widths": [8] * 6, "strides": [1, 2, 1, 2, 1, 1]}
+    assert gradient_difference("ctrgcn", problem("ctrgcn", sizes)).error < 1e-3
 
 
 def test_what_is_wrong_begins_above_the_bound() -> None:
@@ -177,7 +177,9 @@ def test_the_convolution_that_onednn_gets_wrong_is_caught(
     """One thread: the process dies; two: gradients are wrong, or a loop has no end."""
     monkeypatch.setitem(FAMILIES, NAME, FaultySizes)
     old = {"ONEDNN_MAX_CPU_ISA": "AVX2"}
-    asked = Asked.typical(NAME)
+    asked = Asked(
+        family=NAME, problems=tuple(problem(NAME, {"width": width}) for width in (4, 5, 7))
+    )
     found = compare(asked, threads, environment=old, cpu_s=15)
     assert found.is_wrong
     assert found.died if threads == 1 else found.died or found.error > 0.1

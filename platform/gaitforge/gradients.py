@@ -13,27 +13,30 @@ import json
 import math
 import resource
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from gaitforge.batch import Batch
 from gaitforge.layout import Layout
 from gaitforge.models import FAMILIES, Output, make_sizes
 
-# A relative error from which gradients are wrong. Those of our families stay below 1e-3 (benchmarks/RESULTS.md),
-# faulty ones were at 0.1 and above.
-WRONG = 0.02
-# A gradient counts as at least this share of a typical one of its model: rounding is relative to what was summed, so
-# that of a gradient that is nearly 0, its relative error is noise.
+# A relative error from which gradients are wrong. Those of our families stay below 1e-3 (benchmarks/RESULTS.md), those
+# of a fault were at 0.2 and above, and between them a kink of others' families may lie.
+WRONG = 0.05
+# A parameter's gradient counts as at least this share of the whole model's: rounding is relative to what was summed,
+# so that the relative error of a sum that is nearly 0 is noise.
 LEAST_SHARE = 1e-3
 SPREAD = 0.1  # of the noise on all weights: what starts at 0, or scales by 1e-6, must not hide what lies behind it
 WINDOWS = 8  # of a batch
-# of the windows of each draw: libraries take other ways where a stride divides them, and where they are more
-FRAMES = (24, 13, 12, 24, 12)
+# of the windows of each draw: libraries take other ways where a stride divides them; and whether corrupt memory is that
+# of a gradient depends on sizes, and on what lies beside it
+FRAMES = (12, 13, 24, 12, 36)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,23 +70,16 @@ def gradient_difference(
 ) -> Difference:
     """How far float32 gradients are from float64 ones, on the CPU, for one step in training mode.
 
-    The error of a parameter is |g32 - g64| / max(|g64|, LEAST_SHARE * typical), where |g| is the root
-    mean square of its elements, and `typical` that over all parameters of the model. It is the second
-    largest one of several draws of weights and batch: once in some hundred draws a sum lies so near a
-    kink (ReLU, maximum) that its rounding decides, one element takes another path, and in a small
-    model that is seen. It does not come again, as a fault does. `memory` is the format in which
-    convolutions get their maps; None leaves that to the family.
+    The error of a parameter is |g32 - g64| / max(|g64|, LEAST_SHARE |all g64|), the largest of several
+    draws of weights and batch. Where a sum lies near the kink of a ReLU or of a maximum, its rounding
+    would decide which way an element takes, which shows in a deep model's gradient; so these two,
+    which neither add nor multiply, are made smooth. `memory` is the format in which convolutions get
+    their maps; None leaves that to the family.
     """
     draws = [_errors(family, problem, seed, frames, memory) for seed, frames in enumerate(FRAMES)]
-    errors = {name: second_largest([draw[name] for draw in draws]) for name in draws[0]}
+    errors = {name: max(draw[name] for draw in draws) for name in draws[0]}
     worst = max(errors, key=lambda name: errors[name])
     return Difference(error=errors[worst], parameter=worst)
-
-
-def second_largest(errors: Sequence[float]) -> float:
-    """The second largest; of any that is infinite, that: no kink makes it so."""
-    *_, second, largest = sorted(errors)
-    return largest if math.isinf(largest) else second
 
 
 def _errors(
@@ -100,22 +96,21 @@ def _errors(
     pull = _drawn_pull(exact(batch.to(dtype=torch.float64)), generator)
     found = _gradients(model, batch, [part.float() for part in pull])
     wanted = _gradients(exact, batch.to(dtype=torch.float64), pull)
-    squares = sum(float(gradient.square().sum()) for gradient in wanted.values())
-    typical = math.sqrt(squares / sum(gradient.numel() for gradient in wanted.values()))
+    whole = math.hypot(*(_norm(gradient) for gradient in wanted.values()))
     return {
-        name: relative_error(found[name], gradient, LEAST_SHARE * typical)
+        name: relative_error(found[name], gradient, LEAST_SHARE * whole)
         for name, gradient in wanted.items()
     }
 
 
 def relative_error(found: Tensor, wanted: Tensor, least: float) -> float:
-    """|found - wanted| / max(|wanted|, least), root mean squares; infinite where it is no finite number."""
-    error = _rms(found.double() - wanted) / max(_rms(wanted), least)
+    """|found - wanted| / max(|wanted|, least); infinite where it is no finite number."""
+    error = _norm(found.double() - wanted) / max(_norm(wanted), least)
     return error if math.isfinite(error) else math.inf
 
 
-def _rms(values: Tensor) -> float:
-    return math.sqrt(float(values.square().mean()))
+def _norm(values: Tensor) -> float:
+    return float(values.norm())
 
 
 def _drawn_model(
@@ -151,12 +146,32 @@ def _drawn_pull(output: Output, generator: torch.Generator) -> list[Tensor]:
 
 
 def _gradients(model: nn.Module, batch: Batch, pull: Sequence[Tensor]) -> dict[str, Tensor]:
-    output: Output = model(batch)
+    with _Smooth():
+        output: Output = model(batch)
     torch.autograd.backward(list(output), pull)
     return {
         name: torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
         for name, parameter in model.named_parameters()
     }
+
+
+class _Smooth(TorchFunctionMode):
+    """Within the block a ReLU is x sigmoid(x), and a maximum over frames their mean."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        named = kwargs or {}
+        if func in (torch.relu, torch.Tensor.relu, functional.relu):
+            return functional.silu(args[0])
+        if func is functional.max_pool2d:  # as nn.MaxPool2d calls it
+            x, kernel = args
+            return functional.avg_pool2d(x, kernel, named["stride"], named["padding"])
+        return func(*args, **named)
 
 
 def _use_memory(model: nn.Module, memory: torch.memory_format) -> None:
