@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from gaitforge.provenance import Provenance, read_provenance
-from gaitforge.scorings import times_scored
+from gaitforge.scorings import scored_sentence, times_scored
 from gaitforge.splits import ROLES, read_split
 from gaitforge.work import SplitFolder, WorkFolder, read_json, write_json
 from tests.small_line import Tables, write_run
@@ -342,7 +342,7 @@ def test_people_scored_again_with_other_models_are_counted_through_fresh_and_sai
 ) -> None:
     people = read_split(line.work.split_file("main")).people("confirm")
     assert times_scored(line.work, people) == scores(line)["times_scored"] == 1
-    assert scores(line)["times_scored_sentence"] is None
+    assert scores(line)["times_scored"] == 1
     assert line.run("confirm") == 0  # the same models
     assert times_scored(line.work, people) == 1
     line.change({"confirm": {"margin": 0.2}})  # the same models again
@@ -351,7 +351,9 @@ def test_people_scored_again_with_other_models_are_counted_through_fresh_and_sai
     line.change({"confirm": {"seeds": 2}})
     capsys.readouterr()
     assert line.run("confirm") == 0
-    said = scores(line)["times_scored_sentence"]
+    assert scores(line)["times_scored"] == 2
+    said = scored_sentence(2)
+    assert said is not None
     must_say(said, "scored 2 times in this work folder", "other work folders")
     assert said in capsys.readouterr().out
     assert main(["show", str(line.work.root)]) == 0
@@ -383,7 +385,7 @@ def killed(*_: object) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moved", range(1, 6))
+@pytest.mark.parametrize("moved", range(1, 7))
 def test_setting_aside_that_was_killed_is_gone_on_with_and_nothing_old_is_used(
     moved: int, line: Copy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -403,7 +405,7 @@ def test_setting_aside_that_was_killed_is_gone_on_with_and_nothing_old_is_used(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "rename", killed_then)
         status = line.run("split", "--fresh")
-    assert status == (1 if moved <= 4 else 0)  # confirm, outputs, teacher, search
+    assert status == (1 if moved <= 5 else 0)  # confirm, outputs, teacher, reference, search
     for stage in ("teacher", "confirm", "export"):
         if status == 1:
             assert line.run(stage) == 2
