@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 from collections.abc import Iterator
@@ -93,6 +94,37 @@ def test_what_is_refused_is_looked_at_again_by_the_next_process(child: Any) -> N
     assert examine(Asked.typical("tcn"), 1).state == "right"
 
 
+@pytest.mark.parametrize(
+    ("death", "kept"),
+    [
+        ("died of SIGKILL", False),
+        ("ended with status 1", False),
+        ("had not ended after 1200 s", False),
+        ("died of SIGABRT: double free", True),
+        ("came to no end", True),
+    ],
+)
+def test_a_process_that_others_may_have_ended_proves_nothing_for_the_next(
+    child: Any, death: str, kept: bool
+) -> None:
+    child(Found(error=math.inf, died=death))
+    assert examine(Asked.typical("tcn"), 1).state == "mended"
+    child(RIGHT)
+    assert examine(Asked.typical("tcn"), 1).state == ("mended" if kept else "right")
+
+
+def test_what_cannot_be_kept_is_told_all_the_same(
+    child: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, data: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(arithmetic, "write_json", full)
+    there = child(OFF)
+    assert [examine(Asked.typical("tcn"), 1).state for _ in range(2)] == ["mended"] * 2
+    assert there.calls == [True, False] * 2
+
+
 def test_another_processor_code_or_environment_is_looked_at_again(
     child: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,7 +137,13 @@ def test_another_processor_code_or_environment_is_looked_at_again(
     examine(Asked.typical("tcn"), 1)
     monkeypatch.setattr(arithmetic, "_code", lambda family: "edited")
     examine(Asked.typical("tcn"), 1)
-    assert len(there.calls) == 5
+    monkeypatch.setenv("LD_PRELOAD", "another-blas.so")
+    examine(Asked.typical("tcn"), 1)
+    monkeypatch.setattr("torch.__config__.show", lambda: "another build of one version")
+    examine(Asked.typical("tcn"), 1)
+    monkeypatch.setattr(arithmetic, "_numba", lambda: None)
+    examine(Asked.typical("tcn"), 1)
+    assert len(there.calls) == 8
 
 
 def test_what_cannot_be_read_is_looked_at_again(child: Any) -> None:

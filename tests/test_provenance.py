@@ -17,7 +17,7 @@ from gaitforge.work import SplitFolder, WorkFolder, set_aside, write_json
 from tests.test_confirm import CLASSES, LEGS, WINDOWS, walks
 from trainers.examples import WindowFolder
 from trainers.search import joined
-from trainers.starts import start_sources
+from trainers.starts import check_starts, start_sources
 
 WINDOW = Provenance(identity="w", seen=frozenset({"ann"}))
 START = Provenance(identity="s", seen=frozenset({"bob"}), unknown=("a list",))
@@ -188,6 +188,18 @@ def test_people_are_counted_by_the_sets_of_models_they_were_scored_by(tmp_path: 
     record_scoring(work, store="t", split="other", people=["ann"], models="c")
     assert times_scored(work, ["ann"]) == 2  # the same id, also in a store written anew
     assert people_scored(work) == {"ann", "bob", "cleo"}
+
+
+def test_people_whose_ids_are_written_otherwise_are_the_same_people(tmp_path: Path) -> None:
+    work = WorkFolder(tmp_path)
+    record_scoring(work, store="s", split="main", people=["P01", "P02"], models="a")
+    record_scoring(work, store="t", split="main", people=["p1", "P 3"], models="b")
+    assert [times_scored(work, [one]) for one in ("P001", "P2", "P03", "P4")] == [2, 1, 1, 0]
+    write_json(work.run("main").search / "front.json", {"front": []})
+    path = str(tmp_path)
+    with pytest.raises(ValueError, match=r"has seen 1 person who is to be confirmed .*\(P1\)"):
+        check_starts([path], (), ["P1", "P4"])
+    check_starts([path], (), ["P4", "P11"])
 
 
 def test_scorings_are_said_once_they_are_more_than_one() -> None:

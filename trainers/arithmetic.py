@@ -19,9 +19,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -40,7 +42,23 @@ from trainers.examples import WindowFolder, only_one_of_the_node
 # Two models take a second, and what compiles itself some more. Where memory is corrupt a loop may not end, or wait.
 CPU_S, WAIT_S = 60, 1200
 # Environment that chooses other code for the same sums.
-CHOOSES = ("ONEDNN_", "DNNL_", "ATEN_", "MKL_", "KMP_", "GOMP_", "NUMBA_")
+CHOOSES = (
+    "ONEDNN_",
+    "DNNL_",
+    "ATEN_",
+    "MKL_",
+    "KMP_",
+    "GOMP_",
+    "NUMBA_",
+    "OPENBLAS_",
+    "TORCH_",
+    "LD_",
+)
+
+
+# What a process dies of that corrupts its memory; SIGKILL may be the memory's end, or the user's.
+FAULTS = ("SIGSEGV", "SIGABRT", "SIGFPE", "SIGBUS", "SIGILL", "SIGTRAP")
+NO_END = "came to no end"
 
 
 class Refused(RuntimeError):
@@ -94,6 +112,13 @@ class Outcome:
     state: State
     error: float | None  # the largest relative error of a gradient; None where the process died
     found: str = ""  # what is wrong, in words
+
+    @property
+    def is_proof(self) -> bool:
+        """Whether it may be kept: not what lets a machine do nothing, nor what an outsider's kill may have done."""
+        return self.state == "right" or (
+            self.state == "mended" and (self.error is not None or _is_fault(self.found))
+        )
 
     @property
     def sentence(self) -> str:
@@ -170,9 +195,10 @@ def examine(asked: Asked, threads: int, *, anew: bool = False) -> Outcome:
             outcome = None if anew else _read(path)
             if outcome is None:
                 outcome = _judge(asked, threads)
-                if outcome.state == "wrong":  # of which a process that was killed is no proof
+                if not outcome.is_proof:
                     return outcome
-                write_json(path, {"schema": 1, **dataclasses.asdict(outcome)})
+                with suppress(OSError):  # a full disk: the next worker finds it out as well
+                    write_json(path, {"schema": 1, **dataclasses.asdict(outcome)})
     # its home may be that of several machines
     return dataclasses.replace(outcome, machine=platform.node())
 
@@ -199,7 +225,8 @@ def _key(asked: Asked, threads: int) -> str:
     return fingerprint(
         {
             "asked": dataclasses.asdict(asked), "threads": threads, "code": _code(asked.family),
-            "processor": _processor(), "torch": torch.__version__, "python": sys.version,
+            "processor": _processor(), "torch": torch.__version__, "built": torch.__config__.show(), "numba": _numba(),
+            "python": sys.version,
             "environment": {name: value for name, value in os.environ.items() if name.startswith(CHOOSES)},
         }
     )  # fmt: skip
@@ -220,6 +247,14 @@ def _processor() -> str:
         return platform.processor() or platform.machine()
     told = [line for line in lines if line.startswith(("model name", "flags", "Features"))]
     return "\n".join(dict.fromkeys(told)) or platform.machine()
+
+
+def _numba() -> str | None:
+    """Its version: it compiles the scan of one family; None where it is missing."""
+    try:
+        return version("numba")
+    except PackageNotFoundError:
+        return None
 
 
 def _read(path: Path) -> Outcome | None:
@@ -309,9 +344,14 @@ def compare(
     return Found(error=math.inf, died=_how_it_died(child.returncode, child.stderr))
 
 
+def _is_fault(found: str) -> bool:
+    """Whether a process died of what it did: of a signal that nobody sends from outside, or of its own time."""
+    return NO_END in found or any(f"died of {name}" in found for name in FAULTS)
+
+
 def _how_it_died(status: int, stderr: str) -> str:
     if -status == signal.SIGXCPU:
-        return "came to no end"
+        return NO_END
     how = (
         f"ended with status {status}" if status > 0 else f"died of {signal.Signals(-status).name}"
     )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import optuna
 
+from gaitforge.ingest.people import likeness
 from gaitforge.provenance import Provenance, read_provenance
 from gaitforge.scorings import people_scored
 from gaitforge.splits import read_split
@@ -115,12 +117,15 @@ def check_starts(
 ) -> dict[str, Provenance]:
     """`start_sources`; raises ValueError where one of them has seen somebody of the people to confirm.
 
-    People are compared by their ids also where the stores differ: mostly they are the same people.
+    People are compared by their ids also where the stores differ, and also where these write them otherwise
+    ("P1" for "P01"): mostly they are the same people.
     """
     sources = start_sources(paths, given)
     people = frozenset(confirm)
     for name, source in sources.items():
-        source.check_unseen(
+        alike = {likeness(person) for person in source.seen}
+        known = {person for person in people if likeness(person) in alike}
+        replace(source, seen=source.seen | known).check_unseen(
             f"The search that {name} names",
             people,
             "leave it out or give these people another role, or, if they are others under the same ids, name a JSON "

@@ -84,9 +84,10 @@ class Provenance:
         """Raise ValueError where it has seen somebody of these people, who are to be scored as unseen."""
         known = sorted(self.seen.intersection(people))
         if known:
+            are = "is" if len(known) == 1 else "are"
             raise ValueError(
-                f"{what} has seen {count_people(known)} who are to be confirmed as never seen before ({named(known)}); "
-                f"{remedy}."
+                f"{what} has seen {count_people(known)} who {are} to be confirmed as never seen before "
+                f"({named(known)}); {remedy}."
             )
 
 

@@ -4,8 +4,9 @@
 
 Whoever looks at scores, changes something and looks again chooses by these people, although no model was
 trained on them. An event is kept before its models are scored, so that no kill can lose it, and once however
-often its command is repeated. People are counted by their ids, also where the store has been written anew since:
-it mostly holds the same people then. What other work folders have scored is not known here.
+often its command is repeated. People are counted by their ids, also where the store has been written anew since,
+and also where that writes them otherwise ("P1" for "P01"): it mostly holds the same people then.
+What other work folders have scored is not known here.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
+from gaitforge.ingest.people import likeness
 from gaitforge.work import WorkFolder, as_json, fingerprint, read_json, write_once
 
 
@@ -32,8 +34,8 @@ def times_scored(work: WorkFolder, people: Iterable[str]) -> int:
     """How often the most often scored of these people has been scored in the work folder."""
     counts: Counter[str] = Counter()
     for path in sorted(work.scorings.glob("*.json")):
-        counts.update(set(read_json(path)["people"]))
-    return max((counts[person] for person in people), default=0)
+        counts.update({likeness(person) for person in read_json(path)["people"]})
+    return max((counts[likeness(person)] for person in people), default=0)
 
 
 def people_scored(work: WorkFolder) -> frozenset[str]:
