@@ -553,3 +553,22 @@ def test_folds_of_the_answer_are_made_anew_for_other_people_and_the_old_are_kept
     fold_refits()
     (kept,) = line.split.folds.glob("fold-1-of-2/until-*/teacher/model.json")
     assert kept.read_bytes() == before
+
+
+@pytest.mark.parametrize("content", ["{}", "[]"])
+@pytest.mark.parametrize(
+    "head",
+    ["teacher/model.json", "teacher_outputs/outputs.json", "search/search.json", "search/front.json",
+     "reference/reference.json", "confirm/refits/student-{}-seed10000.json"],
+)  # fmt: skip
+def test_a_head_that_tells_nothing_is_named_in_one_sentence(
+    line: Copy, capsys: pytest.CaptureFixture[str], head: str, content: str
+) -> None:
+    (refit,) = (line.split.confirm / "refits").glob("*.json")
+    path = line.split.root / head.format(refit.name.split("-")[1])
+    path.write_text(content, encoding="utf-8")
+    assert line.run("confirm") == 2
+    said = capsys.readouterr().err
+    assert str(path) in said
+    assert "run its stage again" in said
+    assert said.count("\n") == 1

@@ -15,6 +15,7 @@ from gaitforge.work import (
     as_json,
     fingerprint,
     read_json,
+    read_object,
     write_json,
     write_once,
     write_parquet,
@@ -112,3 +113,15 @@ def test_files_of_the_log_can_be_read_by_others(tmp_path: Path) -> None:
     (tmp_path / "plain").write_bytes(b"x")
     modes = {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
     assert len(modes) == 1
+
+
+def test_a_file_without_the_keys_that_it_must_have_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "head.json"
+    for data, words in (({"b": 1}, "holds no 'a'"), ([1], "holds no 'a'"), (None, "holds no 'a'")):
+        write_json(path, data)
+        with pytest.raises(ValueError, match=words):
+            read_object(path, "a", "b")
+    with pytest.raises(ValueError, match="holds no JSON object"):
+        read_object(path)
+    write_json(path, {"a": 1, "b": 2})
+    assert read_object(path, "a") == {"a": 1, "b": 2}

@@ -17,7 +17,7 @@ from gaitforge.settings import RunSettings, as_dict
 from gaitforge.splits import Split, check_rule, make_splits, read_split
 from gaitforge.store import SkeletonStore
 from gaitforge.window_cache import window_provenance
-from gaitforge.work import SplitFolder, WorkFolder, read_json
+from gaitforge.work import SplitFolder, WorkFolder, read_object
 from trainers.confirm import check_unseen, read_members, scores_provenance
 from trainers.ingest import ingest_identity
 from trainers.outputs import outputs_provenance
@@ -85,7 +85,10 @@ class Chain:
             raise FileNotFoundError(
                 f"There are no outputs in {self.folder.teacher_outputs}; run `gaitforge outputs` first."
             )
-        if read_json(path)["identity"] != outputs_provenance(self.teacher, self.windows).identity:
+        if (
+            read_object(path, "identity")["identity"]
+            != outputs_provenance(self.teacher, self.windows).identity
+        ):
             raise ValueError(
                 f"The outputs in {self.folder.teacher_outputs} are of another teacher than {self.folder.teacher}; "
                 "run `gaitforge outputs` first."
@@ -96,7 +99,7 @@ class Chain:
         front = self.folder.search / "front.json"
         check_claim(self.folder, self.search_identity, as_dict(self.settings.search))
         # a front of before fronts told their search lies beside it
-        if read_json(front).get("search", self.search_identity) != self.search_identity:
+        if read_object(front, "front").get("search", self.search_identity) != self.search_identity:
             raise ValueError(
                 f"{front} is of another search than the trials beside it; run `gaitforge search` first."
             )

@@ -28,7 +28,7 @@ from gaitforge.work import (
     WorkFolder,
     fingerprint,
     open_path,
-    read_json,
+    read_object,
     write_json,
     write_whole,
 )
@@ -96,7 +96,7 @@ class Refit:
 
     def done(self, folder: SplitFolder) -> bool:
         path = self.head(folder)
-        return path.is_file() and read_json(path)["identity"] == self.identity
+        return path.is_file() and read_object(path, "identity")["identity"] == self.identity
 
     def head(self, folder: SplitFolder) -> Path:
         return refit_head(folder, self.model, self.trial, self.seed)
@@ -126,7 +126,9 @@ def refit_head(folder: SplitFolder, model: str, trial: int, seed: int) -> Path:
 def validated(folder: SplitFolder, trial: int, seeds: Iterable[int]) -> list[float]:
     """The validation macro F1 of a member's distilled refits."""
     return [
-        float(read_json(refit_head(folder, STUDENT, trial, seed))["val_macro_f1"])
+        float(
+            read_object(refit_head(folder, STUDENT, trial, seed), "val_macro_f1")["val_macro_f1"]
+        )
         for seed in seeds
     ]
 
@@ -134,7 +136,8 @@ def validated(folder: SplitFolder, trial: int, seeds: Iterable[int]) -> list[flo
 def best_refit(folder: SplitFolder, trial: int, seeds: int) -> dict[str, Any]:
     """The seed that did best on the validation people; the confirm people must not choose it."""
     heads = [
-        read_json(refit_head(folder, STUDENT, trial, seed)) for seed in range(SEED, SEED + seeds)
+        read_object(refit_head(folder, STUDENT, trial, seed), "seed", "val_macro_f1")
+        for seed in range(SEED, SEED + seeds)
     ]
     return dict(max(heads, key=lambda head: float(head["val_macro_f1"])))
 
@@ -233,7 +236,7 @@ def read_members(settings: ConfirmSettings, folder: SplitFolder) -> list[Member]
         raise FileNotFoundError(
             f"There is no searched front in {folder.search}; run `gaitforge search` first."
         )
-    front = read_json(path)["front"]
+    front = read_object(path, "front")["front"]
     if not front:
         raise RuntimeError(
             "The search has finished no trial, so there is nothing to confirm; see its failed trials."

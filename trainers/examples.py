@@ -25,7 +25,7 @@ from gaitforge.settings import FitPlan
 from gaitforge.splits import Split
 from gaitforge.window_cache import WindowSet, build_windows, open_role, window_provenance
 from gaitforge.windows import WindowSettings
-from gaitforge.work import open_path, read_json
+from gaitforge.work import open_path, read_json, read_object
 from trainers.loop import Examples, Fitting
 
 FEW = 7  # an export is checked with batches of 1 and of 7
@@ -201,7 +201,7 @@ class WindowFolder:
         """Where students map teacher outputs that lie in the work folder."""
         if self.recipe is None or self.recipe.is_in_work:
             return outputs
-        identity = read_json(outputs / "outputs.json")["identity"]
+        identity = read_object(outputs / "outputs.json", "identity")["identity"]
         return self.folder.parent.parent / "outputs" / str(identity)
 
     def recordings(self, role: str) -> list[RecordingOf]:

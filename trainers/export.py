@@ -15,7 +15,7 @@ from gaitforge.ingest import ReadOptions
 from gaitforge.provenance import Provenance, read_provenance
 from gaitforge.settings import ExportSettings
 from gaitforge.splits import Split
-from gaitforge.work import SplitFolder, fingerprint, read_json, write_json, write_whole
+from gaitforge.work import SplitFolder, fingerprint, read_object, write_json, write_whole
 from trainers.answers import answer_of
 from trainers.confirm import STUDENT, refit_head
 from trainers.examples import WindowFolder, few_windows
@@ -40,15 +40,15 @@ def export_student(
     scores = _read_scores(folder)
     member = pick_member(settings, scores)
     # the very network that was tested
-    head = read_json(refit_head(folder, STUDENT, member["trial"], member["network"]["seed"]))
+    refit = refit_head(folder, STUDENT, member["trial"], member["network"]["seed"])
+    head = read_object(refit, "seed", "family", "sizes")
     how_read = {"confidence_channel": read.confidence_channel, "fps": read.fps}
     identity = fingerprint({"refit": head, "scores": scores, "read": how_read})
-    if (target / "card.json").is_file() and read_json(target / "card.json").get(
+    if (target / "card.json").is_file() and read_object(target / "card.json").get(
         "identity"
     ) == identity:
         say(f"  trial {member['trial']} is there already")
         return
-    refit = refit_head(folder, STUDENT, member["trial"], head["seed"])
     weights = load(refit.with_suffix(".safetensors").read_bytes())
     sources = {
         name: told
@@ -106,7 +106,7 @@ def _read_scores(folder: SplitFolder) -> dict[str, Any]:
         raise FileNotFoundError(
             f"Nothing has been confirmed in {folder.root}; run `gaitforge confirm` first."
         )
-    scores: dict[str, Any] = read_json(path)
+    scores = read_object(path)
     if scores.get("schema") != SCHEMA:
         raise ValueError(
             f"The scores in {path} are of schema {scores.get('schema')}, but must be of {SCHEMA}, in which the network "

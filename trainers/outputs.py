@@ -17,7 +17,7 @@ from gaitforge.provenance import Provenance
 from gaitforge.work import (
     SplitFolder,
     fingerprint,
-    read_json,
+    read_object,
     write_json,
     write_parquet,
     write_whole,
@@ -64,7 +64,7 @@ def write_outputs(windows: WindowFolder, folder: SplitFolder) -> Path:
     )
     identity = outputs_identity(teacher.fingerprint, windows.key)
     head = folder.teacher_outputs / "outputs.json"
-    if head.is_file() and read_json(head)["identity"] == identity:
+    if head.is_file() and read_object(head, "identity")["identity"] == identity:
         return folder.teacher_outputs
     head.unlink(missing_ok=True)
     model = teacher.load(folder, windows)

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from gaitforge.provenance import Provenance, read_provenance
 from gaitforge.settings import ConfirmSettings
 from gaitforge.stats import compare, noninferior, too_few
-from gaitforge.work import SplitFolder, fingerprint, for_arrow, read_json, write_json
+from gaitforge.work import SplitFolder, fingerprint, for_arrow, read_object, write_json
 from trainers.answers import nested_sentence
 from trainers.confirm import ALONE, FRONT, STUDENT, validated
 from trainers.verdict import Tables, difference_of, scores_of
@@ -52,7 +52,9 @@ def pick_unseen(table: Tables, margin: float) -> dict[str, Any]:
     was chosen on these very people. The split's own verdict is of no use here: the people who would be
     scored have chosen it.
     """
-    members: list[dict[str, Any]] = read_json(table.folder.confirm / "scores.json")["members"]
+    members: list[dict[str, Any]] = read_object(table.folder.confirm / "scores.json", "members")[
+        "members"
+    ]
     enough = last_macro_f1(table.folder) - margin
     good = [
         member

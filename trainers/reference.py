@@ -18,7 +18,7 @@ from gaitforge.reference import (
     majority_class,
     recording_labels,
 )
-from gaitforge.work import SplitFolder, fingerprint, read_json, write_json, write_whole
+from gaitforge.work import SplitFolder, fingerprint, read_object, write_json, write_whole
 from trainers.examples import WindowFolder, load_examples
 from trainers.loop import score_logits
 from trainers.predictions import write_predictions
@@ -54,7 +54,7 @@ class ReferenceFacts:
             raise FileNotFoundError(
                 f"There is no reference in {folder.reference}; run `gaitforge teacher` first."
             )
-        data = read_json(path)
+        data = read_object(path, *(item.name for item in dataclasses.fields(cls)))
         return cls(**{item.name: data[item.name] for item in dataclasses.fields(cls)})
 
 

@@ -31,7 +31,7 @@ from gaitforge.work import (
     SplitFolder,
     fingerprint,
     open_path,
-    read_json,
+    read_object,
     remove_tree,
     set_aside,
     write_json,
@@ -292,7 +292,7 @@ def check_nodes(settings: SearchSettings, windows: WindowFolder, outputs: Path) 
     """Refuse, before anything is trained, a family whose joints no term can match with the teacher's."""
     if "joints" not in needed(settings.terms, "stored"):
         return
-    joints = read_json(outputs / "outputs.json")["joint_features"][1]
+    joints = read_object(outputs / "outputs.json", "joint_features")["joint_features"][1]
     for family in settings.families:
         sizes = SPACES[family].smallest.as_dict()
         check_joints(windows.nodes(family, sizes).joints, joints, family)
@@ -360,7 +360,7 @@ def search_provenance(
 def told_by_search(windows: WindowFolder, folder: SplitFolder) -> Provenance:
     """The provenance of the search that lies in the folder; of an older one, what follows from its identity."""
     path = folder.search / "search.json"
-    before = read_json(path)
+    before = read_object(path, "identity")
     return read_provenance(path) or joined(
         search_provenance(before["identity"], windows, folder, {}), before, path
     )
@@ -394,7 +394,7 @@ def claim_folder(folder: SplitFolder, head: Mapping[str, Any], fresh: bool) -> d
         say(f"  the search of before, and what was confirmed of it, lie in {aside} now")
         return {}
     check_claim(folder, head["identity"], head["settings"])
-    return dict(read_json(path)) if path.is_file() else {}
+    return read_object(path) if path.is_file() else {}
 
 
 def check_claim(folder: SplitFolder, identity: str, settings: Mapping[str, Any]) -> None:
@@ -407,7 +407,7 @@ def check_claim(folder: SplitFolder, identity: str, settings: Mapping[str, Any])
                 "with `gaitforge search --fresh`."
             )
         return
-    before: dict[str, Any] = read_json(path)
+    before = read_object(path, "identity")
     if before["identity"] == identity:
         return
     changed = _changed_keys(before.get("settings", {}), settings)

@@ -12,7 +12,7 @@ from gaitforge.failures import failure_note
 from gaitforge.quarantine import in_words
 from gaitforge.summary import write_summary
 from gaitforge.trials import ENDED, TrialLog
-from gaitforge.work import WorkFolder, read_json
+from gaitforge.work import WorkFolder, read_json, read_object
 from trainers.answers import between
 from trainers.reference import ReferenceFacts
 from trainers.trust import BAD, GOOD, OPEN
@@ -29,7 +29,7 @@ def describe(work: WorkFolder) -> str:
             f"{work.root} is no work folder with a store; run `gaitforge ingest run.toml` first."
         )
     summary = write_summary(work)
-    reasons = read_json(work.store / "store.json").get("reasons", {})
+    reasons = read_object(work.store / "store.json", "recordings").get("reasons", {})
     parts = [_store(summary["store"], reasons)]
     if summary["teacher"]:
         teacher = summary["teacher"]

@@ -15,7 +15,7 @@ from gaitforge.provenance import Provenance, read_provenance
 from gaitforge.scorings import people_scored
 from gaitforge.splits import read_split
 from gaitforge.trials import TrialLog
-from gaitforge.work import WorkFolder, fingerprint, open_path, read_json
+from gaitforge.work import WorkFolder, fingerprint, open_path, read_json, read_object
 from search_spaces import Proposal
 from trainers.progress import say
 
@@ -108,7 +108,7 @@ def seen_by_work(work: WorkFolder, name: str) -> Provenance:
             seen |= set(read_split(work.split_file(split)).roles)
         else:
             unknown.append(name)
-    identity = fingerprint([read_json(front)["front"] for front in fronts])
+    identity = fingerprint([read_object(front, "front")["front"] for front in fronts])
     return Provenance.of(identity, sources, seen, unknown)
 
 
@@ -153,7 +153,9 @@ def front_values(work: WorkFolder) -> list[dict[str, Any]]:
     values = []
     for path in front_files(work):
         log = TrialLog(work.run(path.parents[1].name))
-        values += [dict(log.read(row["trial"]).suggested) for row in read_json(path)["front"]]
+        values += [
+            dict(log.read(row["trial"]).suggested) for row in read_object(path, "front")["front"]
+        ]
     if not values:
         raise no_front(work)
     return values

@@ -33,6 +33,7 @@ from gaitforge.work import (
     fingerprint,
     open_path,
     read_json,
+    read_object,
     remove_tree,
     set_aside,
     write_json,
@@ -77,7 +78,7 @@ class Teacher:
             raise FileNotFoundError(
                 f"There is no teacher in {folder.teacher}; run `gaitforge teacher` first."
             )
-        data = read_json(path)
+        data = read_object(path, *(item.name for item in dataclasses.fields(cls)))
         return cls(**{item.name: data[item.name] for item in dataclasses.fields(cls)})
 
     def provenance(self, folder: SplitFolder, windows: WindowFolder) -> Provenance:

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from gaitforge.ingest.people import likeness
-from gaitforge.work import WorkFolder, as_json, fingerprint, read_json, write_once
+from gaitforge.work import WorkFolder, as_json, fingerprint, read_object, write_once
 
 
 def record_scoring(
@@ -34,14 +34,16 @@ def times_scored(work: WorkFolder, people: Iterable[str]) -> int:
     """How often the most often scored of these people has been scored in the work folder."""
     counts: Counter[str] = Counter()
     for path in sorted(work.scorings.glob("*.json")):
-        counts.update({likeness(person) for person in read_json(path)["people"]})
+        counts.update({likeness(person) for person in read_object(path, "people")["people"]})
     return max((counts[likeness(person)] for person in people), default=0)
 
 
 def people_scored(work: WorkFolder) -> frozenset[str]:
     """All people who have been scored as unseen in the work folder."""
     return frozenset(
-        person for path in work.scorings.glob("*.json") for person in read_json(path)["people"]
+        person
+        for path in work.scorings.glob("*.json")
+        for person in read_object(path, "people")["people"]
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from gaitforge.failures import count_failures
 from gaitforge.trials import Trial, TrialLog
-from gaitforge.work import SplitFolder, WorkFolder, read_json, write_json
+from gaitforge.work import SplitFolder, WorkFolder, read_object, write_json
 
 
 def write_summary(work: WorkFolder) -> dict[str, Any]:
@@ -174,7 +174,7 @@ def _exported(work: WorkFolder) -> dict[str, Any] | None:
 
 
 def _read(path: Path) -> Any:
-    return read_json(path) if path.is_file() else None
+    return read_object(path) if path.is_file() else None
 
 
 def _pick(data: dict[str, Any], *keys: str) -> dict[str, Any]:

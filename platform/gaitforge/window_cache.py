@@ -32,7 +32,7 @@ from gaitforge.provenance import Provenance
 from gaitforge.recording import Recording
 from gaitforge.splits import Split
 from gaitforge.windows import Bools, Floats, WindowSettings, prepare, window_times
-from gaitforge.work import fingerprint, read_json, write_json
+from gaitforge.work import fingerprint, read_object, write_json
 
 # Raise it whenever the code makes other windows of the same recordings and settings.
 FORMAT = 1
@@ -165,7 +165,9 @@ def build_windows(
         layout=layout,
         classes=classes,
         settings=settings,
-        normalisation=Normalisation.from_dict(read_json(meta)["normalisation"], source=str(meta)),
+        normalisation=Normalisation.from_dict(
+            read_object(meta, "normalisation")["normalisation"], source=str(meta)
+        ),
         recordings=recordings,
     )
 
@@ -208,7 +210,7 @@ def open_role(folder: Path, role: str) -> WindowSet:
         raise FileNotFoundError(
             f"The windows {folder} are not there; run the stage again to build them."
         )
-    names = read_json(folder / "recordings.json")
+    names = read_object(folder / "recordings.json", "recordings", "persons")
     return WindowSet(
         joints=np.load(folder / "joints.npy", mmap_mode="r", allow_pickle=False),
         seen=np.load(folder / "seen.npy", mmap_mode="r", allow_pickle=False),

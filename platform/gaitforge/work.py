@@ -322,6 +322,18 @@ def read_json(path: Path) -> Any:
         ) from error
 
 
+def read_object(path: Path, *keys: str) -> dict[str, Any]:
+    """A JSON file that holds an object with these keys; ValueError with one sentence where it does not."""
+    data = read_json(path)
+    missing = [key for key in keys if not isinstance(data, dict) or key not in data]
+    if missing or not isinstance(data, dict):
+        what = f"no '{missing[0]}'" if missing else "no JSON object"
+        raise ValueError(
+            f"{path} holds {what}, so it is damaged or of another program; remove it and run its stage again."
+        )
+    return data
+
+
 def write_parquet(path: Path, table: pa.Table) -> None:
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
