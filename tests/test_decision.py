@@ -72,3 +72,21 @@ def test_too_few_people_test_nobody(people: int, told: bool | None) -> None:
 
 def test_nobody_to_judge_is_no_error() -> None:
     assert judge([], answers(TEACHER), [], 0.05) == []
+
+
+@pytest.mark.parametrize("rare", [5, 10])
+def test_whole_people_of_a_rare_class_that_fail_are_not_called_as_good(rare: int) -> None:
+    """Each of the rare class fails with the chance at which macro F1 loses the margin in truth."""
+    people, recordings, margin = 100, 5, 0.05
+    class_P = np.array([0] * rare + [1] * (people - rare))
+    teacher_PKK = np.zeros((people, 2, 2), dtype=np.int64)
+    teacher_PKK[np.arange(people), class_P, class_P] = recordings
+    generator = np.random.default_rng(0)
+    wrong = 0
+    for _ in range(200):
+        student_PKK = teacher_PKK.copy()
+        for person in np.flatnonzero(generator.random(rare) < 0.17):
+            student_PKK[person, 0] = [0, recordings]
+        wrong += bool(judge([student_PKK], teacher_PKK, [1], margin)[0].noninferior)
+    # of 200, 2.5 % are 5; without a bound for the class it was 32 and more
+    assert wrong <= 14

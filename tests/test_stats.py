@@ -285,9 +285,9 @@ def test_a_difference_turned_round_has_its_interval_turned_round() -> None:
 
 
 def test_pairing_narrows_the_interval_of_models_that_err_alike() -> None:
-    # Two people are hard for both models; the student misses one recording more of everybody.
-    teacher = _people(0.9, people=9)[0]
-    teacher[:2] = _people(0.4, people=9)[0, :2]
+    # Eight people are hard for both models; the student misses one recording more of everybody.
+    teacher = _people(0.9, people=36)[0]
+    teacher[:8] = _people(0.4, people=36)[0, :8]
     student = teacher.copy()
     for person, matrix in enumerate(student):
         k = person % 3

@@ -167,7 +167,8 @@ def confirm_front(
             store=windows.split.store,
             split=folder.root.name,
             people=windows.people("confirm"),
-            models=models_of(refits),
+            # who moves the margin after a look has chosen by these people as well
+            models=fingerprint([models_of(refits), settings.margin]),
         )
     train_refits(refits, cluster, windows, outputs, folder)
     return members

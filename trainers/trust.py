@@ -78,12 +78,14 @@ def _sentence(word: str, report: Mapping[str, Any], reasons: Sequence[Reason]) -
     doubts = [text for about, says, text in reasons if about in TEACHER and says == BAD]
     margin, trial = f"{report['margin']:g} macro F1", f"trial {member['trial']}"
     against_reference = member["network"]["against_reference"]
-    against = f"against the reference {trial} has {_signed(against_reference, _at_once(report))}"
+    against = f"minus the reference, {trial} has {_signed(against_reference, _at_once(report))}"
     if report["too_few"]:
         are = "is" if report["people"] == 1 else "are"
         said = (
             f"{_many(report['people'])} {are} too few for an interval, which needs {MIN_PEOPLE}."
         )
+    elif doubts and word == SHIP:
+        said = f"{trial} is shown to lose less than {margin} to the teacher, and to that regression as well; {against}."
     elif doubts:
         said = f"to be as good as such a teacher says little; {against}."
     elif report["chosen"] is not None and word == DO_NOT:

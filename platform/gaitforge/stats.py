@@ -181,9 +181,9 @@ def compare(first_SPKK: Ints, second_SPKK: Ints, level: float = LEVEL) -> Estima
     Any two models will do, with any numbers of seeds; where one has several, the interval is over
     people and seeds. It is an interval of t over the jackknife of people (Efron & Tibshirani 1993,
     ch. 11), moved outwards for the skewness of people's differences (Johnson 1978, "Modified t tests").
-    Where hardly anybody differs it is at least that of a difference which some people bear as a whole (as
-    Tango 1998 has it for pairs, with the variance under the difference that is tested). Without these two,
-    rare failures of whole people pass too often. One person excludes nothing. Raises ValueError where
+    Where hardly anybody differs, of all or of one class, it is at least that of a difference which some people bear
+    as a whole (as Tango 1998 has it for pairs, with the variance under the difference that is tested). Without
+    these, rare failures of whole people pass too often. One person excludes nothing. Raises ValueError where
     the recordings are not the same.
     """
     _check_paired(first_SPKK, second_SPKK)
@@ -193,23 +193,49 @@ def compare(first_SPKK: Ints, second_SPKK: Ints, level: float = LEVEL) -> Estima
         return Estimate(mean=mean, low=-1.0, high=1.0)
     spread = _Spread.of([(first, 1.0), (second, -1.0)], level)
     differ = _people_with(first.right_P - second.right_P)
-    return Estimate(
-        mean=mean,
-        low=max(
-            -1.0,
-            min(
-                mean - spread.half + min(spread.skew, 0.0),
-                -spread.farthest(-mean, differ, FEW_DIFFER),
-            ),
-        ),
-        high=min(
-            1.0,
-            max(
-                mean + spread.half + max(spread.skew, 0.0),
-                spread.farthest(mean, differ, FEW_DIFFER),
-            ),
-        ),
+    rare_loss, rare_gain = _of_rare_classes(first_SPKK, second_SPKK, spread.quantile)
+    low = min(
+        mean - spread.half + min(spread.skew, 0.0),
+        -spread.farthest(-mean, differ, FEW_DIFFER),
+        mean - rare_loss,
     )
+    high = max(
+        mean + spread.half + max(spread.skew, 0.0),
+        spread.farthest(mean, differ, FEW_DIFFER),
+        mean + rare_gain,
+    )
+    return Estimate(mean=mean, low=max(-1.0, low), high=min(1.0, high))
+
+
+def _of_rare_classes(first_SPKK: Ints, second_SPKK: Ints, quantile: float) -> tuple[float, float]:
+    """How much more macro F1 one class may lose, and may gain, than was seen, where few of its people differ.
+
+    Macro F1 weighs a class of three people like one of fifty. Were a share x of a class's people wrong as a
+    whole, its F1 would be 2 (1 - x) / (2 - x), and macro F1 smaller by x / (2 - x) / K; x goes as far as Wilson's
+    interval over the people of that class.
+    """
+    shares = []
+    for model_SPKK in (first_SPKK, second_SPKK):
+        counts_PKK = _with_seeds(model_SPKK).sum(axis=0).astype(np.float64)
+        hits_PK = np.diagonal(counts_PKK, axis1=-2, axis2=-1)
+        truth_PK = counts_PKK.sum(axis=-1)
+        shares.append(np.divide(hits_PK, truth_PK, out=np.zeros_like(hits_PK), where=truth_PK > 0))
+    apart_PK = shares[0] - shares[1]
+    classes = int((truth_PK.sum(axis=0) > 0).sum())
+    farthest = [0.0, 0.0]
+    for place in np.flatnonzero(truth_PK.sum(axis=0) > 0):
+        own_P = apart_PK[truth_PK[:, place] > 0, place]
+        spread = _Spread(half=0.0, skew=0.0, quantile=quantile, seeds=0.0, people=len(own_P))
+        for side, seen in enumerate((-float(own_P.mean()), float(own_P.mean()))):
+            share = spread.farthest(seen, _people_with(own_P), FEW_DIFFER)
+            more = (_lost(share) - _lost(max(seen, 0.0))) / classes if share > seen else 0.0
+            farthest[side] = max(farthest[side], more)
+    return farthest[0], farthest[1]
+
+
+def _lost(share: float) -> float:
+    """What the F1 of a class loses where that share of its people is wrong as a whole."""
+    return share / (2 - share)
 
 
 def noninferior(difference: Estimate, margin: float) -> bool:
