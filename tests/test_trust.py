@@ -262,7 +262,7 @@ def test_people_who_were_scored_before_are_said_to_be() -> None:
     word, sentence, reasons = said(report(times_scored=3))
     says, text = reasons["times scored"]
     assert says == BAD
-    assert text.startswith("These people have been scored 3 times in this work folder")
+    assert text.startswith("Some of these people have been scored 3 times in this work folder")
     assert sentence.endswith(text)
     assert word == SHIP
     # an error rate for one look is not claimed of the third
