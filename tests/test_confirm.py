@@ -423,7 +423,9 @@ def test_the_verdict_is_that_of_the_report(tmp_path: Path) -> None:
     assert scores["sentence"].startswith(
         "The teacher is not shown to be better than a ridge regression on the same windows"
     )
-    assert "Some of these people have been scored 2 times in this work folder" in scores["sentence"]
+    assert (
+        "Some of these people have been scored 2 times in this work folder" in scores["sentence"]
+    )
 
 
 def test_scores_are_the_means_over_seeds_and_differences_are_paired(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def scored_sentence(times: int) -> str | None:
     if times <= 1:
         return None
     return (
-        f"Some of these people have been scored {times} times in this work folder, each time with other models or another "
-        "margin: no model has seen them, but whoever goes by the earlier scores has chosen by them; what other work "
-        "folders have scored is not known here."
+        f"Some of these people have been scored {times} times in this work folder, each time with other models or "
+        "another margin: no model has seen them, but whoever goes by the earlier scores has chosen by them; what other "
+        "work folders have scored is not known here."
     )
