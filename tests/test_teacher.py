@@ -53,6 +53,9 @@ from trainers.teacher import Progress, load_checkpoint, save_checkpoint
 # of a test that runs the command
 on_ray = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="finds processes by /proc")
 
+# what is made by a teacher, and refuses another one
+OF_A_TEACHER = "teacher", "teacher_outputs", "search", "confirm"
+
 
 # what ends a training, and what does not
 
@@ -302,7 +305,7 @@ def test_a_killed_teacher_worker_is_replaced_and_the_weights_are_the_same(
 def test_two_teacher_workers_train_one_model_and_resume(
     finished: FinishedLine, tmp_path: Path, ray_home: Path
 ) -> None:
-    settings = copied(finished, tmp_path, "teacher", changes={"teacher": {"workers": 2}})
+    settings = copied(finished, tmp_path, *OF_A_TEACHER, changes={"teacher": {"workers": 2}})
     split = split_of(settings)
     driver = start("teacher", settings, ray_home=ray_home)
     wait_for(lambda: live_epochs(split) >= 3, driver)
@@ -324,7 +327,7 @@ def test_two_teacher_workers_train_one_model_and_resume(
 def test_elastic_workers_train_on_when_one_of_them_is_killed(
     finished: FinishedLine, tmp_path: Path, ray_home: Path
 ) -> None:
-    settings = copied(finished, tmp_path, "teacher", changes={"teacher": {"workers": [1, 2]}})
+    settings = copied(finished, tmp_path, *OF_A_TEACHER, changes={"teacher": {"workers": [1, 2]}})
     split = split_of(settings)
     driver = start("teacher", settings, ray_home=ray_home)
     wait_for(lambda: live_epochs(split) >= 2, driver)
