@@ -1,6 +1,6 @@
 """How far the gradients of every family are from float64's: instruction sets x threads, the largest relative error.
 
-    python -m benchmarks.gradients             # half an hour on two cores; --few: what the tests look at
+    python -m benchmarks.gradients [FAMILY ...]     # half an hour on two cores; --few: what the tests look at
 
 ONEDNN_MAX_CPU_ISA makes a processor take the code of an older one. Each cell is a process of its own for each
 memory format, over models of 1 to 17 channels in and within, every stride, kernel and kind of temporal convolution,
@@ -41,15 +41,15 @@ CPU_S = 3600
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--few", action="store_true")
-    few = parser.parse_args().few
+    parser.add_argument("families", nargs="*", default=[*FAMILIES, NAME], metavar="FAMILY")
+    options = parser.parse_args()
     names = [f"{name or 'own'}, {threads}" for name in SETS for threads in THREADS]
     print(f"{_processor()}, torch {torch.__version__}; columns: ONEDNN_MAX_CPU_ISA, threads\n")
     print("| family | models | " + " | ".join(names) + " |")
     print("|---|---|" + "---|" * len(names))
-    ours = list(FAMILIES)
     FAMILIES[NAME] = FaultySizes
-    for family in (*ours, NAME):
-        problems = few_problems(family) if few else tuple(all_problems(family))
+    for family in options.families:
+        problems = few_problems(family) if options.few else tuple(all_problems(family))
         cells = [cell(family, problems, name, threads) for name in SETS for threads in THREADS]
         print(f"| {family} | {len(problems)} | " + " | ".join(cells) + " |", flush=True)
 

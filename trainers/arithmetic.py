@@ -39,8 +39,9 @@ from gaitforge.work import fingerprint, read_json, write_json
 from search_spaces import SPACES
 from trainers.examples import WindowFolder, only_one_of_the_node
 
-# Two models take a second, and what compiles itself some more. Where memory is corrupt a loop may not end, or wait.
-CPU_S, WAIT_S = 60, 1200
+# Students take a second or two, what compiles itself some more, and a teacher as published up to 20. Where memory is
+# corrupt a loop may have no end, or wait for one.
+CPU_S, WAIT_S = 600, 3600
 # Environment that chooses other code for the same sums.
 CHOOSES = (
     "ONEDNN_",
