@@ -27,11 +27,10 @@ def pytest_configure() -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class FinishedLine:
-    """A folder with run.toml and the work of its whole line; tests read it, or copy it."""
+class LineFolder:
+    """A folder with run.toml and the work of its line."""
 
     folder: Path
-    out: str
 
     @property
     def settings(self) -> Path:
@@ -44,6 +43,13 @@ class FinishedLine:
     @property
     def split(self) -> SplitFolder:
         return self.work.run("main")
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedLine(LineFolder):
+    """The work of a whole line; tests read it, or copy it."""
+
+    out: str
 
 
 @contextmanager

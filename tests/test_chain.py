@@ -14,7 +14,8 @@ import pytest
 from gaitforge.provenance import Provenance, read_provenance
 from gaitforge.scorings import scored_sentence, times_scored
 from gaitforge.splits import ROLES, read_split
-from gaitforge.work import SplitFolder, WorkFolder, read_json, write_json
+from gaitforge.work import WorkFolder, read_json, write_json
+from tests.conftest import LineFolder
 from tests.small_line import Tables, write_run
 from tests.test_cli import must_say, refused
 from tests.without_ray import changed, do_without_ray
@@ -40,22 +41,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @dataclass(frozen=True, slots=True)
-class Copy:
+class Copy(LineFolder):
     """A copy of the finished line, and other settings for it."""
-
-    folder: Path
-
-    @property
-    def settings(self) -> Path:
-        return self.folder / "run.toml"
-
-    @property
-    def work(self) -> WorkFolder:
-        return WorkFolder(self.folder / "work")
-
-    @property
-    def split(self) -> SplitFolder:
-        return self.work.run("main")
 
     def change(self, *changes: Tables) -> None:
         write_run(self.folder, changed(*changes))
