@@ -373,13 +373,7 @@ def _optimism(picked: list[dict[str, Any]], students: list[Ints]) -> dict[str, A
 
     def over(which: list[int]) -> dict[str, Any]:
         found = stats.optimism(believed[which], validated[which], [students[i] for i in which])
-        return {
-            "total": found.total,
-            "interval": found.interval and list(found.interval),
-            "luck": found.luck,
-            "luck_interval": found.luck_interval and list(found.luck_interval),
-            "people": found.people,
-        }
+        return found.as_dict()
 
     rows = [
         {

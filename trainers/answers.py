@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
+
+from gaitforge.decision import between, signed
 
 
 def answer_of(scores: Mapping[str, Any]) -> dict[str, Any]:
@@ -42,28 +44,13 @@ def folds_sentence(folds: Mapping[str, Any]) -> str:
     )
 
 
-def between(ends: Sequence[float]) -> str:
-    """The ends of an interval of differences."""
-    return f"{ends[0]:+.3f} to {ends[1]:+.3f}"
-
-
 def _pooled(pooled: Mapping[str, Any], subject: str) -> str:
     teacher, student, alone = pooled["teacher"], pooled["student"], pooled["alone"]
     text = (
         f"{subject} macro F1 {student['macro_f1']:.3f} against {teacher['macro_f1']:.3f} of the teacher; "
-        f"{_difference(student)}"
+        f"difference {signed(student)}"
     )
     if alone is not None:
-        text += f"; {alone['macro_f1']:.3f} without distillation, which adds {_signed(alone)}"
+        text += f"; {alone['macro_f1']:.3f} without distillation, which adds {signed(alone)}"
     few = student["difference_interval"] is None
     return text + (": too few people for an interval." if few else ".")
-
-
-def _difference(row: Mapping[str, Any]) -> str:
-    return f"difference {_signed(row)}"
-
-
-def _signed(row: Mapping[str, Any]) -> str:
-    ends = row["difference_interval"]
-    sure = "" if ends is None else f" (95 % interval {between(ends)})"
-    return f"{row['difference']:+.3f}{sure}"

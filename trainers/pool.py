@@ -76,7 +76,11 @@ def last_macro_f1(folder: SplitFolder) -> float:
 def pool_people(
     tables: Sequence[Tables], members: Sequence[Mapping[str, Any]], settings: ConfirmSettings
 ) -> dict[str, Any]:
-    """Scores of teacher and students over the confirm people of all tables; a row of `members` for each."""
+    """Scores of teacher and students over the confirm people of all tables; a row of `members` for each.
+
+    Intervals take the people of one table as independent, though they share a teacher and a search: as claims on
+    the whole procedure they are somewhat too narrow.
+    """
     teacher_SPKK = np.concatenate([table.teacher_SPKK for table in tables], axis=1)
 
     def pooled(model: str) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -7,13 +7,12 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from gaitforge.decision import judged_words
+from gaitforge.decision import between, judged_words
 from gaitforge.failures import failure_note
 from gaitforge.quarantine import in_words
 from gaitforge.summary import write_summary
 from gaitforge.trials import ENDED, TrialLog
 from gaitforge.work import WorkFolder, read_json, read_object
-from trainers.answers import between
 from trainers.reference import ReferenceFacts
 from trainers.trust import BAD, GOOD, OPEN
 from trainers.verdict import SCHEMA

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gaitforge.decision import signed
 from gaitforge.failures import failure_note
 from gaitforge.scorings import scored_sentence
 from gaitforge.stats import MIN_PEOPLE
-from trainers.answers import answer_of, between
+from gaitforge.trials import ENDED
+from trainers.answers import answer_of
 
 SHIP, DO_NOT, CANNOT_TELL = "ship", "do not ship as a replacement", "cannot tell"
 GOOD, BAD, OPEN = "good", "bad", "open"  # what a reason says about trusting the answer
@@ -78,7 +80,7 @@ def _sentence(word: str, report: Mapping[str, Any], reasons: Sequence[Reason]) -
     doubts = [text for about, says, text in reasons if about in TEACHER and says == BAD]
     margin, trial = f"{report['margin']:g} macro F1", f"trial {member['trial']}"
     against_reference = member["network"]["against_reference"]
-    against = f"minus the reference, {trial} has {_signed(against_reference, _at_once(report))}"
+    against = f"minus the reference, {trial} has {signed(against_reference, _at_once(report))}"
     if report["too_few"]:
         are = "is" if report["people"] == 1 else "are"
         said = (
@@ -115,7 +117,7 @@ def _network(report: Mapping[str, Any], member: Mapping[str, Any]) -> str:
         f"{teacher['params']:,}) "
         f"and macro F1 {network['macro_f1']:.3f} on {_many(report['people'])} never seen before, the teacher "
         f"{teacher['macro_f1']:.3f}, the reference {report['reference']['macro_f1']:.3f}; difference to the "
-        f"teacher {_signed(network)}."
+        f"teacher {signed(network)}."
     )
 
 
@@ -145,7 +147,7 @@ def _teacher_against(report: Mapping[str, Any], what: str) -> Reason:
     }[what]
     difference = report[what]["teacher_minus_this"]
     both = f"{report['teacher']['macro_f1']:.3f} against {report[what]['macro_f1']:.3f}"
-    told = f"(macro F1 {both}; {_signed(difference)})"
+    told = f"(macro F1 {both}; {signed(difference)})"
     about, ends = f"teacher against {what}", difference["difference_interval"]
     if ends is None:
         return (
@@ -186,9 +188,7 @@ def _student_against_teacher(report: Mapping[str, Any]) -> Reason:
 def _student_against_reference(report: Mapping[str, Any]) -> Reason:
     difference = answer_of(report)["network"]["against_reference"]
     about, ends = "student against reference", difference["difference_interval"]
-    told = (
-        f"minus the reference, the network's macro F1 is {_signed(difference, _at_once(report))}"
-    )
+    told = f"minus the reference, the network's macro F1 is {signed(difference, _at_once(report))}"
     if ends is None:
         return about, OPEN, f"Too few people hold the student against the reference; {told}."
     if ends[1] < 0:
@@ -213,11 +213,7 @@ def _failures(failures: Mapping[str, Mapping[str, Any]]) -> Reason:
     if note is not None:
         return FAILURES, BAD, note
     failed = sum(counts["failed"] for counts in failures.values())
-    ended = sum(
-        counts[state]
-        for counts in failures.values()
-        for state in ("finished", "stopped", "failed")
-    )
+    ended = sum(counts[state] for counts in failures.values() for state in ENDED)
     return FAILURES, GOOD, f"{failed} of {ended} students of the search failed."
 
 
@@ -248,12 +244,6 @@ def _times(report: Mapping[str, Any]) -> Reason:
     if again is not None:
         return TIMES, BAD, again
     return TIMES, GOOD, "These people have been scored once in this work folder."
-
-
-def _signed(difference: Mapping[str, Any], at_once: str = "") -> str:
-    ends = difference["difference_interval"]
-    sure = "" if ends is None else f" (95 % interval{at_once} {between(ends)})"
-    return f"{difference['difference']:+.3f}{sure}"
 
 
 def _at_once(report: Mapping[str, Any]) -> str:

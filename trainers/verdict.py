@@ -93,10 +93,6 @@ class Tables:
             ]
         )
 
-    def reference(self) -> Ints:
-        """Those of the reference machine."""
-        return self.confusions(REFERENCE, None, [0])
-
     def chance(self) -> Ints:
         """Those of somebody who always answers the commonest class of the training recordings."""
         classes = len(self.windows.classes)
@@ -121,6 +117,7 @@ class Tables:
             for student, seed in zip(student_MSPKK, handed_out, strict=True)
         ]
         params = [member.trial.params for member in members]
+        reference_SPKK = self.confusions(REFERENCE, None, [0])
         judged = judge(network_MPKK, self.teacher_SPKK[0], params, self.settings.margin)
         on_front = None
         if not self.few:
@@ -133,11 +130,12 @@ class Tables:
                 "p_on_front": None if on_front is None else float(on_front[i]),
                 "noninferior": judged[i].noninferior,
                 "network": self._network(
-                    network_MPKK[i], handed_out[i], judged[i], students=len(members)
+                    network_MPKK[i], handed_out[i], judged[i], reference_SPKK, len(members)
                 ),
             }
             for i, member in enumerate(members)
         ]
+        teacher_scores = scores_of(self.teacher_SPKK)
         report = {
             "schema": SCHEMA,
             "margin": self.settings.margin,
@@ -145,16 +143,16 @@ class Tables:
             "too_few": self.few,
             "times_scored": times_scored,
             "teacher": {
-                **scores_of(self.teacher_SPKK),
+                **teacher_scores,
                 "params": teacher.params,
                 "family": teacher.family,
             },
-            "reference": self._beside_teacher(self.reference()),
+            "reference": self._beside_teacher(reference_SPKK),
             "chance": self._beside_teacher(self.chance()),
             "members": rows,
             "optimism": self._optimism(members, student_MSPKK),
             "per_person": self._per_person(members, student_MSPKK),
-            "chosen": choose(rows, mean_macro_f1(self.teacher_SPKK), self.settings.margin),
+            "chosen": choose(rows, teacher_scores["macro_f1"], self.settings.margin),
         }
         told = verdict(report, count_failures(TrialLog(self.folder)))
         return {**report, "verdict": told, "sentence": told["sentence"]}
@@ -180,14 +178,14 @@ class Tables:
         }
 
     def _network(
-        self, network_PKK: Ints, seed: int, judged: Judged, students: int
+        self, network_PKK: Ints, seed: int, judged: Judged, reference_SPKK: Ints, students: int
     ) -> dict[str, Any]:
         """The one network of a member that would be handed out, with intervals over people.
 
         The people choose which of the students is held against the reference, so that the intervals
         of all of them hold together; against the teacher their order does that.
         """
-        against_reference = compare(network_PKK, self.reference(), level_at_once(students))
+        against_reference = compare(network_PKK, reference_SPKK, level_at_once(students))
         one_by_one = None
         if len(self.people) <= EXACT_PEOPLE:
             apart_P = person_accuracy(network_PKK) - person_accuracy(self.teacher_SPKK)
@@ -228,13 +226,7 @@ class Tables:
             found = optimism(
                 believed_M[which], validated_MS[which], [student_MSPKK[i] for i in which]
             )
-            return {
-                "total": found.total,
-                "interval": found.interval and list(found.interval),
-                "luck": found.luck,
-                "luck_interval": found.luck_interval and list(found.luck_interval),
-                "people": found.people,
-            }
+            return found.as_dict()
 
         rows = [
             {

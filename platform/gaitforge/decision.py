@@ -1,9 +1,10 @@
-"""Which confirmed students are as good as their teacher: the tests behind the answer, and their order."""
+"""Which confirmed students are as good as their teacher: the tests behind the answer, their order and their words."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from gaitforge.stats import Estimate, Ints, compare, noninferior, tested_down, too_few
 
@@ -30,6 +31,18 @@ def judged_words(*, tested: bool, noninferior: bool | None, margin: float) -> st
     if tested:
         return f"not shown to lose less than {margin:g} macro F1 to the teacher"
     return "not tested, since a larger student failed"
+
+
+def between(ends: Sequence[float]) -> str:
+    """The ends of an interval of differences."""
+    return f"{ends[0]:+.3f} to {ends[1]:+.3f}"
+
+
+def signed(difference: Mapping[str, Any], at_once: str = "") -> str:
+    """A difference as the reports hold it, with its interval where it has one; `at_once` says of what that holds."""
+    ends = difference["difference_interval"]
+    sure = "" if ends is None else f" (95 % interval{at_once} {between(ends)})"
+    return f"{difference['difference']:+.3f}{sure}"
 
 
 def judge(

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from gaitforge.batch import Batch
 from gaitforge.cost import latency_ms
-from gaitforge.decision import judged_words
+from gaitforge.decision import between, judged_words, signed
 from gaitforge.predict import open_session
 
 # float32 sums in another order differ by about 1e-6 of the logits; more means another function
@@ -131,7 +131,7 @@ def card_text(card: Mapping[str, Any]) -> str:
         f"people.{_over_seeds(recipe)}",
         "",
         f"- Against the teacher: {_tested(card)}",
-        f"- Against the reference: macro F1 {_signed(network['against_reference'])}"
+        f"- Against the reference: macro F1 {signed(network['against_reference'])}"
         f"{'' if card['too_few'] else ', an interval that holds for all confirmed students at once'}",
         *_by_person(network),
         "",
@@ -190,7 +190,7 @@ def _row(scores: Mapping[str, Any]) -> str:
 def _minus(scores: Mapping[str, Any]) -> str:
     """The cells of a difference to the teacher."""
     ends = scores["difference_interval"]
-    interval = "too few people" if ends is None else f"{ends[0]:+.3f} to {ends[1]:+.3f}"
+    interval = "too few people" if ends is None else between(ends)
     return f"{scores['difference']:+.3f} | {interval} |"
 
 
@@ -202,18 +202,12 @@ def _minus_turned(scores: Mapping[str, Any]) -> str:
     return _minus({"difference": -better["difference"], "difference_interval": turned})
 
 
-def _signed(difference: Mapping[str, Any]) -> str:
-    ends = difference["difference_interval"]
-    interval = "" if ends is None else f" (95 % interval {ends[0]:+.3f} to {ends[1]:+.3f})"
-    return f"{difference['difference']:+.3f}{interval}"
-
-
 def _tested(card: Mapping[str, Any]) -> str:
     network = card["network"]
     words = judged_words(
         tested=network["tested"], noninferior=network["noninferior"], margin=card["margin"]
     )
-    return f"macro F1 {_signed(network)}; {words}"
+    return f"macro F1 {signed(network)}; {words}"
 
 
 def _by_person(network: Mapping[str, Any]) -> list[str]:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +30,7 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 LEVEL = 0.95
-# Of fewer people no interval is printed: benchmarks/error_rates.py, "by number of people".
+# Of fewer people no interval is printed: they hold the truth too often, being too wide (benchmarks/error_rates.py).
 MIN_PEOPLE = 12
 # Where fewer people than this are ever wrong (or ever right), or have other answers from two models, their
 # spread says too little of what other people would do; some are then taken to be wrong, or to differ, as a whole.
@@ -63,6 +64,16 @@ class Optimism:
     @property
     def total(self) -> float:
         return self.luck + self.people
+
+    def as_dict(self) -> dict[str, Any]:
+        """As the reports hold it."""
+        return {
+            "total": self.total,
+            "interval": self.interval and list(self.interval),
+            "luck": self.luck,
+            "luck_interval": self.luck_interval and list(self.luck_interval),
+            "people": self.people,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +182,10 @@ def estimate_recall(confusions_SPKK: Ints, place: int) -> Estimate | None:
         return None
     of_class = np.zeros_like(own)
     of_class[:, :, place] = own[:, :, place]
-    recall = lambda counts: _share(counts[..., place, place], counts[..., place, :].sum(axis=-1))  # noqa: E731
+
+    def recall(counts_xKK: Floats) -> Floats:
+        return _share(counts_xKK[..., place, place], counts_xKK[..., place, :].sum(axis=-1))
+
     return _estimate_share(Jackknife.of(of_class, recall), LEVEL)
 
 
@@ -214,23 +228,26 @@ def _of_rare_classes(first_SPKK: Ints, second_SPKK: Ints, quantile: float) -> tu
     whole, its F1 would be 2 (1 - x) / (2 - x), and macro F1 smaller by x / (2 - x) / K; x goes as far as Wilson's
     interval over the people of that class.
     """
-    shares = []
-    for model_SPKK in (first_SPKK, second_SPKK):
-        counts_PKK = _with_seeds(model_SPKK).sum(axis=0).astype(np.float64)
-        hits_PK = np.diagonal(counts_PKK, axis1=-2, axis2=-1)
-        truth_PK = counts_PKK.sum(axis=-1)
-        shares.append(np.divide(hits_PK, truth_PK, out=np.zeros_like(hits_PK), where=truth_PK > 0))
-    apart_PK = shares[0] - shares[1]
-    classes = int((truth_PK.sum(axis=0) > 0).sum())
+    truth_PK = _with_seeds(first_SPKK)[0].sum(axis=-1)
+    apart_PK = _recalls(first_SPKK) - _recalls(second_SPKK)
+    classes = np.flatnonzero(truth_PK.sum(axis=0) > 0)
     farthest = [0.0, 0.0]
-    for place in np.flatnonzero(truth_PK.sum(axis=0) > 0):
+    for place in classes:
         own_P = apart_PK[truth_PK[:, place] > 0, place]
-        spread = _Spread(half=0.0, skew=0.0, quantile=quantile, seeds=0.0, people=len(own_P))
+        if _people_with(own_P) >= FEW_DIFFER:
+            continue
         for side, seen in enumerate((-float(own_P.mean()), float(own_P.mean()))):
-            share = spread.farthest(seen, _people_with(own_P), FEW_DIFFER)
-            more = (_lost(share) - _lost(max(seen, 0.0))) / classes if share > seen else 0.0
-            farthest[side] = max(farthest[side], more)
+            share = _wilson(seen, len(own_P), quantile)
+            if share > seen:
+                more = (_lost(share) - _lost(max(seen, 0.0))) / len(classes)
+                farthest[side] = max(farthest[side], more)
     return farthest[0], farthest[1]
+
+
+def _recalls(confusions_SPKK: Ints) -> Floats:
+    """Each person's recall of each class, all seeds together, [P, K]; 0 where the person has none of it."""
+    counts_PKK = _with_seeds(confusions_SPKK).sum(axis=0).astype(np.float64)
+    return _share(np.diagonal(counts_PKK, axis1=-2, axis2=-1), counts_PKK.sum(axis=-1))
 
 
 def _lost(share: float) -> float:
@@ -431,16 +448,24 @@ class _Spread:
     def farthest(self, seen: float, bearing: int, few: int) -> float:
         """The largest true value that an observed `seen` does not exclude, where too `few` people bear it to tell.
 
-        Were x true, a share x of the people would bear it as a whole, with the variance x - x**2 of one
-        person: Wilson's interval for a share (1927). -inf where enough people do.
+        -inf where enough people do.
         """
         if bearing >= few:
             return -np.inf
-        square = self.quantile**2
-        each = square / self.people
-        middle = 2 * seen + each
-        inside = middle**2 - 4 * (1 + each) * (seen**2 - square * self.seeds)
-        return float((middle + inside**0.5) / (2 * (1 + each))) if inside >= 0 else -np.inf
+        return _wilson(seen, self.people, self.quantile, self.seeds)
+
+
+def _wilson(seen: float, people: int, quantile: float, more: float = 0.0) -> float:
+    """The largest true share of people that an observed share does not exclude; -inf where none is left.
+
+    Were x true, it would have the variance x - x**2 of one person, and `more` that does not come of people:
+    Wilson's interval for a share (1927). A share that was `seen` may be negative, as a difference is.
+    """
+    square = quantile**2
+    each = square / people
+    middle = 2 * seen + each
+    inside = middle**2 - 4 * (1 + each) * (seen**2 - square * more)
+    return float((middle + inside**0.5) / (2 * (1 + each))) if inside >= 0 else -np.inf
 
 
 def _skew(influence_P: Floats, quantile: float) -> float:
