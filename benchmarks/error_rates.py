@@ -3,6 +3,7 @@
     python -m benchmarks.error_rates                        the table, 4,000 simulations a row
     python -m benchmarks.error_rates --people 12 --simulations 400
     python -m benchmarks.error_rates --before               beside it, the intervals of earlier versions
+    python -m benchmarks.error_rates --rare                 whole people of a rare class that fail
     python -m benchmarks.error_rates --image                how far generated networks resemble real ones
 
 People, recordings and networks are drawn in the image of `auva_grf` (four classes, 194 people, five
@@ -40,6 +41,8 @@ PEOPLE = (8, 10, 12, 30, 58, 194)
 MARGIN = 0.05
 STUDENTS, SEEDS, RECORDINGS = 4, 3, 5
 SEED_SD = 0.025  # of true macro F1, from one seed to another of the same student
+# people in all and in the rare class
+RARE, RARE_SIMULATIONS = ((100, 5), (100, 10), (194, 10), (194, 20), (194, 47)), 4000
 PARAMS = (200, 900, 1700, 3100)  # their order alone matters
 # the shares of a score's variance; the rest is that of recording and network
 PERSON, PERSON_MODEL, PERSON_SEED, RECORDING = 0.60, 0.14, 0.10, 0.08
@@ -347,6 +350,36 @@ def _describe(models: Sequence[Ints]) -> dict[str, float]:
     }
 
 
+def rare() -> Iterator[str]:
+    """How often a student is wrongly called as good that fails whole people of one rare class, as a Markdown table."""
+    yield "| people | of the rare class | wrong: one student |"
+    yield "|---|---|---|"
+    for people, few in RARE:
+        share = fail_whole(people, few, RARE_SIMULATIONS)
+        error = (share * (1 - share) / RARE_SIMULATIONS) ** 0.5
+        yield f"| {people} | {few} | {share:.3f} ± {error:.3f} |"
+
+
+def fail_whole(people: int, few: int, simulations: int) -> float:
+    """The share of wrong calls where a teacher is always right and the true loss is equal to the margin."""
+    class_P = np.arange(people) >= few
+    teacher_PKK = np.zeros((people, 2, 2), dtype=np.int64)
+    teacher_PKK[np.arange(people), class_P.astype(np.int64), class_P.astype(np.int64)] = RECORDINGS
+    chances = np.linspace(0, 1, 10_001)
+    true_loss = [
+        1 - float(macro_f1(np.array([[few * (1 - c), few * c], [0, people - few]])))
+        for c in chances
+    ]
+    chance = chances[np.searchsorted(true_loss, MARGIN)]
+    generator = np.random.default_rng([people, few])
+    wrong = 0
+    for _ in range(simulations):
+        student_PKK = teacher_PKK.copy()
+        student_PKK[:few][generator.random(few) < chance, 0] = [0, RECORDINGS]
+        wrong += bool(judge([student_PKK], teacher_PKK, PARAMS[:1], MARGIN)[0].noninferior)
+    return wrong / simulations
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--people", type=int, nargs="+", default=PEOPLE)
@@ -355,14 +388,18 @@ def main() -> None:
     parser.add_argument(
         "--before", action="store_true", help="also the intervals of people drawn again alone"
     )
+    parser.add_argument(
+        "--rare", action="store_true", help="whole people of a rare class that fail"
+    )
     parser.add_argument("--image", action="store_true", help="real networks beside generated ones")
     options = parser.parse_args()
     started = time.monotonic()
-    lines = (
-        image()
-        if options.image
-        else table(options.kinds, options.people, options.simulations, options.before)
-    )
+    if options.image:
+        lines = image()
+    elif options.rare:
+        lines = rare()
+    else:
+        lines = table(options.kinds, options.people, options.simulations, options.before)
     for line in lines:
         print(line, flush=True)
     print(f"\n{time.monotonic() - started:.0f} s")

@@ -88,5 +88,5 @@ def test_whole_people_of_a_rare_class_that_fail_are_not_called_as_good(rare: int
         for person in np.flatnonzero(generator.random(rare) < 0.17):
             student_PKK[person, 0] = [0, recordings]
         wrong += bool(judge([student_PKK], teacher_PKK, [1], margin)[0].noninferior)
-    # of 200, 2.5 % are 5; without a bound for the class it was 32 and more
+    # of 200, 2.5 % are 5
     assert wrong <= 14
