@@ -324,30 +324,29 @@ def scores(line: Copy) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_people_scored_again_with_other_models_are_counted_through_fresh_and_said(
+def test_people_scored_again_with_other_models_or_margin_are_counted_through_fresh_and_said(
     line: Copy, capsys: pytest.CaptureFixture[str]
 ) -> None:
     people = read_split(line.work.split_file("main")).people("confirm")
     assert times_scored(line.work, people) == scores(line)["times_scored"] == 1
-    assert scores(line)["times_scored"] == 1
     assert line.run("confirm") == 0  # the same models
     assert times_scored(line.work, people) == 1
-    line.change({"confirm": {"margin": 0.2}})  # the same models again
+    line.change({"confirm": {"margin": 0.2}})  # the same models, asked another question
     assert line.run("confirm") == 0
-    assert times_scored(line.work, people) == 1
+    assert times_scored(line.work, people) == 2
     line.change({"confirm": {"seeds": 2}})
     capsys.readouterr()
     assert line.run("confirm") == 0
-    assert scores(line)["times_scored"] == 2
-    said = scored_sentence(2)
+    assert scores(line)["times_scored"] == 3
+    said = scored_sentence(3)
     assert said is not None
-    must_say(said, "scored 2 times in this work folder", "other work folders")
+    must_say(said, "scored 3 times in this work folder", "other work folders")
     assert said in capsys.readouterr().out
     assert main(["show", str(line.work.root)]) == 0
     assert said in capsys.readouterr().out
     line.change({"search": {"seed": 3}})
     assert line.run("run", "--fresh") == 0
-    assert times_scored(line.work, people) == scores(line)["times_scored"] == 3
+    assert times_scored(line.work, people) == scores(line)["times_scored"] == 4
     assert times_scored(line.work, ["nobody"]) == 0
 
 
