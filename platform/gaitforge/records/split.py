@@ -28,8 +28,7 @@ class Split:
         for person, role in self.roles.items():
             if role not in ROLES:
                 raise ValueError(
-                    f"Split '{self.name}' gives person '{person}' the role '{role}', but a role "
-                    f"is one of {', '.join(ROLES)}; run the split stage again."
+                    f"person '{person}' has the role '{role}', but a role is one of {', '.join(ROLES)}"
                 )
 
     @property
