@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from gaitforge.records.trial import State
 from gaitforge.summary import write_summary
 from gaitforge.trials import Trial, TrialLog
 from gaitforge.work import WorkFolder, read_json, write_json
@@ -53,7 +54,7 @@ def write_teacher(work: WorkFolder, split: str, val_macro_f1: float) -> None:
     write_json(work.run(split).teacher / "model.json", model)
 
 
-def write_search(work: WorkFolder, split: str, states: list[str]) -> None:
+def write_search(work: WorkFolder, split: str, states: list[State]) -> None:
     folder = work.run(split)
     head = {"rejected": 2, "reference": [0.0, 10_000.0], "seconds": 5.0, "settings": {}}
     write_json(folder.search / "search.json", head)
@@ -63,6 +64,7 @@ def write_search(work: WorkFolder, split: str, states: list[str]) -> None:
             number=number, state=state, family="tcn", sizes={}, params=500, macs=1, seed=0, hash="", suggested={},
             distributions={}, recipe={}, distill={}, epochs=4,
             reason="killed by SIGSEGV" if state == "failed" else None,
+            scores={"val_macro_f1": 0.5, "val_accuracy": 0.5} if state == "finished" else None,
         )  # fmt: skip
         log.add(trial)
     front = {"hypervolume": 1.5, "reference": [0.0, 10_000.0], "front": [IN_FRONT]}

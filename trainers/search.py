@@ -25,6 +25,7 @@ from gaitforge.losses.nodes import check_joints
 from gaitforge.models import make_sizes
 from gaitforge.objectives import OBJECTIVES, SearchedFront
 from gaitforge.provenance import Provenance, read_provenance
+from gaitforge.records.trial import TRIAL
 from gaitforge.settings import ClusterSettings, SearchSettings, as_dict
 from gaitforge.trials import Trial, TrialLog
 from gaitforge.work import (
@@ -232,7 +233,7 @@ def trial_resources(
 def tune_trial(config: dict[str, Any], context: TrialContext) -> None:
     """One trial in a Tune worker; what it reports comes back to `StudySearcher.on_rung`."""
     speak_when_dying()
-    trial = Trial.from_dict(config["trial"], open_path(context.folder))
+    trial = TRIAL.parse(config["trial"], open_path(context.folder))
     prepare = partial(keep_to_share, SplitFolder(open_path(context.folder)))
     silent = True
     try:

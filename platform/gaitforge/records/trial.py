@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NotRequired, Required
 
-from pydantic import GetPydanticSchema
+from pydantic import ConfigDict, GetPydanticSchema
+from typing_extensions import TypedDict
 
 from gaitforge.records.json_file import JsonFile
 from gaitforge.records.values import Count, Number, Searched
@@ -15,35 +16,24 @@ State = Literal["finished", "stopped", "failed", "running"]
 ENDED: tuple[State, ...] = ("finished", "stopped", "failed")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Epoch:
-    """One epoch of a student: mean training loss, its named terms, validation scores per recording, seconds."""
+class EpochRow(TypedDict):
+    """An epoch as it stands in a file; a search of other objectives adds their scores."""
 
-    epoch: Count
-    train_loss: Number
-    terms: Mapping[str, Number] = field(default_factory=dict)
-    val_macro_f1: Number
-    val_accuracy: Number
-    seconds: Number
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+
+    epoch: Required[Count]
+    train_loss: NotRequired[Number]
+    terms: NotRequired[Mapping[str, Number]]
+    val_macro_f1: NotRequired[Number]
+    val_accuracy: NotRequired[Number]
+    seconds: NotRequired[Number]
 
 
 # a reader of many trials may put off reading the epochs, which are nine tenths of a file
 Curve = Annotated[
-    Sequence[Epoch], GetPydanticSchema(lambda _, handler: handler(tuple[Epoch, ...]))
+    Sequence[Mapping[str, Any]],
+    GetPydanticSchema(lambda _, handler: handler(tuple[EpochRow, ...])),
 ]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Rejected:
-    """A proposal over budget, by so much in powers of ten, that was never trained."""
-
-    suggested: Mapping[str, Searched]
-    distributions: Mapping[str, str]
-    sampler: Mapping[str, Any]
-    params: Count
-    macs: Count
-    bytes: Count
-    excess: Number
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,7 +63,7 @@ class Trial:
     distributions: Mapping[str, str] = field(default_factory=dict)
     recipe: Mapping[str, Any]
     distill: Mapping[str, Any]
-    rejected: tuple[Rejected, ...] = ()
+    rejected: tuple[Mapping[str, Any], ...] = ()
     sampler: Mapping[str, Any] = field(default_factory=dict)
     scores: Mapping[str, Number] | None = None
     rungs: tuple[Mapping[str, int | Number], ...] = ()
