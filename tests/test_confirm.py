@@ -51,7 +51,8 @@ WINDOWS = WindowSettings(length=16, views=1)
 SETTINGS = ConfirmSettings(members=2, seeds=2, resamples=200, margin=0.1)
 
 MEMBER = Trial(
-    number=3, state="finished", scores={"val_macro_f1": 0.8}, family="tcn", sizes={"channels": 8}, params=500, macs=9000, seed=3,
+    number=3, state="finished", scores={"val_macro_f1": 0.8}, family="tcn", sizes={"channels": 8},
+    params=500, macs=9000, seed=3,
     hash="", suggested={}, distributions={}, recipe={"lr": 1e-3, "epochs": 2},
     distill={"weights": {"kd": 1.0}, "temperature": 2.0},
 )  # fmt: skip
