@@ -21,9 +21,13 @@ MEMBER = {
     "trial": 0, "family": "tcn", "params": 500, "macro_f1": 0.88, "interval": None,
     "accuracy": 0.9, "p_on_front": 1.0, "noninferior": True, "seeds": 3,
 }  # fmt: skip
+AGAINST = {
+    "against_reference": {"difference": 0.16, "difference_interval": [0.02, 0.3]},
+    "against_chance": {"difference": 0.56, "difference_interval": [0.4, 0.7]},
+}
 NETWORK = {
     "seed": 10_001, "macro_f1": 0.86, "interval": None, "difference": -0.04, "difference_interval": [-0.09, 0.01],
-    "noninferior": False,
+    "noninferior": False, **AGAINST,
 }  # fmt: skip
 BESIDE = {"macro_f1": 0.7, "interval": [0.6, 0.8], "accuracy": 0.72}
 ALWAYS = {"macro_f1": 0.3, "interval": None, "accuracy": 0.5}
@@ -71,13 +75,15 @@ def write_search(work: WorkFolder, split: str, states: list[str]) -> None:
 
 def write_confirm(work: WorkFolder, split: str, times_scored: int = 1) -> None:
     scores = {
-        "schema": 2,
+        "schema": 3,
         "times_scored": times_scored,
         "reference": {**BESIDE, "teacher_minus_this": {}},
         "chance": {**ALWAYS, "teacher_minus_this": {}},
         "verdict": VERDICT,
         "teacher": {**TEACHER_SCORES, "params": 10_000, "family": "stgcn"},
-        "members": [{**MEMBER, "macs": 9000, "difference": -0.02, "alone": None}],
+        "members": [
+            {**MEMBER, "macs": 9000, "difference": -0.02, "alone": None, "network": NETWORK}
+        ],
         "chosen": 0,
     }
     write_json(work.run(split).confirm / "scores.json", scores)
@@ -130,7 +136,7 @@ def test_the_whole_line_is_summarised_under_the_agreed_keys(work: WorkFolder) ->
         "confirm_teacher": TEACHER_SCORES,
         "reference": BESIDE,
         "chance": ALWAYS,
-        "confirmed_front": [MEMBER],
+        "confirmed_front": [{**MEMBER, **AGAINST}],
         "verdict": VERDICT,
         "times_scored": 1,
         "export": EXPORT,
@@ -214,10 +220,12 @@ def test_what_an_older_confirm_and_an_older_export_did_not_tell_is_null(work: Wo
     path = work.run("main").confirm / "scores.json"
     told = ("times_scored", "reference", "chance", "verdict")
     old = {key: value for key, value in read_json(path).items() if key not in told}
+    (member,) = old["members"]
+    old["members"] = [{key: value for key, value in member.items() if key != "network"}]
     write_json(path, {**old, "schema": 1})
     card = read_json(work.export / "card.json")
     write_json(work.export / "card.json", {k: v for k, v in card.items() if k != "network"})
     summary = write_summary(work)
     assert [summary[key] for key in (*told, "exported")] == [None] * 5
     assert summary["export"] == EXPORT
-    assert summary["confirmed_front"] == [MEMBER]
+    assert summary["confirmed_front"] == [{**MEMBER, **dict.fromkeys(AGAINST)}]

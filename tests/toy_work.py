@@ -274,6 +274,7 @@ def make_confirm(work: WorkFolder, toy: Toy = Toy()) -> None:
                     **_difference(judged[place].difference, few),
                     "tested": judged[place].tested,
                     "against_reference": _difference(stats.compare(network, reference), few),
+                    "against_chance": _difference(stats.compare(network, chance), few),
                     "by_person": _one_by_one(network, teacher, toy),
                 },
             }
@@ -284,7 +285,7 @@ def make_confirm(work: WorkFolder, toy: Toy = Toy()) -> None:
         enough = stats.mean_macro_f1(teacher) - MARGIN
         good = [m for m in members if m["network"]["macro_f1"] >= enough]
     report = {
-        "schema": 2,
+        "schema": 3,
         "margin": MARGIN,
         "people": toy.people,
         "too_few": few,

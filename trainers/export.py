@@ -110,7 +110,7 @@ def _read_scores(folder: SplitFolder) -> dict[str, Any]:
     if scores.get("schema") != SCHEMA:
         raise ValueError(
             f"The scores in {path} are of schema {scores.get('schema')}, but must be of {SCHEMA}, in which the network "
-            "that is handed out was tested itself; run `gaitforge confirm` again."
+            "that is handed out was tested itself and held against chance; run `gaitforge confirm` again."
         )
     return scores
 

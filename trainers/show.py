@@ -155,9 +155,10 @@ def _confirmed(scores: dict[str, Any]) -> Iterator[str]:
         yield f"  trial {row['trial']:>3}  {row['family']:<6} {row['params']:>9,} parameters{near}"
         yield f"{indent}its network, seed {network['seed']}: {_scores(network)}"
         yield f"{indent}  minus the teacher {_difference(network)}: {tested}"
-        against = network["against_reference"]
-        at_once = "" if against["difference_interval"] is None else ", of all students at once"
-        yield f"{indent}  minus the reference {_difference(against)}{at_once}"
+        at_once = "" if scores["too_few"] else ", of all students at once"
+        for other in ("reference", "chance"):
+            against = _difference(network[f"against_{other}"])
+            yield f"{indent}  minus {'the ' if other == 'reference' else ''}{other} {against}{at_once}"
         if scores["too_few"]:
             yield from _by_person(network["by_person"], indent)
         yield f"{indent}as a recipe, {_seeds(row['seeds'])}: {_scores(row)}"

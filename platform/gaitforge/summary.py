@@ -136,7 +136,14 @@ def _confirmed(folders: list[SplitFolder]) -> list[dict[str, Any]] | None:
     )
     rows = _rows(folders, "confirm/scores.json", "members")
     extra = ("split",) if len(folders) > 1 else ()
-    return rows and [_pick(row, *keys, *extra) for row in rows]
+    return rows and [
+        {**_pick(row, *keys, *extra), **_against(row.get("network", {}))} for row in rows
+    ]
+
+
+def _against(network: dict[str, Any]) -> dict[str, Any]:
+    """A network minus what anybody could have had; null where an older confirm did not tell it."""
+    return {key: network.get(key) for key in ("against_reference", "against_chance")}
 
 
 def _rows(folders: list[SplitFolder], file: str, key: str) -> list[dict[str, Any]] | None:
@@ -170,7 +177,8 @@ def _exported(work: WorkFolder) -> dict[str, Any] | None:
     if card is None or "network" not in card:
         return None
     keys = ("seed", "macro_f1", "interval", "difference", "difference_interval", "noninferior")
-    return {**_pick(card, "trial", "split"), **_pick(card["network"], *keys)}
+    network = card["network"]
+    return {**_pick(card, "trial", "split"), **_pick(network, *keys), **_against(network)}
 
 
 def _read(path: Path) -> Any:
