@@ -10,8 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gaitforge.decision import answer_of
 from gaitforge.layout import Layout
 from gaitforge.losses import Distillation
+from gaitforge.members import (
+    FRONT,
+    NEAR,
+    NEAR_F1,
+    WORTH_SHARE,
+    Member,
+    pick_members,
+    pick_neighbours,
+    read_members,
+)
 from gaitforge.normalise import Normalisation
 from gaitforge.recording import Recording
 from gaitforge.settings import ConfirmSettings
@@ -20,21 +31,12 @@ from gaitforge.trials import Trial, TrialLog
 from gaitforge.window_cache import build_windows
 from gaitforge.windows import WindowSettings
 from gaitforge.work import SplitFolder, write_json
-from trainers.answers import answer_of
 from trainers.confirm import (
     ALONE,
-    FRONT,
-    NEAR,
-    NEAR_F1,
     SEED,
     STUDENT,
-    WORTH_SHARE,
-    Member,
     Refit,
     make_refits,
-    pick_members,
-    pick_neighbours,
-    read_members,
     refit_head,
 )
 from trainers.examples import WindowFolder

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gaitforge.decision import signed
+from gaitforge.decision import answer_of, signed
 from gaitforge.failures import failure_note
 from gaitforge.scorings import scored_sentence
 from gaitforge.stats import MIN_PEOPLE
 from gaitforge.trials import ENDED
-from trainers.answers import answer_of
 
 SHIP, DO_NOT, CANNOT_TELL = "ship", "do not ship as a replacement", "cannot tell"
 GOOD, BAD, OPEN = "good", "bad", "open"  # what a reason says about trusting the answer

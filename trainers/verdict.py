@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from gaitforge.decision import Judged, judge
 from gaitforge.failures import count_failures
+from gaitforge.members import FRONT, Member
 from gaitforge.metrics import balanced_accuracy, weighted_kappa
 from gaitforge.provenance import Provenance
 from gaitforge.reference import majority_class, recording_labels
@@ -36,7 +37,7 @@ from gaitforge.stats import (
 from gaitforge.trials import TrialLog
 from gaitforge.work import SplitFolder, write_json
 from trainers.answers import optimism_sentence
-from trainers.confirm import ALONE, FRONT, SEED, STUDENT, Member, best_refit, distilled, validated
+from trainers.confirm import ALONE, SEED, STUDENT, best_refit, distilled, validated
 from trainers.examples import WindowFolder
 from trainers.predictions import read_predictions
 from trainers.reference import MODEL as REFERENCE
