@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from gaitforge.members import scores_provenance
 from gaitforge.models import make_sizes
 from gaitforge.scorings import times_scored
 from gaitforge.settings import RunSettings, as_dict
@@ -19,7 +20,7 @@ from gaitforge.summary import write_summary
 from gaitforge.window_cache import build_windows
 from gaitforge.work import WorkFolder, on_s3, open_path, set_aside, write_json, write_whole
 from trainers.chain import check_stage, labels_by_person, read_splits, stale_runs
-from trainers.confirm import confirm_front, scores_provenance
+from trainers.confirm import confirm_front
 from trainers.examples import WindowFolder, WindowRecipe
 from trainers.export import export_student
 from trainers.folds import confirm_folds, deal_folds
