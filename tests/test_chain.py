@@ -183,7 +183,7 @@ def test_other_recordings_in_the_store_are_refused_by_all_that_comes_after_it(
         assert line.tree() == before, stage
 
 
-ADVICE = re.compile(r"`gaitforge (\w+)( --fresh)?`|(with --fresh)")
+ADVICE = re.compile(r"`gaitforge (\w+)( --fresh)?(?: run\.toml)?`")
 
 
 def follow(line: Copy, stage: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -198,8 +198,8 @@ def follow(line: Copy, stage: str, capsys: pytest.CaptureFixture[str]) -> None:
             command = [stage]
             continue
         *_, advice = ADVICE.finditer(capsys.readouterr().err)
-        other, fresh, here = advice.groups()
-        command = [command[0], "--fresh"] if here else [other, *(["--fresh"] if fresh else [])]
+        other, fresh = advice.groups()
+        command = [other, *(["--fresh"] if fresh else [])]
     raise AssertionError(f"{stage} still refused after 12 commands, next {command}")
 
 
@@ -235,6 +235,31 @@ def test_what_a_refusal_advises_helps_and_loses_nothing(
     check_chain(line)
     there = {path.read_bytes() for path in line.split.root.rglob("*.json")}
     assert [name for name, content in kept.items() if content not in there] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "stage"),
+    [
+        ("recordings", "ingest"),
+        ("split fractions", "split"),
+        ("split fractions", "confirm"),
+        ("teacher epochs", "search"),
+    ],
+)
+def test_one_command_as_a_refusal_spells_it_makes_all_of_a_changed_input_anew(
+    name: str,
+    stage: str,
+    line: Copy,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    line.change(CHANGES[name][0])
+    sentence = refused(capsys, stage, line.settings)
+    (command,) = re.findall("`gaitforge (.+?)`", sentence)
+    monkeypatch.chdir(line.folder)
+    assert main(command.split()) == 0
+    check_chain(line)
 
 
 # people

@@ -177,7 +177,7 @@ def confirm_front(
 def check_unseen(folder: SplitFolder, people: Iterable[str]) -> None:
     """Raise ValueError where anything that confirm starts from tells that it has seen one of these people."""
     confirm = frozenset(people)
-    remedy = "begin anew with `gaitforge run --fresh`, or give these people another role"
+    remedy = "begin anew with `gaitforge run --fresh run.toml`, or give these people another role"
     heads = {
         "teacher": folder.teacher / "model.json",
         "reference": folder.reference / "reference.json",
