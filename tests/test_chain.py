@@ -156,6 +156,15 @@ def test_stages_that_are_run_again_write_nothing_new(line: Copy) -> None:
         assert line.tree() == before, stage
 
 
+def test_confirm_says_whom_of_the_front_it_leaves_out(
+    line: Copy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    front = read_json(line.split.search / "front.json")["front"]
+    capsys.readouterr()
+    assert line.run("confirm") == 0
+    assert f"  1 of {len(front)} members of the front are confirmed" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_changed_input_is_refused_before_anything_is_written_or_its_artefact_is_made_anew(
     name: str, line: Copy, capsys: pytest.CaptureFixture[str]

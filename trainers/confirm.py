@@ -157,6 +157,7 @@ def confirm_front(
     RuntimeError where it is empty.
     """
     members = read_members(settings, folder)
+    say(f"  {picked_words(read_front(folder), settings.members)}")
     trials = [member.trial for member in members]
     check_unseen(folder, windows.people("confirm"))
     origin = fitted_provenance(windows, folder, search=told_by_search(windows, folder))
@@ -232,16 +233,7 @@ def read_members(settings: ConfirmSettings, folder: SplitFolder) -> list[Member]
 
     Raises FileNotFoundError where there is no searched front yet, RuntimeError where it is empty.
     """
-    path = folder.search / "front.json"
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"There is no searched front in {folder.search}; run `gaitforge search` first."
-        )
-    front = read_object(path, "front")["front"]
-    if not front:
-        raise RuntimeError(
-            "The search has finished no trial, so there is nothing to confirm; see its failed trials."
-        )
+    front = read_front(folder)
     log = TrialLog(folder)
     picked = pick_members(front, settings.members)
     members = [
@@ -253,6 +245,21 @@ def read_members(settings: ConfirmSettings, folder: SplitFolder) -> list[Member]
     return sorted(members, key=lambda member: (member.trial.params, member.searched != FRONT))
 
 
+def read_front(folder: SplitFolder) -> list[dict[str, Any]]:
+    """The rows of the searched front; raises FileNotFoundError where there is none, RuntimeError where it is empty."""
+    path = folder.search / "front.json"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"There is no searched front in {folder.search}; run `gaitforge search` first."
+        )
+    front: list[dict[str, Any]] = read_object(path, "front")["front"]
+    if not front:
+        raise RuntimeError(
+            "The search has finished no trial, so there is nothing to confirm; see its failed trials."
+        )
+    return front
+
+
 def pick_members(front: Sequence[Mapping[str, Any]], count: int) -> list[Mapping[str, Any]]:
     """The rows of a searched front to confirm: spread over the sizes of those that are worth it.
 
@@ -262,6 +269,22 @@ def pick_members(front: Sequence[Mapping[str, Any]], count: int) -> list[Mapping
     worth = [row for row in front if row["val_macro_f1"] >= worth_f1(front)]
     chosen = spread_along_front(np.array([row["params"] for row in worth]), count)
     return [worth[i] for i in chosen]
+
+
+def picked_words(front: Sequence[Mapping[str, Any]], count: int) -> str:
+    """How many of a searched front's members are confirmed, and why the others are not, in a sentence."""
+    picked = len(pick_members(front, count))
+    low = sum(row["val_macro_f1"] < worth_f1(front) for row in front)
+    between = len(front) - low - picked
+    left_out = []
+    if low:
+        left_out.append(
+            f"{low} with a validation macro F1 below {worth_f1(front):.3f} ({WORTH_SHARE:g} of the front's best)"
+        )
+    if between:
+        left_out.append(f"{between} of sizes in between (confirm.members = {count})")
+    why = f"; left out: {' and '.join(left_out)}" if left_out else ""
+    return f"{picked} of {len(front)} members of the front are confirmed{why}."
 
 
 def pick_neighbours(
