@@ -157,7 +157,6 @@ class Alone:
     accuracy: float
     gain: float
     gain_interval: Interval
-    scores: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -178,6 +177,7 @@ class Network:
     to_reference_interval: Interval
     differences: Mapping[str, float] = field(default_factory=dict)
     sign_flip_p: float | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)  # CONFIRM_SCORES, those the file has
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -647,6 +647,7 @@ def _network(fields: Fields) -> Network:
         if differences
         else {},
         sign_flip_p=each.number("sign_flip_p") if each else None,
+        scores=_scores(fields),
     )
 
 
@@ -657,7 +658,6 @@ def _alone(fields: Fields) -> Alone:
         accuracy=fields.number("accuracy"),
         gain=fields.number("difference"),
         gain_interval=fields.interval("difference_interval"),
-        scores=_scores(fields),
     )
 
 

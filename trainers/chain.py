@@ -194,7 +194,8 @@ def check_splits(work: WorkFolder, splits: Sequence[Split], fresh: bool) -> None
     for folder in [] if fresh else stale_runs(work, splits):
         raise ValueError(
             f"{made_in(folder)[0]} was made with other roles of people, or of other recordings, than the settings "
-            f"ask for now; undo the change, choose another work folder, or begin anew with {ANEW}, which sets the old aside."
+            f"ask for now; undo the change, choose another work folder, or begin anew with {ANEW}, which sets the "
+            "old aside."
         )
 
 
