@@ -515,7 +515,7 @@ def test_the_point_with_its_bar_is_the_network_that_ships_and_the_faint_one_its_
         network, ends = member.network, member.network.interval
         assert ends is not None
         assert (member.macro_f1, member.interval) != (network.macro_f1, ends)
-        drawn = of_it.loc["confirmed", ["score", "low", "high"]].tolist()
+        drawn = [of_it[column]["confirmed"] for column in ("score", "low", "high")]
         assert drawn == [network.macro_f1, *ends]
         assert of_it.loc["recipe", "score"] == member.macro_f1
         assert of_it["low"].isna()["recipe"]
