@@ -159,7 +159,6 @@ class Alone:
     accuracy: float
     gain: float
     gain_interval: Interval
-    scores: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -180,6 +179,7 @@ class Network:
     to_reference_interval: Interval
     differences: Mapping[str, float] = field(default_factory=dict)
     sign_flip_p: float | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)  # CONFIRM_SCORES, those the file has
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -649,6 +649,7 @@ def _network(fields: Fields) -> Network:
         if differences
         else {},
         sign_flip_p=each.number("sign_flip_p") if each else None,
+        scores=_scores(fields),
     )
 
 
@@ -659,7 +660,6 @@ def _alone(fields: Fields) -> Alone:
         accuracy=fields.number("accuracy"),
         gain=fields.number("difference"),
         gain_interval=fields.interval("difference_interval"),
-        scores=_scores(fields),
     )
 
 

@@ -278,7 +278,8 @@ def _search_facts(line: Line) -> dict[str, str]:
         "Families": ", ".join(families),
         "Objectives": ", ".join(search.objectives),
         "Budget": ", ".join(limits) or "none",
-        "Trials": f"{len(line.trials):,} of {search.wanted:,} ended, {search.epochs} epochs each",
+        "Trials": f"{len(line.trials):,} of {search.wanted:,} ended, after at most {many(search.epochs, 'epoch')}",
+        "To the end": f"{line.count('finished'):,} trained for {many(search.epochs, 'epoch')}",
         "Over budget": f"{search.rejected:,} proposals were never trained",
         "Training": f"{duration(spent)} in all"
         + (f", the search took {duration(search.seconds)}" if search.seconds else ""),

@@ -161,6 +161,15 @@ def test_stages_that_are_run_again_write_nothing_new(line: Copy) -> None:
         assert line.tree() == before, stage
 
 
+def test_confirm_says_whom_of_the_front_it_leaves_out(
+    line: Copy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    front = read_json(line.split.search / "front.json")["front"]
+    capsys.readouterr()
+    assert line.run("confirm") == 0
+    assert f"  1 of {len(front)} members of the front are confirmed" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_changed_input_is_refused_before_anything_is_written_or_its_artefact_is_made_anew(
     name: str, line: Copy, capsys: pytest.CaptureFixture[str]
@@ -258,7 +267,7 @@ def test_an_export_of_before_the_last_confirm_is_told_to_be_so(
     assert summary["outdated"]["export"] in shown(line, capsys)
 
 
-ADVICE = re.compile(r"`gaitforge (\w+)( --fresh)?`|(with --fresh)")
+ADVICE = re.compile(r"`gaitforge (\w+)( --fresh)?(?: run\.toml)?`")
 
 
 def follow(line: Copy, stage: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -273,8 +282,8 @@ def follow(line: Copy, stage: str, capsys: pytest.CaptureFixture[str]) -> None:
             command = [stage]
             continue
         *_, advice = ADVICE.finditer(capsys.readouterr().err)
-        other, fresh, here = advice.groups()
-        command = [command[0], "--fresh"] if here else [other, *(["--fresh"] if fresh else [])]
+        other, fresh = advice.groups()
+        command = [other, *(["--fresh"] if fresh else [])]
     raise AssertionError(f"{stage} still refused after 12 commands, next {command}")
 
 
@@ -310,6 +319,31 @@ def test_what_a_refusal_advises_helps_and_loses_nothing(
     check_chain(line)
     there = {path.read_bytes() for path in line.split.root.rglob("*.json")}
     assert [name for name, content in kept.items() if content not in there] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "stage"),
+    [
+        ("recordings", "ingest"),
+        ("split fractions", "split"),
+        ("split fractions", "confirm"),
+        ("teacher epochs", "search"),
+    ],
+)
+def test_one_command_as_a_refusal_spells_it_makes_all_of_a_changed_input_anew(
+    name: str,
+    stage: str,
+    line: Copy,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    line.change(CHANGES[name][0])
+    sentence = refused(capsys, stage, line.settings)
+    (command,) = re.findall("`gaitforge (.+?)`", sentence)
+    monkeypatch.chdir(line.folder)
+    assert main(command.split()) == 0
+    check_chain(line)
 
 
 # people

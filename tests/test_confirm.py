@@ -21,6 +21,7 @@ from gaitforge.members import (
     Member,
     pick_members,
     pick_neighbours,
+    picked_words,
     read_members,
 )
 from gaitforge.normalise import Normalisation
@@ -84,6 +85,22 @@ def test_members_are_spread_over_the_sizes_of_those_worth_confirming() -> None:
     assert [row["trial"] for row in pick_members(front, 2)] == [7, 9]
     assert [row["trial"] for row in pick_members(front, 1)] == [9]
     assert [row["trial"] for row in pick_members(front, 5)] == [7, 2, 9]
+
+
+def test_how_many_of_the_front_are_left_out_and_why_is_said_in_one_line() -> None:
+    front = [
+        {"trial": number, "params": 100 * (number + 1), "val_macro_f1": f1}
+        for number, f1 in enumerate([0.2, 0.63, 0.65, 0.7, 0.8])  # 0.64 is 0.8 of the best
+    ]
+    assert picked_words(front, 2) == (
+        "2 of 5 members of the front are confirmed; left out: 2 with a validation macro F1 below 0.640 (0.8 of the "
+        "front's best) and 1 of sizes in between (confirm.members = 2)."
+    )
+    assert picked_words(front[2:], 2).endswith(
+        "; left out: 1 of sizes in between (confirm.members = 2)."
+    )
+    assert picked_words(front[1:], 3).endswith("below 0.640 (0.8 of the front's best).")
+    assert picked_words(front[2:], 3) == "3 of 3 members of the front are confirmed."
 
 
 def chosen(*members: dict[str, Any]) -> int | None:

@@ -118,15 +118,20 @@ def test_scores_of_an_older_confirm_are_said_to_be_so_in_one_sentence(
 
 
 def test_what_was_searched_is_told(tmp_path: Path, show: Show) -> None:
-    app = show(make_work(tmp_path / "work"))
-    told = facts(app)
+    work = make_work(tmp_path / "work")
+    told = facts(show(work))
     assert told["Recordings"] == "416"
     assert told["People"] == "52"
     assert told["4 classes"] == "ataxia, healthy, knee osteoarthritis, parkinson"
     assert told["Confirm people"] == "12"
     assert told["Families"] == "stgcn, tcn"
     assert told["Budget"] == "200,000 parameters"
-    assert told["Trials"] == "38 of 60 ended, 30 epochs each"
+    assert told["Trials"] == "38 of 60 ended, after at most 30 epochs"
+    # what the rungs stopped has not seen all of them
+    trials = [read_json(path) for path in work.run("people").trials.glob("*.json")]
+    whole = sum(trial["epochs"] == 30 for trial in trials)
+    assert 0 < whole < 38
+    assert told["To the end"] == f"{whole} trained for 30 epochs"
     assert told["Over budget"] == "11 proposals were never trained"
 
 

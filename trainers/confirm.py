@@ -16,7 +16,7 @@ import ray
 from safetensors.torch import save
 
 from gaitforge.failures import describe_student, top_frame
-from gaitforge.members import Member, read_members
+from gaitforge.members import Member, picked_words, read_front, read_members
 from gaitforge.provenance import Provenance, read_provenance
 from gaitforge.scorings import record_scoring
 from gaitforge.settings import ClusterSettings, ConfirmSettings
@@ -159,6 +159,7 @@ def confirm_front(
     RuntimeError where it is empty.
     """
     members = read_members(settings, folder)
+    say(f"  {picked_words(read_front(folder), settings.members)}")
     trials = [member.trial for member in members]
     check_unseen(folder, windows.people("confirm"))
     origin = fitted_provenance(windows, folder, search=told_by_search(windows, folder))
@@ -179,7 +180,7 @@ def confirm_front(
 def check_unseen(folder: SplitFolder, people: Iterable[str]) -> None:
     """Raise ValueError where anything that confirm starts from tells that it has seen one of these people."""
     confirm = frozenset(people)
-    remedy = "begin anew with `gaitforge run --fresh`, or give these people another role"
+    remedy = "begin anew with `gaitforge run --fresh run.toml`, or give these people another role"
     heads = {
         "teacher": folder.teacher / "model.json",
         "reference": folder.reference / "reference.json",

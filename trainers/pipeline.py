@@ -25,6 +25,7 @@ from trainers.examples import WindowFolder, WindowRecipe
 from trainers.export import export_student
 from trainers.folds import confirm_folds, deal_folds
 from trainers.ingest import ingest_recordings
+from trainers.joining import check_folder
 from trainers.latencies import write_latencies
 from trainers.outputs import write_outputs
 from trainers.pool import pool_splits
@@ -59,6 +60,7 @@ class Line:
 
     def check(self) -> None:
         """Refuse what cannot work before any of it starts; raises KeyError, ValueError or PermissionError."""
+        check_folder(Path.cwd())
         make_sizes(self.settings.teacher.family, self.settings.teacher.sizes)
         check_families(self.settings.search)
         check_folds(self.settings)

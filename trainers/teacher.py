@@ -134,7 +134,7 @@ def check_replaced(folder: SplitFolder, identity: str, fresh: bool) -> None:
         raise ValueError(
             f"{folder.root} holds students of another teacher (the data, the split, the windows or the "
             "teacher's settings have changed); undo the change, choose another work folder, or begin anew "
-            "with --fresh."
+            "with `gaitforge run --fresh run.toml`."
         )
 
 

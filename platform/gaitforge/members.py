@@ -38,22 +38,14 @@ def read_members(
 
     Raises FileNotFoundError where there is no searched front yet, RuntimeError where it is empty.
     """
-    path = folder.search / "front.json"
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"There is no searched front in {folder.search}; run `gaitforge search` first."
-        )
-    front = read_object(path, "front")["front"]
-    if not front:
-        raise RuntimeError(
-            "The search has finished no trial, so there is nothing to confirm; see its failed trials."
-        )
+    front = read_front(folder)
     log = {trial.number: trial for trial in (TrialLog(folder) if trials is None else trials)}
     picked = pick_members(front, settings.members)
     lost = [row["trial"] for row in picked if row["trial"] not in log]
     if lost:
         raise ValueError(
-            f"{path} names trial {lost[0]}, but {folder.trials} does not hold it; run `gaitforge search` again."
+            f"The front in {folder.search} names trial {lost[0]}, but {folder.trials} does not hold it; run "
+            "`gaitforge search` again."
         )
     members = [
         Member(trial=log[row["trial"]], searched=FRONT, believed=float(row["val_macro_f1"]))
@@ -62,6 +54,21 @@ def read_members(
     members += pick_neighbours(front, picked, log.values(), settings.neighbours)
     # where two are of one size, the front's comes first
     return sorted(members, key=lambda member: (member.trial.params, member.searched != FRONT))
+
+
+def read_front(folder: SplitFolder) -> list[dict[str, Any]]:
+    """The rows of the searched front; raises FileNotFoundError where there is none, RuntimeError where it is empty."""
+    path = folder.search / "front.json"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"There is no searched front in {folder.search}; run `gaitforge search` first."
+        )
+    front: list[dict[str, Any]] = read_object(path, "front")["front"]
+    if not front:
+        raise RuntimeError(
+            "The search has finished no trial, so there is nothing to confirm; see its failed trials."
+        )
+    return front
 
 
 def pick_members(front: Sequence[Mapping[str, Any]], count: int) -> list[Mapping[str, Any]]:
@@ -73,6 +80,22 @@ def pick_members(front: Sequence[Mapping[str, Any]], count: int) -> list[Mapping
     worth = [row for row in front if row["val_macro_f1"] >= worth_f1(front)]
     chosen = spread_along_front(np.array([row["params"] for row in worth]), count)
     return [worth[i] for i in chosen]
+
+
+def picked_words(front: Sequence[Mapping[str, Any]], count: int) -> str:
+    """How many of a searched front's members are confirmed, and why the others are not, in a sentence."""
+    picked = len(pick_members(front, count))
+    low = sum(row["val_macro_f1"] < worth_f1(front) for row in front)
+    between = len(front) - low - picked
+    left_out = []
+    if low:
+        left_out.append(
+            f"{low} with a validation macro F1 below {worth_f1(front):.3f} ({WORTH_SHARE:g} of the front's best)"
+        )
+    if between:
+        left_out.append(f"{between} of sizes in between (confirm.members = {count})")
+    why = f"; left out: {' and '.join(left_out)}" if left_out else ""
+    return f"{picked} of {len(front)} members of the front are confirmed{why}."
 
 
 def pick_neighbours(
