@@ -114,6 +114,7 @@ def refit_anew(head: Path) -> str:
 
 def check_refit(head: Path) -> None:
     """Raise ValueError where the weights of a refit are not those that its head tells of."""
+    read_object(head, "identity")  # a damaged one is said to be that
     fault = weights_fault(head)
     if fault is not None:
         raise ValueError(f"{fault}; {refit_anew(head)}.")
