@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from gaitforge import export as export_module
@@ -31,6 +31,7 @@ from gaitforge.predict import Predictor, open_session
 from gaitforge.recording import Recording
 from gaitforge.settings import ExportSettings
 from gaitforge.splits import Split
+from gaitforge.weights import write_weights
 from gaitforge.window_cache import build_windows
 from gaitforge.windows import WindowSettings, prepare
 from gaitforge.work import SplitFolder, read_json, write_json
@@ -118,12 +119,10 @@ def new_student(seed: int) -> nn.Module:
 
 
 def write_refit(folder: SplitFolder, trial: int, seed: int, val_macro_f1: float) -> None:
-    refits = folder.confirm / "refits"
-    refits.mkdir(parents=True, exist_ok=True)
-    name = f"student-{trial}-seed{seed}"
-    save_file(new_student(seed).state_dict(), refits / f"{name}.safetensors")
-    head = {"seed": seed, "family": "tcn", "sizes": SIZES.as_dict(), "val_macro_f1": val_macro_f1}
-    write_json(refits / f"{name}.json", head)
+    head = folder.confirm / "refits" / f"student-{trial}-seed{seed}.json"
+    told = write_weights(head, save(new_student(seed).state_dict()))
+    facts = {"seed": seed, "family": "tcn", "sizes": SIZES.as_dict(), "val_macro_f1": val_macro_f1}
+    write_json(head, {**facts, **told})
 
 
 @pytest.fixture(scope="module")
