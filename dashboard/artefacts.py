@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 SCHEMA = 1
-CONFIRM_SCHEMA = 2  # of confirm/scores.json: 1 tested the mean of the seeds
+CONFIRM_SCHEMA = (
+    3  # of confirm/scores.json: 1 tested the mean of the seeds, 2 held no student against chance
+)
 GOOD, BAD, OPEN = "good", "bad", "open"  # what a reason says about trusting the answer
 STATES = ("finished", "stopped", "failed", "running")
 NEAR = "near"

@@ -30,7 +30,7 @@ def show_overview(view: View) -> None:
         show_no_answer(view.line, view.models, progress)
         show_failures(view.line)
     else:
-        show_answer(confirm)
+        show_answer(confirm, view.outdated.answer is not None)
         with st.container(key="pair_verdict"):
             left, right = st.columns(2, gap="large")
         with left:
@@ -58,16 +58,20 @@ def show_no_answer(line: Line, models: Mapping[int, Model], progress: Progress) 
         st.text(so_far.sentence)
 
 
-def show_answer(confirm: Confirm) -> None:
+def show_answer(confirm: Confirm, outdated: bool) -> None:
     """The verdict's word and sentence, as confirm has written them, and the numbers of its student."""
     verdict, member = confirm.verdict, confirm.answer
     with st.container(key="answer", gap="xsmall"):
         with st.container(key="word"):
-            st.text(verdict.word.capitalize())
+            st.text(verdict_word(verdict, outdated))
         with st.container(key="sentence"):
             st.text(without_word(verdict))
     if member is not None:
         show_answer_numbers(confirm, member)
+
+
+def verdict_word(verdict: Verdict, outdated: bool) -> str:
+    return f"Out of date: {verdict.word}" if outdated else verdict.word.capitalize()
 
 
 def without_word(verdict: Verdict) -> str:

@@ -315,7 +315,8 @@ def test_of_very_many_models_those_that_matter_can_be_picked(full: WorkFolder) -
     few = models(line)
     most = {n: model(n, macro_f1=n / 1e4) for n in range(1000, 1000 + LISTED)} | few
     view = View(
-        work=full, others=(), split="people", found=reading.look(full), line=line, models=most, chosen=12, problems=[]
+        work=full, others=(), split="people", found=reading.look(full), line=line, models=most, chosen=12,
+        outdated=reading.Outdated(answer=None, export=None), problems=[],
     )  # fmt: skip
     options = pickable(view)
     assert {TEACHER, 12, *line.front} <= set(options)

@@ -113,7 +113,7 @@ def test_scores_of_an_older_confirm_are_said_to_be_so_in_one_sentence(
     assert "run `gaitforge confirm run.toml` again" in app.warning[0].value
     assert "No confirmed answer yet" not in words(app)
     problems = table(app, "Why")
-    assert problems["Why"].tolist() == ["its schema is 1, but this dashboard reads schema 2"]
+    assert problems["Why"].tolist() == ["its schema is 1, but this dashboard reads schema 3"]
     assert problems["What to do"][0].startswith("Run gaitforge confirm run.toml again")
 
 
@@ -257,7 +257,7 @@ def test_a_duration_is_said_as_people_do(seconds: float, expected: str) -> None:
     ("file", "reason", "expected"),
     [
         ("runs/a/search/front.json", "its schema is 9, but this dashboard reads schema 1", "version of gaitforge"),
-        ("runs/a/confirm/scores.json", "its schema is 1, but this dashboard reads schema 2", "Run gaitforge confirm"),
+        ("runs/a/confirm/scores.json", "its schema is 1, but this dashboard reads schema 3", "Run gaitforge confirm"),
         ("runs/a/search/trials/3.json", "it lacks 'number'", "out of the folder"),
         ("runs/a/search/trials/x.txt", "only .json files belong here; it was passed over", "elsewhere"),
         ("runs/a/search/front.json", "it is not JSON", "gaitforge search run.toml again"),

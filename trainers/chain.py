@@ -12,18 +12,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gaitforge.members import read_members, scores_provenance
 from gaitforge.provenance import Provenance, read_provenance
-from gaitforge.settings import RunSettings, as_dict
+from gaitforge.settings import RunSettings, as_dict, teacher_identity
 from gaitforge.splits import Split, check_rule, make_splits, read_split
 from gaitforge.store import SkeletonStore
 from gaitforge.window_cache import window_provenance
 from gaitforge.work import SplitFolder, WorkFolder, read_object
-from trainers.confirm import check_unseen, read_members, scores_provenance
+from trainers.confirm import check_unseen
 from trainers.ingest import ingest_identity
 from trainers.outputs import outputs_provenance
 from trainers.search import check_claim, search_identity
 from trainers.starts import check_starts
-from trainers.teacher import Teacher, check_replaced, teacher_identity, teacher_provenance
+from trainers.teacher import Teacher, check_replaced, teacher_provenance
 
 # one command for all that a change has made stale, whichever stage finds it
 ANEW = "`gaitforge run --fresh run.toml`"

@@ -27,10 +27,15 @@ from gaitforge.failures import describe_student
 from gaitforge.losses import Distillation
 from gaitforge.models import make_sizes
 from gaitforge.provenance import Provenance, read_provenance
-from gaitforge.settings import ClusterSettings, FitPlan, TeacherSettings, as_dict
+from gaitforge.settings import (
+    ClusterSettings,
+    FitPlan,
+    TeacherSettings,
+    as_dict,
+    teacher_identity,
+)
 from gaitforge.work import (
     SplitFolder,
-    fingerprint,
     open_path,
     read_json,
     read_object,
@@ -92,13 +97,6 @@ class Teacher:
         model = windows.build(self.family, self.sizes)
         model.load_state_dict(load((folder.teacher / "model.safetensors").read_bytes()))
         return model.eval()
-
-
-def teacher_identity(settings: TeacherSettings, windows: str) -> str:
-    """A hash of all that decides a teacher's weights; `windows` is the key of the windows."""
-    return fingerprint(
-        {"windows": windows, "family": settings.family, "settings": as_dict(settings)}
-    )
 
 
 def teacher_provenance(

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gaitforge.decision import signed
+from gaitforge.decision import answer_of, signed
 from gaitforge.failures import failure_note
 from gaitforge.scorings import scored_sentence
 from gaitforge.stats import MIN_PEOPLE
 from gaitforge.trials import ENDED
-from trainers.answers import answer_of
 
 SHIP, DO_NOT, CANNOT_TELL = "ship", "do not ship as a replacement", "cannot tell"
 GOOD, BAD, OPEN = "good", "bad", "open"  # what a reason says about trusting the answer
@@ -33,6 +32,7 @@ def verdict(
         _teacher_against(report, "chance"),
         _student_against_teacher(report),
         _student_against_reference(report),
+        _student_against_chance(report),
         _failures(failures),
         _searched_and_confirmed(report),
         _seeds(report),
@@ -59,6 +59,7 @@ def verdict_lines(verdict: Mapping[str, Any]) -> list[str]:
 
 
 Reason = tuple[str, str, str]  # what it is about, GOOD, BAD or OPEN, and the sentence
+CHANCE = "always answering the commonest class"
 TEACHER = "teacher against reference", "teacher against chance"
 FAILURES, TIMES = "failures", "times scored"
 MORE_PEOPLE = (
@@ -73,9 +74,13 @@ def _word(report: Mapping[str, Any]) -> str:
     if report["chosen"] is None:
         ends = [member["network"]["difference_interval"] for member in report["members"]]
         return DO_NOT if all(high < -report["margin"] for _, high in ends) else CANNOT_TELL
-    against = answer_of(report)["network"]["against_reference"]["difference_interval"]
-    if against[1] < 0:  # what anybody could have had is better
+    network = answer_of(report)["network"]
+    against = network["against_reference"]["difference_interval"]
+    # what anybody could have had is better
+    if against[1] < 0 or _below(network["against_chance"]):
         return DO_NOT
+    if not _above(network["against_chance"]):
+        return CANNOT_TELL
     worth_it = _above(report["reference"]["teacher_minus_this"]) or against[0] > -report["margin"]
     return SHIP if worth_it else CANNOT_TELL
 
@@ -85,6 +90,11 @@ def _above(difference: Mapping[str, Any]) -> bool:
     return ends is not None and bool(ends[0] > 0)
 
 
+def _below(difference: Mapping[str, Any]) -> bool:
+    ends = difference["difference_interval"]
+    return ends is not None and bool(ends[1] < 0)
+
+
 def _sentence(word: str, report: Mapping[str, Any], reasons: Sequence[Reason]) -> str:
     """The headline: the word, and in one sentence what decides it; the numbers stand in the reasons."""
     member = answer_of(report)
@@ -92,10 +102,18 @@ def _sentence(word: str, report: Mapping[str, Any], reasons: Sequence[Reason]) -
     # chance last: a teacher that may be guessing is worse than one that anybody could have had
     doubts = [about for about, says, _ in reasons if about in TEACHER and says == BAD]
     doubt = f"the teacher {_teacher_is(report, doubts[-1].split()[-1])}" if doubts else ""
+    reference, chance = (member["network"][f"against_{name}"] for name in ("reference", "chance"))
     close = f"shown to lose less than {margin} to the teacher"
     if report["too_few"]:
         are = "is" if report["people"] == 1 else "are"
         said = f"{_many(report['people'])} {are} too few for an interval, which needs {MIN_PEOPLE}; {MORE_PEOPLE}"
+    elif (
+        report["chosen"] is not None
+        and word != SHIP
+        and not _above(chance)
+        and not _below(reference)
+    ):
+        said = f"{trial} is {close}, but {_shown(chance)} than {CHANCE}"
     elif word == SHIP and doubts:
         said = f"{trial} is {close}, and to a ridge regression on the same windows as well, but {doubt}"
     elif word == SHIP:
@@ -116,19 +134,8 @@ def _sentence(word: str, report: Mapping[str, Any], reasons: Sequence[Reason]) -
 
 def _teacher_is(report: Mapping[str, Any], what: str) -> str:
     """What is shown of the teacher beside "reference" or "chance", as said after its name."""
-    name = {
-        "reference": "a ridge regression on the same windows",
-        "chance": "always answering the commonest class",
-    }[what]
-    low, high = report[what]["teacher_minus_this"]["difference_interval"]
-    shown = (
-        "shown to be better"
-        if low > 0
-        else "shown to be worse"
-        if high < 0
-        else "not shown to be better"
-    )
-    return f"is {shown} than {name}"
+    name = {"reference": "a ridge regression on the same windows", "chance": CHANCE}[what]
+    return f"is {_shown(report[what]['teacher_minus_this'])} than {name}"
 
 
 def _f1_against(report: Mapping[str, Any], other: Mapping[str, Any]) -> str:
@@ -220,6 +227,23 @@ def _student_against_reference(report: Mapping[str, Any]) -> Reason:
             f"The student is shown to lose less than the margin to the reference: {told}.",
         )
     return about, OPEN, f"Whether the student is as good as the reference is open: {told}."
+
+
+def _student_against_chance(report: Mapping[str, Any]) -> Reason:
+    difference = answer_of(report)["network"]["against_chance"]
+    about = "student against chance"
+    told = f"{_f1_against(report, report['chance'])}, {signed(difference, _at_once(report))}"
+    if difference["difference_interval"] is None:
+        return about, OPEN, f"Too few people hold the student against chance; {told}."
+    says = GOOD if _above(difference) else BAD
+    return about, says, f"The student is {_shown(difference)} than {CHANCE}: {told}."
+
+
+def _shown(difference: Mapping[str, Any]) -> str:
+    """What an interval shows of somebody, as said before "than"."""
+    if _above(difference):
+        return "shown to be better"
+    return "shown to be worse" if _below(difference) else "not shown to be better"
 
 
 def _failures(failures: Mapping[str, Mapping[str, Any]]) -> Reason:
