@@ -68,11 +68,6 @@ def show_answer(confirm: Confirm, outdated: bool) -> None:
             st.text(without_word(verdict))
     if member is not None:
         show_answer_numbers(confirm, member)
-    if confirm.too_few:
-        st.warning(
-            f"{many(confirm.people, 'confirm person is', 'confirm people are')} too few for an "
-            "interval or a test. Read the scores person by person, or pool folds over all."
-        )
 
 
 def without_word(verdict: Verdict) -> str:

@@ -446,12 +446,10 @@ def test_the_verdict_is_that_of_the_report(tmp_path: Path) -> None:
     scores = report(tmp_path, PEOPLE, {"teacher": HALF, "reference": HALF}, times_scored=2)
     assert scores["verdict"]["word"] == "ship"
     assert scores["sentence"] == scores["verdict"]["sentence"]
-    assert scores["sentence"].startswith(
-        "The teacher is not shown to be better than a ridge regression on the same windows"
-    )
-    assert (
-        "Some of these people have been scored 2 times in this work folder" in scores["sentence"]
-    )
+    assert scores["sentence"].startswith("Ship: trial ")
+    assert "the teacher is not shown to be better than a ridge regression" in scores["sentence"]
+    texts = [reason["text"] for reason in scores["verdict"]["rests_on"]]
+    assert texts[-1].startswith("Some of these people have been scored 2 times in this work")
 
 
 def test_scores_are_the_means_over_seeds_and_differences_are_paired(tmp_path: Path) -> None:
