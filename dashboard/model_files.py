@@ -15,6 +15,7 @@ from dashboard.files import OUTSIDE, Problem, is_inside, outside
 from gaitforge.layout import Layout
 from gaitforge.recording import Recording
 from gaitforge.store import SkeletonStore
+from gaitforge.weights import weights_fault
 from gaitforge.work import WorkFolder, for_arrow, open_path, read_json
 
 ROBUSTNESS = (
@@ -94,6 +95,9 @@ def best_refit(work: WorkFolder, split: str, trial: int, problems: list[Problem]
             continue
         try:
             head = Fields.of_file(read_json(path))
+            fault = weights_fault(path)
+            if fault is not None:
+                raise ValueError(fault)
             refit = Refit(
                 seed=head.count("seed"), val_macro_f1=head.number("val_macro_f1"), weights=weights
             )

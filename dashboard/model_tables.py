@@ -119,55 +119,65 @@ def recall_table(
     return pd.DataFrame(rows, columns=columns)
 
 
-def held_against_table(confirm: Confirm, member: Member | None) -> pd.DataFrame:
-    """Columns model, over, macro_f1, interval, difference, difference_interval: on the confirm people, in words.
+HELD_COLUMNS = [
+    "model", "macro_f1", "interval", "difference", "difference_interval", "reference", "reference_interval", "over",
+]  # fmt: skip
 
-    What is handed out first, then the mean of its seeds, then what it is held against; the teacher's own
-    rows without a member. Differences are minus the teacher.
+
+def held_against_table(confirm: Confirm, member: Member | None) -> pd.DataFrame:
+    """Columns model, over, macro_f1, interval, and what it is minus the teacher and minus the reference, in words.
+
+    All on the confirm people: what is handed out first, then the mean of its seeds, then what it is held
+    against; the teacher's own rows without a member.
     """
-    rows: list[tuple[str, str, float, Interval, float | None, Interval]] = []
+    rows = []
     if member is not None:
         network, alone = member.network, member.alone
         rows.append(
-            (
-                f"its network, seed {network.seed}", over(1), network.macro_f1, network.interval,
-                network.difference, network.difference_interval,
-            )
+            {
+                **_held(f"its network, seed {network.seed}", over(1), network.macro_f1, network.interval),
+                **_minus("difference", network.difference, network.difference_interval),
+                **_minus("reference", network.to_reference, network.to_reference_interval),
+            }
         )  # fmt: skip
         if member.seeds > 1:
             rows.append(
-                (
-                    f"mean of {member.seeds} seeds", over(member.seeds), member.macro_f1, member.interval,
-                    member.difference, member.difference_interval,
-                )
+                {
+                    **_held(f"mean of {member.seeds} seeds", over(member.seeds), member.macro_f1, member.interval),
+                    **_minus("difference", member.difference, member.difference_interval),
+                }
             )  # fmt: skip
         if alone is not None:
             rows.append(
-                ("the same, not distilled", over(member.seeds), alone.macro_f1, alone.interval, None, None)
-            )  # fmt: skip
-    rows.append(
-        ("teacher", over(1), confirm.teacher_macro_f1, confirm.teacher_interval, None, None)
-    )
-    for name, beaten in (
-        ("reference: ridge regression", confirm.reference),
-        ("always the commonest class", confirm.chance),
-    ):
-        ends = beaten.lead_interval
-        turned = None if ends is None else (-ends[1], -ends[0])
-        rows.append((name, over(1), beaten.macro_f1, beaten.interval, -beaten.lead, turned))
-    return pd.DataFrame(
-        [
-            {
-                "model": name,
-                "macro_f1": f1,
-                "interval": interval_words(ends),
-                "difference": "" if difference is None else f"{difference:+.3f}",
-                "difference_interval": interval_words(difference_ends, signed=True),
-                "over": over_what,
-            }
-            for name, over_what, f1, ends, difference, difference_ends in rows
-        ]
-    )
+                _held(
+                    "the same, not distilled", over(member.seeds), alone.macro_f1, alone.interval
+                )
+            )
+    teacher = _held("teacher", over(1), confirm.teacher_macro_f1, confirm.teacher_interval)
+    reference, chance = confirm.reference, confirm.chance
+    rows += [
+        {**teacher, **_minus("reference", reference.lead, reference.lead_interval)},
+        _held("reference: ridge regression", over(1), reference.macro_f1, reference.interval),
+        _held("always the commonest class", over(1), chance.macro_f1, chance.interval),
+    ]
+    return pd.DataFrame(rows, columns=HELD_COLUMNS)
+
+
+def _held(model: str, over_what: str, f1: float, ends: Interval) -> dict[str, object]:
+    empty: dict[str, object] = dict.fromkeys(HELD_COLUMNS, "")
+    return empty | {
+        "model": model,
+        "over": over_what,
+        "macro_f1": f1,
+        "interval": interval_words(ends),
+    }
+
+
+def _minus(column: str, difference: float, ends: Interval) -> dict[str, object]:
+    return {
+        column: f"{difference:+.3f}",
+        f"{column}_interval": interval_words(ends, signed=True),
+    }
 
 
 def of_network(predictions: pd.DataFrame, seed: int) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from dashboard.artefacts import BAD, GOOD, OPEN, Confirm, Member, Verdict
 from dashboard.good_enough import USUAL_LOSS, interval_points, smallest_good_enough
 from dashboard.progress import duration
 from dashboard.reading import Found, Line, Progress
-from dashboard.review_tables import TEACHER, Model, interval_words, many, over
+from dashboard.review_tables import TEACHER, Model, interval_words, many, over, verdict_word
 from dashboard.scales import SIZES
 from dashboard.states import next_step, show_failures, unread_scores
 from dashboard.view import View
@@ -63,16 +63,11 @@ def show_answer(confirm: Confirm, outdated: bool) -> None:
     verdict, member = confirm.verdict, confirm.answer
     with st.container(key="answer", gap="xsmall"):
         with st.container(key="word"):
-            st.text(f"Out of date: {verdict.word}" if outdated else verdict.word.capitalize())
+            st.text(verdict_word(verdict, outdated))
         with st.container(key="sentence"):
             st.text(without_word(verdict))
     if member is not None:
         show_answer_numbers(confirm, member)
-    if confirm.too_few:
-        st.warning(
-            f"{many(confirm.people, 'confirm person is', 'confirm people are')} too few for an "
-            "interval or a test. Read the scores person by person, or pool folds over all."
-        )
 
 
 def without_word(verdict: Verdict) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from dashboard.artefacts import Confirm, Epoch, Interval, Latency, Member, Setting, Trial
+from dashboard.artefacts import Confirm, Epoch, Interval, Latency, Member, Setting, Trial, Verdict
 from dashboard.reading import Line
 from gaitforge.decision import judged_words
 
@@ -171,6 +171,11 @@ def tested_words(confirm: Confirm, member: Member) -> str:
     return judged_words(
         tested=member.network.tested, noninferior=member.noninferior, margin=confirm.margin
     )
+
+
+def verdict_word(verdict: Verdict, outdated: bool) -> str:
+    """The word as it stands alone above its sentence; that it is none of now is said with it."""
+    return f"Out of date: {verdict.word}" if outdated else verdict.word.capitalize()
 
 
 def over(seeds: int) -> str:

@@ -68,6 +68,8 @@ def show_held_against(view: View, model: Model) -> None:
             "interval": text("95 % interval"),
             "difference": text("Minus the teacher"),
             "difference_interval": text("95 % interval "),
+            "reference": text("Minus the reference"),
+            "reference_interval": text("95 % interval  "),
             "over": text("Intervals are"),
         },
         key="held_against",

@@ -19,7 +19,7 @@ from dashboard.good_enough import (
 )
 from dashboard.held import held
 from dashboard.reading import Line
-from dashboard.review_tables import TEACHER, many
+from dashboard.review_tables import TEACHER, many, verdict_word
 from dashboard.scales import MEASURES, SIZES, budget_steps, stored_measures, stored_sizes
 from dashboard.view import View
 
@@ -44,7 +44,7 @@ def show_trade_off(view: View) -> None:
     answer = smallest_good_enough(
         view.line.confirm, view.models, size=wish.size, budget=wish.budget, loss=wish.loss
     )
-    show_answer(view.line, answer, wish)
+    show_answer(view, answer, wish)
     searched = held(
         "searched",
         (view.models, wish.measure, wish.size, wish.stopped, wish.families),
@@ -75,15 +75,16 @@ def show_trade_off(view: View) -> None:
         show_optimism(view.line)
 
 
-def show_answer(line: Line, answer: Answer | None, wish: Wish) -> None:
+def show_answer(view: View, answer: Answer | None, wish: Wish) -> None:
     """The verdict's word, as confirm has it, and which student the sliders come to."""
     sentence = answer.sentence if answer else "There is no student to choose from yet."
+    line = view.line
     with st.container(key="answer", gap="xsmall"):
         if line.confirm is None:
             st.text(sentence)
             return
         with st.container(key="word"):
-            st.text(line.confirm.verdict.word.capitalize())
+            st.text(verdict_word(line.confirm.verdict, view.outdated.answer is not None))
         with st.container(key="sentence"):
             st.text(sentence)
     if not math.isinf(wish.budget) or round(wish.loss, 6) != round(default_loss(line) / 100, 6):

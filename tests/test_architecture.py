@@ -49,7 +49,7 @@ AT_HOME = {
 
 # Inside gaitforge, imports point upwards in this list only.
 ORDER = [
-    "layout", "recording", "s3", "toml", "work", "provenance", "ingest", "windows", "normalise", "augment", "records",
+    "layout", "recording", "s3", "toml", "work", "weights", "provenance", "ingest", "windows", "normalise", "augment", "records",
     "scorings", "recording_files", "quarantine", "store", "splits", "window_cache", "batch", "models", "gradients",
     "losses",
     "metrics", "reference", "stats", "decision", "cost", "trials", "failures", "front", "objectives", "settings",

@@ -157,7 +157,7 @@ def few_people(work: WorkFolder) -> None:
         (none_ended, ["no finished trial so far"]),
         (none_finished, ["no finished trial so far", "1 trial of 1 failed"]),
         (not_confirmed, ["No confirmed answer yet", "gaitforge confirm run.toml"]),
-        (few_people, ["4 confirm people are too few for an interval"]),
+        (few_people, ["4 people are too few for an interval", "confirm.folds"]),
     ],
 )
 def test_every_state_is_put_into_words(

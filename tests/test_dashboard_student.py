@@ -21,6 +21,7 @@ from dashboard.reading import Problem
 from dashboard.review_tables import TEACHER
 from gaitforge.layout import LAYOUTS, Layout
 from gaitforge.recording import Recording
+from gaitforge.weights import write_weights
 from gaitforge.work import (
     WorkFolder,
     fingerprint,
@@ -216,15 +217,14 @@ def test_a_student_on_s3_is_shown_as_one_on_a_disk(tmp_path: Path, show: ShowMod
 def exported(work: WorkFolder, number: int, seed: int = 10_001) -> None:
     """Refits of a trial and an export that was made of one of them."""
     run = work.run("people")
-    heads = {
+    heads: dict[int, dict[str, Any]] = {
         one: {"schema": 1, "identity": "i", "trial": number, "seed": one, "val_macro_f1": f1}
         for one, f1 in ((10_000, 0.5), (seed, 0.7))
     }
     for one, head in heads.items():
-        write_json(run.confirm / "refits" / f"student-{number}-seed{one}.json", head)
-        write_whole(
-            run.confirm / "refits" / f"student-{number}-seed{one}.safetensors", b"w%d" % one
-        )
+        path = run.confirm / "refits" / f"student-{number}-seed{one}.json"
+        head |= write_weights(path, b"w%d" % one)
+        write_json(path, head)
     read = {"fps": None}
     identity = fingerprint(
         {"refit": heads[seed], "scores": read_json(run.confirm / "scores.json"), "read": read}

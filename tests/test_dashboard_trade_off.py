@@ -515,10 +515,11 @@ def test_the_point_with_its_bar_is_the_network_that_ships_and_the_faint_one_its_
         network, ends = member.network, member.network.interval
         assert ends is not None
         assert (member.macro_f1, member.interval) != (network.macro_f1, ends)
-        drawn = of_it.loc["confirmed", ["score", "low", "high"]].tolist()
+        drawn = [of_it[column]["confirmed"] for column in ("score", "low", "high")]
         assert drawn == [network.macro_f1, *ends]
         assert of_it.loc["recipe", "score"] == member.macro_f1
-        assert all(pd.isna(of_it.loc["recipe", end]) for end in ("low", "high"))
+        assert of_it["low"].isna()["recipe"]
+        assert of_it["high"].isna()["recipe"]
     one_seed = replace(confirm, members=tuple(replace(m, seeds=1) for m in confirm.members))
     points = front_tables.confirmed_points(one_seed, {}, "macro_f1", "params", ALL)
     assert set(points["kind"]) == {"teacher", "confirmed"}

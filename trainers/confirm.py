@@ -21,6 +21,7 @@ from gaitforge.provenance import Provenance, read_provenance
 from gaitforge.scorings import record_scoring
 from gaitforge.settings import ClusterSettings, ConfirmSettings
 from gaitforge.trials import Trial
+from gaitforge.weights import weights_fault, write_weights
 from gaitforge.work import (
     SplitFolder,
     WorkFolder,
@@ -77,14 +78,15 @@ class Refit:
         return replace(self.made_from, identity=self.identity)
 
     def done(self, folder: SplitFolder) -> bool:
+        """Whether it is there; raises ValueError where its weights are not those that its head tells of."""
         path = self.head(folder)
-        return path.is_file() and read_object(path, "identity")["identity"] == self.identity
+        if not path.is_file() or read_object(path, "identity")["identity"] != self.identity:
+            return False
+        check_refit(path)
+        return True
 
     def head(self, folder: SplitFolder) -> Path:
         return refit_head(folder, self.model, self.trial, self.seed)
-
-    def weights(self, folder: SplitFolder) -> Path:
-        return self.head(folder).with_suffix(".safetensors")
 
     def worker(self, folder: SplitFolder) -> Path:
         """Which process trains it; there while it does."""
@@ -103,6 +105,25 @@ class Refit:
 def refit_head(folder: SplitFolder, model: str, trial: int, seed: int) -> Path:
     """What a finished refit tells about itself."""
     return folder.confirm / "refits" / f"{model}-{trial}-seed{seed}.json"
+
+
+def refit_anew(head: Path) -> str:
+    """What to do about a refit whose weights are not its own."""
+    return f"remove {head.name} and run `gaitforge confirm`, which trains it anew"
+
+
+def check_refit(head: Path) -> None:
+    """Raise ValueError where the weights of a refit are not those that its head tells of."""
+    read_object(head, "identity")  # a damaged one is said to be that
+    fault = weights_fault(head)
+    if fault is not None:
+        raise ValueError(f"{fault}; {refit_anew(head)}.")
+
+
+def check_refits(folder: SplitFolder) -> None:
+    """`check_refit` for all that are there."""
+    for head in sorted((folder.confirm / "refits").glob("*.json")):
+        check_refit(head)
 
 
 def validated(folder: SplitFolder, trial: int, seeds: Iterable[int]) -> list[float]:
@@ -364,13 +385,15 @@ def train_refit(refit: Refit, root: str, data: NodeData | None) -> str:
     weights = {
         name: value.cpu().contiguous() for name, value in fitting.model.state_dict().items()
     }
-    write_whole(refit.weights(folder), save(weights))
+    head = refit.head(folder)
+    head.unlink(missing_ok=True)  # it would tell of other weights if we were killed before the end
+    told = write_weights(head, save(weights))
     write_json(
-        refit.head(folder),
+        head,
         {
             "schema": 1, "identity": refit.identity, "trial": refit.trial, "model": refit.model, "seed": refit.seed,
             "family": refit.spec.family, "sizes": dict(refit.spec.sizes),
-            "val_macro_f1": last.val_macro_f1, "val_accuracy": last.val_accuracy,
+            "val_macro_f1": last.val_macro_f1, "val_accuracy": last.val_accuracy, **told,
             "provenance": refit.provenance.as_dict(),
         },
     )  # fmt: skip

@@ -17,8 +17,9 @@ from gaitforge.outdated import export_identity
 from gaitforge.provenance import Provenance, read_provenance
 from gaitforge.settings import ExportSettings
 from gaitforge.splits import Split
+from gaitforge.weights import read_weights
 from gaitforge.work import SplitFolder, read_object, write_json, write_whole
-from trainers.confirm import STUDENT, refit_head
+from trainers.confirm import STUDENT, refit_anew, refit_head
 from trainers.examples import WindowFolder, few_windows
 from trainers.progress import say
 from trainers.verdict import SCHEMA
@@ -43,6 +44,7 @@ def export_student(
     # the very network that was tested
     refit = refit_head(folder, STUDENT, member["trial"], member["network"]["seed"])
     head = read_object(refit, "seed", "family", "sizes")
+    kept = read_weights(refit, refit_anew(refit))
     how_read = {"confidence_channel": read.confidence_channel, "fps": read.fps}
     identity = export_identity(head, scores, how_read)
     if (target / "card.json").is_file() and read_object(target / "card.json").get(
@@ -50,7 +52,7 @@ def export_student(
     ) == identity:
         say(f"  trial {member['trial']} is there already")
         return
-    weights = load(refit.with_suffix(".safetensors").read_bytes())
+    weights = load(kept)
     sources = {
         name: told
         for name, file in (("scores", folder.confirm / "scores.json"), ("refit", refit))

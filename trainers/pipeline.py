@@ -34,6 +34,7 @@ from trainers.reference import ReferenceFacts, beside_teacher
 from trainers.robustness import write_robustness
 from trainers.search import check_families, check_teacher, search_students, told_by_search
 from trainers.teacher import Teacher, train_teacher
+from trainers.trust import verdict_lines
 from trainers.verdict import Tables, write_verdict
 
 
@@ -189,7 +190,7 @@ class Line:
             scores = write_verdict(self.settings.confirm, windows, folder, members, times, told)
             write_robustness(windows, folder, members, self.settings.confirm.seeds)
             write_latencies(windows, folder, Teacher.read(folder), members)
-            say(f"  {scores['sentence']}\n  {scores['optimism']['sentence']}")
+            say("\n".join(f"  {line}" for line in verdict_lines(scores["verdict"])))
             if told.unknown:
                 say(f"  nobody knows whom these have seen: {', '.join(told.unknown)}")
             if folds:

@@ -18,10 +18,12 @@ from gaitforge.reference import (
     majority_class,
     recording_labels,
 )
-from gaitforge.work import SplitFolder, fingerprint, read_object, write_json, write_whole
+from gaitforge.weights import read_weights, weights_fault, write_weights
+from gaitforge.work import SplitFolder, fingerprint, read_object, write_json
 from trainers.examples import WindowFolder, load_examples
 from trainers.loop import score_logits
 from trainers.predictions import write_predictions
+from trainers.progress import say
 
 MODEL = "reference"  # in the predictions table
 SEED = 0  # of the random features, and of the seed that the predictions table names
@@ -61,11 +63,14 @@ class ReferenceFacts:
 def write_reference(windows: WindowFolder, folder: SplitFolder) -> ReferenceFacts:
     """Write `reference/` and its predictions for the validation people; one of the same windows is kept as it is."""
     identity = fingerprint({"windows": windows.key, "seed": SEED, "format": FORMAT})
-    head, weights = folder.reference / "reference.json", folder.reference / "reference.safetensors"
-    if head.is_file() and weights.is_file():
+    head = folder.reference / "reference.json"
+    if head.is_file():
         kept = ReferenceFacts.read(folder)
-        if kept.identity == identity:
+        fault = weights_fault(head)
+        if kept.identity == identity and fault is None:
             return kept
+        if fault is not None:
+            say(f"  {fault}: the reference is fitted anew")
     started = time.monotonic()
     train, valid = windows.role("train"), windows.role("validation")
     machine, choice = fit_reference(train, valid, len(windows.classes), SEED)
@@ -81,19 +86,22 @@ def write_reference(windows: WindowFolder, folder: SplitFolder) -> ReferenceFact
     )  # fmt: skip
     # it would describe other weights if we were killed before the end
     head.unlink(missing_ok=True)
-    write_whole(weights, save(arrays))
+    weights = write_weights(head, save(arrays))
     _predict(machine, windows, folder, "validation")
     told = Provenance.of(
         identity, {"windows": windows.provenance}, {*train.persons, *valid.persons}
     )
-    write_json(head, {"schema": 1, **dataclasses.asdict(facts), "provenance": told.as_dict()})
+    write_json(
+        head, {"schema": 1, **dataclasses.asdict(facts), **weights, "provenance": told.as_dict()}
+    )
     return facts
 
 
 def load_reference(folder: SplitFolder) -> Reference:
     """The fitted machine; raises FileNotFoundError before the teacher stage."""
     ReferenceFacts.read(folder)
-    return Reference.of(load((folder.reference / "reference.safetensors").read_bytes()))
+    head = folder.reference / "reference.json"
+    return Reference.of(load(read_weights(head, "run `gaitforge teacher`, which fits it anew")))
 
 
 def score_reference(windows: WindowFolder, folder: SplitFolder) -> None:

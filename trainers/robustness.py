@@ -14,8 +14,9 @@ from safetensors.torch import load
 from torch import nn
 
 from gaitforge.members import Member
+from gaitforge.weights import read_weights
 from gaitforge.work import SplitFolder, fingerprint, for_arrow, read_json, write_parquet
-from trainers.confirm import SEED, STUDENT, refit_head
+from trainers.confirm import SEED, STUDENT, refit_anew, refit_head
 from trainers.examples import WindowFolder, load_examples
 from trainers.loop import score
 from trainers.measures import BATCH, HIDDEN_SEED, with_hidden_joints
@@ -50,7 +51,7 @@ class Scorable:
         path = refit_head(folder, self.model, self.trial, self.seed)
         head = read_json(path)
         built = windows.build(head["family"], head["sizes"])
-        built.load_state_dict(load(path.with_suffix(".safetensors").read_bytes()))
+        built.load_state_dict(load(read_weights(path, refit_anew(path))))
         return built.eval()
 
 

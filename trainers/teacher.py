@@ -34,6 +34,7 @@ from gaitforge.settings import (
     as_dict,
     teacher_identity,
 )
+from gaitforge.weights import read_weights, weights_fault, write_weights
 from gaitforge.work import (
     SplitFolder,
     open_path,
@@ -58,6 +59,7 @@ from trainers.progress import say
 from trainers.reference import write_reference
 from trainers.speed import Speed, compiled, home
 
+ANEW = "train it anew with `gaitforge teacher --fresh`, which sets aside what is there"
 METRICS = "epoch", "train_loss", "val_macro_f1", "val_accuracy", "seconds"
 
 
@@ -95,7 +97,8 @@ class Teacher:
     def load(self, folder: SplitFolder, windows: WindowFolder) -> nn.Module:
         """The trained model, in evaluation mode, on the CPU."""
         model = windows.build(self.family, self.sizes)
-        model.load_state_dict(load((folder.teacher / "model.safetensors").read_bytes()))
+        head = folder.teacher / "model.json"
+        model.load_state_dict(load(read_weights(head, ANEW)))
         return model.eval()
 
 
@@ -107,6 +110,14 @@ def teacher_provenance(
     if "split" in windows.made_from:  # so that the split stage knows what was made for another
         sources["split"] = Provenance(identity=windows.made_from["split"])
     return Provenance.of(identity, sources, learned_from)
+
+
+def check_weights(folder: SplitFolder) -> None:
+    """Raise ValueError where the weights of the teacher that is there are not those that its head tells of."""
+    head = folder.teacher / "model.json"
+    fault = weights_fault(head) if head.is_file() else None
+    if fault is not None:
+        raise ValueError(f"{fault}; {ANEW}.")
 
 
 def check_replaced(folder: SplitFolder, identity: str, fresh: bool) -> None:
@@ -148,8 +159,11 @@ def train_teacher(
     head = folder.teacher / "model.json"
     check_replaced(folder, identity, fresh)
     if head.is_file() and Teacher.read(folder).fingerprint == identity:
-        write_reference(windows, folder)  # a folder of an older version has none
-        return Teacher.read(folder)
+        if not fresh:
+            check_weights(folder)
+        if weights_fault(head) is None:
+            write_reference(windows, folder)  # a folder of an older version has none
+            return Teacher.read(folder)
     cost = count(sizes, windows.layout, windows.channels, len(windows.classes), windows.length)
     job = Job(
         windows=str(windows.folder), family=settings.family, sizes=dict(settings.sizes), fit=as_dict(settings.fit),
@@ -177,7 +191,7 @@ def train_teacher(
     history = state["history"]
     # it would describe other weights if we were killed before the end
     head.unlink(missing_ok=True)
-    write_whole(folder.teacher / "model.safetensors", save(best))
+    weights = write_weights(head, save(best))
     write_parquet(
         folder.teacher / "history.parquet",
         pa.Table.from_pylist([{key: row[key] for key in METRICS} for row in history]),
@@ -188,7 +202,9 @@ def train_teacher(
         val_accuracy=history[state["best_epoch"] - 1]["val_accuracy"],
         best_epoch=state["best_epoch"], epochs=len(history), seconds=sum(row["seconds"] for row in history),
     )  # fmt: skip
-    scored = score(teacher.load(folder, windows), load_examples(windows, "validation"), 256)
+    model = windows.build(teacher.family, teacher.sizes)
+    model.load_state_dict(best)
+    scored = score(model.eval(), load_examples(windows, "validation"), 256)
     write_predictions(folder, windows, "validation", "teacher", None, 0, scored)
     write_json(
         head,
@@ -196,6 +212,7 @@ def train_teacher(
             "schema": 1,
             **dataclasses.asdict(teacher),
             **windows.as_dict(),
+            **weights,
             "provenance": teacher_provenance(
                 identity, windows.provenance, windows.people("train", "validation")
             ).as_dict(),

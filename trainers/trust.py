@@ -13,6 +13,7 @@ from gaitforge.trials import ENDED
 
 SHIP, DO_NOT, CANNOT_TELL = "ship", "do not ship as a replacement", "cannot tell"
 GOOD, BAD, OPEN = "good", "bad", "open"  # what a reason says about trusting the answer
+MARKS = {GOOD: "+", BAD: "-", OPEN: "?"}
 # Refits whose validation scores lie further apart than this, as a standard deviation of macro F1, are of a
 # student whose next seed may well be of another class: the margin that is allowed by default.
 WIDE_SEEDS = 0.05
@@ -21,7 +22,7 @@ WIDE_SEEDS = 0.05
 def verdict(
     report: Mapping[str, Any], failures: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """The word, one plain sentence, and the reasons, each with its own sentence and whether it speaks for the answer.
+    """The word, a headline of one sentence, and the reasons, each with a line and whether it speaks for the answer.
 
     `report` is the content of `confirm/scores.json` before its verdict, `failures` those of `count_failures`.
     """
@@ -47,10 +48,24 @@ def verdict(
     }
 
 
+def verdict_lines(verdict: Mapping[str, Any]) -> list[str]:
+    """A verdict for the terminal: its headline, then a line for each reason with a mark for how it speaks."""
+    reasons = [f"  {MARKS[row['says']]} {row['text']}" for row in verdict["rests_on"]]
+    return [
+        verdict["sentence"],
+        "It rests on (+ speaks for it, - against it, ? open):",
+        *reasons,
+    ]
+
+
 Reason = tuple[str, str, str]  # what it is about, GOOD, BAD or OPEN, and the sentence
 CHANCE = "always answering the commonest class"
 TEACHER = "teacher against reference", "teacher against chance"
 FAILURES, TIMES = "failures", "times scored"
+MORE_PEOPLE = (
+    "record more people, give confirm a larger share of them (split.fractions), or have all people scored in turn "
+    "(confirm.folds)"
+)
 
 
 def _word(report: Mapping[str, Any]) -> str:
@@ -81,72 +96,65 @@ def _below(difference: Mapping[str, Any]) -> bool:
 
 
 def _sentence(word: str, report: Mapping[str, Any], reasons: Sequence[Reason]) -> str:
-    """The answer of the whole line: a doubtful teacher first, then the word and the network it is about.
-
-    What speaks against the search or the people at all stands at its end.
-    """
+    """The headline: the word, and in one sentence what decides it; the numbers stand in the reasons."""
     member = answer_of(report)
-    start = f"{word[0].upper()}{word[1:]}:"
-    doubts = [text for about, says, text in reasons if about in TEACHER and says == BAD]
     margin, trial = f"{report['margin']:g} macro F1", f"trial {member['trial']}"
-    against_reference = member["network"]["against_reference"]
-    against = f"minus the reference, {trial} has {signed(against_reference, _at_once(report))}"
-    chance = member["network"]["against_chance"]
+    # chance last: a teacher that may be guessing is worse than one that anybody could have had
+    doubts = [about for about, says, _ in reasons if about in TEACHER and says == BAD]
+    doubt = f"the teacher {_teacher_is(report, doubts[-1].split()[-1])}" if doubts else ""
+    reference, chance = (member["network"][f"against_{name}"] for name in ("reference", "chance"))
+    close = f"shown to lose less than {margin} to the teacher"
     if report["too_few"]:
         are = "is" if report["people"] == 1 else "are"
-        said = (
-            f"{_many(report['people'])} {are} too few for an interval, which needs {MIN_PEOPLE}."
-        )
-    elif doubts and word == SHIP:
-        said = f"{trial} is shown to lose less than {margin} to the teacher, and to that regression as well; {against}."
-    elif report["chosen"] is not None and not _above(chance) and not _below(against_reference):
-        said = (
-            f"trial {member['trial']} is shown to lose less than {margin} to the teacher, but {_shown(chance)} than "
-            f"{CHANCE}; minus that, it has {signed(chance, _at_once(report))}."
-        )
-    elif doubts:
-        said = f"to be as good as such a teacher says little; {against}."
+        said = f"{_many(report['people'])} {are} too few for an interval, which needs {MIN_PEOPLE}; {MORE_PEOPLE}"
+    elif (
+        report["chosen"] is not None
+        and word != SHIP
+        and not _above(chance)
+        and not _below(reference)
+    ):
+        said = f"{trial} is {close}, but {_shown(chance)} than {CHANCE}"
+    elif word == SHIP and doubts:
+        said = f"{trial} is {close}, and to a ridge regression on the same windows as well, but {doubt}"
+    elif word == SHIP:
+        share = 100 * member["params"] / report["teacher"]["params"]
+        said = f"{trial}, with {share:.1f} % of the teacher's parameters, is the smallest student {close}"
+    elif doubts and word == CANNOT_TELL and report["chosen"] is not None:
+        said = f"{doubt}, so that it says little that {trial} is shown to lose less than {margin} to it"
+    elif doubts and word == CANNOT_TELL:
+        said = f"{doubt}, and no student is {close}"
     elif report["chosen"] is not None and word == DO_NOT:
-        said = (
-            f"{trial} is shown to lose less than {margin} to the teacher, but also to be worse than the reference; "
-            f"{against}."
-        )
-    elif report["chosen"] is not None:
-        said = f"{trial} is the smallest student shown to lose less than {margin} to the teacher."
+        said = f"{trial} is {close}, but also to be worse than the reference"
     elif word == DO_NOT:
-        said = f"every student is shown to lose more than {margin} to the teacher; {trial} scores best."
+        said = f"every student is shown to lose more than {margin} to the teacher; {trial} scores best"
     else:
-        said = (
-            f"no student is shown to lose less than {margin} to the teacher; {trial} scores best."
-        )
-    parts = [*doubts[:1], f"{start} {said}", _network(report, member)]
-    noted = [text for about, says, text in reasons if about in (FAILURES, TIMES) and says == BAD]
-    return " ".join([*parts, *(_by_person(member) if report["too_few"] else ()), *noted])
+        said = f"no student is {close}; {trial} scores best"
+    return f"{word[0].upper()}{word[1:]}: {said}."
 
 
-def _network(report: Mapping[str, Any], member: Mapping[str, Any]) -> str:
-    """The network that is handed out, beside what it is held against."""
-    network, teacher = member["network"], report["teacher"]
-    share = 100 * member["params"] / teacher["params"]
+def _teacher_is(report: Mapping[str, Any], what: str) -> str:
+    """What is shown of the teacher beside "reference" or "chance", as said after its name."""
+    name = {"reference": "a ridge regression on the same windows", "chance": CHANCE}[what]
+    return f"is {_shown(report[what]['teacher_minus_this'])} than {name}"
+
+
+def _f1_against(report: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """Macro F1 of the answer's network beside another's."""
     return (
-        f"The network of trial {member['trial']} has {member['params']:,} parameters ({share:.1f} % of the teacher's "
-        f"{teacher['params']:,}) "
-        f"and macro F1 {network['macro_f1']:.3f} on {_many(report['people'])} never seen before, the teacher "
-        f"{teacher['macro_f1']:.3f}, the reference {report['reference']['macro_f1']:.3f}; difference to the "
-        f"teacher {signed(network)}."
+        f"macro F1 {answer_of(report)['network']['macro_f1']:.3f} against {other['macro_f1']:.3f}"
     )
 
 
-def _by_person(member: Mapping[str, Any]) -> list[str]:
+def _by_person(member: Mapping[str, Any]) -> str:
     one_by_one = member["network"]["by_person"]
     if one_by_one is None:
-        return []
+        return ""
     apart = list(one_by_one["differences"].values())
     better, worse = sum(value > 0 for value in apart), sum(value < 0 for value in apart)
-    return [
-        f"It is right more often than the teacher for {better} of them, less often for {worse} (exact sign flips over "
+    return (
+        f" It is right more often than the teacher for {better} of them, less often for {worse} (exact sign flips over "
         f"people: p = {one_by_one['sign_flip_p']:.2g})."
-    ]
+    )
 
 
 def _people(report: Mapping[str, Any]) -> Reason:
@@ -157,32 +165,35 @@ def _people(report: Mapping[str, Any]) -> Reason:
 
 
 def _teacher_against(report: Mapping[str, Any], what: str) -> Reason:
-    name = {"reference": "a ridge regression on the same windows", "chance": CHANCE}[what]
     difference = report[what]["teacher_minus_this"]
     both = f"{report['teacher']['macro_f1']:.3f} against {report[what]['macro_f1']:.3f}"
-    told = f"(macro F1 {both}; {signed(difference)})"
-    about, ends = f"teacher against {what}", difference["difference_interval"]
-    if ends is None:
-        return (
-            about,
-            OPEN,
-            f"Too few people tell whether the teacher is better than {name} {told}.",
-        )
+    told = f"macro F1 {both}, {signed(difference)}"
+    about = f"teacher against {what}"
+    if difference["difference_interval"] is None:
+        name = {"reference": "the reference", "chance": "chance"}[what]
+        return about, OPEN, f"Too few people hold the teacher against {name}; {told}."
     says = GOOD if _above(difference) else BAD
-    return about, says, f"The teacher is {_shown(difference)} than {name} {told}."
+    return about, says, f"The teacher {_teacher_is(report, what)}: {told}."
 
 
 def _student_against_teacher(report: Mapping[str, Any]) -> Reason:
     about, margin = "student against teacher", report["margin"]
     tested = sum(member["network"]["tested"] for member in report["members"])
+    member = answer_of(report)
+    told = f"{_f1_against(report, report['teacher'])}, {signed(member['network'])}"
     if report["too_few"]:
-        return about, OPEN, "Too few people test a student against the teacher."
-    held = f"tested from the largest student down, {tested} of {len(report['members'])}, each at 2.5 %"
+        return (
+            about,
+            OPEN,
+            f"Too few people test trial {member['trial']} against the teacher; {told}.{_by_person(member)}",
+        )
+    held = f"Tested from the largest down, {tested} of {len(report['members'])}, each at 2.5 %"
     if report["chosen"] is None:
         return (
             about,
             BAD,
-            f"No student is shown to be within {margin:g} macro F1 of the teacher ({held}).",
+            f"No student is shown to lose less than {margin:g} macro F1 to the teacher; trial {member['trial']} has "
+            f"{told}. {held}.",
         )
     together = ", so that all together are wrong in at most 2.5 %"
     if report["times_scored"] > 1:
@@ -190,15 +201,15 @@ def _student_against_teacher(report: Mapping[str, Any]) -> Reason:
     return (
         about,
         GOOD,
-        f"Trial {report['chosen']} and all larger students are shown to be within {margin:g} macro F1 of the teacher "
-        f"({held}{together}).",
+        f"Trial {report['chosen']} and all larger students are shown to lose less than {margin:g} macro F1 to the "
+        f"teacher: {told}. {held}{together}.",
     )
 
 
 def _student_against_reference(report: Mapping[str, Any]) -> Reason:
     difference = answer_of(report)["network"]["against_reference"]
     about, ends = "student against reference", difference["difference_interval"]
-    told = f"minus the reference, the network's macro F1 is {signed(difference, _at_once(report))}"
+    told = f"{_f1_against(report, report['reference'])}, {signed(difference, _at_once(report))}"
     if ends is None:
         return about, OPEN, f"Too few people hold the student against the reference; {told}."
     if ends[1] < 0:
@@ -221,15 +232,11 @@ def _student_against_reference(report: Mapping[str, Any]) -> Reason:
 def _student_against_chance(report: Mapping[str, Any]) -> Reason:
     difference = answer_of(report)["network"]["against_chance"]
     about = "student against chance"
-    told = f"(the network's macro F1 minus that: {signed(difference, _at_once(report))})"
+    told = f"{_f1_against(report, report['chance'])}, {signed(difference, _at_once(report))}"
     if difference["difference_interval"] is None:
-        return (
-            about,
-            OPEN,
-            f"Too few people tell whether the student is better than {CHANCE} {told}.",
-        )
+        return about, OPEN, f"Too few people hold the student against chance; {told}."
     says = GOOD if _above(difference) else BAD
-    return about, says, f"The student is {_shown(difference)} than {CHANCE} {told}."
+    return about, says, f"The student is {_shown(difference)} than {CHANCE}: {told}."
 
 
 def _shown(difference: Mapping[str, Any]) -> str:
@@ -249,10 +256,19 @@ def _failures(failures: Mapping[str, Mapping[str, Any]]) -> Reason:
 
 
 def _searched_and_confirmed(report: Mapping[str, Any]) -> Reason:
-    optimism = report["optimism"]
-    ends = optimism["interval"]
-    says = OPEN if ends is None else BAD if ends[0] > 0 else GOOD
-    return "searched against confirmed", says, str(optimism["sentence"])
+    about, sentence = "searched against confirmed", str(report["optimism"]["sentence"])
+    ends, margin = report["optimism"]["interval"], report["margin"]
+    if ends is None:
+        return about, OPEN, sentence
+    if ends[0] > 0:
+        return about, BAD, f"{sentence} The search is shown to have flattered its front."
+    if ends[1] < margin:
+        return (
+            about,
+            GOOD,
+            f"{sentence} It is shown not to have flattered its front by {margin:g}.",
+        )
+    return about, OPEN, f"{sentence} Whether it has flattered its front is open."
 
 
 def _seeds(report: Mapping[str, Any]) -> Reason:
