@@ -219,7 +219,9 @@ def test_a_finished_trial_has_scores(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_names_the_stage_that_writes_it(tmp_path: Path) -> None:
     path = tmp_path / "front.json"
     assert FRONT.find(path) is None
-    with pytest.raises(FileNotFoundError, match=r"no searched front .*front.json; run `gaitforge"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no file .*front.json \(a searched front\); run `gaitforge"
+    ):
         FRONT.read(path)
 
 

@@ -302,11 +302,6 @@ class SplitFolder:
         return SplitFolder(self.folds / name)
 
 
-def weights_of(head: Path) -> Path:
-    """The weights that lie beside the file that describes them."""
-    return head.with_suffix(".safetensors")
-
-
 @dataclass(frozen=True, slots=True)
 class WorkFolder:
     """Every path below `<work>`; no other file of the project spells one."""

@@ -81,6 +81,7 @@ class Network(Compared):
     seed: int
     tested: bool
     against_reference: Difference
+    against_chance: Difference
     by_person: ByPerson | None
 
 
@@ -218,6 +219,7 @@ class RefitHead:
     sizes: Mapping[str, Any]
     val_macro_f1: Number
     val_accuracy: Number
+    weights_sha256: str
     provenance: Told
 
 
@@ -301,9 +303,8 @@ REFIT = JsonFile(
     remedy="remove it, and run `gaitforge confirm` again",
 )
 WORKER = JsonFile(record=WorkerOf, schema=None, what="a worker's mark", stage=_AGAIN)
-SCORES = JsonFile(
-    record=Scores, schema=2, what="confirmed scores", stage=_AGAIN
-)  # 1 tested the mean of the seeds
+# 1 tested the mean of the seeds, each member for itself; 2 held no student against chance
+SCORES = JsonFile(record=Scores, schema=3, what="confirmed scores", stage=_AGAIN)
 LATENCIES = JsonFile(record=Latencies, what="latencies", stage=_AGAIN)
 POOLED = JsonFile(record=PooledSplits, what="the answer of all splits", stage=_AGAIN)
 FOLDS = JsonFile(record=PooledFolds, what="the answer of folds", stage=_AGAIN)

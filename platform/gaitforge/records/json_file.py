@@ -85,7 +85,7 @@ class JsonFile(Generic[T]):
             text = path.read_bytes()
         except FileNotFoundError as error:
             raise FileNotFoundError(
-                f"There is no {self.what.partition(' ')[2]} {path}; run `{self.stage}` first."
+                f"There is no file {path} ({self.what}); run `{self.stage}` first."
             ) from error
         return self.parse(text, path)
 
@@ -177,6 +177,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
         return [plain(its) for its in value]
     return value
+
+
+def parts_of(record: Any) -> dict[str, Any]:
+    """Return the fields of a record by their names, for a record that has them as well."""
+    return {item.name: getattr(record, item.name) for item in dataclasses.fields(record)}
 
 
 def found_by(error: ValidationError, schema: int | None) -> str:

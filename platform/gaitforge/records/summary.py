@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from gaitforge.records.confirm import Verdict
+from gaitforge.records.confirm import Difference, Verdict
 from gaitforge.records.json_file import JsonFile
 from gaitforge.records.values import ABSENT, Count, Interval, Number
 
@@ -88,7 +88,7 @@ class Confirmed:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConfirmedMember:
-    """A member as a recipe; `noninferior` is of its own network."""
+    """A member as a recipe; `noninferior` and what it is `against` are of its own network."""
 
     trial: Count
     family: str
@@ -100,6 +100,8 @@ class ConfirmedMember:
     noninferior: bool | None
     seeds: Count
     split: str | None = field(default=None, metadata=ABSENT)
+    against_reference: Difference
+    against_chance: Difference
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -126,6 +128,16 @@ class ExportedNetwork:
     difference: Number
     difference_interval: Interval
     noninferior: bool | None
+    against_reference: Difference
+    against_chance: Difference
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OutOfDate:
+    """Why the confirmed answer, and the exported student, are not of what lies there now; None where they are."""
+
+    answer: str | None
+    export: str | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -145,6 +157,7 @@ class Summary:
     times_scored: Count | None
     export: ExportSummary | None
     exported: ExportedNetwork | None
+    outdated: OutOfDate
 
 
 SUMMARY = JsonFile(record=Summary, schema=2, what="a summary", stage="gaitforge show")

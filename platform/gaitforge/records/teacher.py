@@ -29,6 +29,7 @@ class TeacherModel:
     best_epoch: Count
     epochs: Count
     seconds: Number
+    weights_sha256: str
     layout: Layout
     classes: tuple[str, ...]
     channels: Count
@@ -85,6 +86,7 @@ class ReferenceFacts:
     chance_val_macro_f1: Number
     chance_val_accuracy: Number
     seconds: Number
+    weights_sha256: str
     provenance: Told
 
 
