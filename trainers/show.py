@@ -14,9 +14,9 @@ from gaitforge.quarantine import in_words
 from gaitforge.summary import write_summary
 from gaitforge.trials import ENDED, TrialLog
 from gaitforge.work import WorkFolder, read_json, read_object
-from trainers.reference import ReferenceFacts
-from trainers.trust import verdict_lines
-from trainers.verdict import SCHEMA
+from trainers.confirm.trust import verdict_lines
+from trainers.confirm.verdict import SCHEMA
+from trainers.training.reference import ReferenceFacts
 
 REASONS = 3  # of a family's failures; the rest are counted
 
