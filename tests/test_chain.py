@@ -23,9 +23,10 @@ from tests.test_cli import must_say, refused
 from tests.test_trial import nan_logits
 from tests.try_page import APP, open_page, words
 from tests.without_ray import changed, do_without_ray
-from trainers import confirm, loop
 from trainers.__main__ import STAGES, main
-from trainers.reference import load_reference
+from trainers.confirm import confirm
+from trainers.training import scoring
+from trainers.training.reference import load_reference
 
 ORDER = [stage for stage in STAGES if stage != "run"]
 
@@ -648,7 +649,7 @@ def test_a_refit_whose_answers_are_no_numbers_fails_with_that_reason_and_is_not_
 ) -> None:
     line.change({"confirm": {"seeds": 2}})
     before = heads_of(line)
-    monkeypatch.setattr(loop, "window_logits", nan_logits)
+    monkeypatch.setattr(scoring, "window_logits", nan_logits)
     assert line.run("confirm") == 1
     said = capsys.readouterr().err
     must_say(said, "logits that are no finite numbers", "no class follows", "fit.lr")

@@ -34,20 +34,13 @@ from gaitforge.weights import write_weights
 from gaitforge.window_cache import build_windows
 from gaitforge.windows import WindowSettings
 from gaitforge.work import SplitFolder, write_json
-from trainers.confirm import (
-    ALONE,
-    SEED,
-    STUDENT,
-    Refit,
-    make_refits,
-    refit_head,
-)
-from trainers.examples import WindowFolder
-from trainers.loop import Scored
-from trainers.predictions import read_predictions, write_predictions
-from trainers.reference import MODEL as REFERENCE
-from trainers.teacher import Teacher
-from trainers.verdict import Tables, choose
+from trainers.confirm.refit_file import ALONE, SEED, STUDENT, Refit, make_refits, refit_head
+from trainers.confirm.verdict import Tables, choose
+from trainers.training.predictions import read_predictions, write_predictions
+from trainers.training.reference import MODEL as REFERENCE
+from trainers.training.scoring import Scored
+from trainers.training.teacher_file import Teacher
+from trainers.training.window_folder import WindowFolder
 
 LEGS = Layout(name="legs", joints=("hip", "left", "right"), bones=((0, 1), (0, 2)))
 CLASSES = ("ill", "well")

@@ -9,9 +9,11 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard import model_files, model_tables, reading
-from dashboard.compare import AS
-from dashboard.reading import Predicted
+from dashboard.compare.page import AS
+from dashboard.frame import model_tables
+from dashboard.reading import model_files
+from dashboard.reading import work_folder as reading
+from dashboard.reading.work_folder import Predicted
 from gaitforge.work import WorkFolder, read_json
 from tests.toy_work import Toy, make_work
 from tests.try_page import APP, Show, open_page, table, words

@@ -15,10 +15,15 @@ import pyarrow.parquet as pq
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard import charts_model, model_files, model_tables, reading, review_tables, stick_figure
-from dashboard.artefacts import Epoch, Latency
-from dashboard.reading import Problem
-from dashboard.review_tables import TEACHER
+from dashboard.frame import model_tables
+from dashboard.reading import model_files
+from dashboard.reading import models as review_tables
+from dashboard.reading import work_folder as reading
+from dashboard.reading.artefacts import Epoch, Latency
+from dashboard.reading.models import TEACHER
+from dashboard.reading.work_folder import Problem
+from dashboard.student import charts as charts_model
+from dashboard.student import stick_figure
 from gaitforge.layout import LAYOUTS, Layout
 from gaitforge.recording import Recording
 from gaitforge.weights import write_weights

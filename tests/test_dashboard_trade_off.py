@@ -12,8 +12,13 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard import charts_fronts, front_tables, reading, review_tables
-from dashboard.artefacts import (
+from dashboard.fronts import charts as charts_fronts
+from dashboard.fronts import tables as front_tables
+from dashboard.fronts.good_enough import Answer, smallest_good_enough
+from dashboard.fronts.scales import budget_steps
+from dashboard.reading import models as review_tables
+from dashboard.reading import work_folder as reading
+from dashboard.reading.artefacts import (
     BAD,
     CONFIRM_SCHEMA,
     GOOD,
@@ -29,9 +34,7 @@ from dashboard.artefacts import (
     Verdict,
     confirm_of,
 )
-from dashboard.good_enough import Answer, smallest_good_enough
-from dashboard.review_tables import Model
-from dashboard.scales import budget_steps
+from dashboard.reading.models import Model
 from gaitforge import stats
 from gaitforge.objectives import SearchedFront
 from gaitforge.trials import TrialLog

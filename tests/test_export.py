@@ -35,9 +35,9 @@ from gaitforge.weights import write_weights
 from gaitforge.window_cache import build_windows
 from gaitforge.windows import WindowSettings, prepare
 from gaitforge.work import SplitFolder, read_json, write_json
-from trainers.confirm import best_refit
-from trainers.examples import WindowFolder
-from trainers.export import export_student, pick_member
+from trainers.confirm.export import export_student, pick_member
+from trainers.confirm.refit_file import best_refit
+from trainers.training.window_folder import WindowFolder
 
 LEGS = Layout(name="legs", joints=("hip", "left", "right"), bones=((0, 1), (0, 2)))
 SIZES = TcnSizes(channels=4, layers=1, kernel=3)

@@ -24,13 +24,14 @@ from gaitforge.work import SplitFolder, WorkFolder, read_json, write_json
 from tests.small_line import Tables, run, write_run
 from tests.test_cli import must_say
 from tests.test_confirm import CLASSES, LEGS, MEMBER, TEACHER, WINDOWS, walks
-from trainers.answers import folds_sentence
-from trainers.confirm import SEED, STUDENT, make_refits, train_refit
-from trainers.examples import WindowFolder
-from trainers.folds import deal_folds, train_fold
-from trainers.outputs import write_outputs
+from trainers.confirm.answers import folds_sentence
+from trainers.confirm.confirm import train_refit
+from trainers.confirm.folds import deal_folds, train_fold
+from trainers.confirm.refit_file import SEED, STUDENT, make_refits
 from trainers.pipeline import check_folds
-from trainers.predictions import read_predictions
+from trainers.teacher.outputs import write_outputs
+from trainers.training.predictions import read_predictions
+from trainers.training.window_folder import WindowFolder
 
 PEOPLE = {f"p{i:02d}": {CLASSES[i % 2]} for i in range(12)}
 ROLES = dict(zip(PEOPLE, 4 * ["train"] + 4 * ["validation"] + 4 * ["confirm"], strict=True))

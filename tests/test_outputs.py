@@ -20,12 +20,18 @@ from gaitforge.weights import write_weights
 from gaitforge.window_cache import build_windows
 from gaitforge.work import SplitFolder, read_json, write_json
 from tests.test_confirm import CLASSES, LEGS, TEACHER, WINDOWS, walks
-from trainers import student as student_module
-from trainers.examples import NodeData, WindowFolder, WindowRecipe, load_examples, load_outputs
-from trainers.loop import fit
-from trainers.outputs import answer_all, write_outputs
-from trainers.search import check_classes, check_nodes
-from trainers.student import StudentSpec, new_student, stored, taught
+from trainers.search.checks import check_classes, check_nodes
+from trainers.teacher.outputs import answer_all, write_outputs
+from trainers.training import student as student_module
+from trainers.training.loop import fit
+from trainers.training.student import StudentSpec, new_student, stored, taught
+from trainers.training.window_folder import (
+    NodeData,
+    WindowFolder,
+    WindowRecipe,
+    load_examples,
+    load_outputs,
+)
 
 MAPS = Path("/proc/self/maps")
 ROLES = {"p00": "train", "p01": "train", "p02": "validation", "p03": "validation"}

@@ -15,12 +15,12 @@ from gaitforge.weights import write_weights
 from gaitforge.work import SplitFolder, read_json, write_json, write_whole
 from tests.test_confirm import MEMBER, confirm_windows, confirmed
 from tests.test_measures import examples
-from trainers import robustness
-from trainers.confirm import SEED, STUDENT, refit_head
-from trainers.examples import WindowFolder
-from trainers.measures import with_hidden_joints
-from trainers.robustness import SHARES, write_robustness
-from trainers.teacher import Teacher
+from trainers.confirm import robustness
+from trainers.confirm.refit_file import SEED, STUDENT, refit_head
+from trainers.confirm.robustness import SHARES, write_robustness
+from trainers.training.measures import with_hidden_joints
+from trainers.training.teacher_file import Teacher
+from trainers.training.window_folder import WindowFolder
 
 SIZES = {"channels": 8, "layers": 1}
 

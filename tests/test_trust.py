@@ -10,7 +10,16 @@ import pytest
 
 from gaitforge.settings import ConfirmSettings, RunSettings
 from gaitforge.splits import SplitSettings
-from trainers.trust import BAD, CANNOT_TELL, DO_NOT, GOOD, OPEN, SHIP, verdict, verdict_lines
+from trainers.confirm.trust import (
+    BAD,
+    CANNOT_TELL,
+    DO_NOT,
+    GOOD,
+    OPEN,
+    SHIP,
+    verdict,
+    verdict_lines,
+)
 
 MARGIN = 0.05
 WORDS = (SHIP, DO_NOT, CANNOT_TELL)

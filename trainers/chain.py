@@ -19,12 +19,17 @@ from gaitforge.splits import Split, check_rule, make_splits, read_split
 from gaitforge.store import SkeletonStore
 from gaitforge.window_cache import window_provenance
 from gaitforge.work import SplitFolder, WorkFolder, read_object
-from trainers.confirm import check_refits, check_unseen
+from trainers.confirm.refit_file import check_refits, check_unseen
 from trainers.ingest import ingest_identity
-from trainers.outputs import outputs_provenance
-from trainers.search import check_claim, search_identity
-from trainers.starts import check_starts
-from trainers.teacher import Teacher, check_replaced, check_weights, teacher_provenance
+from trainers.search.claim import check_claim, search_identity
+from trainers.search.starts import check_starts
+from trainers.training.teacher_file import (
+    Teacher,
+    check_replaced,
+    check_weights,
+    outputs_provenance,
+    teacher_provenance,
+)
 
 # one command for all that a change has made stale, whichever stage finds it
 ANEW = "`gaitforge run --fresh run.toml`"

@@ -18,7 +18,7 @@ from gaitforge.records.teacher import REFERENCE
 from gaitforge.summary import write_summary
 from gaitforge.trials import TrialLog
 from gaitforge.work import SplitFolder, WorkFolder
-from trainers.trust import verdict_lines
+from trainers.confirm.trust import verdict_lines
 
 REASONS = 3  # of a family's failures; the rest are counted
 

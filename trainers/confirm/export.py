@@ -1,0 +1,127 @@
+"""Export one confirmed student: weights, ONNX and card, and what it costs to run."""
+
+from __future__ import annotations
+
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+from safetensors.torch import load, save
+
+from gaitforge.export import card_text, export_onnx
+from gaitforge.ingest import ReadOptions
+from gaitforge.provenance import Provenance
+from gaitforge.records.confirm import REFIT, SCORES, Member, Scores
+from gaitforge.records.export import CARD, AboutVerdict, Card, HandedOut, HowRead, export_identity
+from gaitforge.records.json_file import Unreadable, parts_of
+from gaitforge.records.split import ROLES
+from gaitforge.settings import ExportSettings
+from gaitforge.splits import Split
+from gaitforge.weights import read_weights
+from gaitforge.work import ExportFolder, SplitFolder, write_whole
+from trainers.confirm.refit_file import STUDENT, refit_anew
+from trainers.terminal.say import say
+from trainers.training.window_folder import WindowFolder, few_windows
+
+
+def export_student(
+    settings: ExportSettings,
+    windows: WindowFolder,
+    split: Split,
+    folder: SplitFolder,
+    read: ReadOptions,
+    target: Path,
+) -> None:
+    """Write `export/` for the chosen student, or for the one that the settings name; once for the same.
+
+    `read` is how the recordings were read: predict must read new ones in the same way.
+    Raises FileNotFoundError before confirm, ValueError for the scores of an older one, KeyError for a
+    trial that was not confirmed.
+    """
+    scores = SCORES.read(folder.scores)
+    member = pick_member(settings, scores)
+    # the very network that was tested
+    refit = folder.refit(STUDENT, member.trial, member.network.seed)
+    head = REFIT.read(refit)
+    kept = read_weights(refit, refit_anew(refit))
+    how_read = HowRead(confidence_channel=read.confidence_channel, fps=read.fps)
+    identity = export_identity(head, scores, how_read)
+    files = ExportFolder(target)
+    if _identity(files) == identity:
+        say(f"  trial {member.trial} is there already")
+        return
+    weights = load(kept)
+    model = windows.build(head.family, head.sizes)
+    model.load_state_dict(weights)
+    joints, seen = few_windows(windows)
+    files.card.unlink(missing_ok=True)  # it would describe another student's files
+    with tempfile.TemporaryDirectory() as near:
+        onnx = ExportFolder(Path(near)).onnx
+        exported = export_onnx(model.eval(), joints, seen, onnx)
+        write_whole(files.onnx, onnx.read_bytes())
+    card = Card(
+        identity=identity,
+        trial=member.trial,
+        family=head.family,
+        sizes=head.sizes,
+        params=member.params,
+        macs=member.macs,
+        seed=head.seed,
+        layout=windows.layout,
+        classes=windows.classes,
+        channels=windows.channels,
+        windows=windows.settings,
+        normalisation=windows.normalisation,
+        read=how_read,
+        split=split.name,
+        people={role: len(split.people(role)) for role in ROLES},
+        confirmed=member,
+        network=HandedOut(**parts_of(member.network), noninferior=member.noninferior),
+        teacher=scores.teacher,
+        reference=scores.reference,
+        chance=scores.chance,
+        margin=scores.margin,
+        too_few=scores.too_few,
+        verdict=AboutVerdict(about=scores.answer.trial, **parts_of(scores.verdict)),
+        sentence=scores.sentence,
+        provenance=Provenance.of(
+            identity, {"scores": scores.provenance, "refit": head.provenance}
+        ),
+        onnx=files.onnx.name,
+        **parts_of(exported),
+        made=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    write_whole(files.weights, save(weights))
+    write_whole(files.card_text, card_text(card).encode())
+    CARD.write(files.card, card)
+    say(
+        f"  trial {member.trial}: {exported.onnx_bytes:,} bytes, "
+        f"largest difference {exported.max_abs_difference:.1e}, "
+        f"{exported.latency_ms_p50:.2f} ms a window (median; 95 % within {exported.latency_ms_p95:.2f} ms) in {target}"
+    )
+
+
+def _identity(files: ExportFolder) -> str | None:
+    """Of what the export is that lies there; None where none does, or one of an older version."""
+    try:
+        card = CARD.find(files.card)
+    except Unreadable:
+        return None
+    return None if card is None else card.identity
+
+
+def pick_member(settings: ExportSettings, scores: Scores) -> Member:
+    """The member that the settings name, else the chosen one, else the best, which is then said."""
+    members = {member.trial: member for member in scores.members}
+    if settings.trial is not None:
+        if settings.trial not in members:
+            raise KeyError(
+                f"export.trial is {settings.trial}, but the confirmed trials are "
+                f"{', '.join(str(number) for number in members)}; name one of them."
+            )
+        return members[settings.trial]
+    if scores.chosen is None:
+        say(
+            "  no student is shown to be as good as the teacher within the margin: the best one is exported"
+        )
+    return scores.answer
