@@ -24,7 +24,7 @@ RULES = ("fractions", "people", "folds", "leave_one_person_out")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SplitSettings:
-    """How people get their roles: `[split]` in run.toml."""
+    """How people get their roles."""
 
     rule: str = "fractions"
     """Who gets which role by what: fractions, people, folds or leave_one_person_out."""

@@ -15,7 +15,7 @@ def write_summary(work: WorkFolder) -> dict[str, Any]:
     """Write `summary.json` anew; a part is null where its stage has not run.
 
     With several splits the scores are those of `runs/pooled.json`, over all people, and each row of
-    a front names its split; what only a single split has (a verdict) is then null. README lists all keys.
+    a front names its split; what only a single split has (a verdict) is then null. docs/summary.md lists all keys.
     """
     # not all of runs/: it may hold what was made for the splits of another rule
     folders = [work.run(path.stem) for path in sorted(work.splits.glob("*.json"))]

@@ -34,7 +34,7 @@ _RANGES = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WindowSettings:
-    """How recordings become windows, and training windows their views: `[windows]` in run.toml."""
+    """How recordings become windows, and training windows their views."""
 
     mode: str = "resample"
     """What is cut: "resample", one window of each recording, whatever its tempo; "slide", windows
