@@ -19,6 +19,7 @@ if [ ! -s ~/.ray/auth_token ]; then
   chmod 600 ~/.ray/auth_token
 fi
 cores=${SLURM_CPUS_PER_TASK:-1}
+trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT # the steps that hold Ray
 
 # --block keeps Ray in its step, so that SLURM ends it with the job; --overlap leaves the node to the step beside it
 RAY_ADDRESS='' srun --overlap --nodes=1 --ntasks=1 --nodelist="$head" \
