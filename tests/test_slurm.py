@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from gaitforge.work import read_json
-from tests.conftest import processes
-from tests.small_line import PATIENCE_S, ROOT, write_run
+from tests.small_line import PATIENCE_S, ROOT, processes, write_run
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
@@ -56,4 +55,4 @@ def test_the_line_runs_on_two_nodes_of_a_job_and_ray_ends_with_it(
     assert "2 cores" in job.stdout
     assert read_json(tmp_path / "work" / "summary.json")["confirmed_front"]
     assert (home / ".ray" / "auth_token").stat().st_mode & 0o077 == 0
-    assert processes(ray_home) == []
+    assert processes(ray_home) == {}
