@@ -25,7 +25,14 @@ from gaitforge.losses.nodes import check_joints
 from gaitforge.models import make_sizes
 from gaitforge.objectives import OBJECTIVES, SearchedFront
 from gaitforge.provenance import Provenance, read_provenance
-from gaitforge.settings import ClusterSettings, SearchSettings, as_dict
+from gaitforge.settings import (
+    CAME_LATER,
+    FREE_TO_CHANGE,
+    ClusterSettings,
+    SearchSettings,
+    as_dict,
+    changed_search,
+)
 from gaitforge.trials import Trial, TrialLog
 from gaitforge.work import (
     SplitFolder,
@@ -70,10 +77,6 @@ IMPORTANCE: dict[str, pa.DataType] = {
     "name": pa.string(),
     "importance": pa.float64(),
 }
-# Settings that may differ between the starts of one search.
-FREE_TO_CHANGE = ("trials", "max_failed", "start_from", "start_with", "allow_chance")
-# Settings that older searches do not know, and the value with which one is the search that it was.
-CAME_LATER: Mapping[str, Any] = {"terms_warmup": 0.0}
 
 
 def search_students(
@@ -410,7 +413,7 @@ def check_claim(folder: SplitFolder, identity: str, settings: Mapping[str, Any])
     before = read_object(path, "identity")
     if before["identity"] == identity:
         return
-    changed = _changed_keys(before.get("settings", {}), settings)
+    changed = changed_search(before.get("settings", {}), settings)
     what = (
         f"search.{changed[0]}"
         if changed
@@ -445,8 +448,3 @@ def write_importance(folder: SplitFolder, searcher: StudySearcher) -> None:
             folder.search / "importance.parquet",
             pa.Table.from_pylist(rows, schema=pa.schema(IMPORTANCE)),
         )
-
-
-def _changed_keys(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    before = {**CAME_LATER, **before}
-    return [key for key in now if key not in FREE_TO_CHANGE and before.get(key) != now[key]]
