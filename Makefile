@@ -27,7 +27,7 @@ fast: install
 # the pages of docs/ as a site in work/site
 docs: install
 	$(BIN)/python -m pip install --quiet --editable ".[docs]"
-	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict
+	$(BIN)/mkdocs build --strict
 
 install: .venv/installed
 

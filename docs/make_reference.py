@@ -159,7 +159,8 @@ def write_reference() -> str:
                 lines += _section(title, sizes.meaning, sizes.keys)
         else:
             title = f"`[{table.name}]`" if table.name else "Above all tables"
-            lines += _section(title, table.meaning, table.keys)
+            meaning = table.meaning if table.name else "The one key that is in no table."
+            lines += _section(title, meaning, table.keys)
     return "\n".join(lines) + "\n"
 
 
