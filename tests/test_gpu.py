@@ -11,8 +11,11 @@ from gaitforge.layout import LAYOUTS
 from gaitforge.losses import Distillation
 from gaitforge.models import FAMILIES, make_sizes
 from gaitforge.settings import FitPlan
-from trainers.loop import Examples, Fitting, fit, window_logits
-from trainers.speed import GRAPHS, Speed, compiled, home, sent_ahead, tensors_of
+from trainers.training.examples import Examples
+from trainers.training.fitting import Fitting
+from trainers.training.loop import fit
+from trainers.training.scoring import window_logits
+from trainers.training.speed import GRAPHS, Speed, compiled, home, sent_ahead, tensors_of
 
 pytestmark = [
     pytest.mark.gpu,

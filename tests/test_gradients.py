@@ -24,7 +24,7 @@ from gaitforge.layout import LAYOUTS
 from gaitforge.models import FAMILIES, make_sizes
 from gaitforge.models.convolution import FrameConvolution
 from search_spaces import SPACES
-from trainers.arithmetic import Asked, compare, typical_sizes
+from trainers.arithmetic.check import Asked, compare, typical_sizes
 
 COCO = LAYOUTS["coco17"]
 FORMATS = {
