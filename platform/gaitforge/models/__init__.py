@@ -16,7 +16,7 @@ from gaitforge.models.output import Output
 from gaitforge.models.stgcn import StgcnSizes
 from gaitforge.models.tcn import TcnSizes
 
-__all__ = ["FAMILIES", "Output", "Sizes", "make_sizes"]
+__all__ = ["FAMILIES", "Output", "Sizes", "make_sizes", "sizes_from"]
 
 
 class Sizes(Protocol):
@@ -52,7 +52,11 @@ def make_sizes(family: str, values: Mapping[str, object]) -> Sizes:
             f"There is no model family '{family}'; known are {', '.join(FAMILIES)}, the nearest "
             f"is '{_nearest(family, FAMILIES)}'."
         )
-    kind = FAMILIES[family]
+    return sizes_from(FAMILIES[family], family, values)
+
+
+def sizes_from(kind: type[Sizes], family: str, values: Mapping[str, object]) -> Sizes:
+    """Make sizes of this kind as `make_sizes` does; `family` is what its sentences call it."""
     types = get_type_hints(kind)
     names = [field.name for field in fields(kind)]
     for name in values:
