@@ -34,7 +34,7 @@ EXCEPTIONS = {(ROOT / "trainers" / "__main__.py", "dashboard")}
 # The only packages that may import a heavy library.
 AT_HOME = {
     "ray": {"trainers"},
-    "optuna": {"trainers", "search_spaces"},
+    "optuna": {"trainers"},
     "streamlit": {"dashboard"},
     "altair": {"dashboard"},
     "torch": {"gaitforge", "trainers"},
@@ -47,9 +47,9 @@ AT_HOME = {
 ORDER = [
     "layout", "recording", "s3", "toml", "work", "provenance", "ingest", "scorings", "recording_files",
     "quarantine", "store", "splits", "windows", "normalise", "augment", "window_cache", "batch", "models", "gradients",
-    "losses",
+    "spaces", "losses",
     "metrics", "reference", "stats", "decision", "cost", "trials", "failures", "front", "objectives", "settings",
-    "predict", "export", "summary",
+    "predict", "export", "summary", "testing",
 ]  # fmt: skip
 
 PICKLES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
