@@ -47,7 +47,7 @@ AT_HOME = {
 ORDER = [
     "layout", "recording", "s3", "toml", "work", "provenance", "ingest", "scorings", "recording_files",
     "quarantine", "store", "splits", "windows", "normalise", "augment", "window_cache", "batch", "models", "gradients",
-    "spaces", "losses",
+    "spaces", "losses", "extensions",
     "metrics", "reference", "stats", "decision", "cost", "trials", "failures", "front", "objectives", "settings",
     "predict", "export", "summary", "testing",
 ]  # fmt: skip

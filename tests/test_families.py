@@ -12,7 +12,7 @@ from torch import nn
 
 from gaitforge.batch import Batch
 from gaitforge.layout import Layout
-from gaitforge.models import FAMILIES, Output, Sizes, make_sizes
+from gaitforge.models import FAMILIES, Output, Sizes, check_kind, make_sizes
 from gaitforge.models.heads import ClassHead
 from gaitforge.models.inputs import JointInput
 from gaitforge.models.tcn import TcnSizes
@@ -57,7 +57,7 @@ def every_check() -> Iterator[Any]:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_has_sizes_that_settings_can_say(family: str) -> None:
-    families.check_kind(FAMILIES[family])
+    assert check_kind(FAMILIES[family]) is FAMILIES[family]
 
 
 @pytest.mark.parametrize(("check", "case"), every_check())
@@ -159,7 +159,7 @@ class Unbuilt:
     [
         (int, "int is no dataclass"),
         (Changeable, "Changeable can be changed"),
-        (Unbuilt, "Unbuilt has no method build"),
+        (Unbuilt, "Unbuilt has no method 'build'"),
         (Mapped, r"Mapped\.names is of type .*, but must be int, float"),
         (Demanding, "Demanding.depth has no default"),
     ],
@@ -167,8 +167,10 @@ class Unbuilt:
 def test_sizes_that_settings_cannot_say_are_told(
     kind: Callable[..., object], sentence: str
 ) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        check_kind(kind)
     with pytest.raises(AssertionError, match=sentence):
-        families.check_kind(kind)  # type: ignore[arg-type]
+        families.check(kind)  # type: ignore[arg-type]
 
 
 # sizes from settings

@@ -16,6 +16,7 @@ import numpy as np
 import ray
 from safetensors.torch import save
 
+from gaitforge.extensions import load_extensions
 from gaitforge.failures import describe_student, top_frame
 from gaitforge.front import spread_along_front
 from gaitforge.objectives import configurations
@@ -32,6 +33,7 @@ from gaitforge.work import (
     write_json,
     write_whole,
 )
+from search_spaces import SPACES
 from trainers.arithmetic import Refused, trust
 from trainers.blind_gpus import check_gpus
 from trainers.cluster import connect, room_for
@@ -443,6 +445,7 @@ def _died_again(refit: Refit, death: Death, folder: SplitFolder) -> str:
 def refit_in_worker(refit: Refit, root: str, data: NodeData | None) -> str:
     """`train_refit` as Ray calls it."""
     speak_when_dying()
+    load_extensions(SPACES)
     folder = SplitFolder(open_path(root))
     tell_worker(refit.worker(folder))
     keep_to_share(folder)

@@ -19,10 +19,11 @@ from ray import tune
 
 import search_spaces
 from gaitforge.cost import Cost
+from gaitforge.extensions import load_extensions
 from gaitforge.failures import count_failures, failure_note
 from gaitforge.losses import LOSSES, needed
 from gaitforge.losses.nodes import check_joints
-from gaitforge.models import make_sizes
+from gaitforge.models import FAMILIES, make_sizes
 from gaitforge.objectives import OBJECTIVES, SearchedFront
 from gaitforge.provenance import Provenance, read_provenance
 from gaitforge.settings import ClusterSettings, SearchSettings, as_dict
@@ -232,6 +233,7 @@ def trial_resources(
 def tune_trial(config: dict[str, Any], context: TrialContext) -> None:
     """One trial in a Tune worker; what it reports comes back to `StudySearcher.on_rung`."""
     speak_when_dying()
+    load_extensions(SPACES)
     trial = Trial.from_dict(config["trial"], open_path(context.folder))
     prepare = partial(keep_to_share, SplitFolder(open_path(context.folder)))
     silent = True
@@ -256,6 +258,11 @@ def check_families(settings: SearchSettings) -> None:
         ("distillation term", settings.terms, LOSSES),
     ):
         for name in names:
+            if known is SPACES and name in FAMILIES and name not in known:
+                raise KeyError(
+                    f"The family '{name}' has no search space, so that no student of it can be drawn; give it one under "
+                    "the same name, or search another family."
+                )
             if name not in known:
                 raise KeyError(f"There is no {what} '{name}'. Known: {', '.join(sorted(known))}.")
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, overload
 
-from gaitforge.models import Sizes
+from gaitforge.models import FAMILIES, Sizes
 
 
 class Suggester(Protocol):
@@ -46,3 +46,16 @@ class Space:
     suggest: Callable[[Suggester], Sizes]
     smallest: Sizes
     version: int = 1
+
+
+def check_space(family: str, space: object) -> Space:
+    """Return what SPACES may hold for a family; raises ValueError for anything else."""
+    if not isinstance(space, Space):
+        raise ValueError(f"{space!r} is no gaitforge.spaces.Space.")
+    if family not in FAMILIES:
+        raise ValueError(f"there is no model family '{family}' that it could be the space of.")
+    if not isinstance(space.smallest, FAMILIES[family]):
+        raise ValueError(
+            f"its smallest is {space.smallest!r}, but must be {FAMILIES[family].__name__}."
+        )
+    return space

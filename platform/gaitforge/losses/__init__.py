@@ -243,6 +243,13 @@ class Distillation:
         }
 
 
+def check_term(term: object) -> Term:
+    """Return what LOSSES may hold; raises ValueError for anything else."""
+    if not isinstance(term, Term):
+        raise ValueError(f"{term!r} is no gaitforge.losses.Term.")
+    return term
+
+
 def needed(terms: Iterable[str], what: str) -> tuple[str, ...]:
     """The different values of a field of these terms (stored, drawn or head), each once, in LOSSES' order."""
     asked = set(terms)
@@ -299,5 +306,6 @@ def class_weights(label_N: Tensor, classes: int) -> Tensor:
 
 
 __all__ = [
-    "DRAWN", "LOSSES", "STORED", "Distillation", "Heads", "Targets", "Term", "class_weights", "loss_terms", "needed",
+    "DRAWN", "LOSSES", "STORED", "Distillation", "Heads", "Targets", "Term", "check_term", "class_weights",
+    "loss_terms", "needed",
 ]  # fmt: skip

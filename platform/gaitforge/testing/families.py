@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
-from typing import get_type_hints
 
 import safetensors.torch
 import torch
@@ -18,13 +16,12 @@ from gaitforge.batch import Batch
 from gaitforge.cost import count
 from gaitforge.export import export_onnx
 from gaitforge.layout import LAYOUTS, Layout
-from gaitforge.models import Output, Sizes, sizes_from
+from gaitforge.models import Output, Sizes, check_kind, sizes_from
 from gaitforge.testing import require
 
 CLASSES = 4
 COCO = LAYOUTS["coco17"]
 PLATES = Layout(name="plates", joints=("one", "other"), bones=((0, 1),), up="none")
-FIELDS = (int, float, bool, str, tuple[int, ...])  # what run.toml and JSON can say
 
 
 def check(kind: type[Sizes], *sizes: Sizes) -> None:
@@ -32,7 +29,10 @@ def check(kind: type[Sizes], *sizes: Sizes) -> None:
 
     Small sizes take a second or two each; every switch of a family should be on in one of them.
     """
-    check_kind(kind)
+    try:
+        check_kind(kind)
+    except ValueError as error:
+        raise AssertionError(str(error)) from error
     make: Callable[[], Sizes] = kind
     for one in sizes or (make(),):
         require(
@@ -40,32 +40,6 @@ def check(kind: type[Sizes], *sizes: Sizes) -> None:
         )
         for holds in CHECKS.values():
             holds(one)
-
-
-def check_kind(kind: type[Sizes]) -> None:
-    """The sizes are a frozen dataclass, all with defaults, of values that run.toml can say."""
-    name = getattr(kind, "__name__", repr(kind))
-    require(
-        isinstance(kind, type) and is_dataclass(kind),
-        f"{name} is no dataclass, but the sizes of a family must be one.",
-    )
-    require(
-        kind.__dataclass_params__.frozen,  # type: ignore[attr-defined]
-        f"{name} can be changed, but sizes must stay as they are: use @dataclass(frozen=True).",
-    )
-    for method in ("build", "as_dict"):
-        require(callable(getattr(kind, method, None)), f"{name} has no method {method}; add it.")
-    types = get_type_hints(kind)
-    for field in fields(kind):
-        require(
-            types[field.name] in FIELDS,
-            f"{name}.{field.name} is of type {types[field.name]}, but must be int, float, bool, str or "
-            "tuple[int, ...].",
-        )
-        require(
-            field.default is not MISSING or field.default_factory is not MISSING,
-            f"{name}.{field.name} has no default, but every size must have one.",
-        )
 
 
 def check_dict(sizes: Sizes) -> None:
