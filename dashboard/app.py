@@ -18,14 +18,15 @@ import streamlit as st
 
 from dashboard import choice, reading, review_tables
 from dashboard.compare import AS, STUDENTS, show_compare
+from dashboard.files import stamp
 from dashboard.front_tables import seconds_per_trial
 from dashboard.held import held
 from dashboard.overview import show_overview
 from dashboard.progress import watch
-from dashboard.reading import Found, Line
+from dashboard.reading import Found, Line, Outdated
 from dashboard.review_tables import TEACHER
 from dashboard.save_charts import show_save_charts
-from dashboard.states import next_step, show_beginning, show_problems, standstill
+from dashboard.states import next_step, show_beginning, show_outdated, show_problems, standstill
 from dashboard.store_page import show_store
 from dashboard.student import show_student
 from dashboard.trade_off import default_loss, show_trade_off
@@ -138,6 +139,14 @@ def show_page(page: Page, folders: tuple[WorkFolder, ...]) -> None:
         line.teacher, line.teacher_curve, line.teacher_bytes, line.trials, line.front, line.confirm, line.latencies,
     )  # fmt: skip
     models = held("models", (name, *told), lambda: review_tables.models(line))
+    outdated = Outdated(answer=None, export=None)
+    if name is not None:
+        stamps = tuple(stamp(path) for path in reading.answer_files(work, name))
+        outdated = held(
+            "outdated",
+            (work.root, name, stamps),
+            lambda: reading.read_outdated(work, name, line.trials),
+        )
     view = View(
         work=work,
         others=tuple(folder for folder in folders if folder is not work),
@@ -146,9 +155,11 @@ def show_page(page: Page, folders: tuple[WorkFolder, ...]) -> None:
         line=line,
         models=models,
         chosen=choice.settle_model(f"{work.root}/{name}", line, models) if models else TEACHER,
+        outdated=outdated,
         problems=[*found.problems, *line.problems],
     )
     if models or page.needs != "models":
+        show_outdated(view.outdated)
         page.show(view)
     else:
         st.info(next_step(line, reading.read_progress(work, view.split)))

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 SCHEMA = 1
-CONFIRM_SCHEMA = 2  # of confirm/scores.json: 1 tested the mean of the seeds
+CONFIRM_SCHEMA = (
+    3  # of confirm/scores.json: 1 tested the mean of the seeds, 2 held no student against chance
+)
 GOOD, BAD, OPEN = "good", "bad", "open"  # what a reason says about trusting the answer
 STATES = ("finished", "stopped", "failed", "running")
 NEAR = "near"
@@ -157,7 +159,6 @@ class Alone:
     accuracy: float
     gain: float
     gain_interval: Interval
-    scores: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -178,6 +179,7 @@ class Network:
     to_reference_interval: Interval
     differences: Mapping[str, float] = field(default_factory=dict)
     sign_flip_p: float | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)  # CONFIRM_SCORES, those the file has
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -647,6 +649,7 @@ def _network(fields: Fields) -> Network:
         if differences
         else {},
         sign_flip_p=each.number("sign_flip_p") if each else None,
+        scores=_scores(fields),
     )
 
 
@@ -657,7 +660,6 @@ def _alone(fields: Fields) -> Alone:
         accuracy=fields.number("accuracy"),
         gain=fields.number("difference"),
         gain_interval=fields.interval("difference_interval"),
-        scores=_scores(fields),
     )
 
 

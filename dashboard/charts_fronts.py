@@ -28,18 +28,18 @@ STATE_COLOURS = {
 }
 
 FRONT, BEATEN, STOPPED, TEACHER = "front", "beaten", "stopped", "teacher"
-CONFIRMED, ALONE = "confirmed", "alone"
-FULLNESS = {TEACHER: 1.0, STOPPED: 0.38, BEATEN: 0.65, FRONT: 1.0, CONFIRMED: 1.0, ALONE: 0.45}
-AREA = {TEACHER: 130, STOPPED: 22, BEATEN: 48, FRONT: 110, CONFIRMED: 120, ALONE: 45}
+CONFIRMED, RECIPE = "confirmed", "recipe"
+FULLNESS = {TEACHER: 1.0, STOPPED: 0.38, BEATEN: 0.65, FRONT: 1.0, CONFIRMED: 1.0, RECIPE: 0.45}
+AREA = {TEACHER: 130, STOPPED: 22, BEATEN: 48, FRONT: 110, CONFIRMED: 120, RECIPE: 45}
 WORDS = {
     TEACHER: "teacher",
     STOPPED: "stopped early",
     BEATEN: "finished, beaten",
     FRONT: "on the front",
-    CONFIRMED: "confirmed, distilled",
-    ALONE: "the same, not distilled",
+    CONFIRMED: "confirmed, the network that is handed out",
+    RECIPE: "the same, mean of its seeds",
 }
-DRAWN_IN_ORDER = (STOPPED, BEATEN, ALONE, TEACHER, FRONT, CONFIRMED)
+DRAWN_IN_ORDER = (STOPPED, BEATEN, RECIPE, TEACHER, FRONT, CONFIRMED)
 TEACHER_LOOK = "the teacher"
 HEIGHT = 420
 # between the students, who are small, and the teacher at the right
@@ -117,8 +117,7 @@ def shared_axes(
     is_other = searched["kind"].isin([BEATEN, STOPPED])
     others = searched.loc[is_other, "score"].sort_values(ascending=MEASURES[measure].up).tolist()
     scores = [*searched.loc[~is_other, "score"], *others[len(others) // 10 :], *confirmed["score"]]
-    drawn = confirmed[confirmed["kind"] != ALONE]
-    scores += [*drawn["low"].dropna(), *drawn["high"].dropna()]
+    scores += [*confirmed["low"].dropna(), *confirmed["high"].dropna()]
     low, high = min(scores, default=0.0), max(scores, default=1.0)
     pad = max(0.06 * (high - low), 0.02)
     least, most = MEASURES[measure].ends
@@ -188,7 +187,7 @@ def confirmed_chart(
         )
     # one layer for each family: a colour scale of theirs would be drawn into the legend of the points
     looks = zip(axes.looks, axes.turns(FAMILY_COLOURS, GREY), strict=True)
-    barred = points[points["low"].notna() & (points["kind"] != ALONE)]
+    barred = points[points["low"].notna()]
     look = barred["family"].where(barred["kind"] != TEACHER, TEACHER_LOOK)
     bars = [
         alt.Chart(barred[look == name])
@@ -212,7 +211,7 @@ def confirmed_chart(
         *lines,
         *bars,
         marks,
-        *_marked(points[points["kind"] != ALONE], axes, chosen, answer),
+        *_marked(points[points["kind"] != RECIPE], axes, chosen, answer),
         height=height,
         description=f"{(points['kind'] == CONFIRMED).sum()} confirmed students{within} on the confirm "
         f"people, against {SIZES[axes.size].words.lower()}, on a log scale.",

@@ -79,8 +79,10 @@ def show_models(view: View) -> None:
 
 def show_settings(models: Sequence[Model]) -> None:
     table = compare_tables.settings_table(models)
-    differing = table[table["differs"]].drop(columns="differs")
-    same = table[~table["differs"]].drop(columns="differs")
+    marks = ["differs", "shared"]
+    differing = table[table["differs"]].drop(columns=marks)
+    same = table[table["shared"]].drop(columns=marks)
+    others = table[~table["differs"] & ~table["shared"]].drop(columns=marks)
     st.markdown("**Settings that differ**")
     config = {
         "of": st.column_config.TextColumn("Of"),
@@ -97,8 +99,13 @@ def show_settings(models: Sequence[Model]) -> None:
             key="settings_differ",
         )
     if not same.empty:
-        with st.expander(f"{many(len(same), 'setting')} that they share, and seeds"):
+        with st.expander(f"{many(len(same), 'setting')} that all of them share"):
             st.dataframe(same, hide_index=True, column_config=config, key="settings_same")
+    if not others.empty:
+        with st.expander(
+            f"{many(len(others), 'other setting')}: seeds, and what is not told of all of them"
+        ):
+            st.dataframe(others, hide_index=True, column_config=config, key="settings_others")
 
 
 def show_scores(view: View, models: Sequence[Model], look: dict[str, tuple[str, str]]) -> None:
@@ -203,18 +210,22 @@ def show_people(view: View, models: Sequence[Model], look: dict[str, tuple[str, 
         )
     with right:
         table = compare_tables.people_table(predictions)
-        drawn = table.head(PEOPLE)
+        differing = table[table["spread"] > 0]
+        drawn = differing.head(PEOPLE)
         st.markdown("**People on whom they differ**")
-        st.altair_chart(
-            charts_compare.people_chart(
-                compare_tables.long_people(drawn, list(predictions)), look
-            ),
-            key="people_differ",
-        )
-        st.caption(
-            f"{len(drawn)} of {many(len(table), 'person', 'people')}, the most different first."
-        )
-    with st.expander(f"All {many(len(table), 'person', 'people')}"):
+        if not drawn.empty:
+            st.altair_chart(
+                charts_compare.people_chart(
+                    compare_tables.long_people(drawn, list(predictions)), look
+                ),
+                key="people_differ",
+            )
+        st.caption(people_words(table, len(drawn)))
+    with st.expander(
+        f"The {many(len(differing), 'person', 'people')} on whom they differ, as a table"
+    ):
+        everybody = st.toggle("Everybody, also those on whom they agree", key="people_everybody")
+        table = table if everybody else differing
         share = st.column_config.NumberColumn
         st.dataframe(
             table,
@@ -228,6 +239,14 @@ def show_people(view: View, models: Sequence[Model], look: dict[str, tuple[str, 
             },
             key="people_all",
         )
+
+
+def people_words(table: pd.DataFrame, drawn: int) -> str:
+    """On how many of the people of `compare_tables.people_table` the models differ, and how many of them are drawn."""
+    differing, agree = int((table["spread"] > 0).sum()), int((table["spread"] == 0).sum())
+    people = many(len(table), "person", "people")
+    first = f", of whom the {drawn} most different are drawn" if drawn < differing else ""
+    return f"They differ on {differing or 'none'} of {people}{first}; on {agree} all are right equally often."
 
 
 def read_same_people(

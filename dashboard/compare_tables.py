@@ -20,10 +20,10 @@ ROLES = {"train": 0, "validation": 1, "confirm": 2}
 
 
 def settings_table(models: Sequence[Model]) -> pd.DataFrame:
-    """Columns of, setting, differs, and one per model by its title, empty where it lacks the setting.
+    """Columns of, setting, differs, shared, and one per model by its title, empty where it lacks the setting.
 
     Those that differ come first. The seed is no difference, nor is a kind of setting of which a model
-    says nothing at all, as a teacher of its recipe.
+    says nothing at all, as a teacher of its recipe; but only what all of them say alike is shared.
     """
     groups = {model.title: {"sizes", *(s.group for s in model.settings)} for model in models}
     found: dict[tuple[str, str], dict[str, str]] = {}
@@ -40,6 +40,7 @@ def settings_table(models: Sequence[Model]) -> pd.DataFrame:
                 "of": group,
                 "setting": name,
                 "differs": len(told) > 1 and group != "trial",
+                "shared": len(values) == len(models) and len(told) == 1,
                 **dict(zip([model.title for model in models], shown, strict=True)),
             }
         )
@@ -142,7 +143,10 @@ def recalls_table(
 
 
 def people_table(predictions: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Columns person, classes, recordings, one accuracy per model, spread; those who differ most first."""
+    """Columns person, classes, recordings, one accuracy per model, spread; those who differ most first.
+
+    The spread is NaN of whoever only one of the models has been asked about.
+    """
     table: pd.DataFrame | None = None
     for title, its in predictions.items():
         right = (its["true_class"] == its["said_class"]).groupby(its["person"]).mean()
@@ -160,7 +164,8 @@ def people_table(predictions: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     if table is None:
         return pd.DataFrame(columns=["person", "classes", "recordings", "spread"])
     scores = table[list(predictions)]
-    table["spread"] = scores.max(axis=1) - scores.min(axis=1)
+    spread = scores.max(axis=1) - scores.min(axis=1)
+    table["spread"] = spread.where(scores.notna().sum(axis=1) > 1)
     return (
         table.rename_axis("person")
         .reset_index()

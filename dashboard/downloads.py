@@ -69,7 +69,7 @@ def _files_words(model: Model, export: Export | None, refit: Refit | None) -> st
         "`gaitforge export run.toml`."
     )
     if export is not None:
-        return f"The export of this trial is older than its confirmation. {how} {toml}"
+        return f"The export of this trial is out of date. {how} {toml}"
     if refit is not None:
         return f"The weights are of seed {refit.seed}, the best on validation people. {how} {toml}"
     return (

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dashboard.artefacts import Confirm, Optimism, Search, Trial
 from dashboard.good_enough import member_size
 from dashboard.reading import Line
-from dashboard.review_tables import TEACHER, Model, over
+from dashboard.review_tables import TEACHER, Model
 from dashboard.scales import MEASURES, SIZES
 from dashboard.thinning import Thinned, thin
 from gaitforge.front import hypervolume_2d, hypervolume_3d
@@ -76,7 +76,10 @@ def confirmed_points(
     size: str,
     families: Sequence[str],
 ) -> pd.DataFrame:
-    """Teacher, confirmed members, and members not distilled; empty for what confirmation does not score."""
+    """Teacher, each member's network that is handed out, and the mean of its seeds where it has several.
+
+    Empty for what confirmation does not score.
+    """
     rows: list[dict[str, object]] = []
     if confirm is not None and measure in confirm.teacher_scores:
         by_f1 = measure == "macro_f1"
@@ -99,16 +102,18 @@ def confirmed_points(
                 "trial": member.trial, "family": member.family, "params": member.params, "seeds": member.seeds,
                 "name": f"Trial {member.trial}, {member.family}", "size": member_size(member, models, size),
             }  # fmt: skip
-            ends = member.interval if by_f1 else None
+            ends = member.network.interval if by_f1 else None
             rows.append(
                 {
-                    **same, "kind": "confirmed", "score": member.scores.get(measure), "low": ends and ends[0],
-                    "high": ends and ends[1], "p_on_front": member.p_on_front,
+                    **same, "kind": "confirmed", "score": member.network.scores.get(measure), "low": ends and ends[0],
+                    "high": ends and ends[1],
                 }
             )  # fmt: skip
-            if member.alone is not None:
-                alone = member.alone.scores.get(measure)
-                rows.append({**same, "kind": "alone", "score": alone})
+            if member.seeds > 1:
+                mean = member.scores.get(measure)
+                rows.append(
+                    {**same, "kind": "recipe", "score": mean, "p_on_front": member.p_on_front}
+                )
     table = pd.DataFrame(rows, columns=CONFIRMED_COLUMNS)
     numbers = dict.fromkeys(("size", "score", "low", "high", "p_on_front"), "float64")
     return table.astype({**numbers, "seeds": "Int64"})
@@ -117,12 +122,11 @@ def confirmed_points(
 def drawn_words(confirm: Confirm) -> str:
     """What the points and bars of confirmed students are, in sentences."""
     seeds = max((member.seeds for member in confirm.members), default=1)
-    words = [f"Each is the mean of its {seeds} seeds."] if seeds > 1 else []
+    words = ["Each is the one network that is handed out."]
     if not confirm.too_few:
-        of_teacher = "" if seeds == 1 else ", the teacher's over people"
-        words.append(f"Bars are 95 % intervals {over(seeds)}{of_teacher}.")
-    if any(member.alone for member in confirm.members):
-        words.append("Faint: the same student without distillation.")
+        words.append("Bars are 95 % intervals over people.")
+    if seeds > 1:
+        words.append(f"Faint: the mean of its {seeds} seeds.")
     return " ".join(words)
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -17,7 +15,7 @@ from dashboard.files import OUTSIDE, Problem, is_inside, outside
 from gaitforge.layout import Layout
 from gaitforge.recording import Recording
 from gaitforge.store import SkeletonStore
-from gaitforge.work import WorkFolder, fingerprint, for_arrow, open_path, read_json
+from gaitforge.work import WorkFolder, for_arrow, open_path, read_json
 
 ROBUSTNESS = (
     "model", "trial", "seed", "hidden", "recording", "person", "true_class", "said_class",
@@ -33,7 +31,7 @@ class Export:
     split: str
     seed: int
     latency: Latency
-    is_current: bool  # made of the refits and scores that are there now
+    is_current: bool  # of the answer of now
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,36 +61,23 @@ def read_robustness(
     return table[of_trial | (table["model"] == "teacher")]
 
 
-def read_export(work: WorkFolder, split: str, problems: list[Problem]) -> Export | None:
-    """The export that is there; None where there is none that can be read."""
+def read_export(work: WorkFolder, problems: list[Problem], outdated: str | None) -> Export | None:
+    """The export that is there; None where there is none that can be read. `outdated` says why it is not of now."""
     path = work.export / CARD
     if not is_inside(work.root, path) or not path.is_file():
         return None
     try:
-        content = read_json(path)
-        card = Fields.of_file(content)
+        card = Fields.of_file(read_json(path))
         return Export(
             trial=card.count("trial"),
             split=card.text("split"),
             seed=card.count("seed"),
             latency=Latency(p50=card.number("latency_ms_p50"), p95=card.number("latency_ms_p95")),
-            is_current=card.maybe_text("identity") == _identity(work, split, content),
+            is_current=outdated is None,
         )
     except (ValueError, OSError) as error:
         problems.append(Problem(f"export/{CARD}", str(error).removeprefix(str(path)).strip()))
         return None
-
-
-def _identity(work: WorkFolder, split: str, card: Mapping[str, Any]) -> str | None:
-    """What the export stage would call an export made now; None where its sources are gone."""
-    run = work.run(split)
-    head = run.confirm / "refits" / f"student-{card['trial']}-seed{card['seed']}.json"
-    scores = run.confirm / "scores.json"
-    if not head.is_file() or not scores.is_file():
-        return None
-    return fingerprint(
-        {"refit": read_json(head), "scores": read_json(scores), "read": card.get("read")}
-    )
 
 
 def best_refit(work: WorkFolder, split: str, trial: int, problems: list[Problem]) -> Refit | None:

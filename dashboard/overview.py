@@ -30,7 +30,7 @@ def show_overview(view: View) -> None:
         show_no_answer(view.line, view.models, progress)
         show_failures(view.line)
     else:
-        show_answer(confirm)
+        show_answer(confirm, view.outdated.answer is not None)
         with st.container(key="pair_verdict"):
             left, right = st.columns(2, gap="large")
         with left:
@@ -58,12 +58,12 @@ def show_no_answer(line: Line, models: Mapping[int, Model], progress: Progress) 
         st.text(so_far.sentence)
 
 
-def show_answer(confirm: Confirm) -> None:
+def show_answer(confirm: Confirm, outdated: bool) -> None:
     """The verdict's word and sentence, as confirm has written them, and the numbers of its student."""
     verdict, member = confirm.verdict, confirm.answer
     with st.container(key="answer", gap="xsmall"):
         with st.container(key="word"):
-            st.text(verdict.word.capitalize())
+            st.text(f"Out of date: {verdict.word}" if outdated else verdict.word.capitalize())
         with st.container(key="sentence"):
             st.text(without_word(verdict))
     if member is not None:
@@ -278,7 +278,8 @@ def _search_facts(line: Line) -> dict[str, str]:
         "Families": ", ".join(families),
         "Objectives": ", ".join(search.objectives),
         "Budget": ", ".join(limits) or "none",
-        "Trials": f"{len(line.trials):,} of {search.wanted:,} ended, {search.epochs} epochs each",
+        "Trials": f"{len(line.trials):,} of {search.wanted:,} ended, after at most {many(search.epochs, 'epoch')}",
+        "To the end": f"{line.count('finished'):,} trained for {many(search.epochs, 'epoch')}",
         "Over budget": f"{search.rejected:,} proposals were never trained",
         "Training": f"{duration(spent)} in all"
         + (f", the search took {duration(search.seconds)}" if search.seconds else ""),

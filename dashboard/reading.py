@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -50,6 +50,8 @@ from dashboard.files import PARQUET_ERRORS, Stamp
 from dashboard.files import Problem as Problem
 from dashboard.files import stamp as stamp_of
 from dashboard.trial_log import Log, read_trials
+from gaitforge.outdated import outdated_answer, outdated_export
+from gaitforge.trials import Trial as LoggedTrial
 from gaitforge.work import WorkFolder, for_arrow, open_path
 
 PREDICTION_COLUMNS = (
@@ -63,6 +65,7 @@ PREDICTION_COLUMNS = (
     "probabilities",
 )
 
+LINKED = "Whether this is out of date cannot be told: files of the work folder lead out of it."
 IMPORTANCE_COLUMNS = ("family", "objective", "name", "importance")
 # As trainers/predictions.py names them. A name only says which files need not be looked into.
 PREDICTION_NAME = re.compile(
@@ -123,6 +126,14 @@ class Progress:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Outdated:
+    """Why the confirmed answer, and the exported student, are not of what lies there now; None where they are."""
+
+    answer: str | None
+    export: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Predicted:
     """Whose predictions: role of the people, model, and its trial (None for the teacher)."""
 
@@ -170,6 +181,34 @@ def read_line(work: WorkFolder, name: str) -> Line:
         teacher_bytes=None if size is None else size[1],
         problems=tuple(problems),
     )
+
+
+def read_outdated(work: WorkFolder, name: str, trials: Sequence[Trial]) -> Outdated:
+    """Which of answer and export is out of date; in a folder with links to elsewhere that cannot be told."""
+    if not all(files.is_inside(work.root, path) for path in answer_files(work, name)):
+        return Outdated(answer=LINKED, export=LINKED)
+    logged = [_logged(trial) for trial in trials if trial.state == "finished"]
+    return Outdated(
+        answer=outdated_answer(work, name, logged), export=outdated_export(work, {name: logged})
+    )
+
+
+def answer_files(work: WorkFolder, name: str) -> tuple[Path, ...]:
+    """What tells whether answer and export are of now; trials are told by the front, which is written after each."""
+    run = work.run(name)
+    return (
+        work.store / "store.json", *sorted(work.splits.glob("*.json")), work.settings, run.teacher / "model.json",
+        run.search / "search.json", run.search / "front.json", run.confirm / "scores.json", work.export / "card.json",
+    )  # fmt: skip
+
+
+def _logged(trial: Trial) -> LoggedTrial:
+    """A finished trial as the log has it, as far as it decides what is confirmed."""
+    return LoggedTrial(
+        number=trial.number, state=trial.state, family=trial.family, sizes={}, params=trial.params,
+        macs=trial.macs or 0, seed=0, hash=trial.hash, suggested={}, distributions={}, recipe={}, distill={},
+        scores=trial.scores,
+    )  # fmt: skip
 
 
 def read_wider_answers(work: WorkFolder, name: str, problems: list[Problem]) -> list[str]:
@@ -223,7 +262,7 @@ def read_progress(work: WorkFolder, name: str) -> Progress:
 
 def pulse(work: WorkFolder, name: str | None) -> tuple[Stamp | None, ...]:
     """Stamps of the few files and folders of which one changes when there is something new."""
-    watched = [work.root, work.store / "store.json", work.splits, work.runs]
+    watched = [work.root, work.settings, work.store / "store.json", work.splits, work.runs]
     if name is not None:
         run = work.run(name)
         watched += [

@@ -47,4 +47,5 @@ def serve_command(
     """The command that serves the work folders; `other` options of Streamlit come on top."""
     options = {**SERVER, **THEME, "server.port": str(port), **(other or {})}
     flags = [word for name, value in options.items() for word in (f"--{name}", value)]
-    return [sys.executable, "-m", "dashboard.start", "run", str(APP), *flags, "--", *folders]
+    # -P: whoever asks may stand in a folder with a `dashboard` of its own
+    return [sys.executable, "-P", "-m", "dashboard.start", "run", str(APP), *flags, "--", *folders]

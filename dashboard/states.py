@@ -9,7 +9,7 @@ import streamlit as st
 
 from dashboard.files import OUTSIDE
 from dashboard.front_tables import failures_table
-from dashboard.reading import Found, Line, Problem, Progress
+from dashboard.reading import Found, Line, Outdated, Problem, Progress
 from dashboard.review_tables import many
 from gaitforge.failures import count_failures, failure_note
 
@@ -64,6 +64,17 @@ def next_step(line: Line, progress: Progress) -> str:
 def unread_scores(line: Line) -> bool:
     """Whether there are confirmed scores of which this dashboard cannot tell: broken, or of another version."""
     return any(problem.file.endswith(SCORES) for problem in line.problems)
+
+
+def show_outdated(outdated: Outdated) -> None:
+    """That what was confirmed or exported is not of what lies there now, above all that is told of it."""
+    sentences = [text for text in (outdated.answer, outdated.export) if text is not None]
+    if not sentences:
+        return
+    with st.container(key="outdated", gap="xsmall"):
+        st.warning("What is confirmed or exported here is not of what lies here now.")
+        for sentence in sentences:
+            st.text(sentence)
 
 
 def standstill(line: Line) -> str:

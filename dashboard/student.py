@@ -35,7 +35,7 @@ def show_student(view: View) -> None:
     """Everything about the model that is chosen; adds to `view.problems` what could not be read for it."""
     model = view.models[view.chosen]
     show_choice(view, model)
-    export = model_files.read_export(view.work, view.split, view.problems)
+    export = model_files.read_export(view.work, view.problems, view.outdated.export)
     is_its = export is not None and export.split == view.split and export.trial == model.number
     own_export = export if is_its else None
     show_numbers(view, model, own_export)

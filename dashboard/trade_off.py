@@ -10,7 +10,13 @@ import streamlit as st
 
 from dashboard import charts_fronts, choice, front_tables, review_tables
 from dashboard.artefacts import Confirm
-from dashboard.good_enough import USUAL_LOSS, Answer, interval_points, smallest_good_enough
+from dashboard.good_enough import (
+    USUAL_LOSS,
+    Answer,
+    interval_points,
+    points,
+    smallest_good_enough,
+)
 from dashboard.held import held
 from dashboard.reading import Line
 from dashboard.review_tables import TEACHER, many
@@ -38,8 +44,7 @@ def show_trade_off(view: View) -> None:
     answer = smallest_good_enough(
         view.line.confirm, view.models, size=wish.size, budget=wish.budget, loss=wish.loss
     )
-    with st.container(key="answer"):
-        st.text(answer.sentence if answer else "There is no student to choose from yet.")
+    show_answer(view.line, answer, wish)
     searched = held(
         "searched",
         (view.models, wish.measure, wish.size, wish.stopped, wish.families),
@@ -68,6 +73,24 @@ def show_trade_off(view: View) -> None:
         show_hypervolume(view.line)
     with right:
         show_optimism(view.line)
+
+
+def show_answer(line: Line, answer: Answer | None, wish: Wish) -> None:
+    """The verdict's word, as confirm has it, and which student the sliders come to."""
+    sentence = answer.sentence if answer else "There is no student to choose from yet."
+    with st.container(key="answer", gap="xsmall"):
+        if line.confirm is None:
+            st.text(sentence)
+            return
+        with st.container(key="word"):
+            st.text(line.confirm.verdict.word.capitalize())
+        with st.container(key="sentence"):
+            st.text(sentence)
+    if not math.isinf(wish.budget) or round(wish.loss, 6) != round(default_loss(line) / 100, 6):
+        st.caption(
+            f"The verdict is of the margin that confirm was given, {points(line.confirm.margin)}, and of no budget; "
+            "the sentence below it follows the sliders."
+        )
 
 
 def ask(view: View) -> Wish:
@@ -207,7 +230,7 @@ def show_confirmed(
     else:
         caption += ": too few for intervals." if confirm.too_few else "."
         caption += f" {front_tables.drawn_words(confirm)}"
-    st.caption(f"{caption} The answer goes by the network that is handed out, in the table below.")
+    st.caption(caption)
 
 
 def show_members(confirm: Confirm) -> None:

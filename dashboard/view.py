@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dashboard.reading import Found, Line, Problem
+from dashboard.reading import Found, Line, Outdated, Problem
 from dashboard.review_tables import Model
 from gaitforge.work import WorkFolder
 
@@ -21,4 +21,5 @@ class View:
     line: Line
     models: Mapping[int, Model]  # review_tables.models(line); TEACHER = -1
     chosen: int  # a key of models
+    outdated: Outdated
     problems: list[Problem]  # pages add what they could not read

@@ -28,8 +28,12 @@ MAY_IMPORT = {
     "trainers": {"gaitforge", "search_spaces"},
     "dashboard": {"gaitforge"},
 }
-# The command line starts the dashboard in a process of its own, and asks only how.
-EXCEPTIONS = {(ROOT / "trainers" / "__main__.py", "dashboard")}
+EXCEPTIONS = {
+    # The command line starts the dashboard in a process of its own, and asks only how.
+    (ROOT / "trainers" / "__main__.py", "dashboard"),
+    # The command of the wheel finds the line, and hands over to it.
+    (FOLDERS["gaitforge"] / "__main__.py", "trainers"),
+}
 
 # The only packages that may import a heavy library.
 AT_HOME = {
@@ -49,7 +53,7 @@ ORDER = [
     "quarantine", "store", "splits", "windows", "normalise", "augment", "window_cache", "batch", "models", "gradients",
     "spaces", "losses", "extensions",
     "metrics", "reference", "stats", "decision", "cost", "trials", "failures", "front", "objectives", "settings",
-    "predict", "export", "summary", "testing",
+    "members", "outdated", "predict", "export", "summary", "testing", "__main__",
 ]  # fmt: skip
 
 PICKLES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from gaitforge.work import WorkFolder, read_json, write_json
 from tests.conftest import LineFolder
 from tests.small_line import Tables, write_run
 from tests.test_cli import must_say, refused
+from tests.try_page import APP, open_page, words
 from tests.without_ray import changed, do_without_ray
 from trainers import confirm
 from trainers.__main__ import STAGES, main
@@ -156,6 +158,15 @@ def test_stages_that_are_run_again_write_nothing_new(line: Copy) -> None:
         assert line.tree() == before, stage
 
 
+def test_confirm_says_whom_of_the_front_it_leaves_out(
+    line: Copy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    front = read_json(line.split.search / "front.json")["front"]
+    capsys.readouterr()
+    assert line.run("confirm") == 0
+    assert f"  1 of {len(front)} members of the front are confirmed" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_changed_input_is_refused_before_anything_is_written_or_its_artefact_is_made_anew(
     name: str, line: Copy, capsys: pytest.CaptureFixture[str]
@@ -170,6 +181,11 @@ def test_a_changed_input_is_refused_before_anything_is_written_or_its_artefact_i
     for stage in [stage for stage in (*ORDER, "run") if stage not in refusing]:
         assert line.run(stage) == 0, stage
         check_chain(line, stage)
+    if (
+        "ingest" not in refusing
+    ):  # a command has had these settings, so that readers can know of them
+        told = read_json(line.work.summary)["outdated"]
+        assert (told["answer"] is None) == (told["export"] is None) == (line.run("export") == 0)
 
 
 def test_other_recordings_in_the_store_are_refused_by_all_that_comes_after_it(
@@ -183,7 +199,72 @@ def test_other_recordings_in_the_store_are_refused_by_all_that_comes_after_it(
         assert line.tree() == before, stage
 
 
-ADVICE = re.compile(r"`gaitforge (\w+)( --fresh)?`|(with --fresh)")
+def shown(line: Copy, capsys: pytest.CaptureFixture[str]) -> str:
+    capsys.readouterr()
+    assert main(["show", str(line.work.root)]) == 0
+    return capsys.readouterr().out
+
+
+def opened(line: Copy, patch: pytest.MonkeyPatch) -> str:
+    """What the dashboard's first page says."""
+    patch.setattr(sys, "argv", [str(APP), str(line.work.root)])
+    return words(open_page("overview"))
+
+
+OUTDATED: dict[str, tuple[Tables, list[str], str, str]] = {
+    "more trials": (
+        {"search": {"trials": 8}}, ["search"], "an earlier front of the search, or of another [confirm]", "confirm",
+    ),
+    "margin": (
+        {"confirm": {"margin": 0.3}}, ["search"], "an earlier front of the search, or of another [confirm]", "confirm",
+    ),
+    "recordings": (CHANGES["recordings"][0], ["ingest", "--fresh"], "other recordings", "run"),
+    "search epochs": (CHANGES["search epochs"][0], ["teacher"], "another [search]", "run"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["more trials", *(pytest.param(name, marks=pytest.mark.slow) for name in [*OUTDATED][1:])],
+)
+def test_an_answer_that_export_would_refuse_is_nowhere_told_as_the_one_of_now(
+    name: str, line: Copy, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change, command, of, advice = OUTDATED[name]
+    verdict = read_json(line.work.summary)["verdict"]["word"]
+    assert "out of date" not in shown(line, capsys) + opened(line, monkeypatch)
+    line.change(change)
+    assert line.run(*command) == 0
+    refused(capsys, "export", line.settings)
+    summary = read_json(line.work.summary)
+    assert summary["verdict"] is summary["exported"] is None
+    for subject, sentence in (
+        ("The confirmed answer", summary["outdated"]["answer"]),
+        ("The exported student", summary["outdated"]["export"]),
+    ):
+        must_say(sentence, f"{subject} is out of date, being of {of}; ", f"`gaitforge {advice} ")
+        assert sentence in shown(line, capsys)
+        assert sentence in opened(line, monkeypatch)
+    assert f"  verdict: {verdict}" not in shown(line, capsys)
+    assert f"Out of date: {verdict}" in opened(line, monkeypatch)
+    follow(line, "export", capsys)
+    assert read_json(line.work.summary)["outdated"] == {"answer": None, "export": None}
+    assert "out of date" not in shown(line, capsys) + opened(line, monkeypatch)
+
+
+def test_an_export_of_before_the_last_confirm_is_told_to_be_so(
+    line: Copy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line.change({"confirm": {"margin": 0.3}})
+    assert line.run("confirm") == 0
+    summary = read_json(line.work.summary)
+    assert summary["verdict"] is not None
+    assert summary["exported"] is summary["outdated"]["answer"] is None
+    must_say(summary["outdated"]["export"], "being of an earlier answer", "`gaitforge export ")
+    assert summary["outdated"]["export"] in shown(line, capsys)
+
+
+ADVICE = re.compile(r"`gaitforge (\w+)( --fresh)?(?: run\.toml)?`")
 
 
 def follow(line: Copy, stage: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -198,8 +279,8 @@ def follow(line: Copy, stage: str, capsys: pytest.CaptureFixture[str]) -> None:
             command = [stage]
             continue
         *_, advice = ADVICE.finditer(capsys.readouterr().err)
-        other, fresh, here = advice.groups()
-        command = [command[0], "--fresh"] if here else [other, *(["--fresh"] if fresh else [])]
+        other, fresh = advice.groups()
+        command = [other, *(["--fresh"] if fresh else [])]
     raise AssertionError(f"{stage} still refused after 12 commands, next {command}")
 
 
@@ -235,6 +316,31 @@ def test_what_a_refusal_advises_helps_and_loses_nothing(
     check_chain(line)
     there = {path.read_bytes() for path in line.split.root.rglob("*.json")}
     assert [name for name, content in kept.items() if content not in there] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "stage"),
+    [
+        ("recordings", "ingest"),
+        ("split fractions", "split"),
+        ("split fractions", "confirm"),
+        ("teacher epochs", "search"),
+    ],
+)
+def test_one_command_as_a_refusal_spells_it_makes_all_of_a_changed_input_anew(
+    name: str,
+    stage: str,
+    line: Copy,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    line.change(CHANGES[name][0])
+    sentence = refused(capsys, stage, line.settings)
+    (command,) = re.findall("`gaitforge (.+?)`", sentence)
+    monkeypatch.chdir(line.folder)
+    assert main(command.split()) == 0
+    check_chain(line)
 
 
 # people

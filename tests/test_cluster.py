@@ -27,6 +27,7 @@ from trainers.cluster import (
 from trainers.joining import (
     ALIVE,
     check_address,
+    check_folder,
     check_versions,
     find,
     is_loopback,
@@ -251,6 +252,19 @@ def test_a_node_that_reads_another_folder_says_so(tmp_path: Path) -> None:
 def test_what_is_shipped_is_our_packages_alone() -> None:
     names = {Path(folder).name for folder in shipped({})["py_modules"]}
     assert names == {"gaitforge", "trainers", "search_spaces"}
+
+
+def test_a_current_folder_whose_packages_workers_would_load_for_ours_is_refused(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "trainers").mkdir()
+    check_folder(tmp_path)  # without __init__.py it yields to a package
+    check_folder(ROOT)
+    (tmp_path / "search_spaces.py").touch()
+    with pytest.raises(
+        ValueError, match=r"search_spaces\.py, which .* run the command in another"
+    ):
+        check_folder(tmp_path)
 
 
 def test_the_interface_with_the_loopback_address_is_found() -> None:

@@ -10,8 +10,20 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gaitforge.decision import answer_of
 from gaitforge.layout import Layout
 from gaitforge.losses import Distillation
+from gaitforge.members import (
+    FRONT,
+    NEAR,
+    NEAR_F1,
+    WORTH_SHARE,
+    Member,
+    pick_members,
+    pick_neighbours,
+    picked_words,
+    read_members,
+)
 from gaitforge.normalise import Normalisation
 from gaitforge.recording import Recording
 from gaitforge.settings import ConfirmSettings
@@ -20,21 +32,12 @@ from gaitforge.trials import Trial, TrialLog
 from gaitforge.window_cache import build_windows
 from gaitforge.windows import WindowSettings
 from gaitforge.work import SplitFolder, write_json
-from trainers.answers import answer_of
 from trainers.confirm import (
     ALONE,
-    FRONT,
-    NEAR,
-    NEAR_F1,
     SEED,
     STUDENT,
-    WORTH_SHARE,
-    Member,
     Refit,
     make_refits,
-    pick_members,
-    pick_neighbours,
-    read_members,
     refit_head,
 )
 from trainers.examples import WindowFolder
@@ -81,6 +84,22 @@ def test_members_are_spread_over_the_sizes_of_those_worth_confirming() -> None:
     assert [row["trial"] for row in pick_members(front, 2)] == [7, 9]
     assert [row["trial"] for row in pick_members(front, 1)] == [9]
     assert [row["trial"] for row in pick_members(front, 5)] == [7, 2, 9]
+
+
+def test_how_many_of_the_front_are_left_out_and_why_is_said_in_one_line() -> None:
+    front = [
+        {"trial": number, "params": 100 * (number + 1), "val_macro_f1": f1}
+        for number, f1 in enumerate([0.2, 0.63, 0.65, 0.7, 0.8])  # 0.64 is 0.8 of the best
+    ]
+    assert picked_words(front, 2) == (
+        "2 of 5 members of the front are confirmed; left out: 2 with a validation macro F1 below 0.640 (0.8 of the "
+        "front's best) and 1 of sizes in between (confirm.members = 2)."
+    )
+    assert picked_words(front[2:], 2).endswith(
+        "; left out: 1 of sizes in between (confirm.members = 2)."
+    )
+    assert picked_words(front[1:], 3).endswith("below 0.640 (0.8 of the front's best).")
+    assert picked_words(front[2:], 3) == "3 of 3 members of the front are confirmed."
 
 
 def chosen(*members: dict[str, Any]) -> int | None:
@@ -360,7 +379,7 @@ def test_a_student_that_errs_no_more_than_the_teacher_is_not_inferior(tmp_path: 
     assert scores["teacher"]["accuracy"] == pytest.approx(0.75)
     assert scores["teacher"]["params"] == 10_000
     assert (scores["people"], scores["too_few"], scores["margin"]) == (PEOPLE, False, 0.1)
-    assert (scores["schema"], scores["times_scored"]) == (2, 1)
+    assert (scores["schema"], scores["times_scored"]) == (3, 1)
 
 
 def test_the_network_that_is_handed_out_is_tested_and_not_the_mean_of_its_seeds(
@@ -403,15 +422,20 @@ def test_teacher_and_student_are_held_against_the_reference_and_against_chance(
     assert scores["chance"]["macro_f1"] == pytest.approx(1 / 3)
     network = scores["members"][0]["network"]
     assert network["against_reference"]["difference"] == pytest.approx(0.5)
+    assert network["against_chance"]["difference"] == pytest.approx(1 - 1 / 3)
+    assert network["against_chance"]["difference_interval"][0] > 0
 
 
-def test_students_are_held_against_the_reference_all_at_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("other", ["reference", "chance"])
+def test_students_are_held_against_reference_and_chance_all_at_once(
+    tmp_path: Path, other: str
+) -> None:
     larger = confirmed(replace(MEMBER, number=4, params=900))
-    misses = {"reference": HALF}
+    misses = {"reference": HALF, "trial 3": HALF}
 
     def low(members: tuple[Member, ...], root: Path) -> float:
         rows = report(root, PEOPLE, misses, members)["members"]
-        return float(rows[0]["network"]["against_reference"]["difference_interval"][0])
+        return float(rows[0]["network"][f"against_{other}"]["difference_interval"][0])
 
     assert low((confirmed(), larger), tmp_path / "b") < low((confirmed(),), tmp_path / "a")
 
@@ -463,6 +487,7 @@ def test_with_too_few_people_there_is_no_interval_and_nobody_can_tell(tmp_path: 
         assert scores[beside]["teacher_minus_this"]["difference_interval"] is None
     network = row["network"]
     assert network["against_reference"]["difference_interval"] is None
+    assert network["against_chance"]["difference_interval"] is None
     assert network["tested"] is False
     assert scores["verdict"]["word"] == "cannot tell"
     # everybody has two recordings; p00 loses two of them, p02 and p04 one, and the teacher one of p01

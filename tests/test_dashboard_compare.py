@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -16,7 +18,7 @@ from dashboard import charts_compare, compare_tables, reading
 from dashboard.artefacts import Member, Network, Setting
 from dashboard.charts import CONFIRMED
 from dashboard.charts import TEACHER as GREY
-from dashboard.compare import LISTED, first_pick, pickable
+from dashboard.compare import LISTED, first_pick, people_words, pickable
 from dashboard.review_tables import TEACHER, Model, models
 from dashboard.view import View
 from gaitforge.work import WorkFolder, read_json, write_json
@@ -67,6 +69,19 @@ def test_settings_that_differ_come_first() -> None:
     assert found["setting"].tolist() == ["lr", "family", "layers", "batch"]
     assert found["differs"].tolist() == [True, False, False, False]
     assert found[["Trial 1", "Trial 2"]].to_numpy()[0].tolist() == ["0.1", "0.2"]
+
+
+def test_only_what_all_models_say_alike_is_shared() -> None:
+    one = model(1, ("recipe", "lr", "0.1"), ("sizes", "layers", "3"), ("trial", "seed", "1"))
+    two = model(2, ("recipe", "lr", "0.1"), ("sizes", "layers", "3"), ("trial", "seed", "1"))
+    teacher = model(TEACHER, ("sizes", "layers", "3"))
+    found = compare_tables.settings_table([one, two, teacher]).set_index("setting")
+    # the teacher does not tell its recipe
+    shared = {"family": True, "layers": True, "lr": False, "seed": False}
+    assert found["shared"].to_dict() == shared
+    assert not found["differs"].any()
+    found = compare_tables.settings_table([one, two]).set_index("setting")
+    assert found["shared"].all()
 
 
 def test_a_seed_and_a_teacher_without_a_recipe_are_no_differences() -> None:
@@ -124,6 +139,27 @@ def test_people_on_whom_models_differ_most_come_first() -> None:
     assert found["classes"].tolist() == ["b", "a, b", "a"]
     long = compare_tables.long_people(found, ["one", "two"])
     assert len(long) == 6
+
+
+def test_whoever_only_one_model_was_asked_about_is_no_agreement() -> None:
+    one = said(("p1", "a", "a"), ("p2", "a", "a"), ("p3", "a", "a"))
+    two = said(("p1", "a", "b"), ("p2", "a", "a"))
+    found = compare_tables.people_table({"one": one, "two": two})
+    assert found["person"].tolist() == ["p1", "p2", "p3"]
+    assert found["spread"].isna().tolist() == [False, False, True]
+    assert people_words(found, 1) == (
+        "They differ on 1 of 3 people; on 1 all are right equally often."
+    )
+    assert people_words(found[1:], 0) == (
+        "They differ on none of 2 people; on 1 all are right equally often."
+    )
+
+
+def test_of_many_people_on_whom_models_differ_the_drawn_are_counted() -> None:
+    table = pd.DataFrame({"spread": [0.9, 0.5, 0.1, 0.0]})
+    assert people_words(table, 2) == (
+        "They differ on 3 of 4 people, of whom the 2 most different are drawn; on 1 all are right equally often."
+    )
 
 
 def test_pairs_are_paired_over_people_and_need_the_same_recordings() -> None:
@@ -198,6 +234,44 @@ def test_the_page_begins_with_the_chosen_one_its_rival_and_the_teacher(
     assert len(app.get("vega_lite_chart")) == 4
 
 
+def test_people_on_whom_all_agree_are_listed_only_where_they_are_asked_for(
+    tmp_path: Path, show: Show
+) -> None:
+    work = make_work(tmp_path / "work", Toy(trials=6, running=0))
+    chosen = read_json(work.run("people").confirm / "scores.json")["chosen"]
+    folder = work.run("people").predictions
+    of_teacher, own = (
+        pq.read_table(folder / f"confirm-{name}.parquet")
+        for name in ("teacher", f"student-{chosen}")
+    )
+    said_ = dict(
+        zip(
+            of_teacher["recording"].to_pylist(),
+            of_teacher["probabilities"].to_pylist(),
+            strict=True,
+        )
+    )
+    place = own.schema.get_field_index("probabilities")
+    # of two people it says what the teacher says
+    rows = [
+        said_[row["recording"]] if row["person"] in ("P51", "P52") else row["probabilities"]
+        for row in own.to_pylist()
+    ]
+    changed = own.set_column(place, own.field(place), pa.array(rows, own.field(place).type))
+    pq.write_table(changed, folder / f"confirm-student-{chosen}.parquet")
+    app = show(work)
+    student, _, teacher = app.multiselect(key="compared").value
+    app.multiselect(key="compared").set_value([student, teacher]).run()
+    differing = table(app, "spread")
+    assert (differing["spread"] > 0).all()
+    app.toggle(key="people_everybody").set_value(True).run()
+    everybody = table(app, "spread")
+    assert len(everybody) == 12
+    agreed_on = everybody[~everybody["person"].isin(differing["person"])]
+    assert {"P51", "P52"} <= set(agreed_on["person"])
+    assert (agreed_on["spread"] == 0).all()
+
+
 def test_students_that_were_not_confirmed_are_held_against_each_other_on_validation_people(
     full: WorkFolder, show: Show
 ) -> None:
@@ -241,7 +315,8 @@ def test_of_very_many_models_those_that_matter_can_be_picked(full: WorkFolder) -
     few = models(line)
     most = {n: model(n, macro_f1=n / 1e4) for n in range(1000, 1000 + LISTED)} | few
     view = View(
-        work=full, others=(), split="people", found=reading.look(full), line=line, models=most, chosen=12, problems=[]
+        work=full, others=(), split="people", found=reading.look(full), line=line, models=most, chosen=12,
+        outdated=reading.Outdated(answer=None, export=None), problems=[],
     )  # fmt: skip
     options = pickable(view)
     assert {TEACHER, 12, *line.front} <= set(options)

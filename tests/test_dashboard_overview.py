@@ -113,20 +113,25 @@ def test_scores_of_an_older_confirm_are_said_to_be_so_in_one_sentence(
     assert "run `gaitforge confirm run.toml` again" in app.warning[0].value
     assert "No confirmed answer yet" not in words(app)
     problems = table(app, "Why")
-    assert problems["Why"].tolist() == ["its schema is 1, but this dashboard reads schema 2"]
+    assert problems["Why"].tolist() == ["its schema is 1, but this dashboard reads schema 3"]
     assert problems["What to do"][0].startswith("Run gaitforge confirm run.toml again")
 
 
 def test_what_was_searched_is_told(tmp_path: Path, show: Show) -> None:
-    app = show(make_work(tmp_path / "work"))
-    told = facts(app)
+    work = make_work(tmp_path / "work")
+    told = facts(show(work))
     assert told["Recordings"] == "416"
     assert told["People"] == "52"
     assert told["4 classes"] == "ataxia, healthy, knee osteoarthritis, parkinson"
     assert told["Confirm people"] == "12"
     assert told["Families"] == "stgcn, tcn"
     assert told["Budget"] == "200,000 parameters"
-    assert told["Trials"] == "38 of 60 ended, 30 epochs each"
+    assert told["Trials"] == "38 of 60 ended, after at most 30 epochs"
+    # what the rungs stopped has not seen all of them
+    trials = [read_json(path) for path in work.run("people").trials.glob("*.json")]
+    whole = sum(trial["epochs"] == 30 for trial in trials)
+    assert 0 < whole < 38
+    assert told["To the end"] == f"{whole} trained for 30 epochs"
     assert told["Over budget"] == "11 proposals were never trained"
 
 
@@ -252,7 +257,7 @@ def test_a_duration_is_said_as_people_do(seconds: float, expected: str) -> None:
     ("file", "reason", "expected"),
     [
         ("runs/a/search/front.json", "its schema is 9, but this dashboard reads schema 1", "version of gaitforge"),
-        ("runs/a/confirm/scores.json", "its schema is 1, but this dashboard reads schema 2", "Run gaitforge confirm"),
+        ("runs/a/confirm/scores.json", "its schema is 1, but this dashboard reads schema 3", "Run gaitforge confirm"),
         ("runs/a/search/trials/3.json", "it lacks 'number'", "out of the folder"),
         ("runs/a/search/trials/x.txt", "only .json files belong here; it was passed over", "elsewhere"),
         ("runs/a/search/front.json", "it is not JSON", "gaitforge search run.toml again"),

@@ -46,5 +46,5 @@ def test_what_is_loaded_beforehand_registers_no_component() -> None:
 
 def test_the_command_starts_this_module() -> None:
     command = serve_command(["work/a", "work/b"], 8501)
-    assert command[1:4] == ["-m", "dashboard.start", "run"]
+    assert command[1:5] == ["-P", "-m", "dashboard.start", "run"]
     assert command[-3:] == ["--", "work/a", "work/b"]

@@ -268,7 +268,7 @@ def test_an_export_that_is_older_than_the_confirmation_is_not_handed_out(
     exported(small, number)
     write_json(small.run("people").confirm / "scores.json", {**scores, "margin": 0.2})
     app = show(small, number)
-    assert "older than its confirmation" in words(app)
+    assert "The export of this trial is out of date." in words(app)
     assert "download_onnx" not in buttons(app)
 
 

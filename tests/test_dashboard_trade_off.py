@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -74,13 +75,34 @@ def test_page_shows_both_fronts_their_tables_and_the_sentence(
     assert answer(app).startswith(f"Trial {chosen}, a ")
     assert "28 finished trials, 9 stopped, 1 failed" in said
     assert (
-        "On 12 people whom nothing had seen before. Each is the mean of its 5 seeds. Bars are"
-        in said
+        "On 12 people whom nothing had seen before. Each is the one network that is handed out. Bars are 95 % "
+        "intervals over people. Faint: the mean of its 5 seeds." in said
     )
     assert len(table(app, "on_front")) == 38
     assert len(table(app, "gain")) == 3
     # the toy's trials end within the same minute each hour: there is a hypervolume
     assert len(app.get("vega_lite_chart")) == 4
+
+
+def test_the_verdict_stands_above_the_sentence_and_is_said_not_to_follow_the_sliders(
+    full: WorkFolder, show: Show
+) -> None:
+    app = show(full)
+    verdict = read_json(full.run("people").confirm / "scores.json")["verdict"]["word"]
+    texts = [text.value for text in app.text]
+    assert texts[texts.index(answer(app)) - 1] == verdict.capitalize()
+    note = "The verdict is of the margin that confirm was given, 5 points, and of no budget"
+    assert note not in words(app)
+    for query in ("loss=1", "budget=1600"):
+        moved = show(full, query=query)
+        assert note in words(moved)
+        assert verdict.capitalize() in [text.value for text in moved.text]
+
+
+def test_before_confirmation_no_verdict_is_given(tmp_path: Path, show: Show) -> None:
+    app = show(make_work(tmp_path / "work", Toy(trials=8, running=0, confirmed=False)))
+    assert "Nothing is confirmed" in answer(app)
+    assert not {"Ship", "Cannot tell"} & {text.value for text in app.text}
 
 
 @pytest.mark.slow
@@ -470,13 +492,36 @@ def test_confirmed_students_are_drawn_by_every_score_that_confirmation_stored(
 ) -> None:
     path = full.run("people").confirm / "scores.json"
     content = read_json(path)
-    for place, row in enumerate([content["teacher"], *content["members"]]):
-        row["balanced_accuracy"] = 0.5 + place / 10
+    content["teacher"]["balanced_accuracy"] = 0.5
+    for place, row in enumerate(content["members"], start=1):
+        row["balanced_accuracy"] = place / 10
+        row["network"]["balanced_accuracy"] = 0.5 + place / 10
     confirm = confirm_of(Fields.of_file(content, CONFIRM_SCHEMA))
     points = front_tables.confirmed_points(confirm, {}, "balanced_accuracy", "params", ALL)
-    assert points[points["kind"] != "alone"]["score"].tolist() == [0.5, 0.6, 0.7, 0.8]
+    assert points[points["kind"] != "recipe"]["score"].tolist() == [0.5, 0.6, 0.7, 0.8]
+    assert points[points["kind"] == "recipe"]["score"].tolist() == [0.1, 0.2, 0.3]
     assert points["low"].isna().all()
     assert front_tables.confirmed_points(confirm, {}, "weighted_kappa", "params", ALL).empty
+
+
+def test_the_point_with_its_bar_is_the_network_that_ships_and_the_faint_one_its_recipe(
+    full: WorkFolder,
+) -> None:
+    confirm = reading.read_line(full, "people").confirm
+    assert confirm is not None
+    points = front_tables.confirmed_points(confirm, {}, "macro_f1", "params", ALL)
+    for member in confirm.members:
+        of_it = points[points["trial"] == member.trial].set_index("kind")
+        network, ends = member.network, member.network.interval
+        assert ends is not None
+        assert (member.macro_f1, member.interval) != (network.macro_f1, ends)
+        drawn = of_it.loc["confirmed", ["score", "low", "high"]].tolist()
+        assert drawn == [network.macro_f1, *ends]
+        assert of_it.loc["recipe", "score"] == member.macro_f1
+        assert of_it.loc["recipe", ["low", "high"]].isna().all()
+    one_seed = replace(confirm, members=tuple(replace(m, seeds=1) for m in confirm.members))
+    points = front_tables.confirmed_points(one_seed, {}, "macro_f1", "params", ALL)
+    assert set(points["kind"]) == {"teacher", "confirmed"}
 
 
 def test_a_brush_keeps_what_lies_in_all_of_its_ranges() -> None:

@@ -73,6 +73,7 @@ def confirmed(trial: int, macro_f1: float = 0.8) -> dict[str, Any]:
             "seed": 10_001, "macro_f1": macro_f1 + 0.02, "interval": None, "accuracy": 0.82, "difference": -0.08,
             "difference_interval": None, "tested": False,
             "against_reference": {"difference": 0.12, "difference_interval": None},
+            "against_chance": {"difference": 0.52, "difference_interval": None},
             "by_person": {"differences": {"p3": -0.5, "p4": 0.25}, "sign_flip_p": 1.0},
         },
     }  # fmt: skip
@@ -90,7 +91,7 @@ def beaten(macro_f1: float, lead: float) -> dict[str, Any]:
 
 
 SCORES: dict[str, Any] = {
-    "schema": 2,
+    "schema": 3,
     "margin": 0.05,
     "too_few": True,
     "members": [confirmed(1), confirmed(11, 0.9)],
@@ -439,7 +440,7 @@ def test_scores_of_an_older_confirm_are_not_exported(exported: Path, tmp_path: P
     folder = SplitFolder(tmp_path)
     write_json(folder.confirm / "scores.json", {**SCORES, "schema": 1})
     with pytest.raises(
-        ValueError, match=r"of schema 1, but must be of 2.*run `gaitforge confirm` again"
+        ValueError, match=r"of schema 1, but must be of 3.*run `gaitforge confirm` again"
     ):
         export_student(
             ExportSettings(), WindowFolder.open(cache), SPLIT, folder, ReadOptions(), tmp_path

@@ -9,10 +9,10 @@ import pytest
 from torch import nn
 
 from gaitforge.export import Exported
+from gaitforge.members import Member
 from gaitforge.work import SplitFolder, read_json
 from tests.test_confirm import MEMBER, confirm_windows, confirmed
 from trainers import latencies
-from trainers.confirm import Member
 from trainers.examples import WindowFolder
 from trainers.latencies import write_latencies
 from trainers.teacher import Teacher

@@ -389,7 +389,7 @@ def test_people_whom_the_teacher_has_seen_are_confirmed_by_no_way(
     for arguments in (["split"], ["teacher"], ["search"], ["confirm"], ["export"], ["run"]):
         must_say(refused(capsys, *arguments, settings), "undo the change", "--fresh")
     # what once left the old teacher in its place
-    must_say(refused(capsys, "search", settings, "--fresh"), "gaitforge split --fresh")
+    must_say(refused(capsys, "search", settings, "--fresh"), "gaitforge run --fresh run.toml")
     assert files() == before
 
     answer = run("run", settings, "--fresh", ray_home=ray_home)
@@ -421,7 +421,11 @@ def test_people_whom_the_teacher_has_seen_are_confirmed_by_no_way(
         ),
         ("run", {"teacher.fit": {"epochs": 3}}, ("students of another teacher", "--fresh")),
         ("run", {"windows": {"length": 20}}, ("students of another teacher", "undo the change")),
-        ("search", {"windows": {"length": 20}}, ("The teacher in", "gaitforge teacher --fresh")),
+        (
+            "search",
+            {"windows": {"length": 20}},
+            ("The teacher in", "gaitforge run --fresh run.toml"),
+        ),
         ("search", {"search": {"objectives": ["macro_f1", "macs"]}}, ("search.objectives has",)),
         (
             "export",

@@ -11,12 +11,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from gaitforge.members import FRONT, NEAR
 from gaitforge.settings import ConfirmSettings
 from gaitforge.splits import Split
 from gaitforge.window_cache import build_windows
 from gaitforge.work import SplitFolder, WorkFolder, read_json, write_json, write_parquet
 from tests.test_confirm import CLASSES, LEGS, TEACHER, WINDOWS, walks
-from trainers.confirm import ALONE, FRONT, NEAR, SEED, STUDENT, refit_head
+from trainers.confirm import ALONE, SEED, STUDENT, refit_head
 from trainers.examples import WindowFolder
 from trainers.loop import Scored
 from trainers.pool import last_macro_f1, pick_unseen, pool_splits

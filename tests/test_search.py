@@ -13,7 +13,7 @@ from gaitforge.cost import Cost
 from gaitforge.layout import Layout
 from gaitforge.losses import LOSSES
 from gaitforge.normalise import Normalisation
-from gaitforge.settings import FitPlan, SearchSettings, StoppingSettings, as_dict
+from gaitforge.settings import FREE_TO_CHANGE, FitPlan, SearchSettings, StoppingSettings, as_dict
 from gaitforge.trials import TrialLog
 from gaitforge.windows import WindowSettings
 from gaitforge.work import SplitFolder, fingerprint, set_aside, write_json
@@ -22,7 +22,6 @@ from tests.test_trials import ended
 from trainers.examples import WindowFolder
 from trainers.search import (
     COMPACT_EVERY,
-    FREE_TO_CHANGE,
     check_families,
     claim_folder,
     keep_table,

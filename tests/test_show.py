@@ -33,7 +33,7 @@ def test_scores_of_an_older_confirm_are_said_to_be_so(work: WorkFolder) -> None:
     scores = confirm_with(work, schema=1)
     shown = describe(work)
     assert (
-        "its scores are of schema 1, but must be of 2 to be told; run `gaitforge confirm` again"
+        "its scores are of schema 1, but must be of 3 to be told; run `gaitforge confirm` again"
         in shown
     )
     assert scores["sentence"] not in shown
@@ -63,15 +63,19 @@ def test_each_student_is_shown_as_its_network_and_as_a_recipe(work: WorkFolder) 
         start = shown.index(
             f"  trial {member['trial']:>3}  {member['family']:<6} {member['params']:>9,} parameters"
         )
-        lines = [line.strip() for line in shown[start + 1 : start + 6]]
+        lines = [line.strip() for line in shown[start + 1 : start + 7]]
         assert lines[0].startswith(
             f"its network, seed 10002: macro F1 {network['macro_f1']:.3f} ("
         )
         assert lines[1].startswith(f"minus the teacher {network['difference']:+.3f} (")
-        assert lines[3].startswith(
+        for line, other in ((lines[2], "the reference"), (lines[3], "chance")):
+            against = network[f"against_{other.split()[-1]}"]["difference"]
+            assert line.startswith(f"minus {other} {against:+.3f} (")
+            assert line.endswith("), of all students at once")
+        assert lines[4].startswith(
             f"as a recipe, mean of 5 seeds: macro F1 {member['macro_f1']:.3f} ("
         )
-        assert lines[4].startswith(f"minus the teacher {member['difference']:+.3f} (")
+        assert lines[5].startswith(f"minus the teacher {member['difference']:+.3f} (")
     assert "  reference" in "\n".join(shown)
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from gaitforge.outdated import export_identity, outdated_answer
+from gaitforge.provenance import Provenance
 from gaitforge.summary import write_summary
 from gaitforge.trials import Trial, TrialLog
 from gaitforge.work import WorkFolder, read_json, write_json
@@ -21,9 +23,13 @@ MEMBER = {
     "trial": 0, "family": "tcn", "params": 500, "macro_f1": 0.88, "interval": None,
     "accuracy": 0.9, "p_on_front": 1.0, "noninferior": True, "seeds": 3,
 }  # fmt: skip
+AGAINST = {
+    "against_reference": {"difference": 0.16, "difference_interval": [0.02, 0.3]},
+    "against_chance": {"difference": 0.56, "difference_interval": [0.4, 0.7]},
+}
 NETWORK = {
     "seed": 10_001, "macro_f1": 0.86, "interval": None, "difference": -0.04, "difference_interval": [-0.09, 0.01],
-    "noninferior": False,
+    "noninferior": False, **AGAINST,
 }  # fmt: skip
 BESIDE = {"macro_f1": 0.7, "interval": [0.6, 0.8], "accuracy": 0.72}
 ALWAYS = {"macro_f1": 0.3, "interval": None, "accuracy": 0.5}
@@ -35,6 +41,7 @@ VERDICT = {
 IN_FRONT = {
     "trial": 0, "family": "tcn", "params": 500, "macs": 9000, "val_macro_f1": 0.85, "val_accuracy": 0.86,
 }  # fmt: skip
+CURRENT = {"answer": None, "export": None}
 PARTS = (
     "store", "teacher", "search", "failures", "searched_front", "confirm_teacher", "reference", "chance",
     "confirmed_front", "verdict", "times_scored", "export", "exported",
@@ -45,17 +52,29 @@ def write_store(work: WorkFolder) -> None:
     write_json(work.store / "store.json", {"schema": 1, "fingerprint": "f", **STORE})
 
 
+def write_split(work: WorkFolder, split: str) -> None:
+    roles = {"p1": "train", "p2": "validation", "p3": "confirm"}
+    content = {"schema": 1, "name": split, "rule": {}, "store": "f", "roles": roles}
+    write_json(work.split_file(split), content)
+
+
 def write_teacher(work: WorkFolder, split: str, val_macro_f1: float) -> None:
     model = {
-        "family": "stgcn", "params": 10_000, "macs": 1, "val_macro_f1": val_macro_f1, "val_accuracy": 0.5,
-        "seconds": 10.0, "epochs": 3,
+        "fingerprint": "t", "family": "stgcn", "params": 10_000, "macs": 1, "val_macro_f1": val_macro_f1,
+        "val_accuracy": 0.5, "seconds": 10.0, "epochs": 3,
     }  # fmt: skip
     write_json(work.run(split).teacher / "model.json", model)
 
 
 def write_search(work: WorkFolder, split: str, states: list[str]) -> None:
     folder = work.run(split)
-    head = {"rejected": 2, "reference": [0.0, 10_000.0], "seconds": 5.0, "settings": {}}
+    head = {
+        "identity": "s",
+        "rejected": 2,
+        "reference": [0.0, 10_000.0],
+        "seconds": 5.0,
+        "settings": {},
+    }
     write_json(folder.search / "search.json", head)
     log = TrialLog(folder)
     for number, state in enumerate(states):
@@ -71,25 +90,41 @@ def write_search(work: WorkFolder, split: str, states: list[str]) -> None:
 
 def write_confirm(work: WorkFolder, split: str, times_scored: int = 1) -> None:
     scores = {
-        "schema": 2,
+        "schema": 3,
         "times_scored": times_scored,
         "reference": {**BESIDE, "teacher_minus_this": {}},
         "chance": {**ALWAYS, "teacher_minus_this": {}},
         "verdict": VERDICT,
         "teacher": {**TEACHER_SCORES, "params": 10_000, "family": "stgcn"},
-        "members": [{**MEMBER, "macs": 9000, "difference": -0.02, "alone": None}],
+        "members": [
+            {**MEMBER, "macs": 9000, "difference": -0.02, "alone": None, "network": NETWORK}
+        ],
         "chosen": 0,
+        "provenance": Provenance(identity="c", made_from={"search": "s"}).as_dict(),
     }
     write_json(work.run(split).confirm / "scores.json", scores)
 
 
 def write_all(work: WorkFolder, split: str = "main", val_macro_f1: float = 0.8) -> None:
     write_store(work)
-    write_json(work.split_file(split), {"name": split})
+    write_split(work, split)
     write_teacher(work, split, val_macro_f1)
     write_search(work, split, ["finished", "failed", "finished", "stopped"])
     write_confirm(work, split)
-    card = {**EXPORT, "family": "tcn", "split": split, "network": {**NETWORK, "accuracy": 0.9}}
+    write_export(work, split)
+
+
+def write_export(work: WorkFolder, split: str) -> None:
+    """The export of what is confirmed there now."""
+    folder, seed, read = work.run(split), NETWORK["seed"], {"fps": None}
+    refit = {"seed": seed, "family": "tcn"}
+    write_json(folder.confirm / "refits" / f"student-0-seed{seed}.json", refit)
+    identity = export_identity(refit, read_json(folder.confirm / "scores.json"), read)
+    network = {**NETWORK, "accuracy": 0.9}
+    card = {
+        **EXPORT, "family": "tcn", "split": split, "network": network, "read": read, "seed": seed,
+        "identity": identity,
+    }  # fmt: skip
     write_json(work.export / "card.json", card)
 
 
@@ -99,13 +134,13 @@ def work(tmp_path: Path) -> WorkFolder:
 
 
 def test_nothing_has_run_and_all_parts_are_null(work: WorkFolder) -> None:
-    assert write_summary(work) == {"schema": 2, **dict.fromkeys(PARTS)}
-    assert read_json(work.summary) == {"schema": 2, **dict.fromkeys(PARTS)}
+    assert write_summary(work) == {"schema": 2, **dict.fromkeys(PARTS), "outdated": CURRENT}
+    assert read_json(work.summary) == {"schema": 2, **dict.fromkeys(PARTS), "outdated": CURRENT}
 
 
 def test_a_part_is_there_once_its_stage_has_run(work: WorkFolder) -> None:
     write_store(work)
-    write_json(work.split_file("main"), {"name": "main"})
+    write_split(work, "main")
     write_teacher(work, "main", 0.8)
     summary = write_summary(work)
     assert [part for part in PARTS if summary[part] is None] == list(PARTS[2:])
@@ -130,18 +165,19 @@ def test_the_whole_line_is_summarised_under_the_agreed_keys(work: WorkFolder) ->
         "confirm_teacher": TEACHER_SCORES,
         "reference": BESIDE,
         "chance": ALWAYS,
-        "confirmed_front": [MEMBER],
+        "confirmed_front": [{**MEMBER, **AGAINST}],
         "verdict": VERDICT,
         "times_scored": 1,
         "export": EXPORT,
         "exported": {"trial": 0, "split": "main", **NETWORK},
+        "outdated": CURRENT,
     }  # fmt: skip
     assert write_summary(work) == expected
     assert read_json(work.summary) == expected
 
 
 def test_a_search_without_a_front_yet_has_no_hypervolume(work: WorkFolder) -> None:
-    write_json(work.split_file("main"), {"name": "main"})
+    write_split(work, "main")
     write_search(work, "main", ["failed"])
     (work.run("main").search / "front.json").unlink()
     summary = write_summary(work)
@@ -196,6 +232,7 @@ def test_several_splits_have_no_verdict_together_and_are_counted_by_the_one_scor
     write_all(work, "fold-1-of-2")
     write_all(work, "fold-2-of-2")
     write_confirm(work, "fold-2-of-2", times_scored=3)
+    write_export(work, "fold-2-of-2")
     write_json(work.pooled, {"teacher": TEACHER_SCORES, "people": 8})
     summary = write_summary(work)
     assert summary["verdict"] is summary["reference"] is summary["chance"] is None
@@ -205,8 +242,52 @@ def test_several_splits_have_no_verdict_together_and_are_counted_by_the_one_scor
 
 def test_one_confirmed_split_of_several_has_a_verdict_for_itself_alone(work: WorkFolder) -> None:
     write_all(work, "fold-1-of-2")
-    write_json(work.split_file("fold-2-of-2"), {"name": "fold-2-of-2"})
+    write_split(work, "fold-2-of-2")
     assert write_summary(work)["verdict"] is None
+
+
+def test_an_answer_of_an_earlier_search_is_told_to_be_so_and_has_no_verdict(
+    work: WorkFolder,
+) -> None:
+    write_all(work)
+    head = work.run("main").search / "search.json"
+    write_json(head, {**read_json(head), "identity": "s2"})
+    summary = write_summary(work)
+    assert summary["verdict"] is summary["exported"] is None
+    confirm = "run `gaitforge confirm run.toml`, which keeps what is trained already"
+    assert summary["outdated"] == {
+        "answer": f"The confirmed answer is out of date, being of an earlier search; {confirm}.",
+        "export": (
+            f"The exported student is out of date, being of an earlier search; {confirm}, then run `gaitforge export "
+            "run.toml`."
+        ),
+    }
+
+
+def test_an_export_of_an_earlier_answer_is_told_to_be_so(work: WorkFolder) -> None:
+    write_all(work)
+    write_confirm(work, "main", times_scored=2)
+    summary = write_summary(work)
+    assert summary["verdict"] == VERDICT
+    assert summary["exported"] is None
+    assert summary["outdated"] == {
+        "answer": None,
+        "export": (
+            "The exported student is out of date, being of an earlier answer; run `gaitforge export run.toml`."
+        ),
+    }
+
+
+def test_of_an_answer_whose_sources_are_gone_nobody_can_tell_whether_it_is_of_now(
+    work: WorkFolder,
+) -> None:
+    write_all(work)
+    (work.run("main").search / "search.json").write_text("{", encoding="utf-8")
+    sentence = outdated_answer(work, "main")
+    assert sentence is not None
+    assert sentence.startswith(
+        "Whether the confirmed answer is of what lies here now cannot be told ("
+    )
 
 
 def test_what_an_older_confirm_and_an_older_export_did_not_tell_is_null(work: WorkFolder) -> None:
@@ -214,10 +295,12 @@ def test_what_an_older_confirm_and_an_older_export_did_not_tell_is_null(work: Wo
     path = work.run("main").confirm / "scores.json"
     told = ("times_scored", "reference", "chance", "verdict")
     old = {key: value for key, value in read_json(path).items() if key not in told}
+    (member,) = old["members"]
+    old["members"] = [{key: value for key, value in member.items() if key != "network"}]
     write_json(path, {**old, "schema": 1})
     card = read_json(work.export / "card.json")
     write_json(work.export / "card.json", {k: v for k, v in card.items() if k != "network"})
     summary = write_summary(work)
     assert [summary[key] for key in (*told, "exported")] == [None] * 5
     assert summary["export"] == EXPORT
-    assert summary["confirmed_front"] == [MEMBER]
+    assert summary["confirmed_front"] == [{**MEMBER, **dict.fromkeys(AGAINST)}]

@@ -26,6 +26,7 @@ def student(
     *,
     ends: list[float] | None = [-0.03, 0.01],  # noqa: B006
     against_reference: list[float] | None = ABOVE,
+    against_chance: list[float] | None = ABOVE,
     tested: bool = True,
     macro_f1: float = 0.80,
     by_person: dict[str, Any] | None = None,
@@ -36,6 +37,7 @@ def student(
         "network": {
             "macro_f1": macro_f1, "tested": tested, "by_person": by_person, **difference(ends, -0.01),
             "against_reference": difference(against_reference, 0.05),
+            "against_chance": difference(against_chance, 0.3),
         },
     }  # fmt: skip
 
@@ -68,7 +70,7 @@ def of_few(people: int = 4) -> dict[str, Any]:
     """What the tables hold of people who are too few: no interval anywhere, and differences by person."""
     apart = {"p1": 0.5, "p2": -0.25, "p3": -0.25, "p4": 0.0}
     member = student(
-        ends=None, against_reference=None, tested=False,
+        ends=None, against_reference=None, against_chance=None, tested=False,
         by_person={"differences": apart, "sign_flip_p": 0.75},
     )  # fmt: skip
     return report(member, people=people, reference=None, chance=None, optimism=None)
@@ -80,7 +82,7 @@ def said(
     """The word, the sentence, and each reason's word and text."""
     found = verdict(content, failures)
     reasons = {row["about"]: (row["says"], row["text"]) for row in found["rests_on"]}
-    assert len(reasons) == len(found["rests_on"]) == 9
+    assert len(reasons) == len(found["rests_on"]) == 10
     assert found["word"] in WORDS
     return found["word"], found["sentence"], reasons
 
@@ -140,6 +142,35 @@ def test_a_student_shown_to_be_worse_than_the_reference_is_not_to_be_shipped() -
     assert reasons["student against reference"][0] == BAD
 
 
+@pytest.mark.parametrize(
+    ("ends", "word", "shown"),
+    [
+        ([0.001, 0.2], SHIP, "shown to be better"),
+        ([0.0, 0.2], CANNOT_TELL, "not shown to be better"),
+        ([-0.2, -0.01], DO_NOT, "shown to be worse"),
+    ],
+)
+@pytest.mark.parametrize("reference", [ABOVE, OPEN_ENDS])
+def test_a_student_not_shown_to_be_above_chance_is_not_shipped(
+    reference: list[float], ends: list[float], word: str, shown: str
+) -> None:
+    found, sentence, reasons = said(
+        report(student(against_chance=ends), student(4, 900), reference=reference)
+    )
+    assert found == word
+    middle = f"{sum(ends) / 2:+.3f} (95 % interval, of all 2 students at once, {ends[0]:+.3f} to {ends[1]:+.3f})"
+    assert reasons["student against chance"] == (
+        GOOD if word == SHIP else BAD,
+        f"The student is {shown} than always answering the commonest class (the network's macro F1 minus that: "
+        f"{middle}).",
+    )
+    why = (
+        f"{word[0].upper()}{word[1:]}: trial 3 is shown to lose less than 0.05 macro F1 to the teacher, but {shown} "
+        f"than always answering the commonest class; minus that, it has {middle}."
+    )
+    assert (why in sentence) == (word != SHIP)
+
+
 @pytest.mark.parametrize("chance", [OPEN_ENDS, BELOW])
 def test_a_teacher_that_may_be_guessing_tells_nothing(chance: list[float]) -> None:
     word, sentence, reasons = said(report(chance=chance))
@@ -196,7 +227,7 @@ def test_too_few_people_show_nothing(people: int) -> None:
     assert not [text for text in texts if "shown" in text or "95 %" in text]
     for about in (
         "people", "teacher against reference", "teacher against chance", "student against teacher",
-        "student against reference", "searched against confirmed",
+        "student against reference", "student against chance", "searched against confirmed",
     ):  # fmt: skip
         assert reasons[about][0] == OPEN, about
 

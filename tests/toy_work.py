@@ -20,6 +20,7 @@ from gaitforge import stats
 from gaitforge.decision import judge
 from gaitforge.failures import count_failures
 from gaitforge.layout import LAYOUTS
+from gaitforge.provenance import Provenance
 from gaitforge.recording import Recording, Rejected
 from gaitforge.stats import Ints
 from gaitforge.store import SkeletonStore
@@ -42,6 +43,7 @@ EPOCHS = 30
 SEEDS = [10_000, 10_001, 10_002, 10_003, 10_004]  # of confirm
 BEST_SEED = 2  # the place among them of the one that is handed out
 FRAMES = 12
+SEARCH = "a3f1c2d4e5b6"
 REFERENCE = [0.25, TEACHER_PARAMS]
 SIZES: dict[str, dict[str, list[int]]] = {
     "stgcn": {"channels": [8, 16, 32, 64], "blocks": [2, 3, 4]},
@@ -138,7 +140,7 @@ def make_search(work: WorkFolder, toy: Toy = Toy()) -> None:
     run, rng = work.run(toy.split), np.random.default_rng(toy.seed + 1)
     search = {
         "schema": 1,
-        "identity": "a3f1c2d4e5b6",
+        "identity": SEARCH,
         "families": sorted(SIZES),
         "trials": toy.wanted,
         "epochs": EPOCHS,
@@ -274,6 +276,7 @@ def make_confirm(work: WorkFolder, toy: Toy = Toy()) -> None:
                     **_difference(judged[place].difference, few),
                     "tested": judged[place].tested,
                     "against_reference": _difference(stats.compare(network, reference), few),
+                    "against_chance": _difference(stats.compare(network, chance), few),
                     "by_person": _one_by_one(network, teacher, toy),
                 },
             }
@@ -284,7 +287,7 @@ def make_confirm(work: WorkFolder, toy: Toy = Toy()) -> None:
         enough = stats.mean_macro_f1(teacher) - MARGIN
         good = [m for m in members if m["network"]["macro_f1"] >= enough]
     report = {
-        "schema": 2,
+        "schema": 3,
         "margin": MARGIN,
         "people": toy.people,
         "too_few": few,
@@ -305,8 +308,15 @@ def make_confirm(work: WorkFolder, toy: Toy = Toy()) -> None:
         "chosen": min(good, key=lambda m: m["params"])["trial"] if good else None,
     }
     told = verdict(report, count_failures(TrialLog(run)))
+    made_from = Provenance(identity="c0d1e2f3a4b5", made_from={"search": SEARCH})
     write_json(
-        run.confirm / "scores.json", {**report, "verdict": told, "sentence": told["sentence"]}
+        run.confirm / "scores.json",
+        {
+            **report,
+            "verdict": told,
+            "sentence": told["sentence"],
+            "provenance": made_from.as_dict(),
+        },
     )
 
 
@@ -569,5 +579,11 @@ def _write_front(run: SplitFolder, trials: list[dict[str, Any]]) -> None:
             )
     write_json(
         run.search / "front.json",
-        {"schema": 1, "hypervolume": 1.0934, "reference": REFERENCE, "front": front},
+        {
+            "schema": 1,
+            "search": SEARCH,
+            "hypervolume": 1.0934,
+            "reference": REFERENCE,
+            "front": front,
+        },
     )

@@ -29,6 +29,7 @@ STAGES = {
     "export": "hand out one student",
     "run": "all of these, in this order",
 }
+DEMO = Path(__file__).parents[1] / "examples" / "demo.toml"  # the wheel has it too
 # the last is this file's name where it runs as `python -m trainers`
 OURS = ("gaitforge", "trainers", "search_spaces", "dashboard", "__main__")
 
@@ -62,7 +63,7 @@ def run_stage(options: argparse.Namespace) -> int:
 def run_demo(options: argparse.Namespace) -> int:
     from gaitforge.settings import read_settings
 
-    settings = read_settings(_demo_settings())
+    settings = read_settings(DEMO)
     work = Path(options.out).resolve() if options.out else Path.cwd() / "work" / "demo"
     status = _run(dataclasses.replace(settings, work=str(work)), "run", fresh=False)
     print(f"\nLook at it: gaitforge dashboard {work}")
@@ -177,13 +178,6 @@ def _run(settings: RunSettings, stage: str, fresh: bool) -> int:
     getattr(line, stage)()
     line.summarise()
     return 0
-
-
-def _demo_settings() -> Path:
-    checkout = Path(__file__).parents[1] / "examples" / "demo.toml"
-    return (
-        checkout if checkout.is_file() else Path(sys.prefix) / "share" / "gaitforge" / "demo.toml"
-    )
 
 
 def _complain(sentence: str) -> None:

@@ -8,14 +8,6 @@ from typing import Any
 from gaitforge.decision import between, signed
 
 
-def answer_of(scores: Mapping[str, Any]) -> dict[str, Any]:
-    """The member that a verdict comes to: the chosen one, or the best where none was good enough."""
-    for member in scores["members"]:
-        if member["trial"] == scores["chosen"]:
-            return dict(member)
-    return dict(max(scores["members"], key=lambda member: float(member["network"]["macro_f1"])))
-
-
 def optimism_sentence(optimism: Mapping[str, Any], members: int) -> str:
     """How much better the search scored its front than unseen people do."""
     ends = optimism["interval"]

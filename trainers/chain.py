@@ -12,18 +12,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gaitforge.members import read_members, scores_provenance
 from gaitforge.provenance import Provenance, read_provenance
-from gaitforge.settings import RunSettings, as_dict
+from gaitforge.settings import RunSettings, as_dict, teacher_identity
 from gaitforge.splits import Split, check_rule, make_splits, read_split
 from gaitforge.store import SkeletonStore
 from gaitforge.window_cache import window_provenance
 from gaitforge.work import SplitFolder, WorkFolder, read_object
-from trainers.confirm import check_unseen, read_members, scores_provenance
+from trainers.confirm import check_unseen
 from trainers.ingest import ingest_identity
 from trainers.outputs import outputs_provenance
 from trainers.search import check_claim, search_identity
 from trainers.starts import check_starts
-from trainers.teacher import Teacher, check_replaced, teacher_identity, teacher_provenance
+from trainers.teacher import Teacher, check_replaced, teacher_provenance
+
+# one command for all that a change has made stale, whichever stage finds it
+ANEW = "`gaitforge run --fresh run.toml`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +77,10 @@ class Chain:
         same_windows = told and told.made_from.get("windows") == now.made_from["windows"]
         other = "settings" if same_windows else "recordings, roles of people, windows or settings"
         searched = (self.folder.search / "search.json").is_file()
+        remedy = f"begin anew with {ANEW}" if searched else "run `gaitforge teacher` first"
         raise ValueError(
             f"The teacher in {self.folder.teacher} was trained with other {other} than there are now; undo the change, "
-            f"or run `gaitforge teacher{' --fresh' if searched else ''}` first."
+            f"or {remedy}."
         )
 
     def check_outputs(self) -> None:
@@ -181,7 +186,7 @@ def check_ingest(settings: RunSettings, work: WorkFolder, fresh: bool) -> None:
     if before != ingest_identity(settings.ingest):
         raise ValueError(
             f"The recordings, or how they are read, have changed since {work.store} was written, and {made[0]} was "
-            "made from it; undo the change, choose another work folder, or begin anew with `gaitforge run --fresh`."
+            f"made from it; undo the change, choose another work folder, or begin anew with {ANEW}."
         )
 
 
@@ -189,9 +194,9 @@ def check_splits(work: WorkFolder, splits: Sequence[Split], fresh: bool) -> None
     """Refuse other roles of people under what was made with those that are there."""
     for folder in [] if fresh else stale_runs(work, splits):
         raise ValueError(
-            f"{made_in(folder)[0]} was made with other roles of people, or of other recordings, than the settings ask "
-            "for now; undo the change, choose another work folder, or begin anew with `gaitforge run --fresh`, which "
-            "sets the old aside."
+            f"{made_in(folder)[0]} was made with other roles of people, or of other recordings, than the settings "
+            f"ask for now; undo the change, choose another work folder, or begin anew with {ANEW}, which sets the "
+            "old aside."
         )
 
 
@@ -245,7 +250,11 @@ def read_chains(settings: RunSettings, work: WorkFolder) -> list[Chain]:
     store = SkeletonStore.open(work.store)
     splits = read_splits(work)
     made = any(made_in(work.run(split.name)) for split in splits)
-    remedy = f"run `gaitforge split{' --fresh' if made else ''}` first"
+    remedy = (
+        f"begin anew with {ANEW}, which sets the old aside"
+        if made
+        else "run `gaitforge split` first"
+    )
     for split in splits:
         if split.store != store.info.fingerprint:
             raise ValueError(

@@ -7,23 +7,21 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import ray
 from safetensors.torch import save
 
 from gaitforge.extensions import load_extensions
 from gaitforge.failures import describe_student, top_frame
-from gaitforge.front import spread_along_front
-from gaitforge.objectives import configurations
+from gaitforge.members import Member, picked_words, read_front, read_members
 from gaitforge.provenance import Provenance, read_provenance
 from gaitforge.scorings import record_scoring
-from gaitforge.settings import ClusterSettings, ConfirmSettings, as_dict
-from gaitforge.trials import Trial, TrialLog
+from gaitforge.settings import ClusterSettings, ConfirmSettings
+from gaitforge.trials import Trial
 from gaitforge.work import (
     SplitFolder,
     WorkFolder,
@@ -62,22 +60,6 @@ from trainers.trial import trial_spec
 
 SEED = 10_000  # seeds of confirmation start here, far from those of the search
 STUDENT, ALONE = "student", "student_alone"
-FRONT, NEAR = "front", "near"  # where the search had a member
-WORTH_SHARE = 0.8  # of the best macro F1 on the front
-# Macro F1 that a seed alone may give or take: refits of one configuration have a standard deviation of .02 to .07 on
-# the validation people of our examples (`gaitforge show` prints it), so that a lead of less may well be luck.
-NEAR_F1 = 0.03
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Member:
-    """A student to confirm, whether the search had it on its front, and the macro F1 it believed of it there."""
-
-    trial: Trial
-    searched: str  # FRONT or NEAR
-    believed: float
-
-
 NOTHING_TOLD = Provenance(identity="")
 
 
@@ -159,6 +141,7 @@ def confirm_front(
     RuntimeError where it is empty.
     """
     members = read_members(settings, folder)
+    say(f"  {picked_words(read_front(folder), settings.members)}")
     trials = [member.trial for member in members]
     check_unseen(folder, windows.people("confirm"))
     origin = fitted_provenance(windows, folder, search=told_by_search(windows, folder))
@@ -179,7 +162,7 @@ def confirm_front(
 def check_unseen(folder: SplitFolder, people: Iterable[str]) -> None:
     """Raise ValueError where anything that confirm starts from tells that it has seen one of these people."""
     confirm = frozenset(people)
-    remedy = "begin anew with `gaitforge run --fresh`, or give these people another role"
+    remedy = "begin anew with `gaitforge run --fresh run.toml`, or give these people another role"
     heads = {
         "teacher": folder.teacher / "model.json",
         "reference": folder.reference / "reference.json",
@@ -207,98 +190,9 @@ def fitted_provenance(
     return Provenance.of("", sources, windows.people("train", "validation"))
 
 
-def scores_provenance(
-    settings: ConfirmSettings,
-    members: Sequence[Member],
-    search: Provenance,
-    confirm: Iterable[str],
-) -> Provenance:
-    """That of the scores of these members, also before there are any; the people scored choose among them."""
-    rows = [
-        [member.trial.number, member.trial.hash, member.searched, member.believed]
-        for member in members
-    ]
-    identity = fingerprint(
-        {"settings": as_dict(settings), "members": rows, "search": search.identity}
-    )
-    return Provenance.of(identity, {"search": search}, confirm)
-
-
 def models_of(refits: Iterable[Refit]) -> str:
     """A hash of a set of models."""
     return fingerprint(sorted(refit.identity for refit in refits))
-
-
-def read_members(settings: ConfirmSettings, folder: SplitFolder) -> list[Member]:
-    """The students to confirm, from the smallest to the largest.
-
-    Raises FileNotFoundError where there is no searched front yet, RuntimeError where it is empty.
-    """
-    path = folder.search / "front.json"
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"There is no searched front in {folder.search}; run `gaitforge search` first."
-        )
-    front = read_object(path, "front")["front"]
-    if not front:
-        raise RuntimeError(
-            "The search has finished no trial, so there is nothing to confirm; see its failed trials."
-        )
-    log = TrialLog(folder)
-    picked = pick_members(front, settings.members)
-    members = [
-        Member(trial=log.read(row["trial"]), searched=FRONT, believed=float(row["val_macro_f1"]))
-        for row in picked
-    ]
-    members += pick_neighbours(front, picked, log, settings.neighbours)
-    # where two are of one size, the front's comes first
-    return sorted(members, key=lambda member: (member.trial.params, member.searched != FRONT))
-
-
-def pick_members(front: Sequence[Mapping[str, Any]], count: int) -> list[Mapping[str, Any]]:
-    """The rows of a searched front to confirm: spread over the sizes of those that are worth it.
-
-    The smallest members of a front are often little better than guessing; training them again
-    with several seeds would tell nobody anything.
-    """
-    worth = [row for row in front if row["val_macro_f1"] >= worth_f1(front)]
-    chosen = spread_along_front(np.array([row["params"] for row in worth]), count)
-    return [worth[i] for i in chosen]
-
-
-def pick_neighbours(
-    front: Sequence[Mapping[str, Any]],
-    picked: Sequence[Mapping[str, Any]],
-    trials: Iterable[Trial],
-    count: int,
-) -> list[Member]:
-    """The configurations that only the seed may have kept off a searched front; `picked` are its rows to confirm.
-
-    They are other ones than the front's, and none of its rows beats them by more than NEAR_F1. First
-    come those that could take the place of a picked row, being no larger and as near to it, then
-    those nearest to the front.
-    """
-    on_front = {int(row["trial"]) for row in front}
-    near = []
-    for student in configurations(trials):
-        f1, first = student.scores["val_macro_f1"], student.first
-        if f1 < worth_f1(front) or on_front & set(student.trials):
-            continue
-        no_larger = [row["val_macro_f1"] for row in front if row["params"] <= first.params]
-        lead = max(no_larger, default=f1) - f1
-        if lead > NEAR_F1:
-            continue
-        replaces = any(
-            first.params <= row["params"] and row["val_macro_f1"] - f1 <= NEAR_F1 for row in picked
-        )
-        member = Member(trial=first, searched=NEAR, believed=f1)
-        near.append((not replaces, lead, first.params, first.number, member))
-    return [row[-1] for row in sorted(near, key=lambda row: row[:-1])[:count]]
-
-
-def worth_f1(front: Sequence[Mapping[str, Any]]) -> float:
-    """The validation macro F1 below which no student is worth confirming."""
-    return WORTH_SHARE * max(float(row["val_macro_f1"]) for row in front)
 
 
 def make_all_refits(

@@ -10,13 +10,14 @@ from typing import Any
 
 from safetensors.torch import load, save
 
+from gaitforge.decision import answer_of
 from gaitforge.export import card_text, export_onnx
 from gaitforge.ingest import ReadOptions
+from gaitforge.outdated import export_identity
 from gaitforge.provenance import Provenance, read_provenance
 from gaitforge.settings import ExportSettings
 from gaitforge.splits import Split
-from gaitforge.work import SplitFolder, fingerprint, read_object, write_json, write_whole
-from trainers.answers import answer_of
+from gaitforge.work import SplitFolder, read_object, write_json, write_whole
 from trainers.confirm import STUDENT, refit_head
 from trainers.examples import WindowFolder, few_windows
 from trainers.progress import say
@@ -43,7 +44,7 @@ def export_student(
     refit = refit_head(folder, STUDENT, member["trial"], member["network"]["seed"])
     head = read_object(refit, "seed", "family", "sizes")
     how_read = {"confidence_channel": read.confidence_channel, "fps": read.fps}
-    identity = fingerprint({"refit": head, "scores": scores, "read": how_read})
+    identity = export_identity(head, scores, how_read)
     if (target / "card.json").is_file() and read_object(target / "card.json").get(
         "identity"
     ) == identity:
@@ -110,7 +111,7 @@ def _read_scores(folder: SplitFolder) -> dict[str, Any]:
     if scores.get("schema") != SCHEMA:
         raise ValueError(
             f"The scores in {path} are of schema {scores.get('schema')}, but must be of {SCHEMA}, in which the network "
-            "that is handed out was tested itself; run `gaitforge confirm` again."
+            "that is handed out was tested itself and held against chance; run `gaitforge confirm` again."
         )
     return scores
 

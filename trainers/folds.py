@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+from gaitforge.decision import answer_of
 from gaitforge.provenance import Provenance, read_provenance
 from gaitforge.scorings import record_scoring
 from gaitforge.settings import RunSettings, as_dict
@@ -24,7 +25,7 @@ from gaitforge.work import (
     set_aside,
     write_json,
 )
-from trainers.answers import answer_of, folds_sentence
+from trainers.answers import folds_sentence
 from trainers.confirm import check_unseen, fitted_provenance, make_all_refits, train_refits
 from trainers.examples import WindowFolder
 from trainers.outputs import write_outputs

@@ -6,6 +6,7 @@ import os
 import uuid
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
@@ -23,6 +24,7 @@ UNANSWERED_S = (
     30.0  # of silence before a cluster counts as gone; a link may be cut for some seconds
 )
 SHIPPED = ("gaitforge", "trainers", "search_spaces")
+NOT_SHIPPED = ("__pycache__", "_line")  # in a wheel, gaitforge/_line holds the others
 T = TypeVar("T")
 ALIVE = "/ray.rpc.NodeInfoGcsService/CheckAlive"
 
@@ -227,12 +229,31 @@ def check_versions(here: NodeFacts, node: NodeFacts) -> None:
         )  # fmt: skip
 
 
+def check_folder(folder: Path) -> None:
+    """Refuse a current folder that holds packages named as ours: Ray's workers would load those instead.
+
+    Ray puts it before all else on their path. Raises ValueError.
+    """
+    for name in SHIPPED:
+        theirs, ours = PathFinder.find_spec(name, [str(folder)]), find_spec(name)
+        # a folder without __init__.py has no origin, and yields to a package
+        if theirs and theirs.origin and ours and not _is_same(theirs.origin, ours.origin):
+            raise ValueError(
+                f"The current folder has a package of its own, {theirs.origin}, which Ray's workers would load "
+                f"instead of gaitforge's '{name}'; run the command in another folder."
+            )
+
+
+def _is_same(path: str, other: str | None) -> bool:
+    return other is not None and os.path.realpath(path) == os.path.realpath(other)
+
+
 def shipped(environment: dict[str, str]) -> dict[str, Any]:
     """The runtime environment that brings our code to the workers: nodes need only Ray, torch and the like."""
     found = [spec.submodule_search_locations for spec in map(find_spec, SHIPPED) if spec]
     return {
         "py_modules": [folders[0] for folders in found if folders],
-        "excludes": ["__pycache__"],
+        "excludes": list(NOT_SHIPPED),
         "env_vars": environment,
         "worker_process_setup_hook": "trainers.node.prepare_worker",
     }

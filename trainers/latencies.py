@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gaitforge.members import Member
 from gaitforge.work import SplitFolder, fingerprint, read_json, write_json
-from trainers.confirm import Member
 from trainers.examples import WindowFolder
 from trainers.measures import exported
 from trainers.progress import say

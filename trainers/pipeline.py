@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from gaitforge.members import scores_provenance
 from gaitforge.models import make_sizes
 from gaitforge.scorings import times_scored
 from gaitforge.settings import RunSettings, as_dict
@@ -19,11 +20,12 @@ from gaitforge.summary import write_summary
 from gaitforge.window_cache import build_windows
 from gaitforge.work import WorkFolder, on_s3, open_path, set_aside, write_json, write_whole
 from trainers.chain import check_stage, labels_by_person, read_splits, stale_runs
-from trainers.confirm import confirm_front, scores_provenance
+from trainers.confirm import confirm_front
 from trainers.examples import WindowFolder, WindowRecipe
 from trainers.export import export_student
 from trainers.folds import confirm_folds, deal_folds
 from trainers.ingest import ingest_recordings
+from trainers.joining import check_folder
 from trainers.latencies import write_latencies
 from trainers.outputs import write_outputs
 from trainers.pool import pool_splits
@@ -58,6 +60,7 @@ class Line:
 
     def check(self) -> None:
         """Refuse what cannot work before any of it starts; raises KeyError, ValueError or PermissionError."""
+        check_folder(Path.cwd())
         make_sizes(self.settings.teacher.family, self.settings.teacher.sizes)
         check_families(self.settings.search)
         check_folds(self.settings)

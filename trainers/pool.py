@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
+from gaitforge.members import FRONT
 from gaitforge.provenance import Provenance, read_provenance
 from gaitforge.settings import ConfirmSettings
 from gaitforge.stats import compare, noninferior, too_few
 from gaitforge.work import SplitFolder, fingerprint, for_arrow, read_object, write_json
 from trainers.answers import nested_sentence
-from trainers.confirm import ALONE, FRONT, STUDENT, validated
+from trainers.confirm import ALONE, STUDENT, validated
 from trainers.verdict import Tables, difference_of, scores_of
 
 

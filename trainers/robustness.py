@@ -13,8 +13,9 @@ import torch
 from safetensors.torch import load
 from torch import nn
 
+from gaitforge.members import Member
 from gaitforge.work import SplitFolder, fingerprint, for_arrow, read_json, write_parquet
-from trainers.confirm import SEED, STUDENT, Member, refit_head
+from trainers.confirm import SEED, STUDENT, refit_head
 from trainers.examples import WindowFolder, load_examples
 from trainers.loop import score
 from trainers.measures import BATCH, HIDDEN_SEED, with_hidden_joints

@@ -26,7 +26,14 @@ from gaitforge.losses.nodes import check_joints
 from gaitforge.models import FAMILIES, make_sizes
 from gaitforge.objectives import OBJECTIVES, SearchedFront
 from gaitforge.provenance import Provenance, read_provenance
-from gaitforge.settings import ClusterSettings, SearchSettings, as_dict
+from gaitforge.settings import (
+    CAME_LATER,
+    FREE_TO_CHANGE,
+    ClusterSettings,
+    SearchSettings,
+    as_dict,
+    changed_search,
+)
 from gaitforge.trials import Trial, TrialLog
 from gaitforge.work import (
     SplitFolder,
@@ -71,10 +78,6 @@ IMPORTANCE: dict[str, pa.DataType] = {
     "name": pa.string(),
     "importance": pa.float64(),
 }
-# Settings that may differ between the starts of one search.
-FREE_TO_CHANGE = ("trials", "max_failed", "start_from", "start_with", "allow_chance")
-# Settings that older searches do not know, and the value with which one is the search that it was.
-CAME_LATER: Mapping[str, Any] = {"terms_warmup": 0.0}
 
 
 def search_students(
@@ -260,8 +263,8 @@ def check_families(settings: SearchSettings) -> None:
         for name in names:
             if known is SPACES and name in FAMILIES and name not in known:
                 raise KeyError(
-                    f"The family '{name}' has no search space, so that no student of it can be drawn; give it one under "
-                    "the same name, or search another family."
+                    f"The family '{name}' has no search space, so that no student of it can be drawn; give it one "
+                    "under the same name, or search another family."
                 )
             if name not in known:
                 raise KeyError(f"There is no {what} '{name}'. Known: {', '.join(sorted(known))}.")
@@ -417,7 +420,7 @@ def check_claim(folder: SplitFolder, identity: str, settings: Mapping[str, Any])
     before = read_object(path, "identity")
     if before["identity"] == identity:
         return
-    changed = _changed_keys(before.get("settings", {}), settings)
+    changed = changed_search(before.get("settings", {}), settings)
     what = (
         f"search.{changed[0]}"
         if changed
@@ -452,8 +455,3 @@ def write_importance(folder: SplitFolder, searcher: StudySearcher) -> None:
             folder.search / "importance.parquet",
             pa.Table.from_pylist(rows, schema=pa.schema(IMPORTANCE)),
         )
-
-
-def _changed_keys(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    before = {**CAME_LATER, **before}
-    return [key for key in now if key not in FREE_TO_CHANGE and before.get(key) != now[key]]

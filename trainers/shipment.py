@@ -17,7 +17,7 @@ from pathlib import Path
 
 from gaitforge.settings import RunSettings, read_settings
 from gaitforge.toml import as_toml
-from trainers.joining import SHIPPED
+from trainers.joining import NOT_SHIPPED, SHIPPED
 
 SETTINGS = "run.toml"
 MAX_BYTES = (
@@ -137,8 +137,9 @@ def _is_absolute(path: str) -> bool:
 def _sources(folder: Path) -> Iterator[tuple[str, Path]]:
     """The files of a package by their place below its name."""
     for file in sorted(folder.rglob("*")):
-        if file.is_file() and "__pycache__" not in file.parts:
-            yield f"{folder.name}/{file.relative_to(folder).as_posix()}", file
+        place = file.relative_to(folder)
+        if file.is_file() and not set(NOT_SHIPPED) & set(place.parts):
+            yield f"{folder.name}/{place.as_posix()}", file
 
 
 def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from gaitforge.decision import between, judged_words
 from gaitforge.failures import failure_note
+from gaitforge.outdated import outdated_answer
 from gaitforge.quarantine import in_words
 from gaitforge.summary import write_summary
 from gaitforge.trials import ENDED, TrialLog
@@ -56,7 +57,7 @@ def describe(work: WorkFolder) -> str:
         if scores.is_file():
             parts += [
                 f"confirmed on people never seen before, split {path.stem}:",
-                *_confirmed(read_json(scores)),
+                *_confirmed(read_json(scores), outdated_answer(work, path.stem)),
             ]
         folds = work.run(path.stem).confirm / "folds.json"
         if folds.is_file():
@@ -73,6 +74,8 @@ def describe(work: WorkFolder) -> str:
             f"export: trial {export['trial']}, {export['onnx_bytes']:,} bytes, "
             f"{export['latency_ms_p50']:.2f} ms a window"
         )
+        if summary["outdated"]["export"]:
+            parts.append(f"  {summary['outdated']['export']}")
     missing = [
         name for name in ("teacher", "search", "confirm_teacher", "export") if not summary[name]
     ]
@@ -133,8 +136,10 @@ def _searched(row: dict[str, Any]) -> str:
     )
 
 
-def _confirmed(scores: dict[str, Any]) -> Iterator[str]:
-    """What confirm has found out, its verdict and what that rests on last."""
+def _confirmed(scores: dict[str, Any], outdated: str | None) -> Iterator[str]:
+    """What confirm has found out, its verdict and what that rests on last; that it is out of date first."""
+    if outdated is not None:
+        yield f"  {outdated}"
     if scores.get("schema") != SCHEMA:
         yield (
             f"  its scores are of schema {scores.get('schema')}, but must be of {SCHEMA} to be told; run `gaitforge "
@@ -155,9 +160,10 @@ def _confirmed(scores: dict[str, Any]) -> Iterator[str]:
         yield f"  trial {row['trial']:>3}  {row['family']:<6} {row['params']:>9,} parameters{near}"
         yield f"{indent}its network, seed {network['seed']}: {_scores(network)}"
         yield f"{indent}  minus the teacher {_difference(network)}: {tested}"
-        against = network["against_reference"]
-        at_once = "" if against["difference_interval"] is None else ", of all students at once"
-        yield f"{indent}  minus the reference {_difference(against)}{at_once}"
+        at_once = "" if scores["too_few"] else ", of all students at once"
+        for other in ("reference", "chance"):
+            against = _difference(network[f"against_{other}"])
+            yield f"{indent}  minus {'the ' if other == 'reference' else ''}{other} {against}{at_once}"
         if scores["too_few"]:
             yield from _by_person(network["by_person"], indent)
         yield f"{indent}as a recipe, {_seeds(row['seeds'])}: {_scores(row)}"
@@ -180,7 +186,8 @@ def _confirmed(scores: dict[str, Any]) -> Iterator[str]:
             f"  trial {row['trial']:>3}  {'search':<6} {row['believed']:.3f}, its refits {row['validated']:.3f} on the "
             f"same people and {row['confirmed']:.3f} on others: luck {row['luck']:+.3f}, people {row['people']:+.3f}"
         )
-    yield f"  verdict: {scores['verdict']['word']}, which rests on (+ speaks for it, - against it, ? open)"
+    was = "verdict" if outdated is None else "verdict of then, out of date"
+    yield f"  {was}: {scores['verdict']['word']}, which rests on (+ speaks for it, - against it, ? open)"
     for reason in scores["verdict"]["rests_on"]:
         yield f"    {MARKS[reason['says']]} {reason['text']}"
     yield f"  {scores['sentence']}"

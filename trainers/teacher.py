@@ -28,10 +28,15 @@ from gaitforge.failures import describe_student
 from gaitforge.losses import Distillation
 from gaitforge.models import make_sizes
 from gaitforge.provenance import Provenance, read_provenance
-from gaitforge.settings import ClusterSettings, FitPlan, TeacherSettings, as_dict
+from gaitforge.settings import (
+    ClusterSettings,
+    FitPlan,
+    TeacherSettings,
+    as_dict,
+    teacher_identity,
+)
 from gaitforge.work import (
     SplitFolder,
-    fingerprint,
     open_path,
     read_json,
     read_object,
@@ -96,13 +101,6 @@ class Teacher:
         return model.eval()
 
 
-def teacher_identity(settings: TeacherSettings, windows: str) -> str:
-    """A hash of all that decides a teacher's weights; `windows` is the key of the windows."""
-    return fingerprint(
-        {"windows": windows, "family": settings.family, "settings": as_dict(settings)}
-    )
-
-
 def teacher_provenance(
     identity: str, windows: Provenance, learned_from: Iterable[str]
 ) -> Provenance:
@@ -127,7 +125,7 @@ def check_replaced(folder: SplitFolder, identity: str, fresh: bool) -> None:
         raise ValueError(
             f"{folder.root} holds students of another teacher (the data, the split, the windows or the "
             "teacher's settings have changed); undo the change, choose another work folder, or begin anew "
-            "with --fresh."
+            "with `gaitforge run --fresh run.toml`."
         )
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gaitforge.decision import signed
+from gaitforge.decision import answer_of, signed
 from gaitforge.failures import failure_note
 from gaitforge.scorings import scored_sentence
 from gaitforge.stats import MIN_PEOPLE
 from gaitforge.trials import ENDED
-from trainers.answers import answer_of
 
 SHIP, DO_NOT, CANNOT_TELL = "ship", "do not ship as a replacement", "cannot tell"
 GOOD, BAD, OPEN = "good", "bad", "open"  # what a reason says about trusting the answer
@@ -32,6 +31,7 @@ def verdict(
         _teacher_against(report, "chance"),
         _student_against_teacher(report),
         _student_against_reference(report),
+        _student_against_chance(report),
         _failures(failures),
         _searched_and_confirmed(report),
         _seeds(report),
@@ -48,6 +48,7 @@ def verdict(
 
 
 Reason = tuple[str, str, str]  # what it is about, GOOD, BAD or OPEN, and the sentence
+CHANCE = "always answering the commonest class"
 TEACHER = "teacher against reference", "teacher against chance"
 FAILURES, TIMES = "failures", "times scored"
 
@@ -58,9 +59,13 @@ def _word(report: Mapping[str, Any]) -> str:
     if report["chosen"] is None:
         ends = [member["network"]["difference_interval"] for member in report["members"]]
         return DO_NOT if all(high < -report["margin"] for _, high in ends) else CANNOT_TELL
-    against = answer_of(report)["network"]["against_reference"]["difference_interval"]
-    if against[1] < 0:  # what anybody could have had is better
+    network = answer_of(report)["network"]
+    against = network["against_reference"]["difference_interval"]
+    # what anybody could have had is better
+    if against[1] < 0 or _below(network["against_chance"]):
         return DO_NOT
+    if not _above(network["against_chance"]):
+        return CANNOT_TELL
     worth_it = _above(report["reference"]["teacher_minus_this"]) or against[0] > -report["margin"]
     return SHIP if worth_it else CANNOT_TELL
 
@@ -68,6 +73,11 @@ def _word(report: Mapping[str, Any]) -> str:
 def _above(difference: Mapping[str, Any]) -> bool:
     ends = difference["difference_interval"]
     return ends is not None and bool(ends[0] > 0)
+
+
+def _below(difference: Mapping[str, Any]) -> bool:
+    ends = difference["difference_interval"]
+    return ends is not None and bool(ends[1] < 0)
 
 
 def _sentence(word: str, report: Mapping[str, Any], reasons: Sequence[Reason]) -> str:
@@ -81,6 +91,7 @@ def _sentence(word: str, report: Mapping[str, Any], reasons: Sequence[Reason]) -
     margin, trial = f"{report['margin']:g} macro F1", f"trial {member['trial']}"
     against_reference = member["network"]["against_reference"]
     against = f"minus the reference, {trial} has {signed(against_reference, _at_once(report))}"
+    chance = member["network"]["against_chance"]
     if report["too_few"]:
         are = "is" if report["people"] == 1 else "are"
         said = (
@@ -88,6 +99,11 @@ def _sentence(word: str, report: Mapping[str, Any], reasons: Sequence[Reason]) -
         )
     elif doubts and word == SHIP:
         said = f"{trial} is shown to lose less than {margin} to the teacher, and to that regression as well; {against}."
+    elif report["chosen"] is not None and not _above(chance) and not _below(against_reference):
+        said = (
+            f"trial {member['trial']} is shown to lose less than {margin} to the teacher, but {_shown(chance)} than "
+            f"{CHANCE}; minus that, it has {signed(chance, _at_once(report))}."
+        )
     elif doubts:
         said = f"to be as good as such a teacher says little; {against}."
     elif report["chosen"] is not None and word == DO_NOT:
@@ -141,10 +157,7 @@ def _people(report: Mapping[str, Any]) -> Reason:
 
 
 def _teacher_against(report: Mapping[str, Any], what: str) -> Reason:
-    name = {
-        "reference": "a ridge regression on the same windows",
-        "chance": "always answering the commonest class",
-    }[what]
+    name = {"reference": "a ridge regression on the same windows", "chance": CHANCE}[what]
     difference = report[what]["teacher_minus_this"]
     both = f"{report['teacher']['macro_f1']:.3f} against {report[what]['macro_f1']:.3f}"
     told = f"(macro F1 {both}; {signed(difference)})"
@@ -155,11 +168,8 @@ def _teacher_against(report: Mapping[str, Any], what: str) -> Reason:
             OPEN,
             f"Too few people tell whether the teacher is better than {name} {told}.",
         )
-    if ends[0] > 0:
-        return about, GOOD, f"The teacher is shown to be better than {name} {told}."
-    if ends[1] < 0:
-        return about, BAD, f"The teacher is shown to be worse than {name} {told}."
-    return about, BAD, f"The teacher is not shown to be better than {name} {told}."
+    says = GOOD if _above(difference) else BAD
+    return about, says, f"The teacher is {_shown(difference)} than {name} {told}."
 
 
 def _student_against_teacher(report: Mapping[str, Any]) -> Reason:
@@ -206,6 +216,27 @@ def _student_against_reference(report: Mapping[str, Any]) -> Reason:
             f"The student is shown to lose less than the margin to the reference: {told}.",
         )
     return about, OPEN, f"Whether the student is as good as the reference is open: {told}."
+
+
+def _student_against_chance(report: Mapping[str, Any]) -> Reason:
+    difference = answer_of(report)["network"]["against_chance"]
+    about = "student against chance"
+    told = f"(the network's macro F1 minus that: {signed(difference, _at_once(report))})"
+    if difference["difference_interval"] is None:
+        return (
+            about,
+            OPEN,
+            f"Too few people tell whether the student is better than {CHANCE} {told}.",
+        )
+    says = GOOD if _above(difference) else BAD
+    return about, says, f"The student is {_shown(difference)} than {CHANCE} {told}."
+
+
+def _shown(difference: Mapping[str, Any]) -> str:
+    """What an interval shows of somebody, as said before "than"."""
+    if _above(difference):
+        return "shown to be better"
+    return "shown to be worse" if _below(difference) else "not shown to be better"
 
 
 def _failures(failures: Mapping[str, Mapping[str, Any]]) -> Reason:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from gaitforge.decision import Judged, judge
 from gaitforge.failures import count_failures
+from gaitforge.members import FRONT, Member
 from gaitforge.metrics import balanced_accuracy, weighted_kappa
 from gaitforge.provenance import Provenance
 from gaitforge.reference import majority_class, recording_labels
@@ -36,7 +37,7 @@ from gaitforge.stats import (
 from gaitforge.trials import TrialLog
 from gaitforge.work import SplitFolder, write_json
 from trainers.answers import optimism_sentence
-from trainers.confirm import ALONE, FRONT, SEED, STUDENT, Member, best_refit, distilled, validated
+from trainers.confirm import ALONE, SEED, STUDENT, best_refit, distilled, validated
 from trainers.examples import WindowFolder
 from trainers.predictions import read_predictions
 from trainers.reference import MODEL as REFERENCE
@@ -44,7 +45,9 @@ from trainers.teacher import Teacher
 from trainers.trust import verdict
 
 Ints = NDArray[np.int64]
-SCHEMA = 2  # 1 tested the mean of the seeds, each member for itself
+SCHEMA = (
+    3  # 1 tested the mean of the seeds, each member for itself; 2 held no student against chance
+)
 
 
 def write_verdict(
@@ -117,7 +120,8 @@ class Tables:
             for student, seed in zip(student_MSPKK, handed_out, strict=True)
         ]
         params = [member.trial.params for member in members]
-        reference_SPKK = self.confusions(REFERENCE, None, [0])
+        # what anybody could have had
+        beside = {"reference": self.confusions(REFERENCE, None, [0]), "chance": self.chance()}
         judged = judge(network_MPKK, self.teacher_SPKK[0], params, self.settings.margin)
         on_front = None
         if not self.few:
@@ -130,7 +134,7 @@ class Tables:
                 "p_on_front": None if on_front is None else float(on_front[i]),
                 "noninferior": judged[i].noninferior,
                 "network": self._network(
-                    network_MPKK[i], handed_out[i], judged[i], reference_SPKK, len(members)
+                    network_MPKK[i], handed_out[i], judged[i], beside, len(members)
                 ),
             }
             for i, member in enumerate(members)
@@ -147,8 +151,7 @@ class Tables:
                 "params": teacher.params,
                 "family": teacher.family,
             },
-            "reference": self._beside_teacher(reference_SPKK),
-            "chance": self._beside_teacher(self.chance()),
+            **{name: self._beside_teacher(other) for name, other in beside.items()},
             "members": rows,
             "optimism": self._optimism(members, student_MSPKK),
             "per_person": self._per_person(members, student_MSPKK),
@@ -178,14 +181,23 @@ class Tables:
         }
 
     def _network(
-        self, network_PKK: Ints, seed: int, judged: Judged, reference_SPKK: Ints, students: int
+        self,
+        network_PKK: Ints,
+        seed: int,
+        judged: Judged,
+        beside: Mapping[str, Ints],
+        students: int,
     ) -> dict[str, Any]:
         """The one network of a member that would be handed out, with intervals over people.
 
-        The people choose which of the students is held against the reference, so that the intervals
-        of all of them hold together; against the teacher their order does that.
+        The people choose which of the students is held against the reference and chance, so that the
+        intervals of all of them hold together; against the teacher their order does that.
         """
-        against_reference = compare(network_PKK, reference_SPKK, level_at_once(students))
+        level = level_at_once(students)
+        against = {
+            f"against_{name}": difference_of(compare(network_PKK, other_SPKK, level), self.few)
+            for name, other_SPKK in beside.items()
+        }
         one_by_one = None
         if len(self.people) <= EXACT_PEOPLE:
             apart_P = person_accuracy(network_PKK) - person_accuracy(self.teacher_SPKK)
@@ -201,7 +213,7 @@ class Tables:
             **scores_of(network_PKK),
             **difference_of(judged.difference, self.few),
             "tested": judged.tested,
-            "against_reference": difference_of(against_reference, self.few),
+            **against,
             "by_person": one_by_one,
         }
 

@@ -22,6 +22,14 @@ class Judged:
     noninferior: bool | None
 
 
+def answer_of(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """The member that a verdict comes to: the chosen one, or the best where none was good enough."""
+    for member in scores["members"]:
+        if member["trial"] == scores["chosen"]:
+            return dict(member)
+    return dict(max(scores["members"], key=lambda member: float(member["network"]["macro_f1"])))
+
+
 def judged_words(*, tested: bool, noninferior: bool | None, margin: float) -> str:
     """What came of a network's test, as said after its name."""
     if noninferior is None:

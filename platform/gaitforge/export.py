@@ -131,8 +131,14 @@ def card_text(card: Mapping[str, Any]) -> str:
         f"people.{_over_seeds(recipe)}",
         "",
         f"- Against the teacher: {_tested(card)}",
-        f"- Against the reference: macro F1 {signed(network['against_reference'])}"
-        f"{'' if card['too_few'] else ', an interval that holds for all confirmed students at once'}",
+        *(
+            f"- Against {name}: macro F1 {signed(network[key])}"
+            f"{'' if card['too_few'] else ', an interval that holds for all confirmed students at once'}"
+            for name, key in (
+                ("the reference", "against_reference"),
+                ("always the commonest class", "against_chance"),
+            )
+        ),
         *_by_person(network),
         "",
         f"Scored on {card['people']['confirm']} people who were used for nothing else; trained on "

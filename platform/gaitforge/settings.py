@@ -21,7 +21,7 @@ from gaitforge.ingest.synthetic import SyntheticSettings
 from gaitforge.objectives import DEFAULT, check_objectives
 from gaitforge.splits import SplitSettings
 from gaitforge.windows import WindowSettings
-from gaitforge.work import S3, open_path
+from gaitforge.work import S3, fingerprint, open_path
 
 SAMPLERS = ("tpe", "nsga2", "nsga3", "gp", "random")
 
@@ -242,6 +242,12 @@ class SearchSettings:
                 value is None or value > 0,
                 f"search.{name} is {value}, but must be above 0; raise it.",
             )
+
+
+# Of [search], what may differ between the starts of one search.
+FREE_TO_CHANGE = ("trials", "max_failed", "start_from", "start_with", "allow_chance")
+# Of [search], what older searches do not know, and the value with which one is the search that it was.
+CAME_LATER: Mapping[str, Any] = {"terms_warmup": 0.0}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -467,3 +473,31 @@ def as_dict(settings: Any) -> dict[str, Any]:
     return typing.cast(
         "dict[str, Any]", json.loads(json.dumps(dataclasses.asdict(settings), default=dict))
     )
+
+
+def recorded_settings(data: Mapping[str, Any]) -> RunSettings:
+    """The inverse of `as_dict`, from the content of settings.json; raises KeyError or ValueError as `read_settings`."""
+    tables = {key: value for key, value in data.items() if key != "schema"}
+    return parse(RunSettings, _without_none(tables), where="")
+
+
+def _without_none(table: Mapping[str, Any]) -> dict[str, Any]:
+    """As TOML has it, which knows no null."""
+    return {
+        key: _without_none(value) if isinstance(value, Mapping) else value
+        for key, value in table.items()
+        if value is not None
+    }
+
+
+def teacher_identity(settings: TeacherSettings, windows: str) -> str:
+    """A hash of all that decides a teacher's weights; `windows` is the key of the windows."""
+    return fingerprint(
+        {"windows": windows, "family": settings.family, "settings": as_dict(settings)}
+    )
+
+
+def changed_search(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """The keys of [search] by which another search is asked for than there was; both as `as_dict` has them."""
+    before = {**CAME_LATER, **before}
+    return [key for key in now if key not in FREE_TO_CHANGE and before.get(key) != now[key]]

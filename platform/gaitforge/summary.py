@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gaitforge.failures import count_failures
+from gaitforge.outdated import outdated_answer, outdated_export
 from gaitforge.trials import Trial, TrialLog
 from gaitforge.work import SplitFolder, WorkFolder, read_object, write_json
 
@@ -15,7 +16,9 @@ def write_summary(work: WorkFolder) -> dict[str, Any]:
     """Write `summary.json` anew; a part is null where its stage has not run.
 
     With several splits the scores are those of `runs/pooled.json`, over all people, and each row of
-    a front names its split; what only a single split has (a verdict) is then null. README lists all keys.
+    a front names its split; what only a single split has (a verdict) is then null. An answer or an export
+    that is not of what lies in the folder now is told to be so under `outdated`, and has no verdict.
+    README lists all keys.
     """
     # not all of runs/: it may hold what was made for the splits of another rule
     folders = [work.run(path.stem) for path in sorted(work.splits.glob("*.json"))]
@@ -24,6 +27,22 @@ def write_summary(work: WorkFolder) -> dict[str, Any]:
         for folder in folders
         if (head := _read(folder.search / "search.json"))
     ]
+    trials = {folder.root.name: ended for folder, _, ended in searches}
+    outdated = {
+        "answer": next(
+            (
+                sentence
+                for folder in folders
+                if (
+                    sentence := outdated_answer(
+                        work, folder.root.name, trials.get(folder.root.name)
+                    )
+                )
+            ),
+            None,
+        ),
+        "export": outdated_export(work, trials),
+    }
     summary = {
         "schema": 2,
         "store": _store(work),
@@ -37,10 +56,11 @@ def write_summary(work: WorkFolder) -> dict[str, Any]:
         "reference": _confirm_scores(work, folders, "reference"),
         "chance": _confirm_scores(work, folders, "chance"),
         "confirmed_front": _confirmed(folders),
-        "verdict": _verdict(folders),
+        "verdict": None if outdated["answer"] else _verdict(folders),
         "times_scored": _times_scored(folders),
         "export": _export(work),
-        "exported": _exported(work),
+        "exported": None if outdated["export"] else _exported(work),
+        "outdated": outdated,
     }
     write_json(work.summary, summary)
     return summary
@@ -136,7 +156,14 @@ def _confirmed(folders: list[SplitFolder]) -> list[dict[str, Any]] | None:
     )
     rows = _rows(folders, "confirm/scores.json", "members")
     extra = ("split",) if len(folders) > 1 else ()
-    return rows and [_pick(row, *keys, *extra) for row in rows]
+    return rows and [
+        {**_pick(row, *keys, *extra), **_against(row.get("network", {}))} for row in rows
+    ]
+
+
+def _against(network: dict[str, Any]) -> dict[str, Any]:
+    """A network minus what anybody could have had; null where an older confirm did not tell it."""
+    return {key: network.get(key) for key in ("against_reference", "against_chance")}
 
 
 def _rows(folders: list[SplitFolder], file: str, key: str) -> list[dict[str, Any]] | None:
@@ -170,7 +197,8 @@ def _exported(work: WorkFolder) -> dict[str, Any] | None:
     if card is None or "network" not in card:
         return None
     keys = ("seed", "macro_f1", "interval", "difference", "difference_interval", "noninferior")
-    return {**_pick(card, "trial", "split"), **_pick(card["network"], *keys)}
+    network = card["network"]
+    return {**_pick(card, "trial", "split"), **_pick(network, *keys), **_against(network)}
 
 
 def _read(path: Path) -> Any:

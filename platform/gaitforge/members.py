@@ -1,0 +1,150 @@
+"""Which students of a search are confirmed: members of its front, and what lies just below it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gaitforge.front import spread_along_front
+from gaitforge.objectives import configurations
+from gaitforge.provenance import Provenance
+from gaitforge.settings import ConfirmSettings, as_dict
+from gaitforge.trials import Trial, TrialLog
+from gaitforge.work import SplitFolder, fingerprint, read_object
+
+FRONT, NEAR = "front", "near"  # where the search had a member
+WORTH_SHARE = 0.8  # of the best macro F1 on the front
+# Macro F1 that a seed alone may give or take: refits of one configuration have a standard deviation of .02 to .07 on
+# the validation people of our examples (`gaitforge show` prints it), so that a lead of less may well be luck.
+NEAR_F1 = 0.03
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Member:
+    """A student to confirm, whether the search had it on its front, and the macro F1 it believed of it there."""
+
+    trial: Trial
+    searched: str  # FRONT or NEAR
+    believed: float
+
+
+def read_members(
+    settings: ConfirmSettings, folder: SplitFolder, trials: Iterable[Trial] | None = None
+) -> list[Member]:
+    """The students to confirm, from the smallest to the largest; `trials` are those of the log, read already.
+
+    Raises FileNotFoundError where there is no searched front yet, RuntimeError where it is empty.
+    """
+    front = read_front(folder)
+    log = {trial.number: trial for trial in (TrialLog(folder) if trials is None else trials)}
+    picked = pick_members(front, settings.members)
+    lost = [row["trial"] for row in picked if row["trial"] not in log]
+    if lost:
+        raise ValueError(
+            f"The front in {folder.search} names trial {lost[0]}, but {folder.trials} does not hold it; run "
+            "`gaitforge search` again."
+        )
+    members = [
+        Member(trial=log[row["trial"]], searched=FRONT, believed=float(row["val_macro_f1"]))
+        for row in picked
+    ]
+    members += pick_neighbours(front, picked, log.values(), settings.neighbours)
+    # where two are of one size, the front's comes first
+    return sorted(members, key=lambda member: (member.trial.params, member.searched != FRONT))
+
+
+def read_front(folder: SplitFolder) -> list[dict[str, Any]]:
+    """The rows of the searched front; raises FileNotFoundError where there is none, RuntimeError where it is empty."""
+    path = folder.search / "front.json"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"There is no searched front in {folder.search}; run `gaitforge search` first."
+        )
+    front: list[dict[str, Any]] = read_object(path, "front")["front"]
+    if not front:
+        raise RuntimeError(
+            "The search has finished no trial, so there is nothing to confirm; see its failed trials."
+        )
+    return front
+
+
+def pick_members(front: Sequence[Mapping[str, Any]], count: int) -> list[Mapping[str, Any]]:
+    """The rows of a searched front to confirm: spread over the sizes of those that are worth it.
+
+    The smallest members of a front are often little better than guessing; training them again
+    with several seeds would tell nobody anything.
+    """
+    worth = [row for row in front if row["val_macro_f1"] >= worth_f1(front)]
+    chosen = spread_along_front(np.array([row["params"] for row in worth]), count)
+    return [worth[i] for i in chosen]
+
+
+def picked_words(front: Sequence[Mapping[str, Any]], count: int) -> str:
+    """How many of a searched front's members are confirmed, and why the others are not, in a sentence."""
+    picked = len(pick_members(front, count))
+    low = sum(row["val_macro_f1"] < worth_f1(front) for row in front)
+    between = len(front) - low - picked
+    left_out = []
+    if low:
+        left_out.append(
+            f"{low} with a validation macro F1 below {worth_f1(front):.3f} ({WORTH_SHARE:g} of the front's best)"
+        )
+    if between:
+        left_out.append(f"{between} of sizes in between (confirm.members = {count})")
+    why = f"; left out: {' and '.join(left_out)}" if left_out else ""
+    return f"{picked} of {len(front)} members of the front are confirmed{why}."
+
+
+def pick_neighbours(
+    front: Sequence[Mapping[str, Any]],
+    picked: Sequence[Mapping[str, Any]],
+    trials: Iterable[Trial],
+    count: int,
+) -> list[Member]:
+    """The configurations that only the seed may have kept off a searched front; `picked` are its rows to confirm.
+
+    They are other ones than the front's, and none of its rows beats them by more than NEAR_F1. First
+    come those that could take the place of a picked row, being no larger and as near to it, then
+    those nearest to the front.
+    """
+    on_front = {int(row["trial"]) for row in front}
+    near = []
+    for student in configurations(trials):
+        f1, first = student.scores["val_macro_f1"], student.first
+        if f1 < worth_f1(front) or on_front & set(student.trials):
+            continue
+        no_larger = [row["val_macro_f1"] for row in front if row["params"] <= first.params]
+        lead = max(no_larger, default=f1) - f1
+        if lead > NEAR_F1:
+            continue
+        replaces = any(
+            first.params <= row["params"] and row["val_macro_f1"] - f1 <= NEAR_F1 for row in picked
+        )
+        member = Member(trial=first, searched=NEAR, believed=f1)
+        near.append((not replaces, lead, first.params, first.number, member))
+    return [row[-1] for row in sorted(near, key=lambda row: row[:-1])[:count]]
+
+
+def worth_f1(front: Sequence[Mapping[str, Any]]) -> float:
+    """The validation macro F1 below which no student is worth confirming."""
+    return WORTH_SHARE * max(float(row["val_macro_f1"]) for row in front)
+
+
+def scores_provenance(
+    settings: ConfirmSettings,
+    members: Sequence[Member],
+    search: Provenance,
+    confirm: Iterable[str],
+) -> Provenance:
+    """That of the scores of these members, also before there are any; the people scored choose among them."""
+    rows = [
+        [member.trial.number, member.trial.hash, member.searched, member.believed]
+        for member in members
+    ]
+    identity = fingerprint(
+        {"settings": as_dict(settings), "members": rows, "search": search.identity}
+    )
+    return Provenance.of(identity, {"search": search}, confirm)
