@@ -19,9 +19,10 @@ from gaitforge.work import WorkFolder, read_json, write_json
 from tests.conftest import LineFolder
 from tests.small_line import Tables, write_run
 from tests.test_cli import must_say, refused
+from tests.test_trial import nan_logits
 from tests.try_page import APP, open_page, words
 from tests.without_ray import changed, do_without_ray
-from trainers import confirm
+from trainers import confirm, loop
 from trainers.__main__ import STAGES, main
 
 ORDER = [stage for stage in STAGES if stage != "run"]
@@ -568,6 +569,22 @@ def test_a_search_tells_whom_those_have_seen_that_it_started_from(
     again = read_provenance(line.split.search / "search.json")
     assert again is not None
     assert (again.seen, again.unknown) == (found.seen, found.unknown)
+
+
+# answers that are no numbers
+
+
+def test_a_refit_whose_answers_are_no_numbers_fails_with_that_reason_and_is_not_scored(
+    line: Copy, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line.change({"confirm": {"seeds": 2}})
+    before = heads_of(line)
+    monkeypatch.setattr(loop, "window_logits", nan_logits)
+    assert line.run("confirm") == 1
+    said = capsys.readouterr().err
+    must_say(said, "logits that are no finite numbers", "no class follows", "fit.lr")
+    assert said.count("\n") == 1
+    assert heads_of(line) == before
 
 
 # folds

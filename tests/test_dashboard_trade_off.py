@@ -518,7 +518,7 @@ def test_the_point_with_its_bar_is_the_network_that_ships_and_the_faint_one_its_
         drawn = of_it.loc["confirmed", ["score", "low", "high"]].tolist()
         assert drawn == [network.macro_f1, *ends]
         assert of_it.loc["recipe", "score"] == member.macro_f1
-        assert of_it.loc["recipe", ["low", "high"]].isna().all()
+        assert all(pd.isna(of_it.loc["recipe", end]) for end in ("low", "high"))
     one_seed = replace(confirm, members=tuple(replace(m, seeds=1) for m in confirm.members))
     points = front_tables.confirmed_points(one_seed, {}, "macro_f1", "params", ALL)
     assert set(points["kind"]) == {"teacher", "confirmed"}

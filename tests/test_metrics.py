@@ -161,6 +161,12 @@ def test_recording_scores_take_numbers_too() -> None:
     assert means.tolist() == [[2], [1]]
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_logits_that_are_no_finite_numbers_are_of_no_class(value: float) -> None:
+    with pytest.raises(FloatingPointError, match=r"answers 1 of 3 windows .*no class follows; "):
+        recording_scores(np.array([[1, 0], [0, value], [3, 2]]), np.array([1, 1, 2]))
+
+
 def test_recording_scores_refuse_windows_without_recording() -> None:
     with pytest.raises(ValueError, match="each window needs"):
         recording_scores(np.zeros((3, 2)), np.array([1, 2]))

@@ -23,9 +23,10 @@ from gaitforge.trials import Trial, TrialLog
 from gaitforge.window_cache import build_windows
 from gaitforge.windows import WindowSettings
 from gaitforge.work import SplitFolder, write_whole
+from trainers import loop
 from trainers import trial as trial_module
 from trainers.arithmetic import Refused
-from trainers.loop import EpochMetrics, Fitting
+from trainers.loop import EpochMetrics, Examples, Fitting
 from trainers.predictions import read_predictions
 from trainers.student import StudentSpec, train_student
 from trainers.trial import (
@@ -430,6 +431,20 @@ def test_a_loss_that_is_no_number_fails_the_trial(worker: Worker) -> None:
     assert trial.state == "failed"
     assert (trial.reason or "").startswith("FloatingPointError: The loss became nan in epoch 1")
     assert trial.curve == ()
+
+
+def test_a_student_whose_answers_are_no_numbers_fails(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "window_logits", nan_logits)
+    worker.run(proposed())
+    trial = worker.log.read(0)
+    assert (trial.state, trial.scores) == ("failed", None)
+    assert (trial.reason or "").startswith("FloatingPointError: A model answers 8 of 8 windows")
+
+
+def nan_logits(model: object, examples: Examples, *_: object, **__: object) -> Any:
+    return np.full((len(examples), examples.classes), np.nan)
 
 
 def test_the_failure_of_another_student_keeps_none_of_its_curve(worker: Worker) -> None:

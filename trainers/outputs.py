@@ -110,6 +110,11 @@ def answer_all(
                 "joints": features,
             }
             for name, answer in answers.items():
+                if not torch.isfinite(answer).all():
+                    raise FloatingPointError(
+                        f"The teacher's {name} of a training window are no finite numbers, of which no student learns; "
+                        "train it with a lower teacher.fit.lr."
+                    )
                 if name not in arrays:
                     shape = (len(train), train.views, *answer.shape[1:])
                     arrays[name] = np.zeros(shape, dtype=answer.numpy().dtype)

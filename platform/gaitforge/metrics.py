@@ -121,12 +121,18 @@ def recording_scores(
     """The mean logits [R, K] of each recording's windows, and the recordings [R] in sorted order.
 
     `recording_N` names or numbers the recording of each window. Raises ValueError where the two
-    rows differ in length.
+    rows differ in length, FloatingPointError for logits of which no class follows.
     """
     if logits_NK.ndim != 2 or recording_N.shape != logits_NK.shape[:1]:
         raise ValueError(
             f"There are logits of shape {logits_NK.shape} for recordings of shape "
             f"{recording_N.shape}, but each window needs one row of both; give [N, K] and [N]."
+        )
+    broken_N = ~np.isfinite(logits_NK).all(axis=1)
+    if broken_N.any():
+        raise FloatingPointError(
+            f"A model answers {broken_N.sum()} of {len(broken_N)} windows with logits that are no finite numbers, of "
+            "which no class follows; train it with a lower fit.lr."
         )
     recordings, row_N, windows = np.unique(recording_N, return_inverse=True, return_counts=True)
     sums = np.zeros((len(recordings), logits_NK.shape[1]))
