@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import ray.util
 
 from gaitforge.extensions import find_extensions, load_extensions, load_readers
 from gaitforge.ingest import READERS
@@ -21,6 +22,8 @@ from tests.small_line import Tables, run, write_run
 from tests.without_ray import changed, do_without_ray
 from trainers.__main__ import main
 from trainers.arithmetic import Outcome
+from trainers.joining import check_versions
+from trainers.node import examine_node
 
 TABLES: tuple[dict[str, Any], ...] = (FAMILIES, LOSSES, READERS, SPACES)
 Add = Callable[..., Path]
@@ -195,6 +198,27 @@ def test_a_family_without_a_space_cannot_be_searched_but_teach(
         assert main([stage, str(write_run(tmp_path, teaches))]) == 0
     folder = WorkFolder(tmp_path / "work").run("main")
     assert read_json(folder.teacher / "model.json")["family"] == "alone"
+
+
+# on a cluster
+
+
+def test_a_node_without_the_package_is_refused_before_any_work(
+    site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray.util, "get_node_ip_address", lambda: "10.0.0.2")
+    (tmp_path / ".probe-x").write_bytes(b"x")
+    without = examine_node(str(tmp_path), "x", write=False)
+    install_average(site)
+    find_extensions.cache_clear()
+    here = examine_node(str(tmp_path), "x", write=False)
+    check_versions(here, here)
+    check_versions(without, here)
+    with pytest.raises(
+        ValueError,
+        match=r"10\.0\.0\.2 has gait-average not at all and not 0\.1; .* gait-average==0",
+    ):
+        check_versions(here, without)
 
 
 # the doctor
