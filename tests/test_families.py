@@ -60,7 +60,7 @@ def test_every_family_has_sizes_that_settings_can_say(family: str) -> None:
     assert check_kind(FAMILIES[family]) is FAMILIES[family]
 
 
-@pytest.mark.parametrize(("check", "case"), every_check())
+@pytest.mark.parametrize(("check", "case"), list(every_check()))
 def test_every_family_holds(check: str, case: str) -> None:
     families.CHECKS[check](CASES[case])
 
