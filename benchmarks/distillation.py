@@ -35,11 +35,13 @@ from gaitforge.splits import Split, SplitSettings, make_splits
 from gaitforge.store import SkeletonStore
 from gaitforge.window_cache import build_windows
 from gaitforge.work import as_json, fingerprint, write_once
-from trainers.examples import WindowFolder, load_examples, new_fitting
 from trainers.ingest import ingest_recordings
-from trainers.loop import EpochMetrics, Examples, fit, score_logits, window_logits
-from trainers.outputs import answer_all
-from trainers.student import StudentSpec, new_student, with_answers
+from trainers.teacher.outputs import answer_all
+from trainers.training.examples import Examples
+from trainers.training.loop import EpochMetrics, fit
+from trainers.training.scoring import score_logits, window_logits
+from trainers.training.student import StudentSpec, new_student, with_answers
+from trainers.training.window_folder import WindowFolder, load_examples, new_fitting
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 

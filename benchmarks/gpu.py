@@ -13,8 +13,8 @@ DIR/table.md is what is printed at the end.
   fp32 means torch's defaults, in which convolutions may round their inputs to TF32.
   Its rate of matrix work is 3 x 2 x its multiply-accumulates, forward and backward. Its bytes are an estimate: what
   each operation of an eager step reads and writes, as if no cache helped and nothing were fused.
-- students: what `trainers/packing.py` measures of a small student, and real processes that train one each at the same
-  time, as the workers of a search do. They are started and warm before: what counts is the wall over all.
+- students: what `trainers/search/gpu_packing.py` measures of a small student, and real processes that train one each
+  at the same time, as the workers of a search do. They are started and warm before: what counts is the wall over all.
 """
 
 from __future__ import annotations
@@ -55,9 +55,11 @@ from gaitforge.splits import Split
 from gaitforge.window_cache import build_windows
 from gaitforge.windows import WindowSettings
 from gaitforge.work import read_json, write_json
-from trainers.loop import Examples, Fitting, fit
-from trainers.packing import describe, measure_student, pack
-from trainers.student import StudentSpec, new_student, train_student
+from trainers.search.gpu_packing import describe, measure_student, pack
+from trainers.training.examples import Examples
+from trainers.training.fitting import Fitting
+from trainers.training.loop import fit
+from trainers.training.student import StudentSpec, new_student, train_student
 
 LAYOUT, FRAMES, CHANNELS, CLASSES = read_layout("kinect25"), 64, 3, 4
 TEACHER = StgcnSizes()

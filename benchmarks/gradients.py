@@ -24,7 +24,7 @@ from gaitforge.gradients import Problem
 from gaitforge.layout import LAYOUTS, Layout
 from gaitforge.models import FAMILIES
 from search_spaces import SPACES
-from trainers.arithmetic import Asked, Found, compare, typical_sizes
+from trainers.arithmetic.check import Asked, Found, compare, typical_sizes
 
 SETS = ("", "AVX2", "SSE41")
 THREADS = (1, 2)

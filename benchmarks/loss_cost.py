@@ -28,15 +28,10 @@ from gaitforge.models import Sizes
 from gaitforge.models.stgcn import StgcnSizes
 from gaitforge.models.tcn import TcnSizes
 from gaitforge.settings import FitPlan
-from trainers.loop import (
-    Examples,
-    Fitting,
-    Goal,
-    Share,
-    epoch_steps,
-    find_gradients,
-    taken_and_drawn,
-)
+from trainers.training.examples import Examples
+from trainers.training.fitting import Fitting
+from trainers.training.loop import Goal, epoch_steps, find_gradients, taken_and_drawn
+from trainers.training.sharing import Share
 
 JOINTS, FRAMES, CHANNELS, CLASSES = 22, 64, 3, 4
 WINDOWS, VIEWS, TEACHER_WIDTH = 256, 2, 128

@@ -26,10 +26,10 @@ from benchmarks.students import EPOCHS, GRACE, REDUCTION, suggest
 from gaitforge.settings import SAMPLERS, FitPlan, SearchSettings, StoppingSettings
 from gaitforge.trials import Trial, TrialLog
 from gaitforge.work import SplitFolder
-from trainers.budget import Budget
-from trainers.scheduler import RungScheduler
-from trainers.searcher import StudySearcher
-from trainers.trial import rung_scores
+from trainers.search.budget import Budget
+from trainers.search.search import RungScheduler
+from trainers.search.searcher import StudySearcher
+from trainers.search.trial import rung_scores
 
 
 class Method(Protocol):

@@ -33,11 +33,11 @@ from gaitforge.objectives import SearchedFront
 from gaitforge.settings import ClusterSettings, FitPlan, SearchSettings, StoppingSettings
 from gaitforge.trials import Trial, TrialLog
 from gaitforge.work import SplitFolder, write_json
-from trainers.budget import Budget
-from trainers.cluster import concurrent_trials, connect
-from trainers.progress import SearchProgress
-from trainers.search import propose, run_tune
-from trainers.searcher import StudySearcher
+from trainers.cluster.connection import concurrent_trials, connect
+from trainers.search.budget import Budget
+from trainers.search.search import propose, run_tune
+from trainers.search.searcher import StudySearcher
+from trainers.terminal.progress import SearchProgress
 
 EPOCHS = 9
 REFERENCE = (0.0, 1e6)

@@ -16,22 +16,29 @@ from typing import Literal
 
 import streamlit as st
 
-from dashboard import choice, reading, review_tables
-from dashboard.compare import AS, STUDENTS, show_compare
-from dashboard.files import stamp
-from dashboard.front_tables import seconds_per_trial
-from dashboard.held import held
-from dashboard.overview import show_overview
-from dashboard.progress import watch
-from dashboard.reading import Found, Line, Outdated
-from dashboard.review_tables import TEACHER
-from dashboard.save_charts import show_save_charts
-from dashboard.states import next_step, show_beginning, show_outdated, show_problems, standstill
-from dashboard.store_page import show_store
-from dashboard.student import show_student
-from dashboard.trade_off import default_loss, show_trade_off
-from dashboard.view import View
-from dashboard.why import ALL, FRONT, show_why
+from dashboard.compare.page import AS, STUDENTS, show_compare
+from dashboard.frame import choice
+from dashboard.frame.progress import watch
+from dashboard.frame.save_charts import show_save_charts
+from dashboard.frame.states import (
+    next_step,
+    show_beginning,
+    show_outdated,
+    show_problems,
+    standstill,
+)
+from dashboard.frame.view import View, held
+from dashboard.fronts.overview import show_overview
+from dashboard.fronts.tables import seconds_per_trial
+from dashboard.fronts.trade_off import default_loss, show_trade_off
+from dashboard.reading import models as review_tables
+from dashboard.reading import work_folder as reading
+from dashboard.reading.files import stamp
+from dashboard.reading.models import TEACHER
+from dashboard.reading.work_folder import Found, Line, Outdated
+from dashboard.store.page import show_store
+from dashboard.student.page import show_student
+from dashboard.why.page import ALL, FRONT, show_why
 from gaitforge.work import WorkFolder, open_path
 
 

@@ -13,11 +13,11 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 
-from dashboard import reading
+from dashboard.reading import work_folder as reading
 from gaitforge.work import WorkFolder, open_path
 
 # No module with a component of Streamlit's: those must be loaded by the app, once the server runs.
-LIBRARIES = ("streamlit", "dashboard.charts_fronts", "dashboard.charts_model", "gaitforge.store")
+LIBRARIES = ("streamlit", "dashboard.fronts.charts", "dashboard.student.charts", "gaitforge.store")
 
 
 # What is read lives long and forms no cycles: at Python's own pace, its collector looked through all of

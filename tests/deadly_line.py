@@ -15,10 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from trainers.examples import NodeData
-from trainers.loop import EpochMetrics, Fitting
-from trainers.student import StudentSpec
-from trainers.trial import TrialContext
+from trainers.search.trial import TrialContext
+from trainers.training.fitting import Fitting
+from trainers.training.loop import EpochMetrics
+from trainers.training.student import StudentSpec
+from trainers.training.window_folder import NodeData
 
 STICKY = "CUDA error: an illegal memory access was encountered"
 
@@ -43,7 +44,7 @@ def begin(stage: str, number: int) -> str | None:
 
 
 def tune_trial(config: dict[str, Any], context: TrialContext) -> None:
-    from trainers import search, trial
+    from trainers.search import search, trial
 
     how = begin("search", config["trial"]["number"])
     vars(trial)["train_student"] = dying(how)
@@ -51,14 +52,14 @@ def tune_trial(config: dict[str, Any], context: TrialContext) -> None:
 
 
 def refit_in_worker(refit: Any, root: str, data: NodeData | None) -> str:
-    from trainers import confirm
+    from trainers.confirm import confirm
 
     vars(confirm)["train_student"] = dying(begin("confirm", refit.seed))
     return confirm.refit_in_worker(refit, root, data)
 
 
 def train_worker(config: dict[str, Any]) -> None:
-    from trainers import teacher
+    from trainers.teacher import teacher
 
     how = begin("teacher", 1)
     original = teacher.Progress.add
@@ -74,7 +75,7 @@ def train_worker(config: dict[str, Any]) -> None:
 
 def dying(how: str | None) -> Any:
     """A `train_student` that dies after its first epoch; the real one where `how` is None."""
-    from trainers.student import train_student
+    from trainers.training.student import train_student
 
     def train(spec: StudentSpec, fitting: Fitting) -> Iterator[EpochMetrics]:
         for metrics in train_student(spec, fitting):
@@ -87,8 +88,10 @@ def dying(how: str | None) -> Any:
 
 def main() -> int:
     from tests import deadly_line  # by its name, by which workers find it
-    from trainers import confirm, search, teacher
     from trainers.__main__ import main as command
+    from trainers.confirm import confirm
+    from trainers.search import search
+    from trainers.teacher import teacher
 
     # what stands in a module's own function goes on to call the real one, in the worker
     search.tune_trial = deadly_line.tune_trial

@@ -47,9 +47,36 @@ AT_HOME = {
     "obstore": {"gaitforge"},
 }
 
+# Which wings of a package a wing may import, besides itself; the files beside the wings may import all of them,
+# and no wing imports those.
+BELOW_TEACHING = {"terminal", "training", "cluster", "arithmetic"}
+PAGES = ("fronts", "why", "compare", "store", "student")
+WINGS: dict[str, dict[str, set[str]]] = {
+    "trainers": {
+        "terminal": set(),
+        "training": {"terminal"},
+        "cluster": {"terminal"},
+        "arithmetic": {"terminal", "training", "cluster"},
+        "teacher": BELOW_TEACHING,
+        "search": BELOW_TEACHING,
+        "confirm": {*BELOW_TEACHING, "teacher", "search"},
+    },
+    "dashboard": {
+        "reading": set(),
+        "frame": {"reading"},
+        **{page: {"reading", "frame"} for page in PAGES},
+    },
+}
+# Files that load Ray and do not name it, since they start what does.
+START_RAY = {
+    "trainers/arithmetic/machines.py",
+    "trainers/confirm/folds.py",
+    "trainers/pipeline.py",
+}
+
 # Inside gaitforge, imports point upwards in this list only.
 ORDER = [
-    "layout", "recording", "s3", "toml", "work", "provenance", "ingest", "scorings", "recording_files",
+    "layout", "recording", "s3", "toml", "work", "weights", "provenance", "ingest", "scorings", "recording_files",
     "quarantine", "store", "splits", "windows", "normalise", "augment", "window_cache", "batch", "models", "gradients",
     "spaces", "losses", "extensions",
     "metrics", "reference", "stats", "decision", "cost", "trials", "failures", "front", "objectives", "settings",
@@ -70,10 +97,25 @@ def parsed(path: Path) -> list[ast.AST]:
 
 
 @cache
-def imported(path: Path) -> frozenset[str]:
-    """Full names of the modules that a file imports anywhere in it, functions too."""
+def loaded(path: Path) -> list[ast.AST]:
+    """What a file runs when it is imported: nothing inside functions, nor what only types need."""
+    found: list[ast.AST] = []
+    waiting: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
+    while waiting:
+        node = waiting.pop()
+        is_for_types = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) or is_for_types:
+            continue
+        found.append(node)
+        waiting += ast.iter_child_nodes(node)
+    return found
+
+
+@cache
+def imported(path: Path, deferred: bool = True) -> frozenset[str]:
+    """Full names of the modules that a file imports; with `deferred`, also inside functions."""
     names: set[str] = set()
-    for node in parsed(path):
+    for node in parsed(path) if deferred else loaded(path):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -84,8 +126,8 @@ def imported(path: Path) -> frozenset[str]:
     return frozenset(names)
 
 
-def packages(path: Path) -> set[str]:
-    return {name.split(".")[0] for name in imported(path)}
+def packages(path: Path, deferred: bool = True) -> set[str]:
+    return {name.split(".")[0] for name in imported(path, deferred)}
 
 
 def calls(path: Path) -> Iterator[tuple[str, dict[str, ast.expr]]]:
@@ -105,7 +147,7 @@ def module_file(name: str) -> Path | None:
     return next((p for p in (path.with_suffix(".py"), path / "__init__.py") if p.is_file()), None)
 
 
-def reached(start: Path) -> set[Path]:
+def reached(start: Path, deferred: bool = True) -> set[Path]:
     """Our files that an import of this one loads, itself among them."""
     found: set[Path] = set()
     waiting = [start]
@@ -114,7 +156,7 @@ def reached(start: Path) -> set[Path]:
         if path in found:
             continue
         found.add(path)
-        for name in imported(path):
+        for name in imported(path, deferred):
             if name.split(".")[0] in OURS:
                 parts = name.split(".")
                 files = [module_file(".".join(parts[: i + 1])) for i in range(len(parts))]
@@ -138,7 +180,53 @@ def test_heavy_libraries_stay_at_home(path: Path) -> None:
     assert packages(path) & away == set()
 
 
-@pytest.mark.parametrize("path", sorted(FOLDERS["dashboard"].glob("*.py")), ids=lambda p: p.stem)
+def wing(name: str) -> str:
+    """The wing that a module lies in; "" for a file beside the wings."""
+    package, *rest = name.split(".")
+    folder = FOLDERS[package].joinpath(rest[0]) if rest else FOLDERS[package]
+    return rest[0] if rest and folder.is_dir() else ""
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path, package in SOURCES.items() if package in WINGS],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+def test_wings_are_imported_in_one_direction(path: Path) -> None:
+    package = SOURCES[path]
+    own = wing(".".join(path.relative_to(ROOT).with_suffix("").parts))
+    if not own:
+        return  # it may import all of them
+    ours = {name for name in imported(path) if name.startswith(f"{package}.")}
+    assert {wing(name) for name in ours} - {own} <= WINGS[package][own]
+
+
+def test_every_wing_has_its_rule() -> None:
+    for package, wings in WINGS.items():
+        folders = {path.parent.name for path in FOLDERS[package].glob("*/*.py")}
+        assert folders == set(wings)
+
+
+def test_ray_is_loaded_by_the_files_that_name_it_and_by_what_starts_them() -> None:
+    """Printed with -s: which files load Ray."""
+    files = [path for path, package in SOURCES.items() if package == "trainers"]
+    names = {
+        str(path.relative_to(ROOT)) for path in files if "ray" in packages(path, deferred=False)
+    }
+    loads = {
+        str(path.relative_to(ROOT))
+        for path in files
+        if any("ray" in packages(p, deferred=False) for p in reached(path, deferred=False))
+    }
+    print(f"{len(loads)} of {len(files)} files load Ray:", *sorted(loads), sep="\n  ")
+    assert loads - names == START_RAY
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted(FOLDERS["dashboard"].rglob("*.py")),
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
 def test_the_dashboard_loads_neither_torch_nor_ray_by_any_way(path: Path) -> None:
     assert {p for p in reached(path) if packages(p) & {"torch", "ray", "optuna"}} == set()
 
@@ -152,8 +240,13 @@ def test_predicting_loads_no_torch_by_any_way() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "loop", "student", "examples", "predictions", "measures", "trial", "budget", "study", "genetic", "starts",
-        "packing", "reference", "arithmetic",
+        *(f"training/{path.stem}" for path in (ROOT / "trainers" / "training").glob("*.py")),
+        *(
+            f"search/{name}"
+            for name in ("trial", "budget", "study", "genetic", "starts", "gpu_packing", "rungs", "claim", "checks")
+        ),
+        *(f"confirm/{name}" for name in ("refit_file", "verdict", "trust", "pool", "export")),
+        "arithmetic/check", "chain",
     ],
 )  # fmt: skip
 def test_what_trains_and_what_proposes_know_no_ray(name: str) -> None:
@@ -217,7 +310,12 @@ def test_the_folder_platform_is_no_package() -> None:
 def test_no_file_of_the_dashboard_bears_the_name_of_a_library() -> None:
     """Streamlit puts its script's folder first on the path: such a file would take its place."""
     libraries = set(importlib.metadata.packages_distributions()) | sys.stdlib_module_names
-    files = {path.stem for path in FOLDERS["dashboard"].glob("*.py")} - {"__init__"}
+    folder = FOLDERS["dashboard"]
+    files = {path.stem for path in folder.glob("*.py")} | {
+        p.parent.name for p in folder.glob("*/*.py")
+    }
+    files -= {"__init__"}
+    assert "pages" not in files, "Streamlit would make pages of its files"
     assert files & (libraries | OURS) == set()
 
 

@@ -16,8 +16,9 @@ import torch
 from gaitforge.models import FAMILIES
 from gaitforge.settings import ClusterSettings
 from gaitforge.work import read_json
-from trainers import arithmetic, machines
-from trainers.arithmetic import (
+from trainers.arithmetic import check as arithmetic
+from trainers.arithmetic import machines
+from trainers.arithmetic.check import (
     Asked,
     Found,
     Outcome,
@@ -27,9 +28,9 @@ from trainers.arithmetic import (
     kept_folder,
     trust,
 )
+from trainers.arithmetic.machines import check_arithmetic
 from trainers.doctor import gradients_finding
-from trainers.examples import WindowFolder
-from trainers.machines import check_arithmetic
+from trainers.training.window_folder import WindowFolder
 
 RIGHT = Found(error=1e-6, parameter="w")
 OFF = Found(error=1.3, parameter="blocks.1.shortcut.0.weight")

@@ -8,7 +8,7 @@ from gaitforge.cost import Cost
 from gaitforge.models import Sizes
 from gaitforge.settings import SearchSettings
 from search_spaces import SPACES
-from trainers.budget import Budget, check_budget
+from trainers.search.budget import Budget, check_budget
 
 COST = Cost(params=100, macs=1000, bytes=500)
 

@@ -6,6 +6,7 @@ import hashlib
 import re
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,10 @@ from tests.test_cli import must_say, refused
 from tests.test_trial import nan_logits
 from tests.try_page import APP, open_page, words
 from tests.without_ray import changed, do_without_ray
-from trainers import confirm, loop
 from trainers.__main__ import STAGES, main
+from trainers.confirm import confirm
+from trainers.training import scoring
+from trainers.training.reference import load_reference
 
 ORDER = [stage for stage in STAGES if stage != "run"]
 
@@ -571,6 +574,73 @@ def test_a_search_tells_whom_those_have_seen_that_it_started_from(
     assert (again.seen, again.unknown) == (found.seen, found.unknown)
 
 
+# weights and their heads
+
+
+def head_of(line: Copy, name: str) -> Path:
+    (head,) = line.split.root.glob(name)
+    return head
+
+
+def change_weights(head: Path) -> None:
+    path = head.with_suffix(".safetensors")
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+
+
+def forget_weights(head: Path) -> None:
+    """Make it a head of before heads told the hash of their weights."""
+    write_json(head, {k: v for k, v in read_json(head).items() if k != "weights_sha256"})
+
+
+@pytest.mark.parametrize("what", [change_weights, forget_weights])
+@pytest.mark.parametrize(
+    ("name", "stages", "advice"),
+    [
+        ("teacher/model.json", "teacher outputs search confirm export run", "`gaitforge teacher --fresh`"),
+        ("confirm/refits/student-*.json", "confirm export", "and run `gaitforge confirm`, which trains it anew"),
+    ],
+)  # fmt: skip
+def test_weights_that_are_not_those_of_their_head_are_refused_before_anything_is_written(
+    name: str,
+    stages: str,
+    advice: str,
+    what: Callable[[Path], None],
+    line: Copy,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    head = head_of(line, name)
+    what(head)
+    before = line.tree()
+    for stage in stages.split():
+        must_say(refused(capsys, stage, line.settings), str(head.with_suffix("")), advice)
+        assert line.tree() == before, stage
+    if head.parent.name == "refits":
+        head.unlink()
+        assert line.run("confirm") == 0
+    else:
+        assert line.run("teacher", "--fresh") == 0
+        kept = line.split.root.glob("until-*/teacher/model.safetensors")
+        assert len(list(kept)) == 1
+        follow(line, "export", capsys)
+    check_chain(line)
+
+
+@pytest.mark.parametrize("what", [change_weights, forget_weights])
+def test_a_reference_with_other_weights_than_its_own_is_fitted_anew_and_that_is_said(
+    what: Callable[[Path], None], line: Copy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    head = line.split.reference / "reference.json"
+    weights = head.with_suffix(".safetensors").read_bytes()
+    what(head)
+    with pytest.raises(ValueError, match="run `gaitforge teacher`, which fits it anew"):
+        load_reference(line.split)
+    assert line.run("confirm") == 0
+    must_say(capsys.readouterr().out, "the reference is fitted anew")
+    assert head.with_suffix(".safetensors").read_bytes() == weights
+    load_reference(line.split)
+
+
 # answers that are no numbers
 
 
@@ -579,7 +649,7 @@ def test_a_refit_whose_answers_are_no_numbers_fails_with_that_reason_and_is_not_
 ) -> None:
     line.change({"confirm": {"seeds": 2}})
     before = heads_of(line)
-    monkeypatch.setattr(loop, "window_logits", nan_logits)
+    monkeypatch.setattr(scoring, "window_logits", nan_logits)
     assert line.run("confirm") == 1
     said = capsys.readouterr().err
     must_say(said, "logits that are no finite numbers", "no class follows", "fit.lr")

@@ -15,16 +15,16 @@ import pytest
 
 from gaitforge.settings import ClusterSettings
 from tests.small_line import ROOT
-from trainers import cluster as cluster_module
-from trainers.cluster import (
-    Node,
+from trainers.cluster import connection as cluster_module
+from trainers.cluster.connection import (
     concurrent_trials,
     cores_per_worker,
     filled_first,
     gpus_per_worker,
     usable_gpus,
 )
-from trainers.joining import (
+from trainers.cluster.fleet import Node
+from trainers.cluster.joining import (
     ALIVE,
     check_address,
     check_folder,
@@ -34,7 +34,7 @@ from trainers.joining import (
     known_token,
     shipped,
 )
-from trainers.node import COMPARED, NodeFacts, examine_node, interface_of
+from trainers.cluster.node import COMPARED, NodeFacts, examine_node, interface_of
 
 SMALL, LARGE = Node("a", 2.0, 0.0), Node("b", 8.0, 1.0)
 
@@ -168,7 +168,7 @@ def test_a_cluster_that_asks_for_no_token_is_only_taken_on_this_machine(
     gatekeeper: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     check_address(gatekeeper)
-    monkeypatch.setattr("trainers.joining.is_loopback", lambda address: False)
+    monkeypatch.setattr("trainers.cluster.joining.is_loopback", lambda address: False)
     with pytest.raises(PermissionError, match="asks nobody for a token"):
         check_address(gatekeeper)
 

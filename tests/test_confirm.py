@@ -29,23 +29,17 @@ from gaitforge.recording import Recording
 from gaitforge.settings import ConfirmSettings
 from gaitforge.splits import Split
 from gaitforge.trials import Trial, TrialLog
+from gaitforge.weights import write_weights
 from gaitforge.window_cache import build_windows
 from gaitforge.windows import WindowSettings
 from gaitforge.work import SplitFolder, write_json
-from trainers.confirm import (
-    ALONE,
-    SEED,
-    STUDENT,
-    Refit,
-    make_refits,
-    refit_head,
-)
-from trainers.examples import WindowFolder
-from trainers.loop import Scored
-from trainers.predictions import read_predictions, write_predictions
-from trainers.reference import MODEL as REFERENCE
-from trainers.teacher import Teacher
-from trainers.verdict import Tables, choose
+from trainers.confirm.refit_file import ALONE, SEED, STUDENT, Refit, make_refits, refit_head
+from trainers.confirm.verdict import Tables, choose
+from trainers.training.predictions import read_predictions, write_predictions
+from trainers.training.reference import MODEL as REFERENCE
+from trainers.training.scoring import Scored
+from trainers.training.teacher_file import Teacher
+from trainers.training.window_folder import WindowFolder
 
 LEGS = Layout(name="legs", joints=("hip", "left", "right"), bones=((0, 1), (0, 2)))
 CLASSES = ("ill", "well")
@@ -289,9 +283,10 @@ def test_a_refit_is_done_once_its_own_result_is_there(tmp_path: Path) -> None:
     assert not refit.done(folder)
     write_json(refit.head(folder), {"identity": "of an older teacher"})
     assert not refit.done(folder)
-    write_json(refit.head(folder), {"identity": refit.identity})
+    told = write_weights(refit.head(folder), b"weights")
+    write_json(refit.head(folder), {"identity": refit.identity, **told})
     assert refit.done(folder)
-    assert refit.weights(folder).name == f"student-3-seed{SEED}.safetensors"
+    assert (refit.head(folder).parent / f"student-3-seed{SEED}.safetensors").is_file()
 
 
 # the table of scores
@@ -444,12 +439,10 @@ def test_the_verdict_is_that_of_the_report(tmp_path: Path) -> None:
     scores = report(tmp_path, PEOPLE, {"teacher": HALF, "reference": HALF}, times_scored=2)
     assert scores["verdict"]["word"] == "ship"
     assert scores["sentence"] == scores["verdict"]["sentence"]
-    assert scores["sentence"].startswith(
-        "The teacher is not shown to be better than a ridge regression on the same windows"
-    )
-    assert (
-        "Some of these people have been scored 2 times in this work folder" in scores["sentence"]
-    )
+    assert scores["sentence"].startswith("Ship: trial ")
+    assert "the teacher is not shown to be better than a ridge regression" in scores["sentence"]
+    texts = [reason["text"] for reason in scores["verdict"]["rests_on"]]
+    assert texts[-1].startswith("Some of these people have been scored 2 times in this work")
 
 
 def test_scores_are_the_means_over_seeds_and_differences_are_paired(tmp_path: Path) -> None:

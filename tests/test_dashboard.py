@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard import reading, review_tables
 from dashboard.app import PAGES, work_folders
-from dashboard.artefacts import Fields, trial_of
-from dashboard.reading import Predicted, Problem
+from dashboard.reading import models as review_tables
+from dashboard.reading import work_folder as reading
+from dashboard.reading.artefacts import Fields, trial_of
+from dashboard.reading.work_folder import Predicted, Problem
 from dashboard.serving import serve_command
 from gaitforge.work import WorkFolder, read_json, write_json
 from tests.toy_work import (
@@ -157,7 +158,7 @@ def few_people(work: WorkFolder) -> None:
         (none_ended, ["no finished trial so far"]),
         (none_finished, ["no finished trial so far", "1 trial of 1 failed"]),
         (not_confirmed, ["No confirmed answer yet", "gaitforge confirm run.toml"]),
-        (few_people, ["4 confirm people are too few for an interval"]),
+        (few_people, ["4 people are too few for an interval", "confirm.folds"]),
     ],
 )
 def test_every_state_is_put_into_words(
@@ -292,7 +293,10 @@ def test_dashboard_loads_neither_torch_nor_ray() -> None:
 
 def test_no_file_beside_the_app_bears_a_librarys_name() -> None:
     """`streamlit run` puts the folder first on the path, where such a file would hide the library."""
-    own = {path.stem for path in APP.parent.glob("*.py")}
+    folder = APP.parent
+    own = {path.stem for path in folder.glob("*.py")} | {
+        p.parent.name for p in folder.glob("*/*.py")
+    }
     assert own & (set(sys.stdlib_module_names) | {"altair", "pandas", "tables", "numpy"}) == set()
 
 

@@ -14,13 +14,15 @@ import pyarrow.parquet as pq
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard import charts_compare, compare_tables, reading
-from dashboard.artefacts import Member, Network, Setting
-from dashboard.charts import CONFIRMED
-from dashboard.charts import TEACHER as GREY
-from dashboard.compare import LISTED, first_pick, people_words, pickable
-from dashboard.review_tables import TEACHER, Model, models
-from dashboard.view import View
+from dashboard.compare import charts as charts_compare
+from dashboard.compare import tables as compare_tables
+from dashboard.compare.page import LISTED, first_pick, people_words, pickable
+from dashboard.frame.chart_style import CONFIRMED
+from dashboard.frame.chart_style import TEACHER as GREY
+from dashboard.frame.view import View
+from dashboard.reading import work_folder as reading
+from dashboard.reading.artefacts import Member, Network, Setting
+from dashboard.reading.models import TEACHER, Model, models
 from gaitforge.work import WorkFolder, read_json, write_json
 from tests.toy_work import Toy, make_split, make_store, make_work
 from tests.try_page import APP, Show, open_page, table, words

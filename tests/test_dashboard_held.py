@@ -8,7 +8,7 @@ from streamlit.testing.v1 import AppTest
 def page() -> None:
     import streamlit as st
 
-    from dashboard.held import held
+    from dashboard.frame.view import held
 
     made = st.session_state.setdefault("made", [])
     of = st.session_state.setdefault("of", (1,))

@@ -9,9 +9,11 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard import model_files, model_tables, reading
-from dashboard.compare import AS
-from dashboard.reading import Predicted
+from dashboard.compare.page import AS
+from dashboard.frame import model_tables
+from dashboard.reading import model_files
+from dashboard.reading import work_folder as reading
+from dashboard.reading.work_folder import Predicted
 from gaitforge.work import WorkFolder, read_json
 from tests.toy_work import Toy, make_work
 from tests.try_page import APP, Show, open_page, table, words
@@ -92,10 +94,15 @@ def test_student_shows_the_intervals_that_confirm_wrote(
             assert found[name]["difference_interval"] == signed(*its["difference_interval"])
             assert found[name]["interval"] == "{:.3f} to {:.3f}".format(*its["interval"])
             assert found[name]["over"] == over
-        beside = scores["reference"]["teacher_minus_this"]["difference_interval"]
-        assert found["reference: ridge regression"]["difference_interval"] == signed(
-            -beside[1], -beside[0]
-        )
+        # the row minus the column, as show, the card and the verdict have it
+        for name, difference in (
+            ("its network, seed 10002", member["network"]["against_reference"]),
+            ("teacher", scores["reference"]["teacher_minus_this"]),
+        ):
+            assert found[name]["reference"] == f"{difference['difference']:+.3f}"
+            assert found[name]["reference_interval"] == signed(*difference["difference_interval"])
+        for name in ("reference: ridge regression", "always the commonest class"):
+            assert found[name]["difference"] == found[name]["reference"] == ""
 
 
 def test_students_robustness_without_a_missing_joint_is_its_score_with_its_interval(

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard.artefacts import Epoch
-from dashboard.overview import few
-from dashboard.progress import duration, search_words, teacher_words
-from dashboard.reading import Problem, Progress
-from dashboard.states import remedy
+from dashboard.frame.progress import duration, search_words, teacher_words
+from dashboard.frame.states import remedy
+from dashboard.fronts.overview import few
+from dashboard.reading.artefacts import Epoch
+from dashboard.reading.work_folder import Problem, Progress
 from gaitforge.work import WorkFolder, read_json, write_json
 from tests.toy_work import Toy, make_work
 from tests.try_page import APP, Show, open_page, table, words

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dashboard import reading, trial_log
+from dashboard.reading import trial_log
+from dashboard.reading import work_folder as reading
 from dashboard.serving import serve_command
 from dashboard.start import make_ready
 from gaitforge.work import WorkFolder
@@ -36,7 +37,8 @@ def test_what_is_loaded_beforehand_registers_no_component() -> None:
     code = (
         "import importlib, sys; from dashboard.start import LIBRARIES; "
         "[importlib.import_module(name) for name in LIBRARIES]; "
-        "print(sorted({'dashboard.app', 'dashboard.stick_figure', 'dashboard.save_charts'} & set(sys.modules)))"
+        "print(sorted({'dashboard.app', 'dashboard.student.stick_figure', "
+        "'dashboard.frame.save_charts'} & set(sys.modules)))"
     )
     said = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120

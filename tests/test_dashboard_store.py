@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard import store_tables
-from dashboard.files import Problem
-from dashboard.store_reading import read_roles, read_store
+from dashboard.reading.files import Problem
+from dashboard.store import tables as store_tables
+from dashboard.store.reading import read_roles, read_store
 from gaitforge.layout import Layout
 from gaitforge.recording import Recording, Rejected
 from gaitforge.store import SkeletonStore

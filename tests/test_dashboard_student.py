@@ -15,12 +15,18 @@ import pyarrow.parquet as pq
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard import charts_model, model_files, model_tables, reading, review_tables, stick_figure
-from dashboard.artefacts import Epoch, Latency
-from dashboard.reading import Problem
-from dashboard.review_tables import TEACHER
+from dashboard.frame import model_tables
+from dashboard.reading import model_files
+from dashboard.reading import models as review_tables
+from dashboard.reading import work_folder as reading
+from dashboard.reading.artefacts import Epoch, Latency
+from dashboard.reading.models import TEACHER
+from dashboard.reading.work_folder import Problem
+from dashboard.student import charts as charts_model
+from dashboard.student import stick_figure
 from gaitforge.layout import LAYOUTS, Layout
 from gaitforge.recording import Recording
+from gaitforge.weights import write_weights
 from gaitforge.work import (
     WorkFolder,
     fingerprint,
@@ -216,15 +222,14 @@ def test_a_student_on_s3_is_shown_as_one_on_a_disk(tmp_path: Path, show: ShowMod
 def exported(work: WorkFolder, number: int, seed: int = 10_001) -> None:
     """Refits of a trial and an export that was made of one of them."""
     run = work.run("people")
-    heads = {
+    heads: dict[int, dict[str, Any]] = {
         one: {"schema": 1, "identity": "i", "trial": number, "seed": one, "val_macro_f1": f1}
         for one, f1 in ((10_000, 0.5), (seed, 0.7))
     }
     for one, head in heads.items():
-        write_json(run.confirm / "refits" / f"student-{number}-seed{one}.json", head)
-        write_whole(
-            run.confirm / "refits" / f"student-{number}-seed{one}.safetensors", b"w%d" % one
-        )
+        path = run.confirm / "refits" / f"student-{number}-seed{one}.json"
+        head |= write_weights(path, b"w%d" % one)
+        write_json(path, head)
     read = {"fps": None}
     identity = fingerprint(
         {"refit": heads[seed], "scores": read_json(run.confirm / "scores.json"), "read": read}

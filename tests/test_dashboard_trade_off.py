@@ -12,8 +12,13 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard import charts_fronts, front_tables, reading, review_tables
-from dashboard.artefacts import (
+from dashboard.fronts import charts as charts_fronts
+from dashboard.fronts import tables as front_tables
+from dashboard.fronts.good_enough import Answer, smallest_good_enough
+from dashboard.fronts.scales import budget_steps
+from dashboard.reading import models as review_tables
+from dashboard.reading import work_folder as reading
+from dashboard.reading.artefacts import (
     BAD,
     CONFIRM_SCHEMA,
     GOOD,
@@ -29,9 +34,7 @@ from dashboard.artefacts import (
     Verdict,
     confirm_of,
 )
-from dashboard.good_enough import Answer, smallest_good_enough
-from dashboard.review_tables import Model
-from dashboard.scales import budget_steps
+from dashboard.reading.models import Model
 from gaitforge import stats
 from gaitforge.objectives import SearchedFront
 from gaitforge.trials import TrialLog
@@ -515,10 +518,11 @@ def test_the_point_with_its_bar_is_the_network_that_ships_and_the_faint_one_its_
         network, ends = member.network, member.network.interval
         assert ends is not None
         assert (member.macro_f1, member.interval) != (network.macro_f1, ends)
-        drawn = of_it.loc["confirmed", ["score", "low", "high"]].tolist()
+        drawn = [of_it[column]["confirmed"] for column in ("score", "low", "high")]
         assert drawn == [network.macro_f1, *ends]
         assert of_it.loc["recipe", "score"] == member.macro_f1
-        assert all(pd.isna(of_it.loc["recipe", end]) for end in ("low", "high"))
+        assert of_it["low"].isna()["recipe"]
+        assert of_it["high"].isna()["recipe"]
     one_seed = replace(confirm, members=tuple(replace(m, seeds=1) for m in confirm.members))
     points = front_tables.confirmed_points(one_seed, {}, "macro_f1", "params", ALL)
     assert set(points["kind"]) == {"teacher", "confirmed"}

@@ -9,11 +9,12 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from dashboard import files, reading, trial_log
-from dashboard.artefacts import Fields, trial_of
-from dashboard.reading import Predicted
-from dashboard.thinning import thin
-from dashboard.trial_log import StoredCurve, read_trials
+from dashboard.frame.thinning import thin
+from dashboard.reading import files, trial_log
+from dashboard.reading import work_folder as reading
+from dashboard.reading.artefacts import Fields, trial_of
+from dashboard.reading.trial_log import StoredCurve, read_trials
+from dashboard.reading.work_folder import Predicted
 from gaitforge.trials import Trial, TrialLog
 from gaitforge.work import WorkFolder, read_json, write_json, write_parquet
 from tests.test_trials import ended, failed

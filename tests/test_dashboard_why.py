@@ -13,8 +13,10 @@ import pyarrow as pa
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard import charts_why, reading, why_tables
-from dashboard.artefacts import Fields, Searched, Trial, trial_of
+from dashboard.reading import work_folder as reading
+from dashboard.reading.artefacts import Fields, Searched, Trial, trial_of
+from dashboard.why import charts as charts_why
+from dashboard.why import tables as why_tables
 from gaitforge.work import WorkFolder, read_json, write_json, write_parquet
 from tests.toy_work import Toy, make_work
 from tests.try_page import APP, Show, open_page, table, words

@@ -17,7 +17,7 @@ from ray.exceptions import (
 
 from gaitforge.failures import top_frame
 from gaitforge.work import write_json
-from trainers.deaths import (
+from trainers.cluster.deaths import (
     LINES,
     MEMORY,
     NODE,
@@ -28,7 +28,7 @@ from trainers.deaths import (
     telling,
     with_worker,
 )
-from trainers.ray_voice import lost_nodes, quieten
+from trainers.cluster.ray_voice import lost_nodes, quieten
 
 ACTOR_DIED = """\
 The actor died unexpectedly before finishing this task.

@@ -15,7 +15,9 @@ from packaging.specifiers import SpecifierSet
 
 from tests.small_line import ROOT, write_run
 from trainers.__main__ import main
-from trainers.arithmetic import Outcome
+from trainers.arithmetic.check import Outcome
+from trainers.cluster.node import NodeFacts
+from trainers.cluster.requirements import as_written, read_needs
 from trainers.doctor import (
     COLUMNS,
     Finding,
@@ -29,8 +31,6 @@ from trainers.doctor import (
     node_row,
     render,
 )
-from trainers.node import NodeFacts
-from trainers.requirements import as_written, read_needs
 
 
 def needed(*lines: str) -> list[Finding]:
@@ -41,7 +41,7 @@ def needed(*lines: str) -> list[Finding]:
 def _quick_look(monkeypatch: pytest.MonkeyPatch) -> None:
     """Gradients are looked at in tests/test_arithmetic.py; here a look is no more than its answer."""
     monkeypatch.setattr(
-        "trainers.arithmetic.examine",
+        "trainers.arithmetic.check.examine",
         lambda asked, threads, anew: Outcome(
             machine="tin", family=asked.family, state="right", error=1e-6
         ),

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from gaitforge import export as export_module
@@ -31,12 +31,13 @@ from gaitforge.predict import Predictor, open_session
 from gaitforge.recording import Recording
 from gaitforge.settings import ExportSettings
 from gaitforge.splits import Split
+from gaitforge.weights import write_weights
 from gaitforge.window_cache import build_windows
 from gaitforge.windows import WindowSettings, prepare
 from gaitforge.work import SplitFolder, read_json, write_json
-from trainers.confirm import best_refit
-from trainers.examples import WindowFolder
-from trainers.export import export_student, pick_member
+from trainers.confirm.export import export_student, pick_member
+from trainers.confirm.refit_file import best_refit
+from trainers.training.window_folder import WindowFolder
 
 LEGS = Layout(name="legs", joints=("hip", "left", "right"), bones=((0, 1), (0, 2)))
 SIZES = TcnSizes(channels=4, layers=1, kernel=3)
@@ -90,6 +91,10 @@ def beaten(macro_f1: float, lead: float) -> dict[str, Any]:
     }
 
 
+REASONS = [
+    {"about": "people", "says": "good", "text": "Enough people."},
+    {"about": "seeds", "says": "open", "text": "One seed."},
+]
 SCORES: dict[str, Any] = {
     "schema": 3,
     "margin": 0.05,
@@ -101,7 +106,7 @@ SCORES: dict[str, Any] = {
     },
     "reference": beaten(0.7, 0.2),
     "chance": beaten(0.3, 0.6),
-    "verdict": {"word": "cannot tell", "sentence": "The student has a score.", "rests_on": []},
+    "verdict": {"word": "cannot tell", "sentence": "The student has a score.", "rests_on": REASONS},
     "sentence": "The student has a score.",
 }  # fmt: skip
 
@@ -118,12 +123,10 @@ def new_student(seed: int) -> nn.Module:
 
 
 def write_refit(folder: SplitFolder, trial: int, seed: int, val_macro_f1: float) -> None:
-    refits = folder.confirm / "refits"
-    refits.mkdir(parents=True, exist_ok=True)
-    name = f"student-{trial}-seed{seed}"
-    save_file(new_student(seed).state_dict(), refits / f"{name}.safetensors")
-    head = {"seed": seed, "family": "tcn", "sizes": SIZES.as_dict(), "val_macro_f1": val_macro_f1}
-    write_json(refits / f"{name}.json", head)
+    head = folder.confirm / "refits" / f"student-{trial}-seed{seed}.json"
+    told = write_weights(head, save(new_student(seed).state_dict()))
+    facts = {"seed": seed, "family": "tcn", "sizes": SIZES.as_dict(), "val_macro_f1": val_macro_f1}
+    write_json(head, {**facts, **told})
 
 
 @pytest.fixture(scope="module")
@@ -369,15 +372,22 @@ def test_the_card_begins_with_the_verdict_and_the_network_that_was_tested(export
     assert lines[0].startswith("# Student of trial 1: tcn, ")
     assert lines[2] == "**Verdict: cannot tell.**"
     assert lines[4] == SCORES["sentence"]
-    params = f"{SCORES['members'][0]['params']:,}"
-    assert lines[8:14] == [
-        f"| **this network** (seed 10001) | {params} | 0.820 | too few people | 0.820 | -0.080 | too few people |",
-        f"| its recipe, mean of 2 seeds | {params} | 0.800 | too few people | 0.800 | -0.100 | too few people |",
-        f"| the recipe without distillation | {params} | 0.700 | too few people | 0.750 | | |",
-        "| teacher (stgcn) | 10,000 | 0.900 | 0.800 to 0.950 | 0.900 | | |",
-        "| reference (ridge regression) | | 0.700 | too few people | 0.700 | -0.200 | too few people |",
-        "| always the commonest class | | 0.300 | too few people | 0.300 | -0.600 | too few people |",
+    assert lines[6:8] == ["- ✓ Enough people.", "- ? One seed."]
+    params, few = f"{SCORES['members'][0]['params']:,}", "too few people"
+    assert lines[9] == (
+        "| | parameters | macro F1 | 95 % interval | accuracy | minus the teacher | 95 % interval "
+        "| minus the reference | 95 % interval |"
+    )
+    # the row minus the column, everywhere
+    assert lines[11:17] == [
+        f"| **this network** (seed 10001) | {params} | 0.820 | {few} | 0.820 | -0.080 | {few} | +0.120 | {few} |",
+        f"| its recipe, mean of 2 seeds | {params} | 0.800 | {few} | 0.800 | -0.100 | {few} | | |",
+        f"| the recipe without distillation | {params} | 0.700 | {few} | 0.750 | | | | |",
+        f"| teacher (stgcn) | 10,000 | 0.900 | 0.800 to 0.950 | 0.900 | | | +0.200 | {few} |",
+        f"| reference (ridge regression) | | 0.700 | {few} | 0.700 | | | | |",
+        f"| always the commonest class | | 0.300 | {few} | 0.300 | | | | |",
     ]
+    assert {line.count("|") for line in lines[9:17]} == {10}
 
 
 def test_the_card_tells_people_and_limits(exported: Path) -> None:

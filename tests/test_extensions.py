@@ -21,9 +21,9 @@ from tests.extension_package import EntryPoints, blocks, install, install_averag
 from tests.small_line import Tables, run, write_run
 from tests.without_ray import changed, do_without_ray
 from trainers.__main__ import main
-from trainers.arithmetic import Outcome
-from trainers.joining import check_versions
-from trainers.node import examine_node
+from trainers.arithmetic.check import Outcome
+from trainers.cluster.joining import check_versions
+from trainers.cluster.node import examine_node
 
 TABLES: tuple[dict[str, Any], ...] = (FAMILIES, LOSSES, READERS, SPACES)
 Add = Callable[..., Path]
@@ -228,7 +228,7 @@ def test_a_node_without_the_package_is_refused_before_any_work(
 def _quick_look(monkeypatch: pytest.MonkeyPatch) -> None:
     """Gradients are looked at in tests/test_arithmetic.py."""
     monkeypatch.setattr(
-        "trainers.arithmetic.examine",
+        "trainers.arithmetic.check.examine",
         lambda asked, threads, anew: Outcome(
             machine="tin", family=asked.family, state="right", error=1e-6
         ),

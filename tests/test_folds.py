@@ -18,18 +18,20 @@ from gaitforge.losses import LOSSES
 from gaitforge.recording import Recording
 from gaitforge.settings import ConfirmSettings, IngestSettings, RunSettings, TeacherSettings
 from gaitforge.splits import Split, SplitSettings
+from gaitforge.weights import write_weights
 from gaitforge.window_cache import WindowCache, build_windows
-from gaitforge.work import SplitFolder, WorkFolder, read_json, write_json, write_whole
+from gaitforge.work import SplitFolder, WorkFolder, read_json, write_json
 from tests.small_line import Tables, run, write_run
 from tests.test_cli import must_say
 from tests.test_confirm import CLASSES, LEGS, MEMBER, TEACHER, WINDOWS, walks
-from trainers.answers import folds_sentence
-from trainers.confirm import SEED, STUDENT, make_refits, train_refit
-from trainers.examples import WindowFolder
-from trainers.folds import deal_folds, train_fold
-from trainers.outputs import write_outputs
+from trainers.confirm.answers import folds_sentence
+from trainers.confirm.confirm import train_refit
+from trainers.confirm.folds import deal_folds, train_fold
+from trainers.confirm.refit_file import SEED, STUDENT, make_refits
 from trainers.pipeline import check_folds
-from trainers.predictions import read_predictions
+from trainers.teacher.outputs import write_outputs
+from trainers.training.predictions import read_predictions
+from trainers.training.window_folder import WindowFolder
 
 PEOPLE = {f"p{i:02d}": {CLASSES[i % 2]} for i in range(12)}
 ROLES = dict(zip(PEOPLE, 4 * ["train"] + 4 * ["validation"] + 4 * ["confirm"], strict=True))
@@ -136,8 +138,9 @@ def taught_student(root: Path, fold: Split, changed: Collection[str]) -> SplitFo
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = windows.build(teacher.family, teacher.sizes)
-    write_whole(folder.teacher / "model.safetensors", save(model.state_dict()))
-    write_json(folder.teacher / "model.json", asdict(teacher))
+    head = folder.teacher / "model.json"
+    told = write_weights(head, save(model.state_dict()))
+    write_json(head, {**asdict(teacher), **told})
     outputs = write_outputs(windows, folder)
     # of all terms, those with a memory too
     distill = {"weights": dict.fromkeys(LOSSES, 0.1), "temperature": 2.0}

@@ -12,8 +12,11 @@ from gaitforge.losses import Distillation
 from gaitforge.models import FAMILIES
 from gaitforge.settings import FitPlan
 from tests.small_sizes import small_sizes
-from trainers.loop import Examples, Fitting, fit, window_logits
-from trainers.speed import GRAPHS, Speed, compiled, home, sent_ahead, tensors_of
+from trainers.training.examples import Examples
+from trainers.training.fitting import Fitting
+from trainers.training.loop import fit
+from trainers.training.scoring import window_logits
+from trainers.training.speed import GRAPHS, Speed, compiled, home, sent_ahead, tensors_of
 
 pytestmark = [
     pytest.mark.gpu,

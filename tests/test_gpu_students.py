@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.gpu import QUICK, small_student
-from trainers.packing import measure_student, pack
-from trainers.student import StudentSpec, new_student, train_student
+from trainers.search.gpu_packing import measure_student, pack
+from trainers.training.student import StudentSpec, new_student, train_student
 
 pytestmark = [
     pytest.mark.gpu,

@@ -25,7 +25,7 @@ from gaitforge.models import FAMILIES, make_sizes
 from gaitforge.models.convolution import FrameConvolution
 from search_spaces import SPACES
 from tests.small_sizes import small_sizes
-from trainers.arithmetic import Asked, compare, typical_sizes
+from trainers.arithmetic.check import Asked, compare, typical_sizes
 
 COCO = LAYOUTS["coco17"]
 FORMATS = {

@@ -21,7 +21,7 @@ from gaitforge.work import WorkFolder, read_json
 from tests.conftest import own_ray
 from tests.node_python import NodePython
 from tests.small_line import ROOT, Tables, wait_for, write_run
-from trainers.access import use_token
+from trainers.cluster.token import use_token
 
 SECRET = "0123456789abcdef0123456789abcdef0123456789abcdef"
 PATIENCE_S = 600
@@ -254,7 +254,7 @@ def test_ray_sends_the_token_once_it_is_used(tokenless: Path) -> None:
     """In a process of its own, since Ray keeps the mode."""
     give_token(tokenless)
     code = (
-        "from trainers.access import use_token\n"
+        "from trainers.cluster.token import use_token\n"
         "from ray._private.authentication.authentication_utils import is_token_auth_enabled as on\n"
         "before = on(); use_token('10.0.0.1:6379'); print(before, on())"
     )

@@ -12,10 +12,10 @@ from gaitforge.export import Exported
 from gaitforge.members import Member
 from gaitforge.work import SplitFolder, read_json
 from tests.test_confirm import MEMBER, confirm_windows, confirmed
-from trainers import latencies
-from trainers.examples import WindowFolder
-from trainers.latencies import write_latencies
-from trainers.teacher import Teacher
+from trainers.confirm import latencies
+from trainers.confirm.latencies import write_latencies
+from trainers.training.teacher_file import Teacher
+from trainers.training.window_folder import WindowFolder
 
 TEACHER = Teacher(
     fingerprint="f", family="tcn", sizes={"channels": 64, "layers": 1}, params=1, macs=1, val_macro_f1=0.5,

@@ -69,9 +69,10 @@ KEYS = {
     "settings.json": "schema work ingest split windows teacher search confirm export cluster",
     "splits/main.json": "schema name rule store roles",
     "runs/main/teacher/model.json": "schema fingerprint family sizes params macs layout classes windows normalisation "
-    "val_macro_f1 val_accuracy best_epoch epochs seconds",
+    "val_macro_f1 val_accuracy best_epoch epochs seconds weights_sha256",
     "runs/main/reference/reference.json": "schema identity windows width strength features params "
-    "val_macro_f1 val_accuracy chance_class chance_val_macro_f1 chance_val_accuracy seconds",
+    "val_macro_f1 val_accuracy chance_class chance_val_macro_f1 chance_val_accuracy seconds "
+    "weights_sha256",
     "runs/main/search/search.json": "schema identity families trials epochs seed reference max_params rejected seconds",
     "runs/main/search/trials/0.json": "schema number state reason hash family sizes params macs seed suggested recipe "
     "distill scores curve epochs seconds started ended",
@@ -101,11 +102,14 @@ SUMMARY = {
     "chance": "macro_f1 interval accuracy",
     "verdict": "word sentence rests_on",
     "export": "trial onnx onnx_bytes max_abs_difference latency_ms_p50 latency_ms_p95",
-    "exported": "trial split seed macro_f1 interval difference difference_interval noninferior",
+    "exported": "trial split seed macro_f1 interval difference difference_interval noninferior "
+    "against_reference against_chance",
+    "outdated": "answer export",
 }
 FRONTS = {
     "searched_front": "trial family params macs val_macro_f1 val_accuracy",
-    "confirmed_front": "trial family params macro_f1 interval accuracy p_on_front noninferior seeds",
+    "confirmed_front": "trial family params macro_f1 interval accuracy p_on_front noninferior seeds "
+    "against_reference against_chance",
 }
 
 

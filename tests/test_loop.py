@@ -20,23 +20,20 @@ from gaitforge.models import Output
 from gaitforge.models.gssm import GraphSelectiveStateSpace
 from gaitforge.models.tcn import TcnSizes
 from gaitforge.settings import FitPlan
-from trainers.loop import (
-    Examples,
-    Fitting,
+from trainers.training.examples import Examples
+from trainers.training.fitting import Fitting
+from trainers.training.loop import (
     Goal,
-    Share,
     Step,
-    check_share,
     disturb,
     epoch_steps,
     find_gradients,
     fit,
-    score,
-    score_logits,
     set_learning_rate,
     share_of_loss,
-    window_logits,
 )
+from trainers.training.scoring import score, score_logits, window_logits
+from trainers.training.sharing import Share, check_share
 
 LEGS = Layout(name="legs", joints=("hip", "left", "right"), bones=((0, 1), (0, 2)))
 WINDOWS, VIEWS, FRAMES, CLASSES = 10, 2, 16, 2

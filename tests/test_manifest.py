@@ -25,9 +25,9 @@ from gaitforge.settings import ClusterSettings, IngestSettings, RunSettings, Tea
 from tests.rayjob_schema import CONFIG_MAP, RAY_JOB
 from tests.small_line import Tables, write_run
 from trainers.__main__ import main
-from trainers.fleet import fleet_for
-from trainers.manifest import Machines, Pods, kuberay_manifest
-from trainers.shipment import pack
+from trainers.cluster.fleet import fleet_for
+from trainers.cluster.manifest import Machines, Pods, kuberay_manifest
+from trainers.cluster.shipment import pack
 
 Document = dict[str, Any]
 SHARED: Tables = {"": {"work": "/shared/walks"}}
@@ -171,7 +171,7 @@ def test_an_image_of_ones_own_installs_nothing_and_rays_image_the_rest(printed: 
 def test_data_larger_than_a_config_map_is_refused(
     printed: Printed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trainers.manifest.MAX_CONFIG_BYTES", 1000)
+    monkeypatch.setattr("trainers.cluster.manifest.MAX_CONFIG_BYTES", 1000)
     assert "put the data in the work folder's volume" in printed("--for", "kuberay")
 
 

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from gaitforge.batch import Batch
 from gaitforge.models import Output
 from gaitforge.objectives import OBJECTIVES
-from trainers import measures
-from trainers.loop import Examples
-from trainers.measures import HIDDEN_SHARE, validation_scores, with_hidden_joints
+from trainers.training import measures
+from trainers.training.examples import Examples
+from trainers.training.measures import HIDDEN_SHARE, validation_scores, with_hidden_joints
 
 FRAMES, JOINTS, CLASSES = 4, 40, 3
 SCORES = {name: objective.key for name, objective in OBJECTIVES.items() if objective.is_score}

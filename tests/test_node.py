@@ -7,7 +7,7 @@ import os
 import pytest
 import ray.util
 
-from trainers.node import interface_of, prepare_worker
+from trainers.cluster.node import interface_of, prepare_worker
 
 NAMES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
 

@@ -22,7 +22,7 @@ from optuna.trial import TrialState
 from gaitforge.trials import Trial, TrialLog
 from gaitforge.work import WorkFolder, write_json
 from trainers.__main__ import main
-from trainers.optuna_file import add_study, write_studies
+from trainers.search.optuna_file import add_study, write_studies
 
 RANGES = {
     "family": CategoricalDistribution(["stgcn", "tcn"]),

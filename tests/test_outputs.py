@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -15,15 +16,22 @@ from gaitforge.losses import LOSSES
 from gaitforge.losses.nodes import PHASES
 from gaitforge.settings import FitPlan, SearchSettings, as_dict
 from gaitforge.splits import Split
+from gaitforge.weights import write_weights
 from gaitforge.window_cache import build_windows
-from gaitforge.work import SplitFolder, read_json, write_json, write_whole
+from gaitforge.work import SplitFolder, read_json, write_json
 from tests.test_confirm import CLASSES, LEGS, TEACHER, WINDOWS, walks
-from trainers import student as student_module
-from trainers.examples import NodeData, WindowFolder, WindowRecipe, load_examples, load_outputs
-from trainers.loop import fit
-from trainers.outputs import write_outputs
-from trainers.search import check_classes, check_nodes
-from trainers.student import StudentSpec, new_student, stored, taught
+from trainers.search.checks import check_classes, check_nodes
+from trainers.teacher.outputs import answer_all, write_outputs
+from trainers.training import student as student_module
+from trainers.training.loop import fit
+from trainers.training.student import StudentSpec, new_student, stored, taught
+from trainers.training.window_folder import (
+    NodeData,
+    WindowFolder,
+    WindowRecipe,
+    load_examples,
+    load_outputs,
+)
 
 MAPS = Path("/proc/self/maps")
 ROLES = {"p00": "train", "p01": "train", "p02": "validation", "p03": "validation"}
@@ -48,8 +56,9 @@ class Stored:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             self.teacher = self.windows.build(teacher.family, teacher.sizes).eval()
-        write_whole(self.folder.teacher / "model.safetensors", save(self.teacher.state_dict()))
-        write_json(self.folder.teacher / "model.json", asdict(teacher))
+        head = self.folder.teacher / "model.json"
+        told = write_weights(head, save(self.teacher.state_dict()))
+        write_json(head, {**asdict(teacher), **told})
         self.outputs = write_outputs(self.windows, self.folder)
 
     def spec(self, family: str, *terms: str) -> StudentSpec:
@@ -108,6 +117,14 @@ def test_outputs_of_an_older_version_are_made_again(tmp_path: Path) -> None:
     write_outputs(old.windows, old.folder)
     assert (old.outputs / "joints.npy").read_bytes() == before
     assert read_json(old.outputs / "outputs.json") == head
+
+
+def test_a_teacher_whose_answers_are_no_numbers_teaches_nobody(graph: Stored) -> None:
+    broken = copy.deepcopy(graph.teacher)
+    with torch.no_grad():
+        next(broken.parameters()).fill_(float("nan"))
+    with pytest.raises(FloatingPointError, match=r"of a training window are no finite numbers, "):
+        answer_all(broken, load_examples(graph.windows, "train"))
 
 
 # what a node copies

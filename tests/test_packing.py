@@ -18,8 +18,8 @@ from gaitforge.settings import FitPlan, as_dict
 from gaitforge.splits import Split
 from gaitforge.window_cache import build_windows
 from gaitforge.windows import WindowSettings
-from trainers import packing
-from trainers.packing import (
+from trainers.search import gpu_packing as packing
+from trainers.search.gpu_packing import (
     MOST,
     Need,
     covered,
@@ -29,7 +29,7 @@ from trainers.packing import (
     pack,
     share_of,
 )
-from trainers.student import StudentSpec, mapped
+from trainers.training.student import StudentSpec, mapped
 
 GB = 10**9
 NEED = Need(

@@ -17,12 +17,12 @@ from gaitforge.splits import Split
 from gaitforge.window_cache import build_windows
 from gaitforge.work import SplitFolder, WorkFolder, read_json, write_json, write_parquet
 from tests.test_confirm import CLASSES, LEGS, TEACHER, WINDOWS, walks
-from trainers.confirm import ALONE, SEED, STUDENT, refit_head
-from trainers.examples import WindowFolder
-from trainers.loop import Scored
-from trainers.pool import last_macro_f1, pick_unseen, pool_splits
-from trainers.predictions import write_predictions
-from trainers.verdict import Tables
+from trainers.confirm.pool import last_macro_f1, pick_unseen, pool_splits
+from trainers.confirm.refit_file import ALONE, SEED, STUDENT, refit_head
+from trainers.confirm.verdict import Tables
+from trainers.training.predictions import write_predictions
+from trainers.training.scoring import Scored
+from trainers.training.window_folder import WindowFolder
 
 SETTINGS = ConfirmSettings(seeds=2, resamples=200, margin=0.1)
 TRAINING = {"p96": "train", "p97": "train", "p98": "validation", "p99": "validation"}

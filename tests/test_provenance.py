@@ -15,9 +15,9 @@ from gaitforge.splits import Split, SplitSettings, check_rule, make_splits, writ
 from gaitforge.window_cache import build_windows, window_provenance
 from gaitforge.work import SplitFolder, WorkFolder, set_aside, write_json
 from tests.test_confirm import CLASSES, LEGS, WINDOWS, walks
-from trainers.examples import WindowFolder
-from trainers.search import joined
-from trainers.starts import check_starts, start_sources
+from trainers.search.claim import joined
+from trainers.search.starts import check_starts, start_sources
+from trainers.training.window_folder import WindowFolder
 
 WINDOW = Provenance(identity="w", seen=frozenset({"ann"}))
 START = Provenance(identity="s", seen=frozenset({"bob"}), unknown=("a list",))

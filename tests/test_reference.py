@@ -35,17 +35,17 @@ from gaitforge.splits import Split
 from gaitforge.window_cache import WindowSet, build_windows
 from gaitforge.windows import WindowSettings
 from gaitforge.work import SplitFolder, open_path, read_json, write_json
-from trainers.examples import WindowFolder
-from trainers.predictions import read_predictions
-from trainers.reference import (
+from trainers.search.checks import check_teacher
+from trainers.training.predictions import read_predictions
+from trainers.training.reference import (
     ReferenceFacts,
     beside_teacher,
     load_reference,
     score_reference,
     write_reference,
 )
-from trainers.search import check_teacher
-from trainers.teacher import Teacher
+from trainers.training.teacher_file import Teacher
+from trainers.training.window_folder import WindowFolder
 
 
 def windows_of(values: NDArray[np.float64], labels: list[int], **changed: object) -> WindowSet:

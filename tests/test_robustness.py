@@ -11,15 +11,16 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from gaitforge.work import SplitFolder, write_json, write_whole
+from gaitforge.weights import write_weights
+from gaitforge.work import SplitFolder, read_json, write_json, write_whole
 from tests.test_confirm import MEMBER, confirm_windows, confirmed
 from tests.test_measures import examples
-from trainers import robustness
-from trainers.confirm import SEED, STUDENT, refit_head
-from trainers.examples import WindowFolder
-from trainers.measures import with_hidden_joints
-from trainers.robustness import SHARES, write_robustness
-from trainers.teacher import Teacher
+from trainers.confirm import robustness
+from trainers.confirm.refit_file import SEED, STUDENT, refit_head
+from trainers.confirm.robustness import SHARES, write_robustness
+from trainers.training.measures import with_hidden_joints
+from trainers.training.teacher_file import Teacher
+from trainers.training.window_folder import WindowFolder
 
 SIZES = {"channels": 8, "layers": 1}
 
@@ -32,16 +33,16 @@ def keep(root: Path, windows: WindowFolder, seeds: Iterable[int]) -> None:
         fingerprint="t", family="tcn", sizes=SIZES, params=1, macs=1, val_macro_f1=0.9,
         val_accuracy=0.9, best_epoch=1, epochs=2, seconds=1.0,
     )  # fmt: skip
+    head = folder.teacher / "model.json"
+    told = write_weights(head, weights(windows.build("tcn", SIZES)))
     write_json(
-        folder.teacher / "model.json",
-        {name: getattr(teacher, name) for name in Teacher.__dataclass_fields__},
+        head, {**{name: getattr(teacher, name) for name in Teacher.__dataclass_fields__}, **told}
     )
-    write_whole(folder.teacher / "model.safetensors", weights(windows.build("tcn", SIZES)))
     for seed in seeds:
         head = refit_head(folder, STUDENT, MEMBER.number, seed)
-        write_json(head, {"identity": f"of {seed}", "family": "tcn", "sizes": SIZES})
         torch.manual_seed(seed)
-        write_whole(head.with_suffix(".safetensors"), weights(windows.build("tcn", SIZES)))
+        told = write_weights(head, weights(windows.build("tcn", SIZES)))
+        write_json(head, {"identity": f"of {seed}", "family": "tcn", "sizes": SIZES, **told})
 
 
 def weights(model: nn.Module) -> bytes:
@@ -76,7 +77,7 @@ def test_a_second_run_scores_nothing_and_new_weights_are_scored(
         write_robustness(windows, folder, [confirmed()], seeds=1)
     assert path.stat().st_mtime_ns == before
     head = refit_head(folder, STUDENT, MEMBER.number, SEED)
-    write_json(head, {"identity": "trained anew", "family": "tcn", "sizes": SIZES})
+    write_json(head, {**read_json(head), "identity": "trained anew"})
     write_robustness(windows, folder, [confirmed()], seeds=1)
     assert path.stat().st_mtime_ns > before
 

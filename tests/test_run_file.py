@@ -8,12 +8,12 @@ from pathlib import Path
 import optuna
 import pytest
 
-from dashboard.run_file import UNKNOWN_FILE, run_toml
+from dashboard.student.run_file import UNKNOWN_FILE, run_toml
 from gaitforge.settings import RunSettings, SearchSettings, as_dict, read_settings
 from gaitforge.trials import Trial, TrialLog
 from gaitforge.work import WorkFolder, write_json
 from search_spaces import Proposal
-from trainers.search import propose
+from trainers.search.search import propose
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SEARCH = SearchSettings(families=("stgcn", "tcn"), terms=("kd", "rkd"), trials=40, seed=3)

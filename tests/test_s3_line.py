@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dashboard import reading
+from dashboard.reading import work_folder as reading
 from gaitforge.trials import TrialLog
 from gaitforge.work import WorkFolder, open_path, read_json
 from tests.small_line import ended, run, start, wait_for, write_recordings, write_run

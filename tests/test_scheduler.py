@@ -14,7 +14,8 @@ from ray.tune.schedulers import TrialScheduler
 
 from gaitforge.settings import StoppingSettings
 from gaitforge.trials import Trial
-from trainers.scheduler import Rungs, RungScheduler, Verdict
+from trainers.search.rungs import Rungs, Verdict
+from trainers.search.search import RungScheduler
 
 EPOCHS = 27  # rungs after 1, 3 and 9
 

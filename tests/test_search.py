@@ -19,17 +19,11 @@ from gaitforge.windows import WindowSettings
 from gaitforge.work import SplitFolder, fingerprint, set_aside, write_json
 from search_spaces import SPACES
 from tests.test_trials import ended
-from trainers.examples import WindowFolder
-from trainers.search import (
-    COMPACT_EVERY,
-    check_families,
-    claim_folder,
-    keep_table,
-    search_identity,
-    worst_values,
-    write_importance,
-)
-from trainers.teacher import Teacher
+from trainers.search.checks import check_families
+from trainers.search.claim import claim_folder, search_identity
+from trainers.search.search import COMPACT_EVERY, keep_table, worst_values, write_importance
+from trainers.training.teacher_file import Teacher
+from trainers.training.window_folder import WindowFolder
 
 TEACHER = Teacher(
     fingerprint="t", family="stgcn", sizes={}, params=10_000, macs=1, val_macro_f1=0.9,

@@ -24,12 +24,12 @@ from gaitforge.settings import SAMPLERS, FitPlan, SearchSettings, StoppingSettin
 from gaitforge.trials import Trial, TrialLog
 from gaitforge.work import SplitFolder
 from search_spaces import Proposal
-from trainers import genetic, study
-from trainers import searcher as searcher_module
-from trainers.budget import Budget
-from trainers.deaths import LOST_NODES
-from trainers.search import propose
-from trainers.searcher import StudySearcher
+from trainers.cluster.deaths import LOST_NODES
+from trainers.search import genetic, study
+from trainers.search import searcher as searcher_module
+from trainers.search.budget import Budget
+from trainers.search.search import propose
+from trainers.search.searcher import StudySearcher
 
 UNLIMITED = Budget()
 

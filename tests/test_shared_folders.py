@@ -21,7 +21,8 @@ import pyarrow.parquet as pq
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard import files, reading
+from dashboard.reading import files
+from dashboard.reading import work_folder as reading
 from gaitforge.s3 import S3Path
 from gaitforge.store import SkeletonStore
 from gaitforge.trials import TrialLog
@@ -45,8 +46,8 @@ from tests.test_store import LEG, REJECTED, recording
 from tests.test_trials import ended
 from tests.toy_work import make_work
 from tests.try_page import turn_to, words
-from trainers.examples import only_one_of_the_node
 from trainers.pipeline import Line
+from trainers.training.window_folder import only_one_of_the_node
 
 PLACES = ("disk", "no hard links", "s3")
 

@@ -22,10 +22,10 @@ from search_spaces import SPACES
 from tests.small_line import ROOT
 from tests.test_packing import GB, NEED
 from tests.test_search import windows
-from trainers import shares
-from trainers.budget import Budget
-from trainers.packing import Need
-from trainers.shares import (
+from trainers.search import gpu_shares as shares
+from trainers.search.budget import Budget
+from trainers.search.gpu_packing import Need
+from trainers.search.gpu_shares import (
     gpu_kinds,
     kept_share,
     largest_students,
@@ -33,7 +33,7 @@ from trainers.shares import (
     measured_share,
     memory_limit,
 )
-from trainers.student import StudentSpec
+from trainers.training.student import StudentSpec
 
 AUTO = ClusterSettings()
 SEARCH = SearchSettings(families=("tcn",), max_params_share=None)

@@ -15,7 +15,7 @@ from gaitforge.settings import read_settings
 from gaitforge.toml import as_toml
 from tests.node_python import NodePython
 from tests.small_line import Tables, write_recordings, write_run
-from trainers.shipment import pack, package_folders
+from trainers.cluster.shipment import pack, package_folders
 
 SHARED: Tables = {"": {"work": "/shared/work"}}
 
@@ -95,7 +95,7 @@ def test_what_would_not_be_found_there_is_refused_here(name: str, tmp_path: Path
 def test_data_too_large_for_a_job_must_lie_in_a_shared_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trainers.shipment.MAX_BYTES", 1000)
+    monkeypatch.setattr("trainers.cluster.shipment.MAX_BYTES", 1000)
     with pytest.raises(ValueError, match="in a folder that every node sees"):
         pack(write_run(tmp_path, SHARED))
 

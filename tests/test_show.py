@@ -97,12 +97,15 @@ def test_the_verdict_is_told_with_each_of_its_reasons_and_how_it_speaks(work: Wo
         {"about": "failures", "says": "bad", "text": "Much failed."},
         {"about": "seeds", "says": "open", "text": "One seed."},
     ]
-    told = {"word": "cannot tell", "sentence": "Nobody knows.", "rests_on": reasons}
-    confirm_with(work, verdict=told, sentence="Nobody knows.")
+    sentence = "Cannot tell: nobody knows."
+    told = {"word": "cannot tell", "sentence": sentence, "rests_on": reasons}
+    confirm_with(work, verdict=told, sentence=sentence)
     lines = describe(work).splitlines()
-    end = lines.index("  Nobody knows.")
-    assert lines[end - 4].startswith("  verdict: cannot tell, ")
-    assert lines[end - 3 : end] == ["    + Many people.", "    - Much failed.", "    ? One seed."]
+    start = lines.index("  Cannot tell: nobody knows.")
+    assert lines[start + 1] == "  It rests on (+ speaks for it, - against it, ? open):"
+    assert lines[start + 2 : start + 5] == [
+        "    + Many people.", "    - Much failed.", "    ? One seed.",
+    ]  # fmt: skip
 
 
 def test_too_few_people_are_told_one_by_one_and_nothing_is_called_shown(tmp_path: Path) -> None:
@@ -122,8 +125,9 @@ def test_folds_of_the_answer_are_told_below_the_verdict(work: WorkFolder) -> Non
     folds = work.run(TOY.split).confirm / "folds.json"
     write_json(folds, {"sentence": "Trained anew in folds."})
     shown = describe(work).splitlines()
-    verdict = confirm_with(work)["sentence"]
-    assert shown.index("  Trained anew in folds.") == shown.index(f"  {verdict}") + 1
+    *_, reason = confirm_with(work)["verdict"]["rests_on"]
+    place = next(place for place, line in enumerate(shown) if line.endswith(reason["text"]))
+    assert shown.index("  Trained anew in folds.") == place + 1
 
 
 def test_several_splits_are_told_together_and_a_single_one_is_not(work: WorkFolder) -> None:

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from gaitforge.batch import Batch
 from gaitforge.losses import Targets
 from tests.test_loop import KD, examples, new_fitting, same
-from trainers.loop import fit
-from trainers.speed import Speed, compiled, home, rebuilt, sent_ahead, tensors_of
+from trainers.training.loop import fit
+from trainers.training.speed import Speed, compiled, home, rebuilt, sent_ahead, tensors_of
 
 CPU = torch.device("cpu")
 

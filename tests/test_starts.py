@@ -14,8 +14,8 @@ from gaitforge.settings import SearchSettings
 from gaitforge.trials import Trial, TrialLog
 from gaitforge.work import WorkFolder, write_json
 from search_spaces import Proposal
-from trainers.search import propose
-from trainers.starts import front_values, misfit, read_starts
+from trainers.search.search import propose
+from trainers.search.starts import front_values, misfit, read_starts
 
 SETTINGS = SearchSettings(families=("tcn", "stgcn"), terms=("kd",))
 

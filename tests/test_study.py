@@ -17,9 +17,9 @@ from gaitforge.models.tcn import TcnSizes
 from gaitforge.settings import SAMPLERS
 from gaitforge.trials import Trial
 from search_spaces import Proposal
-from trainers import genetic
-from trainers import study as study_module
-from trainers.study import (
+from trainers.search import genetic
+from trainers.search import study as study_module
+from trainers.search.study import (
     FEWEST_FOR_IMPORTANCE,
     RANDOM_ATTEMPTS,
     RANDOM_FIRST,

@@ -37,9 +37,8 @@ from tests.line_state import (
 from tests.small_line import Tables, ended, run, start, wait_for, write_run
 from tests.test_cli import must_say, one_sentence
 from tests.test_loop import CLASSES, FRAMES, KD, NOISY, examples, new_fitting
-from trainers import lost_nodes
-from trainers.loop import Examples, Fitting, Share, fit, window_logits
-from trainers.lost_nodes import (
+from trainers.teacher import lost_nodes
+from trainers.teacher.lost_nodes import (
     ASK_S,
     KEEP_S,
     LOST_WORKERS,
@@ -48,7 +47,12 @@ from trainers.lost_nodes import (
     KeepsItsName,
     next_question,
 )
-from trainers.teacher import Progress, load_checkpoint, save_checkpoint
+from trainers.teacher.teacher import Progress, load_checkpoint, save_checkpoint
+from trainers.training.examples import Examples
+from trainers.training.fitting import Fitting
+from trainers.training.loop import fit
+from trainers.training.scoring import window_logits
+from trainers.training.sharing import Share
 
 # of a test that runs the command
 on_ray = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="finds processes by /proc")

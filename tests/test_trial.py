@@ -23,19 +23,21 @@ from gaitforge.trials import Trial, TrialLog
 from gaitforge.window_cache import build_windows
 from gaitforge.windows import WindowSettings
 from gaitforge.work import SplitFolder, write_whole
-from trainers import loop
-from trainers import trial as trial_module
-from trainers.arithmetic import Refused
-from trainers.loop import EpochMetrics, Examples, Fitting
-from trainers.predictions import read_predictions
-from trainers.student import StudentSpec, train_student
-from trainers.trial import (
+from trainers.arithmetic.check import Refused
+from trainers.search import trial as trial_module
+from trainers.search.trial import (
     BrokenAcceleratorError,
     TrialContext,
     is_sticky,
     run_trial,
     rung_scores,
 )
+from trainers.training import scoring
+from trainers.training.examples import Examples
+from trainers.training.fitting import Fitting
+from trainers.training.loop import EpochMetrics
+from trainers.training.predictions import read_predictions
+from trainers.training.student import StudentSpec, train_student
 
 LEGS = Layout(name="legs", joints=("hip", "left", "right"), bones=((0, 1), (0, 2)))
 ROLES = {f"p{i}": role for i, role in enumerate(["train"] * 4 + ["validation"] * 4)}
@@ -436,7 +438,7 @@ def test_a_loss_that_is_no_number_fails_the_trial(worker: Worker) -> None:
 def test_a_student_whose_answers_are_no_numbers_fails(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "window_logits", nan_logits)
+    monkeypatch.setattr(scoring, "window_logits", nan_logits)
     worker.run(proposed())
     trial = worker.log.read(0)
     assert (trial.state, trial.scores) == ("failed", None)

@@ -18,7 +18,7 @@ from tests.small_line import ROOT, Tables, ended, wait_for, write_run
 from tests.test_architecture import FOLDERS
 from tests.test_jobs import free_ports
 from tests.without_ray import TOY, changed
-from trainers.shipment import pack
+from trainers.cluster.shipment import pack
 
 BELOW = {"gaitforge": "gaitforge"} | {
     name: f"gaitforge/_line/{name}" for name in ("trainers", "search_spaces", "dashboard")

@@ -34,8 +34,8 @@ from gaitforge.work import (
     write_parquet,
     write_whole,
 )
-from trainers.answers import optimism_sentence
-from trainers.trust import verdict
+from trainers.confirm.answers import optimism_sentence
+from trainers.confirm.trust import verdict
 
 TEACHER_PARAMS = 1_284_100
 MARGIN = 0.05

@@ -18,11 +18,14 @@ from gaitforge.settings import FitPlan
 from gaitforge.trials import Trial
 from gaitforge.work import SplitFolder, open_path
 from tests.small_line import Tables
-from trainers import confirm, export, pipeline, search, teacher
-from trainers.examples import WindowFolder, load_examples, new_fitting
-from trainers.loop import fit
-from trainers.searcher import StudySearcher
-from trainers.trial import TrialContext, run_trial
+from trainers import pipeline
+from trainers.confirm import confirm, export, refit_file
+from trainers.search import search
+from trainers.search.searcher import StudySearcher
+from trainers.search.trial import TrialContext, run_trial
+from trainers.teacher import teacher
+from trainers.training.loop import fit
+from trainers.training.window_folder import WindowFolder, load_examples, new_fitting
 
 # a line that is over in a second
 TOY: Tables = {
@@ -103,7 +106,7 @@ def tried_here(searcher: StudySearcher, trainable: Any, *_: Any) -> None:
 
 
 def refitted_here(
-    todo: Sequence[confirm.Refit], cluster: Any, folder: SplitFolder, data: Any
+    todo: Sequence[refit_file.Refit], cluster: Any, folder: SplitFolder, data: Any
 ) -> None:
     for refit in todo:
         confirm.train_refit(refit, str(folder.root), data)

@@ -102,7 +102,7 @@ def run_show(options: argparse.Namespace) -> int:
     if options.optuna is None:
         print(describe(work))
         return 0
-    from trainers.optuna_file import write_studies
+    from trainers.search.optuna_file import write_studies
 
     print(write_studies(work, options.optuna))
     return 0
@@ -120,9 +120,15 @@ def run_doctor(options: argparse.Namespace) -> int:
 
 
 def run_manifest(options: argparse.Namespace) -> int:
-    from trainers.fleet import fleet_for
-    from trainers.manifest import Machines, Pods, job_script, kuberay_manifest, ray_up_cluster
-    from trainers.shipment import pack
+    from trainers.cluster.fleet import fleet_for
+    from trainers.cluster.manifest import (
+        Machines,
+        Pods,
+        job_script,
+        kuberay_manifest,
+        ray_up_cluster,
+    )
+    from trainers.cluster.shipment import pack
 
     shipment = pack(options.settings)
     if options.kind == "job":
@@ -145,8 +151,7 @@ def run_manifest(options: argparse.Namespace) -> int:
 
 
 def run_ship(options: argparse.Namespace) -> int:
-    from trainers.jobs import entrypoint
-    from trainers.shipment import pack
+    from trainers.cluster.shipment import entrypoint, pack
 
     pack(options.settings).write(options.out)
     print(
@@ -157,8 +162,8 @@ def run_ship(options: argparse.Namespace) -> int:
 
 
 def run_submit(options: argparse.Namespace) -> int:
-    from trainers.jobs import follow, submit
-    from trainers.shipment import pack
+    from trainers.cluster.jobs import follow, submit
+    from trainers.cluster.shipment import pack
 
     job = submit(pack(options.settings), options.address, options.stage)
     print(f"job {job} on {options.address}", flush=True)

@@ -19,12 +19,17 @@ from gaitforge.splits import Split, check_rule, make_splits, read_split
 from gaitforge.store import SkeletonStore
 from gaitforge.window_cache import window_provenance
 from gaitforge.work import SplitFolder, WorkFolder, read_object
-from trainers.confirm import check_unseen
+from trainers.confirm.refit_file import check_refits, check_unseen
 from trainers.ingest import ingest_identity
-from trainers.outputs import outputs_provenance
-from trainers.search import check_claim, search_identity
-from trainers.starts import check_starts
-from trainers.teacher import Teacher, check_replaced, teacher_provenance
+from trainers.search.claim import check_claim, search_identity
+from trainers.search.starts import check_starts
+from trainers.training.teacher_file import (
+    Teacher,
+    check_replaced,
+    check_weights,
+    outputs_provenance,
+    teacher_provenance,
+)
 
 # one command for all that a change has made stale, whichever stage finds it
 ANEW = "`gaitforge run --fresh run.toml`"
@@ -72,6 +77,7 @@ class Chain:
         """Refuse a teacher that is not the one that the settings ask for."""
         now, before = self.teacher, Teacher.read(self.folder).fingerprint
         if before == now.identity:
+            check_weights(self.folder)
             return
         told = read_provenance(self.folder.teacher / "model.json")
         same_windows = told and told.made_from.get("windows") == now.made_from["windows"]
@@ -156,6 +162,9 @@ def check_link(stage: str, chain: Chain, fresh: bool) -> None:
     chain.check_made(stage)
     if stage in ("run", "teacher"):
         check_replaced(folder, chain.teacher.identity, fresh)
+        is_there = not fresh and (folder.teacher / "model.json").is_file()
+        if is_there and Teacher.read(folder).fingerprint == chain.teacher.identity:
+            check_weights(folder)
     else:
         chain.check_teacher()
     if stage in ("run", "search"):
@@ -166,6 +175,8 @@ def check_link(stage: str, chain: Chain, fresh: bool) -> None:
     if stage in ("confirm", "export"):
         chain.check_outputs()
         chain.check_search()
+    if stage in ("confirm", "export"):
+        check_refits(folder)
     if stage == "confirm":
         check_unseen(folder, chain.split.people("confirm"))
     if stage == "export":

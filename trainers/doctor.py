@@ -20,12 +20,12 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from trainers.requirements import as_written, read_needs, version
+from trainers.cluster.requirements import as_written, read_needs, version
 
 if TYPE_CHECKING:
     from gaitforge.settings import RunSettings
-    from trainers.arithmetic import Outcome
-    from trainers.node import NodeFacts
+    from trainers.arithmetic.check import Outcome
+    from trainers.cluster.node import NodeFacts
 
 # port -> whose it is by itself, and how that is told to take another
 PORTS = {
@@ -234,7 +234,7 @@ def examine_extensions() -> Iterator[Finding]:
 
 def examine_gradients(settings: RunSettings | None) -> Iterator[Finding]:
     """Whether this machine computes the gradients of the run's families, or of all, looked at anew."""
-    from trainers.arithmetic import Asked, examine
+    from trainers.arithmetic.check import Asked, examine
 
     for family in trained_families(settings):
         threads = 1 if settings is None else settings.cluster.cpus_per_trial
@@ -291,7 +291,7 @@ def _listener(port: int) -> str:
 
 def examine_token() -> Finding:
     """Whether this machine has a token for clusters, and whether others can read it."""
-    from trainers.joining import known_token
+    from trainers.cluster.joining import known_token
 
     path = Path.home() / ".ray" / "auth_token"
     if not known_token():
@@ -356,7 +356,7 @@ def examine_cluster(settings: RunSettings) -> Section:
     import ray
 
     from gaitforge.work import open_path
-    from trainers.cluster import concurrent_trials, connect, gpus_per_trial, nodes
+    from trainers.cluster.connection import concurrent_trials, connect, gpus_per_trial, nodes
 
     address = settings.cluster.address
     heading = f"Cluster '{address}'"
@@ -383,8 +383,8 @@ def examine_nodes(settings: RunSettings, shared: Path) -> tuple[list[Finding], l
     """Join a cluster and have each node say what it has; the faults of nodes, and the table of all."""
     import ray
 
-    from trainers.access import use_token
-    from trainers.joining import check_address, find, shipped, survey
+    from trainers.cluster.joining import check_address, find, shipped, survey
+    from trainers.cluster.token import use_token
 
     there = find(settings.cluster.address)
     check_address(there)
@@ -420,8 +420,8 @@ def examine_nodes(settings: RunSettings, shared: Path) -> tuple[list[Finding], l
 
 def gradients_of_nodes(settings: RunSettings) -> list[Outcome]:
     """What every node of the joined cluster makes of the run's families."""
-    from trainers.arithmetic import Asked
-    from trainers.machines import ask_machines
+    from trainers.arithmetic.check import Asked
+    from trainers.arithmetic.machines import ask_machines
 
     asked = [Asked.typical(family) for family in trained_families(settings)]
     return ask_machines(settings.cluster, asked, settings.cluster.cpus_per_trial, anew=True)
@@ -429,7 +429,7 @@ def gradients_of_nodes(settings: RunSettings) -> list[Outcome]:
 
 def node_faults(here: NodeFacts, node: NodeFacts, seen: bool) -> Iterator[Finding]:
     """Why a node could not work together with this machine; `seen`: what it wrote to the work folder was found."""
-    from trainers.joining import check_versions
+    from trainers.cluster.joining import check_versions
 
     if node.fault or not seen:
         reason = node.fault or "what it wrote is not there"

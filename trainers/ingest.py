@@ -15,7 +15,7 @@ from gaitforge.recording import Recording, Rejected
 from gaitforge.settings import IngestSettings, as_dict
 from gaitforge.store import SkeletonStore
 from gaitforge.work import fingerprint
-from trainers.progress import say
+from trainers.terminal.say import say
 
 
 def ingest_recordings(settings: IngestSettings, folder: Path) -> None:

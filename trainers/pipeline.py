@@ -20,21 +20,26 @@ from gaitforge.summary import write_summary
 from gaitforge.window_cache import build_windows
 from gaitforge.work import WorkFolder, on_s3, open_path, set_aside, write_json, write_whole
 from trainers.chain import check_stage, labels_by_person, read_splits, stale_runs
-from trainers.confirm import confirm_front
-from trainers.examples import WindowFolder, WindowRecipe
-from trainers.export import export_student
-from trainers.folds import confirm_folds, deal_folds
+from trainers.cluster.joining import check_folder
+from trainers.confirm.confirm import confirm_front
+from trainers.confirm.export import export_student
+from trainers.confirm.folds import confirm_folds, deal_folds
+from trainers.confirm.latencies import write_latencies
+from trainers.confirm.pool import pool_splits
+from trainers.confirm.robustness import write_robustness
+from trainers.confirm.trust import verdict_lines
+from trainers.confirm.verdict import Tables, write_verdict
 from trainers.ingest import ingest_recordings
-from trainers.joining import check_folder
-from trainers.latencies import write_latencies
-from trainers.outputs import write_outputs
-from trainers.pool import pool_splits
-from trainers.progress import say, teacher_progress
-from trainers.reference import ReferenceFacts, beside_teacher
-from trainers.robustness import write_robustness
-from trainers.search import check_families, check_teacher, search_students, told_by_search
-from trainers.teacher import Teacher, train_teacher
-from trainers.verdict import Tables, write_verdict
+from trainers.search.checks import check_families, check_teacher
+from trainers.search.claim import told_by_search
+from trainers.search.search import search_students
+from trainers.teacher.outputs import write_outputs
+from trainers.teacher.teacher import train_teacher
+from trainers.terminal.progress import teacher_progress
+from trainers.terminal.say import say
+from trainers.training.reference import ReferenceFacts, beside_teacher
+from trainers.training.teacher_file import Teacher
+from trainers.training.window_folder import WindowFolder, WindowRecipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +194,7 @@ class Line:
             scores = write_verdict(self.settings.confirm, windows, folder, members, times, told)
             write_robustness(windows, folder, members, self.settings.confirm.seeds)
             write_latencies(windows, folder, Teacher.read(folder), members)
-            say(f"  {scores['sentence']}\n  {scores['optimism']['sentence']}")
+            say("\n".join(f"  {line}" for line in verdict_lines(scores["verdict"])))
             if told.unknown:
                 say(f"  nobody knows whom these have seen: {', '.join(told.unknown)}")
             if folds:

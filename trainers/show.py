@@ -14,11 +14,10 @@ from gaitforge.quarantine import in_words
 from gaitforge.summary import write_summary
 from gaitforge.trials import ENDED, TrialLog
 from gaitforge.work import WorkFolder, read_json, read_object
-from trainers.reference import ReferenceFacts
-from trainers.trust import BAD, GOOD, OPEN
-from trainers.verdict import SCHEMA
+from trainers.confirm.trust import verdict_lines
+from trainers.confirm.verdict import SCHEMA
+from trainers.training.reference import ReferenceFacts
 
-MARKS = {GOOD: "+", BAD: "-", OPEN: "?"}
 REASONS = 3  # of a family's failures; the rest are counted
 
 
@@ -186,11 +185,9 @@ def _confirmed(scores: dict[str, Any], outdated: str | None) -> Iterator[str]:
             f"  trial {row['trial']:>3}  {'search':<6} {row['believed']:.3f}, its refits {row['validated']:.3f} on the "
             f"same people and {row['confirmed']:.3f} on others: luck {row['luck']:+.3f}, people {row['people']:+.3f}"
         )
-    was = "verdict" if outdated is None else "verdict of then, out of date"
-    yield f"  {was}: {scores['verdict']['word']}, which rests on (+ speaks for it, - against it, ? open)"
-    for reason in scores["verdict"]["rests_on"]:
-        yield f"    {MARKS[reason['says']]} {reason['text']}"
-    yield f"  {scores['sentence']}"
+    head, *lines = verdict_lines(scores["verdict"])
+    yield f"  {head}" if outdated is None else f"  verdict of then, out of date: {head}"
+    yield from (f"  {line}" for line in lines)
 
 
 def _by_person(one_by_one: dict[str, Any] | None, indent: str) -> Iterator[str]:

@@ -96,6 +96,9 @@ def export_onnx(
     )
 
 
+MARKS = {"good": "✓", "bad": "✗", "open": "?"}  # how a reason of the verdict speaks
+
+
 def card_text(card: Mapping[str, Any]) -> str:
     """The model card in Markdown: the verdict, what was tested, on whom, and what it must not be used for.
 
@@ -111,21 +114,28 @@ def card_text(card: Mapping[str, Any]) -> str:
         "",
         card["sentence"],
         "",
+        *(f"- {MARKS[row['says']]} {row['text']}" for row in card["verdict"]["rests_on"]),
+        "",
         *_of_another(card),
-        "| | parameters | macro F1 | 95 % interval | accuracy | minus the teacher | 95 % interval |",
-        "|---|---|---|---|---|---|---|",
-        f"| **this network** (seed {network['seed']}) | {params} | {_row(network)} {_minus(network)}",
+        "| | parameters | macro F1 | 95 % interval | accuracy | minus the teacher | 95 % interval "
+        "| minus the reference | 95 % interval |",
+        f"|{'---|' * 9}",
+        f"| **this network** (seed {network['seed']}) | {params} | {_row(network)} {_minus(network)} "
+        f"{_minus(network['against_reference'])}",
     ]
     if recipe["seeds"] > 1:
         lines.append(
-            f"| its recipe, mean of {recipe['seeds']} seeds | {params} | {_row(recipe)} {_minus(recipe)}"
+            f"| its recipe, mean of {recipe['seeds']} seeds | {params} | {_row(recipe)} {_minus(recipe)} | |"
         )
     if recipe["alone"] is not None:
-        lines.append(f"| the recipe without distillation | {params} | {_row(recipe['alone'])} | |")
+        lines.append(
+            f"| the recipe without distillation | {params} | {_row(recipe['alone'])} | | | |"
+        )
     lines += [
-        f"| teacher ({teacher['family']}) | {teacher['params']:,} | {_row(teacher)} | |",
-        f"| reference (ridge regression) | | {_row(card['reference'])} {_minus_turned(card['reference'])}",
-        f"| always the commonest class | | {_row(card['chance'])} {_minus_turned(card['chance'])}",
+        f"| teacher ({teacher['family']}) | {teacher['params']:,} | {_row(teacher)} | | "
+        f"{_minus(card['reference']['teacher_minus_this'])}",
+        f"| reference (ridge regression) | | {_row(card['reference'])} | | | |",
+        f"| always the commonest class | | {_row(card['chance'])} | | | |",
         "",
         "The exported weights are this network's, the seed with the best validation score; its intervals are over "
         f"people.{_over_seeds(recipe)}",
@@ -194,18 +204,10 @@ def _row(scores: Mapping[str, Any]) -> str:
 
 
 def _minus(scores: Mapping[str, Any]) -> str:
-    """The cells of a difference to the teacher."""
+    """The cells of a difference, of the model of the row minus that of the column."""
     ends = scores["difference_interval"]
     interval = "too few people" if ends is None else between(ends)
     return f"{scores['difference']:+.3f} | {interval} |"
-
-
-def _minus_turned(scores: Mapping[str, Any]) -> str:
-    """The same of a model that the teacher is held against."""
-    better = scores["teacher_minus_this"]
-    ends = better["difference_interval"]
-    turned = None if ends is None else [-ends[1], -ends[0]]
-    return _minus({"difference": -better["difference"], "difference_interval": turned})
 
 
 def _tested(card: Mapping[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 float64 takes other code than float32 in every library below us, so that a fault of one of them shows
 without anybody knowing it beforehand. Such a fault may also corrupt memory: `python -m gaitforge.gradients`
-is the comparison in a process that may die of it (`trainers/arithmetic.py` starts it).
+is the comparison in a process that may die of it (`trainers/arithmetic/check.py` starts it).
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from gaitforge.trials import Trial
 from gaitforge.window_cache import window_provenance
 from gaitforge.work import SplitFolder, WorkFolder, fingerprint, read_json, read_object
 
-ANEW = "undo the change, or begin anew with `gaitforge run run.toml --fresh`"
+ANEW = "undo the change, or begin anew with `gaitforge run --fresh run.toml`"
 CONFIRM = "run `gaitforge confirm run.toml`, which keeps what is trained already"
 EXPORT = "run `gaitforge export run.toml`"
 

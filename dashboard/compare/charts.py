@@ -1,0 +1,244 @@
+"""Charts of models or work folders beside each other: pure functions of the tables of compare_tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import altair as alt
+import pandas as pd
+
+from dashboard.frame.chart_style import (
+    CONFIRMED,
+    SEARCHED,
+    TEACHER,
+    epochs,
+    finished,
+    legend,
+    rows,
+    share_axis,
+)
+
+COLOURS = (SEARCHED, "#3f9c72", "#a661b8", "#b98b15")
+SHAPES = ("circle", "square", "triangle-up", "diamond")
+ROW = 30
+
+
+def looks(titles: Sequence[str], teacher: str, chosen: str) -> dict[str, tuple[str, str]]:
+    """Colour and shape by title: the student in question in the accent, the teacher grey."""
+    found = {}
+    free = iter(COLOURS)
+    for place, title in enumerate(titles):
+        if title == teacher:
+            found[title] = (TEACHER, "square")
+        elif title == chosen:
+            found[title] = (CONFIRMED, "diamond")
+        else:
+            found[title] = (next(free), SHAPES[place % 3])
+    return found
+
+
+def scores_chart(points: pd.DataFrame, look: dict[str, tuple[str, str]]) -> alt.LayerChart:
+    """Macro F1 of each model: on confirm people a filled point with its interval, on validation people a hollow one."""
+    y = rows("model:N", list(look), 200)
+    low = min([*points["macro_f1"], *points["low"].dropna()], default=0.0)
+    high = max([*points["macro_f1"], *points["high"].dropna()], default=1.0)
+    pad = max(0.08 * (high - low), 0.02)
+    scale = alt.Scale(domain=[max(low - pad, 0), min(high + pad, 1)], nice=False)
+    x = alt.X(
+        "macro_f1:Q", title="Macro F1", scale=scale, axis=alt.Axis(format=".2f", tickCount=6)
+    )
+    tooltip = [
+        alt.Tooltip("model:N", title="Model"),
+        alt.Tooltip("people:N", title="People"),
+        alt.Tooltip("macro_f1:Q", title="Macro F1", format=".3f"),
+        alt.Tooltip("low:Q", title="95 % interval from", format=".3f"),
+        alt.Tooltip("high:Q", title="to", format=".3f"),
+    ]
+    colour = _colour(look, None)
+    confirm = points[points["people"] == "confirm"]
+    bars = (
+        alt.Chart(confirm.dropna(subset=["low"]))
+        .mark_rule(strokeWidth=4, opacity=0.4, strokeCap="round")
+        .encode(x=alt.X("low:Q", scale=scale), x2="high:Q", y=y, color=colour)
+    )
+    hollow = (
+        alt.Chart(points[points["people"] == "validation"])
+        .mark_point(size=70, strokeWidth=1.6, opacity=0.9)
+        .encode(x=x, y=y, color=colour, shape=_shape(look, None), tooltip=tooltip)
+    )
+    filled = (
+        alt.Chart(confirm)
+        .mark_point(filled=True, size=130, opacity=1)
+        .encode(x=x, y=y, color=colour, shape=_shape(look, None), tooltip=tooltip)
+    )
+    said = "; ".join(
+        f"{row.model} {row.macro_f1:.3f} on {row.people} people" for row in points.itertuples()
+    )
+    return finished(
+        bars, hollow, filled, height=58 + ROW * len(look), description=f"Macro F1: {said}."
+    )
+
+
+def curves_chart(curves: pd.DataFrame, look: dict[str, tuple[str, str]]) -> alt.LayerChart:
+    """Macro F1 of the validation people over the epochs, a line for each model."""
+    line = (
+        alt.Chart(curves)
+        .mark_line(strokeWidth=2, point=alt.OverlayMarkDef(size=18))
+        .encode(
+            x=epochs(),
+            y=alt.Y(
+                "macro_f1:Q",
+                title="Macro F1 (validation)",
+                scale=alt.Scale(zero=False),
+                axis=alt.Axis(tickCount=5, format=".2f"),
+            ),
+            color=_colour(look, legend()),
+            tooltip=[
+                alt.Tooltip("model:N", title="Model"),
+                alt.Tooltip("epoch:Q", title="Epoch"),
+                alt.Tooltip("macro_f1:Q", title="Macro F1", format=".3f"),
+            ],
+        )
+    )
+    return finished(line, height=300, description=f"Learning curves of {', '.join(look)}.")
+
+
+def recalls_chart(recalls: pd.DataFrame, look: dict[str, tuple[str, str]]) -> alt.LayerChart:
+    """Recall of each class, a row for each model within it, with 95 % intervals."""
+    classes = list(dict.fromkeys(recalls["class"]))
+    y = rows("class:N", classes, 200)
+    within = alt.YOffset("model:N", sort=list(look))
+    tooltip = [
+        alt.Tooltip("class:N", title="Class"),
+        alt.Tooltip("model:N", title="Model"),
+        alt.Tooltip("recall:Q", title="Recall", format=".1%"),
+        alt.Tooltip("low:Q", title="95 % interval from", format=".1%"),
+        alt.Tooltip("high:Q", title="to", format=".1%"),
+        alt.Tooltip("people:Q", title="People"),
+        alt.Tooltip("recordings:Q", title="Recordings"),
+    ]
+    bars = (
+        alt.Chart(recalls.dropna(subset=["low"]))
+        .mark_rule(strokeWidth=3, opacity=0.4, strokeCap="round")
+        .encode(
+            x=share_axis("low:Q", None),
+            x2="high:Q",
+            y=y,
+            yOffset=within,
+            color=_colour(look, None),
+        )
+    )
+    dots = (
+        alt.Chart(recalls)
+        .mark_point(filled=True, size=62, opacity=1)
+        .encode(
+            x=share_axis("recall:Q", "Recall"),
+            y=y,
+            yOffset=within,
+            color=_colour(look, legend()),
+            shape=_shape(look, legend()),
+            tooltip=tooltip,
+        )
+    )
+    step = max(11 * len(look), 22)
+    return finished(
+        bars,
+        dots,
+        height=72 + step * len(classes),
+        description=f"Recall of {len(classes)} classes by {', '.join(look)}.",
+    )
+
+
+def people_chart(people: pd.DataFrame, look: dict[str, tuple[str, str]]) -> alt.LayerChart:
+    """A row per person, a point for the accuracy of each model, joined from the lowest to the highest."""
+    order = list(dict.fromkeys(people["person"]))
+    y = rows("person:N", order, 200)
+    ends = people.groupby("person", sort=False)["accuracy"].agg(["min", "max"]).reset_index()
+    links = (
+        alt.Chart(ends)
+        .mark_rule(color=TEACHER, opacity=0.4, strokeWidth=1.5)
+        .encode(x=share_axis("min:Q", None), x2="max:Q", y=y)
+    )
+    dots = (
+        alt.Chart(people)
+        .mark_point(filled=True, size=75, opacity=0.9)
+        .encode(
+            x=share_axis("accuracy:Q", "Accuracy"),
+            y=y,
+            color=_colour(look, legend()),
+            shape=_shape(look, legend()),
+            tooltip=[
+                alt.Tooltip("person:N", title="Person"),
+                alt.Tooltip("classes:N", title="True class"),
+                alt.Tooltip("model:N", title="Model"),
+                alt.Tooltip("accuracy:Q", title="Accuracy", format=".0%"),
+                alt.Tooltip("recordings:Q", title="Recordings"),
+            ],
+        )
+    )
+    return finished(
+        links,
+        dots,
+        height=116 + 22 * len(order),
+        description=f"Accuracy of {', '.join(look)} for the {len(order)} people on whom they differ most.",
+    )
+
+
+def fronts_chart(points: pd.DataFrame, titles: Sequence[str]) -> alt.LayerChart:
+    """Fronts of two work folders over the number of parameters: searched hollow, confirmed with intervals."""
+    colour = alt.Color(
+        "folder:N",
+        scale=alt.Scale(domain=list(titles), range=[CONFIRMED, SEARCHED][: len(titles)]),
+        legend=legend(),
+    )
+    x = alt.X(
+        "params:Q",
+        title="Parameters (log)",
+        scale=alt.Scale(type="log", nice=False, padding=20),
+        axis=alt.Axis(format="~s", grid=False, tickCount=6, labelOverlap=True),
+    )
+    scale = alt.Scale(zero=False, nice=False, padding=12)
+    y = alt.Y(
+        "macro_f1:Q", title="Macro F1", scale=scale, axis=alt.Axis(format=".2f", tickCount=6)
+    )
+    tooltip = [
+        alt.Tooltip("folder:N", title="Folder"),
+        alt.Tooltip("kind:N", title="Front"),
+        alt.Tooltip("trial:Q", title="Trial"),
+        alt.Tooltip("family:N", title="Family"),
+        alt.Tooltip("params:Q", title="Parameters", format=","),
+        alt.Tooltip("macro_f1:Q", title="Macro F1", format=".3f"),
+        alt.Tooltip("low:Q", title="95 % interval from", format=".3f"),
+        alt.Tooltip("high:Q", title="to", format=".3f"),
+    ]
+    searched = points[points["kind"] == "searched"]
+    confirmed = points[points["kind"] == "confirmed"]
+    layers = [
+        alt.Chart(searched)
+        .mark_line(interpolate="step-after", strokeWidth=1.4, opacity=0.6)
+        .encode(x=x, y=y, color=colour, order="params:Q"),
+        alt.Chart(searched)
+        .mark_point(size=50, strokeWidth=1.5)
+        .encode(x=x, y=y, color=colour, tooltip=tooltip),
+        alt.Chart(confirmed.dropna(subset=["low"]))
+        .mark_rule(strokeWidth=2.5, opacity=0.45, strokeCap="round")
+        .encode(x=x, y=alt.Y("low:Q", scale=scale, title="Macro F1"), y2="high:Q", color=colour),
+        alt.Chart(confirmed)
+        .mark_point(filled=True, shape="diamond", size=130, opacity=1)
+        .encode(x=x, y=y, color=colour, tooltip=tooltip),
+    ]
+    return finished(
+        *layers,
+        height=380,
+        description=f"Searched and confirmed fronts of {' and '.join(titles)}.",
+    )
+
+
+def _colour(look: dict[str, tuple[str, str]], legend: alt.Legend | None) -> alt.Color:
+    colours = [colour for colour, _ in look.values()]
+    return alt.Color("model:N", scale=alt.Scale(domain=list(look), range=colours), legend=legend)
+
+
+def _shape(look: dict[str, tuple[str, str]], legend: alt.Legend | None) -> alt.Shape:
+    shapes = [shape for _, shape in look.values()]
+    return alt.Shape("model:N", scale=alt.Scale(domain=list(look), range=shapes), legend=legend)

@@ -1,0 +1,358 @@
+"""Two to four models beside each other, or two work folders: pure functions that make the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+from dashboard.frame.model_tables import confusions, curve_table, of_network, recall_table
+from dashboard.reading.artefacts import Confirm, Interval, Member, Setting
+from dashboard.reading.models import TEACHER, Model, interval_words, many, tested_words
+from dashboard.reading.work_folder import Line, Progress
+from gaitforge import stats
+
+MOST = 4  # models beside each other
+NETWORK = "macro F1, confirm people, its network"
+ROLES = {"train": 0, "validation": 1, "confirm": 2}
+
+
+def settings_table(models: Sequence[Model]) -> pd.DataFrame:
+    """Columns of, setting, differs, shared, and one per model by its title, empty where it lacks the setting.
+
+    Those that differ come first. The seed is no difference, nor is a kind of setting of which a model
+    says nothing at all, as a teacher of its recipe; but only what all of them say alike is shared.
+    """
+    groups = {model.title: {"sizes", *(s.group for s in model.settings)} for model in models}
+    found: dict[tuple[str, str], dict[str, str]] = {}
+    for model in models:
+        family = Setting(group="sizes", name="family", value=model.family)
+        for setting in (family, *model.settings):
+            found.setdefault((setting.group, setting.name), {})[model.title] = setting.value
+    rows = []
+    for (group, name), values in found.items():
+        shown = [values.get(model.title, "") for model in models]
+        told = {values.get(title, "") for title, its in groups.items() if group in its}
+        rows.append(
+            {
+                "of": group,
+                "setting": name,
+                "differs": len(told) > 1 and group != "trial",
+                "shared": len(values) == len(models) and len(told) == 1,
+                **dict(zip([model.title for model in models], shown, strict=True)),
+            }
+        )
+    table = pd.DataFrame(rows)
+    return table.sort_values("differs", ascending=False, kind="stable", ignore_index=True)
+
+
+def facts_table(models: Sequence[Model], confirm: Confirm | None) -> pd.DataFrame:
+    """Column fact and one per model, in words with units and intervals; facts that nobody has left out."""
+    facts = {model.title: _facts(model, confirm) for model in models}
+    names = list(dict.fromkeys(name for its in facts.values() for name in its))
+    rows = [
+        {"fact": name} | {m.title: facts[m.title].get(name, "") for m in models} for name in names
+    ]
+    table = pd.DataFrame(rows)
+    return table[(table.drop(columns="fact") != "").any(axis=1)].reset_index(drop=True)
+
+
+def score_points(models: Sequence[Model], confirm: Confirm | None) -> pd.DataFrame:
+    """Columns model, people, macro_f1, low, high: on validation and on confirm people, NaN without ends.
+
+    On confirm people a student counts by the mean of its seeds.
+    """
+    rows: list[dict[str, object]] = []
+    for model in models:
+        if model.macro_f1 is not None:
+            rows.append({"model": model.title, "people": "validation", "macro_f1": model.macro_f1})
+        score, ends = _confirmed(model, confirm)
+        if score is not None:
+            low, high = ends or (np.nan, np.nan)
+            rows.append(
+                {
+                    "model": model.title,
+                    "people": "confirm",
+                    "macro_f1": score,
+                    "low": low,
+                    "high": high,
+                }
+            )
+    table = pd.DataFrame(rows, columns=["model", "people", "macro_f1", "low", "high"])
+    return table.astype({"macro_f1": "float64", "low": "float64", "high": "float64"})
+
+
+def pairs_table(predictions: Mapping[str, pd.DataFrame], classes: tuple[str, ...]) -> pd.DataFrame:
+    """Columns first, second, difference, low, high: macro F1 of the first minus that of the second.
+
+    The interval is that of gaitforge.stats.compare, as in every file and on every page. No row where the
+    recordings are not the same, no ends (NaN) where people are too few.
+    """
+    counts = {
+        title: found
+        for title, its in predictions.items()
+        if (found := confusions(its, classes)) is not None
+    }
+    rows = []
+    for (first, one), (second, other) in combinations(counts.items(), 2):
+        try:
+            found_difference = stats.compare(one, other)
+        except ValueError:  # other recordings: nothing to pair
+            continue
+        few = stats.too_few(one.shape[-3])
+        rows.append(
+            {
+                "first": first,
+                "second": second,
+                "difference": found_difference.mean,
+                "low": np.nan if few else found_difference.low,
+                "high": np.nan if few else found_difference.high,
+            }
+        )
+    return pd.DataFrame(rows, columns=["first", "second", "difference", "low", "high"])
+
+
+def of_networks(
+    models: Sequence[Model], predictions: Mapping[str, pd.DataFrame]
+) -> dict[str, pd.DataFrame]:
+    """Of each confirmed student the predictions of the one network that is handed out; the others' as they are."""
+    seeds = {model.title: model.member.network.seed for model in models if model.member}
+    return {
+        title: of_network(its, seeds[title]) if title in seeds else its
+        for title, its in predictions.items()
+    }
+
+
+def curves_table(models: Sequence[Model]) -> pd.DataFrame:
+    """Columns model, epoch, macro_f1: the scores of the validation people as each was trained."""
+    tables = [curve_table(model.curve).assign(model=model.title) for model in models]
+    return pd.concat(tables, ignore_index=True)[["model", "epoch", "macro_f1"]]
+
+
+def recalls_table(
+    predictions: Mapping[str, pd.DataFrame], classes: tuple[str, ...]
+) -> pd.DataFrame:
+    """Columns model, class, people, recordings, recall, low, high, one row per model and class."""
+    tables = [
+        recall_table(its, its.head(0), classes).drop(columns="teacher").assign(model=title)
+        for title, its in predictions.items()
+    ]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def people_table(predictions: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Columns person, classes, recordings, one accuracy per model, spread; those who differ most first.
+
+    The spread is NaN of whoever only one of the models has been asked about.
+    """
+    table: pd.DataFrame | None = None
+    for title, its in predictions.items():
+        right = (its["true_class"] == its["said_class"]).groupby(its["person"]).mean()
+        if table is None:
+            people = its.groupby("person")
+            table = pd.DataFrame(
+                {
+                    "classes": people["true_class"].agg(
+                        lambda found: ", ".join(sorted(set(found)))
+                    ),
+                    "recordings": people["recording"].nunique(),
+                }
+            )
+        table[title] = right.reindex(table.index)
+    if table is None:
+        return pd.DataFrame(columns=["person", "classes", "recordings", "spread"])
+    scores = table[list(predictions)]
+    spread = scores.max(axis=1) - scores.min(axis=1)
+    table["spread"] = spread.where(scores.notna().sum(axis=1) > 1)
+    return (
+        table.rename_axis("person")
+        .reset_index()
+        .sort_values(["spread", "person"], ascending=[False, True], ignore_index=True)
+    )
+
+
+def long_people(table: pd.DataFrame, titles: Sequence[str]) -> pd.DataFrame:
+    """The people's accuracies with a row for each model: person, classes, recordings, model, accuracy."""
+    keys = ["person", "classes", "recordings"]
+    return table.melt(keys, list(titles), var_name="model", value_name="accuracy").dropna()
+
+
+# ---------------------------------------------------------------- work folders
+
+
+def folder_facts(
+    titles: Sequence[str],
+    lines: Sequence[Line],
+    progress: Sequence[Progress],
+    stores: Sequence[str],
+) -> pd.DataFrame:
+    """Column fact and one per folder (its title), in words."""
+    columns = {}
+    for title, line, seen, store in zip(titles, lines, progress, stores, strict=True):
+        columns[title] = _folder(line, seen, store)
+    names = list(dict.fromkeys(name for its in columns.values() for name in its))
+    rows = [{"fact": name} | {t: columns[t].get(name, "") for t in titles} for name in names]
+    return pd.DataFrame(rows, columns=["fact", *titles])
+
+
+def front_points(titles: Sequence[str], lines: Sequence[Line]) -> pd.DataFrame:
+    """Columns folder, kind, trial, family, params, macro_f1, low, high of both fronts.
+
+    `kind`: "searched" (on validation people) or "confirmed" (on confirm people).
+    """
+    rows: list[dict[str, object]] = []
+    for title, line in zip(titles, lines, strict=True):
+        rows += [
+            {
+                "folder": title,
+                "kind": "searched",
+                "trial": trial.number,
+                "family": trial.family,
+                "params": trial.params,
+                "macro_f1": trial.macro_f1,
+            }
+            for trial in line.trials
+            if trial.number in line.front and trial.macro_f1 is not None
+        ]
+        for member in line.confirm.members if line.confirm else ():
+            low, high = member.interval or (np.nan, np.nan)
+            rows.append(
+                {
+                    "folder": title,
+                    "kind": "confirmed",
+                    "trial": member.trial,
+                    "family": member.family,
+                    "params": member.params,
+                    "macro_f1": member.macro_f1,
+                    "low": low,
+                    "high": high,
+                }
+            )
+    columns = ["folder", "kind", "trial", "family", "params", "macro_f1", "low", "high"]
+    table = pd.DataFrame(rows, columns=columns)
+    return table.astype(dict.fromkeys(["params", "macro_f1", "low", "high"], "float64"))
+
+
+def settings_that_differ(
+    titles: Sequence[str], settings: Sequence[Iterable[Setting]]
+) -> pd.DataFrame:
+    """Column setting and one per folder: what their searches were set to differently."""
+    found: dict[str, dict[str, str]] = {}
+    for title, its in zip(titles, settings, strict=True):
+        for setting in its:
+            found.setdefault(setting.name, {})[title] = setting.value
+    rows = [
+        {"setting": name} | {title: values.get(title, "") for title in titles}
+        for name, values in found.items()
+        if len({values.get(title, "") for title in titles}) > 1
+    ]
+    return pd.DataFrame(rows, columns=["setting", *titles])
+
+
+def _confirmed(model: Model, confirm: Confirm | None) -> tuple[float | None, Interval]:
+    if model.number == TEACHER and confirm is not None:
+        return confirm.teacher_macro_f1, confirm.teacher_interval
+    if model.member is None:
+        return None, None
+    return model.member.macro_f1, model.member.interval
+
+
+def _facts(model: Model, confirm: Confirm | None) -> dict[str, str]:
+    score, ends = _confirmed(model, confirm)
+    facts = {"family": model.family, "state": model.state, "parameters": f"{model.params:,}"}
+    if confirm is not None:
+        facts["of the teacher's parameters"] = (
+            f"{model.params / max(confirm.teacher_params, 1):.2%}"
+        )
+    facts |= {
+        "MACs a window": "" if model.macs is None else f"{model.macs:,}",
+        "macro F1, validation people": "" if model.macro_f1 is None else f"{model.macro_f1:.3f}",
+    }
+    member = model.member
+    if member is None:
+        facts[NETWORK] = _with(score, ends)
+    elif confirm is not None:
+        alone, network = member.alone, member.network
+        facts |= {
+            NETWORK: _with(network.macro_f1, network.interval),
+            "its network, minus the teacher": _with(
+                network.difference, network.difference_interval, signed=True
+            ),
+            "its network, tested": tested_words(confirm, member),
+            "its network, minus the reference": _with(
+                network.to_reference, network.to_reference_interval, signed=True
+            ),
+            **(_recipe(member) if member.seeds > 1 else {}),
+            "the same, not distilled": ""
+            if alone is None
+            else _with(alone.macro_f1, alone.interval),
+            "gain of distillation": ""
+            if alone is None
+            else _with(alone.gain, alone.gain_interval, signed=True),
+            "probability on the front": ""
+            if member.p_on_front is None
+            else f"{member.p_on_front:.2f}",
+            "seeds": str(member.seeds),
+        }
+    facts["training"] = f"{many(model.epochs, 'epoch')}, {model.seconds:,.0f} s"
+    return facts
+
+
+def _recipe(member: Member) -> dict[str, str]:
+    return {
+        "macro F1, confirm people, mean of its seeds": _with(member.macro_f1, member.interval),
+        "mean of its seeds, minus the teacher": _with(
+            member.difference, member.difference_interval, signed=True
+        ),
+    }
+
+
+def _folder(line: Line, progress: Progress, store: str) -> dict[str, str]:
+    facts = {"data": store}
+    if line.split is not None:
+        people = sorted(line.split.people.items(), key=lambda its: ROLES.get(its[0], len(ROLES)))
+        facts["people"] = ", ".join(f"{count} {role}" for role, count in people)
+    teacher, confirm = line.teacher, line.confirm
+    if teacher is not None:
+        facts["teacher"] = f"{teacher.family}, {teacher.params:,} parameters"
+        facts["teacher, macro F1 on validation people"] = f"{teacher.macro_f1:.3f}"
+    if line.search is not None:
+        facts["objectives"] = ", ".join(line.search.objectives)
+    states = [f"{line.count(s)} {s}" for s in ("finished", "stopped", "failed") if line.count(s)]
+    facts["trials"] = ", ".join(states)
+    facts["students on the front"] = str(len(line.front))
+    if progress.hypervolume is not None:
+        facts["hypervolume"] = f"{progress.hypervolume:.4f}"
+    if confirm is not None:
+        facts["confirm people"] = str(confirm.people)
+        facts["teacher, macro F1 on confirm people"] = _with(
+            confirm.teacher_macro_f1, confirm.teacher_interval
+        )
+        facts["reference, macro F1 on confirm people"] = _with(
+            confirm.reference.macro_f1, confirm.reference.interval
+        )
+        facts["verdict"] = confirm.verdict.word
+        member = confirm.answer
+        if member is not None:
+            network = member.network
+            facts |= {
+                "it is about": f"trial {member.trial}, {member.family}",
+                "its parameters": f"{member.params:,}",
+                "its network, macro F1 on confirm people": _with(
+                    network.macro_f1, network.interval
+                ),
+                "its network, minus the teacher": _with(
+                    network.difference, network.difference_interval, signed=True
+                ),
+                "its network, tested": tested_words(confirm, member),
+            }
+    return facts
+
+
+def _with(score: float | None, ends: Interval, signed: bool = False) -> str:
+    if score is None:
+        return ""
+    words = f"{score:+.3f}" if signed else f"{score:.3f}"
+    return f"{words} ({interval_words(ends, signed)})" if ends else words

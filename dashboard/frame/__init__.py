@@ -1,0 +1,1 @@
+"""What every page is given, and the frame it stands in."""

@@ -1,0 +1,43 @@
+"""What every page of the dashboard is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar, cast
+
+import streamlit as st
+
+from dashboard.reading.models import Model
+from dashboard.reading.work_folder import Found, Line, Outdated, Problem
+from gaitforge.work import WorkFolder
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class View:
+    """What every page gets: the work folder and split in view, what was read, and the model in question."""
+
+    work: WorkFolder
+    others: tuple[WorkFolder, ...]  # the other folders the dashboard was started with
+    split: str
+    found: Found
+    line: Line
+    models: Mapping[int, Model]  # review_tables.models(line); TEACHER = -1
+    chosen: int  # a key of models
+    outdated: Outdated
+    problems: list[Problem]  # pages add what they could not read
+
+
+def held(name: str, of: tuple[object, ...], make: Callable[[], T]) -> T:
+    """What `make` gave when it was last asked for under this name, as long as `of` has stayed the same.
+
+    Of ten thousand trials that are the same objects, to see so takes less than a millisecond. One
+    value is held per name and visitor; whoever gets it must not change it.
+    """
+    key = f"held_{name}"
+    before = st.session_state.get(key)
+    if before is None or before[0] != of:
+        before = st.session_state[key] = of, make()
+    return cast(T, before[1])

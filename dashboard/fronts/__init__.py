@@ -1,0 +1,1 @@
+"""Overview and Trade-off: accuracy against what a student takes."""

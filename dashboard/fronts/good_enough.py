@@ -1,0 +1,201 @@
+"""The smallest student that is good enough, for a budget and an accepted loss, in one sentence.
+
+Pure functions. A loss is macro F1 that a student may lose to the teacher; in sentences it is in
+points, hundredths of macro F1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from dashboard.fronts.scales import SIZES
+from dashboard.reading.artefacts import BAD, Confirm, Interval, Member, Reason
+from dashboard.reading.models import TEACHER, Model
+
+USUAL_LOSS = 0.05  # macro F1, as confirm.margin has it where run.toml does not say
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """`trial` is None where no student is good enough; `confirmed`: on people nothing had seen."""
+
+    trial: int | None
+    confirmed: bool
+    sentence: str
+
+
+def smallest_good_enough(
+    confirm: Confirm | None,
+    models: Mapping[int, Model],
+    *,
+    size: str,
+    budget: float,
+    loss: float,
+) -> Answer | None:
+    """The answer by the confirmed students, else by the searched ones; None where there are none.
+
+    `size` is a key of SIZES, `budget` its largest value (inf for none). A confirmed student is good
+    enough where the network that is handed out and those of all larger students are shown to lose less than
+    `loss` to the teacher, as gaitforge.decision has it; with too few people for tests, and before
+    confirmation, by the scores. What a budget keeps out is tested all the same.
+    """
+    if confirm is not None and confirm.members:
+        return _by_confirmed(confirm, models, size, budget, loss)
+    teacher = models.get(TEACHER)
+    students = [m for m in models.values() if m.number != TEACHER and m.state == "finished"]
+    if teacher is None or not students:
+        return None
+    return _by_searched(teacher, students, size, budget, loss)
+
+
+def _by_confirmed(
+    confirm: Confirm, models: Mapping[int, Model], size: str, budget: float, loss: float
+) -> Answer:
+    doubts = "".join(f"{reason.text} " for reason in teacher_doubts(confirm)[:1])
+    sized = [
+        (value, member)
+        for member in confirm.members
+        if (value := member_size(member, models, size)) is not None and value <= budget
+    ]
+    if not sized:
+        smallest = min(confirm.members, key=lambda m: member_size(m, models, size) or math.inf)
+        sentence = (
+            f"No confirmed student has at most {SIZES[size].text(budget)}; the smallest, trial {smallest.trial}, "
+            f"has {_size_of(smallest, models, size)}."
+        )
+        return Answer(trial=None, confirmed=True, sentence=doubts + sentence)
+    needed = needed_losses(confirm)
+    good = [pair for pair in sized if _enough(confirm, needed[pair[1].trial], loss)]
+    few = " Too few people for an interval: others may turn it round." if confirm.too_few else ""
+    people = f"{confirm.people:,} people never seen before"
+    if not good:
+        within = "" if math.isinf(budget) else f" within {SIZES[size].text(budget)}"
+        best = min((m for _, m in sized), key=lambda m: (needed[m.trial], m.params))
+        scores = "scores" if confirm.too_few else "is shown to be"
+        sentence = (
+            f"No confirmed student{within} {scores} within {points(loss)} of the teacher's macro F1. "
+            f"The nearest is trial {best.trial} with {_size_of(best, models, size)} "
+            f"({_difference(confirm, best)}, {people}): good enough from an accepted loss of "
+            f"{_next_step(confirm, needed[best.trial]):g} points on.{few}"
+        )
+        return Answer(trial=None, confirmed=True, sentence=doubts + sentence)
+    _, member = min(good, key=lambda pair: (pair[0], pair[1].trial))
+    worse = "scores at most" if confirm.too_few else "is shown to lose less than"
+    below = "below the teacher" if confirm.too_few else "to the teacher"
+    share = _share(member.params, confirm.teacher_params)
+    sentence = (
+        f"Trial {member.trial}, a {member.family} of {_size_of(member, models, size)}, has {share} of the "
+        f"teacher's parameters, and its network {worse} {points(loss)} of macro F1 {below} "
+        f"({_difference(confirm, member)}, {people}).{few}"
+    )
+    return Answer(trial=member.trial, confirmed=True, sentence=doubts + sentence)
+
+
+def needed_losses(confirm: Confirm) -> dict[int, float]:
+    """For each member, by trial, the accepted loss of macro F1 above which it would be good enough.
+
+    Members are tested from the largest down to the first that fails (gaitforge.stats.tested_down), so that
+    a member needs what it and all larger ones need: the lower ends of their networks' intervals. Too few people
+    make no tests; then a member needs its own difference, and may have exactly that.
+    """
+    if confirm.too_few:
+        return {m.trial: -m.network.difference for m in confirm.members}
+    downwards = sorted(
+        enumerate(confirm.members), key=lambda pair: (pair[1].params, pair[0]), reverse=True
+    )
+    needed, most = {}, -math.inf
+    for _, member in downwards:
+        ends = member.network.difference_interval
+        most = max(most, -(member.network.difference if ends is None else ends[0]))
+        needed[member.trial] = most
+    return needed
+
+
+def teacher_doubts(confirm: Confirm) -> list[Reason]:
+    """Why being as good as this teacher may say little."""
+    return [
+        reason
+        for reason in confirm.verdict.rests_on
+        if reason.about.startswith("teacher against") and reason.says == BAD
+    ]
+
+
+def _by_searched(
+    teacher: Model, students: Iterable[Model], size: str, budget: float, loss: float
+) -> Answer:
+    sized = [
+        (value, model)
+        for model in students
+        if (value := SIZES[size].of(model)) is not None
+        and value <= budget
+        and model.macro_f1 is not None
+    ]
+    if not sized:
+        sentence = f"No student has at most {SIZES[size].text(budget)}: raise the budget."
+        return Answer(trial=None, confirmed=False, sentence=sentence)
+    enough = (teacher.macro_f1 or 0.0) - loss
+    good = [pair for pair in sized if (pair[1].macro_f1 or 0.0) >= enough]
+    if not good:
+        best = max((model for _, model in sized), key=lambda model: model.macro_f1 or 0.0)
+        sentence = (
+            f"Nothing is confirmed, and on the validation people no student scores within {points(loss)} of the "
+            f"teacher's macro F1; the best, trial {best.number}, lies "
+            f"{100 * ((teacher.macro_f1 or 0.0) - (best.macro_f1 or 0.0)):.1f} points below it."
+        )
+        return Answer(trial=None, confirmed=False, sentence=sentence)
+    _, model = min(good, key=lambda pair: (pair[0], pair[1].number))
+    sentence = (
+        f"Not confirmed: by the validation people, who chose it, trial {model.number}, a {model.family} of "
+        f"{SIZES[size].text(SIZES[size].of(model))}, has {_share(model.params, teacher.params)} of the teacher's "
+        f"parameters and scores at most {points(loss)} of macro F1 below it."
+    )
+    return Answer(trial=model.number, confirmed=False, sentence=sentence)
+
+
+def member_size(member: Member, models: Mapping[int, Model], size: str) -> float | None:
+    """What a confirmed student takes, by its own row or by its trial's."""
+    if size == "params":
+        return float(member.params)
+    if size == "macs" and member.macs is not None:
+        return float(member.macs)
+    trial = models.get(member.trial)
+    return None if trial is None else SIZES[size].of(trial)
+
+
+def points(loss: float) -> str:
+    """A loss of macro F1 in words: 0.05 is "5 points", 0.01 "1 point"."""
+    value = round(100 * loss, 6)
+    return f"{value:g} point" if value == 1 else f"{value:g} points"
+
+
+def interval_points(interval: Interval) -> str:
+    """The ends of an interval of differences in points."""
+    return "" if interval is None else f"{100 * interval[0]:+.1f} to {100 * interval[1]:+.1f}"
+
+
+def _enough(confirm: Confirm, needed: float, loss: float) -> bool:
+    # a score of 0.8 - 0.05 is within 0.05 of 0.8, whatever the last bits say
+    return needed <= loss + 1e-12 if confirm.too_few else needed < loss
+
+
+def _next_step(confirm: Confirm, needed: float) -> float:
+    """The first step of the slider, half a point each, that is enough."""
+    step = math.ceil(round(200 * needed, 9)) / 2
+    return step if _enough(confirm, needed, step / 100) else step + 0.5
+
+
+def _difference(confirm: Confirm, member: Member) -> str:
+    difference = f"{100 * member.network.difference:+.1f} points"
+    ends = member.network.difference_interval
+    return difference if ends is None else f"{difference}, 95 % interval {interval_points(ends)}"
+
+
+def _size_of(member: Member, models: Mapping[int, Model], size: str) -> str:
+    return SIZES[size].text(member_size(member, models, size))
+
+
+def _share(params: int, teacher: int) -> str:
+    share = 100 * params / max(teacher, 1)
+    return f"{share:.0f} %" if share >= 10 else f"{share:.1f} %" if share >= 0.1 else "under 0.1 %"

@@ -1,0 +1,283 @@
+"""The first page: the verdict and what it rests on, what failed, and what was searched."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+import streamlit as st
+
+from dashboard.frame.progress import duration
+from dashboard.frame.states import next_step, show_failures, unread_scores
+from dashboard.frame.view import View
+from dashboard.fronts import charts as charts_fronts
+from dashboard.fronts import tables as front_tables
+from dashboard.fronts.good_enough import USUAL_LOSS, interval_points, smallest_good_enough
+from dashboard.fronts.scales import SIZES
+from dashboard.reading import work_folder as reading
+from dashboard.reading.artefacts import BAD, GOOD, OPEN, Confirm, Member, Verdict
+from dashboard.reading.models import TEACHER, Model, interval_words, many, over, verdict_word
+from dashboard.reading.work_folder import Found, Line, Progress
+
+MARKS = {GOOD: "✓", BAD: "✗", OPEN: "?"}
+MOST_CLASSES = 6
+ROLES = ("train", "validation", "confirm")
+
+
+def show_overview(view: View) -> None:
+    progress = reading.read_progress(view.work, view.split)
+    confirm = view.line.confirm
+    if confirm is None:
+        show_no_answer(view.line, view.models, progress)
+        show_failures(view.line)
+    else:
+        show_answer(confirm, view.outdated.answer is not None)
+        with st.container(key="pair_verdict"):
+            left, right = st.columns(2, gap="large")
+        with left:
+            show_reasons(confirm.verdict)
+        with right:
+            show_failures(view.line)
+            show_confirmed_front(view, confirm)
+        show_person_by_person(confirm)
+    for sentence in reading.read_wider_answers(view.work, view.split, view.problems):
+        st.text(sentence)
+    show_searched(view.found, view.line, progress)
+
+
+def show_no_answer(line: Line, models: Mapping[int, Model], progress: Progress) -> None:
+    """Why there is none, and what the search says so far."""
+    if unread_scores(line):
+        st.warning(
+            "The confirmed scores that are here cannot be read, or an older gaitforge has written them: run "
+            "`gaitforge confirm run.toml` again."
+        )
+    else:
+        st.info(f"**No confirmed answer yet.** {next_step(line, progress)}")
+    so_far = smallest_good_enough(None, models, size="params", budget=math.inf, loss=USUAL_LOSS)
+    if so_far is not None:
+        st.text(so_far.sentence)
+
+
+def show_answer(confirm: Confirm, outdated: bool) -> None:
+    """The verdict's word and sentence, as confirm has written them, and the numbers of its student."""
+    verdict, member = confirm.verdict, confirm.answer
+    with st.container(key="answer", gap="xsmall"):
+        with st.container(key="word"):
+            st.text(verdict_word(verdict, outdated))
+        with st.container(key="sentence"):
+            st.text(without_word(verdict))
+    if member is not None:
+        show_answer_numbers(confirm, member)
+
+
+def without_word(verdict: Verdict) -> str:
+    """The sentence without the word that it may begin with, which stands above it."""
+    rest = verdict.sentence.removeprefix(f"{verdict.word.capitalize()}: ")
+    return rest[:1].upper() + rest[1:]
+
+
+def show_reasons(verdict: Verdict) -> None:
+    """What the verdict rests on, each with a mark for how it speaks; app.STYLE sets them in columns."""
+    st.subheader("What it rests on", anchor=False)
+    with st.container(key="reasons", gap="xsmall"):
+        for place, reason in enumerate(verdict.rests_on):
+            with st.container(key=f"reason_{reason.says}_{place}", gap=None):
+                st.text(MARKS[reason.says])
+                st.text(f"{reason.about[:1].upper()}{reason.about[1:]}")
+                st.text(reason.text)
+
+
+def show_person_by_person(confirm: Confirm) -> None:
+    """Where people are too few for an interval: what each of them says of the answer's student."""
+    member = confirm.answer
+    if not confirm.too_few or member is None or not member.network.differences:
+        return
+    network = member.network
+    st.subheader("Person by person", anchor=False)
+    st.dataframe(
+        pd.DataFrame(
+            {"person": list(network.differences), "difference": list(network.differences.values())}
+        ),
+        hide_index=True,
+        width=420,
+        column_config={
+            "person": st.column_config.TextColumn("Person"),
+            "difference": st.column_config.NumberColumn(
+                "Right answers, minus the teacher's", format="percent"
+            ),
+        },
+        key="person_by_person",
+    )
+    if network.sign_flip_p is not None:
+        st.caption(
+            f"Of trial {member.trial}'s network. Were both equally good, chance alone would set them as far apart in "
+            f"{network.sign_flip_p:.0%} of cases (exact sign flips over people)."
+        )
+
+
+def show_confirmed_front(view: View, confirm: Confirm) -> None:
+    """The confirmed students beside the teacher, in small; the trade-off's page has all of it."""
+    if not confirm.members:
+        return
+    families = sorted({model.family for model in view.models.values() if model.number != TEACHER})
+    points = front_tables.confirmed_points(confirm, view.models, "macro_f1", "params", families)
+    searched = front_tables.searched_points([], "macro_f1", "params", False, families)
+    axes = charts_fronts.shared_axes("macro_f1", "params", searched, points, families)
+    st.altair_chart(
+        charts_fronts.confirmed_chart(
+            points, axes, None, confirm.chosen, confirm.margin, math.inf, 290
+        ),
+        key="confirmed_in_short",
+    )
+    people = many(confirm.people, "person", "people")
+    st.caption(
+        f"The confirmed students on {people} whom nothing had seen before. {front_tables.drawn_words(confirm)}"
+    )
+
+
+def show_answer_numbers(confirm: Confirm, member: Member) -> None:
+    """The network that is handed out beside what it is held against, and what distillation gave its recipe."""
+    size, score, teacher, difference, reference, gain = st.columns(6)
+    network = member.network
+    size.metric(
+        "Parameters",
+        f"{member.params:,}",
+        f"1 / {confirm.teacher_params / max(member.params, 1):,.0f} of the teacher's",
+        delta_color="off",
+        delta_arrow="off",
+    )
+    people = many(confirm.people, "unseen person", "unseen people")
+    _score(
+        score, f"Macro F1, {people}", f"{network.macro_f1:.3f}", interval_words(network.interval)
+    )
+    _score(
+        teacher,
+        "Macro F1 of the teacher",
+        f"{confirm.teacher_macro_f1:.3f}",
+        interval_words(confirm.teacher_interval),
+    )
+    _score(
+        difference,
+        "Minus the teacher, points",
+        f"{100 * network.difference:+.1f}",
+        interval_points(network.difference_interval),
+    )
+    _score(
+        reference,
+        "Minus the reference, points",
+        f"{100 * network.to_reference:+.1f}",
+        interval_points(network.to_reference_interval),
+    )
+    alone = member.alone
+    if alone is not None:
+        _score(
+            gain,
+            "Distillation adds, points",
+            f"{100 * alone.gain:+.1f}",
+            interval_points(alone.gain_interval),
+        )
+    words = f"The network of seed {network.seed}, which is handed out"
+    words += "." if confirm.too_few else ", with intervals over people."
+    if alone is not None and member.seeds > 1:
+        words += f" What distillation adds is of the mean of {member.seeds} seeds"
+        words += "." if confirm.too_few else f", {over(member.seeds)}."
+    st.caption(words)
+
+
+def _score(column: st.delta_generator.DeltaGenerator, label: str, value: str, ends: str) -> None:
+    """A number with its 95 % interval below it."""
+    column.metric(
+        label,
+        value,
+        f"95 %: {ends}" if ends else "no interval",
+        delta_color="off",
+        delta_arrow="off",
+    )
+
+
+def show_searched(found: Found, line: Line, progress: Progress) -> None:
+    """Data, teacher and search, side by side."""
+    cards = {
+        "Data": _data_facts(found, line),
+        "Teacher": _teacher_facts(line, in_training=bool(progress.teacher)),
+        "Search": _search_facts(line),
+    }
+    with st.container(key="cards"):
+        columns = st.columns(3, gap="medium")
+    for (title, facts), column in zip(cards.items(), columns, strict=True):
+        with (
+            column,
+            st.container(border=True, key=f"card_{title}", gap="xxsmall", height="stretch"),
+        ):
+            st.subheader(title, anchor=False)
+            show_facts(title, facts)
+    if line.search is not None or line.trials:
+        counts = front_tables.states_table(line, len(progress.running))
+        if not counts.empty:
+            st.subheader("Trials", anchor=False)
+            st.altair_chart(charts_fronts.states_chart(counts), key="states")
+
+
+def show_facts(card: str, facts: Mapping[str, str]) -> None:
+    """Names and values below each other; the style of the page sets them in two columns."""
+    for place, (name, value) in enumerate(facts.items()):
+        with st.container(key=f"fact_{card}_{place}", gap=None):
+            st.text(name)
+            st.text(value)
+
+
+def _data_facts(found: Found, line: Line) -> dict[str, str]:
+    facts: dict[str, str] = {}
+    store = found.store
+    if store is not None:
+        facts["Recordings"] = f"{store.recordings:,}"
+        facts["In quarantine"] = f"{store.quarantined:,}"
+        facts["People"] = f"{store.people:,}"
+        facts[many(len(store.classes), "class", "classes")] = few(store.classes)
+    if line.split is not None:
+        roles = line.split.people
+        for role in sorted(roles, key=lambda role: (*ROLES, role).index(role)):
+            facts[f"{role.capitalize()} people"] = f"{roles[role]:,}"
+    return facts
+
+
+def few(names: Sequence[str]) -> str:
+    """The first names, and how many more there are; the store's page has them all."""
+    shown = ", ".join(names[:MOST_CLASSES])
+    more = len(names) - MOST_CLASSES
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+def _teacher_facts(line: Line, in_training: bool) -> dict[str, str]:
+    teacher = line.teacher
+    if teacher is None:
+        return {"State": "in training" if in_training else "not trained yet"}
+    return {
+        "Family": teacher.family,
+        "Parameters": f"{teacher.params:,}",
+        "MACs a window": "unknown" if teacher.macs is None else f"{teacher.macs:,}",
+        "Macro F1": f"{teacher.macro_f1:.3f} on validation people",
+        "Accuracy": f"{teacher.accuracy:.3f} on validation people",
+        "Training": f"{many(teacher.epochs, 'epoch')}, {duration(teacher.seconds)}",
+    }
+
+
+def _search_facts(line: Line) -> dict[str, str]:
+    search = line.search
+    if search is None:
+        return {"State": "not started yet"}
+    spent = sum(trial.seconds for trial in line.trials)
+    families = search.families or tuple(sorted({trial.family for trial in line.trials}))
+    limits = [SIZES[name].text(limit) for name, limit in search.limits.items() if name in SIZES]
+    return {
+        "Families": ", ".join(families),
+        "Objectives": ", ".join(search.objectives),
+        "Budget": ", ".join(limits) or "none",
+        "Trials": f"{len(line.trials):,} of {search.wanted:,} ended, after at most {many(search.epochs, 'epoch')}",
+        "To the end": f"{line.count('finished'):,} trained for {many(search.epochs, 'epoch')}",
+        "Over budget": f"{search.rejected:,} proposals were never trained",
+        "Training": f"{duration(spent)} in all"
+        + (f", the search took {duration(search.seconds)}" if search.seconds else ""),
+    }

@@ -1,0 +1,1 @@
+"""Work folders, read and checked."""

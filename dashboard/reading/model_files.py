@@ -1,0 +1,155 @@
+"""What one model has left besides its trial: robustness, export, weights, and the recordings of its people."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dashboard.reading.artefacts import Fields, Latency
+from dashboard.reading.files import OUTSIDE, Problem, is_inside, outside
+from gaitforge.layout import Layout
+from gaitforge.recording import Recording
+from gaitforge.store import SkeletonStore
+from gaitforge.weights import weights_fault
+from gaitforge.work import WorkFolder, for_arrow, open_path, read_json
+
+ROBUSTNESS = (
+    "model", "trial", "seed", "hidden", "recording", "person", "true_class", "said_class",
+)  # fmt: skip
+CARD, ONNX, WEIGHTS, CARD_TEXT = "card.json", "student.onnx", "student.safetensors", "card.md"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Export:
+    """What `export/card.json` says of the student that was handed out last."""
+
+    trial: int
+    split: str
+    seed: int
+    latency: Latency
+    is_current: bool  # of the answer of now
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Refit:
+    """A confirmed student's training whose weights are kept."""
+
+    seed: int
+    val_macro_f1: float
+    weights: Path
+
+
+def read_robustness(
+    work: WorkFolder, split: str, trial: int | None, problems: list[Problem]
+) -> pd.DataFrame:
+    """The rows of `confirm/robustness.parquet` of the teacher and of one trial; empty without."""
+    path = work.run(split).confirm / "robustness.parquet"
+    empty = pd.DataFrame(columns=list(ROBUSTNESS))
+    if not is_inside(work.root, path) or not path.is_file():
+        return empty
+    try:
+        table = pq.read_table(for_arrow(path), columns=list(ROBUSTNESS)).to_pandas()
+    except (pa.ArrowException, OSError, KeyError) as error:
+        reason = str(error).splitlines()[0][:120]
+        problems.append(Problem(str(path.relative_to(work.root)), f"it cannot be read ({reason})"))
+        return empty
+    of_trial = table["trial"].isna() if trial is None else table["trial"] == trial
+    return table[of_trial | (table["model"] == "teacher")]
+
+
+def read_export(work: WorkFolder, problems: list[Problem], outdated: str | None) -> Export | None:
+    """The export that is there; None where there is none that can be read. `outdated` says why it is not of now."""
+    path = work.export / CARD
+    if not is_inside(work.root, path) or not path.is_file():
+        return None
+    try:
+        card = Fields.of_file(read_json(path))
+        return Export(
+            trial=card.count("trial"),
+            split=card.text("split"),
+            seed=card.count("seed"),
+            latency=Latency(p50=card.number("latency_ms_p50"), p95=card.number("latency_ms_p95")),
+            is_current=outdated is None,
+        )
+    except (ValueError, OSError) as error:
+        problems.append(Problem(f"export/{CARD}", str(error).removeprefix(str(path)).strip()))
+        return None
+
+
+def best_refit(work: WorkFolder, split: str, trial: int, problems: list[Problem]) -> Refit | None:
+    """The seed that did best on the validation people, as export picks it; None without weights."""
+    folder = work.run(split).confirm / "refits"
+    found = []
+    for path in sorted(folder.glob(f"student-{trial}-seed*.json")) if folder.is_dir() else []:
+        weights = path.with_suffix(".safetensors")
+        if (
+            not is_inside(work.root, path)
+            or not is_inside(work.root, weights)
+            or not weights.is_file()
+        ):
+            continue
+        try:
+            head = Fields.of_file(read_json(path))
+            fault = weights_fault(path)
+            if fault is not None:
+                raise ValueError(fault)
+            refit = Refit(
+                seed=head.count("seed"), val_macro_f1=head.number("val_macro_f1"), weights=weights
+            )
+        except (ValueError, OSError) as error:
+            reason = str(error).removeprefix(str(path)).strip()
+            problems.append(Problem(str(path.relative_to(work.root)), reason))
+            continue
+        found.append(refit)
+    return max(found, key=lambda refit: refit.val_macro_f1, default=None)
+
+
+def content(work: WorkFolder, path: Path) -> bytes | None:
+    """A file's bytes; None where there is none, or where it lies outside the work folder."""
+    if not is_inside(work.root, path):
+        return None
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A recording of the store, and the layout of its joints."""
+
+    recording: Recording
+    layout: Layout
+
+
+def read_recording(
+    work: WorkFolder, person: str, recording: str, problems: list[Problem]
+) -> Shown | None:
+    """One recording of the store; None where it is not there, or where the store is damaged."""
+    path = work.store / "store.json"
+    strangers = outside(work.root, work.store)
+    if strangers:
+        problems += [Problem(f"store/{name}", OUTSIDE) for name in strangers]
+        return None
+    try:
+        stat = path.stat()
+        read = _people_of(str(work.store), stat.st_mtime_ns, stat.st_size, person)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error.args[0] if isinstance(error, KeyError) else error)
+        problems.append(Problem("store", reason))
+        return None
+    found = next((one for one in read[1] if one.recording == recording), None)
+    return None if found is None else Shown(found, read[0])
+
+
+@lru_cache(maxsize=8)
+def _people_of(
+    folder: str, changed_ns: int, size: int, person: str
+) -> tuple[Layout, tuple[Recording, ...]]:
+    store = SkeletonStore.open(open_path(folder))
+    return store.layout, tuple(store.recordings([person]))

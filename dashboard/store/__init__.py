@@ -1,0 +1,1 @@
+"""Store: people, classes, lengths, missing joints, quarantine."""

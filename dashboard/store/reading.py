@@ -1,0 +1,77 @@
+"""The store as the page of it needs it, read from its own files; says what it cannot read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import pandas as pd
+
+from dashboard.reading import files
+from dashboard.reading.artefacts import Fields
+from dashboard.reading.files import Problem, Stamp
+from dashboard.store.tables import Missing, missing_joints
+from gaitforge.store import SkeletonStore, StoreInfo
+from gaitforge.work import WorkFolder, open_path
+
+# Of positions, to look for missing joints in: a tenth of a second on a disk, about one from afar.
+MOST_BYTES = 64 * 2**20
+MOVEMENTS = ("recording", "person", "label", "frames", "positions")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Held:
+    """What a store holds; None for a part that cannot be read."""
+
+    info: StoreInfo
+    index: pd.DataFrame | None
+    missing: Missing | None
+    quarantine: pd.DataFrame | None
+
+
+def read_store(work: WorkFolder, problems: list[Problem]) -> Held | None:
+    """None where there is no store, or none that can be read."""
+    stamp = files.stamp(work.store / "store.json")
+    if stamp is None:
+        return None
+    outside = files.outside(work.root, work.store)
+    if outside:
+        problems += [Problem(f"store/{name}", files.OUTSIDE) for name in outside]
+        return None
+    held, found = _read(str(work.store), stamp)
+    problems.extend(found)
+    return held
+
+
+def read_roles(work: WorkFolder, split: str) -> dict[str, str]:
+    """Role by person of a split; empty where it cannot be read, which `reading.read_line` tells."""
+    path = work.split_file(split)
+    read = files.parsed(str(path), _roles_of) if files.is_inside(work.root, path) else None
+    return read if isinstance(read, dict) else {}
+
+
+def _roles_of(fields: Fields) -> dict[str, str]:
+    roles = fields.part("roles")
+    return {person: roles.text(person) for person in roles.data}
+
+
+@lru_cache(maxsize=4)
+def _read(folder: str, stamp: Stamp) -> tuple[Held | None, tuple[Problem, ...]]:
+    problems: list[Problem] = []
+    try:
+        store = SkeletonStore.open(open_path(folder))
+    except (OSError, ValueError) as error:
+        return None, (Problem("store/store.json", str(error)),)
+    index = missing = quarantine = None
+    try:
+        index = store.index().to_pandas()
+        groups = store.sample(MOVEMENTS, MOST_BYTES)
+        missing = missing_joints(groups, store.layout.joints, store.info.channels)
+    except (OSError, ValueError) as error:
+        problems.append(Problem("store/recordings", str(error)))
+    try:
+        quarantine = store.quarantined().to_pandas()
+    except (OSError, ValueError) as error:
+        problems.append(Problem("store/quarantine.parquet", str(error)))
+    held = Held(info=store.info, index=index, missing=missing, quarantine=quarantine)
+    return held, tuple(problems)

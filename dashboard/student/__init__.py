@@ -1,0 +1,1 @@
+"""Student: one model with its scores, people, recordings and files."""

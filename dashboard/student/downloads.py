@@ -1,0 +1,78 @@
+"""The files of one student, or what to type where they are not there yet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from dashboard.frame.view import View
+from dashboard.reading import model_files
+from dashboard.reading.model_files import CARD_TEXT, ONNX, WEIGHTS, Export, Refit
+from dashboard.reading.models import Model
+from dashboard.student.run_file import run_toml
+
+
+def show_downloads(view: View, model: Model, export: Export | None) -> None:
+    """What one takes away, or what to type where it is not there yet."""
+    number = model.number
+    with st.container(border=True, key="downloads"):
+        st.markdown("**Take it with you**")
+        row = st.container(horizontal=True)
+        refit = model_files.best_refit(view.work, view.split, number, view.problems)
+        if export is not None and export.is_current:
+            folder = view.work.export
+            _download(view, row, "ONNX", folder / ONNX, f"trial-{number}.onnx")
+            _download(view, row, "Weights", folder / WEIGHTS, f"trial-{number}.safetensors")
+            _download(view, row, "Card", folder / CARD_TEXT, f"trial-{number}-card.md")
+        elif refit is not None:
+            _download(view, row, "Weights", refit.weights, f"trial-{number}.safetensors")
+        _download_run(view, row, number)
+        st.caption(_files_words(model, export, refit))
+
+
+def _download(view: View, place: DeltaGenerator, label: str, path: Path, name: str) -> None:
+    content = model_files.content(view.work, path)
+    if content is not None:
+        place.download_button(
+            f"{label} ({len(content) / 1000:,.0f} kB)",
+            content,
+            file_name=name,
+            mime="application/octet-stream",
+            on_click="ignore",
+            key=f"download_{label.lower()}",
+        )
+
+
+def _download_run(view: View, place: DeltaGenerator, number: int) -> None:
+    try:
+        text = run_toml(view.work, view.split, number)
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # what is missing or broken is named on its own account
+    place.download_button(
+        "run.toml of this student",
+        text,
+        file_name=f"trial-{number}.toml",
+        mime="application/toml",
+        on_click="ignore",
+        key="download_run",
+    )
+
+
+def _files_words(model: Model, export: Export | None, refit: Refit | None) -> str:
+    toml = "The run.toml trains this student alone: same people, same teacher's settings."
+    if export is not None and export.is_current:
+        return f"ONNX, weights and card are of seed {export.seed}, the best on validation people. {toml}"
+    how = (
+        f"For ONNX and card, set `trial = {model.number}` under `[export]` in your run.toml and type "
+        "`gaitforge export run.toml`."
+    )
+    if export is not None:
+        return f"The export of this trial is out of date. {how} {toml}"
+    if refit is not None:
+        return f"The weights are of seed {refit.seed}, the best on validation people. {how} {toml}"
+    return (
+        "Only confirmed students have weights to hand out: raise `members` under `[confirm]` and type "
+        f"`gaitforge confirm run.toml`. {toml}"
+    )

@@ -1,0 +1,1 @@
+"""Why: what decides, by the settings of the trials."""

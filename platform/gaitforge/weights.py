@@ -1,0 +1,50 @@
+"""Weights tied to the JSON file that tells of them: beside it, under its name, with their hash in it."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from gaitforge.work import read_object, write_whole
+
+KEY = "weights_sha256"
+
+
+def write_weights(head: Path, weights: bytes) -> dict[str, str]:
+    """Write them beside a head that is to be written after them; what it must tell of them."""
+    write_whole(weights_of(head), weights)
+    return {KEY: hashlib.sha256(weights).hexdigest()}
+
+
+def read_weights(head: Path, remedy: str) -> bytes:
+    """The weights that a head tells of; raises ValueError, with the remedy, where those beside it are others."""
+    weights = _read(head)
+    fault = _fault(head, weights)
+    if fault is not None or weights is None:
+        raise ValueError(f"{fault}; {remedy}.")
+    return weights
+
+
+def weights_fault(head: Path) -> str | None:
+    """What is wrong with the weights beside a head, as a sentence begins; None where they are its own."""
+    return _fault(head, _read(head))
+
+
+def weights_of(head: Path) -> Path:
+    return head.with_suffix(".safetensors")
+
+
+def _read(head: Path) -> bytes | None:
+    path = weights_of(head)
+    return path.read_bytes() if path.is_file() else None
+
+
+def _fault(head: Path, weights: bytes | None) -> str | None:
+    path, told = weights_of(head), read_object(head).get(KEY)
+    if weights is None:
+        return f"{path} is not there, but {head.name} tells of it"
+    if told is None:
+        return f"{head} is of an older gaitforge and does not tell the hash of its weights"
+    if hashlib.sha256(weights).hexdigest() != told:
+        return f"{path} holds other weights than {head.name} tells of"
+    return None

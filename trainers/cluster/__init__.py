@@ -1,0 +1,1 @@
+"""Ray: machines started, joined and asked, and a run sent to them."""

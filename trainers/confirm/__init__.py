@@ -1,0 +1,1 @@
+"""What people never seen before say of the searched front."""

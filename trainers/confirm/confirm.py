@@ -1,0 +1,242 @@
+"""Confirm: the searched front's members and what lies just below them, trained again with several seeds.
+
+What the trainings amount to is worked out in `verdict.py`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+from safetensors.torch import save
+
+from gaitforge.extensions import load_extensions
+from gaitforge.failures import top_frame
+from gaitforge.members import Member, picked_words, read_front, read_members
+from gaitforge.scorings import record_scoring
+from gaitforge.settings import ClusterSettings, ConfirmSettings
+from gaitforge.weights import write_weights
+from gaitforge.work import (
+    SplitFolder,
+    WorkFolder,
+    fingerprint,
+    open_path,
+    write_json,
+    write_whole,
+)
+from search_spaces import SPACES
+from trainers.arithmetic.check import Refused, trust
+from trainers.arithmetic.machines import check_arithmetic
+from trainers.cluster.blind_gpus import check_gpus
+from trainers.cluster.connection import connect, room_for
+from trainers.cluster.deaths import (
+    LIVES,
+    LOST_NODES,
+    NODE,
+    Death,
+    death_of,
+    speak_when_dying,
+    tell_worker,
+    with_worker,
+)
+from trainers.confirm.refit_file import (
+    STUDENT,
+    Refit,
+    check_unseen,
+    fitted_provenance,
+    make_all_refits,
+    models_of,
+)
+from trainers.search.claim import told_by_search
+from trainers.search.gpu_shares import keep_to_share, kept_share
+from trainers.terminal.say import duration, say
+from trainers.training.predictions import write_predictions
+from trainers.training.reference import score_reference
+from trainers.training.scoring import score
+from trainers.training.student import mapped, new_student, train_student
+from trainers.training.teacher_file import Teacher
+from trainers.training.window_folder import NodeData, WindowFolder, load_examples
+
+
+def confirm_front(
+    settings: ConfirmSettings,
+    cluster: ClusterSettings,
+    windows: WindowFolder,
+    outputs: Path,
+    folder: SplitFolder,
+    work: WorkFolder,
+) -> list[Member]:
+    """Train every refit that is not there yet and score all on the confirm people; the members, smallest first.
+
+    That they are scored is kept in the work folder's log first. Raises FileNotFoundError where there is no
+    searched front yet, ValueError where somebody to confirm has been seen by what it was made of,
+    RuntimeError where it is empty.
+    """
+    members = read_members(settings, folder)
+    say(f"  {picked_words(read_front(folder), settings.members)}")
+    trials = [member.trial for member in members]
+    check_unseen(folder, windows.people("confirm"))
+    origin = fitted_provenance(windows, folder, search=told_by_search(windows, folder))
+    refits = make_all_refits(settings, trials, windows, outputs, folder, origin)
+    if windows.split is not None:
+        record_scoring(
+            work,
+            store=windows.split.store,
+            split=folder.root.name,
+            people=windows.people("confirm"),
+            # who moves the margin after a look has chosen by these people as well
+            models=fingerprint([models_of(refits), settings.margin]),
+        )
+    train_refits(refits, cluster, windows, outputs, folder)
+    return members
+
+
+def train_refits(
+    refits: Sequence[Refit],
+    cluster: ClusterSettings,
+    windows: WindowFolder,
+    outputs: Path,
+    folder: SplitFolder,
+) -> None:
+    """Train those that are not there yet; predictions of all, and of the teacher, are written."""
+    todo = [refit for refit in refits if not refit.done(folder)]
+    if len(todo) < len(refits):
+        say(f"  {len(refits) - len(todo)} of {len(refits)} trainings are there already")
+    if todo:
+        connect(cluster, folder.root)
+        families = sorted({refit.spec.family for refit in todo})
+        check_arithmetic(
+            cluster, families, windows, cluster.cpus_per_trial, kept_share(cluster, folder)
+        )
+        terms = {term for refit in todo for term in refit.spec.distillation.terms}
+        data = windows.on_nodes("train", "validation", "confirm", outputs=outputs, terms=terms)
+        run_refits(todo, cluster, folder, data)
+    score_teacher(Teacher.read(folder), windows, folder)
+    score_reference(windows, folder)
+
+
+def run_refits(
+    todo: Sequence[Refit], cluster: ClusterSettings, folder: SplitFolder, data: NodeData | None
+) -> None:
+    """Train those that are not done yet, as many at a time as the cluster has room for.
+
+    Raises RuntimeError where a training fails, or its worker dies twice; where a node is lost, what
+    it trained is trained elsewhere.
+    """
+    gpus = kept_share(cluster, folder)
+    check_gpus(gpus)
+    train = ray.remote(
+        num_cpus=cluster.cpus_per_trial, num_gpus=gpus, max_retries=0,
+        scheduling_strategy="SPREAD" if cluster.placement == "spread" else "DEFAULT",
+    )(refit_in_worker)  # fmt: skip
+    # of the workers of each refit, with their node or without
+    deaths: Counter[tuple[str, bool]] = Counter()
+    with room_for(cluster, "A student", 1, cluster.cpus_per_trial, gpus):
+
+        def begin(refit: Refit) -> Any:
+            refit.worker(folder).unlink(missing_ok=True)
+            return train.remote(refit, str(folder.root), data)
+
+        refits = {begin(refit): refit for refit in todo}
+        started = time.monotonic()
+        done = 0
+        while refits:
+            (ready,), _ = ray.wait(list(refits), num_returns=1)
+            refit = refits.pop(ready)
+            try:
+                text = ray.get(ready)
+            except ray.exceptions.RayError as error:
+                cause = getattr(error, "cause", None)  # of what the function itself raised
+                if isinstance(cause, Refused):
+                    raise RuntimeError(str(cause)) from error
+                told = str(error).strip()
+                death = death_of(with_worker(told, refit.worker(folder)))
+                if death is None:
+                    file = refit.last_words(folder)
+                    write_whole(file, told.encode())
+                    raise RuntimeError(
+                        f"Confirming failed at {refit.describe()}: {told.splitlines()[-1].rstrip('.')}; all of it is "
+                        f"in {file}."
+                    ) from error
+                with_node = death.by == NODE
+                key = refit.head(folder).stem, with_node
+                deaths[key] += 1
+                if deaths[key] > (LOST_NODES if with_node else LIVES):
+                    raise RuntimeError(_died_again(refit, death, folder)) from error
+                say(f"  {refit.describe()}: {death.reason}; it is trained once more")
+                refits[begin(refit)] = refit
+                continue
+            done += 1
+            left = (time.monotonic() - started) / done * (len(todo) - done)
+            say(
+                f"  {done}/{len(todo)}  {text}"
+                + (f"  about {duration(left)} left" if left else "")
+            )
+
+
+def _died_again(refit: Refit, death: Death, folder: SplitFolder) -> str:
+    """Keep the last words of a worker, and say what it died of."""
+    file = refit.last_words(folder)
+    write_whole(file, "\n".join(death.words).encode())
+    frame = top_frame(death.words)
+    return (
+        f"Confirming failed at {refit.describe()}: {death.reason}{f', in {frame}' if frame else ''}, and it was not "
+        f"the first one; its last words are in {file}, and the same command tries it again."
+    )
+
+
+def refit_in_worker(refit: Refit, root: str, data: NodeData | None) -> str:
+    """`train_refit` as Ray calls it."""
+    speak_when_dying()
+    load_extensions(SPACES)
+    folder = SplitFolder(open_path(root))
+    tell_worker(refit.worker(folder))
+    keep_to_share(folder)
+    text = train_refit(refit, root, data)
+    for stale in (refit.worker(folder), refit.last_words(folder)):
+        stale.unlink(missing_ok=True)
+    return text
+
+
+def train_refit(refit: Refit, root: str, data: NodeData | None) -> str:
+    """Train one student, keep its weights and its predictions; a line about it."""
+    if data is not None:
+        data.bring()
+    trust(refit.spec.family, refit.spec.windows)
+    folder = SplitFolder(open_path(root))
+    windows = WindowFolder.open(Path(refit.spec.windows))
+    fitting = new_student(refit.spec)
+    for metrics in train_student(refit.spec, fitting):
+        last = metrics
+    valid = mapped(refit.spec.windows, refit.spec.teacher_outputs)[1]
+    confirm = load_examples(windows, "confirm").to(valid.label_N.device)
+    for role, examples in (("validation", valid), ("confirm", confirm)):
+        scored = score(fitting.model, examples, 256)
+        write_predictions(folder, windows, role, refit.model, refit.trial, refit.seed, scored)
+    weights = {
+        name: value.cpu().contiguous() for name, value in fitting.model.state_dict().items()
+    }
+    head = refit.head(folder)
+    head.unlink(missing_ok=True)  # it would tell of other weights if we were killed before the end
+    told = write_weights(head, save(weights))
+    write_json(
+        head,
+        {
+            "schema": 1, "identity": refit.identity, "trial": refit.trial, "model": refit.model, "seed": refit.seed,
+            "family": refit.spec.family, "sizes": dict(refit.spec.sizes),
+            "val_macro_f1": last.val_macro_f1, "val_accuracy": last.val_accuracy, **told,
+            "provenance": refit.provenance.as_dict(),
+        },
+    )  # fmt: skip
+    name = "distilled" if refit.model == STUDENT else "alone"
+    return f"trial {refit.trial:>3} {name:<9} seed {refit.seed}  validation macro F1 {last.val_macro_f1:.3f}"
+
+
+def score_teacher(teacher: Teacher, windows: WindowFolder, folder: SplitFolder) -> None:
+    """Write the teacher's predictions for the confirm people."""
+    scored = score(teacher.load(folder, windows), load_examples(windows, "confirm"), 256)
+    write_predictions(folder, windows, "confirm", "teacher", None, 0, scored)

@@ -1,0 +1,141 @@
+"""The chosen student over all people: trained anew in folds, each with a teacher of its own.
+
+A fold's people reach nothing that scores them: its windows are scaled, its teacher is trained, its
+outputs are written and its students learn with the other people alone. What no fold can take back
+is that the search and the verdict chose the configuration itself with these people.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+from gaitforge.decision import answer_of
+from gaitforge.provenance import Provenance, read_provenance
+from gaitforge.scorings import record_scoring
+from gaitforge.settings import RunSettings, as_dict
+from gaitforge.splits import Split, SplitSettings, make_splits, read_split, write_split
+from gaitforge.trials import Trial, TrialLog
+from gaitforge.work import (
+    SplitFolder,
+    WorkFolder,
+    fingerprint,
+    open_path,
+    read_json,
+    set_aside,
+    write_json,
+)
+from trainers.confirm.answers import folds_sentence
+from trainers.confirm.confirm import train_refits
+from trainers.confirm.pool import pool_people
+from trainers.confirm.refit_file import check_unseen, fitted_provenance, make_all_refits
+from trainers.confirm.verdict import Tables
+from trainers.teacher.outputs import write_outputs
+from trainers.teacher.teacher import train_teacher
+from trainers.terminal.progress import teacher_progress
+from trainers.terminal.say import say
+from trainers.training.window_folder import WindowFolder
+
+WindowsOf = Callable[..., WindowFolder]  # of a split, with the named roles built
+
+
+def deal_folds(
+    folds: int,
+    settings: SplitSettings,
+    split: Split,
+    labels_by_person: Mapping[str, Collection[str]],
+) -> list[Split]:
+    """The people of all roles of a split, dealt into folds that hold out one part each.
+
+    Seed and share of validation people are those of `settings`. Raises ValueError where people are
+    too few for so many folds.
+    """
+    rule = SplitSettings(
+        rule="folds",
+        folds=folds,
+        validation_fraction=settings.validation_fraction,
+        seed=settings.seed,
+    )
+    people = {person: labels_by_person[person] for person in split.roles}
+    if folds > len(people):
+        raise ValueError(
+            f"confirm.folds is {folds}, but split '{split.name}' has {len(people)} people and each fold needs one; "
+            "lower it."
+        )
+    try:
+        return make_splits(rule, people, split.store)
+    except ValueError as error:
+        raise ValueError(f"With confirm.folds = {folds}: {error}") from error
+
+
+def confirm_folds(
+    settings: RunSettings,
+    splits: Sequence[Split],
+    windows_of: WindowsOf,
+    folder: SplitFolder,
+    others: Collection[str],
+) -> dict[str, Any]:
+    """Train the verdict's student in every fold, as far as that is not done, and write `confirm/folds.json`.
+
+    `others` are the people whom confirm itself has not scored: that the folds score them is kept as well.
+    """
+    path = folder.confirm / "scores.json"
+    member = answer_of(read_json(path))
+    trial = TrialLog(folder).read(member["trial"])
+    told = read_provenance(path)
+    assert told is not None  # confirm has just written it
+    models = {
+        "trial": trial.hash,
+        "teacher": as_dict(settings.teacher),
+        "folds": [split.identity for split in splits],
+        "trained": [settings.confirm.seeds, settings.confirm.alone],
+    }
+    record_scoring(
+        WorkFolder(open_path(settings.work)),
+        store=splits[0].store,
+        split=folder.root.name,
+        people=others,
+        models=fingerprint(models),
+    )
+    tables = []
+    for split in splits:
+        say(
+            f"fold: trial {trial.number} without the {len(split.people('confirm'))} people of {split.name}"
+        )
+        fold = folder.fold(split.name)
+        tables.append(train_fold(settings, split, windows_of, fold, trial))
+    report = {
+        **pool_people(tables, [member] * len(tables), settings.confirm),
+        "nested": False,
+        "trial": trial.number,
+        # whom the folds hold out has chosen the configuration
+        "provenance": Provenance.of(
+            fingerprint(models), {"scores": told}, splits[0].roles
+        ).as_dict(),
+    }
+    report["sentence"] = folds_sentence(report)
+    write_json(folder.confirm / "folds.json", report)
+    return report
+
+
+def train_fold(
+    settings: RunSettings, split: Split, windows_of: WindowsOf, folder: SplitFolder, trial: Trial
+) -> Tables:
+    """Teacher, outputs and the trial's students of one fold; what is there already is kept.
+
+    What is there of other people is set aside. The trial's configuration has been chosen with the people
+    held out: what its students tell of whom they have seen is of their weights alone.
+    """
+    windows = windows_of(split, "train", "validation")
+    path = folder.root / "split.json"
+    if path.is_file() and read_split(path).identity != split.identity:
+        say(f"  the fold of before lies in {set_aside(folder, everything=True)} now")
+    write_split(path, split)
+    train_teacher(settings.teacher, settings.cluster, windows, folder, teacher_progress)
+    outputs = write_outputs(windows, folder)
+    windows_of(split, "confirm")
+    check_unseen(folder, split.people("confirm"))
+    origin = fitted_provenance(windows, folder)
+    refits = make_all_refits(settings.confirm, [trial], windows, outputs, folder, origin)
+    train_refits(refits, settings.cluster, windows, outputs, folder)
+    return Tables(folder, windows, settings.confirm)

@@ -1,0 +1,192 @@
+"""A confirmed student trained once more: what one such training is made from, and where it lies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from gaitforge.failures import describe_student
+from gaitforge.provenance import Provenance, read_provenance
+from gaitforge.settings import ConfirmSettings
+from gaitforge.trials import Trial
+from gaitforge.weights import weights_fault
+from gaitforge.work import (
+    SplitFolder,
+    fingerprint,
+    read_object,
+)
+from trainers.training.student import StudentSpec, trial_spec
+from trainers.training.teacher_file import Teacher, outputs_provenance
+from trainers.training.window_folder import WindowFolder
+
+SEED = 10_000  # seeds of confirmation start here, far from those of the search
+STUDENT, ALONE = "student", "student_alone"
+NOTHING_TOLD = Provenance(identity="")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Refit:
+    """One member trained with one seed, distilled (`student`) or not (`student_alone`)."""
+
+    trial: int
+    model: str
+    seed: int
+    spec: StudentSpec
+    identity: str
+    made_from: Provenance = NOTHING_TOLD
+
+    @property
+    def provenance(self) -> Provenance:
+        return replace(self.made_from, identity=self.identity)
+
+    def done(self, folder: SplitFolder) -> bool:
+        """Whether it is there; raises ValueError where its weights are not those that its head tells of."""
+        path = self.head(folder)
+        if not path.is_file() or read_object(path, "identity")["identity"] != self.identity:
+            return False
+        check_refit(path)
+        return True
+
+    def head(self, folder: SplitFolder) -> Path:
+        return refit_head(folder, self.model, self.trial, self.seed)
+
+    def worker(self, folder: SplitFolder) -> Path:
+        """Which process trains it; there while it does."""
+        return folder.confirm / "running" / self.head(folder).name
+
+    def last_words(self, folder: SplitFolder) -> Path:
+        """What was said where it failed."""
+        return folder.confirm / "failed" / f"{self.head(folder).stem}.txt"
+
+    def describe(self) -> str:
+        kind = "" if self.model == STUDENT else ", alone"
+        student = describe_student(self.spec.family, self.spec.sizes)
+        return f"trial {self.trial}, {student}, seed {self.seed}{kind}"
+
+
+def refit_head(folder: SplitFolder, model: str, trial: int, seed: int) -> Path:
+    """What a finished refit tells about itself."""
+    return folder.confirm / "refits" / f"{model}-{trial}-seed{seed}.json"
+
+
+def refit_anew(head: Path) -> str:
+    """What to do about a refit whose weights are not its own."""
+    return f"remove {head.name} and run `gaitforge confirm`, which trains it anew"
+
+
+def check_refit(head: Path) -> None:
+    """Raise ValueError where the weights of a refit are not those that its head tells of."""
+    read_object(head, "identity")  # a damaged one is said to be that
+    fault = weights_fault(head)
+    if fault is not None:
+        raise ValueError(f"{fault}; {refit_anew(head)}.")
+
+
+def check_refits(folder: SplitFolder) -> None:
+    """`check_refit` for all that are there."""
+    for head in sorted((folder.confirm / "refits").glob("*.json")):
+        check_refit(head)
+
+
+def validated(folder: SplitFolder, trial: int, seeds: Iterable[int]) -> list[float]:
+    """The validation macro F1 of a member's distilled refits."""
+    return [
+        float(
+            read_object(refit_head(folder, STUDENT, trial, seed), "val_macro_f1")["val_macro_f1"]
+        )
+        for seed in seeds
+    ]
+
+
+def best_refit(folder: SplitFolder, trial: int, seeds: int) -> dict[str, Any]:
+    """The seed that did best on the validation people; the confirm people must not choose it."""
+    heads = [
+        read_object(refit_head(folder, STUDENT, trial, seed), "seed", "val_macro_f1")
+        for seed in range(SEED, SEED + seeds)
+    ]
+    return dict(max(heads, key=lambda head: float(head["val_macro_f1"])))
+
+
+def check_unseen(folder: SplitFolder, people: Iterable[str]) -> None:
+    """Raise ValueError where anything that confirm starts from tells that it has seen one of these people."""
+    confirm = frozenset(people)
+    remedy = "begin anew with `gaitforge run --fresh run.toml`, or give these people another role"
+    heads = {
+        "teacher": folder.teacher / "model.json",
+        "reference": folder.reference / "reference.json",
+        "store of teacher outputs": folder.teacher_outputs / "outputs.json",
+        "search": folder.search / "search.json",
+    }
+    heads |= {f"refit {path.stem}": path for path in (folder.confirm / "refits").glob("*.json")}
+    for name, path in heads.items():
+        told = read_provenance(path) if path.is_file() else None
+        if told is not None:
+            told.check_unseen(f"The {name} in {folder.root}", confirm, remedy)
+
+
+def fitted_provenance(
+    windows: WindowFolder, folder: SplitFolder, **configured: Provenance
+) -> Provenance:
+    """What students are made from that learn here; `configured` is what their configurations are from."""
+    teacher = Teacher.read(folder).provenance(folder, windows)
+    sources = {
+        "windows": windows.provenance,
+        "teacher": teacher,
+        "outputs": outputs_provenance(teacher, windows.provenance),
+        **configured,
+    }
+    return Provenance.of("", sources, windows.people("train", "validation"))
+
+
+def models_of(refits: Iterable[Refit]) -> str:
+    """A hash of a set of models."""
+    return fingerprint(sorted(refit.identity for refit in refits))
+
+
+def make_all_refits(
+    settings: ConfirmSettings,
+    trials: Sequence[Trial],
+    windows: WindowFolder,
+    outputs: Path,
+    folder: SplitFolder,
+    origin: Provenance,
+) -> list[Refit]:
+    """The trainings that confirm these trials, with what they are made from."""
+    teacher = Teacher.read(folder).fingerprint
+    return [
+        replace(refit, made_from=origin)
+        for trial in trials
+        for refit in make_refits(settings, trial, windows, outputs, teacher)
+    ]
+
+
+def make_refits(
+    settings: ConfirmSettings, member: Trial, windows: WindowFolder, outputs: Path, teacher: str
+) -> list[Refit]:
+    """The trainings that confirm one member; `teacher` is the teacher's fingerprint."""
+    spec = trial_spec(member, str(windows.folder), str(windows.mapped_outputs(outputs)))
+    refits = []
+    for seed in range(SEED, SEED + settings.seeds):
+        for model, kind in ((STUDENT, spec), (ALONE, spec.alone())):
+            if model == ALONE and not (settings.alone and distilled(member)):
+                continue
+            seeded = kind.with_seed(seed)
+            identity = fingerprint(
+                {
+                    **seeded.as_dict(),
+                    "windows": windows.key,
+                    "teacher": teacher,
+                    "teacher_outputs": "",
+                }
+            )
+            refits.append(
+                Refit(trial=member.number, model=model, seed=seed, spec=seeded, identity=identity)
+            )
+    return refits
+
+
+def distilled(member: Trial) -> bool:
+    """Whether the student learned from the teacher at all; else it is its own comparison."""
+    return any(weight > 0 for weight in member.distill["weights"].values())

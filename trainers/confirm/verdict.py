@@ -1,0 +1,321 @@
+"""The verdict: what the predictions for unseen people say about the members, with how sure that is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from gaitforge.decision import Judged, judge
+from gaitforge.failures import count_failures
+from gaitforge.members import FRONT, Member
+from gaitforge.metrics import balanced_accuracy, weighted_kappa
+from gaitforge.provenance import Provenance
+from gaitforge.reference import majority_class, recording_labels
+from gaitforge.settings import ConfirmSettings
+from gaitforge.stats import (
+    EXACT_PEOPLE,
+    Estimate,
+    compare,
+    draw_people,
+    estimate,
+    level_at_once,
+    macro_f1_draws,
+    mean_macro_f1,
+    optimism,
+    person_accuracy,
+    person_confusions,
+    probability_on_front,
+    sign_flip_p_value,
+    spread_over_seeds,
+    too_few,
+)
+from gaitforge.trials import TrialLog
+from gaitforge.work import SplitFolder, write_json
+from trainers.confirm.answers import optimism_sentence
+from trainers.confirm.refit_file import ALONE, SEED, STUDENT, best_refit, distilled, validated
+from trainers.confirm.trust import verdict
+from trainers.training.predictions import read_predictions
+from trainers.training.reference import MODEL as REFERENCE
+from trainers.training.teacher_file import Teacher
+from trainers.training.window_folder import WindowFolder
+
+Ints = NDArray[np.int64]
+SCHEMA = (
+    3  # 1 tested the mean of the seeds, each member for itself; 2 held no student against chance
+)
+
+
+def write_verdict(
+    settings: ConfirmSettings,
+    windows: WindowFolder,
+    folder: SplitFolder,
+    members: Sequence[Member],
+    times_scored: int,
+    told: Provenance,
+) -> dict[str, Any]:
+    """Write `confirm/scores.json` and return its content.
+
+    `times_scored` is how often the confirm people have been scored, this time included; `told` is what
+    the scores are made from, and whom that has seen.
+    """
+    report = Tables(folder, windows, settings).report(members, Teacher.read(folder), times_scored)
+    scores = {**report, "provenance": told.as_dict()}
+    # it may tell of another student than these scores do
+    (folder.confirm / "folds.json").unlink(missing_ok=True)
+    write_json(folder.confirm / "scores.json", scores)
+    return scores
+
+
+class Tables:
+    """The predictions for the confirm people of one split, and the statistics over them."""
+
+    def __init__(
+        self, folder: SplitFolder, windows: WindowFolder, settings: ConfirmSettings
+    ) -> None:
+        self.folder = folder
+        self.windows = windows
+        self.settings = settings
+        self.seeds = range(SEED, SEED + settings.seeds)
+        self.teacher_SPKK = self.confusions("teacher", None, [0])
+        self.people = sorted({record.person for record in windows.recordings("confirm")})
+        self.few = too_few(len(self.people))
+
+    def confusions(self, model: str, trial: int | None, seeds: Sequence[int]) -> Ints:
+        """Confusion matrices by seed and person [S, P, K, K]."""
+        return np.stack(
+            [
+                self._person_confusions(
+                    read_predictions(self.folder, "confirm", model, trial, seed)
+                )
+                for seed in seeds
+            ]
+        )
+
+    def chance(self) -> Ints:
+        """Those of somebody who always answers the commonest class of the training recordings."""
+        classes = len(self.windows.classes)
+        common = majority_class(recording_labels(self.windows.role("train")), classes)
+        always_SPKK = np.zeros_like(self.teacher_SPKK)
+        always_SPKK[..., common] = self.teacher_SPKK.sum(axis=-1)
+        return always_SPKK
+
+    def report(
+        self, members: Sequence[Member], teacher: Teacher, times_scored: int
+    ) -> dict[str, Any]:
+        """The content of `confirm/scores.json`."""
+        student_MSPKK = [
+            self.confusions(STUDENT, member.trial.number, self.seeds) for member in members
+        ]
+        handed_out = [
+            best_refit(self.folder, member.trial.number, len(self.seeds))["seed"]
+            for member in members
+        ]
+        network_MPKK = [
+            student[self.seeds.index(seed)]
+            for student, seed in zip(student_MSPKK, handed_out, strict=True)
+        ]
+        params = [member.trial.params for member in members]
+        # what anybody could have had
+        beside = {"reference": self.confusions(REFERENCE, None, [0]), "chance": self.chance()}
+        judged = judge(network_MPKK, self.teacher_SPKK[0], params, self.settings.margin)
+        on_front = None
+        if not self.few:
+            weights_RP = draw_people(len(self.people), self.settings.resamples)
+            draws_MR = np.stack([macro_f1_draws(student, weights_RP) for student in student_MSPKK])
+            on_front = probability_on_front(draws_MR, np.array(params))
+        rows = [
+            {
+                **self._member(member, student_MSPKK[i]),
+                "p_on_front": None if on_front is None else float(on_front[i]),
+                "noninferior": judged[i].noninferior,
+                "network": self._network(
+                    network_MPKK[i], handed_out[i], judged[i], beside, len(members)
+                ),
+            }
+            for i, member in enumerate(members)
+        ]
+        teacher_scores = scores_of(self.teacher_SPKK)
+        report = {
+            "schema": SCHEMA,
+            "margin": self.settings.margin,
+            "people": len(self.people),
+            "too_few": self.few,
+            "times_scored": times_scored,
+            "teacher": {
+                **teacher_scores,
+                "params": teacher.params,
+                "family": teacher.family,
+            },
+            **{name: self._beside_teacher(other) for name, other in beside.items()},
+            "members": rows,
+            "optimism": self._optimism(members, student_MSPKK),
+            "per_person": self._per_person(members, student_MSPKK),
+            "chosen": choose(rows, teacher_scores["macro_f1"], self.settings.margin),
+        }
+        told = verdict(report, count_failures(TrialLog(self.folder)))
+        return {**report, "verdict": told, "sentence": told["sentence"]}
+
+    def _member(self, member: Member, student_SPKK: Ints) -> dict[str, Any]:
+        """One student as a recipe: the mean of its seeds, with intervals over people and seeds."""
+        trial = member.trial
+        alone = None
+        if self.settings.alone and distilled(trial):
+            alone_SPKK = self.confusions(ALONE, trial.number, self.seeds)
+            gain = compare(student_SPKK, alone_SPKK)
+            alone = {**scores_of(alone_SPKK), **difference_of(gain, self.few)}
+        return {
+            "trial": trial.number,
+            "family": trial.family,
+            "params": trial.params,
+            "macs": trial.macs,
+            "searched": member.searched,
+            **scores_of(student_SPKK),
+            **difference_of(compare(student_SPKK, self.teacher_SPKK), self.few),
+            "seeds": len(student_SPKK),
+            "alone": alone,
+        }
+
+    def _network(
+        self,
+        network_PKK: Ints,
+        seed: int,
+        judged: Judged,
+        beside: Mapping[str, Ints],
+        students: int,
+    ) -> dict[str, Any]:
+        """The one network of a member that would be handed out, with intervals over people.
+
+        The people choose which of the students is held against the reference and chance, so that the
+        intervals of all of them hold together; against the teacher their order does that.
+        """
+        level = level_at_once(students)
+        against = {
+            f"against_{name}": difference_of(compare(network_PKK, other_SPKK, level), self.few)
+            for name, other_SPKK in beside.items()
+        }
+        one_by_one = None
+        if len(self.people) <= EXACT_PEOPLE:
+            apart_P = person_accuracy(network_PKK) - person_accuracy(self.teacher_SPKK)
+            one_by_one = {
+                "differences": {
+                    person: float(apart)
+                    for person, apart in zip(self.people, apart_P, strict=True)
+                },
+                "sign_flip_p": sign_flip_p_value(network_PKK, self.teacher_SPKK),
+            }
+        return {
+            "seed": seed,
+            **scores_of(network_PKK),
+            **difference_of(judged.difference, self.few),
+            "tested": judged.tested,
+            **against,
+            "by_person": one_by_one,
+        }
+
+    def _beside_teacher(self, other_SPKK: Ints) -> dict[str, Any]:
+        """Scores of what the teacher should be better than, and by how much it is."""
+        better = difference_of(compare(self.teacher_SPKK, other_SPKK), self.few)
+        return {**scores_of(other_SPKK), "teacher_minus_this": better}
+
+    def _optimism(
+        self, members: Sequence[Member], student_MSPKK: Sequence[Ints]
+    ) -> dict[str, Any]:
+        """What the search believed, what its refits had on the same people, and what others confirm.
+
+        Means and intervals are over the members from the front alone: the others have not been selected.
+        """
+        believed_M = np.array([member.believed for member in members])
+        validated_MS = np.array(
+            [validated(self.folder, member.trial.number, self.seeds) for member in members]
+        )
+
+        def over(which: Sequence[int]) -> dict[str, Any]:
+            found = optimism(
+                believed_M[which], validated_MS[which], [student_MSPKK[i] for i in which]
+            )
+            return found.as_dict()
+
+        rows = [
+            {
+                "trial": member.trial.number,
+                "searched": member.searched,
+                "believed": member.believed,
+                "validated": float(validated_MS[i].mean()),
+                "confirmed": mean_macro_f1(student_MSPKK[i]),
+                **over([i]),
+            }
+            for i, member in enumerate(members)
+        ]
+        front = [i for i, member in enumerate(members) if member.searched == FRONT]
+        report = {**over(front), "seed_sd": spread_over_seeds(validated_MS), "members": rows}
+        return {**report, "sentence": optimism_sentence(report, len(front))}
+
+    def _per_person(
+        self, members: Sequence[Member], student_MSPKK: Sequence[Ints]
+    ) -> list[dict[str, Any]]:
+        rows = []
+        models: list[tuple[str, int | None, Ints]] = [("teacher", None, self.teacher_SPKK)]
+        models += [
+            (STUDENT, member.trial.number, student_MSPKK[i]) for i, member in enumerate(members)
+        ]
+        for model, trial, confusions in models:
+            recordings = confusions[0].sum(axis=(1, 2))
+            for person, value, count in zip(
+                self.people, person_accuracy(confusions), recordings, strict=True
+            ):
+                rows.append(
+                    {
+                        "person": person,
+                        "model": model,
+                        "trial": trial,
+                        "accuracy": float(value),
+                        "recordings": int(count),
+                    }
+                )
+        return rows
+
+    def _person_confusions(self, table: pa.Table) -> Ints:
+        classes = list(self.windows.classes)
+        rows: list[dict[str, Any]] = table.to_pylist()
+        persons = [row["person"] for row in rows]
+        true = np.array([classes.index(row["true_class"]) for row in rows])
+        predicted = np.array([np.argmax(row["probabilities"]) for row in rows])
+        return person_confusions(true, predicted, persons, sorted(set(persons)), len(classes))
+
+
+def scores_of(confusions_SPKK: Ints) -> dict[str, Any]:
+    """Macro F1, its interval (None with too few people) and other scores, over all people and seeds."""
+    confusions_SPKK = confusions_SPKK.reshape(-1, *confusions_SPKK.shape[-3:])
+    summed = confusions_SPKK.sum(axis=(0, 1))
+    found = estimate(confusions_SPKK)
+    kappa = weighted_kappa(summed)
+    return {
+        "macro_f1": found.mean,
+        "interval": None if too_few(confusions_SPKK.shape[1]) else [found.low, found.high],
+        "accuracy": float(np.trace(summed) / summed.sum()),
+        "balanced_accuracy": balanced_accuracy(summed),
+        # as the search has it: without a value where truth and answer are all one class
+        "weighted_kappa": 0.0 if math.isnan(kappa) else kappa,
+    }
+
+
+def difference_of(difference: Estimate, few: bool) -> dict[str, Any]:
+    """A difference as the reports hold it, without its interval where people are too few."""
+    ends = None if few else [difference.low, difference.high]
+    return {"difference": difference.mean, "difference_interval": ends}
+
+
+def choose(members: Sequence[Mapping[str, Any]], teacher_f1: float, margin: float) -> int | None:
+    """The smallest member whose network is not inferior; where people are too few to tell, by its score alone."""
+    good = [
+        member
+        for member in members
+        if member["noninferior"]
+        or (member["noninferior"] is None and member["network"]["macro_f1"] >= teacher_f1 - margin)
+    ]
+    return min(good, key=lambda member: member["params"])["trial"] if good else None

@@ -1,0 +1,1 @@
+"""The search: Ray Tune and Optuna round one trial."""

@@ -1,0 +1,82 @@
+"""How large a student may be: refused before any work where nothing fits, and kept to by every proposal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gaitforge.cost import Cost, count
+from gaitforge.models import Sizes
+from gaitforge.settings import SearchSettings
+from search_spaces import SPACES
+from trainers.training.window_folder import WindowFolder
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Budget:
+    """The largest student that may be trained; None where there is no limit."""
+
+    params: int | None = None
+    macs: int | None = None
+    bytes: int | None = None
+
+    @classmethod
+    def of(cls, settings: SearchSettings, teacher_params: int) -> Budget:
+        """The tighter of the limits in parameters and in shares of the teacher."""
+        limits = [settings.max_params] if settings.max_params is not None else []
+        if settings.max_params_share is not None:
+            limits.append(int(settings.max_params_share * teacher_params))
+        return cls(
+            params=min(limits) if limits else None,
+            macs=settings.max_macs,
+            bytes=settings.max_bytes,
+        )
+
+    def limits(self, cost: Cost) -> list[tuple[int, int, str]]:
+        """What a student takes of each limited thing, the limit, and its name."""
+        every = [
+            (cost.params, self.params, "parameters"),
+            (cost.macs, self.macs, "multiply-accumulates"),
+            (cost.bytes, self.bytes, "bytes of weights"),
+        ]
+        return [(used, limit, what) for used, limit, what in every if limit is not None]
+
+    def allows(self, cost: Cost) -> bool:
+        return all(used <= limit for used, limit, _ in self.limits(cost))
+
+    def excess(self, cost: Cost) -> float:
+        """How far over the limits a student is, in powers of ten; 0 or less within them."""
+        return max(
+            (math.log10(max(used, 1) / limit) for used, limit, _ in self.limits(cost)),
+            default=-1.0,
+        )
+
+    def __str__(self) -> str:
+        nothing = Cost(params=0, macs=0)
+        return " and ".join(f"{limit:,} {what}" for _, limit, what in self.limits(nothing))
+
+
+class CostCounter:
+    """What a student costs, counted without building it."""
+
+    def __init__(self, windows: WindowFolder) -> None:
+        self.windows = windows
+
+    def __call__(self, sizes: Sizes) -> Cost:
+        windows = self.windows
+        return count(sizes, windows.layout, windows.channels, len(windows.classes), windows.length)
+
+
+def check_budget(
+    settings: SearchSettings, budget: Budget, count_cost: Callable[[Sizes], Cost]
+) -> None:
+    """Refuse, before any work, a budget that the smallest student of a family breaks."""
+    for family in settings.families:
+        cost = count_cost(SPACES[family].smallest)
+        if not budget.allows(cost):
+            takes = " and ".join(f"{used:,} {what}" for used, _, what in budget.limits(cost))
+            raise ValueError(
+                f"The search allows at most {budget}, but the smallest {family} student has {takes}; raise the "
+                f"budget or leave {family} out of search.families."
+            )

@@ -1,0 +1,69 @@
+"""What a search refuses before it trains anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gaitforge.losses import LOSSES, needed
+from gaitforge.losses.nodes import check_joints
+from gaitforge.models import FAMILIES
+from gaitforge.settings import SearchSettings
+from gaitforge.work import SplitFolder, read_object
+from search_spaces import SPACES
+from trainers.training.reference import validation_chance
+from trainers.training.teacher_file import Teacher
+from trainers.training.window_folder import WindowFolder
+
+
+def check_families(settings: SearchSettings) -> None:
+    """Refuse a student family or a distillation term that does not exist."""
+    for what, names, known in (
+        ("student family", settings.families, SPACES),
+        ("distillation term", settings.terms, LOSSES),
+    ):
+        for name in names:
+            if known is SPACES and name in FAMILIES and name not in known:
+                raise KeyError(
+                    f"The family '{name}' has no search space, so that no student of it can be drawn; give it one "
+                    "under the same name, or search another family."
+                )
+            if name not in known:
+                raise KeyError(f"There is no {what} '{name}'. Known: {', '.join(sorted(known))}.")
+
+
+def check_teacher(settings: SearchSettings, windows: WindowFolder, folder: SplitFolder) -> None:
+    """Refuse, before anything is written, a teacher from which there is nothing to learn.
+
+    Raises ValueError where it is no better on the validation people than always answering the
+    commonest class, and that was not allowed; FileNotFoundError where there is no teacher.
+    """
+    teacher = Teacher.read(folder)
+    chance = validation_chance(windows).macro_f1
+    # rounding must not tell a teacher of one answer from chance
+    if teacher.val_macro_f1 <= chance + 1e-9 and not settings.allow_chance:
+        raise ValueError(
+            f"The teacher in {folder.teacher} has a macro F1 of {teacher.val_macro_f1:.3f} on the validation people, "
+            f"but must have more than the {chance:.3f} of always answering the commonest class; train another one, or "
+            "set search.allow_chance = true to search all the same."
+        )
+
+
+def check_classes(settings: SearchSettings, classes: int) -> None:
+    """Refuse, before anything is trained, a term that has nothing to teach with so few classes."""
+    for name in settings.terms:
+        fewest = LOSSES[name].fewest_classes
+        if classes < fewest:
+            raise ValueError(
+                f"search.terms has '{name}', but there are {classes} classes, and it teaches nothing with fewer than "
+                f"{fewest}: z-scores of two logits are always the same; take '{name.removesuffix('_standardised')}'."
+            )
+
+
+def check_nodes(settings: SearchSettings, windows: WindowFolder, outputs: Path) -> None:
+    """Refuse, before anything is trained, a family whose joints no term can match with the teacher's."""
+    if "joints" not in needed(settings.terms, "stored"):
+        return
+    joints = read_object(outputs / "outputs.json", "joint_features")["joint_features"][1]
+    for family in settings.families:
+        sizes = SPACES[family].smallest.as_dict()
+        check_joints(windows.nodes(family, sizes).joints, joints, family)

@@ -1,0 +1,75 @@
+"""Early stopping that knows several objectives: at a rung a student is held against others of its size.
+
+Successive halving in its stopping form: a student is compared after `first` epochs, then after
+`factor` times as many, and so on, with those that came as far before it. Compared are those that
+are no larger, and no smaller than its band reaches: a larger student, which scores higher anyway, never
+ends a smaller one, of which a front is made; that band is our own. The better ones are told by the
+non-dominated order of the scores, ties by crowding distance (Deb et al. 2002, NSGA-II).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gaitforge.front import front_order
+from gaitforge.objectives import OBJECTIVES, costs, value_of
+from gaitforge.settings import StoppingSettings
+from gaitforge.trials import Trial
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verdict:
+    """What is to become of a student at a rung; `violation` is how far it was from going on."""
+
+    go_on: bool
+    reason: str = ""
+    violation: float = 0.0
+
+
+class Rungs:
+    """The scores of all students at the epochs where they are compared."""
+
+    def __init__(self, settings: StoppingSettings, epochs: int, objectives: Sequence[str]) -> None:
+        self.settings = settings
+        self.epochs = settings.rungs(epochs)
+        self.objectives = tuple(objectives)
+        self.values: dict[int, dict[int, list[float]]] = {}  # by epoch and trial
+
+    def add(self, trial: Trial) -> None:
+        """Remember how a trial did at the rungs that it came to; the same again changes nothing."""
+        for scores in trial.rungs:
+            values = [value_of(trial, name, scores) for name in self.objectives]
+            self.values.setdefault(int(scores["epoch"]), {})[trial.number] = values
+
+    def judge(self, trial: Trial) -> Verdict:
+        """Whether a trial goes on from the rung that it has just come to (the last of `trial.rungs`)."""
+        self.add(trial)
+        epoch = int(trial.rungs[-1]["epoch"])
+        came_as_far = self.values[epoch]
+        costs_NM = costs(list(came_as_far.values()), self.objectives)
+        own = list(came_as_far).index(trial.number)
+        is_size = np.array([OBJECTIVES[name].log for name in self.objectives])
+        sizes_NM = costs_NM[:, is_size]
+        behind_NM = sizes_NM[own] - sizes_NM  # powers of ten by which each is smaller
+        peers = np.flatnonzero(
+            (behind_NM >= 0).all(axis=1) & (behind_NM[:, 0] <= self.settings.band)
+        )
+        order = peers[front_order(costs_NM[peers][:, ~is_size])]
+        place = int(np.flatnonzero(order == own)[0])
+        # at least one for each score, since a student may lead in either
+        going_on = max(int((~is_size).sum()), round(len(peers) * self.settings.keep))
+        if place < going_on:
+            return Verdict(go_on=True)
+        rungs_left = len(self.epochs) - self.epochs.index(epoch)
+        best = f"best {going_on} go" if going_on > 1 else "best goes"
+        return Verdict(
+            go_on=False,
+            reason=(
+                f"after epoch {epoch} it is number {place + 1} of the {len(peers)} students of its size "
+                f"or up to {10**self.settings.band:.3g} times smaller, of which the {best} on"
+            ),
+            violation=rungs_left - 1 + (place + 1) / len(peers),
+        )

@@ -1,0 +1,331 @@
+"""The search: Ray Tune round `train_student`, one plain function trial per student."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pyarrow as pa
+from ray import tune
+from ray.tune.experiment import Trial as TuneTrial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+
+import search_spaces
+from gaitforge.cost import Cost
+from gaitforge.extensions import load_extensions
+from gaitforge.failures import count_failures, failure_note
+from gaitforge.models import make_sizes
+from gaitforge.objectives import OBJECTIVES, SearchedFront
+from gaitforge.settings import (
+    ClusterSettings,
+    SearchSettings,
+    as_dict,
+)
+from gaitforge.trials import Trial, TrialLog
+from gaitforge.work import (
+    SplitFolder,
+    open_path,
+    remove_tree,
+    write_json,
+    write_parquet,
+)
+from search_spaces import SPACES, Proposal
+from trainers.arithmetic.check import Refused
+from trainers.arithmetic.machines import check_arithmetic
+from trainers.cluster.blind_gpus import check_gpus
+from trainers.cluster.connection import (
+    concurrent_trials,
+    connect,
+    filled_first,
+    gpus_per_trial,
+    nodes,
+    room_for,
+)
+from trainers.cluster.deaths import LIVES, memory_kills_told, speak_when_dying
+from trainers.search.budget import Budget, CostCounter, check_budget
+from trainers.search.checks import check_classes, check_nodes
+from trainers.search.claim import claim_folder, joined, search_identity, search_provenance
+from trainers.search.gpu_shares import keep_to_share, measured_share
+from trainers.search.searcher import StudySearcher
+from trainers.search.starts import check_starts, read_starts
+from trainers.search.trial import BrokenAcceleratorError, TrialContext, run_trial
+from trainers.terminal.progress import SearchProgress
+from trainers.terminal.say import say
+from trainers.training.teacher_file import Teacher
+from trainers.training.window_folder import WindowFolder
+
+# Trials between two tables of them, for readers who look on: at 10,000 trials a table takes half a second.
+COMPACT_EVERY = 100
+IMPORTANCE: dict[str, pa.DataType] = {
+    "family": pa.string(),
+    "objective": pa.string(),
+    "name": pa.string(),
+    "importance": pa.float64(),
+}
+
+
+def search_students(
+    settings: SearchSettings,
+    cluster: ClusterSettings,
+    windows: WindowFolder,
+    outputs: Path,
+    folder: SplitFolder,
+    fresh: bool = False,
+) -> None:
+    """Try students until `settings.trials` have ended, and write `search/`; goes on where it was stopped.
+
+    Raises ValueError where no student can meet the budget, or where the folder holds a search with
+    other settings and `fresh` was not asked for; RuntimeError where the search gave up.
+    """
+    teacher = Teacher.read(folder)
+    budget = Budget.of(settings, teacher.params)
+    count_cost = CostCounter(windows)
+    check_budget(settings, budget, count_cost)
+    check_classes(settings, len(windows.classes))
+    check_nodes(settings, windows, outputs)
+    starts = read_starts(settings.start_from, partial(propose, settings), settings.start_with)
+    sources = check_starts(settings.start_from, settings.start_with, windows.people("confirm"))
+    reference = worst_values(settings, count_cost(make_sizes(teacher.family, teacher.sizes)))
+    identity = search_identity(settings, windows.key, teacher.fingerprint)
+    head: dict[str, Any] = {
+        "schema": 1, "identity": identity, "families": list(settings.families),
+        "epochs": settings.fit.epochs, "rungs": list(settings.stopping.rungs(settings.fit.epochs)),
+        "seed": settings.seed, "objectives": list(settings.objectives), "reference": reference,
+        "max_params": budget.params, "settings": as_dict(settings),
+    }  # fmt: skip
+    earlier = claim_folder(folder, head, fresh)
+    origin = search_provenance(identity, windows, folder, sources)
+    head["provenance"] = joined(origin, earlier, folder.search / "search.json").as_dict()
+
+    def write_front() -> None:
+        write_json(folder.search / "front.json", {**front.as_dict(), "search": identity})
+
+    log = TrialLog(folder)
+    front = SearchedFront(settings.objectives, reference)
+    progress = SearchProgress(log, settings, front)
+
+    def on_end(trial: Trial) -> None:
+        if front.add(trial):
+            write_front()
+        progress.ended(trial)
+        keep_table(log, len(searcher.ended))
+
+    searcher = StudySearcher(
+        settings,
+        log,
+        budget,
+        partial(propose, settings),
+        count_cost,
+        on_end,
+        starts,
+        progress.tried_again,
+    )
+    for trial in searcher.ended.values():
+        front.add(trial)
+    spent = earlier.get("seconds", 0.0)
+
+    def write_head(seconds: float) -> None:
+        write_json(
+            folder.search / "search.json",
+            {**head, "trials": settings.trials, "rejected": searcher.rejected, "seconds": seconds},
+        )
+
+    write_head(spent)
+    if len(searcher.ended) < settings.trials:
+        started = time.monotonic()
+        context = TrialContext(
+            folder=str(folder.root), windows=str(windows.folder), outputs=str(windows.mapped_outputs(outputs)),
+            objectives=settings.objectives, rungs=searcher.rungs.epochs, max_latency_ms=settings.max_latency_ms,
+            data=windows.on_nodes("train", "validation", outputs=outputs, terms=settings.terms),
+        )  # fmt: skip
+        connect(cluster, folder.root)
+        check_arithmetic(
+            cluster, settings.families, windows, cluster.cpus_per_trial, gpus_per_trial(cluster)
+        )
+        gpus = measured_share(cluster, settings, budget, count_cost, windows, outputs, folder)
+        trainable = tune.with_parameters(tune_trial, context=context)
+        check_gpus(gpus)
+        run_tune(searcher, trainable, cluster, gpus, folder.search / "ray", progress)
+        write_head(spent + time.monotonic() - started)
+    log.remove_drafts()
+    log.compact()
+    write_front()
+    write_importance(folder, searcher)
+    if note := failure_note(count_failures(searcher.ended.values())):
+        say(f"  {note}")
+    if searcher.refused:
+        raise RuntimeError(searcher.refused)
+    if searcher.gave_up:
+        raise RuntimeError(
+            f"The search gave up: {searcher.gave_up.rstrip('.')}; mend that, then start it anew with --fresh."
+        )
+    if len(searcher.ended) < settings.trials:  # Tune ends quietly when it is interrupted
+        raise RuntimeError(
+            f"The search was stopped after {len(searcher.ended)} of {settings.trials} trials; the same command goes on."
+        )
+
+
+def run_tune(
+    searcher: StudySearcher,
+    trainable: Any,
+    cluster: ClusterSettings,
+    gpus: float,
+    storage: Path,
+    progress: AbstractContextManager[Any],
+) -> None:
+    """The whole Ray side of a search: warm workers that take one student after the other."""
+    # Tune's state of an earlier start; the trial log is the truth
+    remove_tree(storage)
+    trials = concurrent_trials(cluster, gpus)
+    resources = trial_resources(cluster, gpus, trials)
+    tuner = tune.Tuner(
+        tune.with_resources(trainable, resources),
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            scheduler=RungScheduler(searcher.on_rung, searcher.on_error),
+            num_samples=searcher.settings.trials - len(searcher.ended),
+            max_concurrent_trials=trials,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            name=f"search-{datetime.now(UTC):%Y%m%dT%H%M%S}",
+            storage_path=str(storage.resolve()),
+            verbose=0,
+            callbacks=[],
+            failure_config=tune.FailureConfig(max_failures=LIVES),  # `on_error` adds to them
+        ),
+    )
+    # a trial's end is told by our own line; Tune's traceback of a killed worker says no more
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    room = room_for(cluster, "A student", 1, cluster.cpus_per_trial, gpus)
+    with room, progress, memory_kills_told():
+        tuner.fit()
+    remove_tree(storage)
+
+
+def trial_resources(
+    cluster: ClusterSettings, gpus: float, trials: int
+) -> tune.PlacementGroupFactory:
+    """What a student asks for, `trials` of them at a time, and where in the cluster it had better be."""
+    bundle = {"CPU": float(cluster.cpus_per_trial)} | ({"GPU": gpus} if gpus > 0 else {})
+    if cluster.placement == "spread":
+        return tune.PlacementGroupFactory([bundle], strategy="SPREAD")
+    # Ray spreads what asks for one bundle at a time, PACK or not: each packs its own bundles only
+    first = filled_first(nodes(), trials, cluster.cpus_per_trial, gpus)
+    return tune.PlacementGroupFactory(
+        [bundle], strategy="STRICT_PACK", _soft_target_node_id=first.id
+    )
+
+
+def tune_trial(config: dict[str, Any], context: TrialContext) -> None:
+    """One trial in a Tune worker; what it reports comes back to `StudySearcher.on_rung`."""
+    speak_when_dying()
+    load_extensions(SPACES)
+    trial = Trial.from_dict(config["trial"], open_path(context.folder))
+    prepare = partial(keep_to_share, SplitFolder(open_path(context.folder)))
+    silent = True
+    try:
+        for scores in run_trial(trial, context, prepare):
+            tune.report({"rung": scores})
+            silent = False
+    except Refused as error:
+        tune.report({"refused": str(error)})
+        return
+    except BrokenAcceleratorError:
+        # Tune hands the next student to a new worker, and this trial, which has ended, with it
+        os._exit(1)
+    if silent:  # of a trial without any report Tune prints a line of its own
+        tune.report({"rung": {}})
+
+
+def propose(settings: SearchSettings, trial: optuna.trial.BaseTrial) -> Proposal:
+    """One student of the settings' families, asked of an Optuna trial."""
+    spaces = {family: SPACES[family].suggest for family in settings.families}
+    return search_spaces.propose(trial, spaces, settings.terms, settings.terms_warmup)
+
+
+def worst_values(settings: SearchSettings, teacher: Cost) -> list[float]:
+    """What a student must beat in each objective to count in the hypervolume: the teacher in what it costs."""
+    worst = []
+    for name in settings.objectives:
+        objective = OBJECTIVES[name]
+        if objective.counted:
+            worst.append(float(getattr(teacher, objective.key)))
+        elif objective.worst is not None:
+            worst.append(objective.worst)
+        else:
+            assert settings.max_latency_ms is not None  # the settings saw to that
+            worst.append(settings.max_latency_ms)
+    return worst
+
+
+def keep_table(log: TrialLog, ended: int) -> None:
+    """Write the table of trials anew now and then while a search runs."""
+    if ended % COMPACT_EVERY == 0:
+        log.compact()
+
+
+def write_importance(folder: SplitFolder, searcher: StudySearcher) -> None:
+    """`search/importance.parquet`: how much of each objective's variation each searched value explains.
+
+    Over all families (`family` is null), and over the students of each.
+    """
+    rows = [
+        {"family": family, "objective": objective, "name": name, "importance": value}
+        for family in (None, *searcher.settings.families)
+        for objective, importance in searcher.study.importance(family).items()
+        for name, value in importance.items()
+    ]
+    if rows:
+        write_parquet(
+            folder.search / "importance.parquet",
+            pa.Table.from_pylist(rows, schema=pa.schema(IMPORTANCE)),
+        )
+
+
+class RungScheduler(FIFOScheduler):
+    """The rungs as Tune asks for them: each report of a trial comes from one.
+
+    `on_rung` takes Tune's name of the trial and what it reported, and tells whether it goes on.
+    `on_error` takes that name, what Ray says of the error, and whether Tune tries the trial again; it
+    tells whether the trial has a life more than it would have.
+    """
+
+    def __init__(
+        self,
+        on_rung: Callable[[str, Mapping[str, Any]], bool],
+        on_error: Callable[[str, str, bool], bool] = lambda name, told, again: False,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.on_rung = on_rung
+        self.on_error = on_error
+
+    def on_trial_result(
+        self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]
+    ) -> str:
+        # Tune has flattened what was reported as {"rung": scores}, and added keys of its own
+        scores = {
+            name.removeprefix("rung/"): value
+            for name, value in result.items()
+            if name.startswith("rung/")
+        }
+        goes_on = not scores or self.on_rung(trial.trial_id, scores)
+        return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
+
+    def on_trial_error(self, tune_controller: Any, trial: TuneTrial) -> None:
+        # Tune counts a failure, decides, and only then tells: what it wrote is all that says which
+        # failure it was
+        file = Path(trial.error_file) if trial.error_file else None
+        text = file.read_text(errors="replace") if file and file.is_file() else ""
+        told = text.rpartition("Failure # ")[2].partition("\n")[2]  # without its number and time
+        again = bool(trial.should_recover())  # type: ignore[no-untyped-call]
+        if self.on_error(trial.trial_id, told, again):
+            trial.max_failures += 1

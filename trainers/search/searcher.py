@@ -1,0 +1,255 @@
+"""The search as Tune asks for it: which student comes next, whether it goes on, and how it ended."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import optuna
+from ray.tune.search import Searcher
+
+from gaitforge.cost import Cost
+from gaitforge.models import Sizes
+from gaitforge.settings import FitPlan, SearchSettings, as_dict
+from gaitforge.trials import Trial, TrialLog
+from gaitforge.work import fingerprint
+from search_spaces import Proposal
+from trainers.cluster.deaths import LOST_NODES, NODE, UNKNOWN, Death, death_of
+from trainers.search.budget import Budget
+from trainers.search.rungs import Rungs
+from trainers.search.study import Study
+from trainers.search.trial import now
+
+# A space whose budget lets fewer than one proposal in 300 pass has the wrong ranges for it.
+ATTEMPTS = 300
+# A student that has been tried is proposed anew for so many times; then it is trained with a new seed.
+MOST_REPEATS = 9
+
+
+class StudySearcher(Searcher):
+    """Gives Tune one student after the other, within budget, and learns from the trial log how they did.
+
+    What has ended is read from the log, where the worker put it; Tune's word for the end of a trial,
+    the same for one that finished and one that was stopped, only says when to look. `propose` asks
+    an Optuna trial for one student, `count_cost` counts what it costs without building it, `on_end`
+    hears of each end, `starts` are searched values to try first, and `on_retry` hears which trial is
+    tried once more, and why.
+    """
+
+    def __init__(
+        self,
+        settings: SearchSettings,
+        log: TrialLog,
+        budget: Budget,
+        propose: Callable[[optuna.trial.BaseTrial], Proposal],
+        count_cost: Callable[[Sizes], Cost],
+        on_end: Callable[[Trial], None],
+        starts: Sequence[Mapping[str, Any]] = (),
+        on_retry: Callable[[Trial, str], None] = lambda trial, why: None,
+    ) -> None:
+        super().__init__()
+        self.settings = settings
+        self.log = log
+        self.budget = budget
+        self.count_cost = count_cost
+        self.on_end = on_end
+        self.starts = starts
+        self.on_retry = on_retry
+        self.rungs = Rungs(settings.stopping, settings.fit.epochs, settings.objectives)
+        self.study = Study(
+            settings.objectives, settings.sampler, settings.seed, propose, bool(self.rungs.epochs)
+        )
+        self.in_flight: dict[str, tuple[Trial, optuna.Trial]] = {}
+        self.died: dict[str, dict[str, Any]] = {}  # how the worker of a trial in flight ended last
+        self.lost_nodes: Counter[str] = Counter()
+        self.gave_up: str | None = None
+        self.refused = ""  # why a machine that joined late must not train
+        ended = list(log)
+        for trial in ended:
+            self.rungs.add(trial)
+        self.study.add(ended)
+        self.rejected = sum(len(trial.rejected) for trial in ended)  # proposals over budget
+        self.interrupted = log.interrupted()
+        self.known = {trial.hash for trial in (*ended, *self.interrupted)}  # configurations
+
+    @property
+    def ended(self) -> Mapping[int, Trial]:
+        """The trials of the log, by number."""
+        return self.study.ended
+
+    def suggest(self, trial_id: str) -> Any:
+        """The next student, for Tune; FINISHED when enough have ended or too many have failed."""
+        if (
+            self.refused
+            or self._too_many_failed()
+            or len(self.ended) + len(self.in_flight) >= self.settings.trials
+        ):
+            return str(Searcher.FINISHED)
+        trial = self._interrupted(trial_id) if self.interrupted else self._new(trial_id)
+        return str(Searcher.FINISHED) if trial is None else {"trial": trial.as_dict()}
+
+    def on_rung(self, trial_id: str, scores: Mapping[str, float]) -> bool:
+        """Whether a trial goes on from a rung; where it does not, its end and the reason are in the log."""
+        trial = self.log.as_kept(self.in_flight[trial_id][0])
+        at_rung = dataclasses.replace(trial, rungs=(*trial.rungs, dict(scores)))
+        verdict = self.rungs.judge(at_rung)
+        if not verdict.go_on:
+            self.log.add(
+                dataclasses.replace(
+                    at_rung,
+                    state="stopped",
+                    reason=verdict.reason,
+                    violation=verdict.violation,
+                    ended=now(),
+                )
+            )
+        return verdict.go_on
+
+    def on_error(self, trial_id: str, told: str, again: bool) -> bool:
+        """Keep why a trial's worker failed, by Ray's own words; whether that does not count against it.
+
+        A worker that was lost with its node says nothing of its student, which goes on elsewhere; one
+        that died of itself may have died of its student, which then is tried once more and no oftener.
+        """
+        trial = self.in_flight[trial_id][0]
+        if self.log.has(trial.number):
+            return False  # it had ended before its worker did
+        death = death_of(told)
+        self.died[trial_id] = _ended_by(death, told)
+        if not again:
+            return False
+        self.on_retry(trial, str(self.died[trial_id]["reason"]))
+        if death is None or death.by != NODE:
+            return False
+        self.lost_nodes[trial_id] += 1
+        return self.lost_nodes[trial_id] <= LOST_NODES
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        trial, asked = self.in_flight.pop(trial_id)
+        self.refused = str((result or {}).get("refused", "")) or self.refused
+        if self.refused and not self.log.has(trial.number):
+            return  # in flight still, for the next start
+        if not self.log.has(trial.number):
+            known = self.log.as_kept(trial)
+            died = self.died.get(trial_id) or _ended_by(Death(by=UNKNOWN), "")
+            self.log.add(
+                dataclasses.replace(known, state="failed", scores=None, ended=now(), **died)
+            )
+        self.died.pop(trial_id, None)
+        ended = self.log.read(trial.number)
+        self.rungs.add(ended)
+        self.study.tell(asked, ended)
+        self.on_end(ended)
+
+    def common_failure(self) -> str:
+        """The reason that most failed trials gave."""
+        reasons = Counter(trial.reason for trial in self.ended.values() if trial.state == "failed")
+        return str(reasons.most_common(1)[0][0]) if reasons else ""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: Tune's copy of a searcher would be a second truth beside the trial log."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: the study is rebuilt from the trial log."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing, for the same reason: what Tune pickles of its own state must not hold a study."""
+        return {}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> StudySearcher:
+        return self
+
+    def _interrupted(self, trial_id: str) -> Trial:
+        """A trial that was in flight when the search was killed: the same student under its number."""
+        trial = self.interrupted.pop(0)
+        self.in_flight[trial_id] = (trial, self.study.ask_again(trial))
+        self.rejected += len(trial.rejected)
+        return trial
+
+    def _new(self, trial_id: str) -> Trial | None:
+        """A new student within budget; None, and the reason in `gave_up`, where none is found."""
+        number = self._next_number()
+        rejected: list[dict[str, Any]] = []
+        repeats = 0
+        for attempt in range(ATTEMPTS):
+            start = self.starts[number] if number < len(self.starts) and attempt == 0 else None
+            asked, proposal = self.study.ask(number, attempt, start, repeats)
+            cost = self.count_cost(proposal.sizes)
+            searched = self.study.searched(asked)
+            if self.budget.allows(cost):
+                trial = self._trial(number, proposal, cost, searched, rejected)
+                if start is None and trial.hash in self.known and repeats < MOST_REPEATS:
+                    self.study.forget(asked)
+                    repeats += 1
+                    continue
+                self.known.add(trial.hash)
+                self.in_flight[trial_id] = (trial, asked)
+                self.log.show_running(trial)
+                return trial
+            # farther from the front than any that was stopped, since it may never start
+            excess = self.budget.excess(cost) + len(self.rungs.epochs)
+            self.study.reject(asked, excess)
+            rejected.append({**searched, **dataclasses.asdict(cost), "excess": excess})
+            self.rejected += 1
+        self.gave_up = (
+            f"{ATTEMPTS} proposals in a row were larger than {self.budget}; "
+            "raise the budget or narrow the search space."
+        )
+        return None
+
+    def _too_many_failed(self) -> bool:
+        failed = sum(trial.state == "failed" for trial in self.ended.values())
+        if len(self.ended) >= 4 and failed > self.settings.max_failed * len(self.ended):
+            self.gave_up = (
+                f"{failed} of {len(self.ended)} trials failed; most often: {self.common_failure()}"
+            )
+            return True
+        return False
+
+    def _next_number(self) -> int:
+        taken = (
+            self.ended.keys()
+            | {trial.number for trial, _ in self.in_flight.values()}
+            | {trial.number for trial in self.interrupted}
+        )
+        return next(number for number in itertools.count() if number not in taken)
+
+    def _trial(
+        self,
+        number: int,
+        proposal: Proposal,
+        cost: Cost,
+        searched: Mapping[str, Any],
+        rejected: Sequence[Mapping[str, Any]],
+    ) -> Trial:
+        plan = {
+            **as_dict(self.settings.fit),
+            "lr": proposal.lr,
+            "weight_decay": proposal.weight_decay,
+            "seed": self.settings.fit.seed + number,
+        }
+        sizes = proposal.sizes.as_dict()
+        distill = proposal.distillation.as_dict()
+        recipe = {key: value for key, value in plan.items() if key != "seed"}
+        return Trial(
+            number=number, state="running", family=proposal.family, sizes=sizes, **dataclasses.asdict(cost),
+            seed=FitPlan(**plan).seed, recipe=recipe, distill=distill,
+            hash=fingerprint({"family": proposal.family, "sizes": sizes, "recipe": recipe, "distill": distill}),
+            rejected=tuple(rejected), **searched,
+        )  # fmt: skip
+
+
+def _ended_by(death: Death | None, told: str) -> dict[str, Any]:
+    """The fields of a trial that say how its worker failed."""
+    if death is not None:
+        return {"reason": death.reason, "killed_by": death.by, "stderr": death.words}
+    lines = [line for line in told.splitlines() if line.strip()]
+    return {
+        "reason": f"in its worker, {lines[-1].strip()}" if lines else "no message",
+        "traceback": told,
+    }

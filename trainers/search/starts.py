@@ -1,0 +1,191 @@
+"""Students to try first: the front of another search, or configurations in a file."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from gaitforge.ingest.people import likeness
+from gaitforge.provenance import Provenance, read_provenance
+from gaitforge.scorings import people_scored
+from gaitforge.splits import read_split
+from gaitforge.trials import TrialLog
+from gaitforge.work import WorkFolder, fingerprint, open_path, read_json, read_object
+from search_spaces import Proposal
+from trainers.terminal.say import say
+
+
+def read_starts(
+    paths: Sequence[str],
+    propose: Callable[[optuna.trial.BaseTrial], Proposal],
+    given: Sequence[Mapping[str, Any]] = (),
+) -> list[dict[str, Any]]:
+    """Searched values of the students that a search tries first, each once: those of the paths, then the given.
+
+    They are trained anew: a score of other data or of another teacher tells nothing here. A work folder
+    gives the members of its searched fronts, leaving out what this search's space does not hold; a
+    JSON file is a list of searched values; all of these, and of the given, must fit.
+
+    Raises FileNotFoundError or ValueError.
+    """
+    found: list[dict[str, Any]] = []
+    for text in paths:
+        path = open_path(text)
+        if path.is_dir():
+            values = front_values(WorkFolder(path))
+            fitting = [v for v in values if misfit(v, propose) is None]
+            say(f"  starts from {len(fitting)} of {len(values)} students of {path}")
+            found += fitting
+        elif path.is_file():
+            content = read_json(path)
+            told = isinstance(content, dict) and "provenance" in content
+            values = content.get("configurations") if told else content
+            if not isinstance(values, list) or not all(isinstance(v, dict) for v in values):
+                raise ValueError(
+                    f"{path} must be a list of searched values, as trials keep them under 'suggested'; "
+                    "write [{...}, {...}]."
+                )
+            check_fit(values, str(path), propose)
+            found += values
+        else:
+            raise absent(path)
+    check_fit(given, "search.start_with", propose)
+    found += [dict(values) for values in given]
+    return [value for i, value in enumerate(found) if value not in found[:i]]
+
+
+def absent(path: Path) -> FileNotFoundError:
+    return FileNotFoundError(
+        f"search.start_from names {path}, but there is neither a work folder nor a file; mend the path."
+    )
+
+
+def start_sources(
+    paths: Sequence[str], given: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, Provenance]:
+    """By its name in the settings, whom each of these has seen; of configurations nobody knows it.
+
+    A work folder has seen whom its searches have seen, and whom its confirm has scored: who names it knows
+    those scores. A JSON file may tell it: {"configurations": [...], "provenance": {...}}.
+    """
+    sources = {}
+    for text in paths:
+        path, name = open_path(text), f"search.start_from {text}"
+        if path.is_dir():
+            sources[name] = seen_by_work(WorkFolder(path), name)
+        elif path.is_file():
+            content = read_json(path)
+            if isinstance(content, dict) and "provenance" in content:
+                sources[name] = Provenance.from_dict(content["provenance"], str(path))
+            else:
+                sources[name] = Provenance(identity=fingerprint(content), unknown=(name,))
+        else:
+            raise absent(path)
+    if given:
+        name = "search.start_with"
+        values = [dict(values) for values in given]
+        sources[name] = Provenance(identity=fingerprint(values), unknown=(name,))
+    return sources
+
+
+def seen_by_work(work: WorkFolder, name: str) -> Provenance:
+    """Whom the searches of a work folder have seen and its confirm has scored."""
+    sources: dict[str, Provenance] = {}
+    seen, unknown = set(people_scored(work)), []
+    fronts = front_files(work)
+    for front in fronts:
+        split, head = front.parents[1].name, front.with_name("search.json")
+        told = read_provenance(head) if head.is_file() else None
+        if told is not None:
+            sources[split] = told
+        elif work.split_file(split).is_file():
+            # made before searches told it: its people may have had other roles while it was made
+            seen |= set(read_split(work.split_file(split)).roles)
+        else:
+            unknown.append(name)
+    identity = fingerprint([read_object(front, "front")["front"] for front in fronts])
+    return Provenance.of(identity, sources, seen, unknown)
+
+
+def check_starts(
+    paths: Sequence[str], given: Sequence[Mapping[str, Any]], confirm: Iterable[str]
+) -> dict[str, Provenance]:
+    """`start_sources`; raises ValueError where one of them has seen somebody of the people to confirm.
+
+    People are compared by their ids also where the stores differ, and also where these write them otherwise
+    ("P1" for "P01"): mostly they are the same people.
+    """
+    sources = start_sources(paths, given)
+    people = frozenset(confirm)
+    for name, source in sources.items():
+        alike = {likeness(person) for person in source.seen}
+        known = {person for person in people if likeness(person) in alike}
+        replace(source, seen=source.seen | known).check_unseen(
+            f"The search that {name} names",
+            people,
+            "leave it out or give these people another role, or, if they are others under the same ids, name a JSON "
+            "file of its configurations",
+        )
+    return sources
+
+
+def check_fit(
+    given: Sequence[Mapping[str, Any]],
+    where: str,
+    propose: Callable[[optuna.trial.BaseTrial], Proposal],
+) -> None:
+    """Raises ValueError where a search space could not have proposed one of these."""
+    for number, values in enumerate(given):
+        wrong = misfit(values, propose)
+        if wrong is not None:
+            raise ValueError(
+                f"Configuration {number} of {where} does not fit the search space ({wrong}); mend it."
+            )
+
+
+def front_values(work: WorkFolder) -> list[dict[str, Any]]:
+    """What was searched for each member of a work folder's fronts, from the smallest to the largest."""
+    values = []
+    for path in front_files(work):
+        log = TrialLog(work.run(path.parents[1].name))
+        values += [
+            dict(log.read(row["trial"]).suggested) for row in read_object(path, "front")["front"]
+        ]
+    if not values:
+        raise no_front(work)
+    return values
+
+
+def front_files(work: WorkFolder) -> list[Path]:
+    """The searched fronts of a work folder, one for each split; raises FileNotFoundError where there is none."""
+    paths = sorted(work.runs.glob("*/search/front.json"))
+    if not paths:
+        raise no_front(work)
+    return paths
+
+
+def no_front(work: WorkFolder) -> FileNotFoundError:
+    return FileNotFoundError(
+        f"search.start_from names {work.root}, but no searched front is there; search there first, "
+        "or name a JSON file."
+    )
+
+
+def misfit(
+    values: Mapping[str, Any], propose: Callable[[optuna.trial.BaseTrial], Proposal]
+) -> str | None:
+    """Why a search space could not have proposed these values; None where it could."""
+    fixed = optuna.trial.FixedTrial(dict(values))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # Optuna only warns of a value out of its range
+            propose(fixed)
+    except (ValueError, TypeError, UserWarning) as error:
+        return str(error).splitlines()[0].rstrip(".")
+    unknown = sorted(set(values) - set(fixed.distributions))
+    return f"nothing is searched under the name {unknown[0]}" if unknown else None

@@ -1,0 +1,1 @@
+"""The teacher: Ray Train round the loop, and its answers, stored."""

@@ -1,0 +1,132 @@
+"""Teacher outputs: what the teacher says to every view of every training window, stored once for all students."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from gaitforge.losses.nodes import pooled_joints
+from gaitforge.work import (
+    SplitFolder,
+    read_object,
+    write_json,
+    write_parquet,
+    write_whole,
+)
+from trainers.terminal.say import say
+from trainers.training.examples import Examples
+from trainers.training.teacher_file import (
+    OUTPUTS_SCHEMA,
+    Teacher,
+    outputs_identity,
+    outputs_provenance,
+)
+from trainers.training.window_folder import WindowFolder, load_examples
+
+BATCH = 128
+HALF = float(np.finfo(np.float16).max)
+
+
+def write_outputs(windows: WindowFolder, folder: SplitFolder) -> Path:
+    """Write `teacher_outputs/`; kept as it is where it came from the same teacher. Returns its folder.
+
+    `outputs.parquet` has a row for each training window and view: logits [K] and embedding [D] as
+    floats, joint features [PHASES, V', D'] of the last map as half floats, each flattened. Students
+    map the same as arrays: `logits.npy` [N, views, K] floats, `embedding.npy` [N, views, D] and
+    `joints.npy` [N, views, PHASES, V', D'] half floats.
+
+    Raises FileNotFoundError where there is no teacher, ValueError where it is one of other windows.
+    """
+    teacher = Teacher.read(folder)
+    told = teacher.provenance(folder, windows)
+    told.check_made_from(
+        f"The teacher in {folder.teacher}",
+        {"windows": windows.provenance},
+        "undo the change, or run `gaitforge teacher` first",
+    )
+    identity = outputs_identity(teacher.fingerprint, windows.key)
+    head = folder.teacher_outputs / "outputs.json"
+    if head.is_file() and read_object(head, "identity")["identity"] == identity:
+        return folder.teacher_outputs
+    head.unlink(missing_ok=True)
+    model = teacher.load(folder, windows)
+    train = load_examples(windows, "train")
+    arrays, tables = answer_all(model, train)
+    folder.teacher_outputs.mkdir(parents=True, exist_ok=True)
+    write_parquet(folder.teacher_outputs / "outputs.parquet", pa.concat_tables(tables))
+    for name, array in arrays.items():
+        file = io.BytesIO()
+        np.save(file, array)
+        write_whole(folder.teacher_outputs / f"{name}.npy", file.getvalue())
+    write_json(
+        head,
+        {
+            "schema": OUTPUTS_SCHEMA,
+            "identity": identity,
+            "windows": len(train),
+            "views": train.views,
+            "embedding": arrays["embedding"].shape[2],
+            "joint_features": list(arrays["joints"].shape[2:]),
+            "provenance": outputs_provenance(told, windows.provenance).as_dict(),
+        },
+    )
+    say(f"  {len(train):,} training windows in {train.views} views answered")
+    return folder.teacher_outputs
+
+
+@torch.no_grad()
+def answer_all(
+    model: nn.Module, train: Examples
+) -> tuple[dict[str, NDArray[Any]], list[pa.Table]]:
+    """What students map, by name, and the rows of the table."""
+    arrays: dict[str, NDArray[Any]] = {}
+    tables = []
+    for view in range(train.views):
+        for window_B in torch.split(torch.arange(len(train)), BATCH):
+            batch, _ = train.take(window_B, torch.full_like(window_B, view))
+            output = model(batch)
+            features = _half(pooled_joints(output.joints_BDTV))
+            answers = {
+                "logits": output.logits_BK,
+                "embedding": _half(output.embedding_BD),
+                "joints": features,
+            }
+            for name, answer in answers.items():
+                if not torch.isfinite(answer).all():
+                    raise FloatingPointError(
+                        f"The teacher's {name} of a training window are no finite numbers, of which no student learns; "
+                        "train it with a lower teacher.fit.lr."
+                    )
+                if name not in arrays:
+                    shape = (len(train), train.views, *answer.shape[1:])
+                    arrays[name] = np.zeros(shape, dtype=answer.numpy().dtype)
+                arrays[name][window_B.numpy(), view] = answer.numpy()
+            tables.append(
+                pa.table(
+                    {
+                        "window": pa.array(window_B.numpy()),
+                        "view": pa.array(np.full(len(window_B), view)),
+                        "logits": _rows(output.logits_BK),
+                        "embedding": _rows(output.embedding_BD),
+                        "joint_features": _rows(features),
+                    }
+                )
+            )
+    return arrays, tables
+
+
+def _half(values: Tensor) -> Tensor:
+    """Half floats; what they cannot hold is their largest, since an infinity would spoil every loss."""
+    return values.clamp(-HALF, HALF).half()
+
+
+def _rows(values: Tensor) -> pa.Array[Any]:
+    flat = values.flatten(1)
+    return pa.FixedSizeListArray.from_arrays(pa.array(flat.flatten().numpy()), flat.shape[1])

@@ -1,0 +1,407 @@
+"""The teacher: Ray Train workers round the training loop, with checkpoints that resume bit by bit."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import ray
+import torch
+from ray import train
+from ray.train.torch import TorchTrainer, get_device
+from safetensors.torch import load_file, save, save_file
+from torch import Tensor, nn
+
+from gaitforge.cost import count
+from gaitforge.extensions import load_extensions
+from gaitforge.failures import describe_student
+from gaitforge.losses import Distillation
+from gaitforge.models import make_sizes
+from gaitforge.settings import (
+    ClusterSettings,
+    FitPlan,
+    TeacherSettings,
+    as_dict,
+    teacher_identity,
+)
+from gaitforge.weights import weights_fault, write_weights
+from gaitforge.work import (
+    SplitFolder,
+    open_path,
+    read_json,
+    remove_tree,
+    set_aside,
+    write_json,
+    write_parquet,
+    write_whole,
+)
+from search_spaces import SPACES
+from trainers.arithmetic.check import trust
+from trainers.arithmetic.machines import check_arithmetic
+from trainers.cluster.blind_gpus import check_gpus, refuse_blind
+from trainers.cluster.connection import connect, cores_per_worker, gpus_per_worker, nodes, room_for
+from trainers.cluster.deaths import speak_when_dying
+from trainers.teacher.lost_nodes import LATE_STARTS, GivesUp, Keeper, KeepsItsName, forget_killed
+from trainers.terminal.say import say
+from trainers.training.examples import Examples
+from trainers.training.fitting import Fitting
+from trainers.training.loop import EpochMetrics, fit
+from trainers.training.predictions import write_predictions
+from trainers.training.reference import write_reference
+from trainers.training.scoring import score
+from trainers.training.sharing import Share, agree, check_share
+from trainers.training.speed import Speed, compiled, home
+from trainers.training.teacher_file import (
+    Teacher,
+    check_replaced,
+    check_weights,
+    teacher_provenance,
+)
+from trainers.training.window_folder import NodeData, WindowFolder, load_examples, new_fitting
+
+METRICS = "epoch", "train_loss", "val_macro_f1", "val_accuracy", "seconds"
+
+
+def train_teacher(
+    settings: TeacherSettings,
+    cluster: ClusterSettings,
+    windows: WindowFolder,
+    folder: SplitFolder,
+    progress: Callable[[Path], Any],
+    fresh: bool = False,
+) -> Teacher:
+    """Train by Ray Train and write `teacher/`; a finished one with the same inputs is kept as it is.
+
+    Before it comes the reference that it will be held against (`reference/`), kept likewise.
+
+    `progress` gets the path of the live epoch log and returns a context manager that shows it.
+    Raises ValueError where students of another teacher have been searched and `fresh` was not asked
+    for, RuntimeError where training fails.
+    """
+    sizes = make_sizes(settings.family, settings.sizes)
+    identity = teacher_identity(settings, windows.key)
+    head = folder.teacher / "model.json"
+    check_replaced(folder, identity, fresh)
+    if head.is_file() and Teacher.read(folder).fingerprint == identity:
+        if not fresh:
+            check_weights(folder)
+        if weights_fault(head) is None:
+            write_reference(windows, folder)  # a folder of an older version has none
+            return Teacher.read(folder)
+    cost = count(sizes, windows.layout, windows.channels, len(windows.classes), windows.length)
+    job = Job(
+        windows=str(windows.folder), family=settings.family, sizes=dict(settings.sizes), fit=as_dict(settings.fit),
+        patience=settings.patience, live=str(folder.teacher / "live.jsonl"),
+        data=windows.on_nodes("train", "validation"),
+    )  # fmt: skip
+    check_share(windows.role("train").n, settings.fit.batch, settings.worker_range[1])
+    if fresh and (head.is_file() or (folder.search / "search.json").is_file()):
+        aside = set_aside(folder, everything=True)
+        say(f"  the teacher of before, and all that was made with it, lie in {aside} now")
+    elif head.is_file():
+        say("  the teacher that is there is of other windows or settings: it is trained anew")
+    write_reference(windows, folder)
+    folder.teacher.mkdir(parents=True, exist_ok=True)
+    connect(cluster, folder.root)
+    threads, gpus = worker_room(settings, cluster)
+    check_arithmetic(cluster, [settings.family], windows, threads, gpus, settings.sizes)
+    with progress(open_path(job.live)):
+        checkpoint = run_workers(
+            job, settings, cluster, folder.teacher / "ray", f"teacher-{identity}"
+        )
+    with checkpoint.as_directory() as kept:
+        state = read_json(Path(kept) / "state.json")
+        best = load_file(Path(kept) / "best.safetensors")
+    history = state["history"]
+    # it would describe other weights if we were killed before the end
+    head.unlink(missing_ok=True)
+    weights = write_weights(head, save(best))
+    write_parquet(
+        folder.teacher / "history.parquet",
+        pa.Table.from_pylist([{key: row[key] for key in METRICS} for row in history]),
+    )
+    teacher = Teacher(
+        fingerprint=identity, family=settings.family, sizes=sizes.as_dict(), params=cost.params, macs=cost.macs,
+        val_macro_f1=history[state["best_epoch"] - 1]["val_macro_f1"],
+        val_accuracy=history[state["best_epoch"] - 1]["val_accuracy"],
+        best_epoch=state["best_epoch"], epochs=len(history), seconds=sum(row["seconds"] for row in history),
+    )  # fmt: skip
+    model = windows.build(teacher.family, teacher.sizes)
+    model.load_state_dict(best)
+    scored = score(model.eval(), load_examples(windows, "validation"), 256)
+    write_predictions(folder, windows, "validation", "teacher", None, 0, scored)
+    write_json(
+        head,
+        {
+            "schema": 1,
+            **dataclasses.asdict(teacher),
+            **windows.as_dict(),
+            **weights,
+            "provenance": teacher_provenance(
+                identity, windows.provenance, windows.people("train", "validation")
+            ).as_dict(),
+        },
+    )
+    remove_tree(folder.teacher / "ray")
+    return teacher
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """What every worker is told; plain values, since it travels to other processes."""
+
+    windows: str
+    family: str
+    sizes: Mapping[str, Any]
+    fit: Mapping[str, Any]
+    patience: int
+    live: str
+    data: NodeData | None  # what a node lacks of the windows at first
+
+
+def run_workers(
+    job: Job, settings: TeacherSettings, cluster: ClusterSettings, storage: Path, name: str
+) -> train.Checkpoint:
+    """Run the workers to their end and return the last checkpoint.
+
+    `name` holds the hash of all inputs: Ray Train goes on from the last checkpoint of a run of the
+    same name, which is what a repeated command wants, and must never do with other inputs.
+    """
+    fewest, most = settings.worker_range
+    ray_name = storage / "ray_name"
+    forget_killed(ray_name)
+    cores, gpus = worker_room(settings, cluster)
+    resources: dict[str, float] = {"CPU": cores}
+    if gpus > 0:
+        resources["GPU"] = gpus
+    check_gpus(gpus)
+    callbacks = [
+        GivesUp(f"{job.live.removesuffix('.jsonl')}-failed.txt"),
+        KeepsItsName(str(ray_name)),
+        ShowsEpochs(job.live, job.fit["epochs"]),
+    ]
+    # the types that are ignored are those of Train's first version
+    trainer = TorchTrainer(
+        train_worker,
+        train_loop_config={"job": job},
+        scaling_config=train.ScalingConfig(
+            num_workers=most if fewest == most else (fewest, most),  # type: ignore[arg-type]
+            use_gpu=gpus > 0,
+            resources_per_worker=resources,
+            placement_strategy=cluster.placement.upper(),
+        ),
+        run_config=train.RunConfig(
+            name=name,
+            storage_path=str(storage.resolve()),
+            # GivesUp tells a lost node from an error that comes again, which these counts do not
+            failure_config=train.FailureConfig(  # type: ignore[call-arg]
+                max_failures=-1, max_preemption_failures=-1, controller_failure_limit=LATE_STARTS
+            ),
+            callbacks=callbacks,  # type: ignore[arg-type]
+            checkpoint_config=train.CheckpointConfig(num_to_keep=1),
+        ),
+    )
+    try:
+        with room_for(cluster, "The teacher", fewest, resources["CPU"], gpus), interrupts_kept():
+            result = trainer.fit()
+    except train.TrainingFailedError as error:
+        reason = str(error).strip().splitlines()[-1].rstrip(".")
+        model = describe_student(job.family, job.sizes)
+        raise RuntimeError(
+            f"Training the teacher failed: {reason}; it was {model}, and the same command goes on from the last epoch."
+        ) from error
+    if result.checkpoint is None:
+        raise RuntimeError(
+            f"Teacher training ended without a checkpoint; see Ray's logs of the run {name}."
+        )
+    checkpoint: train.Checkpoint = result.checkpoint
+    return checkpoint
+
+
+def worker_room(settings: TeacherSettings, cluster: ClusterSettings) -> tuple[int, float]:
+    """The cores and GPUs of each worker."""
+    fewest, most = settings.worker_range
+    gpus = gpus_per_worker(cluster, fewest)
+    # what an elastic training may grow to later must not make its first workers small
+    now = min(most, max(fewest, sum(node.holds(1, gpus) for node in nodes())))
+    return cores_per_worker(nodes(), now, gpus), gpus
+
+
+@contextmanager
+def interrupts_kept() -> Iterator[None]:
+    """Ctrl-C means KeyboardInterrupt within the block and after it.
+
+    Ray Train's own handler ends the process without a word, and stays when the training is over.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as error:
+        raise KeyboardInterrupt from error
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, handler)
+
+
+@dataclass(slots=True)
+class Progress:
+    """What the epochs so far amount to: all metrics, and the best epoch's weights."""
+
+    history: list[dict[str, float]] = field(default_factory=list)
+    best_epoch: int = 0
+    best: dict[str, Tensor] = field(default_factory=dict)
+
+    def add(self, metrics: EpochMetrics, model: nn.Module) -> None:
+        self.history.append({key: getattr(metrics, key) for key in METRICS})
+        if (
+            not self.best_epoch
+            or metrics.val_macro_f1 > self.history[self.best_epoch - 1]["val_macro_f1"]
+        ):
+            self.best_epoch = metrics.epoch
+            self.best = {
+                name: value.detach().cpu().clone() for name, value in model.state_dict().items()
+            }
+
+    def out_of_patience(self, patience: int) -> bool:
+        return patience > 0 and len(self.history) - self.best_epoch >= patience
+
+
+def train_worker(config: dict[str, Any]) -> None:
+    """One worker of the teacher's training, as Ray Train calls it."""
+    speak_when_dying()
+    load_extensions(SPACES)
+    refuse_blind()
+    job: Job = config["job"]
+    if job.data is not None:
+        job.data.bring()
+    context = train.get_context()
+    share = Share(context.get_world_rank(), context.get_world_size())
+    # the environment's number is that of a process which had not loaded torch yet
+    assigned = ray.get_runtime_context().get_assigned_resources()  # type: ignore[no-untyped-call]
+    torch.set_num_threads(max(1, int(assigned.get("CPU", 1))))
+    trust(job.family, job.windows, job.sizes)
+    device = get_device()
+    windows = WindowFolder.open(Path(job.windows))
+    train_set, valid_set = (
+        examples.to(home(examples.bytes, device))
+        for examples in (load_examples(windows, role) for role in ("train", "validation"))
+    )
+    fitting = new_fitting(windows, job.family, job.sizes, FitPlan(**job.fit), device)
+    progress = Progress()
+    checkpoint = train.get_checkpoint()
+    if checkpoint is not None:
+        with checkpoint.as_directory() as folder:
+            load_checkpoint(Path(folder), fitting, progress)
+    run_epochs(job, fitting, progress, train_set, valid_set, share)
+
+
+def run_epochs(
+    job: Job,
+    fitting: Fitting,
+    progress: Progress,
+    train_set: Examples,
+    valid_set: Examples,
+    share: Share,
+) -> None:
+    """Train to the last epoch or the end of patience; rank 0 keeps a checkpoint of every epoch."""
+    if progress.out_of_patience(job.patience):
+        return
+
+    def keep() -> None:
+        agree(fitting, share)
+        fitting.check()
+        report(fitting, progress, share)
+
+    speed, parallel = fast_and_parallel(fitting, train_set, share)
+    keeper = Keeper(keep)
+    for metrics in fit(
+        fitting, train_set, valid_set, Distillation(), share, parallel, speed, keeper.after_step
+    ):
+        progress.add(metrics, fitting.model)
+        report(fitting, progress, share)
+        keeper.kept()
+        if progress.out_of_patience(job.patience):
+            return
+
+
+def fast_and_parallel(
+    fitting: Fitting, train_set: Examples, share: Share
+) -> tuple[Speed, nn.Module | None]:
+    """What is done for speed, and the model as the step calls it; None where it is the model itself."""
+    plan = fitting.plan
+    steps = (plan.epochs - fitting.epoch) * -(-len(train_set) // plan.batch)
+    speed = Speed.here(fitting.model, fitting.device, alone=share.world == 1, steps=steps)
+    model = fitting.model
+    if speed.compiled:
+        some_B = torch.arange(min(plan.batch, len(train_set)), device=train_set.device)
+        batch, _ = train_set.take(share.of(some_B), torch.zeros_like(share.of(some_B)))
+        model = compiled(model, batch.to(fitting.device), speed.bf16)
+    if share.world > 1:
+        # each worker's batch norm goes its own way to the next `agree`, which costs fewer messages
+        model = nn.parallel.DistributedDataParallel(model, broadcast_buffers=False)
+    return speed, None if model is fitting.model else model
+
+
+def report(fitting: Fitting, progress: Progress, share: Share) -> None:
+    """Tell Ray how far the training is, a barrier over the workers; rank 0 adds a checkpoint."""
+    reached: dict[str, Any] = {"epoch": fitting.epoch, "step": fitting.step}
+    if share.rank != 0:
+        train.report(reached)
+        return
+    reached["history"] = list(progress.history)  # for ShowsEpochs
+    with tempfile.TemporaryDirectory() as folder:
+        save_checkpoint(Path(folder), fitting, progress)
+        train.report(reached, checkpoint=train.Checkpoint.from_directory(folder))
+
+
+def save_checkpoint(folder: Path, fitting: Fitting, progress: Progress) -> None:
+    """Flat tensors and JSON: all that `load_checkpoint` needs to go on as if nothing had happened."""
+    save_file(fitting.tensors(), folder / "state.safetensors")
+    save_file(progress.best, folder / "best.safetensors")
+    write_json(
+        folder / "state.json",
+        {
+            "epoch": fitting.epoch,
+            "step": fitting.step,
+            "best_epoch": progress.best_epoch,
+            "history": progress.history,
+            "time": time.time(),
+        },
+    )
+
+
+def load_checkpoint(folder: Path, fitting: Fitting, progress: Progress) -> None:
+    """The inverse of `save_checkpoint`, into a new fitting of the same model and plan."""
+    state = read_json(folder / "state.json")
+    # checkpoints of before there were steps have none
+    fitting.load(load_file(folder / "state.safetensors"), state["epoch"], state.get("step", 0))
+    progress.history = state["history"]
+    progress.best_epoch = state["best_epoch"]
+    progress.best = load_file(folder / "best.safetensors")
+
+
+class ShowsEpochs(train.UserCallback):
+    """Writes the epochs so far for whoever watches, one JSON object a line.
+
+    Ray calls it in the process that controls the run, once the checkpoint is the one to go on from:
+    an epoch that has been shown is not trained again.
+    """
+
+    def __init__(self, path: str, epochs: int) -> None:
+        self.path = path
+        self.epochs = epochs
+
+    def after_report(self, run_context: Any, metrics: Any, checkpoint: Any) -> None:
+        rows = [{**row, "epochs": self.epochs} for row in metrics[0]["history"]]
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        write_whole(open_path(self.path), text.encode())

@@ -1,0 +1,1 @@
+"""Training and scoring of one model; knows no Ray."""

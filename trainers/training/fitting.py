@@ -1,0 +1,106 @@
+"""A model in training: all that a step changes, and so all that a checkpoint must hold."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gaitforge.losses import (
+    Heads,
+)
+from gaitforge.settings import FitPlan
+
+
+class Fitting:
+    """A model in training: all that a step changes, and so all that a checkpoint must hold.
+
+    `heads` are what distillation terms train along with it; they are no part of the model.
+    """
+
+    def __init__(self, model: nn.Module, plan: FitPlan, heads: Heads | None = None) -> None:
+        self.model = model
+        self.plan = plan
+        self.heads = heads
+        self.epoch = 0  # epochs done
+        self.step = 0  # steps done of the epoch that is under way
+        self.sums: dict[str, Tensor] = {}  # of each loss term over those steps
+        self.optimizer = torch.optim.AdamW(
+            parameter_groups(model, heads),
+            lr=plan.lr,
+            weight_decay=plan.weight_decay,
+            # one launch instead of hundreds; on a CPU the other way is as fast
+            fused=True if self.device.type == "cuda" else None,
+        )
+
+    @property
+    def device(self) -> torch.device:
+        return device_of(self.model)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Weights, optimiser state and loss sums under flat names, for a file of plain tensors."""
+        flat = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        if self.heads is not None:
+            flat |= {f"heads.{name}": value for name, value in self.heads.state_dict().items()}
+        for index, state in self.optimizer.state_dict()["state"].items():
+            flat |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
+        flat |= {f"sums.{name}": value for name, value in self.sums.items()}
+        return {name: value.detach().cpu().contiguous().clone() for name, value in flat.items()}
+
+    def load(self, tensors: Mapping[str, Tensor], epoch: int, step: int = 0) -> None:
+        """Go on from `tensors()` of a fitting of the same model and plan, `step` steps into an epoch."""
+        self.model.load_state_dict(_named(tensors, "model."))
+        if self.heads is not None:
+            self.heads.load_state_dict(_named(tensors, "heads."))
+        states: dict[int, dict[str, Tensor]] = {}
+        for name, value in tensors.items():
+            if name.startswith("optimizer."):
+                _, index, key = name.split(".")
+                states.setdefault(int(index), {})[key] = value
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": states})
+        self.epoch, self.step = epoch, step
+        self.sums = {
+            name: value.to(self.device) for name, value in _named(tensors, "sums.").items()
+        }
+
+    def check(self) -> None:
+        """Raise FloatingPointError where a loss of the epoch so far was no finite number."""
+        total = sum(value.item() for value in self.sums.values())
+        if not math.isfinite(total):
+            raise FloatingPointError(
+                f"The loss became {total} in epoch {self.epoch + 1}; lower fit.lr or fit.clip."
+            )
+
+
+def parameter_groups(model: nn.Module, heads: Heads | None) -> list[dict[str, Any]]:
+    """What weight decay pulls to 0, and what it leaves: the parameters that a module names in UNDECAYED.
+
+    Those are no weights but numbers of a meaning, such as a scan's rates of decay.
+    """
+    kept = {
+        id(module.get_parameter(name))
+        for module in model.modules()
+        for name in getattr(module, "UNDECAYED", ())
+    }
+    # the heads last, so that the model's states keep their numbers
+    weights = [*model.parameters(), *(heads.parameters() if heads is not None else ())]
+    groups: list[dict[str, Any]] = [
+        {"params": [weight for weight in weights if id(weight) not in kept]},
+        {"params": [weight for weight in weights if id(weight) in kept], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def _named(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(prefix): value
+        for name, value in tensors.items()
+        if name.startswith(prefix)
+    }
+
+
+def device_of(model: nn.Module) -> torch.device:
+    return next((weight.device for weight in model.parameters()), torch.device("cpu"))

@@ -1,0 +1,294 @@
+"""The training loop: fit, epoch, step. It knows no Ray, no files and no settings but FitPlan."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from gaitforge.batch import Batch
+from gaitforge.losses import (
+    LOSSES,
+    Distillation,
+    Targets,
+    class_weights,
+    loss_terms,
+    needed,
+)
+from gaitforge.settings import FitPlan
+from trainers.training.examples import Examples
+from trainers.training.fitting import Fitting
+from trainers.training.memory import Memory, draw
+from trainers.training.scoring import score
+from trainers.training.sharing import LossShare, Share, agree, check_share
+from trainers.training.speed import Graphed, Speed, sent_ahead
+
+CHECK_STEPS = 50  # from one look at the loss to the next: a look makes a GPU's launches wait
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EpochMetrics:
+    """One epoch: mean training loss, its named terms, validation scores per recording, seconds."""
+
+    epoch: int
+    train_loss: float
+    terms: Mapping[str, float] = field(default_factory=dict)
+    val_macro_f1: float
+    val_accuracy: float
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Goal:
+    """What a step minimises."""
+
+    distillation: Distillation
+    class_weights_K: Tensor | None
+    label_smoothing: float
+
+
+def fit(
+    fitting: Fitting,
+    train: Examples,
+    valid: Examples,
+    distillation: Distillation,
+    share: Share = Share(),
+    parallel: nn.Module | None = None,
+    speed: Speed | None = None,
+    after_step: Callable[[], None] | None = None,
+) -> Iterator[EpochMetrics]:
+    """Train up to `fitting.plan.epochs`; yield the metrics of each epoch. Stop by not asking for the next.
+
+    `parallel` is the model as the training step must call it where several workers share it, or it
+    is compiled. `after_step` may keep `fitting`, which can go on from any step. With other numbers
+    of workers a step sees the same windows, views and noise and has the same gradient; only dropout
+    and batch norm, which know the share alone, differ.
+    """
+    plan = fitting.plan
+    check_share(len(train), plan.batch, share.world)
+    check_terms(distillation, share.world)
+    goal = Goal(
+        distillation=distillation,
+        class_weights_K=class_weights(train.label_N, train.classes).to(fitting.device)
+        if plan.balance
+        else None,
+        label_smoothing=plan.label_smoothing,
+    )
+    speed = speed or Speed.here(fitting.model, fitting.device, alone=parallel is None)
+    model = fitting.model if parallel is None else parallel
+    gradients: Gradients = partial(find_gradients, fitting, model, goal, speed.bf16)
+    if speed.graphed:
+        gradients = Graphed(gradients)
+    while fitting.epoch < plan.epochs:
+        started = time.monotonic()
+        model.train()
+        terms = train_epoch(fitting, train, goal, gradients, share, after_step)
+        fitting.epoch, fitting.step, fitting.sums = fitting.epoch + 1, 0, {}
+        scored = score(fitting.model, valid, plan.batch * 4, share)
+        yield EpochMetrics(
+            epoch=fitting.epoch,
+            train_loss=sum(terms.values()),
+            terms=terms,
+            val_macro_f1=scored.macro_f1,
+            val_accuracy=scored.accuracy,
+            seconds=time.monotonic() - started,
+        )
+
+
+def train_epoch(
+    fitting: Fitting,
+    train: Examples,
+    goal: Goal,
+    gradients: Gradients,
+    share: Share = Share(),
+    after_step: Callable[[], None] | None = None,
+) -> dict[str, float]:
+    """The steps that are left of a pass over the training windows; the mean of each loss term.
+
+    Order, views, noise and dropout follow from (plan.seed, epoch, step) alone, so that a step that
+    is run again after a crash is the same step.
+    """
+    plan, device = fitting.plan, fitting.device
+    generator = torch.Generator().manual_seed(plan.seed * 100_003 + fitting.epoch)
+    steps = epoch_steps(len(train), train.views, plan.batch, generator, train.device)
+    left = steps[fitting.step :]
+    batches = taken_and_drawn(train, steps, fitting, goal.distillation, share)
+    if train.device != device:
+        batches = sent_ahead(batches, device)
+    noise = torch.Generator(device)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        for step, (batch, targets) in zip(left, batches, strict=True):
+            set_learning_rate(fitting.optimizer, plan, fitting.epoch + fitting.step / len(steps))
+            noise.manual_seed(step.seed)
+            batch = disturb(batch, plan, noise, share, len(step.window_B))
+            seed_dropout(step.seed + 1 + share.rank, device)
+            terms = gradients(batch, targets, share_of_loss(step, train.label_N, goal, share))
+            fitting.optimizer.step()
+            for name, value in terms.items():
+                fitting.sums[name] = fitting.sums.get(name, 0.0) + value.double()
+            fitting.step += 1
+            if fitting.step % CHECK_STEPS == 0:
+                fitting.check()
+            if after_step is not None:
+                after_step()
+    agree(fitting, share)
+    fitting.check()
+    return {name: value.item() / len(steps) for name, value in fitting.sums.items()}
+
+
+def taken_and_drawn(
+    train: Examples,
+    steps: Sequence[Step],
+    fitting: Fitting,
+    distillation: Distillation,
+    share: Share,
+) -> Iterator[tuple[Batch, Targets]]:
+    """The batches of the steps that are left, with all that the distillation terms need for each."""
+    drawn = needed(distillation.terms, "drawn")
+    joints = train.teacher_joints_NWQVD
+    memory = None if joints is None or not drawn else Memory.of(joints, train.label_N)
+    epoch, epochs = fitting.epoch, fitting.plan.epochs
+    for number, step in enumerate(steps[fitting.step :], start=fitting.step):
+        batch, targets = train.take(share.of(step.window_B), share.of(step.view_B))
+        targets = draw(targets, drawn, memory, len(targets.label_B), step.seed)
+        if distillation.warmup > 0:
+            done = (epoch + number / len(steps)) / epochs
+            ramp = torch.tensor(min(done / distillation.warmup, 1.0), device=train.device)
+            targets = targets._replace(ramp=ramp)
+        yield batch, targets
+
+
+# a batch, what it is held against, the shares of its loss -> the loss terms; the gradient is left in the weights
+Gradients = Callable[[Batch, Targets, "LossShare | None"], dict[str, Tensor]]
+
+
+def find_gradients(
+    fitting: Fitting,
+    parallel: nn.Module,
+    goal: Goal,
+    bf16: bool,
+    batch: Batch,
+    targets: Targets,
+    part: LossShare | None,
+) -> dict[str, Tensor]:
+    """The loss terms of a batch; their clipped gradient is left in the weights' `grad`."""
+    with torch.autocast(batch.joints_BTVC.device.type, dtype=torch.bfloat16, enabled=bf16):
+        output = parallel(batch)
+    output = output._replace(logits_BK=output.logits_BK.float())
+    terms = loss_terms(
+        output,
+        targets,
+        goal.distillation,
+        goal.class_weights_K,
+        goal.label_smoothing,
+        fitting.heads,
+    )
+    if part is not None:
+        terms = {name: value * part.of(name) for name, value in terms.items()}
+    fitting.optimizer.zero_grad()
+    torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
+    nn.utils.clip_grad_norm_(fitting.model.parameters(), fitting.plan.clip)
+    if fitting.heads is not None:  # apart, so that theirs does not make the student's small
+        nn.utils.clip_grad_norm_(fitting.heads.parameters(), fitting.plan.clip)
+    return {name: value.detach() for name, value in terms.items()}
+
+
+class Step(NamedTuple):
+    """One step's global batch, whoever takes which part of it, and the seed of its noise."""
+
+    window_B: Tensor
+    view_B: Tensor
+    seed: int
+
+
+def epoch_steps(
+    windows: int,
+    views: int,
+    batch: int,
+    generator: torch.Generator,
+    device: torch.device | str = "cpu",
+) -> list[Step]:
+    """The steps of an epoch, the same for any number of workers; their indices lie on the device.
+
+    The order is filled up from its own start, so that no batch is smaller than the others: one
+    window alone breaks batch norm.
+    """
+    order_N = torch.randperm(windows, generator=generator)
+    size = min(batch, windows)
+    steps = math.ceil(windows / size)
+    window_SB = order_N.repeat(2)[: steps * size].view(steps, size)
+    view_SB = torch.randint(views, (steps, size), generator=generator)
+    seed_S = torch.randint(2**31, (steps,), generator=generator).tolist()
+    pairs = zip(window_SB.to(device), view_SB.to(device), strict=True)
+    return [Step(*pair, seed) for pair, seed in zip(pairs, seed_S, strict=True)]
+
+
+def check_terms(distillation: Distillation, world: int) -> None:
+    """Raise ValueError where workers would share the batches of a term that needs them whole."""
+    whole = [name for name in distillation.terms if LOSSES[name].whole_batch]
+    if whole and world > 1:
+        raise ValueError(
+            f"The term '{whole[0]}' relates the windows of a whole batch or trains a head, but {world} workers share "
+            "the batch; train with one worker, or without the term."
+        )
+
+
+def share_of_loss(step: Step, label_N: Tensor, goal: Goal, share: Share) -> LossShare | None:
+    """This worker's share of a step's loss; None where it is the whole."""
+    if share.world == 1:
+        return None
+    mine = share.of(step.window_B)
+    by_window = share.world * len(mine) / len(step.window_B)
+    if goal.class_weights_K is None:
+        return LossShare(by_window, by_window)
+    weight_B = goal.class_weights_K[label_N[step.window_B].to(goal.class_weights_K.device)]
+    return LossShare(share.world * share.of(weight_B).sum() / weight_B.sum(), by_window)
+
+
+def seed_dropout(seed: int, device: torch.device) -> None:
+    """Dropout knows no generator but the global ones; `torch.manual_seed` takes 0.1 ms for all that there are."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, plan: FitPlan, epoch: float) -> None:
+    """Linear warm-up, then half a cosine down to a hundredth, at a fractional epoch."""
+    done = epoch / plan.epochs
+    if done < plan.warmup:
+        factor = done / plan.warmup
+    else:
+        factor = 0.01 + 0.99 * 0.5 * (
+            1 + math.cos(math.pi * (done - plan.warmup) / (1 - plan.warmup))
+        )
+    for group in optimizer.param_groups:
+        group["lr"] = plan.lr * max(factor, 0.01)
+
+
+def disturb(
+    batch: Batch,
+    plan: FitPlan,
+    generator: torch.Generator,
+    share: Share = Share(),
+    windows: int | None = None,
+) -> Batch:
+    """Noise on coordinates and hidden joints, on top of a view whose teacher output stays the target.
+
+    Drawn for all `windows` that the workers share, on the generator's device.
+    """
+    joints, seen = batch.joints_BTVC, batch.seen_BTV
+    whole, device = windows or len(seen), generator.device
+    if plan.jitter > 0:
+        noise = torch.randn((whole, *joints.shape[1:]), generator=generator, device=device)
+        joints = joints + plan.jitter * share.of(noise).to(joints.device) * seen[..., None]
+    if plan.joint_drop > 0:
+        drawn = torch.rand((whole, 1, seen.shape[2]), generator=generator, device=device)
+        seen = seen & (share.of(drawn) >= plan.joint_drop).to(seen.device)
+        joints = joints * seen[..., None]
+    return Batch(joints_BTVC=joints, seen_BTV=seen)

@@ -1,0 +1,79 @@
+"""What a student is worth besides its macro F1: the scores that a search may optimise, measured."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from gaitforge.export import Exported, export_onnx
+from gaitforge.metrics import (
+    balanced_accuracy,
+    expected_calibration_error,
+    softmax,
+    weighted_kappa,
+)
+from trainers.training.examples import Examples
+from trainers.training.scoring import Scored, score
+from trainers.training.window_folder import WindowFolder, few_windows
+
+BATCH = 256
+# of the joints of a window: what a person who passes behind furniture loses in a depth camera
+HIDDEN_SHARE = 0.2
+HIDDEN_SEED = 20_261
+
+
+def validation_scores(
+    model: nn.Module, valid: Examples, objectives: Sequence[str]
+) -> tuple[dict[str, float], Scored]:
+    """The scores of a model on the validation people under the names that a trial keeps them by.
+
+    The one with joints missing costs a second pass, and is taken only where it is an objective.
+    """
+    scored = score(model, valid, BATCH)
+    calibration = expected_calibration_error(softmax(scored.logits_RK), scored.true_R)
+    kappa = weighted_kappa(scored.confusion_KK)
+    scores = {
+        "val_macro_f1": scored.macro_f1,
+        "val_accuracy": scored.accuracy,
+        "val_balanced_accuracy": balanced_accuracy(scored.confusion_KK),
+        # without a value where truth and answer are all one class: no agreement beyond chance is shown
+        "val_weighted_kappa": 0.0 if math.isnan(kappa) else kappa,
+        "val_calibration_error": calibration,
+    }
+    if "robustness" in objectives:
+        scores["val_robust_macro_f1"] = score(model, with_hidden_joints(valid), BATCH).macro_f1
+    return scores, scored
+
+
+def with_hidden_joints(examples: Examples, share: float = HIDDEN_SHARE) -> Examples:
+    """The clean views with a share of the joints hidden for a whole window, always the same ones.
+
+    What is hidden at one share is hidden at every larger one.
+    """
+    seen = examples.seen_NWTV[:, :1]
+    generator = torch.Generator().manual_seed(HIDDEN_SEED)
+    kept = torch.rand((len(seen), 1, 1, seen.shape[3]), generator=generator) >= share
+    seen = seen & kept.to(seen.device)
+    return dataclasses.replace(
+        examples, joints_NWTVC=examples.joints_NWTVC[:, :1] * seen[..., None], seen_NWTV=seen
+    )
+
+
+def exported_latency_ms(model: nn.Module, windows: WindowFolder) -> float:
+    """Median time of one window on one CPU thread, of the model as it would be exported.
+
+    It does not depend on the weights, so that it is known before a student is trained.
+    """
+    return exported(model, windows).latency_ms_p50
+
+
+def exported(model: nn.Module, windows: WindowFolder) -> Exported:
+    """The facts of the model as it would be exported, measured on a file that is not kept."""
+    with tempfile.TemporaryDirectory() as folder:
+        return export_onnx(model.cpu(), *few_windows(windows), Path(folder) / "student.onnx")

@@ -1,0 +1,61 @@
+"""A batch shared by several workers, so that they take the step that one worker would take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from trainers.training.fitting import Fitting
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Which part of every batch this process takes: worker `rank` of `world`."""
+
+    rank: int = 0
+    world: int = 1
+
+    def of(self, whole: Tensor) -> Tensor:
+        """This worker's rows."""
+        return whole[self.rank :: self.world]
+
+
+def check_share(windows: int, batch: int, world: int) -> None:
+    """Raise ValueError where a worker would get fewer than two windows of a batch."""
+    size = min(batch, windows)
+    if size < 2 * world and world > 1:
+        raise ValueError(
+            f"{world} workers cannot share batches of {size} of the {windows} training windows, since each needs "
+            "two; lower teacher.workers."
+        )
+
+
+class LossShare(NamedTuple):
+    """What a worker's mean over its windows counts for, times the number of workers.
+
+    The mean over the workers is then the loss of the whole batch, also where the batch does not
+    divide evenly or a worker got the rarer classes, by whose weights cross entropy is averaged.
+    """
+
+    by_class: Tensor | float
+    by_window: float
+
+    def of(self, term: str) -> Tensor | float:
+        return self.by_class if term == "cross_entropy" else self.by_window
+
+
+def agree(fitting: Fitting, share: Share) -> None:
+    """Give all workers the mean of their loss sums and batch norm statistics: all score, stop and keep alike."""
+    if share.world == 1:
+        return
+    kept = fitting.model.state_dict()
+    values = [
+        b for name, b in fitting.model.named_buffers() if name in kept and b.is_floating_point()
+    ]
+    values += list(fitting.sums.values())
+    for value in values:
+        torch.distributed.all_reduce(value)
+        value /= share.world

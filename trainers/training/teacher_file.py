@@ -1,0 +1,111 @@
+"""The trained teacher and its outputs as their files tell of them; trains nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from safetensors.torch import load
+from torch import nn
+
+from gaitforge.provenance import Provenance, read_provenance
+from gaitforge.weights import read_weights, weights_fault
+from gaitforge.work import (
+    SplitFolder,
+    fingerprint,
+    read_object,
+)
+from trainers.training.window_folder import WindowFolder
+
+ANEW = "train it anew with `gaitforge teacher --fresh`, which sets aside what is there"
+OUTPUTS_SCHEMA = 2  # 1 had no embedding.npy and joints.npy
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Teacher:
+    """A trained teacher as its artefacts describe it (`teacher/model.json`)."""
+
+    fingerprint: str
+    family: str
+    sizes: Mapping[str, Any]
+    params: int
+    macs: int
+    val_macro_f1: float
+    val_accuracy: float
+    best_epoch: int
+    epochs: int
+    seconds: float
+
+    @classmethod
+    def read(cls, folder: SplitFolder) -> Teacher:
+        path = folder.teacher / "model.json"
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"There is no teacher in {folder.teacher}; run `gaitforge teacher` first."
+            )
+        data = read_object(path, *(item.name for item in dataclasses.fields(cls)))
+        return cls(**{item.name: data[item.name] for item in dataclasses.fields(cls)})
+
+    def provenance(self, folder: SplitFolder, windows: WindowFolder) -> Provenance:
+        """What its file tells; of an older one, what follows from its fingerprint, which holds the windows' key."""
+        return read_provenance(folder.teacher / "model.json") or teacher_provenance(
+            self.fingerprint, windows.provenance, windows.people("train", "validation")
+        )
+
+    def load(self, folder: SplitFolder, windows: WindowFolder) -> nn.Module:
+        """The trained model, in evaluation mode, on the CPU."""
+        model = windows.build(self.family, self.sizes)
+        head = folder.teacher / "model.json"
+        model.load_state_dict(load(read_weights(head, ANEW)))
+        return model.eval()
+
+
+def teacher_provenance(
+    identity: str, windows: Provenance, learned_from: Iterable[str]
+) -> Provenance:
+    """That of a teacher, also before there is one; the validation people choose its epoch."""
+    sources = {"windows": windows}
+    if "split" in windows.made_from:  # so that the split stage knows what was made for another
+        sources["split"] = Provenance(identity=windows.made_from["split"])
+    return Provenance.of(identity, sources, learned_from)
+
+
+def check_weights(folder: SplitFolder) -> None:
+    """Raise ValueError where the weights of the teacher that is there are not those that its head tells of."""
+    head = folder.teacher / "model.json"
+    fault = weights_fault(head) if head.is_file() else None
+    if fault is not None:
+        raise ValueError(f"{fault}; {ANEW}.")
+
+
+def check_replaced(folder: SplitFolder, identity: str, fresh: bool) -> None:
+    """Raise ValueError where students of another teacher than this have been searched, unless `fresh`."""
+    search, head = folder.search / "search.json", folder.teacher / "model.json"
+    if fresh or not search.is_file():
+        return
+    if head.is_file():
+        before: str | None = Teacher.read(folder).fingerprint
+    else:
+        told = read_provenance(search)
+        before = told.made_from.get("teacher") if told else None
+    if before not in (None, identity):
+        raise ValueError(
+            f"{folder.root} holds students of another teacher (the data, the split, the windows or the "
+            "teacher's settings have changed); undo the change, choose another work folder, or begin anew "
+            "with `gaitforge run --fresh run.toml`."
+        )
+
+
+def outputs_identity(teacher: str, windows: str) -> str:
+    """A hash of all that decides the outputs: the teacher's fingerprint, the key of the windows, our format."""
+    return fingerprint({"teacher": teacher, "windows": windows, "schema": OUTPUTS_SCHEMA})
+
+
+def outputs_provenance(teacher: Provenance, windows: Provenance) -> Provenance:
+    """That of a teacher's outputs, also before there are any."""
+    return Provenance.of(
+        outputs_identity(teacher.identity, windows.identity),
+        {"teacher": teacher, "windows": windows},
+    )

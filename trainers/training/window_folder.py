@@ -1,0 +1,283 @@
+"""The window cache as the training processes see it: a folder to map, made into tensors."""
+
+from __future__ import annotations
+
+import fcntl
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from gaitforge.layout import Layout
+from gaitforge.losses import Heads, needed
+from gaitforge.losses.heads import NodeShape, node_shape
+from gaitforge.models import make_sizes
+from gaitforge.normalise import Normalisation
+from gaitforge.provenance import Provenance
+from gaitforge.settings import FitPlan
+from gaitforge.splits import Split
+from gaitforge.window_cache import WindowSet, build_windows, open_role, window_provenance
+from gaitforge.windows import WindowSettings
+from gaitforge.work import open_path, read_json, read_object
+from trainers.training.examples import Examples
+from trainers.training.fitting import Fitting
+
+FEW = 7  # an export is checked with batches of 1 and of 7
+
+
+class RecordingOf(NamedTuple):
+    """A recording and the person it is of."""
+
+    recording: str
+    person: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WindowRecipe:
+    """What any node makes one split's windows from, on its own disk; it travels to other processes."""
+
+    store: str  # seen by every node
+    folder: str  # of the windows, at the same path on every node
+    split: Split
+    settings: WindowSettings
+
+    @property
+    def is_in_work(self) -> bool:
+        """Whether the windows are kept beside the store, where every process of the run sees them."""
+        return Path(self.folder).is_relative_to(Path(self.store).parent)
+
+    def make(self, *roles: str) -> WindowFolder:
+        """The windows, of which those roles are there: built here where no process of this node has yet.
+
+        Raises ValueError where the store has changed since the split.
+        """
+        folder = Path(self.folder)
+        if not all((folder / role).is_dir() for role in roles):
+            # here, since a process that finds its windows needs none of what reads a store
+            from gaitforge.store import SkeletonStore
+
+            with only_one_of_the_node(folder.parent):
+                store = SkeletonStore.open(open_path(self.store))
+                cache = build_windows(
+                    folder.parent.parent, store_fingerprint=store.info.fingerprint, split=self.split,
+                    layout=store.layout, classes=store.classes, settings=self.settings, recordings=store.recordings,
+                )  # fmt: skip
+                for role in roles:
+                    cache.role(role)
+        return WindowFolder.open(folder, self)
+
+
+@contextmanager
+def only_one_of_the_node(folder: Path) -> Iterator[None]:
+    """Let one process of this machine after the other through the block; a killed one holds up nobody."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".making").open("w") as file:
+        # a mounted disk may know no locks: two then make the same, and the first to end has made it
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NodeData:
+    """What a worker maps and its node must have on its own disk first; it travels to other processes."""
+
+    recipe: WindowRecipe
+    roles: tuple[str, ...]
+    outputs: str | None = None  # teacher outputs in the work folder
+    # of them, at the same path on every node; None = mapped where they are
+    copy: str | None = None
+    files: tuple[str, ...] = ("logits.npy",)  # those of them that the terms read
+
+    def bring(self) -> None:
+        """Make here what no process of this node has made yet."""
+        self.recipe.make(*self.roles)
+        if self.outputs is None or self.copy is None:
+            return
+        copies = [Path(self.copy) / name for name in self.files]
+        if all(copy.is_file() for copy in copies):
+            return
+        with only_one_of_the_node(Path(self.copy).parent):
+            for copy in copies:
+                if not copy.is_file():
+                    copy.parent.mkdir(exist_ok=True)
+                    draft = copy.with_name(f".{copy.name}.{uuid.uuid4().hex}")
+                    draft.write_bytes((open_path(self.outputs) / copy.name).read_bytes())
+                    draft.rename(copy)
+
+
+@dataclass(frozen=True, slots=True)
+class WindowFolder:
+    """One split's cached windows: what they are, and where; roles must have been built before."""
+
+    folder: Path
+    layout: Layout
+    classes: tuple[str, ...]
+    settings: WindowSettings
+    normalisation: Normalisation
+    recipe: WindowRecipe | None = None  # for nodes that have no such folder yet
+    split: Split | None = None
+
+    @classmethod
+    def open(cls, folder: Path, recipe: WindowRecipe | None = None) -> WindowFolder:
+        """Raises FileNotFoundError where the cache has been removed."""
+        path = folder / "meta.json"
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"The window cache {folder} is gone; run the stage again to build it."
+            )
+        meta = read_json(path)
+        return cls(
+            folder,
+            Layout.from_dict(meta["layout"], str(path)),
+            tuple(meta["classes"]),
+            WindowSettings.from_dict(meta["settings"], str(path)),
+            Normalisation.from_dict(meta["normalisation"], str(path)),
+            recipe,
+            Split(name=meta["split"], rule={}, store=meta["store"], roles=meta["roles"]),
+        )
+
+    @property
+    def provenance(self) -> Provenance:
+        """What the windows were made from; nothing is known of those that were not opened from a cache."""
+        if self.split is None:
+            return Provenance(identity=self.key)
+        return window_provenance(self.split, self.layout, self.classes, self.settings)
+
+    def people(self, *roles: str) -> frozenset[str]:
+        """The people of the roles."""
+        return frozenset(
+            person for role in roles for person in (self.split.people(role) if self.split else ())
+        )
+
+    @property
+    def key(self) -> str:
+        """Changes with everything that the windows depend on."""
+        return self.folder.name
+
+    @property
+    def channels(self) -> int:
+        return int(self.normalisation.mean_VC.shape[1])
+
+    @property
+    def length(self) -> int:
+        return self.settings.length
+
+    def build(self, family: str, sizes: Mapping[str, Any]) -> nn.Module:
+        """A model of that family and those sizes for these windows."""
+        return make_sizes(family, sizes).build(self.layout, self.channels, len(self.classes))
+
+    def nodes(self, family: str, sizes: Mapping[str, Any]) -> NodeShape:
+        """The last map of such a model, which is not built for it."""
+        made = make_sizes(family, sizes)
+        return node_shape(made, self.layout, self.channels, len(self.classes), self.length)
+
+    def role(self, role: str) -> WindowSet:
+        return open_role(self.folder, role)
+
+    def on_nodes(
+        self, *roles: str, outputs: Path | None = None, terms: Iterable[str] = ()
+    ) -> NodeData | None:
+        """What workers need of these windows, and terms of teacher outputs; None where they share this disk."""
+        if self.recipe is None or self.recipe.is_in_work:
+            return None
+        return NodeData(
+            recipe=self.recipe,
+            roles=roles,
+            outputs=None if outputs is None else str(outputs),
+            copy=None if outputs is None else str(self.mapped_outputs(outputs)),
+            files=tuple(
+                f"{name}.npy" for name in dict.fromkeys(("logits", *needed(terms, "stored")))
+            ),
+        )
+
+    def mapped_outputs(self, outputs: Path) -> Path:
+        """Where students map teacher outputs that lie in the work folder."""
+        if self.recipe is None or self.recipe.is_in_work:
+            return outputs
+        identity = read_object(outputs / "outputs.json", "identity")["identity"]
+        return self.folder.parent.parent / "outputs" / str(identity)
+
+    def recordings(self, role: str) -> list[RecordingOf]:
+        """The recordings of a role in the order that window arrays count them."""
+        windows = self.role(role)
+        return [
+            RecordingOf(*pair) for pair in zip(windows.recordings, windows.persons, strict=True)
+        ]
+
+    def as_dict(self) -> dict[str, Any]:
+        """What a model must know of its windows to be used elsewhere."""
+        return {
+            "layout": self.layout.as_dict(),
+            "classes": list(self.classes),
+            "channels": self.channels,
+            "windows": self.settings.as_dict(),
+            "normalisation": self.normalisation.as_dict(),
+        }
+
+
+def new_fitting(
+    windows: WindowFolder,
+    family: str,
+    sizes: Mapping[str, Any],
+    plan: FitPlan,
+    device: torch.device,
+    heads: Heads | None = None,
+) -> Fitting:
+    """A model with the first weights that the plan's seed gives, ready to train with the heads of its terms."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(plan.seed)
+        model = windows.build(family, sizes)
+    return Fitting(model.to(device), plan, None if heads is None else heads.to(device))
+
+
+def load_examples(
+    windows: WindowFolder, role: str, teacher_outputs: Path | None = None
+) -> Examples:
+    """The windows of a role as tensors over the mapped files, with the teacher's logits where given."""
+    mapped = windows.role(role)
+    logits = None
+    if teacher_outputs is not None:
+        logits = load_outputs(teacher_outputs, "logits")
+    return Examples(
+        _tensor(mapped.joints),
+        _tensor(mapped.seen),
+        torch.from_numpy(np.array(mapped.label_N)),
+        np.array(mapped.recording_N),
+        len(windows.classes),
+        logits,
+    )
+
+
+def load_outputs(teacher_outputs: Path, name: str) -> torch.Tensor:
+    """One array of the teacher's outputs (logits, embedding or joints), as a tensor over the mapped file.
+
+    Raises FileNotFoundError where outputs of an older version have no such file.
+    """
+    path = teacher_outputs / f"{name}.npy"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"The teacher's outputs in {teacher_outputs} have no {path.name}; run `gaitforge outputs` again."
+        )
+    return _tensor(np.load(path, mmap_mode="c"))
+
+
+def few_windows(windows: WindowFolder) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """FEW real validation windows [N, T, V, C] and what was seen, repeated where there are fewer."""
+    valid = windows.role("validation")
+    index = np.arange(FEW) % valid.n
+    return np.array(valid.joints[index, 0]), np.array(valid.seen[index, 0])
+
+
+def _tensor(mapped: NDArray[Any]) -> torch.Tensor:
+    """A tensor over a memory map; copy-on-write, since torch knows no read-only tensors."""
+    if isinstance(mapped, np.memmap) and mapped.mode != "c":
+        mapped = np.load(str(mapped.filename), mmap_mode="c", allow_pickle=False)
+    return torch.from_numpy(mapped)
