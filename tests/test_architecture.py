@@ -38,7 +38,7 @@ EXCEPTIONS = {
 # The only packages that may import a heavy library.
 AT_HOME = {
     "ray": {"trainers"},
-    "optuna": {"trainers", "search_spaces"},
+    "optuna": {"trainers"},
     "streamlit": {"dashboard"},
     "altair": {"dashboard"},
     "torch": {"gaitforge", "trainers"},
@@ -78,9 +78,9 @@ START_RAY = {
 ORDER = [
     "layout", "recording", "s3", "toml", "work", "weights", "provenance", "ingest", "scorings", "recording_files",
     "quarantine", "store", "splits", "windows", "normalise", "augment", "window_cache", "batch", "models", "gradients",
-    "losses",
+    "spaces", "losses", "extensions",
     "metrics", "reference", "stats", "decision", "cost", "trials", "failures", "front", "objectives", "settings",
-    "members", "outdated", "predict", "export", "summary", "__main__",
+    "members", "outdated", "predict", "export", "summary", "testing", "__main__",
 ]  # fmt: skip
 
 PICKLES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}

@@ -6,13 +6,9 @@ from pathlib import Path
 
 from gaitforge.losses import LOSSES, needed
 from gaitforge.losses.nodes import check_joints
-from gaitforge.settings import (
-    SearchSettings,
-)
-from gaitforge.work import (
-    SplitFolder,
-    read_object,
-)
+from gaitforge.models import FAMILIES
+from gaitforge.settings import SearchSettings
+from gaitforge.work import SplitFolder, read_object
 from search_spaces import SPACES
 from trainers.training.reference import validation_chance
 from trainers.training.teacher_file import Teacher
@@ -26,6 +22,11 @@ def check_families(settings: SearchSettings) -> None:
         ("distillation term", settings.terms, LOSSES),
     ):
         for name in names:
+            if known is SPACES and name in FAMILIES and name not in known:
+                raise KeyError(
+                    f"The family '{name}' has no search space, so that no student of it can be drawn; give it one "
+                    "under the same name, or search another family."
+                )
             if name not in known:
                 raise KeyError(f"There is no {what} '{name}'. Known: {', '.join(sorted(known))}.")
 
