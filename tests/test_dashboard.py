@@ -155,7 +155,7 @@ def few_people(work: WorkFolder) -> None:
         (empty, ["Nothing is ingested yet", "gaitforge ingest run.toml"]),
         (ingested, ["no split yet", "gaitforge split run.toml"]),
         (split, ["no trained teacher yet", "gaitforge teacher run.toml"]),
-        (teacher_training, ["The teacher is training: epoch 3 has ended", "in training"]),
+        (teacher_training, ["The teacher is training: epoch 3 of 30 has ended", "in training"]),
         (teacher, ["The search has not been started", "Teacher"]),
         (none_ended, ["no finished trial so far"]),
         (none_finished, ["no finished trial so far", "1 trial of 1 failed"]),

@@ -18,7 +18,7 @@ GAVE_UP_AFTER = 4  # ended trials, from which on a search may give up
 WRAPPED = 62  # pixels of a row that has room for three lines
 ONE_LINE, NARROW = 80, 44  # characters, in a table of the whole page and in one of half of it
 SCORES = "confirm/scores.json"
-OTHER_VERSION = "but this dashboard reads schema"
+OTHER_VERSION = "its schema is"
 
 
 def show_beginning(found: Found) -> None:

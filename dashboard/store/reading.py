@@ -10,6 +10,7 @@ import pandas as pd
 from dashboard.reading import files
 from dashboard.reading.files import Problem, Stamp
 from dashboard.store.tables import Missing, missing_joints
+from gaitforge.records.json_file import Unreadable
 from gaitforge.records.split import SPLIT, Split
 from gaitforge.records.store import StoreInfo
 from gaitforge.store import SkeletonStore
@@ -56,6 +57,8 @@ def _read(folder: str, stamp: Stamp) -> tuple[Held | None, tuple[Problem, ...]]:
     problems: list[Problem] = []
     try:
         store = SkeletonStore.open(open_path(folder))
+    except Unreadable:
+        return None, ()  # `look` tells why
     except (OSError, ValueError) as error:
         return None, (Problem("store/store.json", str(error)),)
     index = missing = quarantine = None
