@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import ray.util
 
+from gaitforge.export import export_onnx
 from gaitforge.extensions import find_extensions, load_extensions, load_readers
 from gaitforge.ingest import READERS
 from gaitforge.losses import LOSSES
@@ -24,9 +25,9 @@ from trainers.__main__ import main
 from trainers.arithmetic.check import Outcome
 from trainers.cluster.joining import check_versions
 from trainers.cluster.node import examine_node
+from trainers.confirm import export
 
 TABLES: tuple[dict[str, Any], ...] = (FAMILIES, LOSSES, READERS, SPACES)
-Add = Callable[..., Path]
 
 
 @pytest.fixture
@@ -286,9 +287,13 @@ def write_walks(path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_line_runs_with_what_a_package_adds(
-    site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ray_home: Path
+    site: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    ray_home: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Read, taught and searched by the package of the docs; the search by workers of Ray."""
+    """Read, taught, searched and shipped by the package of the docs; the search by workers of Ray."""
     install_average(site)
     write_walks(tmp_path / "walks.csv")
     own: Tables = {
@@ -306,8 +311,12 @@ def test_the_line_runs_with_what_a_package_adds(
     assert answer.returncode == 0, answer.stderr
     with monkeypatch.context() as patch:
         do_without_ray(patch)
+        patch.setattr(export, "export_onnx", export_onnx)
         for stage in ("confirm", "export"):
             assert main([stage, str(settings)]) == 0
+    capsys.readouterr()
+    assert main(["predict", str(tmp_path / "work" / "export"), str(tmp_path / "walks.csv")]) == 0
+    assert capsys.readouterr().out.count("\nwalk") == 8
     summary = read_json(tmp_path / "work" / "summary.json")
     assert summary["teacher"]["family"] == "average"
     assert {row["family"] for row in summary["searched_front"]} == {"average"}

@@ -9,7 +9,7 @@ from torch import nn
 
 from gaitforge.layout import LAYOUTS
 from gaitforge.losses import Distillation
-from gaitforge.models import FAMILIES
+from gaitforge.models import FAMILIES, make_sizes
 from gaitforge.settings import FitPlan
 from tests.small_sizes import small_sizes
 from trainers.training.examples import Examples
@@ -23,7 +23,7 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here"),
 ]
 
-# of ours, two layers and not the one that the smallest students have
+# of ours, two layers; another family is tried at the smallest sizes of its space
 DEEPER: dict[str, dict[str, object]] = {
     "ctrgcn": {"widths": [8, 16], "strides": [1, 2]},
     "dynstg_mamba": {"widths": [8, 16], "strides": [1, 2], "states": 4},
@@ -48,7 +48,11 @@ def walks() -> Examples:
 def fitting(family: str, device: str, epochs: int = 6, dropout: float = 0.0) -> Fitting:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        sizes = small_sizes(family, **DEEPER.get(family, {}), dropout=dropout)
+        sizes = (
+            make_sizes(family, {**DEEPER[family], "dropout": dropout})
+            if family in DEEPER
+            else small_sizes(family, dropout=dropout)
+        )
         model = sizes.build(LAYOUT, 3, CLASSES)
     return Fitting(model.to(device), FitPlan(epochs=epochs, batch=8, lr=1e-2))
 

@@ -16,17 +16,18 @@ from trainers.training.window_folder import WindowFolder
 
 
 def check_families(settings: SearchSettings) -> None:
-    """Refuse a student family or a distillation term that does not exist."""
+    """Refuse a student family that does not exist or has no space, and a distillation term that does not exist."""
+    for name in settings.families:
+        if name in FAMILIES and name not in SPACES:
+            raise KeyError(
+                f"The family '{name}' has no search space, so that no student of it can be drawn; give it one under "
+                "the same name, or search another family."
+            )
     for what, names, known in (
         ("student family", settings.families, SPACES),
         ("distillation term", settings.terms, LOSSES),
     ):
         for name in names:
-            if known is SPACES and name in FAMILIES and name not in known:
-                raise KeyError(
-                    f"The family '{name}' has no search space, so that no student of it can be drawn; give it one "
-                    "under the same name, or search another family."
-                )
             if name not in known:
                 raise KeyError(f"There is no {what} '{name}'. Known: {', '.join(sorted(known))}.")
 
