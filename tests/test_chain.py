@@ -13,12 +13,16 @@ from typing import Any
 
 import pytest
 
+from dashboard.reading import work_folder
+from dashboard.reading.model_files import read_export, tested_weights
+from dashboard.reading.models import models
 from gaitforge.provenance import Provenance
 from gaitforge.records.split import ROLES, SPLIT
 from gaitforge.scorings import scored_sentence, times_scored
-from gaitforge.work import WorkFolder, read_json, write_json
+from gaitforge.settings import SETTINGS
+from gaitforge.work import StoreFolder, WorkFolder, read_json, write_json
 from tests.conftest import LineFolder
-from tests.made import read_provenance
+from tests.made import kind_of, read_provenance
 from tests.small_line import Tables, write_run
 from tests.test_cli import must_say, refused
 from tests.test_trial import nan_logits
@@ -153,6 +157,44 @@ def test_every_artefact_tells_what_it_was_made_from_and_whom_it_has_seen(line: C
     check_chain(line)
     front = read_json(line.split.search / "front.json")
     assert front["search"] == read_json(line.split.search / "search.json")["identity"]
+
+
+def test_every_json_file_of_a_line_is_a_record_that_is_written_again_as_it_is(
+    finished: Path,
+) -> None:
+    work = WorkFolder(finished / "work")
+    others = {work.settings, StoreFolder(work.store).layout, *work.store.rglob("_delta_log/*")}
+    files = [path for path in work.root.rglob("*.json") if path not in others]
+    for path in files:
+        kind = kind_of(path.relative_to(work.root))
+        assert kind.as_json(kind.read(path)) == path.read_bytes(), path
+    assert len(files) > 15
+    assert SETTINGS.as_json(SETTINGS.read(work.settings)) == work.settings.read_bytes()
+
+
+def test_the_dashboard_reads_without_a_problem_what_the_line_has_trained(finished: Path) -> None:
+    work = WorkFolder(finished / "work")
+    found = work_folder.look(work)
+    assert (found.splits, found.problems) == (("main",), ())
+    line = work_folder.read_line(work, "main")
+    assert line.problems == ()
+    assert found.store is not None
+    assert line.teacher is not None
+    assert line.confirm is not None
+    assert line.teacher.classes == found.store.classes
+    assert [trial.number for trial in line.trials] == [0, 1]
+    assert line.confirm.answer.trial in line.front
+    told = models(line)
+    assert [len(told[number].curve) for number in sorted(told)] == [1, 1, 1]
+    outdated = work_folder.read_outdated(work, "main", line)
+    assert (outdated.answer, outdated.export) == (None, None)
+    problems: list[work_folder.Problem] = []
+    export = read_export(work, problems, outdated.export)
+    assert problems == []
+    assert export is not None
+    assert export.trial == line.confirm.answer.trial
+    weights = tested_weights(work, "main", line.confirm.answer, problems)
+    assert weights is not None
 
 
 def test_stages_that_are_run_again_write_nothing_new(line: Copy) -> None:
