@@ -45,7 +45,8 @@ def write_reference(windows: WindowFolder, folder: SplitFolder) -> ReferenceFact
     head = folder.reference_facts
     try:
         kept = REFERENCE.find(head)
-    except Unreadable:  # of another version: it costs little
+    except Unreadable as error:  # it costs little
+        say(f"  {head} cannot be used ({error.found}): the reference is fitted anew")
         kept = None
     if kept is not None:
         fault = weights_fault(head)
