@@ -20,7 +20,7 @@ from gaitforge.losses import (
 )
 from gaitforge.losses.heads import HEADS
 from gaitforge.losses.kd import soft_label_kl
-from gaitforge.losses.nodes import PHASES, pooled_joints
+from gaitforge.losses.nodes import PHASES, pool_joints
 from gaitforge.models import Output
 
 WIDTH, TEACHER_WIDTH, JOINTS, CLASSES = 5, 7, 3, 4
@@ -101,7 +101,7 @@ def test_every_term_is_zero_for_a_student_that_says_what_the_teacher_says(name: 
     targets = teacher_said()._replace(
         teacher_logits_BK=said.logits_BK.clone(),
         teacher_embedding_BD=said.embedding_BD.clone(),
-        teacher_joints_BQVD=pooled_joints(said.joints_BDTV),
+        teacher_joints_BQVD=pool_joints(said.joints_BDTV),
         memory_nodes_MVD=torch.randn(5, JOINTS, WIDTH),
         memory_graphs_MQVD=torch.randn(5, PHASES, JOINTS, WIDTH),
     )
