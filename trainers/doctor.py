@@ -176,7 +176,7 @@ def examine_gpus() -> Iterator[Finding]:
 
 
 def _scan() -> str:
-    from gaitforge.models.scan_cuda import mamba_scan
+    from gaitforge.models.scan_cuda import find_mamba_scan
 
     numba = version("numba")
     cpu = (
@@ -184,7 +184,7 @@ def _scan() -> str:
         if numba
         else "plain torch on a CPU, many times slower than numba"
     )
-    if mamba_scan() is None:
+    if find_mamba_scan() is None:
         return f"{cpu}; plain torch on a GPU: mamba-ssm with its CUDA kernels is not here"
     return f"{cpu}; mamba-ssm {version('mamba-ssm')} on a GPU"
 

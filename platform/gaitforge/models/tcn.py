@@ -4,7 +4,11 @@ After Bai, Kolter, Koltun 2018, "An empirical evaluation of generic convolutiona
 networks for sequence modeling", sec. 3, in our form: not causal, since a window is there as a
 whole, batch instead of weight normalisation, and a 1x1 convolution in the place of the second
 dilated one. It knows no graph: the student for layouts with few joints, and what an ST-GCN has
-to beat.
+to beat. Layer i, with dilation growth**i and W 1x1 convolutions, computes
+
+    y_t = relu(x_t + BN(W dropout(relu(BN(sum over k of K_k x_(t + (k - kernel // 2) growth**i))))))
+
+and the first of them sees x_t = W (all joints' coordinates and flags of frame t).
 """
 
 from __future__ import annotations
@@ -90,8 +94,8 @@ class Tcn(nn.Module):
         self.head = ClassHead(width=sizes.channels, classes=classes)
 
     def forward(self, batch: Batch) -> Output:
-        frames_BTD = self.joint_input(batch).flatten(2)
-        x_BDT1 = self.widen(frames_BTD.unsqueeze(2).permute(0, 3, 1, 2))
+        frames_BTD = self.joint_input(batch).flatten(2)  # [B, T, V*(C+1)]
+        x_BDT1 = self.widen(frames_BTD.unsqueeze(2).permute(0, 3, 1, 2))  # from [B, V*(C+1), T, 1]
         for layer in self.layers:
             x_BDT1 = layer(x_BDT1)
         output: Output = self.head(x_BDT1)
