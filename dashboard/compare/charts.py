@@ -24,7 +24,7 @@ ROW = 30
 
 
 def looks(titles: Sequence[str], teacher: str, chosen: str) -> dict[str, tuple[str, str]]:
-    """Colour and shape by title: the student in question in the accent, the teacher grey."""
+    """Return colour and shape by title: the student in question in the accent, the teacher grey."""
     found = {}
     free = iter(COLOURS)
     for place, title in enumerate(titles):
@@ -38,7 +38,7 @@ def looks(titles: Sequence[str], teacher: str, chosen: str) -> dict[str, tuple[s
 
 
 def scores_chart(points: pd.DataFrame, look: dict[str, tuple[str, str]]) -> alt.LayerChart:
-    """Macro F1 of each model: on confirm people a filled point with its interval, on validation people a hollow one."""
+    """Draw macro F1 of each model: on confirm people filled, with its interval, on validation people hollow."""
     y = rows("model:N", list(look), 200)
     low = min([*points["macro_f1"], *points["low"].dropna()], default=0.0)
     high = max([*points["macro_f1"], *points["high"].dropna()], default=1.0)
@@ -80,7 +80,7 @@ def scores_chart(points: pd.DataFrame, look: dict[str, tuple[str, str]]) -> alt.
 
 
 def curves_chart(curves: pd.DataFrame, look: dict[str, tuple[str, str]]) -> alt.LayerChart:
-    """Macro F1 of the validation people over the epochs, a line for each model."""
+    """Draw macro F1 of the validation people over the epochs, a line for each model."""
     line = (
         alt.Chart(curves)
         .mark_line(strokeWidth=2, point=alt.OverlayMarkDef(size=18))
@@ -104,7 +104,7 @@ def curves_chart(curves: pd.DataFrame, look: dict[str, tuple[str, str]]) -> alt.
 
 
 def recalls_chart(recalls: pd.DataFrame, look: dict[str, tuple[str, str]]) -> alt.LayerChart:
-    """Recall of each class, a row for each model within it, with 95 % intervals."""
+    """Draw recall of each class, a row for each model within it, with 95 % intervals."""
     classes = list(dict.fromkeys(recalls["class"]))
     y = rows("class:N", classes, 200)
     within = alt.YOffset("model:N", sort=list(look))
@@ -150,7 +150,7 @@ def recalls_chart(recalls: pd.DataFrame, look: dict[str, tuple[str, str]]) -> al
 
 
 def people_chart(people: pd.DataFrame, look: dict[str, tuple[str, str]]) -> alt.LayerChart:
-    """A row per person, a point for the accuracy of each model, joined from the lowest to the highest."""
+    """Draw a row per person, a point for the accuracy of each model, joined from the lowest to the highest."""
     order = list(dict.fromkeys(people["person"]))
     y = rows("person:N", order, 200)
     ends = people.groupby("person", sort=False)["accuracy"].agg(["min", "max"]).reset_index()
@@ -185,7 +185,7 @@ def people_chart(people: pd.DataFrame, look: dict[str, tuple[str, str]]) -> alt.
 
 
 def fronts_chart(points: pd.DataFrame, titles: Sequence[str]) -> alt.LayerChart:
-    """Fronts of two work folders over the number of parameters: searched hollow, confirmed with intervals."""
+    """Draw fronts of two work folders over the number of parameters: searched hollow, confirmed with intervals."""
     colour = alt.Color(
         "folder:N",
         scale=alt.Scale(domain=list(titles), range=[CONFIRMED, SEARCHED][: len(titles)]),

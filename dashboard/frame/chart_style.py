@@ -22,33 +22,33 @@ SHARES = alt.Scale(domain=[0, 1], nice=False)
 
 
 def finished(*layers: alt.Chart | alt.LayerChart, height: int, description: str) -> alt.LayerChart:
-    """Layers as one chart, with the text that stands for it where it cannot be seen."""
+    """Join layers into one chart, with the text that stands for it where it cannot be seen."""
     chart = alt.LayerChart(layer=list(layers), height=height, description=description)
     chart.config = alt.Config(view=alt.ViewConfig(strokeWidth=0))
     return chart
 
 
 def legend() -> alt.Legend:
-    """In a row above the chart."""
+    """Make a legend in a row above the chart."""
     return alt.Legend(
         orient="top", direction="horizontal", title=None, labelLimit=240, symbolOpacity=1, offset=8
     )
 
 
 def row_labels(limit: int, angle: int = 0) -> alt.Axis:
-    """The names of rows or columns, of so many pixels at most; Streamlit alone would move the outer ones inwards."""
+    """Label rows or columns in so many pixels at most; Streamlit alone would move the outer ones inwards."""
     return alt.Axis(
         labelAngle=angle, labelLimit=limit, labelOverlap=False, labelFlush=False, domain=False, ticks=False,
     )  # fmt: skip
 
 
 def rows(field: str, order: Sequence[str], limit: int) -> alt.Y:
-    """A row for each name, in that order."""
+    """Make an axis with a row for each name, in that order."""
     return alt.Y(field, sort=list(order), title=None, axis=row_labels(limit))
 
 
 def share_axis(field: str, title: str | None) -> alt.X:
-    """A share from 0 to 100 %, told above rows."""
+    """Make an axis of a share from 0 to 100 %, told above rows."""
     return alt.X(
         field,
         title=title,

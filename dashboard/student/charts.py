@@ -32,7 +32,7 @@ CHANNEL_COLOURS = (SEARCHED, CONFIRMED, "#3f9c72")
 
 
 def curve_chart(curve: pd.DataFrame, measure: str, teacher: float | None) -> alt.LayerChart:
-    """A score of validation people (columns epoch and `measure`), beside the teacher's."""
+    """Draw a score of validation people (columns epoch and `measure`), beside the teacher's."""
     scores = [*curve[measure], *([] if teacher is None else [teacher])]
     low, high = min(scores, default=0.0), max(scores, default=1.0)
     y = alt.Y(
@@ -67,7 +67,7 @@ def curve_chart(curve: pd.DataFrame, measure: str, teacher: float | None) -> alt
 
 
 def loss_chart(losses: pd.DataFrame) -> alt.LayerChart:
-    """The terms of the training loss per epoch (columns epoch, term, loss)."""
+    """Draw the terms of the training loss per epoch (columns epoch, term, loss)."""
     terms = list(dict.fromkeys(losses["term"]))
     colours = {"total": TEACHER}
     for place, term in enumerate(term for term in terms if term != "total"):
@@ -105,7 +105,7 @@ def loss_chart(losses: pd.DataFrame) -> alt.LayerChart:
 def confusion_chart(
     cells: pd.DataFrame, classes: tuple[str, ...], dark: bool = False
 ) -> alt.LayerChart:
-    """Rows true, columns said, coloured by the share of the true class (see confusion_table).
+    """Draw rows of the true class, columns of the one said, coloured by the true class's share (see confusion_table).
 
     `dark` says that the page is: numbers on pale tiles are then light.
     """
@@ -144,7 +144,7 @@ def confusion_chart(
 
 
 def recall_chart(recalls: pd.DataFrame) -> alt.LayerChart:
-    """A row per class: recall a dot with its interval, the teacher's a tick (see recall_table)."""
+    """Draw a row per class: recall a dot with its interval, the teacher's a tick (see recall_table)."""
     y = rows("class:N", list(recalls["class"]), 190)
     x = share_axis("recall:Q", "Recall")
     tooltip = [
@@ -171,7 +171,7 @@ def recall_chart(recalls: pd.DataFrame) -> alt.LayerChart:
 
 
 def people_chart(people: pd.DataFrame) -> alt.LayerChart:
-    """One row per person: the model's accuracy a dot, the teacher's a tick (see people_table)."""
+    """Draw one row per person: the model's accuracy a dot, the teacher's a tick (see people_table)."""
     y = rows("person:N", list(people["person"]), 160)
     x = share_axis("accuracy:Q", "Accuracy")
     links = []
@@ -198,7 +198,7 @@ def people_chart(people: pd.DataFrame) -> alt.LayerChart:
 
 
 def calibration_chart(bins: pd.DataFrame) -> alt.LayerChart:
-    """Accuracy against confidence (columns of calibration_table, and `model`), beside the diagonal."""
+    """Draw accuracy against confidence (columns of calibration_table, and `model`), beside the diagonal."""
     diagonal = (
         alt.Chart(pd.DataFrame({"confidence": [0.0, 1.0], "accuracy": [0.0, 1.0]}))
         .mark_line(color=TEACHER, strokeDash=[1, 4], strokeWidth=1.3, strokeCap="round")
@@ -241,7 +241,7 @@ def calibration_chart(bins: pd.DataFrame) -> alt.LayerChart:
 
 
 def robustness_chart(scores: pd.DataFrame) -> alt.LayerChart:
-    """Macro F1 against the share of hidden joints (columns of robustness_table)."""
+    """Draw macro F1 against the share of hidden joints (columns of robustness_table)."""
     ends = [*scores["macro_f1"], *scores["low"].dropna(), *scores["high"].dropna()]
     low, high = min(ends, default=0.0), max(ends, default=1.0)
     scale = alt.Scale(domain=[max(low - 0.04, 0), min(high + 0.04, 1)], nice=False)
@@ -292,7 +292,7 @@ def robustness_chart(scores: pd.DataFrame) -> alt.LayerChart:
 
 
 def probability_chart(answers: pd.DataFrame, classes: tuple[str, ...]) -> alt.LayerChart:
-    """A pair of bars per class for one recording (columns of probability_table); the true class is ringed."""
+    """Draw a pair of bars per class for one recording (columns of probability_table); the true class is ringed."""
     present = [model for model in (HERE, THERE) if (answers["model"] == model).any()]
     y = rows("class:N", classes, 190)
     offset = alt.YOffset("model:N", sort=present)
@@ -340,7 +340,7 @@ def probability_chart(answers: pd.DataFrame, classes: tuple[str, ...]) -> alt.La
 
 
 def channel_chart(lines: pd.DataFrame, time: str, unit: str) -> alt.Chart:
-    """The channels of what is no body in space, a panel per node (columns of channel_table)."""
+    """Draw the channels of what is no body in space, a panel per node (columns of channel_table)."""
     channels = list(dict.fromkeys(lines["channel"]))
     chart: alt.Chart = (
         alt.Chart(lines, width="container")
@@ -375,7 +375,7 @@ def channel_chart(lines: pd.DataFrame, time: str, unit: str) -> alt.Chart:
 def _two(
     table: pd.DataFrame, column: str, y: alt.Y, x: alt.X, tooltip: list[alt.Tooltip]
 ) -> alt.Chart:
-    """The model's values of a column and the teacher's, who comes first and lies below."""
+    """Draw the model's values of a column and the teacher's, who comes first and lies below."""
     teacher = table.dropna(subset=["teacher"])
     both = pd.concat(
         [
@@ -410,7 +410,7 @@ def _shape(models: pd.Series[str], teacher: str = UPRIGHT) -> alt.Shape:
 
 
 def _reference(table: pd.DataFrame, y: alt.Y) -> list[alt.Chart]:
-    """A dashed line, named at its left, across the chart at the teacher's score."""
+    """Draw a dashed line, named at its left, across the chart at the teacher's score."""
     base = alt.Chart(table.assign(words=THERE)).encode(y=y)
     return [
         base.mark_rule(color=TEACHER, strokeDash=[6, 4], strokeWidth=1.3, strokeCap="round"),

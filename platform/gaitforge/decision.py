@@ -23,7 +23,7 @@ class Judged:
 
 
 def answer_of(scores: Mapping[str, Any]) -> dict[str, Any]:
-    """The member that a verdict comes to: the chosen one, or the best where none was good enough."""
+    """Return the member that a verdict comes to: the chosen one, or the best where none was good enough."""
     for member in scores["members"]:
         if member["trial"] == scores["chosen"]:
             return dict(member)
@@ -31,7 +31,7 @@ def answer_of(scores: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def judged_words(*, tested: bool, noninferior: bool | None, margin: float) -> str:
-    """What came of a network's test, as said after its name."""
+    """Say what came of a network's test, as it stands after its name."""
     if noninferior is None:
         return "too few people to test it"
     if noninferior:
@@ -42,12 +42,12 @@ def judged_words(*, tested: bool, noninferior: bool | None, margin: float) -> st
 
 
 def between(ends: Sequence[float]) -> str:
-    """The ends of an interval of differences."""
+    """Write the ends of an interval of differences."""
     return f"{ends[0]:+.3f} to {ends[1]:+.3f}"
 
 
 def signed(difference: Mapping[str, Any], at_once: str = "") -> str:
-    """A difference as the reports hold it, with its interval where it has one; `at_once` says of what that holds."""
+    """Write a difference of the reports, with its interval where it has one; `at_once` says of what that holds."""
     ends = difference["difference_interval"]
     sure = "" if ends is None else f" (95 % interval{at_once} {between(ends)})"
     return f"{difference['difference']:+.3f}{sure}"

@@ -68,7 +68,7 @@ class Difference:
 def gradient_difference(
     family: str, problem: Problem, memory: torch.memory_format | None = None
 ) -> Difference:
-    """How far float32 gradients are from float64 ones, on the CPU, for one step in training mode.
+    """Measure how far float32 gradients are from float64 ones, on the CPU, for one step in training mode.
 
     The error of a parameter is |g32 - g64| / max(|g64|, LEAST_SHARE |all g64|), the largest of several
     draws of weights and batch. Where a sum lies near the kink of a ReLU or of a maximum, its rounding
@@ -85,7 +85,7 @@ def gradient_difference(
 def _errors(
     family: str, problem: Problem, seed: int, frames: int, memory: torch.memory_format | None
 ) -> dict[str, float]:
-    """The relative error of every parameter's gradient."""
+    """Return the relative error of every parameter's gradient."""
     generator = torch.Generator().manual_seed(seed)
     model = _drawn_model(family, problem, seed, generator)
     exact = copy.deepcopy(model).double()
@@ -104,7 +104,7 @@ def _errors(
 
 
 def relative_error(found: Tensor, wanted: Tensor, least: float) -> float:
-    """|found - wanted| / max(|wanted|, least); infinite where it is no finite number."""
+    """Return |found - wanted| / max(|wanted|, least); infinite where it is no finite number."""
     error = _norm(found.double() - wanted) / max(_norm(wanted), least)
     return error if math.isfinite(error) else math.inf
 
@@ -116,7 +116,7 @@ def _norm(values: Tensor) -> float:
 def _drawn_model(
     family: str, problem: Problem, seed: int, generator: torch.Generator
 ) -> nn.Module:
-    """A model in training mode, whose weights all differ from those with a meaning; without dropout."""
+    """Draw a model in training mode, whose weights all differ from those with a meaning; without dropout."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = problem.build(family)
@@ -130,7 +130,7 @@ def _drawn_model(
 
 
 def _drawn_batch(shape_BTVC: tuple[int, ...], generator: torch.Generator) -> Batch:
-    """Windows of noise in which one joint in ten is unseen."""
+    """Draw windows of noise in which one joint in ten is unseen."""
     return Batch(
         joints_BTVC=torch.randn(shape_BTVC, generator=generator),
         seen_BTV=torch.rand(shape_BTVC[:3], generator=generator) > 0.1,
@@ -138,7 +138,7 @@ def _drawn_batch(shape_BTVC: tuple[int, ...], generator: torch.Generator) -> Bat
 
 
 def _drawn_pull(output: Output, generator: torch.Generator) -> list[Tensor]:
-    """The derivatives of a loss by all that a model gives: labels and teachers pull at each of it."""
+    """Draw the derivatives of a loss by all that a model gives: labels and teachers pull at each of it."""
     return [
         torch.randn(part.shape, generator=generator, dtype=torch.float64) / math.sqrt(part.numel())
         for part in output
@@ -187,7 +187,7 @@ def _use_memory(model: nn.Module, memory: torch.memory_format) -> None:
 
 
 def main() -> None:
-    """A job on standard input; the worst Difference of its problems, which are of one family, on standard output."""
+    """Do a job from standard input; print the worst Difference of its problems, which are of one family."""
     job = json.load(sys.stdin)
     # corrupt memory may also let a loop run for ever
     resource.setrlimit(resource.RLIMIT_CPU, (job["cpu_s"], resource.RLIM_INFINITY))

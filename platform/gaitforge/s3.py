@@ -80,7 +80,7 @@ class S3Path:
 
     @classmethod
     def parse(cls, text: str) -> S3Path:
-        """Raises ValueError where the text is no plain s3://bucket/folder."""
+        """Parse s3://bucket/folder; raise ValueError where the text is no such plain address."""
         if not PLAIN.fullmatch(text) or ".." in text.split("/"):
             raise ValueError(
                 f"'{text}' is no folder on S3 that can be used; write s3://bucket/folder with letters, digits "
@@ -142,7 +142,7 @@ class S3Path:
     # what is there
 
     def stat(self) -> Status:
-        """Raises FileNotFoundError where there is neither a file nor a folder."""
+        """Return size and time; raise FileNotFoundError where there is neither a file nor a folder."""
         if self._listed is not None:
             return self._listed
         with self._errors_named():
@@ -175,7 +175,7 @@ class S3Path:
         yield from self._paths(found["objects"])
 
     def glob(self, pattern: str) -> Iterator[S3Path]:
-        """Of the pattern "*/a/b" files alone, of "*" the folder's own files and folders."""
+        """Yield of the pattern "*/a/b" files alone, of "*" the folder's own files and folders."""
         if "/" not in pattern:
             yield from (path for path in self.iterdir() if _fits(path.key, pattern))
             return
@@ -185,7 +185,7 @@ class S3Path:
                 yield path
 
     def rglob(self, pattern: str) -> Iterator[S3Path]:
-        """The files at any depth whose names fit."""
+        """Yield the files at any depth whose names fit."""
         yield from (path for path in self._all_below() if _fits(path.key, pattern))
 
     # files
@@ -198,18 +198,18 @@ class S3Path:
         return self.read_bytes().decode(encoding, errors)
 
     def open(self, mode: str = "rb") -> io.BufferedReader:
-        """A file to read in, of which only what is asked for is fetched."""
+        """Open a file to read in, of which only what is asked for is fetched."""
         if mode != "rb":
             raise ValueError(f"{self} cannot be opened as '{mode}', but only to read ('rb').")
         return io.BufferedReader(_Reader(self), BUFFER)
 
     def write_bytes(self, data: bytes) -> None:
-        """One PUT: a reader sees the old file or the new one."""
+        """Write by one PUT: a reader sees the old file or the new one."""
         with self._errors_named(absent="there is no such bucket"):
             obstore.put(self._store, self._name, data)
 
     def write_once(self, data: bytes) -> bool:
-        """One conditional PUT; False, and nothing written, where the file exists already."""
+        """Write by one conditional PUT; return False, and write nothing, where the file exists already."""
         with self._errors_named(absent="there is no such bucket"):
             try:
                 obstore.put(self._store, self._name, data, mode="create")
@@ -218,7 +218,7 @@ class S3Path:
         return True
 
     def mkdir(self, parents: bool = False, exist_ok: bool = False) -> None:
-        """Nothing: a folder is there with its first file."""
+        """Do nothing: a folder is there with its first file."""
 
     def unlink(self, missing_ok: bool = False) -> None:
         if not missing_ok and not self.is_file():
@@ -289,7 +289,7 @@ class S3Path:
 
     @contextmanager
     def _errors_named(self, absent: str = "it is not there") -> Iterator[None]:
-        """Turns what the library raises into what pathlib raises, or into one sentence."""
+        """Turn what the library raises into what pathlib raises, or into one sentence."""
         try:
             yield
         except FileNotFoundError as error:
@@ -337,7 +337,7 @@ class _Reader(io.RawIOBase):
 
 
 def own_options() -> dict[str, str]:
-    """What the environment does not say of itself, for this library and for the Delta log's."""
+    """Return what the environment does not say of itself, for this library and for the Delta log's."""
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL", "")
     options = {"aws_endpoint_url": endpoint} if endpoint else {}
     return options | ({"aws_allow_http": "true"} if endpoint.startswith("http://") else {})
@@ -361,6 +361,6 @@ def _fits(key: PurePosixPath, pattern: str) -> bool:
 
 
 def _reason(error: BaseError) -> str:
-    """The innermost words of the library's error, without its debug dump."""
+    """Return the innermost words of the library's error, without its debug dump."""
     first = str(error).split("\n\nDebug source", 1)[0]
     return " ".join(first.split())[:200]

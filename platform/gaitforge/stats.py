@@ -66,7 +66,7 @@ class Optimism:
         return self.luck + self.people
 
     def as_dict(self) -> dict[str, Any]:
-        """As the reports hold it."""
+        """Return it as the reports hold it."""
         return {
             "total": self.total,
             "interval": self.interval and list(self.interval),
@@ -86,7 +86,7 @@ class Jackknife:
 
     @classmethod
     def of(cls, confusions_SPKK: Ints, score: Callable[[Floats], Floats] = macro_f1) -> Jackknife:
-        """Of one model; `score` maps [..., K, K] to [...]. Raises ValueError as `person_accuracy`."""
+        """Leave out each person in turn; `score` maps [..., K, K] to [...]. Raises ValueError as `person_accuracy`."""
         counts_SPKK = _with_seeds(confusions_SPKK).astype(np.float64)
         sums_S1KK = counts_SPKK.sum(axis=1, keepdims=True)
         return cls(
@@ -97,12 +97,12 @@ class Jackknife:
 
 
 def too_few(people: int) -> bool:
-    """Whether people are too few for an interval, so that each is to be shown instead."""
+    """Return True where people are too few for an interval, so that each is to be shown instead."""
     return people < MIN_PEOPLE
 
 
 def level_at_once(claims: int, level: float = LEVEL) -> float:
-    """The level of each of so many intervals that all together hold at `level` (Bonferroni's inequality)."""
+    """Return the level of each of so many intervals that all together hold at `level` (Bonferroni's inequality)."""
     if claims < 1:
         raise ValueError(f"There are {claims} claims, but at least one must be made.")
     return 1 - (1 - level) / claims
@@ -115,7 +115,7 @@ def person_confusions(
     people: Sequence[str],
     classes: int,
 ) -> Ints:
-    """The confusion matrix of each person [P, K, K], in the order of `people`.
+    """Count the confusion matrix of each person [P, K, K], in the order of `people`.
 
     `person_N` names the person of each recording. Raises ValueError for a person who is not among
     `people`, or who has no recording.
@@ -141,12 +141,12 @@ def person_confusions(
 
 
 def mean_macro_f1(confusions_SPKK: Ints) -> float:
-    """Macro F1 over all people's recordings together, mean over the seeds."""
+    """Return macro F1 over all people's recordings together, mean over the seeds."""
     return float(macro_f1(_with_seeds(confusions_SPKK).sum(axis=1)).mean())
 
 
 def person_accuracy(confusions_SPKK: Ints) -> Floats:
-    """The share of each person's recordings whose class was found, mean over the seeds, [P].
+    """Return the share of each person's recordings whose class was found, mean over the seeds, [P].
 
     Raises ValueError for shapes that are no confusion matrices and for a person without recordings.
     """
@@ -157,12 +157,12 @@ def person_accuracy(confusions_SPKK: Ints) -> Floats:
 
 
 def estimate(confusions_SPKK: Ints, level: float = LEVEL) -> Estimate:
-    """Macro F1 with its interval: of one network over people, of several seeds over people and seeds."""
+    """Estimate macro F1 with its interval: of one network over people, of several seeds over people and seeds."""
     return _estimate_share(Jackknife.of(confusions_SPKK), level)
 
 
 def estimate_mean(confusions_MSPKK: Sequence[Ints], level: float = LEVEL) -> Estimate:
-    """The mean macro F1 of several models of the same people and number of seeds, as `estimate`."""
+    """Estimate the mean macro F1 of several models of the same people and number of seeds, as `estimate`."""
     parts = [Jackknife.of(confusions) for confusions in confusions_MSPKK]
     return _estimate_share(
         Jackknife(
@@ -175,7 +175,7 @@ def estimate_mean(confusions_MSPKK: Sequence[Ints], level: float = LEVEL) -> Est
 
 
 def estimate_recall(confusions_SPKK: Ints, place: int) -> Estimate | None:
-    """The recall of one class with its interval; None where too few people have recordings of it."""
+    """Estimate the recall of one class with its interval; None where too few people have recordings of it."""
     confusions = _with_seeds(confusions_SPKK)
     own = confusions[:, confusions[0, :, place].sum(axis=-1) > 0]
     if too_few(own.shape[1]):
@@ -190,7 +190,7 @@ def estimate_recall(confusions_SPKK: Ints, place: int) -> Estimate | None:
 
 
 def compare(first_SPKK: Ints, second_SPKK: Ints, level: float = LEVEL) -> Estimate:
-    """Macro F1 of the first model minus that of the second, on the same people, with its interval.
+    """Estimate macro F1 of the first model minus that of the second, on the same people, with its interval.
 
     Any two models will do, with any numbers of seeds; where one has several, the interval is over
     people and seeds. It is an interval of t over the jackknife of people (Efron & Tibshirani 1993,
@@ -222,7 +222,7 @@ def compare(first_SPKK: Ints, second_SPKK: Ints, level: float = LEVEL) -> Estima
 
 
 def _of_rare_classes(first_SPKK: Ints, second_SPKK: Ints, quantile: float) -> tuple[float, float]:
-    """How much more macro F1 one class may lose, and may gain, than was seen, where few of its people differ.
+    """Return how much more macro F1 one class may lose, and may gain, than was seen, where few of its people differ.
 
     Macro F1 weighs a class of three people like one of fifty. Were a share x of a class's people wrong as a
     whole, its F1 would be 2 (1 - x) / (2 - x), and macro F1 smaller by x / (2 - x) / K; x goes as far as Wilson's
@@ -245,18 +245,18 @@ def _of_rare_classes(first_SPKK: Ints, second_SPKK: Ints, quantile: float) -> tu
 
 
 def _recalls(confusions_SPKK: Ints) -> Floats:
-    """Each person's recall of each class, all seeds together, [P, K]; 0 where the person has none of it."""
+    """Return each person's recall of each class, all seeds together, [P, K]; 0 where the person has none of it."""
     counts_PKK = _with_seeds(confusions_SPKK).sum(axis=0).astype(np.float64)
     return _share(np.diagonal(counts_PKK, axis1=-2, axis2=-1), counts_PKK.sum(axis=-1))
 
 
 def _lost(share: float) -> float:
-    """What the F1 of a class loses where that share of its people is wrong as a whole."""
+    """Return what the F1 of a class loses where that share of its people is wrong as a whole."""
     return share / (2 - share)
 
 
 def noninferior(difference: Estimate, margin: float) -> bool:
-    """Whether the first model is shown to lose less than `margin` of macro F1 to the second.
+    """Return True where the first model is shown to lose less than `margin` of macro F1 to the second.
 
     Shown means that the whole interval lies above -margin (with a 95 % interval a one-sided test
     at 2.5 %, as in the CONSORT extension for non-inferiority, Piaggio et al. 2012).
@@ -269,7 +269,7 @@ def noninferior(difference: Estimate, margin: float) -> bool:
 
 
 def tested_down(params_M: Sequence[int], passes_M: Sequence[bool]) -> tuple[bool, ...]:
-    """Which members were tested at all: from the largest to the smallest, up to the first that fails.
+    """Tell which members were tested at all: from the largest to the smallest, up to the first that fails.
 
     A fixed order of tests, each at the full level, holds the level of all of them together, since a
     false claim needs the first false one to pass (Maurer, Hothorn & Lehmacher 1995). A member is shown
@@ -284,7 +284,7 @@ def tested_down(params_M: Sequence[int], passes_M: Sequence[bool]) -> tuple[bool
 
 
 def sign_flip_p_value(first_SPKK: Ints, second_SPKK: Ints) -> float:
-    """How often chance alone sets two models at least this far apart in macro F1: exact, two-sided.
+    """Return how often chance alone sets two models at least this far apart in macro F1: exact, two-sided.
 
     Were the models equally good, each person's two results could as well be the other way round: all
     2^P ways of swapping them are tried, all seeds of a person together (Fisher 1935, sec. 21).
@@ -314,7 +314,7 @@ def sign_flip_p_value(first_SPKK: Ints, second_SPKK: Ints) -> float:
 
 
 def draw_people(people: int, resamples: int) -> Ints:
-    """How often each resample draws each person, [R, P]; the same for the same number of people.
+    """Draw how often each resample has each person, [R, P]; the same for the same number of people.
 
     Source: Efron 1979, "Bootstrap methods: another look at the jackknife".
     """
@@ -327,7 +327,7 @@ def draw_people(people: int, resamples: int) -> Ints:
 
 
 def macro_f1_draws(confusions_SPKK: Ints, weights_RP: Ints) -> Floats:
-    """`mean_macro_f1` of each resample of people, [R].
+    """Return `mean_macro_f1` of each resample of people, [R].
 
     Raises ValueError for shapes that do not match and for a person without recordings.
     """
@@ -337,7 +337,7 @@ def macro_f1_draws(confusions_SPKK: Ints, weights_RP: Ints) -> Floats:
 
 
 def probability_on_front(draws_MR: Floats, params_M: NDArray[np.integer]) -> Floats:
-    """The share of resamples in which nothing beats each member of a front, [M].
+    """Return the share of resamples in which nothing beats each member of a front, [M].
 
     `draws_MR` is the macro F1 of each member under the same resamples. A member is beaten by one
     with at least its F1 and at most its parameters, one of the two strictly.
@@ -359,7 +359,7 @@ def probability_on_front(draws_MR: Floats, params_M: NDArray[np.integer]) -> Flo
 def optimism(
     believed_M: Floats, validated_MS: Floats, confirmed_MSPKK: Sequence[Ints]
 ) -> Optimism:
-    """The mean optimism over models that a search scored `believed_M`.
+    """Estimate the mean optimism over models that a search scored `believed_M`.
 
     Their refits have `validated_MS` on the same people and `confirmed_MSPKK` on others. What the search
     believed is known exactly; the interval of the total is over the other people and the seeds, that
@@ -392,7 +392,7 @@ def optimism(
 
 
 def spread_over_seeds(scores_MS: Floats) -> float | None:
-    """The standard deviation of a score over seeds, pooled over models [M, S]; None for a single seed."""
+    """Return the standard deviation of a score over seeds, pooled over models [M, S]; None for a single seed."""
     if scores_MS.shape[1] < 2:
         return None
     return float(np.sqrt(scores_MS.var(axis=1, ddof=1).mean()))
@@ -410,7 +410,7 @@ class _Spread:
 
     @classmethod
     def of(cls, parts: Sequence[tuple[Jackknife, float]], level: float) -> _Spread:
-        """Of models with their signs: variance of people, and what seeds add to it, with its degrees of freedom.
+        """Add up the variance of people, and what seeds add to it, over models with their signs.
 
         Seeds are crossed with people, so that the spread over seeds holds some of the people's chance;
         that part is taken off (Cameron, Gelbach & Miller 2011, for errors clustered in two ways). The
@@ -446,7 +446,7 @@ class _Spread:
         )
 
     def farthest(self, seen: float, bearing: int, few: int) -> float:
-        """The largest true value that an observed `seen` does not exclude, where too `few` people bear it to tell.
+        """Return the largest true value that a `seen` one does not exclude, where too `few` people bear it to tell.
 
         -inf where enough people do.
         """
@@ -456,7 +456,7 @@ class _Spread:
 
 
 def _wilson(seen: float, people: int, quantile: float, more: float = 0.0) -> float:
-    """The largest true share of people that an observed share does not exclude; -inf where none is left.
+    """Return the largest true share of people that an observed share does not exclude; -inf where none is left.
 
     Were x true, it would have the variance x - x**2 of one person, and `more` that does not come of people:
     Wilson's interval for a share (1927). A share that was `seen` may be negative, as a difference is.
@@ -469,7 +469,7 @@ def _wilson(seen: float, people: int, quantile: float, more: float = 0.0) -> flo
 
 
 def _skew(influence_P: Floats, quantile: float) -> float:
-    """Johnson's shift of an interval of t for skewed people; `influence_P` is what each adds to the score."""
+    """Return Johnson's shift of an interval of t for skewed people; `influence_P` is what each adds to the score."""
     people = len(influence_P)
     variance = float((influence_P**2).mean())
     if variance <= 0:
@@ -480,12 +480,12 @@ def _skew(influence_P: Floats, quantile: float) -> float:
 
 
 def _people_with(difference_P: Floats) -> int:
-    """How many people have any of a difference."""
+    """Count the people who have any of a difference."""
     return int((np.abs(difference_P) > 1e-12).sum())
 
 
 def _estimate_share(jackknife: Jackknife, level: float) -> Estimate:
-    """A score between 0 and 1: an interval of t on the scale of log odds, where its spread does not depend on it.
+    """Estimate a score from 0 to 1: an interval of t on log odds, where its spread does not depend on it.
 
     Where hardly anybody is wrong it is at least that of people who are wrong as a whole (`_Spread.farthest`):
     of people who were all right, the jackknife would say that nobody is ever wrong. One person excludes nothing.
@@ -509,12 +509,12 @@ def _estimate_share(jackknife: Jackknife, level: float) -> Estimate:
 
 
 def _share(above: Floats, below: Floats) -> Floats:
-    """above / below, 0 where there is nothing."""
+    """Return above / below, 0 where there is nothing."""
     return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
 
 
 def _with_seeds(confusions_SPKK: Ints) -> Ints:
-    """[S, P, K, K] from that or [P, K, K]."""
+    """Return [S, P, K, K] from that or [P, K, K]."""
     shape = confusions_SPKK.shape
     if len(shape) not in (3, 4) or shape[-1] != shape[-2] or 0 in shape:
         raise ValueError(
@@ -541,7 +541,7 @@ def _check_paired(first_SPKK: Ints, second_SPKK: Ints) -> None:
 
 
 def _resampled(confusions_SPKK: Ints, weights_RP: Ints) -> Floats:
-    """Weighted sums over people, [S, R, K, K]."""
+    """Return weighted sums over people, [S, R, K, K]."""
     seeds, people, classes, _ = confusions_SPKK.shape
     if weights_RP.ndim != 2 or weights_RP.shape[1] != people:
         raise ValueError(

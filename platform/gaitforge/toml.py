@@ -9,7 +9,7 @@ from typing import Any
 
 
 def as_toml(data: Mapping[str, Any]) -> str:
-    """Plain values as TOML: what tomllib reads back as the same."""
+    """Write plain values as TOML that tomllib reads back as the same."""
     return "\n".join(_lines(data, "")) + "\n"
 
 

@@ -38,7 +38,7 @@ def check_arithmetic(
 def ask_machines(
     cluster: ClusterSettings, asked: Sequence[Asked], threads: int, *, anew: bool = False
 ) -> list[Outcome]:
-    """What every machine of the connected cluster makes of each family."""
+    """Ask every machine of the connected cluster to examine each family."""
     if cluster.address == "local":
         return examine_all(asked, threads, anew)
     answers = on_every_node(examine_all, asked, threads, anew, wait_s=WAIT_S * len(asked))

@@ -27,7 +27,7 @@ class NodeFacts:
 
 
 def examine_node(shared: str, probe: str, write: bool) -> NodeFacts:
-    """This node's versions, and whether it reads what was written to the shared folder and can answer there."""
+    """Return this node's versions, and whether it reads what was written to the shared folder and can answer there."""
     name = _address()
     fault = ""
     try:
@@ -65,7 +65,7 @@ def prepare_worker() -> None:
 
 
 def interface_of(address: str) -> str | None:
-    """The network interface with an IPv4 address (Linux); None where there is none."""
+    """Find the network interface with an IPv4 address (Linux); None where there is none."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ask:
         for _, name in socket.if_nameindex():
             try:
@@ -80,7 +80,7 @@ def interface_of(address: str) -> str | None:
 
 
 def _address() -> str:
-    """This node's address in the cluster."""
+    """Return this node's address in the cluster."""
     import ray
 
     return str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]

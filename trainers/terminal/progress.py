@@ -78,7 +78,7 @@ class SearchProgress:
         self._thread: threading.Thread | None = None
 
     def ended(self, trial: Trial) -> None:
-        """Called when a trial has ended."""
+        """Print a line for a trial that has ended, and one for the search."""
         self.states[trial.state] += 1
         text = f"{self._clear()}  trial {trial.number:>3} {trial.state:<8}"
         if trial.state != "failed":
@@ -95,12 +95,12 @@ class SearchProgress:
         say(self.line())
 
     def tried_again(self, trial: Trial, why: str) -> None:
-        """Called when a trial has lost its worker and goes on in another."""
+        """Print a line for a trial that has lost its worker and goes on in another."""
         student = describe_student(trial.family, trial.sizes)
         say(f"{self._clear()}  trial {trial.number:>3} again    {student}: {why}")
 
     def line(self) -> str:
-        """The state of the search in one line."""
+        """Return the state of the search in one line."""
         rows = self.front.rows()
         size = np.array([row["params"] for row in rows])
         shown = [rows[i] for i in spread_along_front(size, SHOWN)] if rows else []

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 
 def say(text: str) -> None:
-    """One line for the person at the terminal, at once also where the output is a file."""
+    """Print one line for the person at the terminal, at once also where the output is a file."""
     print(text, flush=True)
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person says them: 42 s, 3 min 20 s, 2 h 05 min."""
+    """Write seconds as a person says them: 42 s, 3 min 20 s, 2 h 05 min."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

@@ -55,7 +55,7 @@ def read_files(
     labelled: bool = True,
     distinct_people: Sequence[Collection[str]] = (),
 ) -> Iterator[Recording | Rejected]:
-    """The recordings of all files, one by one; an id that occurred before makes one a Rejected.
+    """Yield the recordings of all files, one by one; an id that occurred before makes one a Rejected.
 
     Of `labelled` recordings, more must hold: a copy of an earlier one of the same person and class
     is a Rejected, and so is one whose person or class stands for "no value". New recordings, which
@@ -85,7 +85,7 @@ def read_files(
 
 
 def file_names(paths: Sequence[Path]) -> list[str]:
-    """What stands for each file in ids: its name, and as many folders as tell it from the others.
+    """Name each file in ids: its name, and as many folders as tell it from the others.
 
     Folders are named from the one that holds all files of that name, so that the ids stay as they
     are when everything is moved. Files of one folder are told apart by their suffix.
@@ -114,7 +114,7 @@ def file_names(paths: Sequence[Path]) -> list[str]:
 def _read_in_turn(
     paths: Sequence[Path], layout: Layout, options: ReadOptions, labelled: bool
 ) -> Iterator[tuple[Path, int, Recording | Rejected]]:
-    """Every item with its file and its position there."""
+    """Yield every item with its file and its position there."""
     seen: set[str] = set()
     for path, name in zip(paths, file_names(paths), strict=True):
         read = READERS[path.suffix.lower()]

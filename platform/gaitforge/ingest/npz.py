@@ -67,7 +67,7 @@ def read_npz(
     labelled: bool = True,
     name: str | None = None,
 ) -> Iterator[Recording | Rejected]:
-    """The recordings of one file in its order, each as a Recording or, if unusable, as Rejected.
+    """Yield the recordings of one file in its order, each as a Recording or, if unusable, as Rejected.
 
     A recording's id is its `clip_id` where the file has one for each, else "<name>-<position>"
     with the file's own name by default. Persons and classes are text or whole numbers, and are
@@ -150,7 +150,7 @@ class _Contents:
 
 
 def _load(path: Path) -> dict[str, NDArray[Any]]:
-    """Every array of the file; nothing in it is ever unpickled."""
+    """Load every array of the file; nothing in it is ever unpickled."""
     if not path.is_file():
         raise FileNotFoundError(
             f"The recordings file {path} does not exist; mend its path in the settings."
@@ -281,7 +281,7 @@ def _check_named(path: Path, name: str, array: NDArray[Any], what: str) -> None:
 
 
 def _column(path: Path, name: str, array: NDArray[Any], count: int) -> list[Value]:
-    """One Python value per recording: text, whole number, number, or None for NaN."""
+    """Return one Python value per recording: text, whole number, number, or None for NaN."""
     if array.shape != (count,):
         raise ValueError(
             f"{path} has {count} recordings by its offsets, but '{name}' has shape {array.shape}; "
@@ -311,7 +311,7 @@ def _column(path: Path, name: str, array: NDArray[Any], count: int) -> list[Valu
 
 
 def _take_ids(columns: dict[str, list[Value]], name: str, count: int) -> list[str]:
-    """The recordings' ids; a `clip_id` that serves as id is no longer a column."""
+    """Take the recordings' ids out of the columns; a `clip_id` that serves as id is no longer one."""
     values = columns.get("clip_id", [])
     clips = _as_text(values)
     whole = not any(isinstance(value, float) for value in values)
@@ -331,7 +331,7 @@ def _renamed(label: str, relabel: Mapping[str, str]) -> str:
 
 
 def _further(columns: dict[str, list[Value]], options: ReadOptions) -> dict[str, list[Value]]:
-    """The columns without an unchanged class.
+    """Return the columns without an unchanged class.
 
     A `label` array becomes `file_label`, since `label` is the class that was chosen.
     """

@@ -99,7 +99,7 @@ class SyntheticSettings:
 
 
 def synthetic_cohort(settings: SyntheticSettings) -> Iterator[Recording]:
-    """Recordings of `4 * people_per_class` people, person by person, the classes shuffled.
+    """Yield recordings of `4 * people_per_class` people, person by person, the classes shuffled.
 
     The columns hold `severity` (0 healthy, else 1 to 3) and the gait that this recording really
     shows before noise: `cadence_spm`, `step_length_m` and `step_width_m` (between footprints),
@@ -196,7 +196,7 @@ def _healthy_gait(rng: np.random.Generator) -> _Gait:
 
 
 def _with_disorder(gait: _Gait, label: str, amount: float, rng: np.random.Generator) -> _Gait:
-    """What becomes of a healthy gait; `amount` is 0 for none and about 1 for the severest."""
+    """Change a healthy gait by a disorder; `amount` is 0 for none and about 1 for the severest."""
     worse = int(rng.integers(2))  # the side that suffers, or suffers more
     if label == "knee_osteoarthritis":
         return replace(
@@ -240,7 +240,7 @@ def _with_disorder(gait: _Gait, label: str, amount: float, rng: np.random.Genera
 
 
 def _of_the_day(gait: _Gait, rng: np.random.Generator) -> _Gait:
-    """One recording's gait: the same person, not quite the same pace, posture and arms."""
+    """Draw one recording's gait: the same person, not quite the same pace, posture and arms."""
     pace = rng.normal(0.0, 0.025)
     arms = rng.uniform(0.8, 1.2)
     return replace(
@@ -280,7 +280,7 @@ REACH_SOFTNESS_M = 0.012  # rounds the corner where the pelvis' limit passes to 
 def _walk(
     gait: _Gait, times_s: Floats, rng: np.random.Generator
 ) -> tuple[dict[str, Floats], dict[str, Value]]:
-    """Joint name -> positions [T, FLU] of one walk, about the origin, and its true gait."""
+    """Return joint name -> positions [T, FLU] of one walk, about the origin, and its true gait."""
     steps = _plan_steps(gait, float(times_s[-1]), rng)
     feet = [_foot(gait, steps.of(side), times_s, side) for side in (0, 1)]
     strike_phase = np.pi * (np.arange(len(steps.strike_s)) + steps.side[0])  # even at left strikes
@@ -313,7 +313,7 @@ class _Steps(NamedTuple):
 
 
 def _plan_steps(gait: _Gait, seconds: float, rng: np.random.Generator) -> _Steps:
-    """Foot strikes from some steps before time 0 to some after `seconds`."""
+    """Plan foot strikes from some steps before time 0 to some after `seconds`."""
     step_s = 60.0 / gait.cadence_spm
     count = math.ceil(seconds / (0.7 * step_s)) + 14
     side = (np.arange(count) + rng.integers(2)) % 2
@@ -333,7 +333,7 @@ def _plan_steps(gait: _Gait, seconds: float, rng: np.random.Generator) -> _Steps
 
 
 def _foot(gait: _Gait, own: _Steps, times_s: Floats, side: int) -> tuple[Floats, Floats]:
-    """Ankle and toe [T, FLU]: rolls over the heel, rests, rolls over the toe, swings onward."""
+    """Move ankle and toe [T, FLU]: roll over the heel, rest, roll over the toe, swing onward."""
     k = np.searchsorted(own.strike_s, times_s, side="right") - 1
     stance_s = (own.lift_s - own.strike_s)[k]
     swing_s = own.stride_s[k] - stance_s
@@ -355,13 +355,13 @@ def _foot(gait: _Gait, own: _Steps, times_s: Floats, side: int) -> tuple[Floats,
     ankle_m, heel_m, toe_m = gait.height_m * np.array([ANKLE_HEIGHT, -HEEL_BEHIND, TOE_AHEAD])
 
     def pitched(pitch: Floats, ahead: float, up: float) -> Floats:
-        """A vector of the foot [..., FLU] once its toe is turned up by `pitch` radians."""
+        """Turn a vector of the foot [..., FLU] as its toe is turned up by `pitch` radians."""
         cos, sin = np.cos(pitch)[..., None], np.sin(pitch)[..., None]
         turned: Floats = (ahead * cos - up * sin) * ahead_3 + (ahead * sin + up * cos) * up_3
         return turned
 
     def rolled(pitch: Floats, pivot_m: float) -> Floats:
-        """The ankle [..., FLU] when the foot has turned about a point on the floor."""
+        """Return the ankle [..., FLU] when the foot has turned about a point on the floor."""
         return pitched(pitch, -pivot_m, ankle_m) + pivot_m * ahead_3
 
     place = np.stack([own.forward_m, own.lateral_m, np.zeros_like(own.forward_m)], axis=-1)
@@ -384,7 +384,7 @@ def _foot(gait: _Gait, own: _Steps, times_s: Floats, side: int) -> tuple[Floats,
 def _pelvis(
     gait: _Gait, steps: _Steps, ankles: list[Floats], times_s: Floats, phase_T: Floats
 ) -> tuple[Floats, list[Floats]]:
-    """Mid-hip [T, FLU] and both hips: between the feet, and as high as both legs reach."""
+    """Place mid-hip [T, FLU] and both hips: between the feet, and as high as both legs reach."""
     behind, ahead = steps.forward_m[:-1], steps.forward_m[1:]
     forward_T = _through(times_s, steps.strike_s[1:], behind + 0.47 * (ahead - behind))
     lateral_T = (0.2 * gait.step_width_m + 0.004) * np.sin(phase_T)
@@ -404,13 +404,13 @@ def _pelvis(
 
 
 def _reach_m(gait: _Gait, bend_deg: float) -> float:
-    """Distance from hip to ankle with the knee bent that far (law of cosines)."""
+    """Return the distance from hip to ankle with the knee bent that far (law of cosines)."""
     square = THIGH**2 + SHANK**2 + 2 * THIGH * SHANK * math.cos(math.radians(bend_deg))
     return gait.height_m * math.sqrt(square)
 
 
 def _knee(gait: _Gait, hip: Floats, ankle: Floats) -> tuple[Floats, Floats]:
-    """Knee [T, FLU] of the two-link leg that bends forward, and its flexion in degrees [T]."""
+    """Place the knee [T, FLU] of the two-link leg that bends forward; return its flexion in degrees [T] too."""
     thigh, shank = THIGH * gait.height_m, SHANK * gait.height_m
     leg = ankle - hip
     length = np.linalg.norm(leg, axis=-1, keepdims=True)
@@ -426,7 +426,7 @@ def _knee(gait: _Gait, hip: Floats, ankle: Floats) -> tuple[Floats, Floats]:
 def _upper_body(
     gait: _Gait, mid_hip: Floats, times_s: Floats, phase_T: Floats, rng: np.random.Generator
 ) -> dict[str, Floats]:
-    """Spine, head and arms [T, FLU]; arms swing against the legs, the chest against the pelvis."""
+    """Place spine, head and arms [T, FLU]; arms swing against the legs, the chest against the pelvis."""
     size, sin, cos = gait.height_m, np.sin(phase_T), np.cos(phase_T)
     turns = rng.uniform(0.2, 0.9, (3, 1)) * times_s + rng.uniform(0.0, 1.0, (3, 1))
     roll = gait.sway_deg * math.sqrt(2 / 3) * np.sin(2 * np.pi * turns).sum(axis=0) - sin
@@ -462,7 +462,7 @@ def _upper_body(
 
 
 def _arm_directions(raised_deg: Floats, spread_deg: float) -> tuple[Floats, Floats]:
-    """Vectors [T, FLU] along an arm raised forward from hanging, and square to it, thumb side."""
+    """Return vectors [T, FLU] along an arm raised forward from hanging, and square to it, thumb side."""
     angle, spread = np.radians(raised_deg), np.radians(spread_deg)
     sin, cos, still = np.sin(angle), np.cos(angle), np.zeros_like(angle)
     hanging = np.stack([sin, still, -cos], axis=-1)
@@ -471,7 +471,7 @@ def _arm_directions(raised_deg: Floats, spread_deg: float) -> tuple[Floats, Floa
 
 
 def _truth(steps: _Steps, bends_deg: list[Floats], times_s: Floats) -> dict[str, Value]:
-    """The gait that the plan and the knees show between the first frame and the last."""
+    """Measure the gait that the plan and the knees show between the first frame and the last."""
     seen = np.flatnonzero((steps.strike_s >= 0) & (steps.strike_s <= times_s[-1]))
     step_s = np.diff(steps.strike_s[seen])
     shares, ranges = [], []
@@ -497,7 +497,7 @@ def _truth(steps: _Steps, bends_deg: list[Floats], times_s: Floats) -> dict[str,
 
 
 def _variation(step_s: Floats, side: NDArray[np.int64]) -> float | None:
-    """SD of step times after removing each side's mean, in percent of their mean."""
+    """Return the SD of step times after removing each side's mean, in percent of their mean."""
     sides = np.unique(side)
     free = len(step_s) - len(sides)
     if free < 1:
@@ -507,7 +507,7 @@ def _variation(step_s: Floats, side: NDArray[np.int64]) -> float | None:
 
 
 def _strides_seen(own: _Steps, seconds: float) -> NDArray[np.int64]:
-    """Indices of one leg's strides that lie whole in 0 to `seconds`, else of the one most so."""
+    """Return indices of one leg's strides that lie whole in 0 to `seconds`, else of the one most so."""
     ends_s = own.strike_s + own.stride_s
     unseen_s = own.stride_s - (np.minimum(ends_s, seconds) - np.maximum(own.strike_s, 0.0))
     whole = np.flatnonzero(unseen_s <= 0)
@@ -518,7 +518,7 @@ def _strides_seen(own: _Steps, seconds: float) -> NDArray[np.int64]:
 
 
 def _in_the_world(body_TVC: Floats, layout: Layout, rng: np.random.Generator) -> Floats:
-    """The walk in a random direction over the layout's floor."""
+    """Turn the walk in a random direction over the layout's floor."""
     up = _up_axis(layout)
     heading, (first_m, second_m) = rng.uniform(0.0, 2 * np.pi), rng.uniform(-0.5, 0.5, 2)
     forward, left = body_TVC[..., 0], body_TVC[..., 1]
@@ -538,7 +538,7 @@ def _up_axis(layout: Layout) -> int:
 
 
 def _from_the_side(body_TVC: Floats, rng: np.random.Generator) -> Floats:
-    """Image x and y of somebody who passes the camera to the right or to the left."""
+    """Project to image x and y, of somebody who passes the camera to the right or to the left."""
     across = rng.choice([-1.0, 1.0]) * body_TVC[..., 0] + rng.uniform(-0.5, 0.5)
     return np.stack([across, body_TVC[..., 2]], axis=-1)
 
@@ -546,7 +546,7 @@ def _from_the_side(body_TVC: Floats, rng: np.random.Generator) -> Floats:
 def _lost_TV(
     shape: tuple[int, ...], settings: SyntheticSettings, rng: np.random.Generator
 ) -> NDArray[np.bool_]:
-    """True where a joint is lost, in runs of up to 0.4 s, each joint's its own length."""
+    """Draw where a joint is lost: True in runs of up to 0.4 s, each joint's its own length."""
     frames, joints = shape
     longest = max(round(0.4 * settings.fps), 1)
     run_V = rng.integers(1, longest + 1, joints)
@@ -571,7 +571,7 @@ class _Axes(NamedTuple):
 
 
 def _axes(*, yaw_deg: Floats | float, lean_deg: Floats | float, roll_deg: Floats) -> _Axes:
-    """Directions after a tilt to the right, then a lean forward, then a turn to the left."""
+    """Return directions after a tilt to the right, then a lean forward, then a turn to the left."""
     yaw, lean, roll = np.radians(np.broadcast_arrays(yaw_deg, lean_deg, roll_deg))
     cos_y, sin_y, cos_l, sin_l = np.cos(yaw), np.sin(yaw), np.cos(lean), np.sin(lean)
     ahead_l, ahead_u = sin_l * np.sin(roll), cos_l * np.sin(roll)
@@ -585,13 +585,13 @@ def _axes(*, yaw_deg: Floats | float, lean_deg: Floats | float, roll_deg: Floats
 def _hermite(
     u: Floats, start: Floats, end: Floats, leave: Floats, arrive: Floats | float
 ) -> Floats:
-    """Cubic from `start` to `end` over u in 0 to 1, with its slopes per unit of u at both ends."""
+    """Return a cubic from `start` to `end` over u in 0 to 1, with its slopes per unit of u at both ends."""
     bend: Floats = leave * u * (1 - u) ** 2 - arrive * u**2 * (1 - u)
     return start + (end - start) * _smoothstep(u) + bend
 
 
 def _through(times_s: Floats, knots_s: Floats, values: Floats) -> Floats:
-    """Smooth curve through the knots, with slopes from each knot's neighbours."""
+    """Return a smooth curve through the knots, with slopes from each knot's neighbours."""
     k = np.searchsorted(knots_s, times_s, side="right") - 1
     span = (knots_s[1:] - knots_s[:-1])[k]
     u = (times_s - knots_s[k]) / span
@@ -605,12 +605,12 @@ def _smoothstep(u: Floats) -> Floats:
 
 
 def _early_bump(u: Floats) -> Floats:
-    """0 at 0 and 1 with flat ends, 1 at u = 0.4."""
+    """Return 0 at 0 and 1 with flat ends, 1 at u = 0.4."""
     return u**2 * (1 - u) ** 3 / (0.4**2 * 0.6**3)
 
 
 def _soft_minimum(values: Floats, softness: float) -> Floats:
-    """A smooth curve just below the least of `values` along the first axis."""
+    """Return a smooth curve just below the least of `values` along the first axis."""
     least: Floats = values.min(axis=0)
     below: Floats = softness * np.log(np.exp((least - values) / softness).sum(axis=0))
     return least - below
