@@ -11,11 +11,13 @@ import pytest
 
 from gaitforge.cost import Cost
 from gaitforge.layout import Layout
+from gaitforge.losses import LOSSES
 from gaitforge.normalise import Normalisation
 from gaitforge.settings import FREE_TO_CHANGE, FitPlan, SearchSettings, StoppingSettings, as_dict
 from gaitforge.trials import TrialLog
 from gaitforge.windows import WindowSettings
 from gaitforge.work import SplitFolder, fingerprint, set_aside, write_json
+from search_spaces import SPACES
 from tests.test_trials import ended
 from trainers.search.checks import check_families
 from trainers.search.claim import claim_folder, search_identity
@@ -58,13 +60,13 @@ def test_the_reference_is_the_teacher_in_what_it_costs_and_nothing_in_what_it_sc
 
 @pytest.mark.parametrize(
     ("change", "known"),
-    [({"families": ("mlp",)}, "stgcn, tcn"), ({"terms": ("crd",)}, "kd")],
+    [({"families": ("mlp",)}, SPACES), ({"terms": ("crd",)}, LOSSES)],
     ids=["family", "term"],
 )
 def test_an_unknown_family_or_term_is_answered_with_the_known_ones(
-    change: dict[str, Any], known: str
+    change: dict[str, Any], known: dict[str, object]
 ) -> None:
-    with pytest.raises(KeyError, match=f"There is no .* Known: .*{known}"):
+    with pytest.raises(KeyError, match=f"There is no .* Known: {', '.join(sorted(known))}"):
         check_families(SearchSettings(**change))
 
 

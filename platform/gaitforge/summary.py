@@ -18,7 +18,7 @@ def write_summary(work: WorkFolder) -> dict[str, Any]:
     With several splits the scores are those of `runs/pooled.json`, over all people, and each row of
     a front names its split; what only a single split has (a verdict) is then null. An answer or an export
     that is not of what lies in the folder now is told to be so under `outdated`, and has no verdict.
-    README lists all keys.
+    docs/summary.md lists all keys.
     """
     # not all of runs/: it may hold what was made for the splits of another rule
     folders = [work.run(path.stem) for path in sorted(work.splits.glob("*.json"))]

@@ -14,6 +14,7 @@ from typing import Any
 import ray
 from safetensors.torch import save
 
+from gaitforge.extensions import load_extensions
 from gaitforge.failures import top_frame
 from gaitforge.members import Member, picked_words, read_front, read_members
 from gaitforge.scorings import record_scoring
@@ -27,6 +28,7 @@ from gaitforge.work import (
     write_json,
     write_whole,
 )
+from search_spaces import SPACES
 from trainers.arithmetic.check import Refused, trust
 from trainers.arithmetic.machines import check_arithmetic
 from trainers.cluster.blind_gpus import check_gpus
@@ -190,6 +192,7 @@ def _died_again(refit: Refit, death: Death, folder: SplitFolder) -> str:
 def refit_in_worker(refit: Refit, root: str, data: NodeData | None) -> str:
     """`train_refit` as Ray calls it."""
     speak_when_dying()
+    load_extensions(SPACES)
     folder = SplitFolder(open_path(root))
     tell_worker(refit.worker(folder))
     keep_to_share(folder)

@@ -6,13 +6,9 @@ from pathlib import Path
 
 from gaitforge.losses import LOSSES, needed
 from gaitforge.losses.nodes import check_joints
-from gaitforge.settings import (
-    SearchSettings,
-)
-from gaitforge.work import (
-    SplitFolder,
-    read_object,
-)
+from gaitforge.models import FAMILIES
+from gaitforge.settings import SearchSettings
+from gaitforge.work import SplitFolder, read_object
 from search_spaces import SPACES
 from trainers.training.reference import validation_chance
 from trainers.training.teacher_file import Teacher
@@ -20,7 +16,13 @@ from trainers.training.window_folder import WindowFolder
 
 
 def check_families(settings: SearchSettings) -> None:
-    """Refuse a student family or a distillation term that does not exist."""
+    """Refuse a student family that does not exist or has no space, and a distillation term that does not exist."""
+    for name in settings.families:
+        if name in FAMILIES and name not in SPACES:
+            raise KeyError(
+                f"The family '{name}' has no search space, so that no student of it can be drawn; give it one under "
+                "the same name, or search another family."
+            )
     for what, names, known in (
         ("student family", settings.families, SPACES),
         ("distillation term", settings.terms, LOSSES),

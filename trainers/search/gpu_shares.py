@@ -13,6 +13,7 @@ import ray
 import torch
 
 from gaitforge.cost import Cost
+from gaitforge.extensions import load_extensions
 from gaitforge.models import Sizes
 from gaitforge.settings import ClusterSettings, SearchSettings, as_dict
 from gaitforge.work import SplitFolder, fingerprint, read_json, write_json
@@ -183,6 +184,7 @@ def measure_on_gpu(specs: Sequence[StudentSpec], data: NodeData | None) -> Need:
     """In a worker: raises ValueError where torch cannot use the GPU that Ray gave it."""
     if fault := blind_gpu():
         raise ValueError(fault)
+    load_extensions(SPACES)
     _keep_to_cores()
     if data is not None:
         data.bring()

@@ -20,6 +20,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 import search_spaces
 from gaitforge.cost import Cost
+from gaitforge.extensions import load_extensions
 from gaitforge.failures import count_failures, failure_note
 from gaitforge.models import make_sizes
 from gaitforge.objectives import OBJECTIVES, SearchedFront
@@ -227,6 +228,7 @@ def trial_resources(
 def tune_trial(config: dict[str, Any], context: TrialContext) -> None:
     """One trial in a Tune worker; what it reports comes back to `StudySearcher.on_rung`."""
     speak_when_dying()
+    load_extensions(SPACES)
     trial = Trial.from_dict(config["trial"], open_path(context.folder))
     prepare = partial(keep_to_share, SplitFolder(open_path(context.folder)))
     silent = True

@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save, save_file
 from torch import Tensor, nn
 
 from gaitforge.cost import count
+from gaitforge.extensions import load_extensions
 from gaitforge.failures import describe_student
 from gaitforge.losses import Distillation
 from gaitforge.models import make_sizes
@@ -44,6 +45,7 @@ from gaitforge.work import (
     write_parquet,
     write_whole,
 )
+from search_spaces import SPACES
 from trainers.arithmetic.check import trust
 from trainers.arithmetic.machines import check_arithmetic
 from trainers.cluster.blind_gpus import check_gpus, refuse_blind
@@ -277,6 +279,7 @@ class Progress:
 def train_worker(config: dict[str, Any]) -> None:
     """One worker of the teacher's training, as Ray Train calls it."""
     speak_when_dying()
+    load_extensions(SPACES)
     refuse_blind()
     job: Job = config["job"]
     if job.data is not None:
