@@ -8,7 +8,6 @@ Q phases (equal parts of a window's time), M entries drawn from a memory.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from gaitforge.toml import read_toml
 
 UP_AXES = ("x", "y", "z", "none")
 
@@ -169,15 +170,9 @@ def read_layout(name_or_path: str) -> Layout:
         raise KeyError(
             f"There is no layout '{name_or_path}'. Built in: {', '.join(LAYOUTS)}; or give the path of a .toml file."
         )
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"The layout file {path} does not exist; give the path of a layout's .toml file."
-        )
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"The layout file {path} is not TOML ({error}); mend it.") from error
-    return Layout.from_dict(data, source=f"The layout file {path}")
+    return Layout.from_dict(
+        read_toml(path, "layout file", "a layout's .toml file"), source=f"The layout file {path}"
+    )
 
 
 _COCO17 = Layout(

@@ -16,6 +16,7 @@ import ray
 import torch
 from ray.util.placement_group import placement_group, remove_placement_group
 
+from gaitforge.duration import say_duration
 from gaitforge.settings import ClusterSettings
 from trainers.cluster.fleet import Node
 from trainers.cluster.joining import (
@@ -28,7 +29,7 @@ from trainers.cluster.joining import (
 )
 from trainers.cluster.ray_voice import quieten
 from trainers.cluster.token import use_token
-from trainers.terminal.say import duration, say
+from trainers.terminal.say import say
 
 # Ray reads these when it is imported by the processes that it starts: set before `ray.init`.
 _ENVIRONMENT = {
@@ -170,7 +171,7 @@ def _wait_for(bundle: dict[str, float], count: int, what: str, wanted: str) -> N
         while not group.wait(timeout_seconds=WAIT_S):
             free = ray.available_resources()  # type: ignore[no-untyped-call]
             say(
-                f"  waiting for {duration(time.monotonic() - started)}: {what} asks for {wanted}, and "
+                f"  waiting for {say_duration(time.monotonic() - started)}: {what} asks for {wanted}, and "
                 f"{_amount(free.get('CPU', 0), free.get('GPU', 0))} are free in the cluster"
             )
     finally:

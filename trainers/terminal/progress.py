@@ -14,12 +14,13 @@ from types import TracebackType
 
 import numpy as np
 
+from gaitforge.duration import say_duration
 from gaitforge.failures import describe_student, top_frame
 from gaitforge.front import spread_along_front
 from gaitforge.objectives import SearchedFront
 from gaitforge.settings import SearchSettings
 from gaitforge.trials import ENDED, Trial, TrialLog
-from trainers.terminal.say import duration, say
+from trainers.terminal.say import say
 
 SHOWN = 4  # members of the front in a line of progress, spread over the sizes
 
@@ -39,7 +40,7 @@ def teacher_progress(live: Path) -> Iterator[None]:
             left = (row["epochs"] - row["epoch"]) * float(np.median([r["seconds"] for r in rows]))
             say(
                 f"  epoch {row['epoch']:>3}/{row['epochs']}  loss {row['train_loss']:.3f}  validation macro F1 "
-                f"{row['val_macro_f1']:.3f}  accuracy {row['val_accuracy']:.3f}  at most {duration(left)} left"
+                f"{row['val_macro_f1']:.3f}  accuracy {row['val_accuracy']:.3f}  at most {say_duration(left)} left"
             )
         shown = len(rows)
 
@@ -84,7 +85,7 @@ class SearchProgress:
         if trial.state != "failed":
             text += f" {trial.family:<6} {trial.params:>8,} parameters"
         if trial.state == "finished" and trial.scores is not None:
-            text += f"  validation macro F1 {trial.scores['val_macro_f1']:.3f}  {duration(trial.seconds)}"
+            text += f"  validation macro F1 {trial.scores['val_macro_f1']:.3f}  {say_duration(trial.seconds)}"
         else:
             if trial.state == "failed":
                 text += f" {describe_student(trial.family, trial.sizes)}"
@@ -113,7 +114,7 @@ class SearchProgress:
             parts.append(f"hypervolume {volume:.3f}")
         if self.before < done < self.wanted:
             rate = (time.monotonic() - self.started) / (done - self.before)
-            parts.append(f"about {duration(rate * (self.wanted - done))} left")
+            parts.append(f"about {say_duration(rate * (self.wanted - done))} left")
         return "  |  ".join(parts)
 
     def __enter__(self) -> SearchProgress:
