@@ -136,7 +136,7 @@ class SearchProgress:
             print(self._clear(), end="", flush=True)
 
     def _watch(self) -> None:
-        """On a terminal, rewrite the last line with what is running."""
+        """Rewrite the last line with what is running, where the output is a terminal."""
         while not self._done.wait(1.0):
             running = []
             for path in sorted(self.log.folder.running.glob("*.json")):
