@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import altair as alt
+import pandas as pd
 
 SEARCHED = "#3572c6"
 CONFIRMED = "#dd6a1f"
@@ -55,6 +56,28 @@ def share_axis(field: str, title: str | None) -> alt.X:
         scale=SHARES,
         axis=alt.Axis(format="%", orient="top", tickCount=5, domain=False),
     )
+
+
+def tell_interval(form: str) -> list[alt.Tooltip]:
+    """Tell the ends of a 95 % interval (columns low and high) in that number format."""
+    return [
+        alt.Tooltip("low:Q", title="95 % interval from", format=form),
+        alt.Tooltip("high:Q", title="to", format=form),
+    ]
+
+
+def draw_intervals(table: pd.DataFrame, width: float, opacity: float) -> alt.Chart:
+    """Make faint round bars for the rows that have a 95 % interval; encode where `low` and `high` lie."""
+    bars: alt.Chart = alt.Chart(table.dropna(subset=["low"])).mark_rule(
+        strokeWidth=width, opacity=opacity, strokeCap="round"
+    )
+    return bars
+
+
+def draw_dots(table: pd.DataFrame, size: int) -> alt.Chart:
+    """Make filled points for the rows of a table."""
+    points: alt.Chart = alt.Chart(table).mark_point(filled=True, size=size, opacity=1)
+    return points
 
 
 def epochs() -> alt.X:

@@ -14,7 +14,13 @@ import altair as alt
 import pandas as pd
 
 from dashboard.frame.chart_style import CONFIRMED as ANSWER
-from dashboard.frame.chart_style import FAMILY_COLOURS, FAMILY_SHAPES, finished
+from dashboard.frame.chart_style import (
+    FAMILY_COLOURS,
+    FAMILY_SHAPES,
+    draw_intervals,
+    finished,
+    tell_interval,
+)
 from dashboard.frame.chart_style import SEARCHED as DATA
 from dashboard.frame.chart_style import TEACHER as GREY
 from dashboard.fronts.scales import MEASURES, SIZES
@@ -190,16 +196,15 @@ def confirmed_chart(
     barred = points[points["low"].notna()]
     look = barred["family"].where(barred["kind"] != TEACHER, TEACHER_LOOK)
     bars = [
-        alt.Chart(barred[look == name])
-        .mark_rule(strokeWidth=2.4, opacity=0.55, strokeCap="round", color=colour)
-        .encode(x=axes.x, y=_low(axes), y2="high:Q")
+        draw_intervals(barred[look == name], 2.4, 0.55).encode(
+            x=axes.x, y=_low(axes), y2="high:Q", color=alt.value(colour)
+        )
         for name, colour in looks
     ]
     within = " with 95 % intervals" if len(barred) else ""
     tooltip = [
         *_tooltips(axes),
-        alt.Tooltip("low:Q", title="95 % interval from", format=".3f"),
-        alt.Tooltip("high:Q", title="to", format=".3f"),
+        *tell_interval(".3f"),
         alt.Tooltip("p_on_front:Q", title="Probability on the front", format=".2f"),
         alt.Tooltip("seeds:Q", title="Seeds"),
     ]

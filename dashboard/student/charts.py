@@ -15,12 +15,15 @@ from dashboard.frame.chart_style import (
     SHARES,
     TEACHER,
     TERM_COLOURS,
+    draw_dots,
+    draw_intervals,
     epochs,
     finished,
     legend,
     row_labels,
     rows,
     share_axis,
+    tell_interval,
 )
 
 HEIGHT = 270
@@ -150,21 +153,17 @@ def recall_chart(recalls: pd.DataFrame) -> alt.LayerChart:
     tooltip = [
         alt.Tooltip("class:N", title="Class"),
         alt.Tooltip("recall:Q", title="Recall", format=".1%"),
-        alt.Tooltip("low:Q", title="95 % interval from", format=".1%"),
-        alt.Tooltip("high:Q", title="to", format=".1%"),
+        *tell_interval(".1%"),
         alt.Tooltip("teacher:Q", title="Recall of the teacher", format=".1%"),
         alt.Tooltip("people:Q", title="People"),
         alt.Tooltip("recordings:Q", title="Recordings"),
     ]
-    bars = (
-        alt.Chart(recalls.dropna(subset=["low"]))
-        .mark_rule(color=SEARCHED, strokeWidth=3, opacity=0.45, strokeCap="round")
-        .encode(x=alt.X("low:Q", scale=SHARES), x2="high:Q", y=y)
+    bars = draw_intervals(recalls, 3, 0.45).encode(
+        x=alt.X("low:Q", scale=SHARES), x2="high:Q", y=y, color=alt.value(SEARCHED)
     )
-    dots = _two(recalls, "recall", y, x, tooltip)
     return finished(
         bars,
-        dots,
+        _two(recalls, "recall", y, x, tooltip),
         height=FRAME + (34 if len(recalls) <= 8 else 22) * len(recalls),
         description="Recall of each class with its 95 % interval, beside the teacher's.",
     )
@@ -261,9 +260,9 @@ def robustness_chart(scores: pd.DataFrame) -> alt.LayerChart:
     colour = _colour(scores["model"])
     # an empty layer would have no extent
     bars = [
-        alt.Chart(drawn.dropna(subset=["low"]))
-        .mark_rule(strokeWidth=2.5, opacity=0.4, strokeCap="round")
-        .encode(x=x, y=alt.Y("low:Q", scale=scale, title="Macro F1"), y2="high:Q", color=colour)
+        draw_intervals(drawn, 2.5, 0.4).encode(
+            x=x, y=alt.Y("low:Q", scale=scale, title="Macro F1"), y2="high:Q", color=colour
+        )
     ]
     base = alt.Chart(drawn).encode(
         x=x,
@@ -273,8 +272,7 @@ def robustness_chart(scores: pd.DataFrame) -> alt.LayerChart:
             alt.Tooltip("model:N", title="Model"),
             alt.Tooltip("hidden:Q", title="Joints hidden", format=".0%"),
             alt.Tooltip("macro_f1:Q", title="Macro F1", format=".3f"),
-            alt.Tooltip("low:Q", title="95 % interval from", format=".3f"),
-            alt.Tooltip("high:Q", title="to", format=".3f"),
+            *tell_interval(".3f"),
         ],
     )
     lines = base.mark_line(strokeWidth=2)
@@ -384,12 +382,8 @@ def _two(
         ],
         ignore_index=True,
     )
-    points: alt.Chart = (
-        alt.Chart(both)
-        .mark_point(filled=True, size=80, opacity=1)
-        .encode(
-            x=x, y=y, color=_colour(both["model"]), shape=_shape(both["model"]), tooltip=tooltip
-        )
+    points: alt.Chart = draw_dots(both, 80).encode(
+        x=x, y=y, color=_colour(both["model"]), shape=_shape(both["model"]), tooltip=tooltip
     )
     return points
 
