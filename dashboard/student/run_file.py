@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gaitforge.toml import as_toml
+from gaitforge.toml import write_toml
 from gaitforge.trials import Trial
 from gaitforge.work import SplitFolder, WorkFolder, read_json
 
@@ -48,7 +48,7 @@ def run_toml(work: WorkFolder, split: str, number: int) -> str:
         "confirm": {**known.get("confirm", {}), "members": 1, "neighbours": 0, "folds": 0},
     }
     settings.pop("export", None)
-    return "\n".join([*_head(trial, settings), as_toml(_without_none(settings))])
+    return "\n".join([*_head(trial, settings), write_toml(_without_none(settings))])
 
 
 def _known(work: WorkFolder, run: SplitFolder) -> dict[str, Any]:

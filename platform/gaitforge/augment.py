@@ -38,26 +38,26 @@ def make_views(
 
     View 0 is what `windows.prepare` gives.
     """
-    motion = Motion.of(recording, layout, settings)
+    motion = Motion.from_recording(recording, layout, settings)
     times_NT = window_times(motion.frames, settings)
-    clean, clean_seen = motion.at(times_NT)
+    clean, clean_seen = motion.sample(times_NT)
     views = np.empty((len(clean), settings.views, *clean.shape[1:]), dtype=np.float32)
     seen = np.empty(views.shape[:-1], dtype=np.bool_)
-    views[:, 0], seen[:, 0] = motion.centred(clean), clean_seen
+    views[:, 0], seen[:, 0] = motion.move_to_centre(clean), clean_seen
     for n, times_T in enumerate(times_NT):
         for view in range(1, settings.views):
-            rng = view_generator(settings.seed, recording.recording, n, view)
+            rng = make_generator(settings.seed, recording.recording, n, view)
             change = draw_change(rng, settings, channels=clean.shape[-1])
-            (warped,), (warped_seen,) = motion.at(warp_times(times_T, change.warp)[None])
+            (warped,), (warped_seen,) = motion.sample(warp_times(times_T, change.warp)[None])
             # a body changes where it stands, not about a corner of the room; forces have no place
-            start = motion.place(warped)[0] if layout.up_axis is not None else np.float32(0)
+            start = motion.locate(warped)[0] if layout.up_axis is not None else np.float32(0)
             moved, seen[n, view] = change_body(warped - start, warped_seen, change, layout)
             # centred afterwards, as the root may be on one side only and a flip then moves it
-            views[n, view] = motion.centred(moved + start)
+            views[n, view] = motion.move_to_centre(moved + start)
     return views, seen
 
 
-def view_generator(seed: int, recording: str, window: int, view: int) -> np.random.Generator:
+def make_generator(seed: int, recording: str, window: int, view: int) -> np.random.Generator:
     """Return the source of randomness of one view."""
     digest = hashlib.sha256(recording.encode()).digest()
     return np.random.default_rng([seed, int.from_bytes(digest[:8], "big"), window, view])

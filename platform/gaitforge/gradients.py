@@ -76,24 +76,27 @@ def gradient_difference(
     which neither add nor multiply, are made smooth. `memory` is the format in which convolutions get
     their maps; None leaves that to the family.
     """
-    draws = [_errors(family, problem, seed, frames, memory) for seed, frames in enumerate(FRAMES)]
+    draws = [
+        _measure_errors(family, problem, seed, frames, memory)
+        for seed, frames in enumerate(FRAMES)
+    ]
     errors = {name: max(draw[name] for draw in draws) for name in draws[0]}
     worst = max(errors, key=lambda name: errors[name])
     return Difference(error=errors[worst], parameter=worst)
 
 
-def _errors(
+def _measure_errors(
     family: str, problem: Problem, seed: int, frames: int, memory: torch.memory_format | None
 ) -> dict[str, float]:
     """Return the relative error of every parameter's gradient."""
     generator = torch.Generator().manual_seed(seed)
-    model = _drawn_model(family, problem, seed, generator)
+    model = _draw_model(family, problem, seed, generator)
     exact = copy.deepcopy(model).double()
     if memory is not None:
         _use_memory(model, memory)
     joints = len(problem.layout["joints"])
-    batch = _drawn_batch((WINDOWS, frames, joints, problem.channels), generator)
-    pull = _drawn_pull(exact(batch.to(dtype=torch.float64)), generator)
+    batch = _draw_batch((WINDOWS, frames, joints, problem.channels), generator)
+    pull = _draw_pull(exact(batch.to(dtype=torch.float64)), generator)
     found = _gradients(model, batch, [part.float() for part in pull])
     wanted = _gradients(exact, batch.to(dtype=torch.float64), pull)
     whole = math.hypot(*(_norm(gradient) for gradient in wanted.values()))
@@ -113,9 +116,7 @@ def _norm(values: Tensor) -> float:
     return float(values.norm())
 
 
-def _drawn_model(
-    family: str, problem: Problem, seed: int, generator: torch.Generator
-) -> nn.Module:
+def _draw_model(family: str, problem: Problem, seed: int, generator: torch.Generator) -> nn.Module:
     """Draw a model in training mode, whose weights all differ from those with a meaning; without dropout."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -129,7 +130,7 @@ def _drawn_model(
     return model.train()
 
 
-def _drawn_batch(shape_BTVC: tuple[int, ...], generator: torch.Generator) -> Batch:
+def _draw_batch(shape_BTVC: tuple[int, ...], generator: torch.Generator) -> Batch:
     """Draw windows of noise in which one joint in ten is unseen."""
     return Batch(
         joints_BTVC=torch.randn(shape_BTVC, generator=generator),
@@ -137,7 +138,7 @@ def _drawn_batch(shape_BTVC: tuple[int, ...], generator: torch.Generator) -> Bat
     )
 
 
-def _drawn_pull(output: Output, generator: torch.Generator) -> list[Tensor]:
+def _draw_pull(output: Output, generator: torch.Generator) -> list[Tensor]:
     """Draw the derivatives of a loss by all that a model gives: labels and teachers pull at each of it."""
     return [
         torch.randn(part.shape, generator=generator, dtype=torch.float64) / math.sqrt(part.numel())

@@ -80,6 +80,6 @@ class Rejected:
     reason: str
 
 
-def kind_of(reason: str) -> str:
+def find_kind(reason: str) -> str:
     """Return the kind of a reason, which many recordings may share."""
     return reason.partition(":")[0]

@@ -56,7 +56,7 @@ class Lift:
 
     def chunks(self, windows: WindowSet) -> Iterator[tuple[slice, Floats]]:
         """Yield where each chunk lies among the windows, and its features."""
-        for rows, raw_NF in feature_chunks(windows):
+        for rows, raw_NF in cut_features(windows):
             scaled_NF = (raw_NF - self.mean_F) * self.factor_F
             if self.phase_D.size:
                 angle_ND = scaled_NF @ self.frequency_FD.astype(np.float64) + self.phase_D
@@ -85,7 +85,7 @@ class Reference:
         return {**lift, "weight_DK": self.weight_DK, "bias_K": self.bias_K}
 
     @classmethod
-    def of(cls, arrays: Mapping[str, NDArray[Any]]) -> Reference:
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Reference:
         """Read what `arrays` gave."""
         lift = Lift(**{item.name: arrays[item.name] for item in dataclasses.fields(Lift)})
         return cls(lift=lift, weight_DK=arrays["weight_DK"], bias_K=arrays["bias_K"])
@@ -119,7 +119,7 @@ def fit_reference(
             bias_SK,
             strict=True,
         ):
-            choice = Choice(width=width, strength=strength, valid=window_scores(logits_NK, valid))
+            choice = Choice(width=width, strength=strength, valid=score_windows(logits_NK, valid))
             # the first of equals: the linear machine, the stronger ridge
             if best is None or choice.valid > best[1].valid:
                 best = Reference(lift=lift, weight_DK=weight_DK, bias_K=bias_K), choice
@@ -189,9 +189,9 @@ def balanced(label_N: Ints, classes: int) -> Floats:
 def fit_scale(train: WindowSet) -> tuple[Floats, Floats]:
     """Return the mean of each feature over the training windows and 1 / its deviation, 0 where it does not vary."""
     # near the mean, so that squares keep their digits
-    shift_F = next(feature_chunks(train))[1].mean(axis=0)
+    shift_F = next(cut_features(train))[1].mean(axis=0)
     sums_F = squares_F = np.zeros_like(shift_F)
-    for _, raw_NF in feature_chunks(train):
+    for _, raw_NF in cut_features(train):
         sums_F = sums_F + (raw_NF - shift_F).sum(axis=0)
         squares_F = squares_F + np.square(raw_NF - shift_F).sum(axis=0)
     mean_F = sums_F / train.n
@@ -213,7 +213,7 @@ def median_distance(plain: Lift, train: WindowSet, generator: np.random.Generato
     return math.sqrt(median) if median > 0 else 1.0
 
 
-def feature_chunks(windows: WindowSet) -> Iterator[tuple[slice, Floats]]:
+def cut_features(windows: WindowSet) -> Iterator[tuple[slice, Floats]]:
     """Yield where each chunk of windows lies, and their features [N, F]."""
     for start in range(0, windows.n, CHUNK):
         rows = slice(start, min(start + CHUNK, windows.n))
@@ -245,7 +245,7 @@ def features(joints_NTVC: NDArray[np.float32], seen_NTV: NDArray[np.bool_]) -> F
     )
 
 
-def window_scores(logits_NK: Floats, windows: WindowSet) -> Scores:
+def score_windows(logits_NK: Floats, windows: WindowSet) -> Scores:
     """Score the mean logits of each recording."""
     _, logits_RK = recording_scores(logits_NK, windows.recording_N)
     return answer_scores(recording_labels(windows), logits_RK.argmax(axis=1), logits_NK.shape[1])

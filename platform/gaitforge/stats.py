@@ -85,9 +85,11 @@ class Jackknife:
     right_P: Floats
 
     @classmethod
-    def of(cls, confusions_SPKK: Ints, score: Callable[[Floats], Floats] = macro_f1) -> Jackknife:
+    def from_confusions(
+        cls, confusions_SPKK: Ints, score: Callable[[Floats], Floats] = macro_f1
+    ) -> Jackknife:
         """Leave out each person in turn; `score` maps [..., K, K] to [...]. Raises ValueError as `person_accuracy`."""
-        counts_SPKK = _with_seeds(confusions_SPKK).astype(np.float64)
+        counts_SPKK = _add_seeds(confusions_SPKK).astype(np.float64)
         sums_S1KK = counts_SPKK.sum(axis=1, keepdims=True)
         return cls(
             score(sums_S1KK)[:, 0],
@@ -142,7 +144,7 @@ def person_confusions(
 
 def mean_macro_f1(confusions_SPKK: Ints) -> float:
     """Return macro F1 over all people's recordings together, mean over the seeds."""
-    return float(macro_f1(_with_seeds(confusions_SPKK).sum(axis=1)).mean())
+    return float(macro_f1(_add_seeds(confusions_SPKK).sum(axis=1)).mean())
 
 
 def person_accuracy(confusions_SPKK: Ints) -> Floats:
@@ -150,7 +152,7 @@ def person_accuracy(confusions_SPKK: Ints) -> Floats:
 
     Raises ValueError for shapes that are no confusion matrices and for a person without recordings.
     """
-    confusions = _with_seeds(confusions_SPKK)
+    confusions = _add_seeds(confusions_SPKK)
     hits_SP = np.trace(confusions, axis1=-2, axis2=-1)
     share_P: Floats = (hits_SP / confusions.sum(axis=(-2, -1))).mean(axis=0)
     return share_P
@@ -158,12 +160,12 @@ def person_accuracy(confusions_SPKK: Ints) -> Floats:
 
 def estimate(confusions_SPKK: Ints, level: float = LEVEL) -> Estimate:
     """Estimate macro F1 with its interval: of one network over people, of several seeds over people and seeds."""
-    return _estimate_share(Jackknife.of(confusions_SPKK), level)
+    return _estimate_share(Jackknife.from_confusions(confusions_SPKK), level)
 
 
 def estimate_mean(confusions_MSPKK: Sequence[Ints], level: float = LEVEL) -> Estimate:
     """Estimate the mean macro F1 of several models of the same people and number of seeds, as `estimate`."""
-    parts = [Jackknife.of(confusions) for confusions in confusions_MSPKK]
+    parts = [Jackknife.from_confusions(confusions) for confusions in confusions_MSPKK]
     return _estimate_share(
         Jackknife(
             np.mean([part.score_S for part in parts], axis=0),
@@ -176,7 +178,7 @@ def estimate_mean(confusions_MSPKK: Sequence[Ints], level: float = LEVEL) -> Est
 
 def estimate_recall(confusions_SPKK: Ints, place: int) -> Estimate | None:
     """Estimate the recall of one class with its interval; None where too few people have recordings of it."""
-    confusions = _with_seeds(confusions_SPKK)
+    confusions = _add_seeds(confusions_SPKK)
     own = confusions[:, confusions[0, :, place].sum(axis=-1) > 0]
     if too_few(own.shape[1]):
         return None
@@ -186,7 +188,7 @@ def estimate_recall(confusions_SPKK: Ints, place: int) -> Estimate | None:
     def recall(counts_xKK: Floats) -> Floats:
         return _share(counts_xKK[..., place, place], counts_xKK[..., place, :].sum(axis=-1))
 
-    return _estimate_share(Jackknife.of(of_class, recall), LEVEL)
+    return _estimate_share(Jackknife.from_confusions(of_class, recall), LEVEL)
 
 
 def compare(first_SPKK: Ints, second_SPKK: Ints, level: float = LEVEL) -> Estimate:
@@ -201,13 +203,13 @@ def compare(first_SPKK: Ints, second_SPKK: Ints, level: float = LEVEL) -> Estima
     the recordings are not the same.
     """
     _check_paired(first_SPKK, second_SPKK)
-    first, second = Jackknife.of(first_SPKK), Jackknife.of(second_SPKK)
+    first, second = Jackknife.from_confusions(first_SPKK), Jackknife.from_confusions(second_SPKK)
     mean = float(first.score_S.mean() - second.score_S.mean())
     if len(first.right_P) == 1:
         return Estimate(mean=mean, low=-1.0, high=1.0)
-    spread = _Spread.of([(first, 1.0), (second, -1.0)], level)
-    differ = _people_with(first.right_P - second.right_P)
-    rare_loss, rare_gain = _of_rare_classes(first_SPKK, second_SPKK, spread.quantile)
+    spread = _Spread.from_parts([(first, 1.0), (second, -1.0)], level)
+    differ = _count_people_with(first.right_P - second.right_P)
+    rare_loss, rare_gain = _bound_rare_classes(first_SPKK, second_SPKK, spread.quantile)
     low = min(
         mean - spread.half + min(spread.skew, 0.0),
         -spread.farthest(-mean, differ, FEW_DIFFER),
@@ -221,20 +223,22 @@ def compare(first_SPKK: Ints, second_SPKK: Ints, level: float = LEVEL) -> Estima
     return Estimate(mean=mean, low=max(-1.0, low), high=min(1.0, high))
 
 
-def _of_rare_classes(first_SPKK: Ints, second_SPKK: Ints, quantile: float) -> tuple[float, float]:
+def _bound_rare_classes(
+    first_SPKK: Ints, second_SPKK: Ints, quantile: float
+) -> tuple[float, float]:
     """Return how much more macro F1 one class may lose, and may gain, than was seen, where few of its people differ.
 
     Macro F1 weighs a class of three people like one of fifty. Were a share x of a class's people wrong as a
     whole, its F1 would be 2 (1 - x) / (2 - x), and macro F1 smaller by x / (2 - x) / K; x goes as far as Wilson's
     interval over the people of that class.
     """
-    truth_PK = _with_seeds(first_SPKK)[0].sum(axis=-1)
+    truth_PK = _add_seeds(first_SPKK)[0].sum(axis=-1)
     apart_PK = _recalls(first_SPKK) - _recalls(second_SPKK)
     classes = np.flatnonzero(truth_PK.sum(axis=0) > 0)
     farthest = [0.0, 0.0]
     for place in classes:
         own_P = apart_PK[truth_PK[:, place] > 0, place]
-        if _people_with(own_P) >= FEW_DIFFER:
+        if _count_people_with(own_P) >= FEW_DIFFER:
             continue
         for side, seen in enumerate((-float(own_P.mean()), float(own_P.mean()))):
             share = _wilson(seen, len(own_P), quantile)
@@ -246,7 +250,7 @@ def _of_rare_classes(first_SPKK: Ints, second_SPKK: Ints, quantile: float) -> tu
 
 def _recalls(confusions_SPKK: Ints) -> Floats:
     """Return each person's recall of each class, all seeds together, [P, K]; 0 where the person has none of it."""
-    counts_PKK = _with_seeds(confusions_SPKK).sum(axis=0).astype(np.float64)
+    counts_PKK = _add_seeds(confusions_SPKK).sum(axis=0).astype(np.float64)
     return _share(np.diagonal(counts_PKK, axis1=-2, axis2=-1), counts_PKK.sum(axis=-1))
 
 
@@ -292,7 +296,7 @@ def sign_flip_p_value(first_SPKK: Ints, second_SPKK: Ints) -> float:
     where the recordings are not the same, or the numbers of seeds neither match nor one of them is 1.
     """
     _check_paired(first_SPKK, second_SPKK)
-    first, second = _with_seeds(first_SPKK), _with_seeds(second_SPKK)
+    first, second = _add_seeds(first_SPKK), _add_seeds(second_SPKK)
     if len(first) != len(second) and 1 not in (len(first), len(second)):
         raise ValueError(
             f"The models have {len(first)} and {len(second)} seeds, but swapping needs the "
@@ -306,8 +310,8 @@ def sign_flip_p_value(first_SPKK: Ints, second_SPKK: Ints) -> float:
         )
     # one of two mirrored orders is enough: their distances are the same
     orders_RP = np.array([(0, *order) for order in itertools.product((0, 1), repeat=people - 1)])
-    one = macro_f1(_resampled(first, 1 - orders_RP) + _resampled(second, orders_RP))
-    other = macro_f1(_resampled(second, 1 - orders_RP) + _resampled(first, orders_RP))
+    one = macro_f1(_resample(first, 1 - orders_RP) + _resample(second, orders_RP))
+    other = macro_f1(_resample(second, 1 - orders_RP) + _resample(first, orders_RP))
     distance_R = np.abs((one - other).mean(axis=0))
     # Orders that are equal on paper may differ in the last bits.
     return float((distance_R >= distance_R[0] - 1e-12).mean())
@@ -331,7 +335,7 @@ def macro_f1_draws(confusions_SPKK: Ints, weights_RP: Ints) -> Floats:
 
     Raises ValueError for shapes that do not match and for a person without recordings.
     """
-    draws_SR = macro_f1(_resampled(_with_seeds(confusions_SPKK), weights_RP))
+    draws_SR = macro_f1(_resample(_add_seeds(confusions_SPKK), weights_RP))
     mean_R: Floats = draws_SR.mean(axis=0)
     return mean_R
 
@@ -409,7 +413,7 @@ class _Spread:
     people: int
 
     @classmethod
-    def of(cls, parts: Sequence[tuple[Jackknife, float]], level: float) -> _Spread:
+    def from_parts(cls, parts: Sequence[tuple[Jackknife, float]], level: float) -> _Spread:
         """Add up the variance of people, and what seeds add to it, over models with their signs.
 
         Seeds are crossed with people, so that the spread over seeds holds some of the people's chance;
@@ -479,7 +483,7 @@ def _skew(influence_P: Floats, quantile: float) -> float:
     return float(skewness * error / people**0.5 / 6 * (1 + 2 * quantile**2))
 
 
-def _people_with(difference_P: Floats) -> int:
+def _count_people_with(difference_P: Floats) -> int:
     """Count the people who have any of a difference."""
     return int((np.abs(difference_P) > 1e-12).sum())
 
@@ -493,7 +497,7 @@ def _estimate_share(jackknife: Jackknife, level: float) -> Estimate:
     mean = float(jackknife.score_S.mean())
     if len(jackknife.right_P) == 1:
         return Estimate(mean=mean, low=0.0, high=1.0)
-    spread = _Spread.of([(jackknife, 1.0)], level)
+    spread = _Spread.from_parts([(jackknife, 1.0)], level)
     low = high = mean
     if 0 < mean < 1:
         odds, half = np.log(mean / (1 - mean)), spread.half / (mean * (1 - mean))
@@ -502,9 +506,10 @@ def _estimate_share(jackknife: Jackknife, level: float) -> Estimate:
     return Estimate(
         mean=mean,
         low=max(
-            0.0, min(low, 1 - spread.farthest(1 - mean, _people_with(1 - right_P), FEW_WRONG))
+            0.0,
+            min(low, 1 - spread.farthest(1 - mean, _count_people_with(1 - right_P), FEW_WRONG)),
         ),
-        high=min(1.0, max(high, spread.farthest(mean, _people_with(right_P), FEW_WRONG))),
+        high=min(1.0, max(high, spread.farthest(mean, _count_people_with(right_P), FEW_WRONG))),
     )
 
 
@@ -513,7 +518,7 @@ def _share(above: Floats, below: Floats) -> Floats:
     return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
 
 
-def _with_seeds(confusions_SPKK: Ints) -> Ints:
+def _add_seeds(confusions_SPKK: Ints) -> Ints:
     """Return [S, P, K, K] from that or [P, K, K]."""
     shape = confusions_SPKK.shape
     if len(shape) not in (3, 4) or shape[-1] != shape[-2] or 0 in shape:
@@ -530,7 +535,7 @@ def _with_seeds(confusions_SPKK: Ints) -> Ints:
 
 
 def _check_paired(first_SPKK: Ints, second_SPKK: Ints) -> None:
-    first, second = _with_seeds(first_SPKK), _with_seeds(second_SPKK)
+    first, second = _add_seeds(first_SPKK), _add_seeds(second_SPKK)
     truth_PK = first[0].sum(axis=-1)
     for model in (first, second):
         if model.shape[1:] != first.shape[1:] or (model.sum(axis=-1) != truth_PK).any():
@@ -540,7 +545,7 @@ def _check_paired(first_SPKK: Ints, second_SPKK: Ints) -> None:
             )
 
 
-def _resampled(confusions_SPKK: Ints, weights_RP: Ints) -> Floats:
+def _resample(confusions_SPKK: Ints, weights_RP: Ints) -> Floats:
     """Return weighted sums over people, [S, R, K, K]."""
     seeds, people, classes, _ = confusions_SPKK.shape
     if weights_RP.ndim != 2 or weights_RP.shape[1] != people:

@@ -23,7 +23,7 @@ def read_toml(path: Path, kind: str, wanted: str) -> dict[str, Any]:
         raise ValueError(f"The {kind} {path} is not TOML ({error}); mend that line.") from error
 
 
-def as_toml(data: Mapping[str, Any]) -> str:
+def write_toml(data: Mapping[str, Any]) -> str:
     """Write plain values as TOML that tomllib reads back as the same."""
     return "\n".join(_lines(data, "")) + "\n"
 

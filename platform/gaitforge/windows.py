@@ -115,9 +115,9 @@ def prepare(
     Values of joints that are not seen mean nothing until `normalise` has set them to 0.
     Raises ValueError where the recording does not fit the layout.
     """
-    motion = Motion.of(recording, layout, settings)
-    windows, seen = motion.at(window_times(motion.frames, settings))
-    return motion.centred(windows), seen
+    motion = Motion.from_recording(recording, layout, settings)
+    windows, seen = motion.sample(window_times(motion.frames, settings))
+    return motion.move_to_centre(windows), seen
 
 
 def window_times(frames: int, settings: WindowSettings) -> NDArray[np.float64]:
@@ -151,7 +151,9 @@ class Motion:
         return len(self.positions_TVC)
 
     @classmethod
-    def of(cls, recording: Recording, layout: Layout, settings: WindowSettings) -> Motion:
+    def from_recording(
+        cls, recording: Recording, layout: Layout, settings: WindowSettings
+    ) -> Motion:
         _check_fit(recording, layout)
         in_space = layout.up_axis is not None
         seen_TV = recording.seen_TV(settings.min_confidence)
@@ -165,7 +167,7 @@ class Motion:
             center=settings.center if in_space else "none",
         )
 
-    def at(self, times_NT: NDArray[np.float64]) -> tuple[Floats, Bools]:
+    def sample(self, times_NT: NDArray[np.float64]) -> tuple[Floats, Bools]:
         """Interpolate positions [N, T, V, C] at the given times, and where they were seen [N, T, V].
 
         Positions are linear between frames; a joint counts as seen where it was in the nearest
@@ -181,16 +183,16 @@ class Motion:
         seen = self.seen_TV[np.minimum(nearest, last)] & (nearest <= last)[..., None]
         return positions, seen
 
-    def place(self, positions: Floats) -> Floats:
+    def locate(self, positions: Floats) -> Floats:
         """Return where the body of positions [..., T, V, C] is in each frame [..., T, 1, C]."""
         place: Floats = positions[..., self.root, :].mean(axis=-2, keepdims=True)
         return place
 
-    def centred(self, positions: Floats) -> Floats:
+    def move_to_centre(self, positions: Floats) -> Floats:
         """Move windows [..., T, V, C] so that their bodies are placed as the setting wants."""
         if self.center == "none":
             return positions
-        place = self.place(positions)
+        place = self.locate(positions)
         return positions - (place[..., :1, :, :] if self.center == "first" else place)
 
 

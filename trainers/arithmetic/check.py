@@ -74,7 +74,7 @@ class Asked:
     problems: tuple[Problem, ...]  # the models that are compared
 
     @classmethod
-    def of(
+    def for_windows(
         cls, family: str, windows: WindowFolder, sizes: Mapping[str, Any] | None = None
     ) -> Asked:
         """Ask for a family's typical models for these windows, and that of the `sizes` that a teacher has."""
@@ -165,8 +165,8 @@ def trust(family: str, windows: str, sizes: Mapping[str, Any] | None = None) -> 
     """
     if torch.cuda.is_available():
         return
-    asked = Asked.of(family, WindowFolder.open(Path(windows)), sizes)
-    outcome = _once(json.dumps(dataclasses.asdict(asked)), torch.get_num_threads())
+    asked = Asked.for_windows(family, WindowFolder.open(Path(windows)), sizes)
+    outcome = _examine_once(json.dumps(dataclasses.asdict(asked)), torch.get_num_threads())
     if outcome.state == "wrong":
         raise Refused(outcome.sentence)
     # a worker trains one family after the other
@@ -174,7 +174,7 @@ def trust(family: str, windows: str, sizes: Mapping[str, Any] | None = None) -> 
 
 
 @lru_cache(maxsize=16)
-def _once(asked: str, threads: int) -> Outcome:
+def _examine_once(asked: str, threads: int) -> Outcome:
     told = json.loads(asked)
     problems = tuple(Problem(**problem) for problem in told["problems"])
     return examine(Asked(family=told["family"], problems=problems), threads)
@@ -185,7 +185,7 @@ def _once(asked: str, threads: int) -> Outcome:
 
 def examine(asked: Asked, threads: int, *, anew: bool = False) -> Outcome:
     """Find out whether this machine computes a family right with so many threads; read it where it is kept."""
-    folder = kept_folder()
+    folder = find_kept_folder()
     if folder is None:
         return _judge(asked, threads)
     path = folder / f"{_key(asked, threads)}.json"
@@ -204,7 +204,7 @@ def examine(asked: Asked, threads: int, *, anew: bool = False) -> Outcome:
     return dataclasses.replace(outcome, machine=platform.node())
 
 
-def kept_folder() -> Path | None:
+def find_kept_folder() -> Path | None:
     """Return the folder of kept outcomes, in the user's cache or the temporary folder; None if neither is writable."""
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     for root in (
@@ -342,7 +342,7 @@ def compare(
         return Found(error=math.inf, died=f"had not ended after {WAIT_S} s")
     if child.returncode == 0:
         return Found(**json.loads(child.stdout))
-    return Found(error=math.inf, died=_how_it_died(child.returncode, child.stderr))
+    return Found(error=math.inf, died=_tell_how_it_died(child.returncode, child.stderr))
 
 
 def _is_fault(found: str) -> bool:
@@ -350,7 +350,7 @@ def _is_fault(found: str) -> bool:
     return NO_END in found or any(f"died of {name}" in found for name in FAULTS)
 
 
-def _how_it_died(status: int, stderr: str) -> str:
+def _tell_how_it_died(status: int, stderr: str) -> str:
     if -status == signal.SIGXCPU:
         return NO_END
     how = (

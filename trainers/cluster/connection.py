@@ -25,7 +25,7 @@ from trainers.cluster.joining import (
     check_address,
     check_nodes,
     find,
-    shipped,
+    ship_code,
 )
 from trainers.cluster.ray_voice import quieten
 from trainers.cluster.token import use_token
@@ -187,7 +187,7 @@ def _amount(cores: float, gpus: float) -> str:
     return f"{text} and {gpus:g} GPU{'' if gpus == 1 else 's'}" if gpus else text
 
 
-def usable_gpus() -> int | None:
+def find_usable_gpus() -> int | None:
     """Return the GPUs for a Ray of this machine: None for all that it finds, 0 where torch could use none of them."""
     return None if torch.cuda.is_available() else 0
 
@@ -198,7 +198,7 @@ def _start(cpus: int | None) -> None:
         ray.init(
             address="local",
             num_cpus=cpus,
-            num_gpus=usable_gpus(),
+            num_gpus=find_usable_gpus(),
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.ERROR,
@@ -238,7 +238,7 @@ def _join(address: str, shared: Path) -> None:
             address=found,
             log_to_driver=False,
             logging_level=logging.ERROR,
-            runtime_env=shipped(_ENVIRONMENT),
+            runtime_env=ship_code(_ENVIRONMENT),
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise ConnectionError(

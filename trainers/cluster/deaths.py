@@ -96,8 +96,8 @@ def death_of(
         if pid
         else None
     )
-    words = telling(lines or ())
-    if named := signal_in(words):
+    words = pick_telling(lines or ())
+    if named := find_signal(words):
         return Death(by=named, words=words)
     if "receives a SIGTERM" in told:
         return Death(by="SIGTERM", words=words)
@@ -108,7 +108,7 @@ def death_of(
     return Death(by="SIGKILL", words=words)
 
 
-def signal_in(lines: Sequence[str]) -> str | None:
+def find_signal(lines: Sequence[str]) -> str | None:
     """Return the signal that a dying process named on its standard error."""
     for line in reversed(lines):
         if match := _SIGNAL.match(line):
@@ -118,7 +118,7 @@ def signal_in(lines: Sequence[str]) -> str | None:
     return None
 
 
-def telling(lines: Sequence[str]) -> tuple[str, ...]:
+def pick_telling(lines: Sequence[str]) -> tuple[str, ...]:
     """Keep of a standard error what tells of the death: from a little before the signal, else the end."""
     kept = [line[:WIDTH] for line in lines if line.strip() and not _CHAFF.match(line)]
     first = next(

@@ -20,7 +20,7 @@ class Fleet:
     gpus: int  # of each
 
 
-def fleet_for(settings: RunSettings, nodes: int | None, cpus: int, gpus: int | None) -> Fleet:
+def plan_fleet(settings: RunSettings, nodes: int | None, cpus: int, gpus: int | None) -> Fleet:
     """Work out the fleet that a run asks for: as many nodes as its trials and teacher workers need at once.
 
     Raises ValueError where one trial, or the fewest teacher workers, would never fit.

@@ -58,7 +58,7 @@ def check_address(address: str) -> None:
     Asked of its gcs_server directly: Ray's own attempt takes 10 minutes where nothing listens and 20 s
     for a wrong token. Raises ConnectionError where no Ray answers, PermissionError for the rest.
     """
-    token = known_token()
+    token = find_token()
     # ours first: an open cluster takes any
     answer = ask(address, token)
     if answer == grpc.StatusCode.UNAUTHENTICATED:
@@ -94,13 +94,13 @@ def ask(address: str, token: str | None) -> grpc.StatusCode:
 
 def answers(address: str) -> bool:
     """Return True where somebody is there at all."""
-    return ask(address, known_token()) not in (
+    return ask(address, find_token()) not in (
         grpc.StatusCode.UNAVAILABLE,
         grpc.StatusCode.DEADLINE_EXCEEDED,
     )
 
 
-def known_token() -> str | None:
+def find_token() -> str | None:
     """Return the token that Ray would show from here: the environment's, else that of the user's file."""
     token = os.environ.get("RAY_AUTH_TOKEN", "").strip()
     if token:
@@ -171,11 +171,11 @@ def check_nodes(shared: Path) -> Sequence[NodeFacts]:
 
 def ask_nodes(shared: str, probe: str) -> list[NodeFacts]:
     """Run `examine_node` on all nodes that are alive, side by side."""
-    facts = on_every_node(examine_node, shared, probe, True)
+    facts = run_on_every_node(examine_node, shared, probe, True)
     return sorted(facts.values(), key=lambda node: node.name)
 
 
-def on_every_node(
+def run_on_every_node(
     function: Callable[..., T], *arguments: Any, wait_s: float = EXAMINE_S
 ) -> dict[str, T]:
     """Run a function on each node that is alive, side by side; return its results by the node's address.
@@ -247,7 +247,7 @@ def _is_same(path: str, other: str | None) -> bool:
     return other is not None and os.path.realpath(path) == os.path.realpath(other)
 
 
-def shipped(environment: dict[str, str]) -> dict[str, Any]:
+def ship_code(environment: dict[str, str]) -> dict[str, Any]:
     """Return the runtime environment that brings our code to the workers: nodes need only Ray, torch and the like."""
     found = [spec.submodule_search_locations for spec in map(find_spec, SHIPPED) if spec]
     return {

@@ -61,14 +61,14 @@ def prepare_worker() -> None:
 
     gloo takes the one that the host's name resolves to, which on many machines is the loopback.
     """
-    name = interface_of(_address())
+    name = find_interface(_address())
     if name is not None:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
         # without the = it means all whose names begin so
         os.environ.setdefault("NCCL_SOCKET_IFNAME", f"={name}")
 
 
-def interface_of(address: str) -> str | None:
+def find_interface(address: str) -> str | None:
     """Find the network interface with an IPv4 address (Linux); None where there is none."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ask:
         for _, name in socket.if_nameindex():

@@ -47,7 +47,7 @@ def read_needs() -> Needs:
     )
 
 
-def as_written(specifiers: SpecifierSet) -> str:
+def write_range(specifiers: SpecifierSet) -> str:
     """Write a range with its lower end first."""
     return ",".join(sorted(map(str, specifiers), key=lambda text: text[0] == "<"))
 

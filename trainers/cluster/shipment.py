@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gaitforge.settings import RunSettings, read_settings
-from gaitforge.toml import as_toml
+from gaitforge.toml import write_toml
 
 SHIPPED = ("gaitforge", "trainers", "search_spaces")
 NOT_SHIPPED = ("__pycache__", "_line")  # in a wheel, gaitforge/_line holds the others
@@ -120,7 +120,7 @@ def pack(path: Path) -> Shipment:
     return Shipment(
         settings=settings,
         work=data["work"],
-        toml=as_toml(there),
+        toml=write_toml(there),
         copies=copies,
         expected=tuple(dict.fromkeys(expected)),
     )

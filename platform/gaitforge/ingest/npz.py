@@ -92,7 +92,7 @@ def read_npz(
     persons = labels = [UNKNOWN] * count
     if labelled:
         persons = _as_text(columns.pop(options.person))
-        labels = [_renamed(label, options.relabel) for label in _as_text(columns[options.label])]
+        labels = [_rename(label, options.relabel) for label in _as_text(columns[options.label])]
     contents = _Contents(
         source=str(path),
         frames_TVC=frames_TVC,
@@ -100,7 +100,7 @@ def read_npz(
         ids=_take_ids(columns, path.stem if name is None else name, count),
         persons=persons,
         labels=labels,
-        columns=_further(columns, options),
+        columns=_drop_class(columns, options),
         confidence_channel=options.confidence_channel,
         fps=layout.fps if options.fps is None else options.fps,
     )
@@ -326,12 +326,12 @@ def _as_text(values: list[Value]) -> list[str]:
     return ["" if value is None else str(value).strip() for value in values]
 
 
-def _renamed(label: str, relabel: Mapping[str, str]) -> str:
+def _rename(label: str, relabel: Mapping[str, str]) -> str:
     # an empty class stays empty, so that it is quarantined instead of joining "all others"
     return relabel.get(label, relabel.get(ANY_OTHER, label)) if label else label
 
 
-def _further(columns: dict[str, list[Value]], options: ReadOptions) -> dict[str, list[Value]]:
+def _drop_class(columns: dict[str, list[Value]], options: ReadOptions) -> dict[str, list[Value]]:
     """Return the columns without an unchanged class.
 
     A `label` array becomes `file_label`, since `label` is the class that was chosen.

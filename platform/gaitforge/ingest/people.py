@@ -69,12 +69,12 @@ def refuse_look_alikes(
 
 
 def _in_words(groups: Sequence[Sequence[str]]) -> str:
-    shown = "; ".join(" and ".join(_quoted(group)) for group in groups[:_SHOWN])
+    shown = "; ".join(" and ".join(_quote(group)) for group in groups[:_SHOWN])
     more = f"; and {len(groups) - _SHOWN} more such groups" if len(groups) > _SHOWN else ""
     return f"case, padding, white space or Unicode form ({shown}{more})"
 
 
-def _quoted(group: Sequence[str]) -> list[str]:
+def _quote(group: Sequence[str]) -> list[str]:
     """Quote names so that they can be told apart: by their code points where they look the same."""
     forms = {unicodedata.normalize("NFKC", name) for name in group}
     return [repr(name) if len(forms) == len(group) else ascii(name) for name in group]
