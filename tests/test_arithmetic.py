@@ -74,7 +74,7 @@ def child(monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.fixture
 def windows(monkeypatch: pytest.MonkeyPatch) -> WindowFolder:
     """All that is asked of windows here is what a family's models for them are."""
-    monkeypatch.setattr(Asked, "of", lambda family, *_: Asked.typical(family))
+    monkeypatch.setattr(Asked, "for_windows", lambda family, *_: Asked.typical(family))
     monkeypatch.setattr(WindowFolder, "open", lambda path: None)
     return None  # type: ignore[return-value]
 

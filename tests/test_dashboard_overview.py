@@ -13,9 +13,9 @@ from streamlit.testing.v1 import AppTest
 from dashboard.frame.progress import search_words, teacher_words
 from dashboard.frame.states import remedy
 from dashboard.fronts.overview import few
-from dashboard.reading.artefacts import Epoch
 from dashboard.reading.work_folder import Problem, Progress
 from gaitforge.duration import say_duration
+from gaitforge.records.teacher import LiveEpoch
 from gaitforge.work import WorkFolder, read_json, write_json
 from tests.toy_work import Toy, make_work
 from tests.try_page import APP, Show, open_page, table, words
@@ -238,7 +238,9 @@ def test_a_search_that_does_not_work_is_told_no_time() -> None:
 
 def test_a_teacher_in_training_tells_its_epoch_and_at_most_how_long() -> None:
     curve = [
-        Epoch(epoch=n, train_loss=1.0, macro_f1=0.5, accuracy=0.5, seconds=20.0, of=30)
+        LiveEpoch(
+            epoch=n, train_loss=1.0, val_macro_f1=0.5, val_accuracy=0.5, seconds=20.0, epochs=30
+        )
         for n in (1, 2, 3)
     ]
     assert teacher_words(curve) == (

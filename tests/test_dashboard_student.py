@@ -19,9 +19,8 @@ from dashboard.frame import model_tables
 from dashboard.reading import model_files
 from dashboard.reading import models as review_tables
 from dashboard.reading import work_folder as reading
-from dashboard.reading.artefacts import Epoch, Latency
 from dashboard.reading.models import TEACHER
-from dashboard.reading.work_folder import Problem
+from dashboard.reading.work_folder import Latency, Problem
 from dashboard.student import charts as charts_model
 from dashboard.student import stick_figure
 from gaitforge.layout import LAYOUTS, Layout
@@ -289,10 +288,12 @@ def test_of_another_confirmed_student_there_are_the_weights_of_its_best_seed(
     assert f"set `trial = {second}` under `[export]`" in words(app)
     assert "download_weights" in buttons(app)
     assert "download_onnx" not in buttons(app)
-    refit = model_files.best_refit(small, "people", second, [])
-    assert refit is not None
-    assert refit.seed == 10_001
-    assert model_files.content(small, refit.weights) == b"w10001"
+    confirm = reading.read_line(small, "people").confirm
+    assert confirm is not None
+    its = next(member for member in confirm.members if member.trial == second)
+    weights = model_files.tested_weights(small, "people", its, [])
+    assert weights is not None
+    assert model_files.content(small, weights) == f"w{its.network.seed}".encode()
 
 
 def test_nothing_outside_the_work_folder_is_handed_out(small: WorkFolder, tmp_path: Path) -> None:
@@ -310,7 +311,10 @@ def test_nothing_outside_the_work_folder_is_handed_out(small: WorkFolder, tmp_pa
     refits = small.run("people").confirm / "refits"
     refits.rename(outside)
     refits.symlink_to(outside)
-    assert model_files.best_refit(small, "people", number, []) is None
+    confirm = reading.read_line(small, "people").confirm
+    assert confirm is not None
+    for member in confirm.members:
+        assert model_files.tested_weights(small, "people", member, []) is None
     (file,) = (small.store / "recordings").glob("*.parquet")
     file.rename(tmp_path / file.name)
     file.symlink_to(tmp_path / file.name)
@@ -490,9 +494,15 @@ def test_people_stand_beside_the_teacher_with_the_least_well_recognised_first() 
 
 
 def test_loss_terms_are_told_apart_from_the_whole() -> None:
-    curve = [
-        Epoch(epoch=0, train_loss=3.0, macro_f1=0.5, accuracy=0.5, terms={"kd": 1.0, "ce": 2.0}),
-        Epoch(epoch=1, train_loss=None, macro_f1=None, accuracy=None),
+    curve: list[dict[str, Any]] = [
+        {
+            "epoch": 0,
+            "train_loss": 3.0,
+            "val_macro_f1": 0.5,
+            "val_accuracy": 0.5,
+            "terms": {"kd": 1.0, "ce": 2.0},
+        },
+        {"epoch": 1},
     ]
     losses = model_tables.loss_table(curve)
     assert losses.to_numpy().tolist() == [[0, "total", 3.0], [0, "kd", 1.0], [0, "ce", 2.0]]

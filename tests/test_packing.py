@@ -14,6 +14,7 @@ import torch
 from gaitforge.layout import Layout
 from gaitforge.models.tcn import TcnSizes
 from gaitforge.recording import Recording
+from gaitforge.records.search import Need
 from gaitforge.settings import FitPlan, as_dict
 from gaitforge.splits import Split
 from gaitforge.window_cache import build_windows
@@ -21,7 +22,6 @@ from gaitforge.windows import WindowSettings
 from trainers.search import gpu_packing as packing
 from trainers.search.gpu_packing import (
     MOST,
-    Need,
     covered,
     describe,
     measure_student,

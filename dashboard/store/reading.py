@@ -8,10 +8,11 @@ from functools import lru_cache
 import pandas as pd
 
 from dashboard.reading import files
-from dashboard.reading.artefacts import Fields
 from dashboard.reading.files import Problem, Stamp
 from dashboard.store.tables import Missing, missing_joints
-from gaitforge.store import SkeletonStore, StoreInfo
+from gaitforge.records.split import SPLIT, Split
+from gaitforge.records.store import StoreInfo
+from gaitforge.store import SkeletonStore
 from gaitforge.work import WorkFolder, open_path
 
 # Of positions, to look for missing joints in: a tenth of a second on a disk, about one from afar.
@@ -31,7 +32,7 @@ class Held:
 
 def read_store(work: WorkFolder, problems: list[Problem]) -> Held | None:
     """None where there is no store, or none that can be read."""
-    stamp = files.stamp(work.store / "store.json")
+    stamp = files.stamp(work.store_head)
     if stamp is None:
         return None
     outside = files.outside(work.root, work.store)
@@ -46,13 +47,8 @@ def read_store(work: WorkFolder, problems: list[Problem]) -> Held | None:
 def read_roles(work: WorkFolder, split: str) -> dict[str, str]:
     """Role by person of a split; empty where it cannot be read, which `reading.read_line` tells."""
     path = work.split_file(split)
-    read = files.parsed(str(path), _roles_of) if files.is_inside(work.root, path) else None
-    return read if isinstance(read, dict) else {}
-
-
-def _roles_of(fields: Fields) -> dict[str, str]:
-    roles = fields.part("roles")
-    return {person: roles.text(person) for person in roles.data}
+    read = files.parsed(str(path), SPLIT) if files.is_inside(work.root, path) else None
+    return dict(read.roles) if isinstance(read, Split) else {}
 
 
 @lru_cache(maxsize=4)

@@ -7,8 +7,14 @@ from pathlib import Path
 from gaitforge.losses import LOSSES, needed
 from gaitforge.losses.nodes import check_joints
 from gaitforge.models import FAMILIES
-from gaitforge.settings import SearchSettings
-from gaitforge.work import SplitFolder, read_object
+from gaitforge.records.teacher import OUTPUTS
+from gaitforge.settings import (
+    SearchSettings,
+)
+from gaitforge.work import (
+    OutputsFolder,
+    SplitFolder,
+)
 from search_spaces import SPACES
 from trainers.training.reference import validation_chance
 from trainers.training.teacher_file import Teacher
@@ -64,7 +70,7 @@ def check_nodes(settings: SearchSettings, windows: WindowFolder, outputs: Path) 
     """Refuse, before anything is trained, a family whose joints no term can match with the teacher's."""
     if "joints" not in needed(settings.terms, "stored"):
         return
-    joints = read_object(outputs / "outputs.json", "joint_features")["joint_features"][1]
+    joints = OUTPUTS.read(OutputsFolder(outputs).head).joint_features[1]
     for family in settings.families:
         sizes = SPACES[family].smallest.as_dict()
         check_joints(windows.nodes(family, sizes).joints, joints, family)
