@@ -30,6 +30,7 @@ from gaitforge.models.graph import PARTITIONS, partitioned_adjacency
 from gaitforge.models.heads import ClassHead
 from gaitforge.models.inputs import JointInput
 from gaitforge.models.output import Output
+from gaitforge.models.size_checks import check_blocks, check_dropout, check_kernel
 
 INPUT_RELATIONS = 8  # channels of psi and phi where the input is coordinates, too few to reduce
 
@@ -54,21 +55,8 @@ class CtrgcnSizes:
     """Share of the embedding that is dropped in training."""
 
     def __post_init__(self) -> None:
-        if not self.widths or min(self.widths) < 1:
-            raise ValueError(
-                f"CtrgcnSizes.widths is {self.widths}, but needs at least one width of 1 or more; "
-                "name the width of each block."
-            )
-        if len(self.strides) != len(self.widths) or min(self.strides) < 1:
-            raise ValueError(
-                f"CtrgcnSizes.strides is {self.strides}, but must hold one stride of 1 or more for "
-                f"each of the {len(self.widths)} widths; write 1 where a block keeps its frames."
-            )
-        if self.kernel < 1 or self.kernel % 2 == 0:
-            raise ValueError(
-                f"CtrgcnSizes.kernel is {self.kernel}, but must be odd and at least 1: an even "
-                "kernel shifts the output by half a frame."
-            )
+        check_blocks("CtrgcnSizes", self.widths, self.strides)
+        check_kernel("CtrgcnSizes", self.kernel)
         if not self.dilations or min(self.dilations) < 1:
             raise ValueError(
                 f"CtrgcnSizes.dilations is {self.dilations}, but needs at least one of 1 or more; "
@@ -84,10 +72,7 @@ class CtrgcnSizes:
             raise ValueError(
                 f"CtrgcnSizes.reduction is {self.reduction}, but must be at least 1; raise it."
             )
-        if not 0 <= self.dropout < 1:
-            raise ValueError(
-                f"CtrgcnSizes.dropout is {self.dropout}, but must lie in [0, 1); 0 turns it off."
-            )
+        check_dropout("CtrgcnSizes", self.dropout)
 
     def build(self, layout: Layout, channels: int, classes: int) -> nn.Module:
         return Ctrgcn(self, layout, channels, classes)

@@ -28,6 +28,7 @@ from gaitforge.models.gssm import GraphSelectiveStateSpace
 from gaitforge.models.heads import ClassHead
 from gaitforge.models.inputs import JointInput
 from gaitforge.models.output import Output
+from gaitforge.models.size_checks import check_blocks, check_dropout
 
 HOPS = 2  # the farthest bones that a filter starts from
 SHORT, LONG = 3, 7  # frames of the two temporal convolutions
@@ -59,16 +60,7 @@ class DynstgMambaSizes:
     """Share of the embedding that is dropped in training."""
 
     def __post_init__(self) -> None:
-        if not self.widths or min(self.widths) < 1:
-            raise ValueError(
-                f"DynstgMambaSizes.widths is {self.widths}, but needs at least one width of 1 or more; "
-                "name the width of each block."
-            )
-        if len(self.strides) != len(self.widths) or min(self.strides) < 1:
-            raise ValueError(
-                f"DynstgMambaSizes.strides is {self.strides}, but must hold one stride of 1 or more for "
-                f"each of the {len(self.widths)} widths; write 1 where a block keeps its frames."
-            )
+        check_blocks("DynstgMambaSizes", self.widths, self.strides)
         for name in ("states", "expand", "phases"):
             if getattr(self, name) < 1:
                 raise ValueError(
@@ -84,10 +76,7 @@ class DynstgMambaSizes:
                 f"DynstgMambaSizes.phases is {self.phases}, but a '{self.filter}' filter is the same in "
                 "every phase; make it 1, or the filter 'dynamic'."
             )
-        if not 0 <= self.dropout < 1:
-            raise ValueError(
-                f"DynstgMambaSizes.dropout is {self.dropout}, but must lie in [0, 1); 0 turns it off."
-            )
+        check_dropout("DynstgMambaSizes", self.dropout)
 
     def build(self, layout: Layout, channels: int, classes: int) -> nn.Module:
         return DynstgMamba(self, layout, channels, classes)

@@ -28,6 +28,7 @@ from gaitforge.models.graph import PARTITIONS, partitioned_adjacency
 from gaitforge.models.heads import ClassHead
 from gaitforge.models.inputs import JointInput
 from gaitforge.models.output import Output
+from gaitforge.models.size_checks import check_blocks, check_dropout, check_kernel
 
 TEMPORAL = ("separable", "full")
 
@@ -50,30 +51,14 @@ class StgcnSizes:
     """Share of a block's output that is dropped in training."""
 
     def __post_init__(self) -> None:
-        if not self.widths or min(self.widths) < 1:
-            raise ValueError(
-                f"StgcnSizes.widths is {self.widths}, but needs at least one width of 1 or more; "
-                "name the width of each block."
-            )
-        if len(self.strides) != len(self.widths) or min(self.strides) < 1:
-            raise ValueError(
-                f"StgcnSizes.strides is {self.strides}, but must hold one stride of 1 or more for "
-                f"each of the {len(self.widths)} widths; write 1 where a block keeps its frames."
-            )
-        if self.kernel < 1 or self.kernel % 2 == 0:
-            raise ValueError(
-                f"StgcnSizes.kernel is {self.kernel}, but must be odd and at least 1: an even "
-                "kernel shifts the output by half a frame."
-            )
+        check_blocks("StgcnSizes", self.widths, self.strides)
+        check_kernel("StgcnSizes", self.kernel)
         if self.temporal not in TEMPORAL:
             raise ValueError(
                 f"StgcnSizes.temporal is '{self.temporal}', but must be one of "
                 f"{', '.join(TEMPORAL)}; choose one."
             )
-        if not 0 <= self.dropout < 1:
-            raise ValueError(
-                f"StgcnSizes.dropout is {self.dropout}, but must lie in [0, 1); 0 turns it off."
-            )
+        check_dropout("StgcnSizes", self.dropout)
 
     def build(self, layout: Layout, channels: int, classes: int) -> nn.Module:
         return Stgcn(self, layout, channels, classes)

@@ -23,6 +23,7 @@ from gaitforge.layout import Layout
 from gaitforge.models.heads import ClassHead
 from gaitforge.models.inputs import JointInput
 from gaitforge.models.output import Output
+from gaitforge.models.size_checks import check_dropout, check_kernel
 
 # Beyond this many frames to each side a layer sees only padding in any window we cut.
 MAX_REACH = 1024
@@ -49,15 +50,8 @@ class TcnSizes:
                 raise ValueError(
                     f"TcnSizes.{name} is {getattr(self, name)}, but must be at least 1; raise it."
                 )
-        if self.kernel < 1 or self.kernel % 2 == 0:
-            raise ValueError(
-                f"TcnSizes.kernel is {self.kernel}, but must be odd and at least 1: an even "
-                "kernel shifts the output by half a frame."
-            )
-        if not 0 <= self.dropout < 1:
-            raise ValueError(
-                f"TcnSizes.dropout is {self.dropout}, but must lie in [0, 1); 0 turns it off."
-            )
+        check_kernel("TcnSizes", self.kernel)
+        check_dropout("TcnSizes", self.dropout)
         reach = self.kernel // 2 * self.dilation_growth ** (self.layers - 1)
         if reach > MAX_REACH:
             raise ValueError(
