@@ -3,7 +3,7 @@
 The letters that end tensor names everywhere in this project:
 B batch, N windows, T frames, V joints (graph nodes), C channels (coordinates), P body parts,
 D width of an embedding, K classes, F clinical features, P also people where a person axis is meant,
-Q phases (equal parts of a window's time), M entries drawn from a memory.
+Q phases (equal parts of a window's time), M entries drawn from a memory, X drawn pairs of windows.
 """
 
 from __future__ import annotations
