@@ -129,8 +129,14 @@ def test_teacher_and_confirmed_students_stand_on_the_axis_of_latency_and_the_res
     work = make_work(tmp_path / "work", Toy(trials=8, running=0, stopped=0, failed=0))
     run = work.run("people")
     member = read_json(run.confirm / "scores.json")["members"][0]["trial"]
-    row = {"key": "k", "trial": member, "latency_ms_p50": 0.5, "latency_ms_p95": 0.6}
-    teacher = {"key": "t", "latency_ms_p50": 40.0, "latency_ms_p95": 41.0}
+    row = {
+        "key": "k",
+        "trial": member,
+        "latency_ms_p50": 0.5,
+        "latency_ms_p95": 0.6,
+        "onnx_bytes": 9,
+    }
+    teacher = {"key": "t", "latency_ms_p50": 40.0, "latency_ms_p95": 41.0, "onnx_bytes": 9}
     write_json(run.confirm / "latency.json", {"schema": 1, "teacher": teacher, "members": [row]})
     (run.teacher / "model.safetensors").write_bytes(b"w" * 1234)
     line = reading.read_line(work, "people")

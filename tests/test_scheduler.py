@@ -12,8 +12,8 @@ import pytest
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import TrialScheduler
 
+from gaitforge.records.trial import Trial
 from gaitforge.settings import StoppingSettings
-from gaitforge.trials import Trial
 from trainers.search.rungs import Rungs, Verdict
 from trainers.search.search import RungScheduler
 

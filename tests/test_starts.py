@@ -11,8 +11,9 @@ import optuna
 import pytest
 
 from gaitforge.records.search import FRONT
+from gaitforge.records.trial import Trial
 from gaitforge.settings import SearchSettings
-from gaitforge.trials import Trial, TrialLog
+from gaitforge.trials import TrialLog
 from gaitforge.work import WorkFolder
 from search_spaces import Proposal
 from tests.made import made

@@ -17,9 +17,10 @@ from torch import Tensor
 from gaitforge.layout import Layout
 from gaitforge.models.tcn import TcnSizes
 from gaitforge.recording import Recording
+from gaitforge.records.split import Split
+from gaitforge.records.trial import Trial
 from gaitforge.settings import FitPlan, as_dict
-from gaitforge.splits import Split
-from gaitforge.trials import Trial, TrialLog
+from gaitforge.trials import TrialLog
 from gaitforge.window_cache import build_windows
 from gaitforge.windows import WindowSettings
 from gaitforge.work import SplitFolder, write_whole

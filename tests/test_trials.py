@@ -11,8 +11,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from gaitforge.records.trial import TRIAL
-from gaitforge.trials import Trial, TrialLog
+from gaitforge.records.trial import TRIAL, Trial
+from gaitforge.trials import TrialLog
 from gaitforge.work import SplitFolder, read_json, write_whole
 
 

@@ -114,7 +114,7 @@ def _refreshed(folder: SplitFolder, found: dict[str, Stamp], known: _Known) -> _
             continue
         trial = files.parsed(str(path), TRIAL)
         if isinstance(trial, Trial):
-            same[name] = (found[name], replace(trial, curve=StoredCurve(str(path))))
+            same[name] = (found[name], _light(trial, str(path)))
         elif isinstance(trial, Problem):
             same[name] = (found[name], trial)
     return same
@@ -141,10 +141,17 @@ def _from_table(folder: SplitFolder, found: dict[str, Stamp], wanted: Collection
     except (ValueError, TypeError):
         trials = [_brief_trial(brief) for _, brief in fresh]
     return {
-        name: (found[name], replace(trial, curve=StoredCurve(str(folder.trials / name))))
+        name: (found[name], _light(trial, str(folder.trials / name)))
         for (name, _), trial in zip(fresh, trials, strict=True)
         if trial is not None
     }
+
+
+def _light(trial: Trial, path: str) -> Trial:
+    """A trial without what its row of the table leaves out, and with its curve to be read from its file."""
+    return replace(
+        trial, distributions={}, rejected=(), sampler={}, stderr=(), traceback=None, curve=StoredCurve(path)
+    )  # fmt: skip
 
 
 def _brief_trial(brief: object) -> Trial | None:

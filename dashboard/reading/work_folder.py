@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -169,13 +169,16 @@ def read_line(work: WorkFolder, name: str) -> Line:
     )
 
 
-def read_outdated(work: WorkFolder, name: str, trials: Sequence[Trial]) -> Outdated:
-    """Which of answer and export is out of date; in a folder with links to elsewhere that cannot be told."""
+def read_outdated(work: WorkFolder, name: str, line: Line) -> Outdated:
+    """Which of answer and export is out of date; in a folder with links to elsewhere that cannot be told.
+
+    Of an answer that cannot be read, `read_line` tells why.
+    """
     if not all(files.is_inside(work.root, path) for path in answer_files(work, name)):
         return Outdated(answer=LINKED, export=LINKED)
-    finished = [trial for trial in trials if trial.state == "finished"]
+    finished = [trial for trial in line.trials if trial.state == "finished"]
     return Outdated(
-        answer=outdated_answer(work, name, finished),
+        answer=outdated_answer(work, name, finished) if line.confirm else None,
         export=outdated_export(work, {name: finished}),
     )
 

@@ -26,13 +26,13 @@ from gaitforge.failures import count_failures, failure_note
 from gaitforge.models import make_sizes
 from gaitforge.objectives import OBJECTIVES, SearchedFront
 from gaitforge.records.search import FRONT, SEARCH, SearchHead
-from gaitforge.records.trial import TRIAL
+from gaitforge.records.trial import TRIAL, Trial
 from gaitforge.settings import (
     ClusterSettings,
     SearchSettings,
     as_dict,
 )
-from gaitforge.trials import Trial, TrialLog
+from gaitforge.trials import TrialLog
 from gaitforge.work import (
     SplitFolder,
     open_path,

@@ -13,9 +13,9 @@ from ray.tune.search import Searcher
 
 from gaitforge.cost import Cost
 from gaitforge.models import Sizes
-from gaitforge.records.trial import TRIAL
+from gaitforge.records.trial import TRIAL, Trial
 from gaitforge.settings import FitPlan, SearchSettings, as_dict
-from gaitforge.trials import Trial, TrialLog
+from gaitforge.trials import TrialLog
 from gaitforge.work import fingerprint
 from search_spaces import Proposal
 from trainers.cluster.deaths import LOST_NODES, NODE, UNKNOWN, Death, death_of

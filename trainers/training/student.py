@@ -14,8 +14,8 @@ from torch import Tensor
 
 from gaitforge.losses import Distillation, Heads, needed
 from gaitforge.losses.nodes import check_joints
+from gaitforge.records.trial import Trial
 from gaitforge.settings import FitPlan
-from gaitforge.trials import Trial
 from trainers.training.examples import Examples
 from trainers.training.fitting import Fitting
 from trainers.training.loop import EpochMetrics, fit
