@@ -83,7 +83,9 @@ def load_reference(folder: SplitFolder) -> Reference:
     """The fitted machine; raises FileNotFoundError before the teacher stage."""
     read_reference(folder)
     head = folder.reference_facts
-    return Reference.of(load(read_weights(head, "run `gaitforge teacher`, which fits it anew")))
+    return Reference.from_arrays(
+        load(read_weights(head, "run `gaitforge teacher`, which fits it anew"))
+    )
 
 
 def score_reference(windows: WindowFolder, folder: SplitFolder) -> None:
