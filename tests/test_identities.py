@@ -1,4 +1,4 @@
-"""What trials, refits and searches are called and how a trial is written: fixed, so that what is trained stays known."""
+"""What trials, refits and searches are called, and how a trial is written, stays what it was."""
 
 from __future__ import annotations
 
