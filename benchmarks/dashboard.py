@@ -18,7 +18,6 @@ long server and browser worked (processor time since the row before), which depe
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import socket
@@ -38,6 +37,7 @@ from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import Page, sync_playwright
 
 from dashboard.serving import serve_command
+from gaitforge.records.trial import TRIAL
 from gaitforge.trials import Trial, TrialLog
 from gaitforge.work import SplitFolder, WorkFolder, read_json, write_json
 from tests.toy_work import Toy, make_confirm, make_split, make_store, make_teacher
@@ -126,7 +126,7 @@ def write_log(folder: SplitFolder, trials: int) -> None:
     for number in range(trials):
         trial = generated_trial(number, rng)
         # not by TrialLog.add, which waits for the disk each time
-        (folder.trials / f"{number}.json").write_text(json.dumps(trial.as_dict(), indent=1))
+        folder.trial(number).write_bytes(TRIAL.as_json(trial))
         if trial.state == "finished":
             finished.append(trial)
     TrialLog(folder).compact()

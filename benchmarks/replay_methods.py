@@ -23,6 +23,7 @@ from ray.tune.utils import flatten_dict
 
 from benchmarks.replay_table import Table, costs_by_sizes
 from benchmarks.students import EPOCHS, GRACE, REDUCTION, suggest
+from gaitforge.records.trial import TRIAL
 from gaitforge.settings import SAMPLERS, FitPlan, SearchSettings, StoppingSettings
 from gaitforge.trials import Trial, TrialLog
 from gaitforge.work import SplitFolder
@@ -158,7 +159,7 @@ class Ours(Tuned):
         super().__init__(self.study, RungScheduler(self.study.on_rung))
 
     def searched(self, number: int, config: dict[str, Any]) -> Mapping[str, Any]:
-        self.workers[number] = Trial.from_dict(config["trial"], Path(self.folder.name))
+        self.workers[number] = TRIAL.parse(config["trial"], Path(self.folder.name))
         return self.workers[number].suggested
 
     def report(self, number: int, result: dict[str, Any]) -> bool:

@@ -30,6 +30,7 @@ from gaitforge.cost import Cost, count
 from gaitforge.layout import read_layout
 from gaitforge.models import Sizes
 from gaitforge.objectives import SearchedFront
+from gaitforge.records.trial import TRIAL, State
 from gaitforge.settings import ClusterSettings, FitPlan, SearchSettings, StoppingSettings
 from gaitforge.trials import Trial, TrialLog
 from gaitforge.work import SplitFolder, write_json
@@ -48,7 +49,7 @@ def count_cost(sizes: Sizes) -> Cost:
     return count(sizes, read_layout("coco17"), 3, 4, 64)
 
 
-def made_up(trial: Trial, state: str = "finished") -> Trial:
+def made_up(trial: Trial, state: State = "finished") -> Trial:
     """A trial as a worker ends it, with scores that depend on its searched values."""
     f1 = 0.9 - 0.5 * trial.params**-0.1 - trial.recipe["lr"]
     scores = {"val_macro_f1": f1, "val_accuracy": f1}
@@ -63,7 +64,7 @@ def made_up(trial: Trial, state: str = "finished") -> Trial:
 
 def train_nothing(config: dict[str, Any], folder: str) -> None:
     log = TrialLog(SplitFolder(Path(folder)))
-    trial = Trial.from_dict(config["trial"], Path(folder))
+    trial = TRIAL.parse(config["trial"], Path(folder))
     log.show_running(trial)
     ended = made_up(trial)
     tune.report({"rung": dict(ended.rungs[0])})
@@ -140,12 +141,10 @@ def time_long_log(trials: int, folder: Path) -> tuple[float, float, float]:
         searcher, _ = our_searcher(folder, random)
         searcher.count_cost = lambda sizes: Cost(params=1000, macs=1000)  # to make it sooner
         searcher.on_end = lambda trial: None
-        states = np.random.default_rng(0).choice(
-            ["finished", "stopped"], p=[0.2, 0.8], size=trials
-        )
+        finished = np.random.default_rng(0).choice([True, False], p=[0.2, 0.8], size=trials)
         for number in range(trials):
-            trial = Trial.from_dict(searcher.suggest(str(number))["trial"], folder)
-            searcher.log.add(made_up(trial, str(states[number])))
+            trial = TRIAL.parse(searcher.suggest(str(number))["trial"], folder)
+            searcher.log.add(made_up(trial, "finished" if finished[number] else "stopped"))
             searcher.on_trial_complete(str(number))
         started = time.monotonic()
         searcher, _ = our_searcher(folder, settings)
@@ -153,7 +152,7 @@ def time_long_log(trials: int, folder: Path) -> tuple[float, float, float]:
         each_s = []
         for number in range(trials, trials + 50):
             started = time.monotonic()
-            trial = Trial.from_dict(searcher.suggest(str(number))["trial"], folder)
+            trial = TRIAL.parse(searcher.suggest(str(number))["trial"], folder)
             asked_s = time.monotonic() - started
             searcher.log.add(made_up(trial))
             started = time.monotonic()

@@ -76,9 +76,9 @@ START_RAY = {
 
 # Inside gaitforge, imports point upwards in this list only.
 ORDER = [
-    "layout", "recording", "s3", "toml", "work", "weights", "provenance", "ingest", "scorings", "recording_files",
-    "quarantine", "store", "splits", "windows", "normalise", "augment", "window_cache", "batch", "models", "gradients",
-    "losses",
+    "layout", "recording", "s3", "toml", "work", "weights", "provenance", "ingest", "windows", "normalise", "augment",
+    "records", "scorings", "recording_files", "quarantine", "store", "splits", "window_cache", "batch", "models",
+    "gradients", "losses",
     "metrics", "reference", "stats", "decision", "cost", "trials", "failures", "front", "objectives", "settings",
     "members", "outdated", "predict", "export", "summary", "__main__",
 ]  # fmt: skip
@@ -229,6 +229,14 @@ def test_ray_is_loaded_by_the_files_that_name_it_and_by_what_starts_them() -> No
 )
 def test_the_dashboard_loads_neither_torch_nor_ray_by_any_way(path: Path) -> None:
     assert {p for p in reached(path) if packages(p) & {"torch", "ray", "optuna"}} == set()
+
+
+@pytest.mark.parametrize(
+    "path", sorted((FOLDERS["gaitforge"] / "records").glob("*.py")), ids=lambda p: p.stem
+)
+def test_records_load_neither_torch_nor_ray_by_any_way(path: Path) -> None:
+    heavy = {"torch", "ray", "optuna", "pandas", "deltalake", "onnxruntime"}
+    assert {p for p in reached(path) if packages(p) & heavy} == set()
 
 
 def test_predicting_loads_no_torch_by_any_way() -> None:

@@ -26,6 +26,7 @@ from gaitforge.members import (
 )
 from gaitforge.normalise import Normalisation
 from gaitforge.recording import Recording
+from gaitforge.records.trial import State
 from gaitforge.settings import ConfirmSettings
 from gaitforge.splits import Split
 from gaitforge.trials import Trial, TrialLog
@@ -47,7 +48,8 @@ WINDOWS = WindowSettings(length=16, views=1)
 SETTINGS = ConfirmSettings(members=2, seeds=2, resamples=200, margin=0.1)
 
 MEMBER = Trial(
-    number=3, state="finished", family="tcn", sizes={"channels": 8}, params=500, macs=9000, seed=3,
+    number=3, state="finished", scores={"val_macro_f1": 0.8}, family="tcn", sizes={"channels": 8},
+    params=500, macs=9000, seed=3,
     hash="", suggested={}, distributions={}, recipe={"lr": 1e-3, "epochs": 2},
     distill={"weights": {"kd": 1.0}, "temperature": 2.0},
 )  # fmt: skip
@@ -126,7 +128,7 @@ SEARCHED: list[dict[str, Any]] = [
 ]
 
 
-def tried(number: int, params: int, f1: float, hash: str = "", state: str = "finished") -> Trial:
+def tried(number: int, params: int, f1: float, hash: str = "", state: State = "finished") -> Trial:
     return replace(
         MEMBER, number=number, params=params, hash=hash or f"h{number}", state=state,
         scores={"val_macro_f1": f1} if state == "finished" else None,

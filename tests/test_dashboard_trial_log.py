@@ -15,8 +15,10 @@ from dashboard.reading import work_folder as reading
 from dashboard.reading.artefacts import Fields, trial_of
 from dashboard.reading.trial_log import StoredCurve, read_trials
 from dashboard.reading.work_folder import Predicted
+from gaitforge.records.json_file import JsonFile
+from gaitforge.records.trial import TRIAL
 from gaitforge.trials import Trial, TrialLog
-from gaitforge.work import WorkFolder, read_json, write_json, write_parquet
+from gaitforge.work import WorkFolder, read_json, write_parquet
 from tests.test_trials import ended, failed
 from tests.toy_work import Toy, make_work
 
@@ -34,7 +36,7 @@ def log(tmp_path: Path) -> TrialLog:
 
 
 def write_trial(log: TrialLog, trial: Trial) -> None:
-    write_json(log.folder.trials / f"{trial.number}.json", trial.as_dict())
+    TRIAL.write(log.folder.trial(trial.number), trial)
 
 
 def forbid_files(monkeypatch: pytest.MonkeyPatch, *allowed: str) -> None:
@@ -144,11 +146,11 @@ def test_the_table_is_written_anew_from_the_files_that_it_lacks_or_that_changed(
     (log.folder.trials / "3.json").unlink()
     read: list[str] = []
 
-    def noted(path: Path) -> object:
+    def noted(kind: JsonFile[Trial], path: Path) -> Trial:
         read.append(path.name)
-        return read_json(path)
+        return kind.parse(path.read_bytes(), path)
 
-    monkeypatch.setattr("gaitforge.trials.read_json", noted)
+    monkeypatch.setattr(JsonFile, "read", noted)
     log.compact()
     assert sorted(read) == [f"{MANY}.json", "7.json"]
     rows = pq.read_table(log.folder.search / "trials.parquet").to_pylist()

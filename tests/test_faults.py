@@ -12,13 +12,16 @@ from safetensors.numpy import save
 
 from benchmarks.faults_report import Ending, Injection, by_kind
 from benchmarks.faults_watch import Watch, ending
+from gaitforge.records.trial import State
 from gaitforge.trials import Trial, TrialLog
 from gaitforge.work import SplitFolder, write_json, write_parquet, write_whole
 
 EPOCHS = 4
 
 
-def trial(number: int, seconds: tuple[float, ...], state: str = "running", **change: Any) -> Trial:
+def trial(
+    number: int, seconds: tuple[float, ...], state: State = "running", **change: Any
+) -> Trial:
     """A trial whose epochs took so long."""
     curve = tuple({"epoch": i, "seconds": s} for i, s in enumerate(seconds, start=1))
     plain = Trial(

@@ -89,7 +89,7 @@ def test_a_trial_without_the_score_is_named_as_one_of_another_search() -> None:
     with pytest.raises(ValueError, match=r"Trial 5 has no weighted kappa, .* move its file"):
         value_of(trial(5), "weighted_kappa")
     with pytest.raises(ValueError, match="Trial 5 has no macro F1"):
-        value_of(trial(5, scores=None), "macro_f1")
+        value_of(trial(5, state="stopped", scores=None), "macro_f1")
 
 
 def test_an_unknown_objective_is_answered_with_the_known_ones() -> None:

@@ -20,6 +20,7 @@ from gaitforge.losses import Distillation
 from gaitforge.models import Sizes, make_sizes
 from gaitforge.models.stgcn import StgcnSizes
 from gaitforge.models.tcn import TcnSizes
+from gaitforge.records.trial import TRIAL
 from gaitforge.settings import SAMPLERS, FitPlan, SearchSettings, StoppingSettings
 from gaitforge.trials import Trial, TrialLog
 from gaitforge.work import SplitFolder
@@ -75,7 +76,7 @@ class ByHand:
         trial_id = f"tune-{self.calls}"
         config = self.searcher.suggest(trial_id)
         assert isinstance(config, dict), config
-        return trial_id, Trial.from_dict(config["trial"], Path())
+        return trial_id, TRIAL.parse(config["trial"], Path())
 
     def is_over(self) -> bool:
         return bool(self.searcher.suggest("last") == Searcher.FINISHED)

@@ -224,7 +224,7 @@ def test_a_written_split_is_read_back_equal(tmp_path: Path, settings: SplitSetti
 
 
 def test_a_missing_split_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"main\.json; run the split stage"):
+    with pytest.raises(FileNotFoundError, match=r"main\.json; run `gaitforge split` first"):
         read_split(tmp_path / "main.json")
 
 

@@ -46,6 +46,7 @@ def searched(work: Path, students: dict[int, dict[str, Any]], split: str = "main
             Trial(
                 number=number, state="finished", family=suggested["family"], sizes={}, params=1, macs=1,
                 seed=number, hash=str(number), suggested=suggested, distributions={}, recipe={}, distill={},
+                scores={"val_macro_f1": 0.5},
             )
         )  # fmt: skip
     front = [{"trial": number} for number in students]

@@ -16,7 +16,8 @@ from gaitforge.ingest import ReadOptions, read_files
 from gaitforge.layout import Layout, read_layout
 from gaitforge.recording import Recording, Rejected
 from gaitforge.recording_files import read_recordings
-from gaitforge.store import SkeletonStore, StoreInfo
+from gaitforge.records.store import StoreInfo
+from gaitforge.store import SkeletonStore
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 LEG = Layout(name="leg", joints=("hip", "knee"), bones=((0, 1),), parts={"leg": (0, 1)}, fps=50.0)

@@ -14,6 +14,7 @@ from optuna.trial import TrialState
 
 from gaitforge.losses import Distillation
 from gaitforge.models.tcn import TcnSizes
+from gaitforge.records.trial import TRIAL
 from gaitforge.settings import SAMPLERS
 from gaitforge.trials import Trial
 from search_spaces import Proposal
@@ -78,7 +79,7 @@ class ByHand:
         scores = {"val_macro_f1": f1, "val_accuracy": f1, "val_calibration_error": 1 - f1}
         ended = replace(trial, **{"state": "finished", "scores": scores, **change})
         # as it comes back from its file
-        ended = Trial.from_dict(ended.as_dict(), Path())
+        ended = TRIAL.parse(TRIAL.as_json(ended), Path())
         self.log[trial.number] = ended
         self.study.tell(asked, ended)
         return ended

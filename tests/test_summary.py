@@ -9,6 +9,7 @@ import pytest
 
 from gaitforge.outdated import export_identity, outdated_answer
 from gaitforge.provenance import Provenance
+from gaitforge.records.trial import State
 from gaitforge.summary import write_summary
 from gaitforge.trials import Trial, TrialLog
 from gaitforge.work import WorkFolder, read_json, write_json
@@ -66,7 +67,7 @@ def write_teacher(work: WorkFolder, split: str, val_macro_f1: float) -> None:
     write_json(work.run(split).teacher / "model.json", model)
 
 
-def write_search(work: WorkFolder, split: str, states: list[str]) -> None:
+def write_search(work: WorkFolder, split: str, states: list[State]) -> None:
     folder = work.run(split)
     head = {
         "identity": "s",
@@ -82,6 +83,7 @@ def write_search(work: WorkFolder, split: str, states: list[str]) -> None:
             number=number, state=state, family="tcn", sizes={}, params=500, macs=1, seed=0, hash="", suggested={},
             distributions={}, recipe={}, distill={}, epochs=4,
             reason="killed by SIGSEGV" if state == "failed" else None,
+            scores={"val_macro_f1": 0.5, "val_accuracy": 0.5} if state == "finished" else None,
         )  # fmt: skip
         log.add(trial)
     front = {"hypervolume": 1.5, "reference": [0.0, 10_000.0], "front": [IN_FRONT]}

@@ -14,8 +14,8 @@ from ray import tune
 
 from gaitforge.export import Exported
 from gaitforge.losses import Distillation
+from gaitforge.records.trial import TRIAL
 from gaitforge.settings import FitPlan
-from gaitforge.trials import Trial
 from gaitforge.work import SplitFolder, open_path
 from tests.small_line import Tables
 from trainers import pipeline
@@ -100,7 +100,7 @@ def tried_here(searcher: StudySearcher, trainable: Any, *_: Any) -> None:
     context: TrialContext = trainable.keywords["context"]
     while isinstance(config := searcher.suggest("one"), dict):
         folder = open_path(context.folder)
-        for _scores in run_trial(Trial.from_dict(config["trial"], folder), context):
+        for _scores in run_trial(TRIAL.parse(config["trial"], folder), context):
             pass
         searcher.on_trial_complete("one")
 

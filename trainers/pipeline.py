@@ -13,12 +13,12 @@ from pathlib import Path
 from gaitforge.members import scores_provenance
 from gaitforge.models import make_sizes
 from gaitforge.scorings import times_scored
-from gaitforge.settings import RunSettings, as_dict
+from gaitforge.settings import SETTINGS, RunSettings
 from gaitforge.splits import Split, make_splits, write_split
 from gaitforge.store import SkeletonStore
 from gaitforge.summary import write_summary
 from gaitforge.window_cache import build_windows
-from gaitforge.work import WorkFolder, on_s3, open_path, set_aside, write_json, write_whole
+from gaitforge.work import WorkFolder, on_s3, open_path, set_aside, write_whole
 from trainers.chain import check_stage, labels_by_person, read_splits, stale_runs
 from trainers.cluster.joining import check_folder
 from trainers.confirm.confirm import confirm_front
@@ -76,7 +76,7 @@ class Line:
         self.check()
         self.refuse(stage)
         # for readers of the folder, who do not know the run.toml
-        write_json(self.work.settings, {"schema": 1, **as_dict(self.settings)})
+        SETTINGS.write(self.work.settings, self.settings)
 
     def refuse(self, stage: str) -> None:
         """Refuse, before anything is written, what was made from something else; raises ValueError with what to do."""
@@ -194,7 +194,7 @@ class Line:
             scores = write_verdict(self.settings.confirm, windows, folder, members, times, told)
             write_robustness(windows, folder, members, self.settings.confirm.seeds)
             write_latencies(windows, folder, Teacher.read(folder), members)
-            say("\n".join(f"  {line}" for line in verdict_lines(scores["verdict"])))
+            say("\n".join(f"  {line}" for line in verdict_lines(scores.verdict)))
             if told.unknown:
                 say(f"  nobody knows whom these have seen: {', '.join(told.unknown)}")
             if folds:
@@ -202,7 +202,7 @@ class Line:
                 pooled = confirm_folds(
                     self.settings, folds, partial(self.window_folder, store), folder, others
                 )
-                say(f"  {pooled['sentence']}")
+                say(f"  {pooled.sentence}")
         if len(self.splits()) > 1:
             self.pool()
 
@@ -213,7 +213,7 @@ class Line:
             for split, windows in self.windows("confirm")
         ]
         pooled = pool_splits(tables, self.settings.confirm, self.work.pooled)
-        say(f"  {pooled['sentence']}")
+        say(f"  {pooled.sentence}")
 
     def folds(self, store: SkeletonStore, split: Split) -> list[Split]:
         """The folds of a split's people that confirm.folds asks for."""

@@ -2,101 +2,98 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from statistics import mean
-from typing import Any
 
-from gaitforge.decision import between, judged_words
+from gaitforge.decision import HasDifference, between, judged_words
 from gaitforge.failures import failure_note
 from gaitforge.outdated import outdated_answer
 from gaitforge.quarantine import in_words
+from gaitforge.records.confirm import FOLDS, POOLED, SCORES, ByPerson, ModelScores
+from gaitforge.records.json_file import Unreadable
+from gaitforge.records.store import STORE, StoreInfo
+from gaitforge.records.summary import FamilyEnds, SearchedMember
+from gaitforge.records.teacher import REFERENCE
 from gaitforge.summary import write_summary
-from gaitforge.trials import ENDED, TrialLog
-from gaitforge.work import WorkFolder, read_json, read_object
+from gaitforge.trials import TrialLog
+from gaitforge.work import SplitFolder, WorkFolder
 from trainers.confirm.trust import verdict_lines
-from trainers.confirm.verdict import SCHEMA
-from trainers.training.reference import ReferenceFacts
 
 REASONS = 3  # of a family's failures; the rest are counted
 
 
 def describe(work: WorkFolder) -> str:
     """A screen of text; raises FileNotFoundError where there is no work folder."""
-    if not (work.store / "store.json").is_file():
+    store = STORE.find(work.store_head)
+    if store is None:
         raise FileNotFoundError(
             f"{work.root} is no work folder with a store; run `gaitforge ingest run.toml` first."
         )
     summary = write_summary(work)
-    reasons = read_object(work.store / "store.json", "recordings").get("reasons", {})
-    parts = [_store(summary["store"], reasons)]
-    if summary["teacher"]:
-        teacher = summary["teacher"]
+    parts = [_store(store)]
+    if summary.teacher:
+        teacher = summary.teacher
         parts.append(
-            f"teacher: {teacher['family']}, {teacher['params']:,} parameters, validation macro F1 "
-            f"{teacher['val_macro_f1']:.3f}, accuracy {teacher['val_accuracy']:.3f}"
+            f"teacher: {teacher.family}, {teacher.params:,} parameters, validation macro F1 "
+            f"{teacher.val_macro_f1:.3f}, accuracy {teacher.val_accuracy:.3f}"
         )
         parts += _reference(work)
-    if summary["search"]:
-        states = ", ".join(
-            f"{count} {state}" for state, count in summary["search"]["trials"].items()
-        )
-        volume = summary["search"]["hypervolume"]
+    if summary.search:
+        ended = summary.search.trials
+        states = f"{ended.finished} finished, {ended.stopped} stopped, {ended.failed} failed"
+        volume = summary.search.hypervolume
         parts.append(
             f"search: {states}" + ("" if volume is None else f"; hypervolume {volume:.3f}")
         )
-        parts += _failed(work, summary["failures"])
-    if summary["searched_front"]:
+        parts += _failed(work, summary.failures or {})
+    if summary.searched_front:
         parts += [
             "searched front (validation people):",
-            *map(_searched, summary["searched_front"]),
+            *map(_searched, summary.searched_front),
         ]
-    for path in sorted(work.splits.glob("*.json")):
-        scores = work.run(path.stem).confirm / "scores.json"
-        if scores.is_file():
+    for folder in work.made_runs():
+        if folder.scores.is_file():
             parts += [
-                f"confirmed on people never seen before, split {path.stem}:",
-                *_confirmed(read_json(scores), outdated_answer(work, path.stem)),
+                f"confirmed on people never seen before, split {folder.root.name}:",
+                *_confirmed(folder, outdated_answer(work, folder.root.name)),
             ]
-        folds = work.run(path.stem).confirm / "folds.json"
-        if folds.is_file():
-            parts.append(f"  {read_json(folds)['sentence']}")
+        if (folds := FOLDS.find(folder.folds_answer)) is not None:
+            parts.append(f"  {folds.sentence}")
     # with a single split it would be of an earlier rule
-    if work.pooled.is_file() and len(list(work.splits.glob("*.json"))) > 1:
-        pooled = read_json(work.pooled)
-        parts += (
-            ["all splits together:", f"  {pooled['sentence']}"] if "sentence" in pooled else []
-        )
-    if summary["export"]:
-        export = summary["export"]
+    pooled = POOLED.find(work.pooled) if len(work.split_files()) > 1 else None
+    if pooled is not None:
+        parts += ["all splits together:", f"  {pooled.sentence}"]
+    if summary.export:
+        export = summary.export
         parts.append(
-            f"export: trial {export['trial']}, {export['onnx_bytes']:,} bytes, "
-            f"{export['latency_ms_p50']:.2f} ms a window"
+            f"export: trial {export.trial}, {export.onnx_bytes:,} bytes, "
+            f"{export.latency_ms_p50:.2f} ms a window"
         )
-        if summary["outdated"]["export"]:
-            parts.append(f"  {summary['outdated']['export']}")
-    missing = [
-        name for name in ("teacher", "search", "confirm_teacher", "export") if not summary[name]
-    ]
+        if summary.outdated.export:
+            parts.append(f"  {summary.outdated.export}")
+    there = {
+        "teacher": summary.teacher, "search": summary.search, "confirm": summary.confirm_teacher,
+        "export": summary.export,
+    }  # fmt: skip
+    missing = [name for name, its in there.items() if its is None]
     if missing:
-        parts.append(
-            f"not there yet: {', '.join(name.removesuffix('_teacher') for name in missing)}"
-        )
+        parts.append(f"not there yet: {', '.join(missing)}")
     return "\n".join(parts)
 
 
-def _store(store: dict[str, Any], reasons: dict[str, int]) -> str:
-    why = f" ({in_words(reasons)})" if reasons else ""
+def _store(store: StoreInfo) -> str:
+    why = f" ({in_words(store.reasons)})" if store.reasons else ""
     return (
-        f"store: {store['recordings']:,} recordings of {store['people']} people in {len(store['classes'])} classes"
-        f" ({', '.join(store['classes'])}), {store['quarantined']} in quarantine{why}, version {store['version']}"
+        f"store: {store.recordings:,} recordings of {store.people} people in {len(store.classes)} classes"
+        f" ({', '.join(store.classes)}), {store.quarantined} in quarantine{why}, version {store.version}"
     )
 
 
 def _reference(work: WorkFolder) -> Iterator[str]:
     """The reference and chance beside the teacher, means over the splits; nothing in a folder of an older version."""
-    folders = [work.run(path.stem) for path in sorted(work.splits.glob("*.json"))]
-    facts = [ReferenceFacts.read(f) for f in folders if (f.reference / "reference.json").is_file()]
+    found = [REFERENCE.find(folder.reference_facts) for folder in work.made_runs()]
+    facts = [its for its in found if its is not None]
     if not facts:
         return
     for name, f1, right in (
@@ -106,20 +103,20 @@ def _reference(work: WorkFolder) -> Iterator[str]:
         yield f"{name}: validation macro F1 {mean(f1):.3f}, accuracy {mean(right):.3f}"
 
 
-def _failed(work: WorkFolder, failures: dict[str, dict[str, Any]]) -> Iterator[str]:
+def _failed(work: WorkFolder, failures: Mapping[str, FamilyEnds]) -> Iterator[str]:
     """Of each family that had any, how many students failed of what, and the file of one of each."""
-    if not any(counts["failed"] for counts in failures.values()):
+    if not any(counts.failed for counts in failures.values()):
         return
     first: dict[tuple[str, str], Path] = {}
-    for split in sorted(work.splits.glob("*.json")):
-        log = TrialLog(work.run(split.stem))
+    for folder in work.made_runs():
+        log = TrialLog(folder)
         for trial in log:
             if trial.state == "failed":
                 first.setdefault((trial.family, str(trial.reason)), log.file(trial.number))
     yield "failed students, by family and reason:"
     for family, counts in failures.items():
-        reasons = list(counts["reasons"].items())
-        ended = sum(counts[state] for state in ENDED)
+        reasons = list(counts.reasons.items())
+        ended = counts.ended
         for reason, count in reasons[:REASONS]:
             yield f"  {family:<6} {count} of {ended}: {reason} ({first[family, reason]})"
         if others := sum(count for _, count in reasons[REASONS:]):
@@ -128,97 +125,89 @@ def _failed(work: WorkFolder, failures: dict[str, dict[str, Any]]) -> Iterator[s
         yield f"  {note}"
 
 
-def _searched(row: dict[str, Any]) -> str:
+def _searched(row: SearchedMember) -> str:
     return (
-        f"  {row.get('split', '')}trial {row['trial']:>3}  {row['family']:<6} {row['params']:>9,} parameters  "
-        f"macro F1 {row['val_macro_f1']:.3f}"
+        f"  {row.split or ''}trial {row.trial:>3}  {row.family:<6} {row.params:>9,} parameters  "
+        f"macro F1 {row.val_macro_f1:.3f}"
     )
 
 
-def _confirmed(scores: dict[str, Any], outdated: str | None) -> Iterator[str]:
+def _confirmed(folder: SplitFolder, outdated: str | None) -> Iterator[str]:
     """What confirm has found out, its verdict and what that rests on last; that it is out of date first."""
     if outdated is not None:
         yield f"  {outdated}"
-    if scores.get("schema") != SCHEMA:
-        yield (
-            f"  its scores are of schema {scores.get('schema')}, but must be of {SCHEMA} to be told; run `gaitforge "
-            "confirm` again"
-        )
+    try:
+        scores = SCORES.read(folder.scores)
+    except Unreadable as error:
+        yield f"  {error}"
         return
-    teacher = scores["teacher"]
-    yield f"  {'teacher':<9}  {teacher['family']:<6} {_scores(teacher, teacher['params'])}"
-    for name in ("reference", "chance"):
-        better = _difference(scores[name]["teacher_minus_this"])
-        yield f"  {name:<9}  {'':<29}{_scores(scores[name])}, the teacher minus it {better}"
-    for row in scores["members"]:
-        near = ", near the front" if row["searched"] == "near" else ""
-        network, indent = row["network"], f"{'':<20}"
+    teacher = scores.teacher
+    yield f"  {'teacher':<9}  {teacher.family:<6} {_scores(teacher, teacher.params)}"
+    for name, other in (("reference", scores.reference), ("chance", scores.chance)):
+        better = _difference(other.teacher_minus_this)
+        yield f"  {name:<9}  {'':<29}{_scores(other)}, the teacher minus it {better}"
+    for row in scores.members:
+        near = ", near the front" if row.searched == "near" else ""
+        network, indent = row.network, f"{'':<20}"
         tested = judged_words(
-            tested=network["tested"], noninferior=row["noninferior"], margin=scores["margin"]
+            tested=network.tested, noninferior=row.noninferior, margin=scores.margin
         )
-        yield f"  trial {row['trial']:>3}  {row['family']:<6} {row['params']:>9,} parameters{near}"
-        yield f"{indent}its network, seed {network['seed']}: {_scores(network)}"
+        yield f"  trial {row.trial:>3}  {row.family:<6} {row.params:>9,} parameters{near}"
+        yield f"{indent}its network, seed {network.seed}: {_scores(network)}"
         yield f"{indent}  minus the teacher {_difference(network)}: {tested}"
-        at_once = "" if scores["too_few"] else ", of all students at once"
-        for other in ("reference", "chance"):
-            against = _difference(network[f"against_{other}"])
-            yield f"{indent}  minus {'the ' if other == 'reference' else ''}{other} {against}{at_once}"
-        if scores["too_few"]:
-            yield from _by_person(network["by_person"], indent)
-        yield f"{indent}as a recipe, {_seeds(row['seeds'])}: {_scores(row)}"
+        at_once = "" if scores.too_few else ", of all students at once"
+        yield f"{indent}  minus the reference {_difference(network.against_reference)}{at_once}"
+        yield f"{indent}  minus chance {_difference(network.against_chance)}{at_once}"
+        if scores.too_few:
+            yield from _by_person(network.by_person, indent)
+        yield f"{indent}as a recipe, {_seeds(row.seeds)}: {_scores(row)}"
         yield f"{indent}  minus the teacher {_difference(row)}"
-        if row["alone"] is not None:
-            alone = row["alone"]
-            yield f"{indent}  alone {alone['macro_f1']:.3f}{_interval(alone)}, distillation adds {_difference(alone)}"
-    if scores["too_few"]:
+        if row.alone is not None:
+            alone = row.alone
+            yield f"{indent}  alone {alone.macro_f1:.3f}{_interval(alone)}, distillation adds {_difference(alone)}"
+    if scores.too_few:
         for model, trial in [
             ("teacher", None),
-            *(("student", row["trial"]) for row in scores["members"]),
+            *(("student", row.trial) for row in scores.members),
         ]:
-            each = [r for r in scores["per_person"] if (r["model"], r["trial"]) == (model, trial)]
+            each = [r for r in scores.per_person if (r.model, r.trial) == (model, trial)]
             name = model if trial is None else f"trial {trial}"
             yield f"  accuracy of {name} by person: " + ", ".join(
-                f"{r['person']} {r['accuracy']:.3f}" for r in each
+                f"{r.person} {r.accuracy:.3f}" for r in each
             )
-    for row in scores["optimism"]["members"]:
+    for one in scores.optimism.members:
         yield (
-            f"  trial {row['trial']:>3}  {'search':<6} {row['believed']:.3f}, its refits {row['validated']:.3f} on the "
-            f"same people and {row['confirmed']:.3f} on others: luck {row['luck']:+.3f}, people {row['people']:+.3f}"
+            f"  trial {one.trial:>3}  {'search':<6} {one.believed:.3f}, its refits {one.validated:.3f} on the "
+            f"same people and {one.confirmed:.3f} on others: luck {one.luck:+.3f}, people {one.people:+.3f}"
         )
-    head, *lines = verdict_lines(scores["verdict"])
+    head, *lines = verdict_lines(scores.verdict)
     yield f"  {head}" if outdated is None else f"  verdict of then, out of date: {head}"
     yield from (f"  {line}" for line in lines)
 
 
-def _by_person(one_by_one: dict[str, Any] | None, indent: str) -> Iterator[str]:
+def _by_person(one_by_one: ByPerson | None, indent: str) -> Iterator[str]:
     """Each person's difference to the teacher, where people are too few for an interval."""
     if one_by_one is None:
         return
-    each = ", ".join(
-        f"{person} {apart:+.3f}" for person, apart in one_by_one["differences"].items()
-    )
+    each = ", ".join(f"{person} {apart:+.3f}" for person, apart in one_by_one.differences.items())
     yield f"{indent}  share of right answers minus the teacher's, by person: {each}"
-    yield f"{indent}  exact sign flips over people: p = {one_by_one['sign_flip_p']:.2g}"
+    yield f"{indent}  exact sign flips over people: p = {one_by_one.sign_flip_p:.2g}"
 
 
-def _scores(row: dict[str, Any], params: int | None = None) -> str:
+def _scores(row: ModelScores, params: int | None = None) -> str:
     size = "" if params is None else f"{params:>9,} parameters  "
-    return f"{size}macro F1 {row['macro_f1']:.3f}{_interval(row)}  accuracy {row['accuracy']:.3f}"
+    return f"{size}macro F1 {row.macro_f1:.3f}{_interval(row)}  accuracy {row.accuracy:.3f}"
 
 
 def _seeds(count: int) -> str:
     return "its only seed" if count == 1 else f"mean of {count} seeds"
 
 
-def _difference(row: dict[str, Any]) -> str:
-    ends = row["difference_interval"]
-    text = f"{row['difference']:+.3f}"
+def _difference(row: HasDifference) -> str:
+    ends = row.difference_interval
+    text = f"{row.difference:+.3f}"
     return text if ends is None else f"{text} ({between(ends)})"
 
 
-def _interval(row: dict[str, Any]) -> str:
-    return (
-        ""
-        if row["interval"] is None
-        else f" ({row['interval'][0]:.3f} to {row['interval'][1]:.3f})"
-    )
+def _interval(row: ModelScores) -> str:
+    return "" if row.interval is None else f" ({row.interval[0]:.3f} to {row.interval[1]:.3f})"

@@ -205,7 +205,7 @@ def answer_files(work: WorkFolder, name: str) -> tuple[Path, ...]:
 def _logged(trial: Trial) -> LoggedTrial:
     """A finished trial as the log has it, as far as it decides what is confirmed."""
     return LoggedTrial(
-        number=trial.number, state=trial.state, family=trial.family, sizes={}, params=trial.params,
+        number=trial.number, state="finished", family=trial.family, sizes={}, params=trial.params,
         macs=trial.macs or 0, seed=0, hash=trial.hash, suggested={}, distributions={}, recipe={}, distill={},
         scores=trial.scores,
     )  # fmt: skip

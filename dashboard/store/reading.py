@@ -11,7 +11,8 @@ from dashboard.reading import files
 from dashboard.reading.artefacts import Fields
 from dashboard.reading.files import Problem, Stamp
 from dashboard.store.tables import Missing, missing_joints
-from gaitforge.store import SkeletonStore, StoreInfo
+from gaitforge.records.store import StoreInfo
+from gaitforge.store import SkeletonStore
 from gaitforge.work import WorkFolder, open_path
 
 # Of positions, to look for missing joints in: a tenth of a second on a disk, about one from afar.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from gaitforge.records.trial import TRIAL, Trial
 from gaitforge.toml import as_toml
-from gaitforge.trials import Trial
 from gaitforge.work import SplitFolder, WorkFolder, read_json
 
 UNKNOWN_FILE = "name-the-recordings.npz"
@@ -20,8 +20,7 @@ def run_toml(work: WorkFolder, split: str, number: int) -> str:
     ValueError or KeyError where the folder lacks what it is made of.
     """
     run = work.run(split)
-    path = run.trials / f"{number}.json"
-    trial = Trial.from_dict(read_json(path), path)
+    trial = TRIAL.read(run.trial(number))
     head = read_json(run.search / "search.json")
     roles = read_json(work.split_file(split))["roles"]
     known = _known(work, run)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 from gaitforge.stats import Estimate, Ints, compare, noninferior, tested_down, too_few
 
@@ -20,14 +20,6 @@ class Judged:
     difference: Estimate
     tested: bool
     noninferior: bool | None
-
-
-def answer_of(scores: Mapping[str, Any]) -> dict[str, Any]:
-    """The member that a verdict comes to: the chosen one, or the best where none was good enough."""
-    for member in scores["members"]:
-        if member["trial"] == scores["chosen"]:
-            return dict(member)
-    return dict(max(scores["members"], key=lambda member: float(member["network"]["macro_f1"])))
 
 
 def judged_words(*, tested: bool, noninferior: bool | None, margin: float) -> str:
@@ -46,11 +38,20 @@ def between(ends: Sequence[float]) -> str:
     return f"{ends[0]:+.3f} to {ends[1]:+.3f}"
 
 
-def signed(difference: Mapping[str, Any], at_once: str = "") -> str:
-    """A difference as the reports hold it, with its interval where it has one; `at_once` says of what that holds."""
-    ends = difference["difference_interval"]
+class HasDifference(Protocol):
+    """What is asked of a record here that tells a difference."""
+
+    @property
+    def difference(self) -> float: ...
+    @property
+    def difference_interval(self) -> tuple[float, float] | None: ...
+
+
+def signed(difference: HasDifference, at_once: str = "") -> str:
+    """A difference with its interval where it has one; `at_once` says of what that holds."""
+    ends = difference.difference_interval
     sure = "" if ends is None else f" (95 % interval{at_once} {between(ends)})"
-    return f"{difference['difference']:+.3f}{sure}"
+    return f"{difference.difference:+.3f}{sure}"
 
 
 def judge(

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -17,8 +16,10 @@ from torch import Tensor, nn
 
 from gaitforge.batch import Batch
 from gaitforge.cost import latency_ms
-from gaitforge.decision import between, judged_words, signed
+from gaitforge.decision import HasDifference, between, judged_words, signed
 from gaitforge.predict import open_session
+from gaitforge.records.confirm import Member, ModelScores, Network
+from gaitforge.records.export import Card
 
 # float32 sums in another order differ by about 1e-6 of the logits; more means another function
 TOLERANCE = 1e-4
@@ -99,72 +100,72 @@ def export_onnx(
 MARKS = {"good": "✓", "bad": "✗", "open": "?"}  # how a reason of the verdict speaks
 
 
-def card_text(card: Mapping[str, Any]) -> str:
+def card_text(card: Card) -> str:
     """The model card in Markdown: the verdict, what was tested, on whom, and what it must not be used for.
 
     What is handed out is one network, so that its own test comes first; the mean of its seeds tells what
     training it anew would give.
     """
-    recipe, network, teacher = card["confirmed"], card["network"], card["teacher"]
-    params = f"{card['params']:,}"
+    recipe, network, teacher = card.confirmed, card.network, card.teacher
+    params = f"{card.params:,}"
     lines = [
-        f"# Student of trial {card['trial']}: {card['family']}, {params} parameters",
+        f"# Student of trial {card.trial}: {card.family}, {params} parameters",
         "",
-        f"**Verdict: {card['verdict']['word']}.**",
+        f"**Verdict: {card.verdict.word}.**",
         "",
-        card["sentence"],
+        card.sentence,
         "",
-        *(f"- {MARKS[row['says']]} {row['text']}" for row in card["verdict"]["rests_on"]),
+        *(f"- {MARKS[row.says]} {row.text}" for row in card.verdict.rests_on),
         "",
         *_of_another(card),
         "| | parameters | macro F1 | 95 % interval | accuracy | minus the teacher | 95 % interval "
         "| minus the reference | 95 % interval |",
         f"|{'---|' * 9}",
-        f"| **this network** (seed {network['seed']}) | {params} | {_row(network)} {_minus(network)} "
-        f"{_minus(network['against_reference'])}",
+        f"| **this network** (seed {network.seed}) | {params} | {_row(network)} {_minus(network)} "
+        f"{_minus(network.against_reference)}",
     ]
-    if recipe["seeds"] > 1:
+    if recipe.seeds > 1:
         lines.append(
-            f"| its recipe, mean of {recipe['seeds']} seeds | {params} | {_row(recipe)} {_minus(recipe)} | |"
+            f"| its recipe, mean of {recipe.seeds} seeds | {params} | {_row(recipe)} {_minus(recipe)} | |"
         )
-    if recipe["alone"] is not None:
+    if recipe.alone is not None:
         lines.append(
-            f"| the recipe without distillation | {params} | {_row(recipe['alone'])} | | | |"
+            f"| the recipe without distillation | {params} | {_row(recipe.alone)} | | | |"
         )
     lines += [
-        f"| teacher ({teacher['family']}) | {teacher['params']:,} | {_row(teacher)} | | "
-        f"{_minus(card['reference']['teacher_minus_this'])}",
-        f"| reference (ridge regression) | | {_row(card['reference'])} | | | |",
-        f"| always the commonest class | | {_row(card['chance'])} | | | |",
+        f"| teacher ({teacher.family}) | {teacher.params:,} | {_row(teacher)} | | "
+        f"{_minus(card.reference.teacher_minus_this)}",
+        f"| reference (ridge regression) | | {_row(card.reference)} | | | |",
+        f"| always the commonest class | | {_row(card.chance)} | | | |",
         "",
         "The exported weights are this network's, the seed with the best validation score; its intervals are over "
         f"people.{_over_seeds(recipe)}",
         "",
         f"- Against the teacher: {_tested(card)}",
         *(
-            f"- Against {name}: macro F1 {signed(network[key])}"
-            f"{'' if card['too_few'] else ', an interval that holds for all confirmed students at once'}"
-            for name, key in (
-                ("the reference", "against_reference"),
-                ("always the commonest class", "against_chance"),
+            f"- Against {name}: macro F1 {signed(against)}"
+            f"{'' if card.too_few else ', an interval that holds for all confirmed students at once'}"
+            for name, against in (
+                ("the reference", network.against_reference),
+                ("always the commonest class", network.against_chance),
             )
         ),
         *_by_person(network),
         "",
-        f"Scored on {card['people']['confirm']} people who were used for nothing else; trained on "
-        f"{card['people']['train']}, chosen on {card['people']['validation']}.",
+        f"Scored on {card.people['confirm']} people who were used for nothing else; trained on "
+        f"{card.people['train']}, chosen on {card.people['validation']}.",
         "",
-        f"- Classes: {', '.join(card['classes'])}",
-        f"- Input: layout {card['layout']['name']} ({len(card['layout']['joints'])} joints, "
-        f"unit {card['layout']['unit']}, "
-        f"up {card['layout']['up']}), {card['channels']} coordinates, windows of {card['windows']['length']} frames "
-        f"({card['windows']['mode']})",
-        f"- ONNX file: {card['onnx_bytes']:,} bytes; largest difference of its logits from the original "
-        f"{card['max_abs_difference']:.1e} at batch sizes 1 and 7",
-        f"- One window on one CPU thread: {card['latency_ms_p50']:.2f} ms (median), "
-        f"{card['latency_ms_p95']:.2f} ms (95th "
+        f"- Classes: {', '.join(card.classes)}",
+        f"- Input: layout {card.layout.name} ({len(card.layout.joints)} joints, "
+        f"unit {card.layout.unit}, "
+        f"up {card.layout.up}), {card.channels} coordinates, windows of {card.windows.length} frames "
+        f"({card.windows.mode})",
+        f"- ONNX file: {card.onnx_bytes:,} bytes; largest difference of its logits from the original "
+        f"{card.max_abs_difference:.1e} at batch sizes 1 and 7",
+        f"- One window on one CPU thread: {card.latency_ms_p50:.2f} ms (median), "
+        f"{card.latency_ms_p95:.2f} ms (95th "
         "percentile), on the machine that exported it",
-        f"- {card['macs']:,} multiply-accumulates for one window",
+        f"- {card.macs:,} multiply-accumulates for one window",
         "",
         "It was tested on recordings of the kind it was trained on, made and labelled the same way, and on no others. "
         "It is no medical device, and no diagnosis may rest on it.",
@@ -189,49 +190,49 @@ def _quiet_exporter() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _of_another(card: Mapping[str, Any]) -> list[str]:
+def _of_another(card: Card) -> list[str]:
     """Where run.toml named a student, the verdict may be about another one."""
-    about = card["verdict"]["about"]
-    if about == card["trial"]:
+    about = card.verdict.about
+    if about == card.trial:
         return []
     return [f"This verdict is about trial {about}, not about this student, which was named.", ""]
 
 
-def _row(scores: Mapping[str, Any]) -> str:
-    ends = scores["interval"]
+def _row(scores: ModelScores) -> str:
+    ends = scores.interval
     interval = "too few people" if ends is None else f"{ends[0]:.3f} to {ends[1]:.3f}"
-    return f"{scores['macro_f1']:.3f} | {interval} | {scores['accuracy']:.3f} |"
+    return f"{scores.macro_f1:.3f} | {interval} | {scores.accuracy:.3f} |"
 
 
-def _minus(scores: Mapping[str, Any]) -> str:
+def _minus(scores: HasDifference) -> str:
     """The cells of a difference, of the model of the row minus that of the column."""
-    ends = scores["difference_interval"]
+    ends = scores.difference_interval
     interval = "too few people" if ends is None else between(ends)
-    return f"{scores['difference']:+.3f} | {interval} |"
+    return f"{scores.difference:+.3f} | {interval} |"
 
 
-def _tested(card: Mapping[str, Any]) -> str:
-    network = card["network"]
+def _tested(card: Card) -> str:
+    network = card.network
     words = judged_words(
-        tested=network["tested"], noninferior=network["noninferior"], margin=card["margin"]
+        tested=network.tested, noninferior=network.noninferior, margin=card.margin
     )
     return f"macro F1 {signed(network)}; {words}"
 
 
-def _by_person(network: Mapping[str, Any]) -> list[str]:
+def _by_person(network: Network) -> list[str]:
     """Each person's difference, where people are few enough to be told one by one."""
-    each = network["by_person"]
+    each = network.by_person
     if each is None:
         return []
-    people = ", ".join(f"{person} {value:+.2f}" for person, value in each["differences"].items())
+    people = ", ".join(f"{person} {value:+.2f}" for person, value in each.differences.items())
     return [
         f"- Share of right answers, minus the teacher's, by person: {people} (exact sign flips over people: "
-        f"p = {each['sign_flip_p']:.2g})"
+        f"p = {each.sign_flip_p:.2g})"
     ]
 
 
-def _over_seeds(recipe: Mapping[str, Any]) -> str:
-    if recipe["seeds"] == 1:
+def _over_seeds(recipe: Member) -> str:
+    if recipe.seeds == 1:
         return ""
     return " Those of the recipe are over people and seeds: what another training would give."
 

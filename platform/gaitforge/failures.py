@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from gaitforge.trials import ENDED
+from gaitforge.records.summary import FamilyEnds
 
 FAILED_SHARE = 0.1  # of a family's students; above it, which ones finished is no longer chance
 # a line of a native stack as Ray's workers print it: address, the frame's size, the function
@@ -27,11 +27,8 @@ class Ended(Protocol):
     def reason(self) -> str | None: ...
 
 
-def count_failures(trials: Iterable[Ended]) -> dict[str, dict[str, Any]]:
-    """By family: how many of its trials finished, stopped and failed, and how often each reason was given.
-
-    {family: {"finished", "stopped", "failed", "reasons": {reason: count}}}, the commonest reason first.
-    """
+def count_failures(trials: Iterable[Ended]) -> dict[str, FamilyEnds]:
+    """By family: how many of its trials finished, stopped and failed, and how often each reason was given."""
     states: dict[str, Counter[str]] = {}
     reasons: dict[str, Counter[str]] = {}
     for trial in trials:
@@ -39,33 +36,34 @@ def count_failures(trials: Iterable[Ended]) -> dict[str, dict[str, Any]]:
         if trial.state == "failed":
             reasons.setdefault(trial.family, Counter())[str(trial.reason)] += 1
     return {
-        family: {
-            **{state: states[family][state] for state in ENDED},
-            "reasons": dict(reasons.get(family, Counter()).most_common()),
-        }
+        family: FamilyEnds(
+            finished=states[family]["finished"],
+            stopped=states[family]["stopped"],
+            failed=states[family]["failed"],
+            reasons=dict(reasons.get(family, Counter()).most_common()),
+        )
         for family in sorted(states)
     }
 
 
-def failure_note(failures: Mapping[str, Mapping[str, Any]]) -> str | None:
+def failure_note(failures: Mapping[str, FamilyEnds]) -> str | None:
     """Which families a search says little of, since nothing of them finished or much of them failed; None for none.
 
     `failures` are those of `count_failures`.
     """
     parts = []
     for family, counts in failures.items():
-        ended = sum(counts[state] for state in ENDED)
-        failed, finished = counts["failed"], counts["finished"]
-        if finished and failed <= FAILED_SHARE * ended:
+        ended, failed = counts.ended, counts.failed
+        if counts.finished and failed <= FAILED_SHARE * ended:
             continue
         students = f"the {ended} student{'' if ended == 1 else 's'} of {family}"
         part = (
             f"of {students} {failed} failed ({100 * failed / ended:.0f} %)"
-            if finished
-            else f"of {students} none finished ({counts['stopped']} stopped early, {failed} failed)"
+            if counts.finished
+            else f"of {students} none finished ({counts.stopped} stopped early, {failed} failed)"
         )
         if failed:
-            part += f", most often since {_shortened(next(iter(counts['reasons'])))}"
+            part += f", most often since {_shortened(next(iter(counts.reasons)))}"
         parts.append(part)
     if not parts:
         return None

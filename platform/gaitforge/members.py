@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from gaitforge.front import spread_along_front
 from gaitforge.objectives import configurations
 from gaitforge.provenance import Provenance
+from gaitforge.records.confirm import NEAR, ON_FRONT, Place
+from gaitforge.records.search import FRONT, FrontRow
+from gaitforge.records.trial import Trial
 from gaitforge.settings import ConfirmSettings, as_dict
-from gaitforge.trials import Trial, TrialLog
-from gaitforge.work import SplitFolder, fingerprint, read_object
+from gaitforge.trials import TrialLog
+from gaitforge.work import SplitFolder, fingerprint
 
-FRONT, NEAR = "front", "near"  # where the search had a member
 WORTH_SHARE = 0.8  # of the best macro F1 on the front
 # Macro F1 that a seed alone may give or take: refits of one configuration have a standard deviation of .02 to .07 on
 # the validation people of our examples (`gaitforge show` prints it), so that a lead of less may well be luck.
@@ -27,7 +28,7 @@ class Member:
     """A student to confirm, whether the search had it on its front, and the macro F1 it believed of it there."""
 
     trial: Trial
-    searched: str  # FRONT or NEAR
+    searched: Place
     believed: float
 
 
@@ -41,51 +42,46 @@ def read_members(
     front = read_front(folder)
     log = {trial.number: trial for trial in (TrialLog(folder) if trials is None else trials)}
     picked = pick_members(front, settings.members)
-    lost = [row["trial"] for row in picked if row["trial"] not in log]
+    lost = [row.trial for row in picked if row.trial not in log]
     if lost:
         raise ValueError(
             f"The front in {folder.search} names trial {lost[0]}, but {folder.trials} does not hold it; run "
             "`gaitforge search` again."
         )
     members = [
-        Member(trial=log[row["trial"]], searched=FRONT, believed=float(row["val_macro_f1"]))
+        Member(trial=log[row.trial], searched=ON_FRONT, believed=row.val_macro_f1)
         for row in picked
     ]
     members += pick_neighbours(front, picked, log.values(), settings.neighbours)
     # where two are of one size, the front's comes first
-    return sorted(members, key=lambda member: (member.trial.params, member.searched != FRONT))
+    return sorted(members, key=lambda member: (member.trial.params, member.searched != ON_FRONT))
 
 
-def read_front(folder: SplitFolder) -> list[dict[str, Any]]:
+def read_front(folder: SplitFolder) -> Sequence[FrontRow]:
     """The rows of the searched front; raises FileNotFoundError where there is none, RuntimeError where it is empty."""
-    path = folder.search / "front.json"
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"There is no searched front in {folder.search}; run `gaitforge search` first."
-        )
-    front: list[dict[str, Any]] = read_object(path, "front")["front"]
-    if not front:
+    found = FRONT.read(folder.front).front
+    if not found:
         raise RuntimeError(
             "The search has finished no trial, so there is nothing to confirm; see its failed trials."
         )
-    return front
+    return found
 
 
-def pick_members(front: Sequence[Mapping[str, Any]], count: int) -> list[Mapping[str, Any]]:
+def pick_members(front: Sequence[FrontRow], count: int) -> list[FrontRow]:
     """The rows of a searched front to confirm: spread over the sizes of those that are worth it.
 
     The smallest members of a front are often little better than guessing; training them again
     with several seeds would tell nobody anything.
     """
-    worth = [row for row in front if row["val_macro_f1"] >= worth_f1(front)]
-    chosen = spread_along_front(np.array([row["params"] for row in worth]), count)
+    worth = [row for row in front if row.val_macro_f1 >= worth_f1(front)]
+    chosen = spread_along_front(np.array([row.params for row in worth]), count)
     return [worth[i] for i in chosen]
 
 
-def picked_words(front: Sequence[Mapping[str, Any]], count: int) -> str:
+def picked_words(front: Sequence[FrontRow], count: int) -> str:
     """How many of a searched front's members are confirmed, and why the others are not, in a sentence."""
     picked = len(pick_members(front, count))
-    low = sum(row["val_macro_f1"] < worth_f1(front) for row in front)
+    low = sum(row.val_macro_f1 < worth_f1(front) for row in front)
     between = len(front) - low - picked
     left_out = []
     if low:
@@ -99,8 +95,8 @@ def picked_words(front: Sequence[Mapping[str, Any]], count: int) -> str:
 
 
 def pick_neighbours(
-    front: Sequence[Mapping[str, Any]],
-    picked: Sequence[Mapping[str, Any]],
+    front: Sequence[FrontRow],
+    picked: Sequence[FrontRow],
     trials: Iterable[Trial],
     count: int,
 ) -> list[Member]:
@@ -110,27 +106,27 @@ def pick_neighbours(
     come those that could take the place of a picked row, being no larger and as near to it, then
     those nearest to the front.
     """
-    on_front = {int(row["trial"]) for row in front}
+    on_front = {row.trial for row in front}
     near = []
     for student in configurations(trials):
         f1, first = student.scores["val_macro_f1"], student.first
         if f1 < worth_f1(front) or on_front & set(student.trials):
             continue
-        no_larger = [row["val_macro_f1"] for row in front if row["params"] <= first.params]
+        no_larger = [row.val_macro_f1 for row in front if row.params <= first.params]
         lead = max(no_larger, default=f1) - f1
         if lead > NEAR_F1:
             continue
         replaces = any(
-            first.params <= row["params"] and row["val_macro_f1"] - f1 <= NEAR_F1 for row in picked
+            first.params <= row.params and row.val_macro_f1 - f1 <= NEAR_F1 for row in picked
         )
         member = Member(trial=first, searched=NEAR, believed=f1)
         near.append((not replaces, lead, first.params, first.number, member))
     return [row[-1] for row in sorted(near, key=lambda row: row[:-1])[:count]]
 
 
-def worth_f1(front: Sequence[Mapping[str, Any]]) -> float:
+def worth_f1(front: Sequence[FrontRow]) -> float:
     """The validation macro F1 below which no student is worth confirming."""
-    return WORTH_SHARE * max(float(row["val_macro_f1"]) for row in front)
+    return WORTH_SHARE * max(row.val_macro_f1 for row in front)
 
 
 def scores_provenance(

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gaitforge.front import hypervolume_2d, hypervolume_3d, non_dominated
-from gaitforge.trials import Trial
+from gaitforge.records.search import Front, FrontRow
+from gaitforge.records.trial import Trial
 
 Floats = NDArray[np.float64]
 
@@ -208,28 +209,28 @@ class SearchedFront:
             return hypervolume_2d(costs_NM, (worst[0], worst[1]))
         return hypervolume_3d(costs_NM, (worst[0], worst[1], worst[2]))
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[FrontRow]:
         """The members of the front, from the smallest to the largest."""
         if not self.values:
             return []
         students = [self.configurations[name] for name in self.values]
         members = np.flatnonzero(non_dominated(costs(list(self.values.values()), self.names)))
         rows = [
-            {
-                "trial": student.first.number, "family": student.first.family, "params": student.first.params,
-                "macs": student.first.macs, "bytes": student.first.bytes, "seeds": len(student.trials),
-                "trials": list(student.trials), **student.scores,
-            }
+            FrontRow(
+                trial=student.first.number, family=student.first.family, params=student.first.params,
+                macs=student.first.macs, bytes=student.first.bytes, seeds=len(student.trials),
+                trials=student.trials, **student.scores,
+            )
             for student in (students[i] for i in members)
         ]  # fmt: skip
-        return sorted(rows, key=lambda row: (row["params"], row["trial"]))
+        return sorted(rows, key=lambda row: (row.params, row.trial))
 
-    def as_dict(self) -> dict[str, Any]:
-        """The content of `search/front.json`."""
-        return {
-            "schema": 1,
-            "objectives": list(self.names),
-            "hypervolume": self.hypervolume,
-            "reference": list(self.reference),
-            "front": self.rows(),
-        }
+    def record(self, search: str) -> Front:
+        """The content of `search/front.json`; `search` is the identity of the search."""
+        return Front(
+            objectives=self.names,
+            hypervolume=self.hypervolume,
+            reference=self.reference,
+            front=tuple(self.rows()),
+            search=search,
+        )

@@ -8,23 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from gaitforge.decision import answer_of
-from gaitforge.layout import Layout
 from gaitforge.members import read_members, scores_provenance
-from gaitforge.provenance import Provenance, read_provenance
+from gaitforge.provenance import Provenance
+from gaitforge.records.confirm import REFIT, SCORES
+from gaitforge.records.export import CARD, Card, export_identity
+from gaitforge.records.search import FRONT, SEARCH
+from gaitforge.records.split import SPLIT
+from gaitforge.records.store import STORE
+from gaitforge.records.teacher import TEACHER
+from gaitforge.records.trial import Trial
 from gaitforge.settings import (
+    SETTINGS,
     RunSettings,
     as_dict,
     changed_search,
-    recorded_settings,
     teacher_identity,
 )
-from gaitforge.splits import check_rule, read_split
-from gaitforge.trials import Trial
+from gaitforge.splits import check_rule
 from gaitforge.window_cache import window_provenance
-from gaitforge.work import SplitFolder, WorkFolder, fingerprint, read_json, read_object
+from gaitforge.work import WorkFolder
 
 ANEW = "undo the change, or begin anew with `gaitforge run --fresh run.toml`"
 CONFIRM = "run `gaitforge confirm run.toml`, which keeps what is trained already"
@@ -49,8 +52,7 @@ def outdated_answer(
 
     `trials` are those of the split's log, where they are read already. Never raises for what is missing or broken.
     """
-    path = work.run(split).confirm / "scores.json"
-    if not path.is_file():
+    if not work.run(split).scores.is_file():
         return None
     try:
         found = _answer(work, split, trials)
@@ -66,12 +68,11 @@ def outdated_export(
 
     `trials` are those of the logs of splits, by name, as far as they are read already. Never raises.
     """
-    path = work.export / "card.json"
-    if not path.is_file():
-        return None
     try:
-        card = read_object(path, "identity", "trial", "seed", "split", "read")
-        found = _answer(work, card["split"], (trials or {}).get(card["split"]))
+        card = CARD.find(work.exported.card)
+        if card is None:
+            return None
+        found = _answer(work, card.split, (trials or {}).get(card.split))
         if found is not None:
             # what is said of the answer holds for its export
             remedy = f"{found.remedy}, then {EXPORT}"
@@ -82,31 +83,23 @@ def outdated_export(
     return None if found is None else found.sentence("The exported student")
 
 
-def export_identity(
-    refit: Mapping[str, Any], scores: Mapping[str, Any], read: Mapping[str, Any]
-) -> str:
-    """A hash of what an export is made from: the head of its refit, the scores, how recordings are read."""
-    return fingerprint({"refit": refit, "scores": scores, "read": read})
-
-
 def _answer(work: WorkFolder, split: str, trials: Iterable[Trial] | None) -> Outdated | None:
     """The first link of the line, from its start on, that the answer is not of."""
-    folder, settings = work.run(split), _settings(work)
-    search = read_object(folder.search / "search.json", "identity")
+    folder, settings = work.run(split), SETTINGS.find(work.settings)
+    search = SEARCH.read(folder.search_head)
     before = _before_search(work, split, settings)
     if before is not None:
         return before
-    if settings and changed_search(search.get("settings", {}), as_dict(settings.search)):
+    if settings and changed_search(search.settings, as_dict(settings.search)):
         return Outdated(of="another [search]", remedy=ANEW)
-    identity = str(search["identity"])
-    front = read_object(folder.search / "front.json", "front").get("search", identity)
-    told = read_provenance(folder.confirm / "scores.json")
-    if told is None or {told.made_from.get("search"), front} != {identity}:
+    told = SCORES.read(folder.scores).provenance
+    if {told.made_from.get("search"), FRONT.read(folder.front).search} != {search.identity}:
         return Outdated(of="an earlier search", remedy=CONFIRM)
     if settings is None:
         return None
     members = read_members(settings.confirm, folder, trials)
-    now = scores_provenance(settings.confirm, members, Provenance(identity=identity), ())
+    identity = Provenance(identity=search.identity)
+    now = scores_provenance(settings.confirm, members, identity, ())
     if told.identity != now.identity:
         return Outdated(
             of="an earlier front of the search, or of another [confirm]", remedy=CONFIRM
@@ -114,52 +107,41 @@ def _answer(work: WorkFolder, split: str, trials: Iterable[Trial] | None) -> Out
     return None
 
 
-def _settings(work: WorkFolder) -> RunSettings | None:
-    """What the last command was given; None in a folder of before that was kept."""
-    return recorded_settings(read_object(work.settings)) if work.settings.is_file() else None
-
-
 def _before_search(work: WorkFolder, name: str, settings: RunSettings | None) -> Outdated | None:
-    store = read_object(work.store / "store.json", "fingerprint")
-    split = read_split(work.split_file(name))
-    if split.store != store["fingerprint"]:
+    store = STORE.read(work.store_head)
+    split = SPLIT.read(work.split_file(name))
+    if split.store != store.fingerprint:
         return Outdated(of="other recordings", remedy=ANEW)
     folder = work.run(name)
-    teacher = read_object(folder.teacher / "model.json", "fingerprint")["fingerprint"]
-    told = read_provenance(folder.search / "search.json")
-    other_teacher = told is not None and told.made_from.get("teacher", teacher) != teacher
+    teacher = TEACHER.read(folder.teacher_model).fingerprint
+    told = SEARCH.read(folder.search_head).provenance
+    other_teacher = told.made_from.get("teacher", teacher) != teacher
     if settings is not None:
-        splits = [read_split(path) for path in sorted(work.splits.glob("*.json"))]
+        splits = [SPLIT.read(path) for path in work.split_files()]
         try:
             check_rule(settings.split, splits, ANEW)
         except ValueError:
             return Outdated(of="another [split]", remedy=ANEW)
-        layout = Layout.from_dict(store["layout"], source=str(work.store / "store.json"))
-        windows = window_provenance(split, layout, tuple(store["classes"]), settings.windows)
+        windows = window_provenance(split, store.layout, store.classes, settings.windows)
         other_teacher |= teacher != teacher_identity(settings.teacher, windows.identity)
     if other_teacher:
         return Outdated(of="another teacher, or of other people or [windows]", remedy=ANEW)
     return None
 
 
-def _export(work: WorkFolder, card: Mapping[str, Any]) -> Outdated | None:
+def _export(work: WorkFolder, card: Card) -> Outdated | None:
     """Whether the student that is handed out is another than the answer of now, or run.toml, names."""
-    folder, settings = work.run(card["split"]), _settings(work)
-    scores = read_object(folder.confirm / "scores.json", "members", "chosen")
-    if card["identity"] != export_identity(_refit(folder, card), scores, card["read"]):
+    folder, settings = work.run(card.split), SETTINGS.find(work.settings)
+    scores = SCORES.read(folder.scores)
+    refit = REFIT.read(folder.refit("student", card.trial, card.seed))
+    if card.identity != export_identity(refit, scores, card.read):
         return Outdated(of="an earlier answer", remedy=EXPORT)
     if settings is None:
         return None
     named = settings.export.trial
-    if card["trial"] != (answer_of(scores)["trial"] if named is None else named):
+    if card.trial != (scores.answer.trial if named is None else named):
         return Outdated(of="another trial than the answer or [export] names", remedy=EXPORT)
     return None
-
-
-def _refit(folder: SplitFolder, card: Mapping[str, Any]) -> Any:
-    """The head of the refit that was handed out."""
-    name = f"student-{card['trial']}-seed{card['seed']}.json"
-    return read_json(folder.confirm / "refits" / name)
 
 
 def _cannot_be_told(what: str, error: Exception) -> str:

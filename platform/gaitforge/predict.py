@@ -15,8 +15,9 @@ from gaitforge.layout import Layout
 from gaitforge.metrics import softmax
 from gaitforge.normalise import Normalisation, normalise
 from gaitforge.recording import Recording, Rejected
+from gaitforge.records.export import CARD
 from gaitforge.windows import WindowSettings, prepare
-from gaitforge.work import on_s3, read_json
+from gaitforge.work import ExportFolder, on_s3
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,26 +34,21 @@ class Predictor:
     @classmethod
     def open(cls, folder: Path) -> Predictor:
         """Raises FileNotFoundError or ValueError where the folder is not an export."""
-        path = folder / "card.json"
-        if not path.is_file() or not (folder / "student.onnx").is_file():
+        files = ExportFolder(folder)
+        card = CARD.find(files.card)
+        if card is None or not files.onnx.is_file():
             raise FileNotFoundError(
-                f"{folder} holds no exported student (card.json and student.onnx); give the folder that "
+                f"{folder} holds no exported student ({files.card.name} and {files.onnx.name}); give the folder that "
                 "`gaitforge export` wrote."
             )
-        card = read_json(path)
-        try:
-            return cls(
-                session=open_session(folder / "student.onnx"),
-                layout=Layout.from_dict(card["layout"], str(path)),
-                classes=tuple(card["classes"]),
-                windows=WindowSettings.from_dict(card["windows"], str(path)),
-                normalisation=Normalisation.from_dict(card["normalisation"], str(path)),
-                read=ReadOptions(**card["read"]),
-            )
-        except (KeyError, TypeError) as error:
-            raise ValueError(
-                f"{path} is not the card of an export ({error!r}); export the student again."
-            ) from error
+        return cls(
+            session=open_session(files.onnx),
+            layout=card.layout,
+            classes=card.classes,
+            windows=card.windows,
+            normalisation=card.normalisation,
+            read=ReadOptions(confidence_channel=card.read.confidence_channel, fps=card.read.fps),
+        )
 
     def probabilities(self, recording: Recording) -> NDArray[np.float64]:
         """Class probabilities [K]: the softmax of the mean of the windows' logits.

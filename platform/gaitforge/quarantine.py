@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from gaitforge.recording import Rejected, kind_of
 from gaitforge.recording_files import damage_named
-from gaitforge.work import for_arrow, write_parquet, write_whole
+from gaitforge.work import StoreFolder, for_arrow, write_parquet, write_whole
 
 _COLUMNS: dict[str, pa.DataType] = {
     "version": pa.int64(),
@@ -55,7 +55,7 @@ def refuse_too_many(
         return
     if not total:
         raise ValueError("There is no recording to store; name at least one file that holds some.")
-    path = folder / "refused.csv"
+    path = StoreFolder(folder).refused
     write_whole(path, _as_csv(rejected))
     why = in_words(count_reasons(rejected))
     if not recordings:
@@ -72,7 +72,7 @@ def refuse_too_many(
 
 def write_quarantine(folder: Path, rejected: Sequence[Rejected], version: int) -> None:
     """Add a version's rejected ones to those of the versions before, of which one is in force."""
-    path = folder / "quarantine.parquet"
+    path = StoreFolder(folder).quarantine
     rows = [{"version": version, **asdict(item)} for item in rejected]
     tables = [pa.Table.from_pylist(rows, schema=pa.schema(_COLUMNS))]
     with suppress(FileNotFoundError, ValueError):  # none yet, or damaged: an ingest mends that
@@ -82,12 +82,12 @@ def write_quarantine(folder: Path, rejected: Sequence[Rejected], version: int) -
 
 def forget_refused(folder: Path) -> None:
     """Remove the list of an ingest that was refused: a later one was not."""
-    (folder / "refused.csv").unlink(missing_ok=True)
+    StoreFolder(folder).refused.unlink(missing_ok=True)
 
 
 def read_quarantine(folder: Path, version: int) -> pa.Table:
     """What a version could not use: source, position in it, person, label, reason."""
-    table = _read(folder / "quarantine.parquet")
+    table = _read(StoreFolder(folder).quarantine)
     return table.filter(pc.field("version") == version).drop_columns(["version"])
 
 

@@ -16,35 +16,39 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from gaitforge.ingest.people import likeness
-from gaitforge.work import WorkFolder, as_json, fingerprint, read_object, write_once
+from gaitforge.records.scoring import SCORING, Scoring
+from gaitforge.work import WorkFolder, fingerprint, write_once
 
 
 def record_scoring(
     work: WorkFolder, *, store: str, split: str, people: Iterable[str], models: str
 ) -> None:
     """Keep that models, known by the hash of all of them, are to be scored on these people of a store."""
-    event = {"store": store, "split": split, "people": sorted(people), "models": models}
-    write_once(
-        work.scorings / f"{fingerprint(event)}.json",
-        as_json({"schema": 1, **event, "when": datetime.now(UTC).isoformat(timespec="seconds")}),
-    )
+    named = sorted(people)
+    event = {"store": store, "split": split, "people": named, "models": models}
+    scoring = Scoring(
+        store=store, split=split, people=tuple(named), models=models,
+        when=datetime.now(UTC).isoformat(timespec="seconds"),
+    )  # fmt: skip
+    write_once(work.scoring(fingerprint(event)), SCORING.as_json(scoring))
 
 
 def times_scored(work: WorkFolder, people: Iterable[str]) -> int:
     """How often the most often scored of these people has been scored in the work folder."""
     counts: Counter[str] = Counter()
-    for path in sorted(work.scorings.glob("*.json")):
-        counts.update({likeness(person) for person in read_object(path, "people")["people"]})
+    for event in read_scorings(work):
+        counts.update({likeness(person) for person in event.people})
     return max((counts[likeness(person)] for person in people), default=0)
 
 
 def people_scored(work: WorkFolder) -> frozenset[str]:
     """All people who have been scored as unseen in the work folder."""
-    return frozenset(
-        person
-        for path in work.scorings.glob("*.json")
-        for person in read_object(path, "people")["people"]
-    )
+    return frozenset(person for event in read_scorings(work) for person in event.people)
+
+
+def read_scorings(work: WorkFolder) -> list[Scoring]:
+    """All that has been scored in the work folder."""
+    return [SCORING.read(path) for path in sorted(work.scorings.glob("*.json"))]
 
 
 def scored_sentence(times: int) -> str | None:

@@ -19,6 +19,7 @@ from gaitforge.ingest import ReadOptions
 from gaitforge.ingest.people import look_alikes
 from gaitforge.ingest.synthetic import SyntheticSettings
 from gaitforge.objectives import DEFAULT, check_objectives
+from gaitforge.records.json_file import JsonFile
 from gaitforge.splits import SplitSettings
 from gaitforge.windows import WindowSettings
 from gaitforge.work import S3, fingerprint, open_path
@@ -475,19 +476,7 @@ def as_dict(settings: Any) -> dict[str, Any]:
     )
 
 
-def recorded_settings(data: Mapping[str, Any]) -> RunSettings:
-    """The inverse of `as_dict`, from the content of settings.json; raises KeyError or ValueError as `read_settings`."""
-    tables = {key: value for key, value in data.items() if key != "schema"}
-    return parse(RunSettings, _without_none(tables), where="")
-
-
-def _without_none(table: Mapping[str, Any]) -> dict[str, Any]:
-    """As TOML has it, which knows no null."""
-    return {
-        key: _without_none(value) if isinstance(value, Mapping) else value
-        for key, value in table.items()
-        if value is not None
-    }
+SETTINGS = JsonFile(record=RunSettings, what="kept settings", stage="gaitforge run")
 
 
 def teacher_identity(settings: TeacherSettings, windows: str) -> str:

@@ -16,9 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gaitforge.work import fingerprint, read_json, write_json
+from gaitforge.records.split import ROLES as ROLES
+from gaitforge.records.split import SPLIT
+from gaitforge.records.split import Split as Split
+from gaitforge.work import fingerprint
 
-ROLES = ("train", "validation", "confirm")
 RULES = ("fractions", "people", "folds", "leave_one_person_out")
 
 
@@ -89,38 +91,6 @@ class SplitSettings:
                         f"split.{role}, but a person has one role; remove one of the two."
                     )
                 role_of[person] = role
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Split:
-    """One role per person, the rule that gave it, and the store (fingerprint) it was made for.
-
-    People that are not in `roles` are left out of every stage.
-    """
-
-    name: str
-    rule: Mapping[str, Any]
-    store: str
-    roles: Mapping[str, str]
-
-    def __post_init__(self) -> None:
-        for person, role in self.roles.items():
-            if role not in ROLES:
-                raise ValueError(
-                    f"Split '{self.name}' gives person '{person}' the role '{role}', but a role "
-                    f"is one of {', '.join(ROLES)}; run the split stage again."
-                )
-
-    @property
-    def identity(self) -> str:
-        """Changes with the store and with every person's role."""
-        return fingerprint({"store": self.store, "roles": dict(self.roles)})
-
-    def people(self, role: str) -> tuple[str, ...]:
-        """The people of a role, sorted; KeyError for a role that does not exist."""
-        if role not in ROLES:
-            raise KeyError(f"There is no role '{role}'; use one of {', '.join(ROLES)}.")
-        return tuple(sorted(person for person, given in self.roles.items() if given == role))
 
 
 def make_splits(
@@ -202,37 +172,12 @@ def check_rule(settings: SplitSettings, splits: Sequence[Split], remedy: str) ->
 
 def write_split(path: Path, split: Split) -> None:
     """Write `splits/<split>.json`."""
-    write_json(
-        path,
-        {
-            "schema": 1,
-            "name": split.name,
-            "rule": dict(split.rule),
-            "store": split.store,
-            "roles": dict(sorted(split.roles.items())),
-        },
-    )
+    SPLIT.write(path, split)
 
 
 def read_split(path: Path) -> Split:
     """The inverse of `write_split`; FileNotFoundError or ValueError with one sentence."""
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"There is no split file {path}; run the split stage, or choose a split that exists."
-        )
-    data = read_json(path)
-    wanted = {"schema", "name", "rule", "store", "roles"}
-    if not isinstance(data, dict) or not wanted <= set(data) or data["schema"] != 1:
-        raise ValueError(
-            f"{path} is not a split of schema 1 with the keys {', '.join(sorted(wanted))}; "
-            "run the split stage again."
-        )
-    if not isinstance(data["roles"], dict) or not isinstance(data["rule"], dict):
-        raise ValueError(
-            f"{path} holds no table of people under 'roles' or of settings under 'rule'; "
-            "run the split stage again."
-        )
-    return Split(name=data["name"], rule=data["rule"], store=data["store"], roles=data["roles"])
+    return SPLIT.read(path)
 
 
 def _split(name: str, settings: SplitSettings, store: str, roles: Mapping[str, str]) -> Split:

@@ -16,11 +16,10 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import pyarrow as pa
 from deltalake import DeltaTable, Schema
@@ -47,60 +46,13 @@ from gaitforge.recording_files import (
     row_groups,
     write_file,
 )
-from gaitforge.work import on_s3, read_json, write_json
+from gaitforge.records.store import STORE, StoreInfo
+from gaitforge.work import StoreFolder, on_s3, write_json
 
 # About 9 minutes of 22 joints at 30 Hz: in most studies a person fills one group, and what a group
 # costs beside its positions (2 kB) stays below a thousandth of it.
 GROUP_BYTES = 4 * 2**20
 FILE_BYTES = 256 * 2**20
-
-_SCHEMA = 1  # of store.json
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StoreInfo:
-    """What store.json says: the version of the log that is in force and what it holds.
-
-    `reasons` counts the quarantined by the kind of their reason, the most frequent first.
-    """
-
-    fingerprint: str
-    version: int
-    recordings: int
-    people: int
-    classes: tuple[str, ...]
-    channels: int
-    quarantined: int
-    layout: Layout
-    reasons: Mapping[str, int] = field(default_factory=dict)
-
-    def as_dict(self) -> dict[str, Any]:
-        return {"schema": _SCHEMA, **asdict(self), "layout": self.layout.as_dict()}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any], source: Path) -> StoreInfo:
-        """The inverse of `as_dict`; `source` names the file in what is raised (ValueError)."""
-        try:
-            if data["schema"] != _SCHEMA:
-                raise ValueError(
-                    f"{source} has the schema {data['schema']}, but this gaitforge reads "
-                    f"{_SCHEMA}; run `gaitforge ingest` again."
-                )
-            return cls(
-                fingerprint=str(data["fingerprint"]),
-                version=int(data["version"]),
-                recordings=int(data["recordings"]),
-                people=int(data["people"]),
-                classes=tuple(str(name) for name in data["classes"]),
-                channels=int(data["channels"]),
-                quarantined=int(data["quarantined"]),
-                layout=Layout.from_dict(data["layout"], source=str(source)),
-                reasons={str(kind): int(n) for kind, n in data.get("reasons", {}).items()},
-            )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(
-                f"{source} does not describe a store ({error!r}); run `gaitforge ingest` again."
-            ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +73,12 @@ class SkeletonStore:
     @classmethod
     def open(cls, folder: Path) -> SkeletonStore:
         """The store in `folder`; FileNotFoundError before the first ingest."""
-        path = folder / "store.json"
-        if not path.is_file():
+        info = STORE.find(StoreFolder(folder).head)
+        if info is None:
             raise FileNotFoundError(
                 f"There is no store in {folder}; run `gaitforge ingest` first."
             )
-        return cls(folder, StoreInfo.from_dict(read_json(path), source=path))
+        return cls(folder, info)
 
     @staticmethod
     def write(
@@ -153,7 +105,7 @@ class SkeletonStore:
         refuse_too_many(folder, len(recordings), rejected, max_quarantined)
         _check_alike(recordings, layout)
         schema = file_schema(recordings)
-        table = folder / "recordings"
+        table = StoreFolder(folder).recordings
         _make_table_folder(table)
         write_id = uuid.uuid4().hex
         with ExitStack() as undo:
@@ -178,8 +130,8 @@ class SkeletonStore:
             reasons=count_reasons(rejected),
         )
         write_quarantine(folder, rejected, info.version)
-        write_json(folder / "layout.json", layout.as_dict())
-        write_json(folder / "store.json", info.as_dict())
+        write_json(StoreFolder(folder).layout, layout.as_dict())
+        STORE.write(StoreFolder(folder).head, info)
         forget_refused(folder)
         return info
 
@@ -238,7 +190,7 @@ class SkeletonStore:
 
     def _log(self) -> DeltaTable:
         try:
-            return _table(self.folder / "recordings", self.info.version)
+            return _table(StoreFolder(self.folder).recordings, self.info.version)
         except DeltaError as error:
             raise ValueError(
                 f"Version {self.info.version} of the store in {self.folder} cannot be read "
@@ -253,7 +205,7 @@ class SkeletonStore:
                     f"The log of the store in {self.folder} names '{name}', which is no file of its "
                     "own; run `gaitforge ingest` again."
                 )
-        return [self.folder / "recordings" / name for name in names]
+        return [StoreFolder(self.folder).recordings / name for name in names]
 
     def _check_count(self, count: int) -> None:
         if count != self.info.recordings:

@@ -3,207 +3,221 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from gaitforge.failures import count_failures
 from gaitforge.outdated import outdated_answer, outdated_export
-from gaitforge.trials import Trial, TrialLog
-from gaitforge.work import SplitFolder, WorkFolder, read_object, write_json
+from gaitforge.records.confirm import POOLED, SCORES, Member, ModelScores, PooledSplits, Scores
+from gaitforge.records.export import CARD, Card
+from gaitforge.records.json_file import JsonFile, Unreadable
+from gaitforge.records.search import FRONT, SEARCH, FrontRow, SearchHead
+from gaitforge.records.store import STORE, StoreInfo
+from gaitforge.records.summary import (
+    SUMMARY,
+    Confirmed,
+    ConfirmedMember,
+    EndedTrials,
+    ExportedNetwork,
+    ExportSummary,
+    OutOfDate,
+    SearchedMember,
+    SearchSummary,
+    StoreCounts,
+    Summary,
+    TeacherSummary,
+)
+from gaitforge.records.teacher import TEACHER, TeacherModel
+from gaitforge.records.trial import Trial
+from gaitforge.trials import TrialLog
+from gaitforge.work import SplitFolder, WorkFolder
+
+T = TypeVar("T")
 
 
-def write_summary(work: WorkFolder) -> dict[str, Any]:
-    """Write `summary.json` anew; a part is null where its stage has not run.
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """A split's search: its head and its ended trials."""
+
+    folder: SplitFolder
+    head: SearchHead
+    trials: Sequence[Trial]
+
+
+def write_summary(work: WorkFolder) -> Summary:
+    """Write `summary.json` anew; a part is None where its stage has not run.
 
     With several splits the scores are those of `runs/pooled.json`, over all people, and each row of
-    a front names its split; what only a single split has (a verdict) is then null. An answer or an export
+    a front names its split; what only a single split has (a verdict) is then None. An answer or an export
     that is not of what lies in the folder now is told to be so under `outdated`, and has no verdict.
-    README lists all keys.
     """
-    # not all of runs/: it may hold what was made for the splits of another rule
-    folders = [work.run(path.stem) for path in sorted(work.splits.glob("*.json"))]
+    folders = work.made_runs()
     searches = [
-        (folder, head, list(TrialLog(folder)))
+        Searched(folder, head, list(TrialLog(folder)))
         for folder in folders
-        if (head := _read(folder.search / "search.json"))
+        if (head := SEARCH.find(folder.search_head)) is not None
     ]
-    trials = {folder.root.name: ended for folder, _, ended in searches}
-    outdated = {
-        "answer": next(
-            (
-                sentence
-                for folder in folders
-                if (
-                    sentence := outdated_answer(
-                        work, folder.root.name, trials.get(folder.root.name)
-                    )
-                )
-            ),
-            None,
-        ),
-        "export": outdated_export(work, trials),
-    }
-    summary = {
-        "schema": 2,
-        "store": _store(work),
-        "teacher": _teacher(folders),
-        "search": _search(searches),
-        "failures": count_failures(trial for _, _, trials in searches for trial in trials)
+    scores = _found(partial(_usable, SCORES), [folder.scores for folder in folders])
+    several = len(folders) > 1
+    one = scores[0] if len(folders) == len(scores) == 1 else None
+    pooled = _usable(POOLED, work.pooled) if several else None
+    told: PooledSplits | Scores | None = pooled or next(iter(scores), None)
+    card = _usable(CARD, work.exported.card)
+    outdated = _outdated(work, searches)
+    summary = Summary(
+        store=_store(STORE.find(work.store_head)),
+        teacher=_teacher(_found(TEACHER.find, [folder.teacher_model for folder in folders])),
+        search=_search(searches),
+        failures=count_failures(t for search in searches for t in search.trials)
         if searches
         else None,
-        "searched_front": _searched(folders),
-        "confirm_teacher": _confirm_scores(work, folders, "teacher"),
-        "reference": _confirm_scores(work, folders, "reference"),
-        "chance": _confirm_scores(work, folders, "chance"),
-        "confirmed_front": _confirmed(folders),
-        "verdict": None if outdated["answer"] else _verdict(folders),
-        "times_scored": _times_scored(folders),
-        "export": _export(work),
-        "exported": None if outdated["export"] else _exported(work),
-        "outdated": outdated,
-    }
-    write_json(work.summary, summary)
+        searched_front=_searched(folders),
+        confirm_teacher=None if told is None else _confirmed(told.teacher),
+        reference=_confirmed(told.reference) if isinstance(told, Scores) else None,
+        chance=_confirmed(told.chance) if isinstance(told, Scores) else None,
+        confirmed_front=_members(folders),
+        verdict=one.verdict if one and not outdated.answer else None,
+        times_scored=max((its.times_scored for its in scores), default=None),
+        export=None if card is None else _export(card),
+        exported=None if card is None or outdated.export else _exported(card),
+        outdated=outdated,
+    )
+    SUMMARY.write(work.summary, summary)
     return summary
 
 
-def _store(work: WorkFolder) -> dict[str, Any] | None:
-    info = _read(work.store / "store.json")
-    return info and _pick(info, "recordings", "people", "classes", "quarantined", "version")
+def _outdated(work: WorkFolder, searches: Sequence[Searched]) -> OutOfDate:
+    trials = {search.folder.root.name: search.trials for search in searches}
+    answers = (
+        outdated_answer(work, folder.root.name, trials.get(folder.root.name))
+        for folder in work.made_runs()
+    )
+    return OutOfDate(
+        answer=next((sentence for sentence in answers if sentence is not None), None),
+        export=outdated_export(work, trials),
+    )
 
 
-def _teacher(folders: list[SplitFolder]) -> dict[str, Any] | None:
-    models = [model for folder in folders if (model := _read(folder.teacher / "model.json"))]
+def _store(info: StoreInfo | None) -> StoreCounts | None:
+    if info is None:
+        return None
+    return StoreCounts(
+        recordings=info.recordings,
+        people=info.people,
+        classes=info.classes,
+        quarantined=info.quarantined,
+        version=info.version,
+    )
+
+
+def _teacher(models: Sequence[TeacherModel]) -> TeacherSummary | None:
     if not models:
         return None
-    first = _pick(models[0], "family", "params")
-    means = {
-        key: sum(model[key] for model in models) / len(models)
-        for key in ("val_macro_f1", "val_accuracy")
-    }
-    return {**first, **means, "seconds": sum(model["seconds"] for model in models)}
+    return TeacherSummary(
+        family=models[0].family,
+        params=models[0].params,
+        val_macro_f1=sum(model.val_macro_f1 for model in models) / len(models),
+        val_accuracy=sum(model.val_accuracy for model in models) / len(models),
+        seconds=sum(model.seconds for model in models),
+    )
 
 
-def _search(
-    searches: list[tuple[SplitFolder, dict[str, Any], list[Trial]]],
-) -> dict[str, Any] | None:
-    """What all searches together did, from each one's folder, search.json and ended trials."""
+def _search(searches: Sequence[Searched]) -> SearchSummary | None:
+    """What all searches together did."""
     if not searches:
         return None
-    trials = [trial for _, _, ended in searches for trial in ended]
+    trials = [trial for search in searches for trial in search.trials]
     states = Counter(trial.state for trial in trials)
-    fronts = [front for folder, _, _ in searches if (front := _read(folder.search / "front.json"))]
-    volumes = [volume for front in fronts if (volume := front["hypervolume"]) is not None]
-    return {
-        "trials": {state: states[state] for state in ("finished", "stopped", "failed")},
-        "rejected": sum(head["rejected"] for _, head, _ in searches),
+    fronts = _found(FRONT.find, [search.folder.front for search in searches])
+    volumes = [front.hypervolume for front in fronts if front.hypervolume is not None]
+    return SearchSummary(
+        trials=EndedTrials(
+            finished=states["finished"], stopped=states["stopped"], failed=states["failed"]
+        ),
+        rejected=sum(search.head.rejected for search in searches),
         # of more than three objectives there is none
-        "hypervolume": sum(volumes) / len(fronts) if len(volumes) == len(fronts) > 0 else None,
-        "reference": searches[0][1]["reference"],
-        "epochs": sum(trial.epochs for trial in trials),
-        "seconds": sum(head["seconds"] for _, head, _ in searches),
-    }
-
-
-def _confirm_scores(
-    work: WorkFolder, folders: list[SplitFolder], model: str
-) -> dict[str, Any] | None:
-    """Of a model on the confirm people, over all of them where there are several splits."""
-    pooled = _read(work.pooled) if len(folders) > 1 else None
-    scores = (pooled or next(iter(_scores(folders)), {})).get(model)
-    return scores and _pick(scores, "macro_f1", "interval", "accuracy")
-
-
-def _verdict(folders: list[SplitFolder]) -> dict[str, Any] | None:
-    """Of several splits each has its own, on a part of the people, and together they have none."""
-    return (
-        _scores(folders)[0].get("verdict") if len(folders) == len(_scores(folders)) == 1 else None
+        hypervolume=sum(volumes) / len(fronts) if len(volumes) == len(fronts) > 0 else None,
+        reference=searches[0].head.reference,
+        epochs=sum(trial.epochs for trial in trials),
+        seconds=sum(search.head.seconds for search in searches),
     )
 
 
-def _times_scored(folders: list[SplitFolder]) -> int | None:
-    """The largest of the splits."""
-    counts = [scores["times_scored"] for scores in _scores(folders) if "times_scored" in scores]
-    return max(counts, default=None)
+def _searched(folders: Sequence[SplitFolder]) -> tuple[SearchedMember, ...] | None:
+    fronts = {folder: FRONT.find(folder.front) for folder in folders}
 
+    def row(folder: SplitFolder, its: FrontRow) -> SearchedMember:
+        return SearchedMember(
+            trial=its.trial, family=its.family, params=its.params, macs=its.macs, val_macro_f1=its.val_macro_f1,
+            val_accuracy=its.val_accuracy, split=_name(folder, folders),
+        )  # fmt: skip
 
-def _scores(folders: list[SplitFolder]) -> list[dict[str, Any]]:
-    """What confirm has written, split by split; an older one lacks some of it."""
-    return [
-        scores
-        for folder in folders
-        if (scores := _read(folder.confirm / "scores.json")) is not None
-    ]
-
-
-def _searched(folders: list[SplitFolder]) -> list[dict[str, Any]] | None:
-    keys = ("trial", "family", "params", "macs", "val_macro_f1", "val_accuracy")
-    rows = _rows(folders, "search/front.json", "front")
-    extra = ("split",) if len(folders) > 1 else ()
-    return rows and [_pick(row, *keys, *extra) for row in rows]
-
-
-def _confirmed(folders: list[SplitFolder]) -> list[dict[str, Any]] | None:
-    keys = (
-        "trial",
-        "family",
-        "params",
-        "macro_f1",
-        "interval",
-        "accuracy",
-        "p_on_front",
-        "noninferior",
-        "seeds",
-    )
-    rows = _rows(folders, "confirm/scores.json", "members")
-    extra = ("split",) if len(folders) > 1 else ()
-    return rows and [
-        {**_pick(row, *keys, *extra), **_against(row.get("network", {}))} for row in rows
-    ]
-
-
-def _against(network: dict[str, Any]) -> dict[str, Any]:
-    """A network minus what anybody could have had; null where an older confirm did not tell it."""
-    return {key: network.get(key) for key in ("against_reference", "against_chance")}
-
-
-def _rows(folders: list[SplitFolder], file: str, key: str) -> list[dict[str, Any]] | None:
-    found = [(folder, data) for folder in folders if (data := _read(folder.root / file))]
-    if not found:
+    if not any(fronts.values()):
         return None
-    several = len(folders) > 1
-    return [
-        {**row, **({"split": folder.root.name} if several else {})}
-        for folder, data in found
-        for row in data[key]
-    ]
-
-
-def _export(work: WorkFolder) -> dict[str, Any] | None:
-    card = _read(work.export / "card.json")
-    keys = (
-        "trial",
-        "onnx",
-        "onnx_bytes",
-        "max_abs_difference",
-        "latency_ms_p50",
-        "latency_ms_p95",
+    return tuple(
+        row(folder, its) for folder, front in fronts.items() if front for its in front.front
     )
-    return card and _pick(card, *keys)
 
 
-def _exported(work: WorkFolder) -> dict[str, Any] | None:
-    """The very network of `export/`, as it was tested; null for an export of before networks were."""
-    card = _read(work.export / "card.json")
-    if card is None or "network" not in card:
+def _members(folders: Sequence[SplitFolder]) -> tuple[ConfirmedMember, ...] | None:
+    scores = {folder: _usable(SCORES, folder.scores) for folder in folders}
+
+    def row(folder: SplitFolder, its: Member) -> ConfirmedMember:
+        return ConfirmedMember(
+            trial=its.trial, family=its.family, params=its.params, macro_f1=its.macro_f1, interval=its.interval,
+            accuracy=its.accuracy, p_on_front=its.p_on_front, noninferior=its.noninferior, seeds=its.seeds,
+            split=_name(folder, folders), against_reference=its.network.against_reference,
+            against_chance=its.network.against_chance,
+        )  # fmt: skip
+
+    if not any(scores.values()):
         return None
-    keys = ("seed", "macro_f1", "interval", "difference", "difference_interval", "noninferior")
-    network = card["network"]
-    return {**_pick(card, "trial", "split"), **_pick(network, *keys), **_against(network)}
+    return tuple(
+        row(folder, its) for folder, told in scores.items() if told for its in told.members
+    )
 
 
-def _read(path: Path) -> Any:
-    return read_object(path) if path.is_file() else None
+def _name(folder: SplitFolder, folders: Sequence[SplitFolder]) -> str | None:
+    """A split's name, where there are several."""
+    return folder.root.name if len(folders) > 1 else None
 
 
-def _pick(data: dict[str, Any], *keys: str) -> dict[str, Any]:
-    return {key: data[key] for key in keys}
+def _confirmed(its: ModelScores) -> Confirmed:
+    return Confirmed(macro_f1=its.macro_f1, interval=its.interval, accuracy=its.accuracy)
+
+
+def _export(card: Card) -> ExportSummary:
+    return ExportSummary(
+        trial=card.trial,
+        onnx=card.onnx,
+        onnx_bytes=card.onnx_bytes,
+        max_abs_difference=card.max_abs_difference,
+        latency_ms_p50=card.latency_ms_p50,
+        latency_ms_p95=card.latency_ms_p95,
+    )
+
+
+def _exported(card: Card) -> ExportedNetwork:
+    """The very network of `export/`, as it was tested."""
+    its = card.network
+    return ExportedNetwork(
+        trial=card.trial, split=card.split, seed=its.seed, macro_f1=its.macro_f1, interval=its.interval,
+        difference=its.difference, difference_interval=its.difference_interval, noninferior=its.noninferior,
+        against_reference=its.against_reference, against_chance=its.against_chance,
+    )  # fmt: skip
+
+
+def _found(find: Callable[[Path], T | None], paths: Sequence[Path]) -> list[T]:
+    """What the files hold that are there."""
+    return [found for path in paths if (found := find(path)) is not None]
+
+
+def _usable(kind: JsonFile[T], path: Path) -> T | None:
+    """What a file holds; None also where it is of another version, as `outdated` tells: its stage writes it anew."""
+    try:
+        return kind.find(path)
+    except Unreadable:
+        return None

@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gaitforge.records.trial import ENDED as ENDED
+from gaitforge.records.trial import TRIAL
+from gaitforge.records.trial import Trial as Trial
 from gaitforge.work import (
     SplitFolder,
     as_json,
     for_arrow,
     look_again,
     on_s3,
-    read_json,
     remove_draft,
     write_once,
     write_parquet,
     write_whole,
 )
 
-ENDED = ("finished", "stopped", "failed")
 _COLUMNS: dict[str, pa.DataType] = {
     "trial": pa.int64(), "state": pa.string(), "reason": pa.string(), "family": pa.string(),
     "params": pa.int64(), "macs": pa.int64(), "bytes": pa.int64(), "seed": pa.int64(), "hash": pa.string(),
@@ -42,71 +41,6 @@ LONG = ("curve", "distributions", "rejected", "sampler", "stderr", "traceback")
 DRAFT_S = 60.0  # a younger draft may be another process's, which is still writing it
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Trial:
-    """One student tried, or being tried.
-
-    `state` is finished (trained to full fidelity: may enter a front), stopped early or failed
-    (`reason` says why), or running. `suggested` holds the searched values under Optuna's names,
-    `distributions` their ranges as Optuna's JSON, `rejected` the proposals over budget that came
-    before it, in the same form, and `sampler` what the sampler keeps with it, so that a study can
-    be rebuilt. `rungs` are its scores at the epochs where students are compared; `violation` says
-    how far a stopped one was from going on (0 for the others). Where its worker died, `killed_by`
-    names the signal, or what else killed it, and `stderr` has the worker's last words; where an error
-    ended it, `traceback` tells where that was raised.
-    """
-
-    number: int
-    state: str
-    family: str
-    sizes: Mapping[str, Any]
-    params: int
-    macs: int
-    bytes: int = 0  # of its weights, as a file
-    seed: int
-    hash: str
-    suggested: Mapping[str, Any]
-    distributions: Mapping[str, str]
-    recipe: Mapping[str, Any]
-    distill: Mapping[str, Any]
-    rejected: tuple[Mapping[str, Any], ...] = ()
-    sampler: Mapping[str, Any] = field(default_factory=dict)
-    scores: Mapping[str, float] | None = None
-    rungs: tuple[Mapping[str, float], ...] = ()
-    violation: float = 0.0
-    curve: tuple[Mapping[str, Any], ...] = ()
-    reason: str | None = None
-    killed_by: str | None = None
-    stderr: tuple[str, ...] = ()
-    traceback: str | None = None
-    epochs: int = 0
-    seconds: float = 0.0
-    node: str = ""  # the machine that trained it last
-    started: str = ""
-    ended: str | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        return {"schema": 1, **dataclasses.asdict(self)}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any], source: Path) -> Trial:
-        """Raises ValueError where the file is not a trial of this schema."""
-        known = {item.name for item in dataclasses.fields(cls)}
-        try:
-            values = {key: value for key, value in data.items() if key in known}
-            rows = {
-                "curve": tuple(data["curve"]),
-                "rejected": tuple(data.get("rejected", ())),
-                "rungs": tuple(data.get("rungs", ())),
-                "stderr": tuple(data.get("stderr", ())),
-            }
-            return cls(**{**values, **rows})
-        except (TypeError, KeyError, AttributeError) as error:
-            raise ValueError(
-                f"{source} is not a trial of this version ({error}); move it out of the folder."
-            ) from error
-
-
 class TrialLog:
     """The ended trials of one search, as files `search/trials/<number>.json`."""
 
@@ -119,17 +53,17 @@ class TrialLog:
             raise ValueError(
                 f"Trial {trial.number} is {trial.state}, but only an ended one enters the log."
             )
-        added = write_once(self.file(trial.number), as_json(trial.as_dict()))
+        added = write_once(self.file(trial.number), TRIAL.as_json(trial))
         self._forget(trial.number)
         return added
 
     def file(self, number: int) -> Path:
         """Where an ended trial stands."""
-        return self.folder.trials / f"{number}.json"
+        return self.folder.trial(number)
 
     def checkpoint(self, number: int) -> Path:
         """Where a trial in flight keeps its weights from rung to rung."""
-        return self.folder.rungs / f"{number}.safetensors"
+        return self.folder.rung(number)
 
     def has(self, number: int) -> bool:
         """Whether a trial of that number has ended."""
@@ -141,15 +75,12 @@ class TrialLog:
 
     def show_running(self, trial: Trial) -> None:
         """Keep how far a trial is, for onlookers and for going on with it; no part of the log."""
-        write_whole(self._running(trial.number), as_json(trial.as_dict()), through=False)
+        path = self.folder.running_trial(trial.number)
+        write_whole(path, TRIAL.as_json(trial), through=False)
 
     def read_running(self, number: int) -> Trial | None:
         """A trial in flight as it was kept last; None where nothing was."""
-        path = self._running(number)
-        try:
-            return Trial.from_dict(read_json(path), path)
-        except FileNotFoundError:
-            return None
+        return TRIAL.find(self.folder.running_trial(number))
 
     def as_kept(self, trial: Trial) -> Trial:
         """A trial in flight as its worker kept it last; as given where nothing of it was kept."""
@@ -171,17 +102,14 @@ class TrialLog:
 
     def __iter__(self) -> Iterator[Trial]:
         """All ended trials by number. Raises ValueError for a file that is no trial."""
-        paths = [
-            path for path in self.folder.trials.glob("*.json") if not path.name.startswith(".")
-        ]
-        trials = [Trial.from_dict(read_json(path), path) for path in paths]
+        trials = [TRIAL.read(path) for path in self._files()]
         return iter(sorted(trials, key=lambda trial: trial.number))
 
     def read(self, number: int) -> Trial:
         """One ended trial."""
         path = self.file(number)
         look_again(path.parent)
-        return Trial.from_dict(read_json(path), path)
+        return TRIAL.read(path)
 
     def compact(self) -> None:
         """Write `search/trials.parquet`, one row per ended trial, for readers of tables.
@@ -189,21 +117,17 @@ class TrialLog:
         Only files that the table lacks, or holds in another state, are read. The files stay the
         truth: a row counts while its file has the time, size and tag that stand in the row.
         """
-        path = self.folder.search / "trials.parquet"
-        stamps = {
-            file: _stamp(file)
-            for file in self.folder.trials.glob("*.json")
-            if not file.name.startswith(".")
-        }
+        path = self.folder.trials_table
+        stamps = {file: _stamp(file) for file in self._files()}
         held = _read_table(path)
         kept = [
-            stamps.get(self.folder.trials / f"{number}.json") == stamp
+            stamps.get(self.file(number)) == stamp
             for number, *stamp in zip(*(held.column(n).to_pylist() for n in _KEY), strict=True)
         ]
         old = held.filter(pa.array(kept, pa.bool_()))
         known = {str(number) for number in old.column("trial").to_pylist()}
         new = [
-            _row(Trial.from_dict(read_json(file), file), stamp)
+            _row(TRIAL.read(file), stamp)
             for file, stamp in stamps.items()
             if file.stem not in known
         ]
@@ -222,10 +146,13 @@ class TrialLog:
     def _forget(self, number: int) -> None:
         # in this order: after a kill in between, the running file still tells of the trial
         self.checkpoint(number).unlink(missing_ok=True)
-        self._running(number).unlink(missing_ok=True)
+        self.folder.running_trial(number).unlink(missing_ok=True)
 
-    def _running(self, number: int) -> Path:
-        return self.folder.running / f"{number}.json"
+    def _files(self) -> list[Path]:
+        """The files of ended trials, without drafts."""
+        return [
+            path for path in self.folder.trials.glob("*.json") if not path.name.startswith(".")
+        ]
 
 
 _KEY = ("trial", "file_changed_ns", "file_bytes", "file_tag")
@@ -248,7 +175,7 @@ def _read_table(path: Path) -> pa.Table:
 
 def _row(trial: Trial, stamp: Sequence[int | str]) -> dict[str, Any]:
     scores = dict(trial.scores or {})
-    whole = trial.as_dict()
+    whole = TRIAL.as_dict(trial)
     return {
         **{name: whole[name] for name in TABLE.names if name in whole},
         "trial": trial.number,

@@ -30,9 +30,10 @@ from gaitforge.layout import Layout
 from gaitforge.normalise import Normalisation, fit_normalisation, normalise
 from gaitforge.provenance import Provenance
 from gaitforge.recording import Recording
+from gaitforge.records.windows import ROLE_RECORDINGS, WINDOWS, RoleRecordings, WindowsHead
 from gaitforge.splits import Split
 from gaitforge.windows import Bools, Floats, WindowSettings, prepare, window_times
-from gaitforge.work import fingerprint, read_object, write_json
+from gaitforge.work import RoleFolder, WindowsFolder, fingerprint
 
 # Raise it whenever the code makes other windows of the same recordings and settings.
 FORMAT = 1
@@ -112,8 +113,9 @@ class WindowCache:
 
         frames = (sum(counts), views, settings.length)
         shape_VC = self.normalisation.mean_VC.shape
-        joints = open_memmap(folder / "joints.npy", "w+", np.float32, (*frames, *shape_VC))
-        seen = open_memmap(folder / "seen.npy", "w+", np.bool_, (*frames, shape_VC[0]))
+        files = RoleFolder(folder)
+        joints = open_memmap(files.array("joints"), "w+", np.float32, (*frames, *shape_VC))
+        seen = open_memmap(files.array("seen"), "w+", np.bool_, (*frames, shape_VC[0]))
         end = 0
         for recording, count in zip(_recordings_of(people, self.recordings), counts, strict=True):
             windows, windows_seen = make_views(recording, self.layout, settings)
@@ -122,10 +124,10 @@ class WindowCache:
             seen[start:end] = windows_seen
         joints.flush()
         seen.flush()
-        np.save(folder / "label.npy", np.repeat(np.array(labels, dtype=np.int64), counts))
-        np.save(folder / "recording.npy", np.repeat(np.arange(len(ids), dtype=np.int64), counts))
-        write_json(
-            folder / "recordings.json", {"schema": 1, "recordings": ids, "persons": persons}
+        np.save(files.array("label"), np.repeat(np.array(labels, dtype=np.int64), counts))
+        np.save(files.array("recording"), np.repeat(np.arange(len(ids), dtype=np.int64), counts))
+        ROLE_RECORDINGS.write(
+            files.recordings, RoleRecordings(recordings=tuple(ids), persons=tuple(persons))
         )
 
 
@@ -150,24 +152,24 @@ def build_windows(
             f"Split '{split.name}' was made for the store {split.store}, but the store is now "
             f"{store_fingerprint}; run the split stage again."
         )
-    parts = window_parts(split, layout, classes, settings)
-    folder = cache / "windows" / fingerprint(parts)
-    meta = folder / "meta.json"
-    if not meta.is_file():
+    folder = cache / "windows" / fingerprint(window_parts(split, layout, classes, settings))
+    meta = WindowsFolder(folder).head
+    head = WINDOWS.find(meta)
+    if head is None:
         train = _recordings_of(split.people("train"), recordings)
         fitted = fit_normalisation(prepare(recording, layout, settings) for recording in train)
-        write_json(
-            meta, {"schema": 1, **parts, "split": split.name, "normalisation": fitted.as_dict()}
-        )
+        head = WindowsHead(
+            format=FORMAT, store=split.store, roles=split.roles, settings=settings, layout=layout, classes=classes,
+            split=split.name, normalisation=fitted,
+        )  # fmt: skip
+        WINDOWS.write(meta, head)
     return WindowCache(
         folder=folder,
         split=split,
         layout=layout,
         classes=classes,
         settings=settings,
-        normalisation=Normalisation.from_dict(
-            read_object(meta, "normalisation")["normalisation"], source=str(meta)
-        ),
+        normalisation=head.normalisation,
         recordings=recordings,
     )
 
@@ -210,14 +212,15 @@ def open_role(folder: Path, role: str) -> WindowSet:
         raise FileNotFoundError(
             f"The windows {folder} are not there; run the stage again to build them."
         )
-    names = read_object(folder / "recordings.json", "recordings", "persons")
+    files = RoleFolder(folder)
+    names = ROLE_RECORDINGS.read(files.recordings)
     return WindowSet(
-        joints=np.load(folder / "joints.npy", mmap_mode="r", allow_pickle=False),
-        seen=np.load(folder / "seen.npy", mmap_mode="r", allow_pickle=False),
-        label_N=np.load(folder / "label.npy", allow_pickle=False),
-        recording_N=np.load(folder / "recording.npy", allow_pickle=False),
-        recordings=tuple(names["recordings"]),
-        persons=tuple(names["persons"]),
+        joints=np.load(files.array("joints"), mmap_mode="r", allow_pickle=False),
+        seen=np.load(files.array("seen"), mmap_mode="r", allow_pickle=False),
+        label_N=np.load(files.array("label"), allow_pickle=False),
+        recording_N=np.load(files.array("recording"), allow_pickle=False),
+        recordings=names.recordings,
+        persons=names.persons,
     )
 
 

@@ -43,48 +43,255 @@ def on_s3(path: Path) -> S3Path | None:
 
 
 @dataclass(frozen=True, slots=True)
+class StoreFolder:
+    """`<work>/store/`: the recordings."""
+
+    root: Path
+
+    @property
+    def head(self) -> Path:
+        return self.root / "store.json"
+
+    @property
+    def recordings(self) -> Path:
+        """The table, a folder of Parquet files under a log."""
+        return self.root / "recordings"
+
+    @property
+    def quarantine(self) -> Path:
+        return self.root / "quarantine.parquet"
+
+    @property
+    def refused(self) -> Path:
+        """What an ingest could not use that was refused as a whole."""
+        return self.root / "refused.csv"
+
+    @property
+    def layout(self) -> Path:
+        """A copy of the layout for other programs."""
+        return self.root / "layout.json"
+
+
+@dataclass(frozen=True, slots=True)
+class WindowsFolder:
+    """`<cache>/windows/<key>/`: the windows of one split."""
+
+    root: Path
+
+    @property
+    def head(self) -> Path:
+        return self.root / "meta.json"
+
+    def role(self, role: str) -> RoleFolder:
+        return RoleFolder(self.root / role)
+
+
+@dataclass(frozen=True, slots=True)
+class RoleFolder:
+    """The windows of the people of one role."""
+
+    root: Path
+
+    def array(self, name: str) -> Path:
+        """The file of an array: joints, seen, label or recording."""
+        return self.root / f"{name}.npy"
+
+    @property
+    def recordings(self) -> Path:
+        return self.root / "recordings.json"
+
+
+@dataclass(frozen=True, slots=True)
+class OutputsFolder:
+    """Teacher outputs, as the line keeps them or as a node has copied them."""
+
+    root: Path
+
+    @property
+    def head(self) -> Path:
+        return self.root / "outputs.json"
+
+    @property
+    def table(self) -> Path:
+        return self.root / "outputs.parquet"
+
+    def array(self, name: str) -> Path:
+        """The file of an array: logits, embedding or joints."""
+        return self.root / f"{name}.npy"
+
+
+@dataclass(frozen=True, slots=True)
+class ExportFolder:
+    """`<work>/export/`: the student that is handed out."""
+
+    root: Path
+
+    @property
+    def card(self) -> Path:
+        return self.root / "card.json"
+
+    @property
+    def card_text(self) -> Path:
+        return self.root / "card.md"
+
+    @property
+    def onnx(self) -> Path:
+        return self.root / "student.onnx"
+
+    @property
+    def weights(self) -> Path:
+        return self.root / "student.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
 class SplitFolder:
     """The line's artefacts for one split: `<work>/runs/<split>/`."""
 
     root: Path
 
     @property
-    def teacher(self) -> Path:
-        return self.root / "teacher"
+    def split_copy(self) -> Path:
+        """Of a fold, or of what was set aside: the split that it was made for."""
+        return self.root / "split.json"
 
     @property
     def reference(self) -> Path:
         return self.root / "reference"
 
     @property
+    def reference_facts(self) -> Path:
+        return self.reference / "reference.json"
+
+    @property
+    def reference_weights(self) -> Path:
+        return self.reference / "reference.safetensors"
+
+    @property
+    def teacher(self) -> Path:
+        return self.root / "teacher"
+
+    @property
+    def teacher_model(self) -> Path:
+        return self.teacher / "model.json"
+
+    @property
+    def teacher_weights(self) -> Path:
+        return self.teacher / "model.safetensors"
+
+    @property
+    def teacher_history(self) -> Path:
+        return self.teacher / "history.parquet"
+
+    @property
+    def teacher_live(self) -> Path:
+        """The epochs of a teacher in training, one a line."""
+        return self.teacher / "live.jsonl"
+
+    @property
+    def teacher_failed(self) -> Path:
+        """What was said where training it was given up."""
+        return self.teacher / "live-failed.txt"
+
+    @property
     def teacher_outputs(self) -> Path:
         return self.root / "teacher_outputs"
+
+    @property
+    def outputs(self) -> OutputsFolder:
+        return OutputsFolder(self.teacher_outputs)
 
     @property
     def search(self) -> Path:
         return self.root / "search"
 
     @property
+    def search_head(self) -> Path:
+        return self.search / "search.json"
+
+    @property
+    def front(self) -> Path:
+        return self.search / "front.json"
+
+    @property
+    def importance(self) -> Path:
+        return self.search / "importance.parquet"
+
+    @property
+    def packing(self) -> Path:
+        return self.search / "packing.json"
+
+    @property
+    def trials_table(self) -> Path:
+        return self.search / "trials.parquet"
+
+    @property
     def trials(self) -> Path:
-        return self.root / "search" / "trials"
+        return self.search / "trials"
+
+    def trial(self, number: int) -> Path:
+        return self.trials / f"{number}.json"
 
     @property
     def running(self) -> Path:
         """What trials in flight tell onlookers."""
-        return self.root / "search" / "running"
+        return self.search / "running"
+
+    def running_trial(self, number: int) -> Path:
+        return self.running / f"{number}.json"
 
     @property
     def rungs(self) -> Path:
         """Checkpoints of trials in flight."""
-        return self.root / "search" / "rungs"
+        return self.search / "rungs"
+
+    def rung(self, number: int) -> Path:
+        return self.rungs / f"{number}.safetensors"
 
     @property
     def confirm(self) -> Path:
         return self.root / "confirm"
 
     @property
+    def scores(self) -> Path:
+        return self.confirm / "scores.json"
+
+    @property
+    def latencies(self) -> Path:
+        return self.confirm / "latency.json"
+
+    @property
+    def robustness(self) -> Path:
+        return self.confirm / "robustness.parquet"
+
+    @property
+    def folds_answer(self) -> Path:
+        """The answer over the people of all roles, where run.toml asks for folds."""
+        return self.confirm / "folds.json"
+
+    @property
+    def refits(self) -> Path:
+        return self.confirm / "refits"
+
+    def refit(self, model: str, trial: int, seed: int) -> Path:
+        """What a finished refit tells about itself; its weights lie beside it."""
+        return self.refits / f"{model}-{trial}-seed{seed}.json"
+
+    def refit_worker(self, refit: Path) -> Path:
+        """Which process trains a refit; there while it does."""
+        return self.confirm / "running" / refit.name
+
+    def refit_failed(self, refit: Path) -> Path:
+        """What was said where a refit failed."""
+        return self.confirm / "failed" / f"{refit.stem}.txt"
+
+    @property
     def predictions(self) -> Path:
         return self.root / "predictions"
+
+    def predicted(self, role: str, model: str, trial: int | None, seed: int) -> Path:
+        """What a model says to the recordings of a role."""
+        parts = [role, model, *([] if trial is None else [str(trial)]), f"seed{seed}"]
+        return self.predictions / f"{'-'.join(parts)}.parquet"
 
     @property
     def folds(self) -> Path:
@@ -106,6 +313,10 @@ class WorkFolder:
         return self.root / "store"
 
     @property
+    def store_head(self) -> Path:
+        return StoreFolder(self.store).head
+
+    @property
     def splits(self) -> Path:
         return self.root / "splits"
 
@@ -116,6 +327,10 @@ class WorkFolder:
     @property
     def export(self) -> Path:
         return self.root / "export"
+
+    @property
+    def exported(self) -> ExportFolder:
+        return ExportFolder(self.export)
 
     @property
     def settings(self) -> Path:
@@ -140,11 +355,22 @@ class WorkFolder:
         """What was scored on people to confirm; nothing removes it or sets it aside."""
         return self.root / "scorings"
 
+    def scoring(self, event: str) -> Path:
+        return self.scorings / f"{event}.json"
+
     def split_file(self, split: str) -> Path:
         return self.splits / f"{split}.json"
 
+    def split_files(self) -> list[Path]:
+        """The splits that there are, by name; not all of runs/, which may hold what was made by another rule."""
+        return sorted(self.splits.glob("*.json"))
+
     def run(self, split: str) -> SplitFolder:
         return SplitFolder(self.runs / split)
+
+    def made_runs(self) -> list[SplitFolder]:
+        """The folders of the splits that there are."""
+        return [self.run(path.stem) for path in self.split_files()]
 
     def make(self) -> None:
         """Create the folder and prove that it can be written; raises PermissionError with one sentence."""

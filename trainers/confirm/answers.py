@@ -2,47 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from gaitforge.decision import between, signed
+from gaitforge.records.confirm import Flattery, Pooled
 
 
-def optimism_sentence(optimism: Mapping[str, Any], members: int) -> str:
+def optimism_sentence(flattery: Flattery, members: int) -> str:
     """How much better the search scored its front than unseen people do."""
-    ends = optimism["interval"]
+    ends = flattery.interval
     sure = "too few people for an interval" if ends is None else f"95 % interval {between(ends)}"
     return (
         f"The search's scores of {members} {'member' if members == 1 else 'members'} of its front, minus the "
-        f"confirmed ones: {optimism['total']:+.3f} macro F1 ({sure})."
+        f"confirmed ones: {flattery.total:+.3f} macro F1 ({sure})."
     )
 
 
-def nested_sentence(pooled: Mapping[str, Any]) -> str:
+def nested_sentence(pooled: Pooled) -> str:
     """What several splits say together."""
     return (
-        f"Over all {pooled['people']} people of {pooled['splits']} splits, nested (every split searched for itself "
+        f"Over all {pooled.people} people of {pooled.splits} splits, nested (every split searched for itself "
         f"and picked its student without the people it is scored on), {_pooled(pooled, 'the chosen students have')}"
     )
 
 
-def folds_sentence(folds: Mapping[str, Any]) -> str:
+def folds_sentence(folds: Pooled, trial: int) -> str:
     """What folds over all people say about one student, and why that is too kind to it."""
-    subject = f"the student of trial {folds['trial']} has {folds['student']['params'][0]:,} parameters and"
+    subject = f"the student of trial {trial} has {folds.student.params[0]:,} parameters and"
     return (
-        f"Trained anew in {folds['splits']} folds over all {folds['people']} people, each scored by models that never "
+        f"Trained anew in {folds.splits} folds over all {folds.people} people, each scored by models that never "
         f"saw them, {_pooled(folds, subject)} Its configuration was chosen with some of these people as validation "
         'and confirm people, which flatters it; a nested search, [split] with rule = "folds", does not have that.'
     )
 
 
-def _pooled(pooled: Mapping[str, Any], subject: str) -> str:
-    teacher, student, alone = pooled["teacher"], pooled["student"], pooled["alone"]
+def _pooled(pooled: Pooled, subject: str) -> str:
+    teacher, student, alone = pooled.teacher, pooled.student, pooled.alone
     text = (
-        f"{subject} macro F1 {student['macro_f1']:.3f} against {teacher['macro_f1']:.3f} of the teacher; "
+        f"{subject} macro F1 {student.macro_f1:.3f} against {teacher.macro_f1:.3f} of the teacher; "
         f"difference {signed(student)}"
     )
     if alone is not None:
-        text += f"; {alone['macro_f1']:.3f} without distillation, which adds {signed(alone)}"
-    few = student["difference_interval"] is None
+        text += f"; {alone.macro_f1:.3f} without distillation, which adds {signed(alone)}"
+    few = student.difference_interval is None
     return text + (": too few people for an interval." if few else ".")

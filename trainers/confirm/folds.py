@@ -8,10 +8,10 @@ is that the search and the verdict chose the configuration itself with these peo
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
 
-from gaitforge.decision import answer_of
-from gaitforge.provenance import Provenance, read_provenance
+from gaitforge.provenance import Provenance
+from gaitforge.records.confirm import FOLDS, SCORES, PooledFolds
+from gaitforge.records.json_file import parts_of
 from gaitforge.scorings import record_scoring
 from gaitforge.settings import RunSettings, as_dict
 from gaitforge.splits import Split, SplitSettings, make_splits, read_split, write_split
@@ -21,9 +21,7 @@ from gaitforge.work import (
     WorkFolder,
     fingerprint,
     open_path,
-    read_json,
     set_aside,
-    write_json,
 )
 from trainers.confirm.answers import folds_sentence
 from trainers.confirm.confirm import train_refits
@@ -74,16 +72,14 @@ def confirm_folds(
     windows_of: WindowsOf,
     folder: SplitFolder,
     others: Collection[str],
-) -> dict[str, Any]:
+) -> PooledFolds:
     """Train the verdict's student in every fold, as far as that is not done, and write `confirm/folds.json`.
 
     `others` are the people whom confirm itself has not scored: that the folds score them is kept as well.
     """
-    path = folder.confirm / "scores.json"
-    member = answer_of(read_json(path))
-    trial = TrialLog(folder).read(member["trial"])
-    told = read_provenance(path)
-    assert told is not None  # confirm has just written it
+    scores = SCORES.read(folder.scores)
+    member = scores.answer
+    trial = TrialLog(folder).read(member.trial)
     models = {
         "trial": trial.hash,
         "teacher": as_dict(settings.teacher),
@@ -104,17 +100,17 @@ def confirm_folds(
         )
         fold = folder.fold(split.name)
         tables.append(train_fold(settings, split, windows_of, fold, trial))
-    report = {
-        **pool_people(tables, [member] * len(tables), settings.confirm),
-        "nested": False,
-        "trial": trial.number,
-        # whom the folds hold out has chosen the configuration
-        "provenance": Provenance.of(
-            fingerprint(models), {"scores": told}, splits[0].roles
-        ).as_dict(),
-    }
-    report["sentence"] = folds_sentence(report)
-    write_json(folder.confirm / "folds.json", report)
+    pooled = pool_people(tables, [member] * len(tables), settings.confirm)
+    # whom the folds hold out has chosen the configuration
+    told = Provenance.of(fingerprint(models), {"scores": scores.provenance}, splits[0].roles)
+    report = PooledFolds(
+        **parts_of(pooled),
+        nested=False,
+        trial=trial.number,
+        provenance=told,
+        sentence=folds_sentence(pooled, trial.number),
+    )
+    FOLDS.write(folder.folds_answer, report)
     return report
 
 
@@ -127,7 +123,7 @@ def train_fold(
     held out: what its students tell of whom they have seen is of their weights alone.
     """
     windows = windows_of(split, "train", "validation")
-    path = folder.root / "split.json"
+    path = folder.split_copy
     if path.is_file() and read_split(path).identity != split.identity:
         say(f"  the fold of before lies in {set_aside(folder, everything=True)} now")
     write_split(path, split)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from gaitforge.members import Member
-from gaitforge.work import SplitFolder, fingerprint, read_json, write_json
+from gaitforge.records.confirm import LATENCIES, Latencies, Latency
+from gaitforge.records.json_file import Unreadable
+from gaitforge.work import SplitFolder, fingerprint
 from trainers.terminal.say import say
 from trainers.training.measures import exported
 from trainers.training.teacher_file import Teacher
@@ -21,50 +24,45 @@ def write_latencies(
     A model that cannot be exported has no times, which is said: it may well be confirmed.
     """
     before = _before(folder)
-    rows = (before["teacher"], *before["members"]) if before else ()
-    kept = {row["key"]: {name: row[name] for name in row if name != "trial"} for row in rows}
+    rows = (before.teacher, *before.members) if before else ()
+    kept = {row.key: replace(row, trial=None) for row in rows}
 
-    def row(name: str, family: str, sizes: Mapping[str, Any]) -> dict[str, Any]:
+    def row(name: str, family: str, sizes: Mapping[str, Any]) -> Latency:
         key = fingerprint({"family": family, "sizes": dict(sizes), "windows": windows.key})
-        return kept.get(key) or {"key": key, **_measured(name, family, sizes, windows)}
+        return kept.get(key) or _measured(key, name, family, sizes, windows)
 
-    content = {
-        "schema": 1,
-        "teacher": row("the teacher", teacher.family, teacher.sizes),
-        "members": [
-            {**row(f"trial {trial.number}", trial.family, trial.sizes), "trial": trial.number}
+    content = Latencies(
+        teacher=row("the teacher", teacher.family, teacher.sizes),
+        members=tuple(
+            replace(row(f"trial {trial.number}", trial.family, trial.sizes), trial=trial.number)
             for trial in (member.trial for member in members)
-        ],
-    }
+        ),
+    )
     if content != before:
-        write_json(folder.confirm / "latency.json", content)
+        LATENCIES.write(folder.latencies, content)
 
 
 def _measured(
-    name: str, family: str, sizes: Mapping[str, Any], windows: WindowFolder
-) -> dict[str, float | None]:
+    key: str, name: str, family: str, sizes: Mapping[str, Any], windows: WindowFolder
+) -> Latency:
     try:
         # untrained: the time does not depend on the weights
         facts = exported(windows.build(family, sizes), windows)
     except (RuntimeError, ArithmeticError) as error:
         reason = str(error).strip().partition("\n")[0]
         say(f"  {name} cannot be exported, so its latency is unknown ({reason})")
-        return {"latency_ms_p50": None, "latency_ms_p95": None, "onnx_bytes": None}
-    return {
-        "latency_ms_p50": facts.latency_ms_p50,
-        "latency_ms_p95": facts.latency_ms_p95,
-        "onnx_bytes": facts.onnx_bytes,
-    }
+        return Latency(key=key, latency_ms_p50=None, latency_ms_p95=None, onnx_bytes=None)
+    return Latency(
+        key=key,
+        latency_ms_p50=facts.latency_ms_p50,
+        latency_ms_p95=facts.latency_ms_p95,
+        onnx_bytes=facts.onnx_bytes,
+    )
 
 
-def _before(folder: SplitFolder) -> dict[str, Any] | None:
+def _before(folder: SplitFolder) -> Latencies | None:
     """What the file says now; None of one that is missing, damaged or older."""
-    path = folder.confirm / "latency.json"
     try:
-        content = read_json(path)
-        known = all(
-            isinstance(row["key"], str) for row in (content["teacher"], *content["members"])
-        )
-    except (OSError, ValueError, KeyError, TypeError):
+        return LATENCIES.find(folder.latencies)
+    except Unreadable:
         return None
-    return content if known else None

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 
-from gaitforge.members import FRONT
-from gaitforge.provenance import Provenance, read_provenance
+from gaitforge.provenance import Provenance
+from gaitforge.records.confirm import (
+    ON_FRONT,
+    POOLED,
+    SCORES,
+    Member,
+    Pooled,
+    PooledSplits,
+    PooledStudents,
+)
+from gaitforge.records.json_file import parts_of
 from gaitforge.settings import ConfirmSettings
 from gaitforge.stats import compare, noninferior, too_few
-from gaitforge.work import SplitFolder, fingerprint, for_arrow, read_object, write_json
+from gaitforge.work import SplitFolder, fingerprint, for_arrow
 from trainers.confirm.answers import nested_sentence
 from trainers.confirm.refit_file import ALONE, STUDENT, validated
-from trainers.confirm.verdict import Tables, difference_of, scores_of
+from trainers.confirm.verdict import Tables, compared, scores_of
 
 
-def pool_splits(tables: Sequence[Tables], settings: ConfirmSettings, path: Path) -> dict[str, Any]:
+def pool_splits(tables: Sequence[Tables], settings: ConfirmSettings, path: Path) -> PooledSplits:
     """Write `runs/pooled.json`: each person is scored by the split that held them out.
 
     The student is that of each split's own search, so the figure is that of the whole procedure, not
@@ -27,25 +36,25 @@ def pool_splits(tables: Sequence[Tables], settings: ConfirmSettings, path: Path)
     """
     members = [pick_unseen(table, settings.margin) for table in tables]
     pooled = pool_people(tables, members, settings)
-    report = {
-        **pooled,
-        "nested": True,
-        "chosen": {
-            table.folder.root.name: member["trial"]
+    sources = {
+        table.folder.root.name: SCORES.read(table.folder.scores).provenance for table in tables
+    }
+    identities = {name: source.identity for name, source in sources.items()}
+    report = PooledSplits(
+        **parts_of(pooled),
+        nested=True,
+        chosen={
+            table.folder.root.name: member.trial
             for table, member in zip(tables, members, strict=True)
         },
-    }
-    told = {table.folder.root.name: table.folder.confirm / "scores.json" for table in tables}
-    scores = {name: read_provenance(head) for name, head in told.items()}
-    sources = {name: source for name, source in scores.items() if source is not None}
-    identities = {name: source.identity for name, source in sources.items()}
-    report["provenance"] = Provenance.of(fingerprint(identities), sources).as_dict()
-    report["sentence"] = nested_sentence(report)
-    write_json(path, report)
+        provenance=Provenance.of(fingerprint(identities), sources),
+        sentence=nested_sentence(pooled),
+    )
+    POOLED.write(path, report)
     return report
 
 
-def pick_unseen(table: Tables, margin: float) -> dict[str, Any]:
+def pick_unseen(table: Tables, margin: float) -> Member:
     """The member that a split stands for, picked without its confirm people.
 
     The smallest whose refits come within the margin of the teacher on the validation people, or the
@@ -53,30 +62,28 @@ def pick_unseen(table: Tables, margin: float) -> dict[str, Any]:
     was chosen on these very people. The split's own verdict is of no use here: the people who would be
     scored have chosen it.
     """
-    members: list[dict[str, Any]] = read_object(table.folder.confirm / "scores.json", "members")[
-        "members"
-    ]
+    members = SCORES.read(table.folder.scores).members
     enough = last_macro_f1(table.folder) - margin
     good = [
         member
         for member in members
-        if np.mean(validated(table.folder, member["trial"], table.seeds)) >= enough
+        if np.mean(validated(table.folder, member.trial, table.seeds)) >= enough
     ]
     if good:
-        return min(good, key=lambda member: int(member["params"]))
-    front = [member for member in members if member.get("searched", FRONT) == FRONT]
-    return max(front, key=lambda member: int(member["params"]))
+        return min(good, key=lambda member: member.params)
+    front = [member for member in members if member.searched == ON_FRONT]
+    return max(front, key=lambda member: member.params)
 
 
 def last_macro_f1(folder: SplitFolder) -> float:
     """The teacher's macro F1 on the validation people after its last epoch."""
-    history = pq.read_table(for_arrow(folder.teacher / "history.parquet"))
+    history = pq.read_table(for_arrow(folder.teacher_history))
     return float(history.column("val_macro_f1")[-1].as_py())
 
 
 def pool_people(
-    tables: Sequence[Tables], members: Sequence[Mapping[str, Any]], settings: ConfirmSettings
-) -> dict[str, Any]:
+    tables: Sequence[Tables], members: Sequence[Member], settings: ConfirmSettings
+) -> Pooled:
     """Scores of teacher and students over the confirm people of all tables; a row of `members` for each.
 
     Intervals take the people of one table as independent, though they share a teacher and a search: as claims on
@@ -87,7 +94,7 @@ def pool_people(
     def pooled(model: str) -> np.ndarray[Any, np.dtype[np.int64]]:
         return np.concatenate(
             [
-                table.confusions(model, member["trial"], table.seeds)
+                table.confusions(model, member.trial, table.seeds)
                 for table, member in zip(tables, members, strict=True)
             ],
             axis=1,
@@ -98,22 +105,19 @@ def pool_people(
     few = too_few(people)
     difference = compare(student_SPKK, teacher_SPKK)
     alone = None
-    if all(member["alone"] is not None for member in members):
+    if all(member.alone is not None for member in members):
         alone_SPKK = pooled(ALONE)
-        gain = compare(student_SPKK, alone_SPKK)
-        alone = {**scores_of(alone_SPKK), **difference_of(gain, few)}
-    sizes = [int(member["params"]) for member in members]
-    return {
-        "schema": 1,
-        "people": people,
-        "splits": len(tables),
-        "margin": settings.margin,
-        "teacher": scores_of(teacher_SPKK),
-        "student": {
-            **scores_of(student_SPKK),
-            "params": [min(sizes), max(sizes)],
-            **difference_of(difference, few),
-            "noninferior": None if few else noninferior(difference, settings.margin),
-        },
-        "alone": alone,
-    }
+        alone = compared(alone_SPKK, compare(student_SPKK, alone_SPKK), few)
+    sizes = [member.params for member in members]
+    return Pooled(
+        people=people,
+        splits=len(tables),
+        margin=settings.margin,
+        teacher=scores_of(teacher_SPKK),
+        student=PooledStudents(
+            **parts_of(compared(student_SPKK, difference, few)),
+            params=(min(sizes), max(sizes)),
+            noninferior=None if few else noninferior(difference, settings.margin),
+        ),
+        alone=alone,
+    )

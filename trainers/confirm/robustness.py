@@ -14,9 +14,10 @@ from safetensors.torch import load
 from torch import nn
 
 from gaitforge.members import Member
+from gaitforge.records.confirm import REFIT
 from gaitforge.weights import read_weights
-from gaitforge.work import SplitFolder, fingerprint, for_arrow, read_json, write_parquet
-from trainers.confirm.refit_file import SEED, STUDENT, refit_anew, refit_head
+from gaitforge.work import SplitFolder, fingerprint, for_arrow, write_parquet
+from trainers.confirm.refit_file import SEED, STUDENT, refit_anew
 from trainers.terminal.say import say
 from trainers.training.measures import BATCH, HIDDEN_SEED, with_hidden_joints
 from trainers.training.scoring import score
@@ -48,9 +49,9 @@ class Scorable:
     def load(self, folder: SplitFolder, windows: WindowFolder) -> nn.Module:
         if self.trial is None:
             return Teacher.read(folder).load(folder, windows)
-        path = refit_head(folder, self.model, self.trial, self.seed)
-        head = read_json(path)
-        built = windows.build(head["family"], head["sizes"])
+        path = folder.refit(self.model, self.trial, self.seed)
+        head = REFIT.read(path)
+        built = windows.build(head.family, head.sizes)
         built.load_state_dict(load(read_weights(path, refit_anew(path))))
         return built.eval()
 
@@ -63,7 +64,7 @@ def write_robustness(
     Once for the same models on the same windows. The same joints are hidden for every model, and
     those that are hidden at a share are hidden at every larger one.
     """
-    path = folder.confirm / "robustness.parquet"
+    path = folder.robustness
     models = list(scorables(folder, members, seeds))
     identity = fingerprint(
         {
@@ -103,9 +104,9 @@ def scorables(folder: SplitFolder, members: Sequence[Member], seeds: int) -> Ite
     yield Scorable(model="teacher", trial=None, seed=0, identity=teacher)
     for member in members:
         for seed in range(SEED, SEED + seeds):
-            head = read_json(refit_head(folder, STUDENT, member.trial.number, seed))
+            head = REFIT.read(folder.refit(STUDENT, member.trial.number, seed))
             yield Scorable(
-                model=STUDENT, trial=member.trial.number, seed=seed, identity=head["identity"]
+                model=STUDENT, trial=member.trial.number, seed=seed, identity=head.identity
             )
 
 
@@ -124,7 +125,7 @@ def few_threads(model: Scorable) -> Iterator[None]:
 def written_identity(folder: SplitFolder) -> str | None:
     """What the table that is there was made of; None where there is none that can be read."""
     try:
-        schema = pq.read_schema(for_arrow(folder.confirm / "robustness.parquet"))
+        schema = pq.read_schema(for_arrow(folder.robustness))
     except (OSError, pa.ArrowException):
         return None
     return (schema.metadata or {}).get(b"identity", b"").decode()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,28 @@ from numpy.typing import NDArray
 
 from gaitforge.decision import Judged, judge
 from gaitforge.failures import count_failures
-from gaitforge.members import FRONT, Member
+from gaitforge.members import Member
 from gaitforge.metrics import balanced_accuracy, weighted_kappa
 from gaitforge.provenance import Provenance
+from gaitforge.records import confirm as records
+from gaitforge.records.confirm import (
+    ON_FRONT,
+    SCORES,
+    Beaten,
+    Belief,
+    ByPerson,
+    Compared,
+    Difference,
+    Flattery,
+    ModelScores,
+    Network,
+    Optimism,
+    PersonScore,
+    Report,
+    Scores,
+    TeacherScores,
+)  # fmt: skip
+from gaitforge.records.json_file import parts_of
 from gaitforge.reference import majority_class, recording_labels
 from gaitforge.settings import ConfirmSettings
 from gaitforge.stats import (
@@ -35,19 +54,16 @@ from gaitforge.stats import (
     too_few,
 )
 from gaitforge.trials import TrialLog
-from gaitforge.work import SplitFolder, write_json
+from gaitforge.work import SplitFolder
 from trainers.confirm.answers import optimism_sentence
 from trainers.confirm.refit_file import ALONE, SEED, STUDENT, best_refit, distilled, validated
-from trainers.confirm.trust import verdict
+from trainers.confirm.trust import verdict as verdict_of
 from trainers.training.predictions import read_predictions
 from trainers.training.reference import MODEL as REFERENCE
 from trainers.training.teacher_file import Teacher
 from trainers.training.window_folder import WindowFolder
 
 Ints = NDArray[np.int64]
-SCHEMA = (
-    3  # 1 tested the mean of the seeds, each member for itself; 2 held no student against chance
-)
 
 
 def write_verdict(
@@ -57,17 +73,20 @@ def write_verdict(
     members: Sequence[Member],
     times_scored: int,
     told: Provenance,
-) -> dict[str, Any]:
+) -> Scores:
     """Write `confirm/scores.json` and return its content.
 
     `times_scored` is how often the confirm people have been scored, this time included; `told` is what
     the scores are made from, and whom that has seen.
     """
     report = Tables(folder, windows, settings).report(members, Teacher.read(folder), times_scored)
-    scores = {**report, "provenance": told.as_dict()}
+    verdict = verdict_of(report, count_failures(TrialLog(folder)))
+    scores = Scores(
+        **parts_of(report), verdict=verdict, sentence=verdict.sentence, provenance=told
+    )
     # it may tell of another student than these scores do
-    (folder.confirm / "folds.json").unlink(missing_ok=True)
-    write_json(folder.confirm / "scores.json", scores)
+    folder.folds_answer.unlink(missing_ok=True)
+    SCORES.write(folder.scores, scores)
     return scores
 
 
@@ -104,10 +123,8 @@ class Tables:
         always_SPKK[..., common] = self.teacher_SPKK.sum(axis=-1)
         return always_SPKK
 
-    def report(
-        self, members: Sequence[Member], teacher: Teacher, times_scored: int
-    ) -> dict[str, Any]:
-        """The content of `confirm/scores.json`."""
+    def report(self, members: Sequence[Member], teacher: Teacher, times_scored: int) -> Report:
+        """The content of `confirm/scores.json` before its verdict."""
         student_MSPKK = [
             self.confusions(STUDENT, member.trial.number, self.seeds) for member in members
         ]
@@ -128,57 +145,64 @@ class Tables:
             weights_RP = draw_people(len(self.people), self.settings.resamples)
             draws_MR = np.stack([macro_f1_draws(student, weights_RP) for student in student_MSPKK])
             on_front = probability_on_front(draws_MR, np.array(params))
-        rows = [
-            {
-                **self._member(member, student_MSPKK[i]),
-                "p_on_front": None if on_front is None else float(on_front[i]),
-                "noninferior": judged[i].noninferior,
-                "network": self._network(
+        rows = tuple(
+            self._member(
+                member,
+                student_MSPKK[i],
+                p_on_front=None if on_front is None else float(on_front[i]),
+                noninferior=judged[i].noninferior,
+                network=self._network(
                     network_MPKK[i], handed_out[i], judged[i], beside, len(members)
                 ),
-            }
+            )
             for i, member in enumerate(members)
-        ]
+        )
         teacher_scores = scores_of(self.teacher_SPKK)
-        report = {
-            "schema": SCHEMA,
-            "margin": self.settings.margin,
-            "people": len(self.people),
-            "too_few": self.few,
-            "times_scored": times_scored,
-            "teacher": {
-                **teacher_scores,
-                "params": teacher.params,
-                "family": teacher.family,
-            },
-            **{name: self._beside_teacher(other) for name, other in beside.items()},
-            "members": rows,
-            "optimism": self._optimism(members, student_MSPKK),
-            "per_person": self._per_person(members, student_MSPKK),
-            "chosen": choose(rows, teacher_scores["macro_f1"], self.settings.margin),
-        }
-        told = verdict(report, count_failures(TrialLog(self.folder)))
-        return {**report, "verdict": told, "sentence": told["sentence"]}
+        return Report(
+            margin=self.settings.margin,
+            people=len(self.people),
+            too_few=self.few,
+            times_scored=times_scored,
+            teacher=TeacherScores(
+                **parts_of(teacher_scores), params=teacher.params, family=teacher.family
+            ),
+            reference=self._beside_teacher(beside["reference"]),
+            chance=self._beside_teacher(beside["chance"]),
+            members=rows,
+            optimism=self._optimism(members, student_MSPKK),
+            per_person=tuple(self._per_person(members, student_MSPKK)),
+            chosen=choose(rows, teacher_scores.macro_f1, self.settings.margin),
+        )
 
-    def _member(self, member: Member, student_SPKK: Ints) -> dict[str, Any]:
+    def _member(
+        self,
+        member: Member,
+        student_SPKK: Ints,
+        *,
+        p_on_front: float | None,
+        noninferior: bool | None,
+        network: Network,
+    ) -> records.Member:
         """One student as a recipe: the mean of its seeds, with intervals over people and seeds."""
         trial = member.trial
         alone = None
         if self.settings.alone and distilled(trial):
             alone_SPKK = self.confusions(ALONE, trial.number, self.seeds)
-            gain = compare(student_SPKK, alone_SPKK)
-            alone = {**scores_of(alone_SPKK), **difference_of(gain, self.few)}
-        return {
-            "trial": trial.number,
-            "family": trial.family,
-            "params": trial.params,
-            "macs": trial.macs,
-            "searched": member.searched,
-            **scores_of(student_SPKK),
-            **difference_of(compare(student_SPKK, self.teacher_SPKK), self.few),
-            "seeds": len(student_SPKK),
-            "alone": alone,
-        }
+            alone = compared(alone_SPKK, compare(student_SPKK, alone_SPKK), self.few)
+        against_teacher = compare(student_SPKK, self.teacher_SPKK)
+        return records.Member(
+            trial=trial.number,
+            family=trial.family,
+            params=trial.params,
+            macs=trial.macs,
+            searched=member.searched,
+            **parts_of(compared(student_SPKK, against_teacher, self.few)),
+            seeds=len(student_SPKK),
+            alone=alone,
+            p_on_front=p_on_front,
+            noninferior=noninferior,
+            network=network,
+        )
 
     def _network(
         self,
@@ -187,7 +211,7 @@ class Tables:
         judged: Judged,
         beside: Mapping[str, Ints],
         students: int,
-    ) -> dict[str, Any]:
+    ) -> Network:
         """The one network of a member that would be handed out, with intervals over people.
 
         The people choose which of the students is held against the reference and chance, so that the
@@ -195,36 +219,34 @@ class Tables:
         """
         level = level_at_once(students)
         against = {
-            f"against_{name}": difference_of(compare(network_PKK, other_SPKK, level), self.few)
+            name: difference_of(compare(network_PKK, other_SPKK, level), self.few)
             for name, other_SPKK in beside.items()
         }
-        one_by_one = None
+        by_person = None
         if len(self.people) <= EXACT_PEOPLE:
             apart_P = person_accuracy(network_PKK) - person_accuracy(self.teacher_SPKK)
-            one_by_one = {
-                "differences": {
+            by_person = ByPerson(
+                differences={
                     person: float(apart)
                     for person, apart in zip(self.people, apart_P, strict=True)
                 },
-                "sign_flip_p": sign_flip_p_value(network_PKK, self.teacher_SPKK),
-            }
-        return {
-            "seed": seed,
-            **scores_of(network_PKK),
-            **difference_of(judged.difference, self.few),
-            "tested": judged.tested,
-            **against,
-            "by_person": one_by_one,
-        }
+                sign_flip_p=sign_flip_p_value(network_PKK, self.teacher_SPKK),
+            )
+        return Network(
+            seed=seed,
+            **parts_of(compared(network_PKK, judged.difference, self.few)),
+            tested=judged.tested,
+            against_reference=against["reference"],
+            against_chance=against["chance"],
+            by_person=by_person,
+        )
 
-    def _beside_teacher(self, other_SPKK: Ints) -> dict[str, Any]:
+    def _beside_teacher(self, other_SPKK: Ints) -> Beaten:
         """Scores of what the teacher should be better than, and by how much it is."""
         better = difference_of(compare(self.teacher_SPKK, other_SPKK), self.few)
-        return {**scores_of(other_SPKK), "teacher_minus_this": better}
+        return Beaten(**parts_of(scores_of(other_SPKK)), teacher_minus_this=better)
 
-    def _optimism(
-        self, members: Sequence[Member], student_MSPKK: Sequence[Ints]
-    ) -> dict[str, Any]:
+    def _optimism(self, members: Sequence[Member], student_MSPKK: Sequence[Ints]) -> Optimism:
         """What the search believed, what its refits had on the same people, and what others confirm.
 
         Means and intervals are over the members from the front alone: the others have not been selected.
@@ -234,31 +256,41 @@ class Tables:
             [validated(self.folder, member.trial.number, self.seeds) for member in members]
         )
 
-        def over(which: Sequence[int]) -> dict[str, Any]:
+        def over(which: Sequence[int]) -> Flattery:
             found = optimism(
                 believed_M[which], validated_MS[which], [student_MSPKK[i] for i in which]
             )
-            return found.as_dict()
+            return Flattery(
+                total=found.total,
+                interval=found.interval,
+                luck=found.luck,
+                luck_interval=found.luck_interval,
+                people=found.people,
+            )
 
-        rows = [
-            {
-                "trial": member.trial.number,
-                "searched": member.searched,
-                "believed": member.believed,
-                "validated": float(validated_MS[i].mean()),
-                "confirmed": mean_macro_f1(student_MSPKK[i]),
-                **over([i]),
-            }
+        beliefs = tuple(
+            Belief(
+                trial=member.trial.number,
+                searched=member.searched,
+                believed=member.believed,
+                validated=float(validated_MS[i].mean()),
+                confirmed=mean_macro_f1(student_MSPKK[i]),
+                **parts_of(over([i])),
+            )
             for i, member in enumerate(members)
-        ]
-        front = [i for i, member in enumerate(members) if member.searched == FRONT]
-        report = {**over(front), "seed_sd": spread_over_seeds(validated_MS), "members": rows}
-        return {**report, "sentence": optimism_sentence(report, len(front))}
+        )
+        front = [i for i, member in enumerate(members) if member.searched == ON_FRONT]
+        found = over(front)
+        return Optimism(
+            **parts_of(found),
+            seed_sd=spread_over_seeds(validated_MS),
+            members=beliefs,
+            sentence=optimism_sentence(found, len(front)),
+        )
 
     def _per_person(
         self, members: Sequence[Member], student_MSPKK: Sequence[Ints]
-    ) -> list[dict[str, Any]]:
-        rows = []
+    ) -> Iterator[PersonScore]:
         models: list[tuple[str, int | None, Ints]] = [("teacher", None, self.teacher_SPKK)]
         models += [
             (STUDENT, member.trial.number, student_MSPKK[i]) for i, member in enumerate(members)
@@ -268,16 +300,13 @@ class Tables:
             for person, value, count in zip(
                 self.people, person_accuracy(confusions), recordings, strict=True
             ):
-                rows.append(
-                    {
-                        "person": person,
-                        "model": model,
-                        "trial": trial,
-                        "accuracy": float(value),
-                        "recordings": int(count),
-                    }
+                yield PersonScore(
+                    person=person,
+                    model=model,
+                    trial=trial,
+                    accuracy=float(value),
+                    recordings=int(count),
                 )
-        return rows
 
     def _person_confusions(self, table: pa.Table) -> Ints:
         classes = list(self.windows.classes)
@@ -288,34 +317,41 @@ class Tables:
         return person_confusions(true, predicted, persons, sorted(set(persons)), len(classes))
 
 
-def scores_of(confusions_SPKK: Ints) -> dict[str, Any]:
+def scores_of(confusions_SPKK: Ints) -> ModelScores:
     """Macro F1, its interval (None with too few people) and other scores, over all people and seeds."""
     confusions_SPKK = confusions_SPKK.reshape(-1, *confusions_SPKK.shape[-3:])
     summed = confusions_SPKK.sum(axis=(0, 1))
     found = estimate(confusions_SPKK)
     kappa = weighted_kappa(summed)
-    return {
-        "macro_f1": found.mean,
-        "interval": None if too_few(confusions_SPKK.shape[1]) else [found.low, found.high],
-        "accuracy": float(np.trace(summed) / summed.sum()),
-        "balanced_accuracy": balanced_accuracy(summed),
+    return ModelScores(
+        macro_f1=found.mean,
+        interval=None if too_few(confusions_SPKK.shape[1]) else (found.low, found.high),
+        accuracy=float(np.trace(summed) / summed.sum()),
+        balanced_accuracy=balanced_accuracy(summed),
         # as the search has it: without a value where truth and answer are all one class
-        "weighted_kappa": 0.0 if math.isnan(kappa) else kappa,
-    }
+        weighted_kappa=0.0 if math.isnan(kappa) else kappa,
+    )
 
 
-def difference_of(difference: Estimate, few: bool) -> dict[str, Any]:
+def difference_of(difference: Estimate, few: bool) -> Difference:
     """A difference as the reports hold it, without its interval where people are too few."""
-    ends = None if few else [difference.low, difference.high]
-    return {"difference": difference.mean, "difference_interval": ends}
+    ends = None if few else (difference.low, difference.high)
+    return Difference(difference=difference.mean, difference_interval=ends)
 
 
-def choose(members: Sequence[Mapping[str, Any]], teacher_f1: float, margin: float) -> int | None:
+def compared(confusions_SPKK: Ints, difference: Estimate, few: bool) -> Compared:
+    """Scores, and the difference to what a model is held against."""
+    return Compared(
+        **parts_of(scores_of(confusions_SPKK)), **parts_of(difference_of(difference, few))
+    )
+
+
+def choose(members: Sequence[records.Member], teacher_f1: float, margin: float) -> int | None:
     """The smallest member whose network is not inferior; where people are too few to tell, by its score alone."""
     good = [
         member
         for member in members
-        if member["noninferior"]
-        or (member["noninferior"] is None and member["network"]["macro_f1"] >= teacher_f1 - margin)
+        if member.noninferior
+        or (member.noninferior is None and member.network.macro_f1 >= teacher_f1 - margin)
     ]
-    return min(good, key=lambda member: member["params"])["trial"] if good else None
+    return min(good, key=lambda member: member.params).trial if good else None

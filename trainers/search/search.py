@@ -23,6 +23,8 @@ from gaitforge.cost import Cost
 from gaitforge.failures import count_failures, failure_note
 from gaitforge.models import make_sizes
 from gaitforge.objectives import OBJECTIVES, SearchedFront
+from gaitforge.records.search import FRONT
+from gaitforge.records.trial import TRIAL
 from gaitforge.settings import (
     ClusterSettings,
     SearchSettings,
@@ -105,7 +107,7 @@ def search_students(
     head["provenance"] = joined(origin, earlier, folder.search / "search.json").as_dict()
 
     def write_front() -> None:
-        write_json(folder.search / "front.json", {**front.as_dict(), "search": identity})
+        FRONT.write(folder.front, front.record(identity))
 
     log = TrialLog(folder)
     front = SearchedFront(settings.objectives, reference)
@@ -227,7 +229,7 @@ def trial_resources(
 def tune_trial(config: dict[str, Any], context: TrialContext) -> None:
     """One trial in a Tune worker; what it reports comes back to `StudySearcher.on_rung`."""
     speak_when_dying()
-    trial = Trial.from_dict(config["trial"], open_path(context.folder))
+    trial = TRIAL.parse(config["trial"], open_path(context.folder))
     prepare = partial(keep_to_share, SplitFolder(open_path(context.folder)))
     silent = True
     try:

@@ -13,6 +13,7 @@ from ray.tune.search import Searcher
 
 from gaitforge.cost import Cost
 from gaitforge.models import Sizes
+from gaitforge.records.trial import TRIAL
 from gaitforge.settings import FitPlan, SearchSettings, as_dict
 from gaitforge.trials import Trial, TrialLog
 from gaitforge.work import fingerprint
@@ -89,7 +90,9 @@ class StudySearcher(Searcher):
         ):
             return str(Searcher.FINISHED)
         trial = self._interrupted(trial_id) if self.interrupted else self._new(trial_id)
-        return str(Searcher.FINISHED) if trial is None else {"trial": trial.as_dict()}
+        return (
+            str(Searcher.FINISHED) if trial is None else {"trial": TRIAL.as_json(trial).decode()}
+        )
 
     def on_rung(self, trial_id: str, scores: Mapping[str, float]) -> bool:
         """Whether a trial goes on from a rung; where it does not, its end and the reason are in the log."""

@@ -215,7 +215,9 @@ class Study:
         return sorted(finished[i] for i in best[:half]) + numbers[recent - half :]
 
     def _frozen(self, trial: Trial) -> FrozenTrial:
-        searched = trial.as_dict()
+        searched = {
+            "suggested": trial.suggested, "distributions": trial.distributions, "sampler": trial.sampler,
+        }  # fmt: skip
         if trial.state == "finished":
             return _frozen(searched, TrialState.COMPLETE, {}, self._values(trial))
         if trial.state == "stopped":

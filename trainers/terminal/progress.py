@@ -102,9 +102,9 @@ class SearchProgress:
     def line(self) -> str:
         """The state of the search in one line."""
         rows = self.front.rows()
-        size = np.array([row["params"] for row in rows])
+        size = np.array([row.params for row in rows])
         shown = [rows[i] for i in spread_along_front(size, SHOWN)] if rows else []
-        best = ", ".join(f"{row['val_macro_f1']:.3f} at {row['params']:,}" for row in shown)
+        best = ", ".join(f"{row.val_macro_f1:.3f} at {row.params:,}" for row in shown)
         done = self.states.total()
         ended = ", ".join(f"{self.states[state]} {state}" for state in ENDED if self.states[state])
         parts = [f"  {done}/{self.wanted} ended ({ended})", f"front: {best or 'none yet'}"]

@@ -1,0 +1,98 @@
+"""The card of the student that was handed out: export/card.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from gaitforge.layout import Layout
+from gaitforge.records.confirm import (
+    REFIT,
+    SCORES,
+    Beaten,
+    Member,
+    Network,
+    RefitHead,
+    Scores,
+    TeacherScores,
+    Verdict,
+)
+from gaitforge.records.json_file import JsonFile, plain
+from gaitforge.records.values import Count, Moments, Number, Told
+from gaitforge.windows import WindowSettings
+from gaitforge.work import fingerprint
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HowRead:
+    """How recordings were read, and new ones must be."""
+
+    confidence_channel: int | None
+    fps: Number | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HandedOut(Network):
+    """The network that was handed out; `noninferior` is None where people are too few."""
+
+    noninferior: bool | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AboutVerdict(Verdict):
+    """A verdict and the trial that it is about, which need not be the one that was named for export."""
+
+    FIRST: ClassVar[tuple[str, ...]] = ("about",)
+
+    about: Count
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Card:
+    """What an exported student is, what it takes, how it was tested and on whom; `people` counts those of each role."""
+
+    identity: str
+    trial: Count
+    family: str
+    sizes: Mapping[str, Any]
+    params: Count
+    macs: Count
+    seed: int
+    layout: Layout
+    classes: tuple[str, ...]
+    channels: Count
+    windows: WindowSettings
+    normalisation: Moments
+    read: HowRead
+    split: str
+    people: Mapping[str, Count]
+    confirmed: Member
+    network: HandedOut
+    teacher: TeacherScores
+    reference: Beaten
+    chance: Beaten
+    margin: Number
+    too_few: bool
+    verdict: AboutVerdict
+    sentence: str
+    provenance: Told
+    onnx: str
+    onnx_bytes: Count
+    max_abs_difference: Number
+    latency_ms_p50: Number
+    latency_ms_p95: Number
+    made: str
+
+
+CARD = JsonFile(
+    record=Card, what="the card of an export", stage="gaitforge export",
+    remedy="export the student again with `gaitforge export`",
+)  # fmt: skip
+
+
+def export_identity(refit: RefitHead, scores: Scores, read: HowRead) -> str:
+    """Return the hash of all that an export is made of."""
+    return fingerprint(
+        {"refit": REFIT.as_dict(refit), "scores": SCORES.as_dict(scores), "read": plain(read)}
+    )

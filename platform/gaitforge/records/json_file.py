@@ -1,0 +1,225 @@
+"""How a JSON file of the line is written, read and refused: one schema number, one type, one sentence.
+
+A record is a frozen dataclass whose fields are the keys of its file, in their order. Keys that it does
+not know are passed over, so that a later version may add some; a key that is missing, of another kind
+or of another schema number is refused.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Generic, TypeVar
+
+from pydantic import GetPydanticSchema, TypeAdapter, ValidationError
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import CoreSchema, core_schema
+
+from gaitforge.work import as_json, write_whole
+
+T = TypeVar("T")
+
+# what a value must be, by the name of pydantic's error
+KINDS = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "string_type": "a text",
+    "bool_type": "true or false",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "sequence_type": "a list",
+    "frozen_set_type": "a list",
+    "dict_type": "an object",
+    "mapping_type": "an object",
+    "dataclass_type": "an object",
+}
+
+
+class Unreadable(ValueError):
+    """A file that cannot be used; `found` says why, and goes on after the file's name."""
+
+    def __init__(self, path: Path, what: str, found: str, remedy: str) -> None:
+        super().__init__(f"{path} cannot be used as {what}: {found}; {remedy}.")
+        self.found = found
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class JsonFile(Generic[T]):
+    """One kind of JSON file of a work folder: the record that it holds, and who writes it.
+
+    `schema` is the number that the file bears; None for what never outlives the process that wrote it.
+    `what` names it in a sentence, and `remedy` says what to do where it cannot be used.
+    """
+
+    record: type[T]
+    schema: int | None = 1
+    what: str
+    stage: str  # the command that writes it
+    remedy: str = ""
+
+    def as_dict(self, record: T) -> dict[str, Any]:
+        """Return the file's content as plain values."""
+        head = {} if self.schema is None else {"schema": self.schema}
+        return {**head, **plain(record)}
+
+    def as_json(self, record: T) -> bytes:
+        """Return the file's content; raises ValueError for a number that is not finite."""
+        return as_json(self.as_dict(record))
+
+    def write(self, path: Path, record: T) -> None:
+        """Write the file whole."""
+        write_whole(path, self.as_json(record))
+
+    def read(self, path: Path) -> T:
+        """Read the file.
+
+        Raises FileNotFoundError where there is none, Unreadable (a ValueError) where it is another one.
+        """
+        try:
+            text = path.read_bytes()
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f"There is no file {path} ({self.what}); run `{self.stage}` first."
+            ) from error
+        return self.parse(text, path)
+
+    def find(self, path: Path) -> T | None:
+        """Read the file; None where there is none."""
+        try:
+            text = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        return self.parse(text, path)
+
+    def parse(self, text: bytes | str, path: Path) -> T:
+        """Read a file's content; raises Unreadable, which names `path`."""
+        try:
+            return self._reader.validate_json(text, strict=True)
+        except ValidationError as error:
+            raise self.refusal(path, found_by(error, self.schema)) from error
+
+    def parse_many(self, texts: Sequence[str]) -> list[T]:
+        """Read the content of many files at once; raises ValueError where any of them is another one."""
+        return self._many.validate_json(f"[{','.join(texts)}]", strict=True)
+
+    def refusal(self, path: Path, found: str) -> Unreadable:
+        """Return the error of a file of which something else was found than it must hold."""
+        return Unreadable(path, self.what, found, self.remedy or f"run `{self.stage}` again")
+
+    def json_schema(self) -> dict[str, Any]:
+        """Return the JSON Schema of the file, for readers of other programs."""
+        told = TypeAdapter(self.record).json_schema(schema_generator=_WithoutTitles)
+        number = {} if self.schema is None else {"schema": {"const": self.schema}}
+        return {
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            **{key: value for key, value in told.items() if key not in ("properties", "required")},
+            "properties": {**number, **told["properties"]},
+            "required": [*number, *told.get("required", ())],
+        }
+
+    @cached_property
+    def _reader(self) -> TypeAdapter[T]:
+        return TypeAdapter(self._numbered)
+
+    @cached_property
+    def _many(self) -> TypeAdapter[list[T]]:
+        return TypeAdapter(list[self._numbered])  # type: ignore[name-defined]
+
+    @property
+    def _numbered(self) -> Any:
+        """The record as a choice by its schema number, which pydantic looks at before all else."""
+        number = self.schema
+        if number is None:
+            return self.record
+
+        def choice(source: Any, handler: Any) -> CoreSchema:
+            return core_schema.tagged_union_schema(
+                {number: handler(source)}, discriminator="schema"
+            )
+
+        return Annotated[self.record, GetPydanticSchema(choice)]
+
+
+class _WithoutTitles(GenerateJsonSchema):
+    """A title for each key would only say its name once more."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+
+def plain(value: Any) -> Any:
+    """Return a record, or a part of one, as values that JSON knows, in the order of its file.
+
+    What knows its own form says it by `as_dict`. A class whose base has fields that come later in the file
+    names those before them in FIRST.
+    """
+    if hasattr(value, "as_dict"):
+        return value.as_dict()
+    if dataclasses.is_dataclass(value):
+        known = {item.name: item for item in dataclasses.fields(value)}
+        order = dict.fromkeys((*getattr(value, "FIRST", ()), *known))
+        pairs = {name: getattr(value, name) for name in order}
+        return {
+            name: plain(its)
+            for name, its in pairs.items()
+            if its is not None or "absent" not in known[name].metadata
+        }
+    if isinstance(value, Mapping):
+        return {key: plain(its) for key, its in value.items()}
+    if isinstance(value, (set, frozenset)):
+        return sorted(value)
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+        return [plain(its) for its in value]
+    return value
+
+
+def parts_of(record: Any) -> dict[str, Any]:
+    """Return the fields of a record by their names, for a record that has them as well."""
+    return {item.name: getattr(record, item.name) for item in dataclasses.fields(record)}
+
+
+def found_by(error: ValidationError, schema: int | None) -> str:
+    """Say the first thing that is wrong with a file, in words that go on after its name."""
+    first = error.errors(include_url=False)[0]
+    kind, given = first["type"], first["input"]
+    if kind == "json_invalid":
+        return f"it is not JSON ({first['ctx']['error']})"
+    if kind == "union_tag_not_found":
+        return f"it tells no schema, but must be of schema {schema}"
+    if kind == "union_tag_invalid":
+        return f"its schema is {first['ctx']['tag']}, but must be {schema}"
+    place = first["loc"] if schema is None else first["loc"][1:]
+    if kind == "value_error":
+        reason = str(first["ctx"]["error"]).rstrip(".")
+        return f"its '{_dotted(place)}' cannot be ({reason})" if place else reason
+    if not place:
+        return "it holds no JSON object"
+    if kind == "missing":
+        return f"it lacks '{_dotted(place)}'"
+    must = KINDS.get(kind)
+    if kind == "literal_error":
+        must = f"one of {first['ctx']['expected'].replace(' or ', ', ')}"
+    elif kind == "greater_than_equal":
+        must = f"at least {first['ctx']['ge']:g}"
+    elif kind in ("too_short", "too_long", "unexpected_positional_argument"):
+        must = "of another length"
+    return f"its '{_dotted(place)}' is {_shown(given)}, but must be {must or first['msg']}"
+
+
+def _dotted(place: Sequence[int | str]) -> str:
+    """A place in a file as one writes it: members[0].trial."""
+    text = ""
+    for part in place:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return text.removeprefix(".")
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 40 else f"{text[:37]}..."

@@ -1,0 +1,26 @@
+"""One time that models were scored on people to confirm: scorings/<event>.json."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gaitforge.records.json_file import JsonFile
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scoring:
+    """Models, known by the hash of all of them, that were scored on these people of a store, and when."""
+
+    store: str
+    split: str
+    people: tuple[str, ...]
+    models: str
+    when: str
+
+
+SCORING = JsonFile(
+    record=Scoring,
+    what="a scoring",
+    stage="gaitforge confirm",
+    remedy="put it back as it was: how often people have been scored is counted by these files",
+)

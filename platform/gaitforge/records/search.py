@@ -1,0 +1,97 @@
+"""What a search leaves beside its trials: its head, the searched front, and how many students share a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from gaitforge.records.json_file import JsonFile
+from gaitforge.records.values import ABSENT, Count, Number, Told
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchHead:
+    """search/search.json: what all trials of a search share, and how far it has come.
+
+    `reference` is the worst that counts in each of the `objectives`; `max_params` is the budget as counted;
+    `settings` are those of run.toml. `trials` are wanted; `rejected` counts the proposals over budget.
+    """
+
+    identity: str
+    families: tuple[str, ...]
+    epochs: Count
+    rungs: tuple[Count, ...]
+    seed: int
+    objectives: tuple[str, ...]
+    reference: tuple[Number, ...]
+    max_params: Count | None
+    settings: Mapping[str, Any]
+    provenance: Told
+    trials: Count
+    rejected: Count
+    seconds: Number
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FrontRow:
+    """A configuration that nothing beats on the validation people; scores are means over its seeds.
+
+    Its number is that of the first of its `trials`. Scores that no objective asked for are left out.
+    """
+
+    trial: Count
+    family: str
+    params: Count
+    macs: Count
+    bytes: Count
+    seeds: Count
+    trials: tuple[Count, ...]
+    val_macro_f1: Number
+    val_accuracy: Number
+    val_balanced_accuracy: Number | None = field(default=None, metadata=ABSENT)
+    val_weighted_kappa: Number | None = field(default=None, metadata=ABSENT)
+    val_calibration_error: Number | None = field(default=None, metadata=ABSENT)
+    val_robust_macro_f1: Number | None = field(default=None, metadata=ABSENT)
+    latency_ms: Number | None = field(default=None, metadata=ABSENT)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Front:
+    """search/front.json; `search` is the identity of the search whose front it is."""
+
+    objectives: tuple[str, ...]
+    hypervolume: Number | None  # of more than three objectives there is none
+    reference: tuple[Number, ...]
+    front: tuple[FrontRow, ...]
+    search: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Need:
+    """What one student takes of the device that it was measured on."""
+
+    device: str
+    device_bytes: Count
+    bytes: Count  # of the device's memory at the peak, with all that the process holds there
+    outside_bytes: Count  # of these, what torch cannot limit: the CUDA context and loaded kernels
+    step_s: Number  # validation included, as part of its epoch
+    busy: Number | None  # share of that time in which the device computes; None = cannot be told
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Packing:
+    """search/packing.json: how many students share a GPU, and what was measured on each kind of it."""
+
+    identity: str
+    students: Count
+    share: Number
+    needs: Mapping[str, Need]
+
+
+SEARCH = JsonFile(
+    record=SearchHead, what="the head of a search", stage="gaitforge search",
+    remedy="set the search aside with `gaitforge search --fresh`",
+)  # fmt: skip
+FRONT = JsonFile(record=Front, what="a searched front", stage="gaitforge search")
+PACKING = JsonFile(record=Packing, what="what a student takes of a GPU", stage="gaitforge search")

@@ -1,0 +1,118 @@
+"""What the teacher stage and the outputs stage leave: the model, its epochs, the reference, the outputs' head."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gaitforge.layout import Layout
+from gaitforge.records.json_file import JsonFile
+from gaitforge.records.values import Count, Moments, Number, Told
+from gaitforge.windows import WindowSettings
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TeacherModel:
+    """teacher/model.json: a trained teacher, the windows that it takes and what it was made from.
+
+    The scores are those of its best epoch on the validation people.
+    """
+
+    fingerprint: str
+    family: str
+    sizes: Mapping[str, Any]
+    params: Count
+    macs: Count
+    val_macro_f1: Number
+    val_accuracy: Number
+    best_epoch: Count
+    epochs: Count
+    seconds: Number
+    weights_sha256: str
+    layout: Layout
+    classes: tuple[str, ...]
+    channels: Count
+    windows: WindowSettings
+    normalisation: Moments
+    provenance: Told
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TeacherEpoch:
+    """A row of teacher/history.parquet."""
+
+    epoch: Count
+    train_loss: Number
+    val_macro_f1: Number
+    val_accuracy: Number
+    seconds: Number
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LiveEpoch(TeacherEpoch):
+    """A line of teacher/live.jsonl, which grows while a teacher is trained; `epochs` is how many there will be."""
+
+    epochs: Count
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingState:
+    """state.json beside the tensors of a teacher's checkpoint; `history` has all epochs so far."""
+
+    epoch: Count
+    step: Count
+    best_epoch: Count
+    history: Sequence[TeacherEpoch]
+    time: Number
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReferenceFacts:
+    """reference/reference.json: the machine's scores and, beside them, those of chance.
+
+    Chance always answers the commonest class of the training recordings.
+    """
+
+    identity: str
+    windows: str  # the key of the windows that it was fitted on
+    width: Number | None  # of the kernel in median distances; None = a linear machine
+    strength: Number  # of the ridge
+    features: Count  # of a window
+    params: Count
+    val_macro_f1: Number
+    val_accuracy: Number
+    chance_class: str
+    chance_val_macro_f1: Number
+    chance_val_accuracy: Number
+    seconds: Number
+    weights_sha256: str
+    provenance: Told
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OutputsHead:
+    """teacher_outputs/outputs.json: of what the teacher's stored answers are, and their shapes.
+
+    `embedding` is its width, `joint_features` the shape of a window's joints, [phases, joints, width].
+    """
+
+    identity: str
+    windows: Count
+    views: Count
+    embedding: Count
+    joint_features: tuple[Count, Count, Count]
+    provenance: Told
+
+
+TEACHER = JsonFile(record=TeacherModel, what="a teacher", stage="gaitforge teacher")
+LIVE = JsonFile(record=LiveEpoch, schema=None, what="an epoch", stage="gaitforge teacher")
+TRAINING = JsonFile(
+    record=TrainingState, schema=None, what="a checkpoint", stage="gaitforge teacher",
+    remedy="remove the folder teacher/ray and train again",
+)  # fmt: skip
+REFERENCE = JsonFile(record=ReferenceFacts, what="a reference", stage="gaitforge teacher")
+# 1 had no embedding.npy and joints.npy
+OUTPUTS = JsonFile(
+    record=OutputsHead, schema=2, what="the head of teacher outputs", stage="gaitforge outputs"
+)

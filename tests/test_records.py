@@ -1,0 +1,322 @@
+"""Records: what was written before there were any is read and written alike, and another file is refused in a sentence.
+
+`tests/written/` holds one file of each kind, of a tiny line that the stages wrote when each still had a writer of
+its own.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePath
+from typing import Any, ClassVar
+
+import jsonschema
+import pytest
+
+from gaitforge.records import FILES, PUBLIC
+from gaitforge.records.__main__ import SCHEMAS, main
+from gaitforge.records.confirm import REFIT, SCORES, WORKER, WorkerOf
+from gaitforge.records.export import CARD, export_identity
+from gaitforge.records.json_file import JsonFile, Unreadable, plain
+from gaitforge.records.search import FRONT, PACKING, Need, Packing
+from gaitforge.records.teacher import (
+    LIVE,
+    TEACHER,
+    TRAINING,
+    LiveEpoch,
+    TeacherEpoch,
+    TrainingState,
+)
+from gaitforge.records.trial import TRIAL
+from gaitforge.records.values import ABSENT, Count
+
+WRITTEN = Path(__file__).parent / "written"
+
+
+def pattern(key: str) -> re.Pattern[str]:
+    """What a key of FILES stands for."""
+    return re.compile(re.sub(r"<[a-z]+>", "[^/]+", key.replace(".", r"\.")))
+
+
+def kind_of(path: PurePath) -> JsonFile[Any]:
+    """The kind of a file by its place in a work folder."""
+    kinds = [kind for key, kind in FILES.items() if pattern(key).fullmatch(path.as_posix())]
+    assert len(kinds) == 1, path
+    return kinds[0]
+
+
+def written(name: str) -> Path:
+    return WRITTEN / name
+
+
+SAMPLES = [path for path in sorted(WRITTEN.rglob("*.json")) if path.name != "settings.json"]
+FRONT_FILE = written("runs/main/search/front.json")
+
+
+def changed(path: Path, folder: Path, change: Callable[[dict[str, Any]], None]) -> Path:
+    """A copy of a sample with something changed."""
+    content = json.loads(path.read_text())
+    change(content)
+    copy = folder / path.name
+    copy.write_text(json.dumps(content))
+    return copy
+
+
+@pytest.mark.parametrize("path", SAMPLES, ids=lambda path: str(path.relative_to(WRITTEN)))
+def test_a_file_is_read_and_written_again_byte_by_byte(path: Path) -> None:
+    kind = kind_of(path.relative_to(WRITTEN))
+    assert kind.as_json(kind.read(path)) == path.read_bytes()
+
+
+EPOCH: dict[str, Any] = {
+    "epoch": 1,
+    "train_loss": 0.5,
+    "val_macro_f1": 0.25,
+    "val_accuracy": 0.5,
+    "seconds": 0.1,
+}
+NEED = Need(device="H200", device_bytes=10, bytes=4, outside_bytes=1, step_s=0.1, busy=None)
+MADE: list[tuple[JsonFile[Any], Any, dict[str, Any]]] = [
+    (LIVE, LiveEpoch(**EPOCH, epochs=3), {**EPOCH, "epochs": 3}),
+    (
+        TRAINING,
+        TrainingState(epoch=1, step=2, best_epoch=1, history=[TeacherEpoch(**EPOCH)], time=5.5),
+        {"epoch": 1, "step": 2, "best_epoch": 1, "history": [EPOCH], "time": 5.5},
+    ),
+    (
+        PACKING,
+        Packing(identity="abc", students=2, share=0.5, needs={"": NEED}),
+        {
+            "schema": 1, "identity": "abc", "students": 2, "share": 0.5,
+            "needs": {
+                "": {
+                    "device": "H200", "device_bytes": 10, "bytes": 4, "outside_bytes": 1, "step_s": 0.1, "busy": None,
+                }
+            },
+        },
+    ),
+    (WORKER, WorkerOf(pid=7, address="10.0.0.1"), {"pid": 7, "address": "10.0.0.1"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "record", "content"), MADE, ids=lambda it: getattr(it, "what", "")
+)
+def test_what_no_finished_line_holds_is_written_key_by_key(
+    kind: JsonFile[Any], record: Any, content: dict[str, Any], tmp_path: Path
+) -> None:
+    assert list(kind.as_dict(record).items()) == list(content.items())
+    kind.write(tmp_path / "file.json", record)
+    assert kind.as_json(kind.read(tmp_path / "file.json")) == kind.as_json(record)
+
+
+def test_every_kind_is_among_the_samples_or_made_here() -> None:
+    seen = {kind_of(path.relative_to(WRITTEN)) for path in SAMPLES} | {kind for kind, _, _ in MADE}
+    assert set(FILES.values()) == seen
+
+
+# what is refused
+
+
+def test_another_schema_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    path = changed(FRONT_FILE, tmp_path, lambda front: front.update(schema=9))
+    with pytest.raises(Unreadable) as refused:
+        FRONT.read(path)
+    assert str(refused.value) == (
+        f"{path} cannot be used as a searched front: its schema is 9, but must be 1; run `gaitforge search` again."
+    )
+    assert refused.value.found == "its schema is 9, but must be 1"
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (lambda front: front.pop("schema"), "it tells no schema, but must be of schema 1"),
+        (lambda front: front.pop("search"), "it lacks 'search'"),
+        (lambda front: front["front"][0].pop("trial"), "it lacks 'front[0].trial'"),
+        (
+            lambda front: front["front"][0].update(trial="1"),
+            "its 'front[0].trial' is \"1\", but must be a whole number",
+        ),
+        (
+            lambda front: front["front"][0].update(trial=True),
+            "its 'front[0].trial' is true, but must be a whole number",
+        ),
+        (
+            lambda front: front["front"][0].update(params=-1),
+            "its 'front[0].params' is -1, but must be at least 0",
+        ),
+        (
+            lambda front: front.update(hypervolume=float("nan")),
+            "its 'hypervolume' is NaN, but must be a finite number",
+        ),
+        (lambda front: front.update(front={}), "its 'front' is {}, but must be a list"),
+        (lambda front: front.update(search=3), "its 'search' is 3, but must be a text"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_place(
+    change: Callable[[dict[str, Any]], None], found: str, tmp_path: Path
+) -> None:
+    with pytest.raises(Unreadable) as refused:
+        FRONT.read(changed(FRONT_FILE, tmp_path, change))
+    assert refused.value.found == found
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (b"{", r"it is not JSON \(EOF while parsing an object"),
+        (b"\xff\xfe", r"it is not JSON \("),
+        (b"[1]", "it holds no JSON object"),
+        (b"null", "it holds no JSON object"),
+    ],
+)
+def test_what_is_no_object_is_refused(text: bytes, found: str, tmp_path: Path) -> None:
+    path = tmp_path / "front.json"
+    path.write_bytes(text)
+    with pytest.raises(
+        Unreadable, match=f"front.json cannot be used as a searched front: {found}"
+    ):
+        FRONT.read(path)
+
+
+def test_a_choice_tells_what_it_may_be(tmp_path: Path) -> None:
+    scores = written("runs/main/confirm/scores.json")
+    path = changed(scores, tmp_path, lambda it: it["verdict"]["rests_on"][0].update(says="so"))
+    with pytest.raises(Unreadable, match="is \"so\", but must be one of 'good', 'bad', 'open'"):
+        SCORES.read(path)
+
+
+def test_a_part_that_cannot_be_is_refused_by_its_own_reason(tmp_path: Path) -> None:
+    model = written("runs/main/teacher/model.json")
+    path = changed(model, tmp_path, lambda it: it["layout"].update(up="down"))
+    with pytest.raises(Unreadable, match=r"its 'layout' cannot be .*must be one of x, y, z, none"):
+        TEACHER.read(path)
+    path = changed(model, tmp_path, lambda it: it["normalisation"]["std"][0].__setitem__(0, 0.0))
+    with pytest.raises(
+        Unreadable, match=r"its 'normalisation' cannot be .*each deviation above 0"
+    ):
+        TEACHER.read(path)
+
+
+def test_who_has_been_seen_is_never_nobody_by_default(tmp_path: Path) -> None:
+    model = written("runs/main/teacher/model.json")
+    path = changed(model, tmp_path, lambda it: it["provenance"].pop("seen"))
+    with pytest.raises(Unreadable, match=r"it lacks 'provenance.seen'"):
+        TEACHER.read(path)
+
+
+def test_a_finished_trial_has_scores(tmp_path: Path) -> None:
+    sample = next(path for path in SAMPLES if path.parent.name == "trials")
+    path = changed(sample, tmp_path, lambda it: it.update(state="finished", scores=None))
+    with pytest.raises(Unreadable, match="trial 2 is finished, but has no scores"):
+        TRIAL.read(path)
+
+
+def test_a_file_that_is_not_there_names_the_stage_that_writes_it(tmp_path: Path) -> None:
+    path = tmp_path / "front.json"
+    assert FRONT.find(path) is None
+    with pytest.raises(
+        FileNotFoundError, match=r"no file .*front.json \(a searched front\); run `gaitforge"
+    ):
+        FRONT.read(path)
+
+
+def test_keys_of_a_later_version_are_passed_over(tmp_path: Path) -> None:
+    path = changed(FRONT_FILE, tmp_path, lambda front: front.update(later=1))
+    assert FRONT.read(path) == FRONT.read(FRONT_FILE)
+
+
+def test_a_number_that_is_not_finite_is_not_written(tmp_path: Path) -> None:
+    front = replace(FRONT.read(FRONT_FILE), hypervolume=float("inf"))
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        FRONT.write(tmp_path / "front.json", front)
+    assert not (tmp_path / "front.json").exists()
+
+
+def test_many_are_read_at_once_or_none(tmp_path: Path) -> None:
+    sample = next(path for path in SAMPLES if path.parent.name == "trials")
+    trial, text = TRIAL.read(sample), sample.read_text()
+    assert TRIAL.parse_many([text, text]) == [trial, trial]
+    assert TRIAL.parse_many([]) == []
+    with pytest.raises(ValueError, match="schema"):
+        TRIAL.parse_many([text, "{}"])
+
+
+# how records are written
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Named:
+    """A record whose name comes later."""
+
+    name: str
+    note: str | None = field(default=None, metadata=ABSENT)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Counted(Named):
+    """And its count before it."""
+
+    FIRST: ClassVar[tuple[str, ...]] = ("count",)
+
+    count: Count
+    seen: frozenset[str]
+
+
+def test_keys_stand_in_the_order_of_the_file() -> None:
+    made = Counted(name="a", count=1, seen=frozenset({"b", "a"}))
+    assert list(plain(made).items()) == [("count", 1), ("name", "a"), ("seen", ["a", "b"])]
+    assert list(plain(replace(made, note="n"))) == ["count", "name", "note", "seen"]
+
+
+def test_an_answer_is_the_chosen_member_or_the_best_network() -> None:
+    scores = SCORES.read(written("runs/main/confirm/scores.json"))
+    first = scores.members[0]
+    best = replace(first, trial=99, network=replace(first.network, macro_f1=1.0))
+    both = replace(scores, members=(first, best))
+    assert replace(both, chosen=first.trial).answer == first
+    assert replace(both, chosen=None).answer == best
+
+
+def test_an_export_is_known_by_its_refit_its_scores_and_how_it_was_read() -> None:
+    scores = SCORES.read(written("runs/main/confirm/scores.json"))
+    card = CARD.read(written("export/card.json"))
+    refit = REFIT.read(next(WRITTEN.glob("runs/main/confirm/refits/*.json")))
+    before = export_identity(refit, scores, card.read)
+    assert export_identity(refit, scores, card.read) == before
+    assert export_identity(replace(refit, seed=1), scores, card.read) != before
+    assert export_identity(refit, replace(scores, margin=0.5), card.read) != before
+    assert export_identity(refit, scores, replace(card.read, fps=1.5)) != before
+
+
+# schemas for readers of other programs
+
+
+def test_the_schemas_in_docs_are_those_of_the_code(tmp_path: Path) -> None:
+    """After a change: python -m gaitforge.records"""
+    main(tmp_path)
+    made = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert made == {path.name: path.read_text() for path in SCHEMAS.iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("name", "sample"),
+    [
+        ("summary", "summary.json"),
+        ("card", "export/card.json"),
+        ("trial", "runs/main/search/trials/2.json"),
+    ],
+)
+def test_a_public_file_keeps_to_its_schema(name: str, sample: str) -> None:
+    schema = json.loads((SCHEMAS / f"{name}.json").read_text())
+    content = json.loads(written(sample).read_text())
+    checker = jsonschema.Draft202012Validator(schema)
+    checker.check_schema(schema)
+    checker.validate(content)
+    assert not checker.is_valid({**content, "schema": 9})
+    first = PUBLIC[name].json_schema()["required"][1]
+    assert not checker.is_valid({key: its for key, its in content.items() if key != first})
