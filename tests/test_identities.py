@@ -6,13 +6,24 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from gaitforge.settings import FitPlan, SearchSettings, TeacherSettings, teacher_identity
+from gaitforge.layout import Layout
+from gaitforge.normalise import Normalisation
+from gaitforge.settings import (
+    ConfirmSettings,
+    FitPlan,
+    SearchSettings,
+    TeacherSettings,
+    teacher_identity,
+)
+from gaitforge.windows import WindowSettings
 from gaitforge.work import read_json
-from tests.test_confirm import refits
 from tests.test_searcher import ByHand
+from trainers.confirm.refit_file import make_refits
 from trainers.search.claim import search_identity
+from trainers.training.window_folder import WindowFolder
 
 SIZES = {"family": "tcn", "tcn.channels": 8, "tcn.layers": 2, "tcn.kernel": 5, "tcn.dropout": 0.1}
 SHARED = {**SIZES, "lr": 0.002, "weight_decay": 0.03}
@@ -81,7 +92,14 @@ def test_a_trial_is_written_and_called_as_ever(
 )
 def test_refits_are_called_as_ever(case: Case, names: list[str], tmp_path: Path) -> None:
     _, trial = proposed(tmp_path, *case).ask()
-    assert [refit.identity for refit in refits(trial)] == names
+    legs = Layout(name="legs", joints=("hip", "left", "right"), bones=((0, 1), (0, 2)))
+    numbers = np.ones((3, 3), dtype=np.float32)
+    windows = WindowFolder(
+        Path("/cache/windows/0123456789ab"), legs, ("ill", "well"), WindowSettings(length=16, views=1),
+        Normalisation(mean_VC=numbers, std_VC=numbers),
+    )  # fmt: skip
+    refits = make_refits(ConfirmSettings(seeds=2), trial, windows, Path("/outputs"), "t")
+    assert [refit.identity for refit in refits] == names
 
 
 @pytest.mark.parametrize(
