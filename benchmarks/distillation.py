@@ -30,7 +30,7 @@ from benchmarks.distillation_plans import PLANS, TOGETHER, WAYS, Plan, Sizes, Wa
 from benchmarks.distillation_report import pack, packed_path, read_packed, read_rows, report
 from benchmarks.svm_reference import features, new_machine
 from gaitforge.losses import Distillation
-from gaitforge.settings import FitPlan, IngestSettings, as_dict
+from gaitforge.settings import FitPlan, IngestSettings
 from gaitforge.splits import Split, SplitSettings, make_splits
 from gaitforge.store import SkeletonStore
 from gaitforge.window_cache import build_windows
@@ -166,7 +166,7 @@ def train_student(fold: Fold, way: Way, seed: int) -> dict[str, Any]:
         fold.folder / "unseen" if way.unseen else answers_of(fold, way.teacher or fold.plan.first)
     )
     spec = StudentSpec(
-        family=family, sizes=sizes, fit=as_dict(plan), weights=way.weights, temperature=2.0,
+        family=family, sizes=sizes, plan=plan, distillation=Distillation(weights=way.weights),
         windows=str(fold.windows.folder), teacher_outputs=str(answers),
     )  # fmt: skip
     fitting = new_student(spec)

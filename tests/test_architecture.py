@@ -77,8 +77,8 @@ START_RAY = {
 # Inside gaitforge, imports point upwards in this list only.
 ORDER = [
     "layout", "recording", "s3", "toml", "work", "weights", "provenance", "ingest", "windows", "normalise", "augment",
-    "records", "scorings", "recording_files", "quarantine", "store", "splits", "window_cache", "batch", "models",
-    "gradients", "losses",
+    "recipe", "records", "scorings", "recording_files", "quarantine", "store", "splits", "window_cache", "batch",
+    "models", "gradients", "losses",
     "metrics", "reference", "stats", "decision", "cost", "trials", "failures", "front", "objectives", "settings",
     "members", "outdated", "predict", "export", "summary", "__main__",
 ]  # fmt: skip

@@ -14,7 +14,8 @@ from safetensors.torch import save
 
 from gaitforge.losses import LOSSES
 from gaitforge.losses.nodes import PHASES
-from gaitforge.settings import FitPlan, SearchSettings, as_dict
+from gaitforge.recipe import Distillation
+from gaitforge.settings import FitPlan, SearchSettings
 from gaitforge.splits import Split
 from gaitforge.weights import write_weights
 from gaitforge.window_cache import build_windows
@@ -64,7 +65,7 @@ class Stored:
     def spec(self, family: str, *terms: str) -> StudentSpec:
         return StudentSpec(
             family=family, sizes={"stgcn": {**STGCN, "widths": [4, 4]}, "tcn": {**TCN, "channels": 4}}[family],
-            fit=as_dict(FitPlan(epochs=2, batch=4)), weights=dict.fromkeys(terms, 0.1), temperature=2.0,
+            plan=FitPlan(epochs=2, batch=4), distillation=Distillation(weights=dict.fromkeys(terms, 0.1)),
             windows=str(self.windows.folder), teacher_outputs=str(self.outputs),
         )  # fmt: skip
 
@@ -204,13 +205,6 @@ def test_heads_change_no_first_weight_and_no_size_of_the_student(graph: Stored) 
     assert all(torch.equal(one[name], other[name]) for name in one)
     alone = new_student(graph.spec("stgcn", *LOSSES).alone())
     assert alone.heads is None
-
-
-def test_soft_labels_alone_are_identified_as_they_always_were(graph: Stored) -> None:
-    """So that what was confirmed before there were other terms is not trained again."""
-    assert {"temperatures", "warmup"}.isdisjoint(graph.spec("tcn", "kd").as_dict())
-    rich = replace(graph.spec("tcn", "rkd"), temperatures={"dkd": 4.0}, warmup=0.1)
-    assert StudentSpec(**rich.as_dict()) == rich
 
 
 def test_families_whose_joints_match_are_let_through(every: Stored) -> None:

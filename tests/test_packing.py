@@ -13,8 +13,9 @@ import torch
 
 from gaitforge.layout import Layout
 from gaitforge.models.tcn import TcnSizes
+from gaitforge.recipe import Distillation
 from gaitforge.recording import Recording
-from gaitforge.settings import FitPlan, as_dict
+from gaitforge.settings import FitPlan
 from gaitforge.splits import Split
 from gaitforge.window_cache import build_windows
 from gaitforge.windows import WindowSettings
@@ -62,7 +63,7 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> StudentSpec:
     np.save(root / "logits.npy", np.zeros((train.n, 2, 2), dtype=np.float32))
     return StudentSpec(
         family="tcn", sizes=TcnSizes(channels=4, layers=1, kernel=3).as_dict(),
-        fit=as_dict(FitPlan(epochs=3, batch=2)), weights={"kd": 1.0}, temperature=2.0,
+        plan=FitPlan(epochs=3, batch=2), distillation=Distillation(weights={"kd": 1.0}),
         windows=str(cache.folder), teacher_outputs=str(root),
     )  # fmt: skip
 

@@ -9,6 +9,7 @@ import pytest
 
 from gaitforge.outdated import export_identity, outdated_answer
 from gaitforge.provenance import Provenance
+from gaitforge.recipe import Distillation, Recipe
 from gaitforge.records.trial import State
 from gaitforge.summary import write_summary
 from gaitforge.trials import Trial, TrialLog
@@ -81,7 +82,7 @@ def write_search(work: WorkFolder, split: str, states: list[State]) -> None:
     for number, state in enumerate(states):
         trial = Trial(
             number=number, state=state, family="tcn", sizes={}, params=500, macs=1, seed=0, hash="", suggested={},
-            distributions={}, recipe={}, distill={}, epochs=4,
+            distributions={}, recipe=Recipe(), distill=Distillation(), epochs=4,
             reason="killed by SIGSEGV" if state == "failed" else None,
             scores={"val_macro_f1": 0.5, "val_accuracy": 0.5} if state == "finished" else None,
         )  # fmt: skip

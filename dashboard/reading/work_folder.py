@@ -51,6 +51,7 @@ from dashboard.reading.files import Problem as Problem
 from dashboard.reading.files import stamp as stamp_of
 from dashboard.reading.trial_log import Log, read_trials
 from gaitforge.outdated import outdated_answer, outdated_export
+from gaitforge.recipe import Distillation, Recipe
 from gaitforge.trials import Trial as LoggedTrial
 from gaitforge.work import WorkFolder, for_arrow, open_path
 
@@ -206,7 +207,8 @@ def _logged(trial: Trial) -> LoggedTrial:
     """A finished trial as the log has it, as far as it decides what is confirmed."""
     return LoggedTrial(
         number=trial.number, state="finished", family=trial.family, sizes={}, params=trial.params,
-        macs=trial.macs or 0, seed=0, hash=trial.hash, suggested={}, distributions={}, recipe={}, distill={},
+        macs=trial.macs or 0, seed=0, hash=trial.hash, suggested={}, distributions={}, recipe=Recipe(),
+        distill=Distillation(),
         scores=trial.scores,
     )  # fmt: skip
 

@@ -14,7 +14,6 @@ from typing import NamedTuple
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from gaitforge.settings import FitPlan
 from trainers.training.loop import EpochMetrics, fit
 from trainers.training.student import StudentSpec, new_student, taught
 
@@ -119,9 +118,9 @@ def _measure(spec: StudentSpec) -> Need:
     host_bytes = _peak_host_bytes()
     train, valid = taught(spec)
     # the first windows may be of one class, which cannot be balanced
-    plan = FitPlan(**{**spec.fit, "epochs": TIMED + 2, "balance": False})
+    plan = dataclasses.replace(spec.plan, epochs=TIMED + 2, balance=False)
     some = train.first(STEPS * plan.batch)
-    fitting = new_student(dataclasses.replace(spec, fit=dataclasses.asdict(plan)))
+    fitting = new_student(dataclasses.replace(spec, plan=plan))
     device = next(fitting.model.parameters()).device
     epochs = fit(
         fitting,

@@ -24,7 +24,7 @@ from trainers.arithmetic.check import Refused, trust
 from trainers.training.fitting import Fitting
 from trainers.training.measures import exported_latency_ms, validation_scores
 from trainers.training.predictions import write_predictions
-from trainers.training.student import mapped, new_student, train_student, trial_spec
+from trainers.training.student import StudentSpec, mapped, new_student, train_student
 from trainers.training.window_folder import NodeData, WindowFolder
 
 
@@ -105,7 +105,7 @@ def is_sticky(error: BaseException) -> bool:
 
 
 def _train(proposed: Trial, context: TrialContext, log: TrialLog) -> Iterator[dict[str, float]]:
-    spec = trial_spec(proposed, context.windows, context.outputs)
+    spec = StudentSpec.of(proposed, context.windows, context.outputs)
     fitting = new_student(spec)
     trial = go_on(proposed, fitting, log)
     windows = WindowFolder.open(Path(spec.windows))

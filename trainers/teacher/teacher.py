@@ -30,7 +30,6 @@ from gaitforge.settings import (
     ClusterSettings,
     FitPlan,
     TeacherSettings,
-    as_dict,
     teacher_identity,
 )
 from gaitforge.weights import weights_fault, write_weights
@@ -98,7 +97,7 @@ def train_teacher(
             return Teacher.read(folder)
     cost = count(sizes, windows.layout, windows.channels, len(windows.classes), windows.length)
     job = Job(
-        windows=str(windows.folder), family=settings.family, sizes=dict(settings.sizes), fit=as_dict(settings.fit),
+        windows=str(windows.folder), family=settings.family, sizes=dict(settings.sizes), fit=settings.fit,
         patience=settings.patience, live=str(folder.teacher / "live.jsonl"),
         data=windows.on_nodes("train", "validation"),
     )  # fmt: skip
@@ -156,12 +155,12 @@ def train_teacher(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """What every worker is told; plain values, since it travels to other processes."""
+    """What every worker is told; it travels to other processes."""
 
     windows: str
     family: str
     sizes: Mapping[str, Any]
-    fit: Mapping[str, Any]
+    fit: FitPlan
     patience: int
     live: str
     data: NodeData | None  # what a node lacks of the windows at first
@@ -186,7 +185,7 @@ def run_workers(
     callbacks = [
         GivesUp(f"{job.live.removesuffix('.jsonl')}-failed.txt"),
         KeepsItsName(str(ray_name)),
-        ShowsEpochs(job.live, job.fit["epochs"]),
+        ShowsEpochs(job.live, job.fit.epochs),
     ]
     # the types that are ignored are those of Train's first version
     trainer = TorchTrainer(
@@ -293,7 +292,7 @@ def train_worker(config: dict[str, Any]) -> None:
         examples.to(home(examples.bytes, device))
         for examples in (load_examples(windows, role) for role in ("train", "validation"))
     )
-    fitting = new_fitting(windows, job.family, job.sizes, FitPlan(**job.fit), device)
+    fitting = new_fitting(windows, job.family, job.sizes, job.fit, device)
     progress = Progress()
     checkpoint = train.get_checkpoint()
     if checkpoint is not None:

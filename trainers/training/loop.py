@@ -17,6 +17,7 @@ from gaitforge.losses import (
     LOSSES,
     Distillation,
     Targets,
+    check_known,
     class_weights,
     loss_terms,
     needed,
@@ -230,7 +231,8 @@ def epoch_steps(
 
 
 def check_terms(distillation: Distillation, world: int) -> None:
-    """Raise ValueError where workers would share the batches of a term that needs them whole."""
+    """Refuse an unknown term (KeyError), or one that needs batches whole where workers share them (ValueError)."""
+    check_known(distillation)
     whole = [name for name in distillation.terms if LOSSES[name].whole_batch]
     if whole and world > 1:
         raise ValueError(

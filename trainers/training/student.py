@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -30,45 +30,36 @@ from trainers.training.window_folder import (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StudentSpec:
-    """All that decides a student's weights, as plain values that travel to other processes.
+    """All that decides a student's weights; it travels to other processes.
 
     `windows` is the window cache's folder and `teacher_outputs` that of the stored outputs.
     """
 
     family: str
     sizes: Mapping[str, Any]
-    fit: Mapping[str, Any]  # FitPlan's keys
-    weights: Mapping[str, float]  # of the distillation terms; none: the student learns alone
-    temperature: float  # of 'kd'
+    plan: FitPlan
+    distillation: Distillation  # without terms the student learns alone
     windows: str
     teacher_outputs: str
-    temperatures: Mapping[str, float] = field(default_factory=dict)  # of the other terms
-    warmup: float = 0.0  # share of all steps over which the weights grow from 0
 
-    @property
-    def distillation(self) -> Distillation:
-        return Distillation(
-            weights=self.weights,
-            temperature=self.temperature,
-            temperatures=self.temperatures,
-            warmup=self.warmup,
+    @classmethod
+    def of(cls, trial: Trial, windows: str, teacher_outputs: str) -> StudentSpec:
+        """Return what decides the weights of a trial's student."""
+        return cls(
+            family=trial.family,
+            sizes=trial.sizes,
+            plan=trial.plan,
+            distillation=trial.distill,
+            windows=windows,
+            teacher_outputs=teacher_outputs,
         )
-
-    def as_dict(self) -> dict[str, Any]:
-        """As `Distillation.as_dict`, without what came later and is not used."""
-        values = dataclasses.asdict(self)
-        return {
-            key: value
-            for key, value in values.items()
-            if value or key not in ("temperatures", "warmup")
-        }
 
     def alone(self) -> StudentSpec:
         """The same student, recipe and epochs without distillation."""
-        return dataclasses.replace(self, weights={}, temperatures={}, warmup=0.0)
+        return dataclasses.replace(self, distillation=self.distillation.off)
 
     def with_seed(self, seed: int) -> StudentSpec:
-        return dataclasses.replace(self, fit={**self.fit, "seed": seed})
+        return dataclasses.replace(self, plan=dataclasses.replace(self.plan, seed=seed))
 
 
 def new_student(spec: StudentSpec) -> Fitting:
@@ -77,9 +68,8 @@ def new_student(spec: StudentSpec) -> Fitting:
     Raises ValueError where terms compare joints that cannot be matched with the teacher's.
     """
     windows = WindowFolder.open(Path(spec.windows))
-    plan = FitPlan(**spec.fit)
-    heads = new_heads(spec, windows, plan.seed)
-    return new_fitting(windows, spec.family, spec.sizes, plan, _device(), heads)
+    heads = new_heads(spec, windows, spec.plan.seed)
+    return new_fitting(windows, spec.family, spec.sizes, spec.plan, _device(), heads)
 
 
 def new_heads(spec: StudentSpec, windows: WindowFolder, seed: int) -> Heads | None:
@@ -134,19 +124,3 @@ def mapped(windows: str, teacher_outputs: str) -> tuple[Examples, Examples]:
 
 def _device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def trial_spec(trial: Trial, windows: str, outputs: str) -> StudentSpec:
-    """What decides the weights of a trial's student."""
-    return StudentSpec(
-        family=trial.family,
-        sizes=trial.sizes,
-        fit={**trial.recipe, "seed": trial.seed},
-        # what trials of before there were other terms than 'kd' have is all of it
-        weights=trial.distill["weights"],
-        temperature=trial.distill["temperature"],
-        temperatures=trial.distill.get("temperatures", {}),
-        warmup=trial.distill.get("warmup", 0.0),
-        windows=windows,
-        teacher_outputs=outputs,
-    )
