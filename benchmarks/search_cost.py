@@ -30,10 +30,11 @@ from gaitforge.cost import Cost, count
 from gaitforge.layout import read_layout
 from gaitforge.models import Sizes
 from gaitforge.objectives import SearchedFront
+from gaitforge.records.search import FRONT
 from gaitforge.records.trial import TRIAL, State
 from gaitforge.settings import ClusterSettings, FitPlan, SearchSettings, StoppingSettings
 from gaitforge.trials import Trial, TrialLog
-from gaitforge.work import SplitFolder, write_json
+from gaitforge.work import SplitFolder
 from trainers.cluster.connection import concurrent_trials, connect
 from trainers.search.budget import Budget
 from trainers.search.search import propose, run_tune
@@ -82,7 +83,7 @@ def our_searcher(folder: Path, settings: SearchSettings) -> tuple[StudySearcher,
 
     def on_end(trial: Trial) -> None:
         if front.add(trial):
-            write_json(log.folder.search / "front.json", front.as_dict())
+            FRONT.write(log.folder.front, front.record("s"))
         progress.ended(trial)
 
     searcher = StudySearcher(

@@ -10,12 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gaitforge.decision import answer_of
+from gaitforge.failures import count_failures
 from gaitforge.layout import Layout
 from gaitforge.losses import Distillation
 from gaitforge.members import (
-    FRONT,
-    NEAR,
     NEAR_F1,
     WORTH_SHARE,
     Member,
@@ -27,6 +25,11 @@ from gaitforge.members import (
 from gaitforge.normalise import Normalisation
 from gaitforge.recipe import Recipe
 from gaitforge.recording import Recording
+from gaitforge.records import confirm as records
+from gaitforge.records.confirm import NEAR, ON_FRONT, REFIT, SCORES, Place
+from gaitforge.records.json_file import plain
+from gaitforge.records.search import FRONT as FRONT_FILE
+from gaitforge.records.search import FrontRow
 from gaitforge.records.trial import State
 from gaitforge.settings import ConfirmSettings
 from gaitforge.splits import Split
@@ -35,7 +38,9 @@ from gaitforge.weights import write_weights
 from gaitforge.window_cache import build_windows
 from gaitforge.windows import WindowSettings
 from gaitforge.work import SplitFolder, write_json
-from trainers.confirm.refit_file import ALONE, SEED, STUDENT, Refit, make_refits, refit_head
+from tests.made import made
+from trainers.confirm.refit_file import ALONE, SEED, STUDENT, Refit, make_refits
+from trainers.confirm.trust import verdict as verdict_of
 from trainers.confirm.verdict import Tables, choose
 from trainers.training.predictions import read_predictions, write_predictions
 from trainers.training.reference import MODEL as REFERENCE
@@ -63,31 +68,36 @@ TEACHER = Teacher(
 # which members there are, and which of them the verdict comes to
 
 
-def member(trial: int, params: int, macro_f1: float, noninferior: bool | None) -> dict[str, Any]:
+def member(trial: int, params: int, macro_f1: float, noninferior: bool | None) -> records.Member:
     """A row whose mean over seeds is none of its network's score: the mean is not handed out."""
-    return {
+    row = {
         "trial": trial, "params": params, "macro_f1": 1.0 - macro_f1, "noninferior": noninferior,
         "network": {"macro_f1": macro_f1},
     }  # fmt: skip
+    return made(SCORES, members=[row]).members[0]
+
+
+def front_of(*rows: tuple[int, int, float]) -> tuple[FrontRow, ...]:
+    """A searched front of trials, their parameters and their macro F1."""
+    told = [{"trial": trial, "params": size, "val_macro_f1": f1} for trial, size, f1 in rows]
+    return made(FRONT_FILE, front=told).front
 
 
 def test_members_are_spread_over_the_sizes_of_those_worth_confirming() -> None:
-    front = [
-        {"trial": 4, "params": 100, "val_macro_f1": 0.2},  # below 0.8 of the best: hopeless
-        {"trial": 7, "params": 1_000, "val_macro_f1": 0.65},
-        {"trial": 2, "params": 1_200, "val_macro_f1": 0.7},
-        {"trial": 9, "params": 10_000, "val_macro_f1": 0.8},
-    ]
-    assert [row["trial"] for row in pick_members(front, 2)] == [7, 9]
-    assert [row["trial"] for row in pick_members(front, 1)] == [9]
-    assert [row["trial"] for row in pick_members(front, 5)] == [7, 2, 9]
+    front = front_of(
+        (4, 100, 0.2),  # below 0.8 of the best: hopeless
+        (7, 1_000, 0.65),
+        (2, 1_200, 0.7),
+        (9, 10_000, 0.8),
+    )
+    assert [row.trial for row in pick_members(front, 2)] == [7, 9]
+    assert [row.trial for row in pick_members(front, 1)] == [9]
+    assert [row.trial for row in pick_members(front, 5)] == [7, 2, 9]
 
 
 def test_how_many_of_the_front_are_left_out_and_why_is_said_in_one_line() -> None:
-    front = [
-        {"trial": number, "params": 100 * (number + 1), "val_macro_f1": f1}
-        for number, f1 in enumerate([0.2, 0.63, 0.65, 0.7, 0.8])  # 0.64 is 0.8 of the best
-    ]
+    scores = [0.2, 0.63, 0.65, 0.7, 0.8]  # 0.64 is 0.8 of the best
+    front = front_of(*((number, 100 * (number + 1), f1) for number, f1 in enumerate(scores)))
     assert picked_words(front, 2) == (
         "2 of 5 members of the front are confirmed; left out: 2 with a validation macro F1 below 0.640 (0.8 of the "
         "front's best) and 1 of sizes in between (confirm.members = 2)."
@@ -99,7 +109,7 @@ def test_how_many_of_the_front_are_left_out_and_why_is_said_in_one_line() -> Non
     assert picked_words(front[2:], 3) == "3 of 3 members of the front are confirmed."
 
 
-def chosen(*members: dict[str, Any]) -> int | None:
+def chosen(*members: records.Member) -> int | None:
     return choose(members, teacher_f1=0.9, margin=0.1)
 
 
@@ -116,17 +126,14 @@ def test_with_too_few_people_the_scores_of_the_networks_alone_choose() -> None:
 
 def test_where_none_is_chosen_the_answer_is_the_best_network() -> None:
     members = [member(1, 200, 0.85, False), member(2, 500, 0.89, False), member(3, 900, 0.7, True)]
-    assert answer_of({"members": members, "chosen": None})["trial"] == 2
-    assert answer_of({"members": members, "chosen": 3})["trial"] == 3
+    scores = replace(made(SCORES), members=tuple(members))
+    assert replace(scores, chosen=None).answer.trial == 2
+    assert replace(scores, chosen=3).answer.trial == 3
 
 
 # what lies just below the front
 
-SEARCHED: list[dict[str, Any]] = [
-    {"trial": 0, "params": 100, "val_macro_f1": 0.72},
-    {"trial": 1, "params": 500, "val_macro_f1": 0.80},
-    {"trial": 2, "params": 2_000, "val_macro_f1": 0.85},
-]
+SEARCHED = front_of((0, 100, 0.72), (1, 500, 0.80), (2, 2_000, 0.85))
 
 
 def tried(number: int, params: int, f1: float, hash: str = "", state: State = "finished") -> Trial:
@@ -136,7 +143,7 @@ def tried(number: int, params: int, f1: float, hash: str = "", state: State = "f
     )  # fmt: skip
 
 
-FINISHED = [tried(row["trial"], row["params"], row["val_macro_f1"]) for row in SEARCHED]
+FINISHED = [tried(row.trial, row.params, row.val_macro_f1) for row in SEARCHED]
 
 
 def near(*others: Trial, count: int = 9, picked: tuple[int, ...] = (0, 1, 2)) -> list[int]:
@@ -166,7 +173,7 @@ def test_a_configuration_that_was_drawn_again_counts_by_its_mean() -> None:
 
 
 def test_a_neighbour_is_worth_confirming() -> None:
-    front = [{"trial": 0, "params": 100, "val_macro_f1": 0.69}, SEARCHED[2]]
+    front = (*front_of((0, 100, 0.69)), SEARCHED[2])
     worth = WORTH_SHARE * 0.85
     for f1, numbers in ((worth - 0.001, []), (worth + 0.001, [7])):
         found = pick_neighbours(front, front, [*FINISHED[:1], tried(7, 110, f1)], 9)
@@ -188,10 +195,10 @@ def test_members_and_neighbours_are_confirmed_together_smallest_first(tmp_path: 
     log = TrialLog(folder)
     for trial in [*FINISHED, tried(7, 500, 0.79), tried(8, 1_500, 0.3)]:
         log.add(trial)
-    write_json(folder.search / "front.json", {"front": SEARCHED})
+    FRONT_FILE.write(folder.front, replace(made(FRONT_FILE), front=SEARCHED))
     members = read_members(replace(SETTINGS, members=2, neighbours=2), folder)
     assert [(m.trial.number, m.searched, m.believed) for m in members] == [
-        (0, FRONT, 0.72), (7, NEAR, 0.79), (2, FRONT, 0.85),
+        (0, ON_FRONT, 0.72), (7, NEAR, 0.79), (2, ON_FRONT, 0.85),
     ]  # fmt: skip
     members = read_members(replace(SETTINGS, members=3, neighbours=1), folder)
     assert [m.trial.number for m in members] == [
@@ -201,7 +208,7 @@ def test_members_and_neighbours_are_confirmed_together_smallest_first(tmp_path: 
         2,
     ]  # of one size, the front's comes first
     alone = read_members(replace(SETTINGS, members=3, neighbours=0), folder)
-    assert {m.searched for m in alone} == {FRONT}
+    assert {m.searched for m in alone} == {ON_FRONT}
 
 
 # what is trained again
@@ -330,7 +337,7 @@ def predict(
 VALIDATED = (0.84, 0.88)  # of the two refits
 
 
-def confirmed(trial: Trial = MEMBER, searched: str = FRONT, believed: float = 0.9) -> Member:
+def confirmed(trial: Trial = MEMBER, searched: Place = ON_FRONT, believed: float = 0.9) -> Member:
     return Member(trial=trial, searched=searched, believed=believed)
 
 
@@ -348,12 +355,15 @@ def report(
     for item in members:
         number = item.trial.number
         for place, seed in enumerate((SEED, SEED + 1)):
-            refit = {"val_macro_f1": VALIDATED[place], "seed": seed}
-            write_json(refit_head(SplitFolder(root), STUDENT, number, seed), refit)
+            refit = made(REFIT, val_macro_f1=VALIDATED[place], seed=seed)
+            REFIT.write(SplitFolder(root).refit(STUDENT, number, seed), refit)
             for model in (STUDENT, ALONE):
                 missed = misses.get(f"{model}{place}", misses.get(f"trial {number}", []))
                 predict(root, windows, model, number, seed, missed)
-    return Tables(SplitFolder(root), windows, SETTINGS).report(members, TEACHER, times_scored)
+    tables = Tables(SplitFolder(root), windows, SETTINGS)
+    told = tables.report(members, TEACHER, times_scored)
+    verdict = verdict_of(told, count_failures([]))
+    return {**plain(told), "verdict": plain(verdict), "sentence": verdict.sentence}
 
 
 PEOPLE = 60  # of whom every second one is ill
@@ -372,7 +382,7 @@ def test_a_student_that_errs_no_more_than_the_teacher_is_not_inferior(tmp_path: 
     assert scores["teacher"]["accuracy"] == pytest.approx(0.75)
     assert scores["teacher"]["params"] == 10_000
     assert (scores["people"], scores["too_few"], scores["margin"]) == (PEOPLE, False, 0.1)
-    assert (scores["schema"], scores["times_scored"]) == (3, 1)
+    assert scores["times_scored"] == 1
 
 
 def test_the_network_that_is_handed_out_is_tested_and_not_the_mean_of_its_seeds(
@@ -497,7 +507,7 @@ def test_rows_say_where_the_search_had_them_and_share_one_front(tmp_path: Path) 
     larger = replace(MEMBER, number=4, params=900)
     members = (confirmed(), confirmed(larger, NEAR, 0.89))
     rows = report(tmp_path, 12, {}, members)["members"]
-    assert [row["searched"] for row in rows] == [FRONT, NEAR]
+    assert [row["searched"] for row in rows] == [ON_FRONT, NEAR]
     assert [row["p_on_front"] for row in rows] == [1.0, 0.0]  # as good, but larger
 
 
@@ -506,7 +516,7 @@ def test_optimism_is_luck_that_refits_lose_and_what_other_people_take(tmp_path: 
     optimism = scores["optimism"]
     (row,) = optimism["members"]
     mean = ((20 / 22 + 24 / 26) / 2 + 1.0) / 2
-    assert (row["trial"], row["searched"], row["believed"]) == (3, FRONT, 0.9)
+    assert (row["trial"], row["searched"], row["believed"]) == (3, ON_FRONT, 0.9)
     assert row["validated"] == pytest.approx(0.86)
     assert row["confirmed"] == pytest.approx(mean)
     assert row["luck"] == pytest.approx(0.04)

@@ -29,12 +29,17 @@ from gaitforge.models.tcn import TcnSizes
 from gaitforge.normalise import normalise
 from gaitforge.predict import Predictor, open_session
 from gaitforge.recording import Recording
+from gaitforge.records.confirm import REFIT
+from gaitforge.records.confirm import SCORES as SCORES_FILE
+from gaitforge.records.export import CARD
+from gaitforge.records.json_file import plain
 from gaitforge.settings import ExportSettings
 from gaitforge.splits import Split
 from gaitforge.weights import write_weights
 from gaitforge.window_cache import build_windows
 from gaitforge.windows import WindowSettings, prepare
 from gaitforge.work import SplitFolder, read_json, write_json
+from tests.made import made
 from trainers.confirm.export import export_student, pick_member
 from trainers.confirm.refit_file import best_refit
 from trainers.training.window_folder import WindowFolder
@@ -95,8 +100,7 @@ REASONS = [
     {"about": "people", "says": "good", "text": "Enough people."},
     {"about": "seeds", "says": "open", "text": "One seed."},
 ]
-SCORES: dict[str, Any] = {
-    "schema": 3,
+TOLD: dict[str, Any] = {
     "margin": 0.05,
     "too_few": True,
     "members": [confirmed(1), confirmed(11, 0.9)],
@@ -111,6 +115,9 @@ SCORES: dict[str, Any] = {
 }  # fmt: skip
 
 
+SCORES = made(SCORES_FILE, **TOLD)
+
+
 def new_student(seed: int) -> nn.Module:
     """A student whose batch norms have seen something, so that evaluation is not the identity."""
     with torch.random.fork_rng():
@@ -123,10 +130,10 @@ def new_student(seed: int) -> nn.Module:
 
 
 def write_refit(folder: SplitFolder, trial: int, seed: int, val_macro_f1: float) -> None:
-    head = folder.confirm / "refits" / f"student-{trial}-seed{seed}.json"
+    head = folder.refit("student", trial, seed)
     told = write_weights(head, save(new_student(seed).state_dict()))
-    facts = {"seed": seed, "family": "tcn", "sizes": SIZES.as_dict(), "val_macro_f1": val_macro_f1}
-    write_json(head, {**facts, **told})
+    facts = {"seed": seed, "family": "tcn", "val_macro_f1": val_macro_f1, **told}
+    REFIT.write(head, replace(made(REFIT, **facts), sizes=SIZES.as_dict()))
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +146,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )  # fmt: skip
     cache.role("validation")
     folder = SplitFolder(root / "runs" / "main")
-    write_json(folder.confirm / "scores.json", SCORES)
+    SCORES_FILE.write(folder.scores, SCORES)
     write_refit(folder, 1, 10_000, 0.6)
     write_refit(folder, 1, 10_001, 0.7)
     write_refit(folder, 11, 10_000, 0.9)
@@ -316,7 +323,9 @@ def test_a_card_that_lacks_something_is_refused(
     card = read_json(folder / "card.json")
     del card[missing]
     write_json(folder / "card.json", card)
-    with pytest.raises(ValueError, match=f"not the card of an export .*'{missing}'.*export the"):
+    with pytest.raises(
+        ValueError, match=f"as the card of an export: it lacks '{missing}'; export the"
+    ):
         Predictor.open(folder)
 
 
@@ -346,7 +355,7 @@ def test_the_seeds_of_trial_1_are_not_those_of_trial_11(exported: Path) -> None:
 
 
 def test_the_settings_may_name_the_student() -> None:
-    assert pick_member(ExportSettings(trial=11), SCORES)["trial"] == 11
+    assert pick_member(ExportSettings(trial=11), SCORES).trial == 11
     with pytest.raises(KeyError, match=r"export.trial is 5, but the confirmed trials are 1, 11"):
         pick_member(ExportSettings(trial=5), SCORES)
 
@@ -354,7 +363,7 @@ def test_the_settings_may_name_the_student() -> None:
 def test_where_none_was_chosen_the_best_is_exported_and_it_is_said(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert pick_member(ExportSettings(), {**SCORES, "chosen": None})["trial"] == 11
+    assert pick_member(ExportSettings(), replace(SCORES, chosen=None)).trial == 11
     assert "no student is shown to be as good as the teacher" in capsys.readouterr().out
 
 
@@ -371,9 +380,9 @@ def test_the_card_begins_with_the_verdict_and_the_network_that_was_tested(export
     lines = (exported / "card.md").read_text(encoding="utf-8").splitlines()
     assert lines[0].startswith("# Student of trial 1: tcn, ")
     assert lines[2] == "**Verdict: cannot tell.**"
-    assert lines[4] == SCORES["sentence"]
+    assert lines[4] == TOLD["sentence"]
     assert lines[6:8] == ["- ✓ Enough people.", "- ? One seed."]
-    params, few = f"{SCORES['members'][0]['params']:,}", "too few people"
+    params, few = f"{TOLD['members'][0]['params']:,}", "too few people"
     assert lines[9] == (
         "| | parameters | macro F1 | 95 % interval | accuracy | minus the teacher | 95 % interval "
         "| minus the reference | 95 % interval |"
@@ -410,12 +419,12 @@ def test_of_too_few_people_the_card_says_nothing_is_shown_and_tells_them_one_by_
 
 def card_with(exported: Path, **changes: Any) -> str:
     card = json.loads((exported / "card.json").read_text(encoding="utf-8"))
-    return card_text({**card, **changes})
+    return card_text(CARD.parse(json.dumps({**card, **changes}), exported / "card.json"))
 
 
 def test_the_card_leaves_out_what_was_not_trained(exported: Path) -> None:
-    recipe = {**SCORES["members"][0], "alone": None, "seeds": 1}
-    text = card_with(exported, confirmed=recipe)
+    recipe = replace(SCORES.members[0], alone=None, seeds=1)
+    text = card_with(exported, confirmed=plain(recipe))
     assert "without distillation" not in text
     assert "recipe" not in text
 
@@ -431,7 +440,7 @@ def test_the_card_leaves_out_what_was_not_trained(exported: Path) -> None:
 def test_the_card_says_what_came_of_the_networks_own_test(
     noninferior: bool, tested: bool, words: str, exported: Path
 ) -> None:
-    network = SCORES["members"][0]["network"] | {
+    network = plain(SCORES.members[0].network) | {
         "difference_interval": [-0.1, 0.01], "noninferior": noninferior, "tested": tested, "by_person": None,
     }  # fmt: skip
     text = card_with(exported, network=network)
@@ -441,16 +450,16 @@ def test_the_card_says_what_came_of_the_networks_own_test(
 
 def test_a_named_student_is_not_called_that_of_the_verdict(exported: Path) -> None:
     assert "not about this student" not in card_with(exported)
-    text = card_with(exported, verdict={**SCORES["verdict"], "about": 11})
+    text = card_with(exported, verdict={**TOLD["verdict"], "about": 11})
     assert "This verdict is about trial 11, not about this student" in text
 
 
 def test_scores_of_an_older_confirm_are_not_exported(exported: Path, tmp_path: Path) -> None:
     cache = next((exported.parent / "cache" / "windows").iterdir())
     folder = SplitFolder(tmp_path)
-    write_json(folder.confirm / "scores.json", {**SCORES, "schema": 1})
+    write_json(folder.scores, {**SCORES_FILE.as_dict(SCORES), "schema": 1})
     with pytest.raises(
-        ValueError, match=r"of schema 1, but must be of 3.*run `gaitforge confirm` again"
+        ValueError, match=r"its schema is 1, but must be 3; run `gaitforge confirm` again"
     ):
         export_student(
             ExportSettings(), WindowFolder.open(cache), SPLIT, folder, ReadOptions(), tmp_path

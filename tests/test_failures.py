@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
 import pytest
 
 from gaitforge.failures import count_failures, describe_student, failure_note
-from gaitforge.trials import Trial
+from gaitforge.records.summary import FamilyEnds
+from gaitforge.records.trial import State, Trial
 from tests.test_trials import ended
 
 KILLED = "the worker process was killed by SIGSEGV"
 
 
-def trials(family: str, state: str, count: int, reason: str | None = None) -> list[Trial]:
-    return [ended(i, family=family, state=state, reason=reason) for i in range(count)]
+def trials(family: str, state: State, count: int, reason: str | None = None) -> list[Trial]:
+    scores = {"val_macro_f1": 0.5} if state == "finished" else None
+    return [
+        ended(i, family=family, state=state, reason=reason, scores=scores) for i in range(count)
+    ]
 
 
-def counts(finished: int, stopped: int, failed: int) -> dict[str, Any]:
+def counts(finished: int, stopped: int, failed: int) -> FamilyEnds:
     reasons = {KILLED: failed} if failed else {}
-    return {"finished": finished, "stopped": stopped, "failed": failed, "reasons": reasons}
+    return FamilyEnds(finished=finished, stopped=stopped, failed=failed, reasons=reasons)
 
 
 def test_failures_are_counted_by_family_and_reason_the_commonest_first() -> None:
@@ -32,12 +36,12 @@ def test_failures_are_counted_by_family_and_reason_the_commonest_first() -> None
         ]
     )
     assert found == {
-        "stgcn": {
-            "finished": 0, "stopped": 1, "failed": 3, "reasons": {KILLED: 2, "the loss became nan": 1},
-        },
-        "tcn": {"finished": 3, "stopped": 0, "failed": 0, "reasons": {}},
-    }  # fmt: skip
-    assert list(found["stgcn"]["reasons"]) == [KILLED, "the loss became nan"]
+        "stgcn": FamilyEnds(
+            finished=0, stopped=1, failed=3, reasons={KILLED: 2, "the loss became nan": 1}
+        ),
+        "tcn": FamilyEnds(finished=3, stopped=0, failed=0, reasons={}),
+    }
+    assert list(found["stgcn"].reasons) == [KILLED, "the loss became nan"]
     assert count_failures([]) == {}
 
 
@@ -82,7 +86,7 @@ def test_only_the_families_that_failed_are_named_each_with_its_commonest_reason(
 
 
 def test_a_long_reason_is_cut_in_the_sentence() -> None:
-    long = {**counts(0, 0, 1), "reasons": {"ValueError: " + "x" * 1000: 1}}
+    long = replace(counts(0, 0, 1), reasons={"ValueError: " + "x" * 1000: 1})
     note = failure_note({"tcn": long})
     assert note is not None
     assert len(note) < 400

@@ -17,11 +17,13 @@ from gaitforge.ingest.synthetic import SyntheticSettings
 from gaitforge.losses import LOSSES
 from gaitforge.recipe import Distillation
 from gaitforge.recording import Recording
+from gaitforge.records.confirm import FOLDS, Compared
 from gaitforge.settings import ConfirmSettings, IngestSettings, RunSettings, TeacherSettings
 from gaitforge.splits import Split, SplitSettings
 from gaitforge.weights import write_weights
 from gaitforge.window_cache import WindowCache, build_windows
 from gaitforge.work import SplitFolder, WorkFolder, read_json, write_json
+from tests.made import made
 from tests.small_line import Tables, run, write_run
 from tests.test_cli import must_say
 from tests.test_confirm import CLASSES, LEGS, MEMBER, TEACHER, WINDOWS, walks
@@ -191,21 +193,24 @@ def test_windows_of_the_people_held_out_are_not_there_while_a_teacher_learns(
 
 
 def test_the_sentence_says_that_the_configuration_has_seen_the_people() -> None:
-    scores = {"macro_f1": 0.8, "interval": [0.7, 0.9], "accuracy": 0.8}
-    ends = {"difference": -0.01, "difference_interval": [-0.04, 0.02]}
-    folds = {
-        "splits": 5, "people": 40, "trial": 7, "teacher": {**scores, "macro_f1": 0.81}, "alone": None,
-        "student": {**scores, **ends, "params": [500, 500]},
-    }  # fmt: skip
-    assert folds_sentence(folds) == (
+    folds = made(
+        FOLDS, splits=5, people=40, teacher={"macro_f1": 0.81}, alone=None,
+        student={
+            "macro_f1": 0.8, "params": [500, 500], "difference": -0.01, "difference_interval": [-0.04, 0.02],
+        },
+    )  # fmt: skip
+    assert folds_sentence(folds, 7) == (
         "Trained anew in 5 folds over all 40 people, each scored by models that never saw them, the student of trial 7 "
         "has 500 parameters and macro F1 0.800 against 0.810 of the teacher; difference -0.010 (95 % interval -0.040 "
         "to +0.020). Its configuration was chosen with some of these people as validation and confirm people, which "
         'flatters it; a nested search, [split] with rule = "folds", does not have that.'
     )
-    gain = {"macro_f1": 0.79, "difference": 0.01, "difference_interval": [-0.01, 0.03]}
+    gain = Compared(
+        macro_f1=0.79, interval=None, accuracy=0.8, balanced_accuracy=0.8, weighted_kappa=0.5, difference=0.01,
+        difference_interval=(-0.01, 0.03),
+    )  # fmt: skip
     must_say(
-        folds_sentence({**folds, "alone": gain}),
+        folds_sentence(replace(folds, alone=gain), 7),
         "0.790 without distillation, which adds +0.010 (95 % interval -0.010 to +0.030). Its",
     )
 

@@ -20,6 +20,8 @@ from gaitforge.objectives import (
     value_of,
 )
 from gaitforge.recipe import Distillation, Recipe
+from gaitforge.records.json_file import plain
+from gaitforge.records.search import FRONT
 from gaitforge.trials import Trial
 
 DEFAULT = ("macro_f1", "params")
@@ -144,7 +146,7 @@ def test_of_more_than_three_objectives_there_is_no_hypervolume() -> None:
     names = ("macro_f1", "params", "macs", "bytes")
     front = front_of(trial(0), names=names, reference=(0.0, 1e3, 1e4, 1e4))
     assert front.hypervolume is None
-    assert [row["trial"] for row in front.rows()] == [0]
+    assert [row.trial for row in front.rows()] == [0]
 
 
 def test_an_empty_front_covers_nothing() -> None:
@@ -155,7 +157,7 @@ def test_an_empty_front_covers_nothing() -> None:
 def test_who_does_not_beat_the_reference_is_on_the_front_and_adds_nothing() -> None:
     front = front_of(trial(0, 0.9, 1000), trial(1, 0.0, 10))
     assert front.hypervolume == 0.0
-    assert [row["trial"] for row in front.rows()] == [1, 0]
+    assert [row.trial for row in front.rows()] == [1, 0]
 
 
 # what enters the front
@@ -165,8 +167,8 @@ def test_the_front_is_what_nothing_beats_from_the_smallest_to_the_largest() -> N
     front = front_of(
         trial(0, 0.9, 500), trial(1, 0.5, 10), trial(2, 0.5, 11), trial(3, 0.7, 100), trial(4, 0.9, 500)
     )  # fmt: skip
-    assert [row["trial"] for row in front.rows()] == [1, 3, 0, 4]
-    assert front.rows()[0] == {
+    assert [row.trial for row in front.rows()] == [1, 3, 0, 4]
+    assert plain(front.rows()[0]) == {
         "trial": 1, "family": "tcn", "params": 10, "macs": 100, "bytes": 40, "seeds": 1, "trials": [1],
         "val_macro_f1": 0.5, "val_accuracy": 0.5,
     }  # fmt: skip
@@ -177,7 +179,7 @@ def test_only_what_has_finished_enters(state: str) -> None:
     """The score of a few epochs would pass for that of a student."""
     front = front_of(trial(0, 0.5))
     assert front.add(trial(1, 1.0, 1, state=state, reason="why")) is False
-    assert [row["trial"] for row in front.rows()] == [0]
+    assert [row.trial for row in front.rows()] == [0]
     assert configurations([trial(1, 1.0, state=state)]) == []
 
 
@@ -185,11 +187,11 @@ def test_several_seeds_of_a_configuration_count_by_their_means() -> None:
     seeds = [trial(number, f1, hash="same") for number, f1 in ((4, 0.9), (2, 0.6), (9, 0.3))]
     front = front_of(*seeds, trial(5, 0.7))
     (row,) = front.rows()
-    assert row["trial"] == 5
+    assert row.trial == 5
     front = front_of(*seeds)
     (row,) = front.rows()
-    assert (row["trial"], row["seeds"], row["trials"]) == (2, 3, [2, 4, 9])
-    assert (row["val_macro_f1"], row["val_accuracy"]) == pytest.approx((0.6, 0.6))
+    assert (row.trial, row.seeds, row.trials) == (2, 3, (2, 4, 9))
+    assert (row.val_macro_f1, row.val_accuracy) == pytest.approx((0.6, 0.6))
     assert front.hypervolume == pytest.approx(0.6)
 
 
@@ -197,14 +199,14 @@ def test_a_trial_counts_once() -> None:
     front = front_of(trial(0, 0.9))
     assert front.add(trial(0, 0.9)) is False
     assert front.add(trial(1, 0.1, hash="student 0")) is True
-    assert front.rows()[0]["seeds"] == 2
+    assert front.rows()[0].seeds == 2
 
 
 def test_a_bad_seed_of_a_member_may_bring_another_onto_the_front() -> None:
     front = front_of(trial(0, 0.9), trial(1, 0.8))
-    assert [row["trial"] for row in front.rows()] == [0]
+    assert [row.trial for row in front.rows()] == [0]
     assert front.add(trial(2, 0.5, hash="student 0"))
-    assert [row["trial"] for row in front.rows()] == [1]
+    assert [row.trial for row in front.rows()] == [1]
 
 
 def test_configurations_are_the_finished_trials_by_their_hash() -> None:
@@ -214,7 +216,7 @@ def test_configurations_are_the_finished_trials_by_their_hash() -> None:
 
 
 def test_the_file_of_a_front_names_its_objectives_and_its_reference() -> None:
-    content = front_of(trial(0, 0.5, 10)).as_dict()
+    content = FRONT.as_dict(front_of(trial(0, 0.5, 10)).record("s"))
     assert content["objectives"] == ["macro_f1", "params"]
     assert content["reference"] == [0.0, 1000.0]
     assert content["hypervolume"] == pytest.approx(1.0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +10,17 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from gaitforge.members import FRONT, NEAR
+from gaitforge.records.confirm import NEAR, ON_FRONT, REFIT, SCORES, Place
+from gaitforge.records.json_file import plain
+from gaitforge.records.teacher import TEACHER as TEACHER_FILE
 from gaitforge.settings import ConfirmSettings
 from gaitforge.splits import Split
 from gaitforge.window_cache import build_windows
-from gaitforge.work import SplitFolder, WorkFolder, read_json, write_json, write_parquet
-from tests.test_confirm import CLASSES, LEGS, TEACHER, WINDOWS, walks
+from gaitforge.work import SplitFolder, WorkFolder, read_json, write_parquet
+from tests.made import made
+from tests.test_confirm import CLASSES, LEGS, WINDOWS, walks
 from trainers.confirm.pool import last_macro_f1, pick_unseen, pool_splits
-from trainers.confirm.refit_file import ALONE, SEED, STUDENT, refit_head
+from trainers.confirm.refit_file import ALONE, SEED, STUDENT
 from trainers.confirm.verdict import Tables
 from trainers.training.predictions import write_predictions
 from trainers.training.scoring import Scored
@@ -28,12 +30,14 @@ SETTINGS = ConfirmSettings(seeds=2, resamples=200, margin=0.1)
 TRAINING = {"p96": "train", "p97": "train", "p98": "validation", "p99": "validation"}
 
 
-def row(trial: int, params: int, searched: str = FRONT, distilled: bool = True) -> dict[str, Any]:
+def row(
+    trial: int, params: int, searched: Place = ON_FRONT, distilled: bool = True
+) -> dict[str, Any]:
     return {
         "trial": trial,
         "params": params,
         "searched": searched,
-        "alone": {} if distilled else None,
+        **({} if distilled else {"alone": None}),
     }
 
 
@@ -54,18 +58,18 @@ def tables_of(
     )  # fmt: skip
     cache.role("confirm")
     windows, folder = WindowFolder.open(cache.folder), work.run(name)
-    write_json(folder.teacher / "model.json", asdict(replace(TEACHER, val_macro_f1=0.97)))
+    TEACHER_FILE.write(folder.teacher_model, made(TEACHER_FILE, val_macro_f1=0.97))
     # what the best of its epochs had on the people who chose that epoch is not what students are asked for
     history = pa.table({"epoch": [1, 2], "val_macro_f1": [0.97, 0.9]})
     write_parquet(folder.teacher / "history.parquet", history)
-    write_json(folder.confirm / "scores.json", {"members": list(rows), "chosen": None})
+    SCORES.write(folder.scores, made(SCORES, members=list(rows), chosen=None))
     predict(folder, windows, "teacher", None, 0, 0)
     for item, f1 in zip(rows, validated, strict=True):
         for place, seed in enumerate((SEED, SEED + 1)):
-            head = refit_head(folder, STUDENT, item["trial"], seed)
-            write_json(head, {"val_macro_f1": f1 + (-0.01, 0.01)[place]})
+            refit = made(REFIT, val_macro_f1=f1 + (-0.01, 0.01)[place])
+            REFIT.write(folder.refit(STUDENT, item["trial"], seed), refit)
             predict(folder, windows, STUDENT, item["trial"], seed, misses)
-            if item["alone"] is not None:
+            if item.get("alone", True) is not None:
                 predict(folder, windows, ALONE, item["trial"], seed, 0)
     return Tables(folder, windows, SETTINGS)
 
@@ -93,7 +97,8 @@ def pooled(
         tables_of(work, "fold-1-of-2", range(half), rows, validated=validated),
         tables_of(work, "fold-2-of-2", range(half, people), rows, validated=validated, misses=1),
     ]
-    return pool_splits(tables, SETTINGS, work.pooled)
+    told: dict[str, Any] = plain(pool_splits(tables, SETTINGS, work.pooled))
+    return told
 
 
 def test_a_split_stands_for_the_smallest_that_is_good_enough_on_the_validation_people(
@@ -101,7 +106,7 @@ def test_a_split_stands_for_the_smallest_that_is_good_enough_on_the_validation_p
 ) -> None:
     rows = [row(1, 100), row(2, 200), row(3, 300)]
     table = tables_of(WorkFolder(tmp_path), "a", range(4), rows, validated=(0.78, 0.81, 0.95))
-    assert pick_unseen(table, margin=0.1)["trial"] == 2
+    assert pick_unseen(table, margin=0.1).trial == 2
 
 
 def test_a_split_asks_for_what_the_teacher_had_after_its_last_epoch(tmp_path: Path) -> None:
@@ -109,7 +114,7 @@ def test_a_split_asks_for_what_the_teacher_had_after_its_last_epoch(tmp_path: Pa
     rows = [row(1, 100), row(2, 200)]
     table = tables_of(WorkFolder(tmp_path), "a", range(4), rows, validated=(0.82, 0.95))
     assert last_macro_f1(table.folder) == 0.9
-    assert pick_unseen(table, margin=0.1)["trial"] == 1
+    assert pick_unseen(table, margin=0.1).trial == 1
 
 
 def test_the_people_who_are_scored_choose_nothing(tmp_path: Path) -> None:
@@ -126,11 +131,7 @@ def test_where_none_is_good_enough_a_split_stands_for_the_largest_of_its_front(
 ) -> None:
     rows = [row(1, 100), row(2, 200), row(3, 300, NEAR)]
     table = tables_of(WorkFolder(tmp_path), "a", range(4), rows, validated=(0.5, 0.6, 0.7))
-    assert pick_unseen(table, margin=0.1)["trial"] == 2
-    # rows of before neighbours came in say nothing of the front
-    old = [{key: value for key, value in item.items() if key != "searched"} for item in rows]
-    write_json(table.folder.confirm / "scores.json", {"members": old, "chosen": None})
-    assert pick_unseen(table, margin=0.1)["trial"] == 3
+    assert pick_unseen(table, margin=0.1).trial == 2
 
 
 def test_everybody_is_scored_once_by_the_split_that_held_them_out(tmp_path: Path) -> None:
@@ -145,7 +146,7 @@ def test_everybody_is_scored_once_by_the_split_that_held_them_out(tmp_path: Path
     assert report["student"]["difference"] == pytest.approx(student - 1)
     assert report["student"]["params"] == [200, 200]
     assert report["alone"]["difference"] == pytest.approx(student - 1)
-    assert read_json(work.pooled) == report
+    assert read_json(work.pooled) == {"schema": 1, **report}
 
 
 def test_the_pooled_sentence_says_that_every_split_searched_for_itself(tmp_path: Path) -> None:

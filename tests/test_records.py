@@ -7,10 +7,9 @@ its own.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any, ClassVar
 
 import jsonschema
@@ -32,20 +31,7 @@ from gaitforge.records.teacher import (
 )
 from gaitforge.records.trial import TRIAL
 from gaitforge.records.values import ABSENT, Count
-
-WRITTEN = Path(__file__).parent / "written"
-
-
-def pattern(key: str) -> re.Pattern[str]:
-    """What a key of FILES stands for."""
-    return re.compile(re.sub(r"<[a-z]+>", "[^/]+", key.replace(".", r"\.")))
-
-
-def kind_of(path: PurePath) -> JsonFile[Any]:
-    """The kind of a file by its place in a work folder."""
-    kinds = [kind for key, kind in FILES.items() if pattern(key).fullmatch(path.as_posix())]
-    assert len(kinds) == 1, path
-    return kinds[0]
+from tests.made import WRITTEN, kind_of
 
 
 def written(name: str) -> Path:

@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from gaitforge.records.confirm import FOLDS, POOLED
+from gaitforge.records.teacher import REFERENCE
 from gaitforge.trials import TrialLog
 from gaitforge.work import WorkFolder, read_json, write_json
+from tests.made import made
 from tests.test_trials import ended
 from tests.toy_work import Toy, make_split, make_work
 from trainers.show import describe
@@ -32,10 +35,7 @@ def confirm_with(work: WorkFolder, **changes: Any) -> dict[str, Any]:
 def test_scores_of_an_older_confirm_are_said_to_be_so(work: WorkFolder) -> None:
     scores = confirm_with(work, schema=1)
     shown = describe(work)
-    assert (
-        "its scores are of schema 1, but must be of 3 to be told; run `gaitforge confirm` again"
-        in shown
-    )
+    assert "its schema is 1, but must be 3; run `gaitforge confirm` again." in shown
     assert scores["sentence"] not in shown
 
 
@@ -44,9 +44,10 @@ def test_neighbours_and_optimism_are_shown(work: WorkFolder) -> None:
     members[0]["searched"] = "near"
     row = {
         "trial": 3, "searched": "front", "believed": 0.9, "validated": 0.86, "confirmed": 0.8, "luck": 0.04,
-        "people": 0.06, "total": 0.1, "interval": [0.02, 0.15],
+        "people": 0.06, "total": 0.1, "interval": [0.02, 0.15], "luck_interval": None,
     }  # fmt: skip
-    confirm_with(work, members=members, optimism={"members": [row]})
+    optimism = confirm_with(work)["optimism"]
+    confirm_with(work, members=members, optimism={**optimism, "members": [row]})
     shown = describe(work)
     assert shown.count("near the front") == 1
     assert (
@@ -122,8 +123,8 @@ def test_too_few_people_are_told_one_by_one_and_nothing_is_called_shown(tmp_path
 
 
 def test_folds_of_the_answer_are_told_below_the_verdict(work: WorkFolder) -> None:
-    folds = work.run(TOY.split).confirm / "folds.json"
-    write_json(folds, {"sentence": "Trained anew in folds."})
+    folds = made(FOLDS, sentence="Trained anew in folds.")
+    FOLDS.write(work.run(TOY.split).folds_answer, folds)
     shown = describe(work).splitlines()
     *_, reason = confirm_with(work)["verdict"]["rests_on"]
     place = next(place for place, line in enumerate(shown) if line.endswith(reason["text"]))
@@ -131,18 +132,10 @@ def test_folds_of_the_answer_are_told_below_the_verdict(work: WorkFolder) -> Non
 
 
 def test_several_splits_are_told_together_and_a_single_one_is_not(work: WorkFolder) -> None:
-    write_json(
-        work.pooled,
-        {"sentence": "Over all people, nested.", "teacher": read_scores(work)["teacher"]},
-    )
+    POOLED.write(work.pooled, made(POOLED, sentence="Over all people, nested."))
     assert "Over all people, nested." not in describe(work)
     make_split(work, Toy(trials=12, running=0, split="other"))
     assert "Over all people, nested." in describe(work)
-
-
-def read_scores(work: WorkFolder) -> dict[str, Any]:
-    scores: dict[str, Any] = read_json(work.run(TOY.split).confirm / "scores.json")
-    return scores
 
 
 def test_a_search_of_four_objectives_is_shown_without_a_hypervolume(work: WorkFolder) -> None:
@@ -154,12 +147,10 @@ def test_a_search_of_four_objectives_is_shown_without_a_hypervolume(work: WorkFo
 
 def test_the_reference_and_chance_stand_below_the_teacher(work: WorkFolder) -> None:
     assert not any(line.startswith("reference: ") for line in describe(work).splitlines())
-    facts = {
-        "identity": "i", "windows": "w", "width": None, "strength": 0.1,
-        "features": 3, "params": 9, "val_macro_f1": 0.51, "val_accuracy": 0.62, "chance_class": "ill",
-        "chance_val_macro_f1": 0.17, "chance_val_accuracy": 0.34, "seconds": 1.0,
-    }  # fmt: skip
-    write_json(work.run(TOY.split).reference / "reference.json", facts)
+    facts = made(
+        REFERENCE, val_macro_f1=0.51, val_accuracy=0.62, chance_val_macro_f1=0.17, chance_val_accuracy=0.34
+    )  # fmt: skip
+    REFERENCE.write(work.run(TOY.split).reference_facts, facts)
     lines = describe(work).splitlines()
     at = next(i for i, line in enumerate(lines) if line.startswith("teacher: "))
     assert lines[at + 1] == "reference: validation macro F1 0.510, accuracy 0.620"

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gaitforge.outdated import export_identity, outdated_answer
-from gaitforge.provenance import Provenance
+from gaitforge.outdated import outdated_answer
 from gaitforge.recipe import Distillation, Recipe
+from gaitforge.records.confirm import POOLED, REFIT, SCORES
+from gaitforge.records.export import CARD, export_identity
+from gaitforge.records.search import FRONT, SEARCH
+from gaitforge.records.split import SPLIT, Split
+from gaitforge.records.store import STORE as STORE_FILE
+from gaitforge.records.summary import SUMMARY
+from gaitforge.records.teacher import TEACHER
 from gaitforge.records.trial import State
 from gaitforge.summary import write_summary
 from gaitforge.trials import Trial, TrialLog
 from gaitforge.work import WorkFolder, read_json, write_json
+from tests.made import made
 
 STORE = {"recordings": 8, "people": 4, "classes": ["ill", "well"], "quarantined": 1, "version": 0}
 TEACHER_SCORES = {"macro_f1": 0.9, "interval": [0.8, 0.95], "accuracy": 0.91}
@@ -50,34 +58,34 @@ PARTS = (
 )  # fmt: skip
 
 
+def summary_of(work: WorkFolder) -> dict[str, Any]:
+    return SUMMARY.as_dict(write_summary(work))
+
+
 def write_store(work: WorkFolder) -> None:
-    write_json(work.store / "store.json", {"schema": 1, "fingerprint": "f", **STORE})
+    STORE_FILE.write(work.store_head, made(STORE_FILE, fingerprint="f", **STORE))
 
 
 def write_split(work: WorkFolder, split: str) -> None:
     roles = {"p1": "train", "p2": "validation", "p3": "confirm"}
-    content = {"schema": 1, "name": split, "rule": {}, "store": "f", "roles": roles}
-    write_json(work.split_file(split), content)
+    SPLIT.write(work.split_file(split), Split(name=split, rule={}, store="f", roles=roles))
 
 
 def write_teacher(work: WorkFolder, split: str, val_macro_f1: float) -> None:
-    model = {
-        "fingerprint": "t", "family": "stgcn", "params": 10_000, "macs": 1, "val_macro_f1": val_macro_f1,
-        "val_accuracy": 0.5, "seconds": 10.0, "epochs": 3,
-    }  # fmt: skip
-    write_json(work.run(split).teacher / "model.json", model)
+    model = made(
+        TEACHER, fingerprint="t", family="stgcn", params=10_000, val_macro_f1=val_macro_f1, val_accuracy=0.5,
+        seconds=10.0,
+    )  # fmt: skip
+    TEACHER.write(work.run(split).teacher_model, model)
 
 
 def write_search(work: WorkFolder, split: str, states: list[State]) -> None:
     folder = work.run(split)
-    head = {
-        "identity": "s",
-        "rejected": 2,
-        "reference": [0.0, 10_000.0],
-        "seconds": 5.0,
-        "settings": {},
-    }
-    write_json(folder.search / "search.json", head)
+    told = {"identity": "s", "made_from": {"teacher": "t"}, "seen": [], "unknown": []}
+    head = made(
+        SEARCH, identity="s", rejected=2, reference=[0.0, 10_000.0], seconds=5.0, provenance=told
+    )
+    SEARCH.write(folder.search_head, head)
     log = TrialLog(folder)
     for number, state in enumerate(states):
         trial = Trial(
@@ -87,25 +95,18 @@ def write_search(work: WorkFolder, split: str, states: list[State]) -> None:
             scores={"val_macro_f1": 0.5, "val_accuracy": 0.5} if state == "finished" else None,
         )  # fmt: skip
         log.add(trial)
-    front = {"hypervolume": 1.5, "reference": [0.0, 10_000.0], "front": [IN_FRONT]}
-    write_json(folder.search / "front.json", front)
+    front = made(FRONT, hypervolume=1.5, reference=[0.0, 10_000.0], front=[IN_FRONT], search="s")
+    FRONT.write(folder.front, front)
 
 
 def write_confirm(work: WorkFolder, split: str, times_scored: int = 1) -> None:
-    scores = {
-        "schema": 3,
-        "times_scored": times_scored,
-        "reference": {**BESIDE, "teacher_minus_this": {}},
-        "chance": {**ALWAYS, "teacher_minus_this": {}},
-        "verdict": VERDICT,
-        "teacher": {**TEACHER_SCORES, "params": 10_000, "family": "stgcn"},
-        "members": [
-            {**MEMBER, "macs": 9000, "difference": -0.02, "alone": None, "network": NETWORK}
-        ],
-        "chosen": 0,
-        "provenance": Provenance(identity="c", made_from={"search": "s"}).as_dict(),
-    }
-    write_json(work.run(split).confirm / "scores.json", scores)
+    scores = made(
+        SCORES, times_scored=times_scored, reference=BESIDE, chance=ALWAYS, verdict=VERDICT, chosen=0,
+        teacher={**TEACHER_SCORES, "params": 10_000, "family": "stgcn"},
+        members=[{**MEMBER, "network": NETWORK}],
+        provenance={"identity": "c", "made_from": {"search": "s"}},
+    )  # fmt: skip
+    SCORES.write(work.run(split).scores, scores)
 
 
 def write_all(work: WorkFolder, split: str = "main", val_macro_f1: float = 0.8) -> None:
@@ -119,16 +120,16 @@ def write_all(work: WorkFolder, split: str = "main", val_macro_f1: float = 0.8) 
 
 def write_export(work: WorkFolder, split: str) -> None:
     """The export of what is confirmed there now."""
-    folder, seed, read = work.run(split), NETWORK["seed"], {"fps": None}
-    refit = {"seed": seed, "family": "tcn"}
-    write_json(folder.confirm / "refits" / f"student-0-seed{seed}.json", refit)
-    identity = export_identity(refit, read_json(folder.confirm / "scores.json"), read)
-    network = {**NETWORK, "accuracy": 0.9}
-    card = {
-        **EXPORT, "family": "tcn", "split": split, "network": network, "read": read, "seed": seed,
-        "identity": identity,
-    }  # fmt: skip
-    write_json(work.export / "card.json", card)
+    folder = work.run(split)
+    refit = made(REFIT, seed=NETWORK["seed"], family="tcn")
+    REFIT.write(folder.refit("student", 0, refit.seed), refit)
+    card = made(CARD, **EXPORT, family="tcn", split=split, network=NETWORK, seed=refit.seed)
+    identity = export_identity(refit, SCORES.read(folder.scores), card.read)
+    CARD.write(work.exported.card, replace(card, identity=identity))
+
+
+def write_pooled(work: WorkFolder, **teacher: float) -> None:
+    POOLED.write(work.pooled, made(POOLED, teacher={**TEACHER_SCORES, **teacher}))
 
 
 @pytest.fixture
@@ -137,7 +138,7 @@ def work(tmp_path: Path) -> WorkFolder:
 
 
 def test_nothing_has_run_and_all_parts_are_null(work: WorkFolder) -> None:
-    assert write_summary(work) == {"schema": 2, **dict.fromkeys(PARTS), "outdated": CURRENT}
+    assert summary_of(work) == {"schema": 2, **dict.fromkeys(PARTS), "outdated": CURRENT}
     assert read_json(work.summary) == {"schema": 2, **dict.fromkeys(PARTS), "outdated": CURRENT}
 
 
@@ -145,7 +146,7 @@ def test_a_part_is_there_once_its_stage_has_run(work: WorkFolder) -> None:
     write_store(work)
     write_split(work, "main")
     write_teacher(work, "main", 0.8)
-    summary = write_summary(work)
+    summary = summary_of(work)
     assert [part for part in PARTS if summary[part] is None] == list(PARTS[2:])
 
 
@@ -175,7 +176,7 @@ def test_the_whole_line_is_summarised_under_the_agreed_keys(work: WorkFolder) ->
         "exported": {"trial": 0, "split": "main", **NETWORK},
         "outdated": CURRENT,
     }  # fmt: skip
-    assert write_summary(work) == expected
+    assert summary_of(work) == expected
     assert read_json(work.summary) == expected
 
 
@@ -183,7 +184,7 @@ def test_a_search_without_a_front_yet_has_no_hypervolume(work: WorkFolder) -> No
     write_split(work, "main")
     write_search(work, "main", ["failed"])
     (work.run("main").search / "front.json").unlink()
-    summary = write_summary(work)
+    summary = summary_of(work)
     assert summary["search"]["hypervolume"] is None
     assert summary["searched_front"] is None
 
@@ -191,8 +192,8 @@ def test_a_search_without_a_front_yet_has_no_hypervolume(work: WorkFolder) -> No
 def test_several_splits_are_added_up_and_their_rows_name_them(work: WorkFolder) -> None:
     write_all(work, "fold-1-of-2", val_macro_f1=0.8)
     write_all(work, "fold-2-of-2", val_macro_f1=0.6)
-    write_json(work.pooled, {"teacher": {**TEACHER_SCORES, "macro_f1": 0.7}, "people": 8})
-    summary = write_summary(work)
+    write_pooled(work, macro_f1=0.7)
+    summary = summary_of(work)
     assert summary["teacher"]["val_macro_f1"] == pytest.approx(0.7)
     assert summary["teacher"]["seconds"] == 20.0
     assert summary["search"]["trials"] == {"finished": 4, "stopped": 2, "failed": 2}
@@ -211,7 +212,7 @@ def test_a_search_that_was_set_aside_is_not_counted(work: WorkFolder) -> None:
     aside.mkdir()
     work.run("main").search.rename(aside / "search")
     work.run("main").confirm.rename(aside / "confirm")
-    summary = write_summary(work)
+    summary = summary_of(work)
     assert summary["search"] is None
     assert summary["confirmed_front"] is None
 
@@ -220,9 +221,9 @@ def test_runs_of_another_split_rule_are_not_mixed_in(work: WorkFolder) -> None:
     for split in ("fold-1-of-2", "fold-2-of-2"):
         write_all(work, split, val_macro_f1=0.1)
         work.split_file(split).unlink()  # as the split stage does when the rule has changed
-    write_json(work.pooled, {"teacher": {**TEACHER_SCORES, "macro_f1": 0.1}})
+    write_pooled(work, macro_f1=0.1)
     write_all(work, "main", val_macro_f1=0.8)
-    summary = write_summary(work)
+    summary = summary_of(work)
     assert summary["teacher"]["val_macro_f1"] == 0.8
     assert summary["confirm_teacher"] == TEACHER_SCORES
     assert [row["trial"] for row in summary["searched_front"]] == [0]
@@ -236,8 +237,8 @@ def test_several_splits_have_no_verdict_together_and_are_counted_by_the_one_scor
     write_all(work, "fold-2-of-2")
     write_confirm(work, "fold-2-of-2", times_scored=3)
     write_export(work, "fold-2-of-2")
-    write_json(work.pooled, {"teacher": TEACHER_SCORES, "people": 8})
-    summary = write_summary(work)
+    write_pooled(work)
+    summary = summary_of(work)
     assert summary["verdict"] is summary["reference"] is summary["chance"] is None
     assert summary["times_scored"] == 3
     assert summary["exported"]["split"] == "fold-2-of-2"
@@ -246,16 +247,16 @@ def test_several_splits_have_no_verdict_together_and_are_counted_by_the_one_scor
 def test_one_confirmed_split_of_several_has_a_verdict_for_itself_alone(work: WorkFolder) -> None:
     write_all(work, "fold-1-of-2")
     write_split(work, "fold-2-of-2")
-    assert write_summary(work)["verdict"] is None
+    assert summary_of(work)["verdict"] is None
 
 
 def test_an_answer_of_an_earlier_search_is_told_to_be_so_and_has_no_verdict(
     work: WorkFolder,
 ) -> None:
     write_all(work)
-    head = work.run("main").search / "search.json"
-    write_json(head, {**read_json(head), "identity": "s2"})
-    summary = write_summary(work)
+    path = work.run("main").search_head
+    SEARCH.write(path, replace(SEARCH.read(path), identity="s2"))
+    summary = summary_of(work)
     assert summary["verdict"] is summary["exported"] is None
     confirm = "run `gaitforge confirm run.toml`, which keeps what is trained already"
     assert summary["outdated"] == {
@@ -270,7 +271,7 @@ def test_an_answer_of_an_earlier_search_is_told_to_be_so_and_has_no_verdict(
 def test_an_export_of_an_earlier_answer_is_told_to_be_so(work: WorkFolder) -> None:
     write_all(work)
     write_confirm(work, "main", times_scored=2)
-    summary = write_summary(work)
+    summary = summary_of(work)
     assert summary["verdict"] == VERDICT
     assert summary["exported"] is None
     assert summary["outdated"] == {
@@ -293,17 +294,14 @@ def test_of_an_answer_whose_sources_are_gone_nobody_can_tell_whether_it_is_of_no
     )
 
 
-def test_what_an_older_confirm_and_an_older_export_did_not_tell_is_null(work: WorkFolder) -> None:
+def test_scores_and_an_export_of_an_older_version_are_told_to_be_so_and_count_as_none(
+    work: WorkFolder,
+) -> None:
     write_all(work)
-    path = work.run("main").confirm / "scores.json"
-    told = ("times_scored", "reference", "chance", "verdict")
-    old = {key: value for key, value in read_json(path).items() if key not in told}
-    (member,) = old["members"]
-    old["members"] = [{key: value for key, value in member.items() if key != "network"}]
-    write_json(path, {**old, "schema": 1})
-    card = read_json(work.export / "card.json")
-    write_json(work.export / "card.json", {k: v for k, v in card.items() if k != "network"})
-    summary = write_summary(work)
-    assert [summary[key] for key in (*told, "exported")] == [None] * 5
-    assert summary["export"] == EXPORT
-    assert summary["confirmed_front"] == [{**MEMBER, **dict.fromkeys(AGAINST)}]
+    for path in (work.run("main").scores, work.exported.card):
+        write_json(path, {**read_json(path), "schema": 0})
+    summary = summary_of(work)
+    parts = ("confirm_teacher", "confirmed_front", "verdict", "times_scored", "export", "exported")
+    assert [summary[key] for key in parts] == [None] * len(parts)
+    assert "its schema is 0, but must be 3" in summary["outdated"]["answer"]
+    assert "its schema is 0, but must be 1" in summary["outdated"]["export"]

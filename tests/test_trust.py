@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
+from gaitforge.records.confirm import BAD, GOOD, OPEN
+from gaitforge.records.summary import FamilyEnds
 from gaitforge.settings import ConfirmSettings, RunSettings
 from gaitforge.splits import SplitSettings
+from tests.made import made_report
 from trainers.confirm.trust import (
-    BAD,
     CANNOT_TELL,
     DO_NOT,
-    GOOD,
-    OPEN,
     SHIP,
     verdict,
     verdict_lines,
@@ -24,8 +24,8 @@ from trainers.confirm.trust import (
 MARGIN = 0.05
 WORDS = (SHIP, DO_NOT, CANNOT_TELL)
 ABOVE, OPEN_ENDS, BELOW = [0.02, 0.3], [-0.04, 0.2], [-0.3, -0.1]
-FINE = {"tcn": {"finished": 20, "stopped": 9, "failed": 1, "reasons": {"Out of memory.": 1}}}
-HALF_FAILED = {"tcn": {"finished": 5, "stopped": 0, "failed": 5, "reasons": {"Out of memory.": 5}}}
+FINE = {"tcn": FamilyEnds(finished=20, stopped=9, failed=1, reasons={"Out of memory.": 1})}
+HALF_FAILED = {"tcn": FamilyEnds(finished=5, stopped=0, failed=5, reasons={"Out of memory.": 5})}
 
 
 def difference(ends: list[float] | None, value: float = 0.0) -> dict[str, Any]:
@@ -90,14 +90,16 @@ def of_few(people: int = 4) -> dict[str, Any]:
 
 
 def said(
-    content: dict[str, Any], failures: dict[str, Any] = FINE
+    content: dict[str, Any], failures: dict[str, FamilyEnds] = FINE
 ) -> tuple[str, str, dict[str, tuple[str, str]]]:
     """The word, the sentence, and each reason's word and text."""
-    found = verdict(content, failures)
-    reasons = {row["about"]: (row["says"], row["text"]) for row in found["rests_on"]}
-    assert len(reasons) == len(found["rests_on"]) == 10
-    assert found["word"] in WORDS
-    return found["word"], found["sentence"], reasons
+    found = verdict(made_report(content), failures)
+    reasons: dict[str, tuple[str, str]] = {
+        row.about: (row.says, row.text) for row in found.rests_on
+    }
+    assert len(reasons) == len(found.rests_on) == 10
+    assert found.word in WORDS
+    return found.word, found.sentence, reasons
 
 
 # the words
@@ -259,16 +261,16 @@ def test_a_verdict_is_one_headline_and_a_line_for_each_reason_without_brackets_i
         of_few(),
     ]  # fmt: skip
     for content in reports:
-        found = verdict(content, HALF_FAILED)
-        assert ". " not in found["sentence"]
-        assert found["sentence"].startswith(f"{found['word'].capitalize()}: ")
+        found = verdict(made_report(content), HALF_FAILED)
+        assert ". " not in found.sentence
+        assert found.sentence.startswith(f"{found.word.capitalize()}: ")
         head, how, *lines = verdict_lines(found)
-        assert head == found["sentence"]
+        assert head == found.sentence
         assert "+ speaks for it, - against it, ? open" in how
-        assert len(lines) == len(found["rests_on"])
-        for line, reason in zip(lines, found["rests_on"], strict=True):
-            mark = {GOOD: "+", BAD: "-", OPEN: "?"}[reason["says"]]
-            assert line == f"  {mark} {reason['text']}"
+        assert len(lines) == len(found.rests_on)
+        for line, reason in zip(lines, found.rests_on, strict=True):
+            mark = {GOOD: "+", BAD: "-", OPEN: "?"}[reason.says]
+            assert line == f"  {mark} {reason.text}"
             assert "\n" not in line
         assert not [line for line in (head, *lines) if BRACKET_IN_BRACKETS.search(line)]
 

@@ -20,8 +20,16 @@ from gaitforge import stats
 from gaitforge.decision import judge
 from gaitforge.failures import count_failures
 from gaitforge.layout import LAYOUTS
+from gaitforge.metrics import balanced_accuracy, weighted_kappa
 from gaitforge.provenance import Provenance
 from gaitforge.recording import Recording, Rejected
+from gaitforge.records.confirm import SCORES, Flattery
+from gaitforge.records.json_file import plain
+from gaitforge.records.search import FRONT
+from gaitforge.records.search import SEARCH as SEARCH_FILE
+from gaitforge.records.split import SPLIT, Split
+from gaitforge.records.teacher import TEACHER
+from gaitforge.records.trial import TRIAL
 from gaitforge.stats import Ints
 from gaitforge.store import SkeletonStore
 from gaitforge.trials import TrialLog
@@ -29,11 +37,10 @@ from gaitforge.work import (
     SplitFolder,
     WorkFolder,
     for_arrow,
-    read_json,
-    write_json,
     write_parquet,
     write_whole,
 )
+from tests.made import made, made_report
 from trainers.confirm.answers import optimism_sentence
 from trainers.confirm.trust import verdict
 
@@ -95,14 +102,9 @@ def make_store(work: WorkFolder, toy: Toy = Toy()) -> None:
 
 
 def make_split(work: WorkFolder, toy: Toy = Toy()) -> None:
-    content = {
-        "schema": 1,
-        "name": toy.split,
-        "rule": {"kind": "people", "validation": 0.2, "confirm": 0.2, "seed": 0},
-        "store": "0f3a5c7e9b1d",
-        "roles": _people(toy),
-    }
-    write_json(work.split_file(toy.split), content)
+    rule = {"rule": "fractions", "fractions": [0.6, 0.2, 0.2], "seed": 0}
+    split = Split(name=toy.split, rule=rule, store="0f3a5c7e9b1d", roles=_people(toy))
+    SPLIT.write(work.split_file(toy.split), split)
 
 
 def make_teacher(work: WorkFolder, toy: Toy = Toy()) -> None:
@@ -110,47 +112,29 @@ def make_teacher(work: WorkFolder, toy: Toy = Toy()) -> None:
     scores = _predict(
         run, toy, rng, role="validation", model="teacher", trial=None, skill=2.9, seeds=[0]
     )
-    model = {
-        "schema": 1,
-        "fingerprint": "5d7e90aa1c34",
-        "family": "stgcn",
-        "sizes": {"channels": 128, "blocks": 6},
-        "params": TEACHER_PARAMS,
-        "macs": 212_000_000,
-        "layout": LAYOUTS["kinect25"].as_dict(),
-        "classes": sorted(toy.classes),
-        "windows": {"mode": "resample", "frames": 64, "views": 4},
-        "normalisation": {"centre": "root", "scale_m": 0.51},
-        "val_macro_f1": scores[0],
-        "val_accuracy": scores[1],
-        "best_epoch": EPOCHS - 4,
-        "epochs": EPOCHS,
-        "seconds": 412.5,
-    }
-    write_json(run.teacher / "model.json", model)
+    model = made(
+        TEACHER, fingerprint="5d7e90aa1c34", family="stgcn", sizes={"channels": 128, "blocks": 6},
+        params=TEACHER_PARAMS, macs=212_000_000, layout=LAYOUTS["kinect25"].as_dict(), classes=sorted(toy.classes),
+        windows={"mode": "resample", "length": 64, "views": 4}, val_macro_f1=scores[0], val_accuracy=scores[1],
+        best_epoch=EPOCHS - 4, epochs=EPOCHS, seconds=412.5,
+    )  # fmt: skip
+    TEACHER.write(run.teacher_model, model)
     curve = _curve(rng, EPOCHS, scores, terms=())
     columns = ("epoch", "train_loss", "val_macro_f1", "val_accuracy", "seconds")
     write_parquet(
-        run.teacher / "history.parquet",
+        run.teacher_history,
         pa.table({column: [row[column] for row in curve] for column in columns}),
     )
 
 
 def make_search(work: WorkFolder, toy: Toy = Toy()) -> None:
     run, rng = work.run(toy.split), np.random.default_rng(toy.seed + 1)
-    search = {
-        "schema": 1,
-        "identity": SEARCH,
-        "families": sorted(SIZES),
-        "trials": toy.wanted,
-        "epochs": EPOCHS,
-        "seed": 0,
-        "reference": REFERENCE,
-        "max_params": 200_000,
-        "rejected": 11,
-        "seconds": 958.0,
-    }
-    write_json(run.search / "search.json", search)
+    head = made(
+        SEARCH_FILE, identity=SEARCH, families=sorted(SIZES), trials=toy.wanted, epochs=EPOCHS, seed=0,
+        reference=REFERENCE, max_params=200_000, rejected=11, seconds=958.0, settings={},
+        provenance={"identity": SEARCH, "made_from": {"teacher": "5d7e90aa1c34"}},
+    )  # fmt: skip
+    SEARCH_FILE.write(run.search_head, head)
     trials: list[dict[str, Any]] = []
     for number in range(toy.trials):
         state = "finished"
@@ -222,8 +206,8 @@ def make_trial(
         "started": f"2026-03-02T10:{number % 60:02d}:00+00:00",
         "ended": None if state == "running" else f"2026-03-02T11:{number % 60:02d}:24+00:00",
     }
-    folder = run.search / "running" if state == "running" else run.trials
-    write_json(folder / f"{number}.json", trial)
+    path = run.running_trial(number) if state == "running" else run.trial(number)
+    TRIAL.write(path, TRIAL.parse(json.dumps(trial), path))
     return trial
 
 
@@ -287,7 +271,6 @@ def make_confirm(work: WorkFolder, toy: Toy = Toy()) -> None:
         enough = stats.mean_macro_f1(teacher) - MARGIN
         good = [m for m in members if m["network"]["macro_f1"] >= enough]
     report = {
-        "schema": 3,
         "margin": MARGIN,
         "people": toy.people,
         "too_few": few,
@@ -307,17 +290,12 @@ def make_confirm(work: WorkFolder, toy: Toy = Toy()) -> None:
         ],
         "chosen": min(good, key=lambda m: m["params"])["trial"] if good else None,
     }
-    told = verdict(report, count_failures(TrialLog(run)))
+    told = verdict(made_report(report), count_failures(TrialLog(run)))
     made_from = Provenance(identity="c0d1e2f3a4b5", made_from={"search": SEARCH})
-    write_json(
-        run.confirm / "scores.json",
-        {
-            **report,
-            "verdict": told,
-            "sentence": told["sentence"],
-            "provenance": made_from.as_dict(),
-        },
-    )
+    scores = made(
+        SCORES, **report, verdict=plain(told), sentence=told.sentence, provenance=made_from.as_dict()
+    )  # fmt: skip
+    SCORES.write(run.scores, scores)
 
 
 def confusions_of(run: SplitFolder, toy: Toy, model: str, trial: int | None) -> Ints:
@@ -353,6 +331,8 @@ def _scores(counts: Ints) -> dict[str, Any]:
         "macro_f1": found.mean,
         "interval": None if stats.too_few(counts.shape[-3]) else [found.low, found.high],
         "accuracy": float(np.trace(summed) / summed.sum()),
+        "balanced_accuracy": balanced_accuracy(summed),
+        "weighted_kappa": weighted_kappa(summed),
     }
 
 
@@ -381,9 +361,12 @@ def _optimism(picked: list[dict[str, Any]], students: list[Ints]) -> dict[str, A
     believed = np.array([member["val_macro_f1"] for member in picked])
     validated = believed[:, None] - np.linspace(0, 0.02, len(SEEDS))
 
-    def over(which: list[int]) -> dict[str, Any]:
+    def over(which: list[int]) -> Flattery:
         found = stats.optimism(believed[which], validated[which], [students[i] for i in which])
-        return found.as_dict()
+        return Flattery(
+            total=found.total, interval=found.interval, luck=found.luck, luck_interval=found.luck_interval,
+            people=found.people,
+        )  # fmt: skip
 
     rows = [
         {
@@ -392,16 +375,17 @@ def _optimism(picked: list[dict[str, Any]], students: list[Ints]) -> dict[str, A
             "believed": float(believed[i]),
             "validated": float(validated[i].mean()),
             "confirmed": stats.mean_macro_f1(students[i]),
-            **over([i]),
+            **plain(over([i])),
         }
         for i, member in enumerate(picked)
     ]
+    flattery = over(list(range(len(picked))))
     report = {
-        **over(list(range(len(picked)))),
+        **plain(flattery),
         "seed_sd": stats.spread_over_seeds(validated),
         "members": rows,
     }
-    return {**report, "sentence": optimism_sentence(report, len(picked))}
+    return {**report, "sentence": optimism_sentence(flattery, len(picked))}
 
 
 def _per_person(model: str, trial: int | None, counts: Ints, toy: Toy) -> list[dict[str, Any]]:
@@ -558,8 +542,7 @@ def _curve(
 
 
 def _front_of(run: SplitFolder) -> list[dict[str, Any]]:
-    front: list[dict[str, Any]] = read_json(run.search / "front.json")["front"]
-    return front
+    return [plain(row) for row in FRONT.read(run.front).front]
 
 
 def _write_front(run: SplitFolder, trials: list[dict[str, Any]]) -> None:
@@ -574,16 +557,9 @@ def _write_front(run: SplitFolder, trials: list[dict[str, Any]]) -> None:
                 {
                     **{key: trial[key] for key in ("family", "params", "macs")},
                     "trial": trial["number"],
+                    "trials": [trial["number"]],
                     **trial["scores"],
                 }
             )
-    write_json(
-        run.search / "front.json",
-        {
-            "schema": 1,
-            "search": SEARCH,
-            "hypervolume": 1.0934,
-            "reference": REFERENCE,
-            "front": front,
-        },
-    )
+    told = made(FRONT, search=SEARCH, hypervolume=1.0934, reference=REFERENCE, front=front)
+    FRONT.write(run.front, told)

@@ -29,12 +29,12 @@ class TeacherModel:
     best_epoch: Count
     epochs: Count
     seconds: Number
-    weights_sha256: str
     layout: Layout
     classes: tuple[str, ...]
     channels: Count
     windows: WindowSettings
     normalisation: Moments
+    weights_sha256: str
     provenance: Told
 
 
