@@ -280,7 +280,7 @@ def test_text_of_trials_is_no_markdown(tmp_path: Path, show: Show) -> None:
             {
                 **content,
                 "suggested": searched,
-                "distill": {"weights": weights},
+                "distill": {"weights": weights, "temperature": 4.0},
                 "family": nasty * (number % 2 + 1),
             },
         )

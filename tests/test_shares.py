@@ -210,10 +210,10 @@ from pathlib import Path
 import ray, torch
 from gaitforge.settings import ClusterSettings
 from gaitforge.work import SplitFolder
-from trainers import shares
-from trainers.blind_gpus import check_gpus
-from trainers.packing import Need
-from trainers.shares import keep_to_share
+from trainers.cluster.blind_gpus import check_gpus
+from trainers.search import gpu_shares as shares
+from trainers.search.gpu_packing import Need
+from trainers.search.gpu_shares import keep_to_share
 
 folder = SplitFolder(Path(sys.argv[1]))
 ray.init(address="local", num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False)
