@@ -320,9 +320,11 @@ def run_epochs(
 
     speed, parallel = fast_and_parallel(fitting, train_set, share)
     keeper = Keeper(keep)
-    for metrics in fit(
-        fitting, train_set, valid_set, Distillation(), share, parallel, speed, keeper.after_step
-    ):
+    epochs = fit(
+        fitting, train_set, valid_set, Distillation(),
+        share=share, parallel=parallel, speed=speed, after_step=keeper.after_step,
+    )  # fmt: skip
+    for metrics in epochs:
         progress.add(metrics, fitting.model)
         report(fitting, progress, share)
         keeper.kept()
