@@ -1,8 +1,9 @@
 # Two commands for a fresh machine: `make demo` and `make test`. Both make .venv and install into it first.
 PYTHON ?= python3
 BIN := .venv/bin
+TYPED := platform/gaitforge trainers search_spaces dashboard benchmarks docs examples tests
 
-.PHONY: demo test check fast install
+.PHONY: demo test check types fast docs install
 
 demo: install
 	$(BIN)/gaitforge demo
@@ -13,10 +14,20 @@ test: install check
 check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy platform/gaitforge trainers search_spaces dashboard benchmarks tests
+	$(BIN)/mypy $(TYPED)
+
+# the Pythons that the tests do not run on: their types, with the installed packages of this one
+types: install
+	$(BIN)/mypy --python-version 3.12 $(TYPED)
+	$(BIN)/mypy --python-version 3.13 $(TYPED)
 
 fast: install
 	$(BIN)/python -m pytest -q -m "not slow and not browser and not cluster and not gpu"
+
+# the pages of docs/ as a site in work/site
+docs: install
+	$(BIN)/python -m pip install --quiet --editable ".[docs]"
+	$(BIN)/mkdocs build --strict
 
 install: .venv/installed
 

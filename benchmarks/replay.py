@@ -33,6 +33,7 @@ from benchmarks.students import EPOCHS, PACKED, key_of
 from gaitforge.work import write_parquet
 
 RESULTS = Path(__file__).parent / "replay.parquet"
+FIGURE = Path(__file__).parents[1] / "docs" / "pictures" / "replay.svg"
 WORKERS = 2
 BUDGET = 100 * EPOCHS
 
@@ -188,7 +189,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=30)
     parser.add_argument("--budget", type=int, default=BUDGET, help="epochs of one search")
     parser.add_argument("--table", type=Path, default=PACKED)
-    parser.add_argument("--out", type=Path, default=RESULTS, help="its .svg is written beside it")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--figure", type=Path, default=FIGURE)
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     options = parser.parse_args()
     searches = list(
@@ -200,7 +202,7 @@ def main() -> None:
     write_parquet(options.out, rows)
     table = table_at(options.table)
     print(report(rows.to_pylist(), table))
-    write_plot(rows.to_pylist(), table, options.out.with_suffix(".svg"))
+    write_plot(rows.to_pylist(), table, options.figure)
 
 
 if __name__ == "__main__":

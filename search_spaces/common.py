@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import optuna
-
 from gaitforge.losses import LOSSES, Distillation
 from gaitforge.models import Sizes
+from gaitforge.spaces import Suggester
 
 NONE = "none"  # of a choice of terms
 
@@ -25,8 +24,8 @@ class Proposal:
 
 
 def propose(
-    trial: optuna.trial.BaseTrial,
-    spaces: Mapping[str, Callable[[optuna.trial.BaseTrial], Sizes]],
+    trial: Suggester,
+    spaces: Mapping[str, Callable[[Suggester], Sizes]],
     terms: Sequence[str],
     terms_warmup: float = 0.0,
 ) -> Proposal:
@@ -44,9 +43,7 @@ def propose(
     )
 
 
-def suggest_distillation(
-    trial: optuna.trial.BaseTrial, terms: Sequence[str], warmup: float
-) -> Distillation:
+def suggest_distillation(trial: Suggester, terms: Sequence[str], warmup: float) -> Distillation:
     """Which of the terms, at which weights and temperatures."""
     weights: dict[str, float] = {}
     temperatures: dict[str, float] = {}
@@ -64,7 +61,7 @@ def suggest_distillation(
     )
 
 
-def choose_terms(trial: optuna.trial.BaseTrial, terms: Sequence[str]) -> list[str]:
+def choose_terms(trial: Suggester, terms: Sequence[str]) -> list[str]:
     """The terms of one student: a single one is always on; of several, each choice gives one or none.
 
     A value per choice keeps the sampler's question small: it learns which of the terms that teach the

@@ -5,16 +5,15 @@ Parameter names carry the family's name: one Optuna study knows one range for on
 
 from __future__ import annotations
 
-import optuna
-
 from gaitforge.models.ctrgcn import CtrgcnSizes
+from gaitforge.spaces import Suggester
 
 SMALLEST = CtrgcnSizes(widths=(4,), strides=(2,), kernel=3)
 
 BRANCHES = 4  # of the temporal convolution, among which a width is shared
 
 
-def suggest(trial: optuna.trial.BaseTrial) -> CtrgcnSizes:
+def suggest(trial: Suggester) -> CtrgcnSizes:
     """`depth` blocks; the second half is wider by `growth` and sees half the frames of the first."""
     quarter = trial.suggest_int("ctrgcn.quarter_width", 1, 24, log=True)
     depth = trial.suggest_int("ctrgcn.depth", 1, 6)

@@ -5,16 +5,15 @@ Parameter names carry the family's name: one Optuna study knows one range for on
 
 from __future__ import annotations
 
-import optuna
-
 from gaitforge.models.dynstg_mamba import DynstgMambaSizes
+from gaitforge.spaces import Suggester
 
 SMALLEST = DynstgMambaSizes(
     widths=(4,), strides=(2,), states=4, expand=1, filter="none", dropout=0.0
 )
 
 
-def suggest(trial: optuna.trial.BaseTrial) -> DynstgMambaSizes:
+def suggest(trial: Suggester) -> DynstgMambaSizes:
     """`depth` blocks in `stages` of `stage` blocks (the last takes the rest), each wider than the former by `growth`.
 
     The frames are halved by block number `halve` and by the one `again` blocks later, where there are

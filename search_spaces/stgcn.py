@@ -5,14 +5,13 @@ Parameter names carry the family's name: one Optuna study knows one range for on
 
 from __future__ import annotations
 
-import optuna
-
 from gaitforge.models.stgcn import StgcnSizes
+from gaitforge.spaces import Suggester
 
 SMALLEST = StgcnSizes(widths=(4, 4), strides=(1, 2), kernel=3, temporal="separable", dropout=0.0)
 
 
-def suggest(trial: optuna.trial.BaseTrial) -> StgcnSizes:
+def suggest(trial: Suggester) -> StgcnSizes:
     """`depth` blocks; the second half is wider by `growth` and sees half the frames of the first."""
     width = trial.suggest_int("stgcn.width", 4, 64, log=True)
     depth = trial.suggest_int("stgcn.depth", 2, 6)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import optuna
-
 from gaitforge.models.tcn import TcnSizes
+from gaitforge.spaces import Suggester
 
 SMALLEST = TcnSizes(channels=4, layers=1, kernel=3, dropout=0.0)
 
 
-def suggest(trial: optuna.trial.BaseTrial) -> TcnSizes:
+def suggest(trial: Suggester) -> TcnSizes:
     """Width, depth and reach; dilation doubles from layer to layer."""
     return TcnSizes(
         channels=trial.suggest_int("tcn.channels", 4, 128, log=True),

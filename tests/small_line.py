@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
@@ -78,12 +78,18 @@ def write_recordings(path: Path, **changed: Any) -> Path:
 
 
 def start(
-    *arguments: object, ray_home: Path, program: tuple[str, str] = ("-m", "trainers")
+    *arguments: object,
+    ray_home: Path,
+    program: tuple[str, str] = ("-m", "trainers"),
+    path: Sequence[Path] = (),
 ) -> subprocess.Popen[str]:
-    """The command in a process group of its own, as a terminal starts it; Ray keeps to `ray_home`."""
+    """The command in a process group of its own, as a terminal starts it; Ray keeps to `ray_home`.
+
+    `path` are folders of packages that it finds besides.
+    """
     environment = {
         **os.environ,
-        "PYTHONPATH": f"{ROOT / 'platform'}{os.pathsep}{ROOT}",
+        "PYTHONPATH": os.pathsep.join(map(str, (ROOT / "platform", ROOT, *path))),
         "RAY_TMPDIR": str(ray_home),
         "OMP_NUM_THREADS": "1",
     }
@@ -107,9 +113,11 @@ def ended(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
-def run(*arguments: object, ray_home: Path) -> subprocess.CompletedProcess[str]:
+def run(
+    *arguments: object, ray_home: Path, path: Sequence[Path] = ()
+) -> subprocess.CompletedProcess[str]:
     """The command to its end; the test decides what its exit status should have been."""
-    return ended(start(*arguments, ray_home=ray_home))
+    return ended(start(*arguments, ray_home=ray_home, path=path))
 
 
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str] | None = None) -> None:

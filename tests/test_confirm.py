@@ -23,6 +23,7 @@ from gaitforge.members import (
     read_members,
 )
 from gaitforge.normalise import Normalisation
+from gaitforge.provenance import Provenance
 from gaitforge.recipe import Recipe
 from gaitforge.recording import Recording
 from gaitforge.records import confirm as records
@@ -37,7 +38,7 @@ from gaitforge.trials import Trial, TrialLog
 from gaitforge.weights import write_weights
 from gaitforge.window_cache import build_windows
 from gaitforge.windows import WindowSettings
-from gaitforge.work import SplitFolder, write_json
+from gaitforge.work import SplitFolder
 from tests.made import made
 from trainers.confirm.refit_file import ALONE, SEED, STUDENT, Refit, make_refits
 from trainers.confirm.trust import verdict as verdict_of
@@ -61,7 +62,7 @@ MEMBER = Trial(
 )  # fmt: skip
 TEACHER = Teacher(
     fingerprint="t", family="stgcn", sizes={}, params=10_000, macs=1, val_macro_f1=0.9,
-    val_accuracy=0.9, best_epoch=1, epochs=2, seconds=1.0,
+    val_accuracy=0.9, best_epoch=1, epochs=2, seconds=1.0, provenance=Provenance(identity="t"),
 )  # fmt: skip
 
 
@@ -286,10 +287,10 @@ def test_a_refit_is_done_once_its_own_result_is_there(tmp_path: Path) -> None:
     folder = SplitFolder(tmp_path)
     refit = refits()[0]
     assert not refit.done(folder)
-    write_json(refit.head(folder), {"identity": "of an older teacher"})
+    REFIT.write(refit.head(folder), made(REFIT, identity="of an older teacher"))
     assert not refit.done(folder)
     told = write_weights(refit.head(folder), b"weights")
-    write_json(refit.head(folder), {"identity": refit.identity, **told})
+    REFIT.write(refit.head(folder), made(REFIT, identity=refit.identity, **told))
     assert refit.done(folder)
     assert (refit.head(folder).parent / f"student-3-seed{SEED}.safetensors").is_file()
 

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from gaitforge.cost import checkpoint_bytes, count, latency_ms, scan_macs
 from gaitforge.layout import LAYOUTS, Layout
-from gaitforge.models import FAMILIES, make_sizes
+from gaitforge.models import FAMILIES, Sizes, make_sizes
 from gaitforge.models.ctrgcn import CtrgcnSizes
 from gaitforge.models.dynstg_mamba import DynstgMambaSizes
 from gaitforge.models.stgcn import StgcnSizes
@@ -108,12 +108,19 @@ def test_params_are_those_of_the_real_model(family: str) -> None:
     assert cost.params == sum(parameter.numel() for parameter in model.parameters())
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_macs_without_strides_grow_with_the_frames(family: str) -> None:
-    values: dict[str, object] = {"widths": [8, 12], "strides": [1, 1]} if family != "tcn" else {}
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        CtrgcnSizes(widths=(8, 12), strides=(1, 1)),
+        DynstgMambaSizes(widths=(8, 12), strides=(1, 1)),
+        StgcnSizes(widths=(8, 12), strides=(1, 1)),
+        TcnSizes(),
+    ],
+    ids=lambda sizes: type(sizes).__name__,
+)
+def test_macs_without_strides_grow_with_the_frames(sizes: Sizes) -> None:
     short, middle, long = (
-        count(make_sizes(family, values), PLATES, channels=2, classes=3, frames=frames).macs
-        for frames in (8, 16, 24)
+        count(sizes, PLATES, channels=2, classes=3, frames=frames).macs for frames in (8, 16, 24)
     )
 
     assert long - middle == middle - short > 0

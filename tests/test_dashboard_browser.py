@@ -36,7 +36,8 @@ CHROMIUM_FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-PATIENCE_MS = 20_000
+PATIENCE_MS = 120_000  # none may fail because the machine is busy
+expect.set_options(timeout=PATIENCE_MS)
 DRAGGED = re.compile(r"The \d+ that the drag in the chart chose")
 
 pytestmark = [
@@ -81,8 +82,8 @@ def test_the_first_page_shows_the_answer_without_an_error_and_asks_nobody_else(
     open_page(page, address, charts=2)
     chosen = read_json(toy.run("people").confirm / "scores.json")["chosen"]
     expect(page.locator(".st-key-word")).to_have_text("Ship")
-    expect(page.locator(".st-key-sentence")).to_contain_text(f"Trial {chosen} is the smallest")
-    expect(page.locator("[class*=st-key-reason_]")).to_have_count(9)
+    expect(page.locator(".st-key-sentence")).to_contain_text(f"Trial {chosen}, with ")
+    expect(page.locator("[class*=st-key-reason_]")).to_have_count(10)
     # the marks are told apart by colour as well
     mark = page.locator("[class*=st-key-reason_good] [data-testid=stText]").first
     expect(mark).to_have_css("color", "rgb(47, 157, 132)")
@@ -171,8 +172,9 @@ def test_sliders_move_the_answer_its_mark_and_the_url_by_keyboard(
     slider(page, "loss").press("End")
     expect(answer).to_contain_text("shown to lose less than 20 points", timeout=PATIENCE_MS)
     expect(mark).to_have_count(1)
-    before = answer.inner_text()
     expect(page).to_have_url(re.compile("loss=20"))
+    settle(page)  # a note below the answer comes with the next run
+    before = answer.inner_text()
     slider(page, "budget").press("Home")
     expect(answer).not_to_have_text(before, timeout=PATIENCE_MS)
     expect(page).to_have_url(re.compile("budget="))

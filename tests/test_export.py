@@ -350,8 +350,8 @@ def test_the_seed_that_validates_best_is_exported(exported: Path) -> None:
 
 def test_the_seeds_of_trial_1_are_not_those_of_trial_11(exported: Path) -> None:
     folder = SplitFolder(exported.parent / "runs" / "main")
-    assert best_refit(folder, 11, seeds=1)["val_macro_f1"] == 0.9
-    assert best_refit(folder, 1, seeds=2)["val_macro_f1"] == 0.7
+    assert best_refit(folder, 11, seeds=1).val_macro_f1 == 0.9
+    assert best_refit(folder, 1, seeds=2).val_macro_f1 == 0.7
 
 
 def test_the_settings_may_name_the_student() -> None:

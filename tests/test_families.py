@@ -1,25 +1,31 @@
-"""The contract of every model family, held over the table FAMILIES."""
+"""The contract of every model family, held over the table FAMILIES, and how sizes are made."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from torch import nn
 
 from gaitforge.batch import Batch
-from gaitforge.layout import LAYOUTS, Layout
-from gaitforge.models import FAMILIES, Output, Sizes, make_sizes
+from gaitforge.layout import Layout
+from gaitforge.models import FAMILIES, Output, Sizes, check_kind, make_sizes
+from gaitforge.models.heads import ClassHead
+from gaitforge.models.inputs import JointInput
+from gaitforge.models.tcn import TcnSizes
+from gaitforge.testing import families
+from tests.small_sizes import small_sizes
 
-PLATES = Layout(name="plates", joints=("one", "other"), bones=((0, 1),), up="none")
-CLASSES = 4
-
-# Small sizes where those by default take seconds; each switch of a family is on in one case.
-CASES: dict[str, tuple[str, dict[str, object]]] = {
-    "ctrgcn": ("ctrgcn", {"widths": [8, 8, 16], "strides": [1, 2, 1]}),
-    "dynstg_mamba": ("dynstg_mamba", {"widths": [8, 16], "strides": [1, 2], "states": 4}),
+# Of ours, besides the small sizes that each has: published forms, and every switch on in one case.
+MORE: dict[str, tuple[str, dict[str, object]]] = {
+    "ctrgcn, three blocks": ("ctrgcn", {"widths": [8, 8, 16], "strides": [1, 2, 1]}),
+    "dynstg_mamba, two blocks": (
+        "dynstg_mamba",
+        {"widths": [8, 16], "strides": [1, 2], "states": 4},
+    ),
     "dynstg_mamba, all on": (
         "dynstg_mamba",
         {
@@ -33,177 +39,151 @@ CASES: dict[str, tuple[str, dict[str, object]]] = {
     ),
     "dynstg_mamba, static": ("dynstg_mamba", {"widths": [8], "strides": [2], "filter": "static"}),
     "dynstg_mamba, bones": ("dynstg_mamba", {"widths": [8], "strides": [2], "filter": "none"}),
-    "stgcn": ("stgcn", {}),
-    "tcn": ("tcn", {}),
+    "stgcn, as a teacher": ("stgcn", {}),
+    "tcn, as a teacher": ("tcn", {}),
 }
-
-every_family = pytest.mark.parametrize("case", CASES)
-every_layout = pytest.mark.parametrize(
-    "layout", [LAYOUTS["coco17"], PLATES], ids=lambda layout: layout.name
-)
-
-
-def test_every_family_is_held_to_the_contract() -> None:
-    assert {family for family, _ in CASES.values()} == set(FAMILIES)
+CASES: dict[str, Sizes] = {family: small_sizes(family) for family in FAMILIES} | {
+    case: make_sizes(family, values) for case, (family, values) in MORE.items()
+}
+SLOW = ("first missing joint", "export")  # seconds for each family
 
 
-@every_family
-@every_layout
-@pytest.mark.parametrize("batch_size", [1, 5])
-@pytest.mark.parametrize("frames", [17, 48])
-@pytest.mark.parametrize("channels", [2, 3])
-def test_outputs_have_the_agreed_shapes(
-    case: str, layout: Layout, batch_size: int, frames: int, channels: int
-) -> None:
-    model = _model(sizes_of(case), layout, channels)
-    output: Output = model(_batch(batch_size, frames, layout.joint_count, channels))
-
-    assert output.logits_BK.shape == (batch_size, CLASSES)
-    assert output.joints_BDTV.shape[:2] == output.embedding_BD.shape
-    assert output.embedding_BD.shape[0] == batch_size
-    assert output.joints_BDTV.shape[2] <= frames
-    assert output.joints_BDTV.shape[3] in (layout.joint_count, 1)
+def every_check() -> Iterator[Any]:
+    """Check and case; exported is the small one of each family alone, since that takes longest."""
+    for check in families.CHECKS:
+        for case in FAMILIES if check == "export" else CASES:
+            yield pytest.param(check, case, marks=[pytest.mark.slow] * (check in SLOW))
 
 
-@every_family
-@every_layout
-def test_every_parameter_gets_a_finite_gradient(case: str, layout: Layout) -> None:
-    """In the second step: what a weight that starts at 0 scales learns from then on."""
-    model = _model(sizes_of(case), layout)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
-    for _ in range(2):
-        optimizer.step()
-        optimizer.zero_grad()
-        output: Output = model(_batch(4, 17, layout.joint_count))
-        loss = nn.functional.cross_entropy(output.logits_BK, torch.tensor([0, 1, 2, 3]))
-        loss.backward()  # type: ignore[no-untyped-call]
-
-    for name, parameter in model.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.isfinite().all(), name
-        assert parameter.grad.any(), name
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_has_sizes_that_settings_can_say(family: str) -> None:
+    assert check_kind(FAMILIES[family]) is FAMILIES[family]
 
 
-@every_family
-@pytest.mark.parametrize("training", [True, False])
-def test_what_stands_in_for_a_missing_joint_changes_nothing(case: str, training: bool) -> None:
-    model = _model(sizes_of(case, dropout=0.0), LAYOUTS["coco17"]).train(training)
-    batch = _batch(3, 17, 17)
-    seen = batch.seen_BTV.clone()
-    seen[0, :, 5] = False
-    seen[1] = False
-    missing = ~seen.unsqueeze(-1)
-    logits = [
-        model(
-            Batch(joints_BTVC=batch.joints_BTVC.masked_fill(missing, filler), seen_BTV=seen)
-        ).logits_BK
-        for filler in (float("nan"), 0.0, 1e3)
-    ]
-
-    assert logits[0].isfinite().all()
-    torch.testing.assert_close(logits[0], logits[1])
-    torch.testing.assert_close(logits[0], logits[2])
+@pytest.mark.parametrize(("check", "case"), list(every_check()))
+def test_every_family_holds(check: str, case: str) -> None:
+    families.CHECKS[check](CASES[case])
 
 
-@every_family
-def test_no_gradient_is_nan_where_joints_are_missing(case: str) -> None:
-    model = _model(sizes_of(case), LAYOUTS["coco17"])
-    batch = _batch(3, 17, 17)
-    batch.joints_BTVC[:, ::2, 3] = float("nan")
-    model(
-        Batch(joints_BTVC=batch.joints_BTVC, seen_BTV=~batch.joints_BTVC.isnan().any(-1))
-    ).logits_BK.sum().backward()
+# what the contract refuses
 
-    for name, parameter in model.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.isfinite().all(), name
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlainSizes:
+    """A family that holds the contract, and whose faults a test may choose."""
+
+    width: int = 4
+    forgets: bool = False  # to mask what stands for a missing joint
+    idle: bool = False  # has a weight that nothing reads
+    mixes: bool = False  # the windows of a batch
+
+    def build(self, layout: Layout, channels: int, classes: int) -> nn.Module:
+        return Plain(self, layout, channels, classes)
+
+    def as_dict(self) -> dict[str, object]:
+        return {
+            "width": self.width,
+            "forgets": self.forgets,
+            "idle": self.idle,
+            "mixes": self.mixes,
+        }
+
+
+class Plain(nn.Module):
+    """Batch -> Output by one linear layer."""
+
+    def __init__(self, sizes: PlainSizes, layout: Layout, channels: int, classes: int) -> None:
+        super().__init__()
+        self.sizes = sizes
+        self.joint_input = JointInput(joints=layout.joint_count, channels=channels)
+        self.widen = nn.Linear(channels + 1, sizes.width)
+        self.idle = nn.Parameter(torch.ones(1)) if sizes.idle else None
+        self.head = ClassHead(width=sizes.width, classes=classes)
+
+    def forward(self, batch: Batch) -> Output:
+        if self.sizes.forgets:
+            batch = Batch(joints_BTVC=batch.joints_BTVC, seen_BTV=torch.ones_like(batch.seen_BTV))
+        x_BTVC = self.joint_input(batch)
+        if self.sizes.mixes:
+            x_BTVC = x_BTVC + x_BTVC.mean(dim=0)
+        output: Output = self.head(torch.tanh(self.widen(x_BTVC)).permute(0, 3, 1, 2))
+        return output
 
 
 @pytest.mark.slow
-@every_family
-def test_first_missing_joint_after_complete_training_data_stays_in_range(case: str) -> None:
-    model = _model(sizes_of(case, dropout=0.0), LAYOUTS["coco17"])
-    batch = _batch(8, 17, 17)
-    for _ in range(50):
-        model(batch)
-    model.eval()
-    seen = batch.seen_BTV.clone()
-    seen[:, :, 9] = False
-    complete: Output = model(batch)
-    with_a_gap: Output = model(Batch(joints_BTVC=batch.joints_BTVC, seen_BTV=seen))
-
-    assert with_a_gap.embedding_BD.norm() < 3 * complete.embedding_BD.norm()
+def test_a_family_of_anybody_is_checked_whole() -> None:
+    families.check(PlainSizes)
+    families.check(PlainSizes, PlainSizes(width=2), PlainSizes(width=7))
+    with pytest.raises(AssertionError, match="are no PlainSizes; give sizes of that family"):
+        families.check(PlainSizes, TcnSizes())
 
 
-@every_family
-def test_evaluation_of_a_window_does_not_depend_on_its_batch(case: str) -> None:
-    model = _model(sizes_of(case), LAYOUTS["coco17"])
-    for _ in range(3):
-        model(_batch(8, 17, 17))
-    model.eval()
-    batch = _batch(5, 17, 17)
-    together: Output = model(batch)
-    alone: Output = model(Batch(joints_BTVC=batch.joints_BTVC[2:3], seen_BTV=batch.seen_BTV[2:3]))
-
-    for whole, single in zip(together, alone, strict=True):
-        torch.testing.assert_close(whole[2:3], single, rtol=1e-4, atol=1e-5)
-
-
-@every_family
-def test_model_can_be_built_without_memory(case: str) -> None:
-    with torch.device("meta"):
-        model = sizes_of(case).build(LAYOUTS["coco17"], 3, CLASSES)
-
-    assert all(parameter.is_meta for parameter in model.parameters())
-    assert all(buffer.is_meta for buffer in model.buffers())
+@pytest.mark.parametrize(
+    ("check", "sizes", "sentence"),
+    [
+        ("missing joints", PlainSizes(forgets=True), "in the place of unseen joints changes the logits"),
+        ("gradients", PlainSizes(idle=True), "The parameter idle of PlainSizes.* has no finite gradient"),
+        ("alone", PlainSizes(mixes=True), "depends on the other windows of a batch"),
+    ],
+)  # fmt: skip
+def test_a_family_that_breaks_a_rule_is_told_which(
+    check: str, sizes: PlainSizes, sentence: str
+) -> None:
+    families.CHECKS[check](PlainSizes())
+    with pytest.raises(AssertionError, match=sentence):
+        families.CHECKS[check](sizes)
 
 
-@every_family
-def test_weights_survive_safetensors(case: str, tmp_path: Path) -> None:
-    sizes = sizes_of(case)
-    first, second = (
-        _model(sizes, LAYOUTS["coco17"], seed=1),
-        _model(sizes, LAYOUTS["coco17"], seed=2),
-    )
-    first(_batch(4, 17, 17))
-    save_file(first.state_dict(), tmp_path / "model.safetensors")
-    second.load_state_dict(load_file(tmp_path / "model.safetensors"))
-    batch = _batch(2, 17, 17)
-
-    assert torch.equal(first.eval()(batch).logits_BK, second.eval()(batch).logits_BK)
+@dataclass(kw_only=True)
+class Changeable:
+    width: int = 4
 
 
-@every_family
-def test_bfloat16_autocast_trains(case: str) -> None:
-    model = _model(sizes_of(case), LAYOUTS["coco17"])
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        logits = model(_batch(4, 17, 17)).logits_BK
-    logits.float().sum().backward()
-
-    assert logits.isfinite().all()
-    assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in model.parameters())
+@dataclass(frozen=True, kw_only=True)
+class Mapped(PlainSizes):
+    names: dict[str, int] | None = None
 
 
-@every_family
-def test_same_seed_builds_the_same_model(case: str) -> None:
-    sizes = sizes_of(case)
-    first, second = (_model(sizes, PLATES, seed=3).state_dict() for _ in range(2))
-
-    assert all(torch.equal(first[name], second[name]) for name in first)
+@dataclass(frozen=True, kw_only=True)
+class Demanding(PlainSizes):
+    depth: int
 
 
-@every_family
-def test_sizes_survive_their_dict(case: str) -> None:
-    sizes = sizes_of(case, dropout=0)
+@dataclass(frozen=True)
+class Unbuilt:
+    width: int = 4
 
-    assert make_sizes(CASES[case][0], sizes.as_dict()) == sizes
-    assert isinstance(sizes.as_dict()["dropout"], float)
+
+@pytest.mark.parametrize(
+    ("kind", "sentence"),
+    [
+        (int, "int is no dataclass"),
+        (Changeable, "Changeable can be changed"),
+        (Unbuilt, "Unbuilt has no method 'build'"),
+        (Mapped, r"Mapped\.names is of type .*, but must be int, float"),
+        (Demanding, "Demanding.depth has no default"),
+    ],
+)
+def test_sizes_that_settings_cannot_say_are_told(
+    kind: Callable[..., object], sentence: str
+) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        check_kind(kind)
+    with pytest.raises(AssertionError, match=sentence):
+        families.check(kind)  # type: ignore[arg-type]
+
+
+# sizes from settings
+
+
+def test_a_whole_number_is_taken_for_a_size_that_is_a_number() -> None:
+    assert isinstance(make_sizes("tcn", {"dropout": 0}).as_dict()["dropout"], float)
 
 
 def test_unknown_family_names_the_known_and_the_nearest() -> None:
     with pytest.raises(
         KeyError,
-        match="no model family 'stgnc'; known are ctrgcn, dynstg_mamba, stgcn, tcn, the nearest is 'stgcn'",
+        match=r"no model family 'stgnc'; known are .*\bstgcn, .*the nearest is 'stgcn'",
     ):
         make_sizes("stgnc", {})
 
@@ -273,31 +253,14 @@ def test_impossible_sizes_are_refused(family: str, values: dict[str, object]) ->
 
 
 def test_batch_keeps_seen_boolean_when_floats_change_type() -> None:
-    batch = _batch(2, 5, 3)
-    moved = Batch(
-        joints_BTVC=batch.joints_BTVC, seen_BTV=batch.seen_BTV, features_BF=torch.ones(2, 6)
-    ).to("cpu", torch.float64)
+    batch = Batch(
+        joints_BTVC=torch.ones(2, 5, 3, 3),
+        seen_BTV=torch.ones(2, 5, 3, dtype=torch.bool),
+        features_BF=torch.ones(2, 6),
+    )
+    moved = batch.to("cpu", torch.float64)
 
     assert moved.joints_BTVC.dtype == torch.float64
     assert moved.seen_BTV.dtype == torch.bool
     assert moved.features_BF is not None
     assert moved.features_BF.dtype == torch.float64
-
-
-def sizes_of(case: str, **changed: object) -> Sizes:
-    family, values = CASES[case]
-    return make_sizes(family, {**values, **changed})
-
-
-def _model(sizes: Sizes, layout: Layout, channels: int = 3, seed: int = 0) -> nn.Module:
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return sizes.build(layout, channels, CLASSES)
-
-
-def _batch(size: int, frames: int, joints: int, channels: int = 3) -> Batch:
-    generator = torch.Generator().manual_seed(size + frames)
-    return Batch(
-        joints_BTVC=torch.randn(size, frames, joints, channels, generator=generator),
-        seen_BTV=torch.ones(size, frames, joints, dtype=torch.bool),
-    )

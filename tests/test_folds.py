@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +18,12 @@ from gaitforge.losses import LOSSES
 from gaitforge.recipe import Distillation
 from gaitforge.recording import Recording
 from gaitforge.records.confirm import FOLDS, Compared
+from gaitforge.records.teacher import TEACHER as TEACHER_FILE
 from gaitforge.settings import ConfirmSettings, IngestSettings, RunSettings, TeacherSettings
 from gaitforge.splits import Split, SplitSettings
 from gaitforge.weights import write_weights
 from gaitforge.window_cache import WindowCache, build_windows
-from gaitforge.work import SplitFolder, WorkFolder, read_json, write_json
+from gaitforge.work import SplitFolder, WorkFolder, read_json
 from tests.made import made
 from tests.small_line import Tables, run, write_run
 from tests.test_cli import must_say
@@ -141,9 +142,14 @@ def taught_student(root: Path, fold: Split, changed: Collection[str]) -> SplitFo
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = windows.build(teacher.family, teacher.sizes)
-    head = folder.teacher / "model.json"
+    head = folder.teacher_model
     told = write_weights(head, save(model.state_dict()))
-    write_json(head, {**asdict(teacher), **told})
+    its = {
+        "family": teacher.family,
+        "sizes": teacher.sizes,
+        "provenance": teacher.provenance.as_dict(),
+    }
+    TEACHER_FILE.write(head, made(TEACHER_FILE, fingerprint=teacher.fingerprint, **its, **told))
     outputs = write_outputs(windows, folder)
     # of all terms, those with a memory too
     distill = Distillation(weights=dict.fromkeys(LOSSES, 0.1))

@@ -10,6 +10,7 @@ from torch import nn
 
 from gaitforge.export import Exported
 from gaitforge.members import Member
+from gaitforge.provenance import Provenance
 from gaitforge.work import SplitFolder, read_json
 from tests.test_confirm import MEMBER, confirm_windows, confirmed
 from trainers.confirm import latencies
@@ -19,7 +20,7 @@ from trainers.training.window_folder import WindowFolder
 
 TEACHER = Teacher(
     fingerprint="f", family="tcn", sizes={"channels": 64, "layers": 1}, params=1, macs=1, val_macro_f1=0.5,
-    val_accuracy=0.5, best_epoch=1, epochs=1, seconds=1.0,
+    val_accuracy=0.5, best_epoch=1, epochs=1, seconds=1.0, provenance=Provenance(identity="t"),
 )  # fmt: skip
 FACTS = Exported(onnx_bytes=9, max_abs_difference=0.0, latency_ms_p50=0.25, latency_ms_p95=0.5)
 

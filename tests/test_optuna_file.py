@@ -20,8 +20,10 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from gaitforge.recipe import Distillation, Recipe
+from gaitforge.records.search import SEARCH
 from gaitforge.trials import Trial, TrialLog
 from gaitforge.work import WorkFolder, write_json
+from tests.made import made
 from trainers.__main__ import main
 from trainers.search.optuna_file import add_study, write_studies
 
@@ -76,8 +78,8 @@ def work(tmp_path: Path) -> WorkFolder:
 
 def log(work: WorkFolder, split: str, trials: list[Trial]) -> WorkFolder:
     write_json(work.split_file(split), {})
-    for made in trials:
-        TrialLog(work.run(split)).add(made)
+    for its in trials:
+        TrialLog(work.run(split)).add(its)
     return work
 
 
@@ -162,8 +164,8 @@ def test_each_split_with_ended_trials_is_a_study(work: WorkFolder, tmp_path: Pat
 
 
 def test_objectives_are_those_of_the_search(work: WorkFolder, tmp_path: Path) -> None:
-    head = work.run("people").search / "search.json"
-    write_json(head, {"objectives": ["macs", "macro_f1", "params"]})
+    head = made(SEARCH, objectives=["macs", "macro_f1", "params"])
+    SEARCH.write(work.run("people").search_head, head)
     write_studies(work, tmp_path / "study.log")
     study = read(tmp_path / "study.log")
     assert study.metric_names == ["macs", "macro_f1", "params"]

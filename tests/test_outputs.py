@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +15,14 @@ from safetensors.torch import save
 from gaitforge.losses import LOSSES
 from gaitforge.losses.nodes import PHASES
 from gaitforge.recipe import Distillation
+from gaitforge.records.teacher import OUTPUTS
+from gaitforge.records.teacher import TEACHER as TEACHER_FILE
 from gaitforge.settings import FitPlan, SearchSettings
 from gaitforge.splits import Split
 from gaitforge.weights import write_weights
 from gaitforge.window_cache import build_windows
-from gaitforge.work import SplitFolder, read_json, write_json
+from gaitforge.work import OutputsFolder, SplitFolder, read_json, write_json
+from tests.made import made
 from tests.test_confirm import CLASSES, LEGS, TEACHER, WINDOWS, walks
 from trainers.search.checks import check_classes, check_nodes
 from trainers.teacher.outputs import answer_all, write_outputs
@@ -57,9 +60,16 @@ class Stored:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             self.teacher = self.windows.build(teacher.family, teacher.sizes).eval()
-        head = self.folder.teacher / "model.json"
+        head = self.folder.teacher_model
         told = write_weights(head, save(self.teacher.state_dict()))
-        write_json(head, {**asdict(teacher), **told})
+        its = {
+            "family": teacher.family,
+            "sizes": teacher.sizes,
+            "provenance": teacher.provenance.as_dict(),
+        }
+        TEACHER_FILE.write(
+            head, made(TEACHER_FILE, fingerprint=teacher.fingerprint, **its, **told)
+        )
         self.outputs = write_outputs(self.windows, self.folder)
 
     def spec(self, family: str, *terms: str) -> StudentSpec:
@@ -214,7 +224,7 @@ def test_families_whose_joints_match_are_let_through(every: Stored) -> None:
 def test_joints_that_match_nothing_are_refused_before_anything_is_trained(
     graph: Stored, tmp_path: Path
 ) -> None:
-    write_json(tmp_path / "outputs.json", {"joint_features": [PHASES, 17, 8]})
+    OUTPUTS.write(OutputsFolder(tmp_path).head, made(OUTPUTS, joint_features=[PHASES, 17, 8]))
     check_nodes(SearchSettings(terms=("kd", "rkd")), graph.windows, tmp_path)
     with pytest.raises(ValueError, match="The stgcn's last map has 3 joints and the teacher's 17"):
         check_nodes(SearchSettings(terms=("kd", "cgrkd_batch")), graph.windows, tmp_path)

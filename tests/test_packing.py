@@ -15,6 +15,7 @@ from gaitforge.layout import Layout
 from gaitforge.models.tcn import TcnSizes
 from gaitforge.recipe import Distillation
 from gaitforge.recording import Recording
+from gaitforge.records.search import Need
 from gaitforge.settings import FitPlan
 from gaitforge.splits import Split
 from gaitforge.window_cache import build_windows
@@ -22,7 +23,6 @@ from gaitforge.windows import WindowSettings
 from trainers.search import gpu_packing as packing
 from trainers.search.gpu_packing import (
     MOST,
-    Need,
     covered,
     describe,
     measure_student,

@@ -10,10 +10,12 @@ import pytest
 
 from gaitforge.layout import LAYOUTS
 from gaitforge.provenance import Provenance, read_provenance
+from gaitforge.records.search import FRONT, SEARCH
 from gaitforge.scorings import people_scored, record_scoring, scored_sentence, times_scored
-from gaitforge.splits import Split, SplitSettings, check_rule, make_splits, write_split
+from gaitforge.splits import Split, SplitSettings, check_rule, make_splits
 from gaitforge.window_cache import build_windows, window_provenance
 from gaitforge.work import SplitFolder, WorkFolder, set_aside, write_json
+from tests.made import made
 from tests.test_confirm import CLASSES, LEGS, WINDOWS, walks
 from trainers.search.claim import joined
 from trainers.search.starts import check_starts, start_sources
@@ -131,23 +133,13 @@ def test_splits_of_which_some_were_not_written_are_not_taken_for_all(rule: str) 
 # a search that goes on
 
 
-def test_a_search_keeps_whom_it_once_started_from(tmp_path: Path) -> None:
+def test_a_search_keeps_whom_it_once_started_from() -> None:
     now = Provenance.of("m", {"windows": WINDOW})
-    assert joined(now, {}, tmp_path) == now
+    assert joined(now, now) == now
     earlier = Provenance.of("m", {"windows": WINDOW, "start": START})
-    both = joined(now, {"provenance": earlier.as_dict()}, tmp_path)
+    both = joined(now, earlier)
     assert (both.seen, both.unknown) == (earlier.seen, earlier.unknown)
     assert both.made_from == earlier.made_from
-
-
-def test_an_older_search_that_started_from_others_says_that_nobody_knows_them(
-    tmp_path: Path,
-) -> None:
-    now = Provenance.of("m", {"windows": WINDOW})
-    assert joined(now, {"settings": {"start_from": []}}, tmp_path) == now
-    assert joined(now, {"settings": {"start_from": ["x"]}}, tmp_path).unknown == (
-        "what it started from",
-    )
 
 
 def test_of_values_in_the_settings_nobody_knows_whom_they_have_seen() -> None:
@@ -156,18 +148,17 @@ def test_of_values_in_the_settings_nobody_knows_whom_they_have_seen() -> None:
     assert start_sources(()) == {}
 
 
-def test_an_older_work_folder_has_seen_all_people_of_its_split(tmp_path: Path) -> None:
+def test_a_work_folder_has_seen_whom_its_search_has_seen_and_its_confirm_has_scored(
+    tmp_path: Path,
+) -> None:
     work = WorkFolder(tmp_path)
     name = f"search.start_from {tmp_path}"
     with pytest.raises(FileNotFoundError, match="no searched front is there"):
         start_sources([str(tmp_path)])
-    write_json(work.run("main").search / "front.json", {"front": []})
+    FRONT.write(work.run("main").front, made(FRONT))
     assert start_sources([str(tmp_path)])[name].unknown == (name,)
-    roles = {"ann": "train", "bob": "confirm"}
-    write_split(work.split_file("main"), Split(name="main", rule={}, store="s", roles=roles))
-    assert start_sources([str(tmp_path)])[name].seen == {"ann", "bob"}
-    told = Provenance(identity="s", seen=frozenset({"ann"}))
-    write_json(work.run("main").search / "search.json", {"provenance": told.as_dict()})
+    told = Provenance(identity="s", seen=frozenset({"ann"})).as_dict()
+    SEARCH.write(work.run("main").search_head, made(SEARCH, provenance=told))
     assert start_sources([str(tmp_path)])[name].seen == {"ann"}
     record_scoring(work, store="s", split="main", people=["bob"], models="m")
     assert start_sources([str(tmp_path)])[name].seen == {"ann", "bob"}
@@ -195,7 +186,7 @@ def test_people_whose_ids_are_written_otherwise_are_the_same_people(tmp_path: Pa
     record_scoring(work, store="s", split="main", people=["P01", "P02"], models="a")
     record_scoring(work, store="t", split="main", people=["p1", "P 3"], models="b")
     assert [times_scored(work, [one]) for one in ("P001", "P2", "P03", "P4")] == [2, 1, 1, 0]
-    write_json(work.run("main").search / "front.json", {"front": []})
+    FRONT.write(work.run("main").front, made(FRONT))
     path = str(tmp_path)
     with pytest.raises(ValueError, match=r"has seen 1 person who is to be confirmed .*\(P1\)"):
         check_starts([path], (), ["P1", "P4"])

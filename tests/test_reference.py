@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from gaitforge import reference
 from gaitforge.layout import Layout
-from gaitforge.provenance import read_provenance
 from gaitforge.recording import Recording
+from gaitforge.records.teacher import TEACHER
 from gaitforge.reference import (
     RANDOM_PER_WINDOW,
     STRENGTHS,
@@ -34,17 +34,17 @@ from gaitforge.settings import SearchSettings
 from gaitforge.splits import Split
 from gaitforge.window_cache import WindowSet, build_windows
 from gaitforge.windows import WindowSettings
-from gaitforge.work import SplitFolder, open_path, read_json, write_json
+from gaitforge.work import SplitFolder, open_path, read_json
+from tests.made import made
 from trainers.search.checks import check_teacher
 from trainers.training.predictions import read_predictions
 from trainers.training.reference import (
-    ReferenceFacts,
     beside_teacher,
     load_reference,
+    read_reference,
     score_reference,
     write_reference,
 )
-from trainers.training.teacher_file import Teacher
 from trainers.training.window_folder import WindowFolder
 
 
@@ -341,10 +341,8 @@ def test_it_is_written_with_what_it_has_seen_and_scored_on_the_same_people(
 ) -> None:
     windows = make_windows(tmp_path)
     facts = write_reference(windows, folder)
-    assert facts == ReferenceFacts.read(folder)
-    told = read_provenance(folder.reference / "reference.json")
-    assert told is not None
-    assert told.seen == {"a1", "a2", "a3", "b1", "b2", "b3"}
+    assert facts == read_reference(folder)
+    assert facts.provenance.seen == {"a1", "a2", "a3", "b1", "b2", "b3"}
     assert facts.windows == windows.key
     assert facts.val_macro_f1 == 1.0
     assert (facts.chance_class, facts.chance_val_accuracy) == ("ill", 0.5)
@@ -403,11 +401,7 @@ def test_teacher_reference_and_chance_stand_in_one_line(tmp_path: Path) -> None:
 
 
 def teach(folder: SplitFolder, f1: float) -> None:
-    teacher = Teacher(
-        fingerprint="t", family="tcn", sizes={}, params=1, macs=1, val_macro_f1=f1, val_accuracy=0.5,
-        best_epoch=1, epochs=1, seconds=0.0,
-    )  # fmt: skip
-    write_json(folder.teacher / "model.json", dataclasses.asdict(teacher))
+    TEACHER.write(folder.teacher_model, made(TEACHER, val_macro_f1=f1))
 
 
 @pytest.mark.parametrize("f1", [0.0, 0.2, 1 / 3])

@@ -11,15 +11,17 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
+from gaitforge.records.confirm import REFIT
+from gaitforge.records.teacher import TEACHER
 from gaitforge.weights import write_weights
 from gaitforge.work import SplitFolder, read_json, write_json, write_whole
+from tests.made import made
 from tests.test_confirm import MEMBER, confirm_windows, confirmed
 from tests.test_measures import examples
 from trainers.confirm import robustness
-from trainers.confirm.refit_file import SEED, STUDENT, refit_head
+from trainers.confirm.refit_file import SEED, STUDENT
 from trainers.confirm.robustness import SHARES, write_robustness
 from trainers.training.measures import with_hidden_joints
-from trainers.training.teacher_file import Teacher
 from trainers.training.window_folder import WindowFolder
 
 SIZES = {"channels": 8, "layers": 1}
@@ -29,20 +31,13 @@ def keep(root: Path, windows: WindowFolder, seeds: Iterable[int]) -> None:
     """A teacher and refits of the trial of MEMBER, with the first weights that their seeds give."""
     folder = SplitFolder(root)
     torch.manual_seed(0)
-    teacher = Teacher(
-        fingerprint="t", family="tcn", sizes=SIZES, params=1, macs=1, val_macro_f1=0.9,
-        val_accuracy=0.9, best_epoch=1, epochs=2, seconds=1.0,
-    )  # fmt: skip
-    head = folder.teacher / "model.json"
-    told = write_weights(head, weights(windows.build("tcn", SIZES)))
-    write_json(
-        head, {**{name: getattr(teacher, name) for name in Teacher.__dataclass_fields__}, **told}
-    )
+    told = write_weights(folder.teacher_model, weights(windows.build("tcn", SIZES)))
+    TEACHER.write(folder.teacher_model, made(TEACHER, family="tcn", sizes=SIZES, **told))
     for seed in seeds:
-        head = refit_head(folder, STUDENT, MEMBER.number, seed)
+        head = folder.refit(STUDENT, MEMBER.number, seed)
         torch.manual_seed(seed)
         told = write_weights(head, weights(windows.build("tcn", SIZES)))
-        write_json(head, {"identity": f"of {seed}", "family": "tcn", "sizes": SIZES, **told})
+        REFIT.write(head, made(REFIT, identity=f"of {seed}", family="tcn", sizes=SIZES, **told))
 
 
 def weights(model: nn.Module) -> bytes:
@@ -76,7 +71,7 @@ def test_a_second_run_scores_nothing_and_new_weights_are_scored(
         patch.delattr(robustness, "score")
         write_robustness(windows, folder, [confirmed()], seeds=1)
     assert path.stat().st_mtime_ns == before
-    head = refit_head(folder, STUDENT, MEMBER.number, SEED)
+    head = folder.refit(STUDENT, MEMBER.number, SEED)
     write_json(head, {**read_json(head), "identity": "trained anew"})
     write_robustness(windows, folder, [confirmed()], seeds=1)
     assert path.stat().st_mtime_ns > before

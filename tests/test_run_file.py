@@ -8,12 +8,15 @@ from pathlib import Path
 import optuna
 import pytest
 
-from dashboard.student.run_file import UNKNOWN_FILE, run_toml
+from dashboard.student.run_file import run_toml
 from gaitforge.recipe import Recipe
-from gaitforge.settings import RunSettings, SearchSettings, as_dict, read_settings
+from gaitforge.records.search import SEARCH as SEARCH_FILE
+from gaitforge.records.split import SPLIT
+from gaitforge.settings import SETTINGS, RunSettings, SearchSettings, as_dict, read_settings
 from gaitforge.trials import Trial, TrialLog
-from gaitforge.work import WorkFolder, write_json
+from gaitforge.work import WorkFolder
 from search_spaces import Proposal
+from tests.made import made
 from trainers.search.search import propose
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -40,10 +43,10 @@ def kept(root: Path, trial: Trial, settings: RunSettings | None) -> WorkFolder:
     work = WorkFolder(root / "work")
     run = work.run("main")
     TrialLog(run).add(trial)
-    write_json(run.search / "search.json", {"schema": 1, "settings": as_dict(SEARCH)})
-    write_json(work.split_file("main"), {"name": "main", "roles": ROLES})
+    SEARCH_FILE.write(run.search_head, made(SEARCH_FILE, settings=as_dict(SEARCH)))
+    SPLIT.write(work.split_file("main"), made(SPLIT, name="main", roles=ROLES))
     if settings is not None:
-        write_json(work.settings, {"schema": 1, **as_dict(settings)})
+        SETTINGS.write(work.settings, settings)
     return work
 
 
@@ -81,22 +84,6 @@ def test_people_keep_their_roles_and_the_teacher_its_settings(tmp_path: Path) ->
     assert settings.work == str(tmp_path / "trial-2")
     same = dataclasses.replace(settings.confirm, members=3, neighbours=1)
     assert same == dataclasses.replace(made_with.confirm, members=3, neighbours=1, folds=0)
-
-
-def test_of_an_older_folder_the_recordings_are_left_to_be_named(tmp_path: Path) -> None:
-    work = kept(tmp_path, tried(2, 0)[0], None)
-    demo = read_settings(EXAMPLES / "demo.toml")
-    write_json(work.store / "store.json", {"layout": {"name": "coco17"}})
-    write_json(
-        work.run("main").teacher / "model.json",
-        {"family": "tcn", "sizes": {"channels": 9}, "windows": demo.windows.as_dict()},
-    )
-    settings = read_back(tmp_path, work, 2)
-    assert Path(settings.ingest.files[0]).name == UNKNOWN_FILE
-    assert settings.ingest.layout == "coco17"
-    assert settings.windows == demo.windows
-    assert (settings.teacher.family, settings.teacher.sizes) == ("tcn", {"channels": 9})
-    assert "take [ingest] and [teacher.fit]" in run_toml(work, "main", 2)
 
 
 def test_a_familys_name_cannot_end_its_comment(tmp_path: Path) -> None:

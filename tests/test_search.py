@@ -11,11 +11,16 @@ import pytest
 
 from gaitforge.cost import Cost
 from gaitforge.layout import Layout
+from gaitforge.losses import LOSSES
 from gaitforge.normalise import Normalisation
+from gaitforge.provenance import Provenance
+from gaitforge.records.search import SEARCH
 from gaitforge.settings import FREE_TO_CHANGE, FitPlan, SearchSettings, StoppingSettings, as_dict
 from gaitforge.trials import TrialLog
 from gaitforge.windows import WindowSettings
-from gaitforge.work import SplitFolder, fingerprint, set_aside, write_json
+from gaitforge.work import SplitFolder, fingerprint, set_aside
+from search_spaces import SPACES
+from tests.made import made
 from tests.test_trials import ended
 from trainers.search.checks import check_families
 from trainers.search.claim import claim_folder, search_identity
@@ -25,7 +30,7 @@ from trainers.training.window_folder import WindowFolder
 
 TEACHER = Teacher(
     fingerprint="t", family="stgcn", sizes={}, params=10_000, macs=1, val_macro_f1=0.9,
-    val_accuracy=0.9, best_epoch=1, epochs=2, seconds=1.0,
+    val_accuracy=0.9, best_epoch=1, epochs=2, seconds=1.0, provenance=Provenance(identity="t"),
 )  # fmt: skip
 
 
@@ -58,13 +63,13 @@ def test_the_reference_is_the_teacher_in_what_it_costs_and_nothing_in_what_it_sc
 
 @pytest.mark.parametrize(
     ("change", "known"),
-    [({"families": ("mlp",)}, "stgcn, tcn"), ({"terms": ("crd",)}, "kd")],
+    [({"families": ("mlp",)}, SPACES), ({"terms": ("crd",)}, LOSSES)],
     ids=["family", "term"],
 )
 def test_an_unknown_family_or_term_is_answered_with_the_known_ones(
-    change: dict[str, Any], known: str
+    change: dict[str, Any], known: dict[str, object]
 ) -> None:
-    with pytest.raises(KeyError, match=f"There is no .* Known: .*{known}"):
+    with pytest.raises(KeyError, match=f"There is no .* Known: {', '.join(sorted(known))}"):
         check_families(SearchSettings(**change))
 
 
@@ -123,10 +128,11 @@ def test_another_teacher_or_other_windows_are_another_search(tmp_path: Path) -> 
 
 def test_a_folder_of_the_same_search_is_gone_on_with(tmp_path: Path) -> None:
     folder = SplitFolder(tmp_path)
-    assert claim_folder(folder, head(tmp_path), fresh=False) == {}
-    before = {**head(tmp_path), "seconds": 3.0}
-    write_json(folder.search / "search.json", before)
-    assert claim_folder(folder, head(tmp_path), fresh=False) == before
+    asked = head(tmp_path)
+    assert claim_folder(folder, **asked, fresh=False) is None
+    before = made(SEARCH, **asked, seconds=3.0)
+    SEARCH.write(folder.search_head, before)
+    assert claim_folder(folder, **asked, fresh=False) == before
 
 
 @pytest.mark.parametrize(
@@ -143,26 +149,26 @@ def test_a_folder_of_another_search_is_refused_with_what_has_changed(
     tmp_path: Path, now: dict[str, Any], sentence: str
 ) -> None:
     folder = SplitFolder(tmp_path)
-    write_json(folder.search / "search.json", head(tmp_path))
+    SEARCH.write(folder.search_head, made(SEARCH, **head(tmp_path)))
     with pytest.raises(ValueError, match=f"{sentence}.*with `gaitforge search --fresh`"):
-        claim_folder(folder, {**head(tmp_path), **now}, fresh=False)
+        claim_folder(folder, **{**head(tmp_path), **now}, fresh=False)
 
 
 def test_a_search_is_set_aside_with_all_that_was_made_from_it(tmp_path: Path) -> None:
     folder = SplitFolder(tmp_path)
-    made = [
+    its = [
         "search/search.json",
         "confirm/scores.json",
         "predictions/validation-student-0.parquet",
     ]
     kept = "predictions/validation-teacher.parquet"
-    for name in (*made, kept):
+    for name in (*its, kept):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("{}")
     set_aside(folder)
     (aside,) = tmp_path.glob("until-*")
-    assert all((aside / name).is_file() for name in made)
-    assert not any((tmp_path / name).exists() for name in made)
+    assert all((aside / name).is_file() for name in its)
+    assert not any((tmp_path / name).exists() for name in its)
     assert (tmp_path / kept).is_file()
 
 

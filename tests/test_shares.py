@@ -16,6 +16,7 @@ from gaitforge.cost import Cost
 from gaitforge.models import Sizes
 from gaitforge.models.stgcn import StgcnSizes
 from gaitforge.models.tcn import TcnSizes
+from gaitforge.records.search import Need
 from gaitforge.settings import ClusterSettings, FitPlan, SearchSettings
 from gaitforge.work import SplitFolder, read_json
 from search_spaces import SPACES
@@ -24,7 +25,6 @@ from tests.test_packing import GB, NEED
 from tests.test_search import windows
 from trainers.search import gpu_shares as shares
 from trainers.search.budget import Budget
-from trainers.search.gpu_packing import Need
 from trainers.search.gpu_shares import (
     gpu_kinds,
     kept_share,

@@ -6,19 +6,15 @@ from collections.abc import Iterator
 
 import optuna
 import pytest
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
 
 from benchmarks.model_sizes import XS, L, M, S
-from gaitforge.cost import count
-from gaitforge.layout import LAYOUTS
 from gaitforge.losses import LOSSES, temperature_of
-from gaitforge.models import FAMILIES, Sizes, make_sizes
+from gaitforge.models import FAMILIES
 from gaitforge.models.dynstg_mamba import DynstgMambaSizes
+from gaitforge.models.tcn import TcnSizes
+from gaitforge.spaces import Space, Suggester
+from gaitforge.testing import spaces
+from gaitforge.testing.spaces import count_params, highest_answers, lowest_answers
 from search_spaces import SPACES, Proposal, propose
 
 every_space = pytest.mark.parametrize("family", SPACES)
@@ -31,69 +27,93 @@ def random_trials(number: int) -> Iterator[optuna.Trial]:
         yield study.ask()
 
 
-def end(distribution: BaseDistribution, *, high: bool) -> object:
-    """The least or the greatest value of a range; the last of categories is the largest."""
-    if isinstance(distribution, CategoricalDistribution):
-        return distribution.choices[-1 if high else 0]
-    assert isinstance(distribution, IntDistribution | FloatDistribution)
-    return distribution.high if high else distribution.low
-
-
-def extreme(family: str, *, high: bool) -> Sizes:
-    (trial,) = random_trials(1)
-    SPACES[family].suggest(trial)
-    ends = {name: end(kind, high=high) for name, kind in trial.distributions.items()}
-    return SPACES[family].suggest(optuna.trial.FixedTrial(ends))
-
-
-def params(sizes: Sizes) -> int:
-    return count(sizes, LAYOUTS["coco17"], channels=3, classes=4, frames=32).params
-
-
 def proposal(families: list[str], terms: list[str], trial: optuna.Trial) -> Proposal:
     return propose(trial, {family: SPACES[family].suggest for family in families}, terms)
 
 
 @every_space
 def test_every_space_is_that_of_a_model_family(family: str) -> None:
-    assert isinstance(SPACES[family].smallest, FAMILIES[family])
+    spaces.check_kind(family, SPACES[family], FAMILIES[family])
 
 
 @every_space
-def test_every_proposal_can_be_stored_and_made_again(family: str) -> None:
-    for trial in random_trials(50):
-        sizes = SPACES[family].suggest(trial)
-        assert make_sizes(family, sizes.as_dict()) == sizes
+@pytest.mark.parametrize(
+    "check",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name == "smallest"))
+        for name in spaces.CHECKS
+    ],
+)
+def test_every_space_holds(check: str, family: str) -> None:
+    spaces.CHECKS[check](family, SPACES[family])
 
 
 @every_space
-def test_the_searched_values_alone_make_the_same_student(family: str) -> None:
-    """A search that starts from others, or goes on after a kill, has no more than these."""
+def test_optunas_trials_are_answered_alike(family: str) -> None:
+    """A stored trial has no more than its values."""
     for trial in random_trials(20):
         sizes = SPACES[family].suggest(trial)
         assert SPACES[family].suggest(optuna.trial.FixedTrial(trial.params)) == sizes
 
 
-@every_space
-def test_names_carry_the_family_so_that_one_study_can_hold_all(family: str) -> None:
-    (trial,) = random_trials(1)
-    SPACES[family].suggest(trial)
-    assert trial.params
-    assert all(name.startswith(f"{family}.") for name in trial.params)
+@pytest.mark.parametrize("family", ["ctrgcn", "dynstg_mamba", "stgcn", "tcn"])
+def test_our_spaces_reach_from_a_thousand_to_a_million_parameters(family: str) -> None:
+    assert 300 < count_params(SPACES[family].suggest(lowest_answers())) < 3_000
+    assert 300_000 < count_params(SPACES[family].suggest(highest_answers())) < 3_000_000
 
 
-@pytest.mark.slow
-@every_space
-def test_the_smallest_of_a_space_is_the_least_it_can_give(family: str) -> None:
-    assert params(extreme(family, high=False)) == params(SPACES[family].smallest)
-    for trial in random_trials(4):
-        assert params(SPACES[family].suggest(trial)) >= params(SPACES[family].smallest)
+# what the contract refuses
 
 
-@every_space
-def test_every_space_reaches_from_a_thousand_to_a_million_parameters(family: str) -> None:
-    assert 300 < params(extreme(family, high=False)) < 3_000
-    assert 300_000 < params(extreme(family, high=True)) < 3_000_000
+def tcn(trial: Suggester) -> TcnSizes:
+    return TcnSizes(channels=trial.suggest_int("tcn.channels", 4, 8), layers=1)
+
+
+def two_ranges(trial: Suggester) -> TcnSizes:
+    layers = trial.suggest_int("tcn.layers", 1, 3)
+    return TcnSizes(layers=layers, channels=trial.suggest_int("tcn.channels", 4, 4 * layers))
+
+
+def nameless(trial: Suggester) -> TcnSizes:
+    return TcnSizes(channels=trial.suggest_int("channels", 4, 8))
+
+
+def forgetful() -> Space:
+    """A space that counts how often it was asked."""
+    asked: list[int] = []
+
+    def suggest(trial: Suggester) -> TcnSizes:
+        asked.append(trial.suggest_int("tcn.layers", 1, 3))
+        return TcnSizes(channels=4 + len(asked), layers=1)
+
+    return Space(suggest, TcnSizes(channels=4, layers=1))
+
+
+def test_a_space_of_anybody_is_checked_whole() -> None:
+    spaces.check("tcn", Space(tcn, TcnSizes(channels=4, layers=1)), TcnSizes)
+
+
+@pytest.mark.parametrize(
+    ("check", "space", "sentence"),
+    [
+        ("names", Space(nameless, TcnSizes()), r"asks for 'channels', but its names must begin with 'tcn\.'"),
+        ("names", Space(two_ranges, TcnSizes()), "'tcn.channels' in the ranges .* one range for one name"),
+        ("names", Space(lambda _: TcnSizes(), TcnSizes()), "asks for nothing"),
+        ("repeated", forgetful(), "of the same values; let nothing else decide"),
+        ("smallest", Space(tcn, TcnSizes(channels=5, layers=1)), "but the lowest of all ranges gives"),
+    ],
+)  # fmt: skip
+def test_a_space_that_breaks_a_rule_is_told_which(check: str, space: Space, sentence: str) -> None:
+    with pytest.raises(AssertionError, match=sentence):
+        spaces.CHECKS[check]("tcn", space)
+
+
+def test_a_space_of_another_family_is_told() -> None:
+    with pytest.raises(AssertionError, match=r"gives TcnSizes.*, but must give StgcnSizes"):
+        spaces.check_kind("stgcn", Space(tcn, TcnSizes()), FAMILIES["stgcn"])
+
+
+# proposals
 
 
 @pytest.mark.parametrize(

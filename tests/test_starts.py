@@ -11,10 +11,12 @@ import optuna
 import pytest
 
 from gaitforge.recipe import Distillation, Recipe
+from gaitforge.records.search import FRONT
 from gaitforge.settings import SearchSettings
 from gaitforge.trials import Trial, TrialLog
-from gaitforge.work import WorkFolder, write_json
+from gaitforge.work import WorkFolder
 from search_spaces import Proposal
+from tests.made import made
 from trainers.search.search import propose
 from trainers.search.starts import front_values, misfit, read_starts
 
@@ -51,8 +53,7 @@ def searched(work: Path, students: dict[int, dict[str, Any]], split: str = "main
                 scores={"val_macro_f1": 0.5},
             )
         )  # fmt: skip
-    front = [{"trial": number} for number in students]
-    write_json(folder.search / "front.json", {"schema": 1, "front": front})
+    FRONT.write(folder.front, made(FRONT, front=[{"trial": number} for number in students]))
     return WorkFolder(work)
 
 

@@ -72,9 +72,11 @@ def run_demo(options: argparse.Namespace) -> int:
 
 def run_predict(options: argparse.Namespace) -> int:
     """Probabilities of every recording of the files, as CSV on standard output."""
+    from gaitforge.extensions import load_readers
     from gaitforge.predict import Predictor
     from gaitforge.work import open_path
 
+    load_readers()
     predictor = Predictor.open(open_path(options.export))
     writer = csv.writer(sys.stdout)
     writer.writerow(["recording", "predicted", *predictor.classes])
@@ -171,8 +173,11 @@ def run_submit(options: argparse.Namespace) -> int:
 
 
 def _run(settings: RunSettings, stage: str, fresh: bool) -> int:
+    from gaitforge.extensions import load_extensions
+    from search_spaces import SPACES
     from trainers.pipeline import Line
 
+    load_extensions(SPACES)
     line = Line(settings, fresh)
     line.begin(stage)
     getattr(line, stage)()

@@ -13,12 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gaitforge.members import read_members, scores_provenance
-from gaitforge.provenance import Provenance, read_provenance
+from gaitforge.provenance import Provenance
+from gaitforge.records.confirm import SCORES
+from gaitforge.records.search import FRONT, SEARCH
+from gaitforge.records.teacher import OUTPUTS, TEACHER
 from gaitforge.settings import RunSettings, as_dict, teacher_identity
 from gaitforge.splits import Split, check_rule, make_splits, read_split
 from gaitforge.store import SkeletonStore
 from gaitforge.window_cache import window_provenance
-from gaitforge.work import SplitFolder, WorkFolder, read_object
+from gaitforge.work import SplitFolder, WorkFolder
 from trainers.confirm.refit_file import check_refits, check_unseen
 from trainers.ingest import ingest_identity
 from trainers.search.claim import check_claim, search_identity
@@ -64,25 +67,24 @@ class Chain:
 
     def check_made(self, stage: str) -> None:
         """Refuse a stage whose predecessor has not run."""
-        if stage == "confirm" and not (self.folder.search / "front.json").is_file():
+        if stage == "confirm" and not self.folder.front.is_file():
             raise FileNotFoundError(
                 f"There is no searched front in {self.folder.search}; run `gaitforge search` first."
             )
-        if stage == "export" and not (self.folder.confirm / "scores.json").is_file():
+        if stage == "export" and not self.folder.scores.is_file():
             raise FileNotFoundError(
                 f"Nothing has been confirmed in {self.folder.root}; run `gaitforge confirm` first."
             )
 
     def check_teacher(self) -> None:
         """Refuse a teacher that is not the one that the settings ask for."""
-        now, before = self.teacher, Teacher.read(self.folder).fingerprint
-        if before == now.identity:
+        now, before = self.teacher, Teacher.read(self.folder)
+        if before.fingerprint == now.identity:
             check_weights(self.folder)
             return
-        told = read_provenance(self.folder.teacher / "model.json")
-        same_windows = told and told.made_from.get("windows") == now.made_from["windows"]
+        same_windows = before.provenance.made_from.get("windows") == now.made_from["windows"]
         other = "settings" if same_windows else "recordings, roles of people, windows or settings"
-        searched = (self.folder.search / "search.json").is_file()
+        searched = self.folder.search_head.is_file()
         remedy = f"begin anew with {ANEW}" if searched else "run `gaitforge teacher` first"
         raise ValueError(
             f"The teacher in {self.folder.teacher} was trained with other {other} than there are now; undo the change, "
@@ -91,15 +93,12 @@ class Chain:
 
     def check_outputs(self) -> None:
         """Refuse to go on without the outputs of the teacher that is there."""
-        path = self.folder.teacher_outputs / "outputs.json"
-        if not path.is_file():
+        head = OUTPUTS.find(self.folder.outputs.head)
+        if head is None:
             raise FileNotFoundError(
                 f"There are no outputs in {self.folder.teacher_outputs}; run `gaitforge outputs` first."
             )
-        if (
-            read_object(path, "identity")["identity"]
-            != outputs_provenance(self.teacher, self.windows).identity
-        ):
+        if head.identity != outputs_provenance(self.teacher, self.windows).identity:
             raise ValueError(
                 f"The outputs in {self.folder.teacher_outputs} are of another teacher than {self.folder.teacher}; "
                 "run `gaitforge outputs` first."
@@ -107,22 +106,21 @@ class Chain:
 
     def check_search(self) -> None:
         """Refuse a search that the settings do not ask for, or a front of another."""
-        front = self.folder.search / "front.json"
+        front = self.folder.front
         check_claim(self.folder, self.search_identity, as_dict(self.settings.search))
-        # a front of before fronts told their search lies beside it
-        if read_object(front, "front").get("search", self.search_identity) != self.search_identity:
+        if FRONT.read(front).search != self.search_identity:
             raise ValueError(
                 f"{front} is of another search than the trials beside it; run `gaitforge search` first."
             )
 
     def check_scores(self) -> None:
         """Refuse scores of other settings, or of others than the search's front would have now."""
-        path = self.folder.confirm / "scores.json"
-        told = read_provenance(path)
+        path = self.folder.scores
+        told = SCORES.read(path).provenance
         search = Provenance(identity=self.search_identity)
         members = read_members(self.settings.confirm, self.folder)
         now = scores_provenance(self.settings.confirm, members, search, ())
-        if told is None or told.identity != now.identity:
+        if told.identity != now.identity:
             raise ValueError(
                 f"{path} is of another search, front or [confirm] than there are now; run `gaitforge confirm` first, "
                 "which keeps what is trained already."
@@ -139,7 +137,7 @@ def check_stage(stage: str, settings: RunSettings, work: WorkFolder, fresh: bool
     if stage == "ingest":
         return
     if stage in ("run", "split"):
-        if not (work.store / "store.json").is_file():
+        if not work.store_head.is_file():
             return  # nothing can be of other recordings
         store = SkeletonStore.open(work.store)
         if stage == "run" and ingest_identity(settings.ingest) != store.info.fingerprint:
@@ -162,7 +160,7 @@ def check_link(stage: str, chain: Chain, fresh: bool) -> None:
     chain.check_made(stage)
     if stage in ("run", "teacher"):
         check_replaced(folder, chain.teacher.identity, fresh)
-        is_there = not fresh and (folder.teacher / "model.json").is_file()
+        is_there = not fresh and folder.teacher_model.is_file()
         if is_there and Teacher.read(folder).fingerprint == chain.teacher.identity:
             check_weights(folder)
     else:
@@ -185,9 +183,9 @@ def check_link(stage: str, chain: Chain, fresh: bool) -> None:
 
 def check_ingest(settings: RunSettings, work: WorkFolder, fresh: bool) -> None:
     """Refuse other recordings under what was made from those that are there."""
-    if fresh or not (work.store / "store.json").is_file():
+    if fresh or not work.store_head.is_file():
         return
-    made = [name for path in work.splits.glob("*.json") for name in made_in(work.run(path.stem))]
+    made = [name for folder in work.made_runs() for name in made_in(folder)]
     if not made:
         return
     try:
@@ -214,7 +212,7 @@ def check_splits(work: WorkFolder, splits: Sequence[Split], fresh: bool) -> None
 def stale_runs(work: WorkFolder, splits: Sequence[Split]) -> list[SplitFolder]:
     """The splits' folders in which something was made for another split than these."""
     now = {split.name: split.identity for split in splits}
-    files = {path.stem: path for path in work.splits.glob("*.json")}
+    files = {path.stem: path for path in work.split_files()}
     stale = []
     for name in sorted({*now, *files}):
         folder = work.run(name)
@@ -228,27 +226,25 @@ def stale_runs(work: WorkFolder, splits: Sequence[Split]) -> list[SplitFolder]:
 
 def split_of(folder: SplitFolder) -> str | None:
     """The identity of the split that a teacher or a search was made for, as far as they tell."""
-    for head in (folder.teacher / "model.json", folder.search / "search.json"):
-        told = read_provenance(head) if head.is_file() else None
-        if told is not None and "split" in told.made_from:
-            return told.made_from["split"]
-    return None
+    heads = (TEACHER.find(folder.teacher_model), SEARCH.find(folder.search_head))
+    told = (head.provenance.made_from.get("split") for head in heads if head is not None)
+    return next((identity for identity in told if identity is not None), None)
 
 
 def made_in(folder: SplitFolder) -> list[Path]:
     """What the stages behind the split have finished in its folder."""
     heads = (
-        folder.teacher / "model.json",
-        folder.teacher_outputs / "outputs.json",
-        folder.search / "search.json",
-        folder.confirm / "scores.json",
+        folder.teacher_model,
+        folder.outputs.head,
+        folder.search_head,
+        folder.scores,
     )
     return [head.parent for head in heads if head.is_file()]
 
 
 def read_splits(work: WorkFolder) -> list[Split]:
     """The splits as the split stage wrote them; raises FileNotFoundError where it has not."""
-    paths = sorted(work.splits.glob("*.json"))
+    paths = work.split_files()
     if not paths:
         raise FileNotFoundError(
             f"There is no split in {work.splits}; run `gaitforge split` first."

@@ -124,6 +124,8 @@ def _sections(
     yield Section("This machine", [*examine_machine(python), *examine_gpus()])
     yield Section("Packages", packages)
     if not any(finding.fault for finding in packages):
+        if extensions := list(examine_extensions()):
+            yield Section("Extensions", extensions)
         yield Section("Gradients", list(examine_gradients(settings)))
     yield Section("Ports", [examine_port(port, *names) for port, names in PORTS.items()])
     if version("ray") is not None:
@@ -205,6 +207,26 @@ def examine_packages(needed: Sequence[Requirement]) -> Iterator[Finding]:
             yield Finding(name, f"{here:<14}  {wanted}")
         else:
             yield Finding(name, f"{here:<14}  {wanted} is needed", "out of its range", install)
+
+
+def examine_extensions() -> Iterator[Finding]:
+    """Add what installed packages extend us by, and tell each with its package; a fault is what cannot be added."""
+    from gaitforge.extensions import FAMILY, SPACE, find_extensions, load
+    from search_spaces import SPACES
+
+    extensions = find_extensions()
+    for extension in extensions:
+        found = f"of {extension.package} {extension.version}"
+        try:
+            load(extension, SPACES)
+        except ValueError as error:
+            yield Finding(extension.what, f"{found}, cannot be added", str(error))
+            continue
+        if extension.group == FAMILY and extension.name not in {
+            item.name for item in extensions if item.group == SPACE
+        }:
+            found += "; without a search space, it can be a teacher's only"
+        yield Finding(extension.what, found)
 
 
 # arithmetic

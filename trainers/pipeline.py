@@ -18,7 +18,7 @@ from gaitforge.splits import Split, make_splits, write_split
 from gaitforge.store import SkeletonStore
 from gaitforge.summary import write_summary
 from gaitforge.window_cache import build_windows
-from gaitforge.work import WorkFolder, on_s3, open_path, set_aside, write_whole
+from gaitforge.work import SplitFolder, WorkFolder, on_s3, open_path, set_aside, write_whole
 from trainers.chain import check_stage, labels_by_person, read_splits, stale_runs
 from trainers.cluster.joining import check_folder
 from trainers.confirm.confirm import confirm_front
@@ -37,7 +37,7 @@ from trainers.teacher.outputs import write_outputs
 from trainers.teacher.teacher import train_teacher
 from trainers.terminal.progress import teacher_progress
 from trainers.terminal.say import say
-from trainers.training.reference import ReferenceFacts, beside_teacher
+from trainers.training.reference import beside_teacher, read_reference
 from trainers.training.teacher_file import Teacher
 from trainers.training.window_folder import WindowFolder, WindowRecipe
 
@@ -109,12 +109,12 @@ class Line:
             aside = set_aside(folder, everything=True)
             before = self.work.split_file(folder.root.name)
             if before.is_file():
-                write_whole(aside / "split.json", before.read_bytes())
+                write_whole(SplitFolder(aside).split_copy, before.read_bytes())
             say(
                 f"  {folder.root.name}: what was made with other people or recordings lies in {aside} now"
             )
         # those of another rule
-        for path in self.work.splits.glob("*.json"):
+        for path in self.work.split_files():
             if path.stem not in {split.name for split in splits}:
                 path.unlink()
         for split in splits:
@@ -142,7 +142,7 @@ class Line:
                 f"  {teacher.params:,} parameters, validation macro F1 {teacher.val_macro_f1:.3f}, "
                 f"accuracy {teacher.val_accuracy:.3f} at epoch {teacher.best_epoch} of {teacher.epochs}"
             )
-            reference = ReferenceFacts.read(self.work.run(split.name))
+            reference = read_reference(self.work.run(split.name))
             say(f"  {beside_teacher(teacher.val_macro_f1, reference)}")
 
     def outputs(self) -> None:
@@ -187,7 +187,7 @@ class Line:
             told = scores_provenance(
                 self.settings.confirm,
                 members,
-                told_by_search(windows, folder),
+                told_by_search(folder),
                 split.people("confirm"),
             )
             times = times_scored(self.work, split.people("confirm"))

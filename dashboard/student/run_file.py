@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from gaitforge.records.search import SEARCH
+from gaitforge.records.split import ROLES, SPLIT
 from gaitforge.records.trial import TRIAL, Trial
+from gaitforge.settings import SETTINGS, as_dict
 from gaitforge.toml import as_toml
-from gaitforge.work import SplitFolder, WorkFolder, read_json
-
-UNKNOWN_FILE = "name-the-recordings.npz"
+from gaitforge.work import WorkFolder
 
 
 def run_toml(work: WorkFolder, split: str, number: int) -> str:
@@ -21,59 +22,38 @@ def run_toml(work: WorkFolder, split: str, number: int) -> str:
     """
     run = work.run(split)
     trial = TRIAL.read(run.trial(number))
-    head = read_json(run.search / "search.json")
-    roles = read_json(work.split_file(split))["roles"]
-    known = _known(work, run)
+    searched = SEARCH.read(run.search_head).settings
+    roles = SPLIT.read(work.split_file(split))
+    known = as_dict(SETTINGS.read(work.settings))
     search = {
-        **head["settings"],
+        **searched,
         "families": [trial.family],
         "trials": 1,
         "start_from": [],
         "start_with": [dict(trial.suggested)],
         # the first trial has the seed of the settings
-        "fit": {**head["settings"]["fit"], "seed": trial.seed},
+        "fit": {**searched["fit"], "seed": trial.seed},
     }
     settings = {
         **known,
         "work": f"trial-{number}",
         "split": {
             "rule": "people",
-            **{
-                role: sorted(person for person, its in roles.items() if its == role)
-                for role in ("train", "validation", "confirm")
-            },
+            **{role: list(roles.people(role)) for role in ROLES},
         },
         "search": search,
-        "confirm": {**known.get("confirm", {}), "members": 1, "neighbours": 0, "folds": 0},
+        "confirm": {**known["confirm"], "members": 1, "neighbours": 0, "folds": 0},
     }
-    settings.pop("export", None)
-    return "\n".join([*_head(trial, settings), as_toml(_without_none(settings))])
+    del settings["export"], settings["cluster"]
+    return "\n".join([*_head(trial), as_toml(_without_none(settings))])
 
 
-def _known(work: WorkFolder, run: SplitFolder) -> dict[str, Any]:
-    """The settings that the folder keeps; of an older folder, what its other files say of them."""
-    if work.settings.is_file():
-        kept: dict[str, Any] = read_json(work.settings)
-        return {key: value for key, value in kept.items() if key not in ("schema", "cluster")}
-    store, teacher = read_json(work.store / "store.json"), read_json(run.teacher / "model.json")
-    return {
-        "ingest": {"files": [UNKNOWN_FILE], "layout": store["layout"]["name"]},
-        "windows": teacher["windows"],
-        "teacher": {"family": teacher["family"], "sizes": teacher["sizes"]},
-    }
-
-
-def _head(trial: Trial, settings: Mapping[str, Any]) -> list[str]:
-    lines = [
+def _head(trial: Trial) -> list[str]:
+    return [
         f"# Trains trial {trial.number} alone, with its teacher, and confirms and exports it: gaitforge run FILE",
         f"# {_one_line(trial.family)}, {trial.params} parameters; work is a folder beside this file.",
+        "",
     ]
-    if UNKNOWN_FILE in settings["ingest"].get("files", []):
-        lines.append(
-            "# This work folder is of a version that did not keep its settings: take [ingest] and [teacher.fit] from "
-            "the run.toml that made it."
-        )
-    return [*lines, ""]
 
 
 def _one_line(text: str) -> str:

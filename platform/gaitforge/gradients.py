@@ -26,7 +26,7 @@ from gaitforge.batch import Batch
 from gaitforge.layout import Layout
 from gaitforge.models import FAMILIES, Output, make_sizes
 
-# A relative error from which gradients are wrong. Those of our families stay below 1e-3 (benchmarks/RESULTS.md), those
+# A relative error from which gradients are wrong. Those of our families stay below 1e-3 (docs/results.md), those
 # of a fault were at 0.2 and above, and between them a kink of others' families may lie.
 WRONG = 0.05
 # A parameter's gradient counts as at least this share of the whole model's: rounding is relative to what was summed,

@@ -145,7 +145,7 @@ class Layout:
             }
         except (TypeError, AttributeError, ValueError) as error:
             raise ValueError(
-                f"{source} is not a layout ({error}); compare it with the example in the README."
+                f"{source} is not a layout ({error}); compare it with the example in docs/data.md."
             ) from error
         return cls(**layout)
 

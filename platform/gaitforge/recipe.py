@@ -22,15 +22,25 @@ class Recipe:
     """How a model is trained but for its seed: AdamW, linear warm-up, cosine decay to a hundredth of `lr`."""
 
     epochs: int = 40
-    batch: int = 32  # windows per step, over all workers together
+    """Passes over the training windows."""
+    batch: int = 32
+    """Windows per step, over all workers together."""
     lr: float = 2e-3
+    """Highest learning rate."""
     weight_decay: float = 0.02
+    """Weight decay of AdamW."""
     label_smoothing: float = 0.1
-    warmup: float = 0.1  # share of all steps
-    clip: float = 1.0  # largest norm of the gradient
-    balance: bool = True  # weigh classes by 1 / their number of training windows
-    jitter: float = 0.0  # sd of noise on coordinates, in training standard deviations
-    joint_drop: float = 0.0  # share of joints hidden for a whole window
+    """Share of each label that is spread over all classes."""
+    warmup: float = 0.1
+    """Share of all steps over which the learning rate grows from 0."""
+    clip: float = 1.0
+    """Largest norm of the gradient."""
+    balance: bool = True
+    """Weigh classes by 1 / their number of training windows."""
+    jitter: float = 0.0
+    """Noise on coordinates, in standard deviations of the training windows."""
+    joint_drop: float = 0.0
+    """Share of joints hidden for a whole window."""
 
     def __post_init__(self) -> None:
         must(self.epochs >= 1, f"fit.epochs is {self.epochs}, but must be at least 1.")
@@ -64,6 +74,7 @@ class FitPlan(Recipe):
     """A recipe with the seed of first weights, order and noise: all that decides a training but data and model."""
 
     seed: int = 0
+    """Seed of the first weights, and of every epoch."""
 
     @classmethod
     def of(cls, recipe: Recipe, seed: int) -> FitPlan:

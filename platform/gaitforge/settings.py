@@ -33,14 +33,18 @@ SAMPLERS = ("tpe", "nsga2", "nsga3", "gp", "random")
 class IngestSettings:
     """Where the recordings come from: files of the exchange format, or the synthetic cohort."""
 
-    files: tuple[str, ...] = ()  # paths relative to the folder of run.toml
-    layout: str = (
-        ""  # a built-in layout's name, or a .toml file relative to the folder of run.toml
-    )
-    max_quarantined: float = 0.1  # share of recordings that may be unusable before all are refused
-    distinct_people: tuple[
-        tuple[str, ...], ...
-    ] = ()  # groups of ids that look alike and are of different people
+    files: tuple[str, ...] = ()
+    """Recordings in the exchange format, paths relative to the folder of run.toml."""
+    layout: str = ""
+    """Joints of the files: a built-in layout's name (coco17, kinect25), or the path of a .toml
+    file.
+    """
+    max_quarantined: float = 0.1
+    """Share of recordings that may be unusable; with more, ingest is refused."""
+    distinct_people: tuple[tuple[str, ...], ...] = ()
+    """Ids that differ only in case, padding ("1", "01", "1.0"), white space or Unicode form are
+    refused, unless a group here says that they are different people: [["P1", "p1"]].
+    """
     read: ReadOptions = field(default_factory=ReadOptions)
     synthetic: SyntheticSettings | None = None
 
@@ -75,13 +79,16 @@ class TeacherSettings:
     """The large model, trained by Ray Train."""
 
     family: str = "stgcn"
-    sizes: Mapping[str, Any] = field(default_factory=dict)  # keys and types belong to the family
+    """Kind of model: a name of the table of families."""
+    sizes: Mapping[str, Any] = field(default_factory=dict)
+    """Sizes of the model; keys and types belong to the family."""
     fit: FitPlan = field(default_factory=FitPlan)
-    patience: int = (
-        0  # epochs without a better validation macro F1 before training ends; 0 = never
-    )
-    # processes that share each batch; [fewest, most] grows and shrinks with the cluster
+    patience: int = 0
+    """Epochs without a better validation macro F1 before training ends; 0: never."""
     workers: int | tuple[int, int] = 1
+    """Processes that share each batch; [fewest, most], as [1, 4], grows and shrinks with the
+    cluster.
+    """
 
     def __post_init__(self) -> None:
         _must(
@@ -113,10 +120,14 @@ class StoppingSettings:
     Hyperparameter Tuning", sec. 3), for several objectives; the band is our own.
     """
 
-    first: int = 3  # epochs before the first comparison; 0 = students are never stopped
-    factor: int = 3  # epochs from one comparison to the next, as a factor
-    keep: float = 0.25  # share of the compared that goes on
-    band: float = 1.0  # powers of ten of size: none larger is compared, none so much smaller
+    first: int = 3
+    """Epochs before the first comparison; 0: students are never stopped."""
+    factor: int = 3
+    """Epochs from one comparison to the next, as a factor."""
+    keep: float = 0.25
+    """Share of the compared that goes on."""
+    band: float = 1.0
+    """Powers of ten of size: a student is compared with none larger, and none so much smaller."""
 
     def __post_init__(self) -> None:
         _must(
@@ -147,29 +158,56 @@ class SearchSettings:
     """Which students are tried, and how many."""
 
     families: tuple[str, ...] = ("stgcn", "tcn")
-    trials: int = 72  # most are stopped early
-    fit: FitPlan = field(
-        default_factory=lambda: FitPlan(epochs=8)
-    )  # lr and weight_decay are searched
-    terms: tuple[str, ...] = ("kd",)  # distillation terms whose weights are searched
-    terms_warmup: float = 0.0  # share of all steps over which those weights grow from 0
-    max_params: int | None = None  # largest student; None = no limit of its own
-    max_params_share: float | None = (
-        0.1  # largest student as a share of the teacher; None = no limit of its own
-    )
-    max_macs: int | None = None  # most multiply-accumulates for one window
-    max_bytes: int | None = None  # largest file of weights
-    max_latency_ms: float | None = None  # slowest exported student, one window on one CPU thread
+    """Families of the students."""
+    trials: int = 72
+    """Students that are tried; most are stopped early."""
+    fit: FitPlan = field(default_factory=lambda: FitPlan(epochs=8))
+    """As teacher.fit, for every student. `lr` and `weight_decay` have no effect, as they are
+    searched; trial 0 has `seed`, each trial the next one. With noise on coordinates the
+    teacher's answer to the clean view stays the target.
+    """
+    terms: tuple[str, ...] = ("kd",)
+    """Distillation terms whose weights are searched; []: students learn from labels alone; of
+    several the search also chooses which.
+    """
+    terms_warmup: float = 0.0
+    """Share of all steps over which those weights grow from 0."""
+    max_params: int | None = None
+    """Parameters of the largest student."""
+    max_params_share: float | None = 0.1
+    """Parameters of the largest student as a share of the teacher's; 1.0: up to its size."""
+    max_macs: int | None = None
+    """Most multiply-accumulates for one window."""
+    max_bytes: int | None = None
+    """Largest file of weights."""
+    max_latency_ms: float | None = None
+    """Slowest student: milliseconds for one window on one CPU thread, exported, before it is
+    trained.
+    """
     objectives: tuple[str, ...] = DEFAULT
+    """Two or more of macro_f1, balanced_accuracy, weighted_kappa, calibration_error, robustness
+    (macro F1 with joints missing), params, macs, bytes, latency_ms; among them a score and a
+    cost.
+    """
     stopping: StoppingSettings = field(default_factory=StoppingSettings)
-    start_from: tuple[str, ...] = ()  # work folders or JSON files whose students are tried first
-    # after them: searched values of students, as trials keep them under 'suggested'
+    start_from: tuple[str, ...] = ()
+    """Tried first: fronts of other work folders that have not seen who is to be confirmed here, or
+    JSON files of searched values.
+    """
     start_with: tuple[Mapping[str, str | int | float], ...] = ()
+    """Tried after them: searched values themselves, as trials keep them under 'suggested':
+    [{ family = "tcn", "tcn.layers" = 2, ... }].
+    """
     sampler: str = "tpe"
+    """What proposes students: tpe, random, gp, nsga2 or nsga3 (the last three learn from finished
+    students only).
+    """
     seed: int = 0
-    max_failed: float = 0.5  # share of ended trials that may fail before the search gives up
-    # whether a teacher no better than always answering the commonest class is imitated all the same
+    """Seed of the proposals."""
+    max_failed: float = 0.5
+    """Share of ended trials that may fail before the search gives up."""
     allow_chance: bool = False
+    """Imitate even a teacher that is no better than always answering the commonest class."""
 
     def __post_init__(self) -> None:
         _must(bool(self.families), "search.families is empty; name at least one family.")
@@ -209,14 +247,24 @@ CAME_LATER: Mapping[str, Any] = {"terms_warmup": 0.0}
 class ConfirmSettings:
     """How the searched front is tried on people it has never seen."""
 
-    members: int = 3  # students taken from the searched front
-    # students just below it, which its seed may have kept off; one costs a third more training
+    members: int = 3
+    """Students taken from the searched front, spread over their sizes."""
     neighbours: int = 1
+    """Students just below the front, which luck of the seed may have kept off it; one costs a
+    third more training.
+    """
     seeds: int = 3
-    alone: bool = True  # train each member without distillation too
-    margin: float = 0.05  # macro F1 that a student may lose against the teacher
-    resamples: int = 2000  # bootstrap draws over people
-    folds: int = 0  # parts of all people that the answer is trained and scored in again; 0 = none
+    """Trainings of each student."""
+    alone: bool = True
+    """Train each student without distillation too."""
+    margin: float = 0.05
+    """Macro F1 that a student may lose against the teacher."""
+    resamples: int = 2000
+    """Bootstrap draws over people."""
+    folds: int = 0
+    """Parts of the people of all roles: the answer is trained without each, and scored on it; 0:
+    none.
+    """
 
     def __post_init__(self) -> None:
         _must(self.members >= 1, f"confirm.members is {self.members}, but must be at least 1.")
@@ -242,27 +290,42 @@ class ConfirmSettings:
 class ExportSettings:
     """Which confirmed student is handed out."""
 
-    trial: int | None = None  # None = the smallest that is not inferior to the teacher
+    trial: int | None = None
+    """The confirmed student to hand out; left out: the smallest that is not inferior to the
+    teacher.
+    """
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClusterSettings:
     """Where the work runs: the only table that differs between a laptop and a cluster."""
 
-    # "local" starts Ray here for this run, "auto" takes the cluster that this machine is part of
     address: str = "local"
-    cpus: int | None = None  # cores that a local Ray may use; None = all
-    concurrent: int | None = None  # trials at a time; None = as many as fit
+    """Where Ray is: "local" starts it for this run, "auto" takes the cluster that this machine is
+    part of; or host:port of a head.
+    """
+    cpus: int | None = None
+    """Cores that a local Ray may use; left out: all."""
+    concurrent: int | None = None
+    """Trials at a time; left out: as many as fit."""
     cpus_per_trial: int = 1
-    # "auto" = none where the cluster has no GPU, else what one student is measured to need
+    """Cores of each student."""
     gpus_per_trial: float | Literal["auto"] = "auto"
-    gpus_per_worker: float | Literal["auto"] = (
-        "auto"  # of the teacher; "auto" = 1 where all get one
-    )
-    placement: Literal["pack", "spread"] = "pack"  # of trials and workers over the nodes
-    autoscales: bool = False  # the cluster adds nodes when it is asked for more than it has
-    # a folder of each node's own disk for windows and outputs; "" = <work>/cache on a laptop, else below ~/.cache
+    """Share of a GPU for each student; "auto": none where there is none, else what one student is
+    measured to need.
+    """
+    gpus_per_worker: float | Literal["auto"] = "auto"
+    """Share of a GPU for each worker of the teacher; "auto": one each where all get one."""
+    placement: Literal["pack", "spread"] = "pack"
+    """Where trials and workers go first: "pack" fills one node after the other, "spread" takes all
+    alike.
+    """
+    autoscales: bool = False
+    """The cluster adds nodes when it is asked for more than it has."""
     cache: str = ""
+    """A folder of each node's own disk for windows and teacher outputs; "": in the work folder on
+    a laptop, below ~/.cache on a cluster or for S3.
+    """
 
     def __post_init__(self) -> None:
         for name in ("cpus", "concurrent", "cpus_per_trial"):
@@ -288,6 +351,9 @@ class RunSettings:
     """One run.toml."""
 
     work: str
+    """Where everything is written: a folder, relative to the folder of run.toml, or
+    s3://bucket/folder.
+    """
     ingest: IngestSettings
     split: SplitSettings = field(default_factory=SplitSettings)
     windows: WindowSettings = field(default_factory=WindowSettings)

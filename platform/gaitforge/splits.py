@@ -26,22 +26,26 @@ RULES = ("fractions", "people", "folds", "leave_one_person_out")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SplitSettings:
-    """How people get their roles: `[split]` in run.toml.
-
-    `fractions` (train, validation, confirm) serve the rule "fractions"; `train`, `validation` and
-    `confirm` hold exact person ids for the rule "people"; `folds` serves "folds".
-    `validation_fraction` is the share of the people outside confirm that validate, for "folds" and
-    "leave_one_person_out"; at least one does.
-    """
+    """How people get their roles."""
 
     rule: str = "fractions"
+    """Who gets which role by what: fractions, people, folds or leave_one_person_out."""
     fractions: tuple[float, float, float] = (0.6, 0.2, 0.2)
+    """Shares of train, validation and confirm, for the rule "fractions"."""
     train: tuple[str, ...] = ()
+    """Exact ids of the people who train, for the rule "people"."""
     validation: tuple[str, ...] = ()
+    """Exact ids of the people who validate, for the rule "people"."""
     confirm: tuple[str, ...] = ()
+    """Exact ids of the people who confirm, for the rule "people"."""
     folds: int = 5
+    """Number of folds, for the rule "folds": everybody is confirmed once."""
     validation_fraction: float = 0.2
+    """Share of the people outside confirm that validate, for "folds" and "leave_one_person_out";
+    at least one does.
+    """
     seed: int = 0
+    """Seed of who gets which role."""
 
     def __post_init__(self) -> None:
         if self.rule not in RULES:

@@ -53,6 +53,7 @@ def write_summary(work: WorkFolder) -> Summary:
     With several splits the scores are those of `runs/pooled.json`, over all people, and each row of
     a front names its split; what only a single split has (a verdict) is then None. An answer or an export
     that is not of what lies in the folder now is told to be so under `outdated`, and has no verdict.
+    docs/summary.md lists all keys.
     """
     folders = work.made_runs()
     searches = [

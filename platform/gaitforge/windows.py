@@ -34,34 +34,37 @@ _RANGES = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WindowSettings:
-    """How recordings become windows and views: `[windows]` in run.toml.
-
-    mode: "resample" makes one window of each recording, whatever its tempo; "slide" cuts windows
-    of `length` frames every `stride` frames.
-    center: subtract the layout's root in each "frame", in the window's "first" frame (keeps the
-    path walked), or "none". size: divide by the "body" (mean bone) or "none". A layout without an
-    up axis is neither centred nor divided, as its nodes are not points of a body.
-    min_confidence: below it a joint counts as missing.
-
-    The rest draws the views 1 … views - 1 of training windows; view 0 is always the clean one.
-    flip mirrors left and right in half of them: turn it off where the side is part of the class.
-    rotation_deg: greatest turn about the up axis (with 2 coordinates, in the image, at most 5).
-    scale, time_warp: greatest relative change of size and of local tempo; no warp where cadence
-    is the class.
-    """
+    """How recordings become windows, and training windows their views."""
 
     mode: str = "resample"
+    """What is cut: "resample", one window of each recording, whatever its tempo; "slide", windows
+    of `length` frames every `stride` frames.
+    """
     length: int = 64
+    """Frames of a window."""
     stride: int = 32
+    """Frames between windows of the mode "slide"."""
     views: int = 4
+    """Fixed views of each training window; view 0 is always the clean one."""
     center: str = "frame"
+    """Subtract the layout's root in each "frame", in the window's "first" frame (keeps the path
+    walked), or "none". A layout without an up axis is never centred nor divided, as its nodes
+    are not points of a body.
+    """
     size: str = "body"
+    """Divide by the "body" (mean bone length) or "none"."""
     min_confidence: float = 0.3
+    """A joint below this confidence counts as missing."""
     flip: bool = True
+    """Mirror left and right in half of the views; turn it off where the side is part of the class."""
     rotation_deg: float = 30.0
+    """Greatest turn about the up axis in degrees (with 2 coordinates, in the image, at most 5)."""
     scale: float = 0.1
+    """Greatest relative change of size."""
     time_warp: float = 0.1
+    """Greatest relative change of local tempo; 0 where cadence is the class."""
     seed: int = 0
+    """Seed of the views."""
 
     def __post_init__(self) -> None:
         for key, known in (("mode", MODES), ("center", CENTERS), ("size", SIZES)):

@@ -188,11 +188,6 @@ class SplitFolder:
         return self.teacher / "live.jsonl"
 
     @property
-    def teacher_failed(self) -> Path:
-        """What was said where training it was given up."""
-        return self.teacher / "live-failed.txt"
-
-    @property
     def teacher_outputs(self) -> Path:
         return self.root / "teacher_outputs"
 
@@ -480,8 +475,8 @@ def set_aside(folder: SplitFolder, everything: bool = False) -> Path:
         path.rename(aside / "predictions" / path.name)
     # what pooled the splits has pooled this one; a fold of the answer keeps its split with it
     files = [
-        folder.root.parent / "pooled.json",
-        *([folder.root / "split.json"] if everything else []),
+        WorkFolder(folder.root.parents[1]).pooled,
+        *([folder.split_copy] if everything else []),
     ]
     for path in files:
         if path.is_file():

@@ -6,7 +6,9 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gaitforge.extensions import load_extensions
 from gaitforge.settings import ClusterSettings
+from search_spaces import SPACES
 from trainers.arithmetic.check import WAIT_S, Asked, Outcome, examine
 from trainers.cluster.joining import on_every_node
 from trainers.terminal.say import say
@@ -50,4 +52,5 @@ def ask_machines(
 
 
 def examine_all(asked: Sequence[Asked], threads: int, anew: bool) -> list[Outcome]:
+    load_extensions(SPACES)
     return [examine(item, threads, anew=anew) for item in asked]

@@ -211,15 +211,15 @@ def on_every_node(
 def check_versions(here: NodeFacts, node: NodeFacts) -> None:
     """Refuse a node on which the same program could give other numbers, or none."""
     other = [
-        f"{name} {node.versions[name] or 'not at all'} and not {version}"
+        f"{name} {node.versions.get(name) or 'not at all'} and not {version}"
         for name, version in here.versions.items()
-        if node.versions[name] != version
+        if node.versions.get(name) != version
     ]
     if other:
         wanted = " ".join(
             f"{name}=={version}"
             for name, version in here.versions.items()
-            if node.versions[name] != version and name != "python"
+            if node.versions.get(name) != version and name != "python"
         )
         raise ValueError(
             f"The node {node.name} has {', '.join(other)}; all nodes must have this machine's versions: run "

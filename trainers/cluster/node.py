@@ -21,7 +21,7 @@ class NodeFacts:
     """What a node says of itself."""
 
     name: str  # its address in the cluster
-    versions: dict[str, str]  # "" = not installed
+    versions: dict[str, str]  # of Python, packages and those that extend us; "" = not installed
     fault: str  # why it could not use the shared folder; "" = it could
     free_bytes: int  # of the disk with its temporary files
 
@@ -30,8 +30,12 @@ def examine_node(shared: str, probe: str, write: bool) -> NodeFacts:
     """This node's versions, and whether it reads what was written to the shared folder and can answer there."""
     name = _address()
     fault = ""
+    added: dict[str, str] = {}
     try:
+        from gaitforge.extensions import find_extensions
         from gaitforge.work import open_path, write_whole
+
+        added = {item.package: item.version for item in find_extensions()}
 
         folder = open_path(shared)
         found = (folder / f".probe-{probe}").read_bytes()
@@ -46,7 +50,7 @@ def examine_node(shared: str, probe: str, write: bool) -> NodeFacts:
     python = ".".join(platform.python_version_tuple()[:2])
     return NodeFacts(
         name=name,
-        versions={"python": python, **{item: _version(item) for item in COMPARED}},
+        versions={"python": python, **{item: _version(item) for item in COMPARED}, **added},
         fault=fault,
         free_bytes=shutil.disk_usage("/tmp").free,
     )  # fmt: skip

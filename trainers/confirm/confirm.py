@@ -14,8 +14,10 @@ from typing import Any
 import ray
 from safetensors.torch import save
 
+from gaitforge.extensions import load_extensions
 from gaitforge.failures import top_frame
 from gaitforge.members import Member, picked_words, read_front, read_members
+from gaitforge.records.confirm import REFIT, RefitHead
 from gaitforge.scorings import record_scoring
 from gaitforge.settings import ClusterSettings, ConfirmSettings
 from gaitforge.weights import write_weights
@@ -24,9 +26,9 @@ from gaitforge.work import (
     WorkFolder,
     fingerprint,
     open_path,
-    write_json,
     write_whole,
 )
+from search_spaces import SPACES
 from trainers.arithmetic.check import Refused, trust
 from trainers.arithmetic.machines import check_arithmetic
 from trainers.cluster.blind_gpus import check_gpus
@@ -78,7 +80,7 @@ def confirm_front(
     say(f"  {picked_words(read_front(folder), settings.members)}")
     trials = [member.trial for member in members]
     check_unseen(folder, windows.people("confirm"))
-    origin = fitted_provenance(windows, folder, search=told_by_search(windows, folder))
+    origin = fitted_provenance(windows, folder, search=told_by_search(folder))
     refits = make_all_refits(settings, trials, windows, outputs, folder, origin)
     if windows.split is not None:
         record_scoring(
@@ -190,6 +192,7 @@ def _died_again(refit: Refit, death: Death, folder: SplitFolder) -> str:
 def refit_in_worker(refit: Refit, root: str, data: NodeData | None) -> str:
     """`train_refit` as Ray calls it."""
     speak_when_dying()
+    load_extensions(SPACES)
     folder = SplitFolder(open_path(root))
     tell_worker(refit.worker(folder))
     keep_to_share(folder)
@@ -219,16 +222,13 @@ def train_refit(refit: Refit, root: str, data: NodeData | None) -> str:
     }
     head = refit.head(folder)
     head.unlink(missing_ok=True)  # it would tell of other weights if we were killed before the end
-    told = write_weights(head, save(weights))
-    write_json(
-        head,
-        {
-            "schema": 1, "identity": refit.identity, "trial": refit.trial, "model": refit.model, "seed": refit.seed,
-            "family": refit.spec.family, "sizes": dict(refit.spec.sizes),
-            "val_macro_f1": last.val_macro_f1, "val_accuracy": last.val_accuracy, **told,
-            "provenance": refit.provenance.as_dict(),
-        },
+    hashed = write_weights(head, save(weights))
+    told = RefitHead(
+        identity=refit.identity, trial=refit.trial, model=refit.model, seed=refit.seed, family=refit.spec.family,
+        sizes=refit.spec.sizes, val_macro_f1=last.val_macro_f1, val_accuracy=last.val_accuracy, **hashed,
+        provenance=refit.provenance,
     )  # fmt: skip
+    REFIT.write(head, told)
     name = "distilled" if refit.model == STUDENT else "alone"
     return f"trial {refit.trial:>3} {name:<9} seed {refit.seed}  validation macro F1 {last.val_macro_f1:.3f}"
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from gaitforge.failures import describe_student
-from gaitforge.provenance import Provenance, read_provenance
+from gaitforge.provenance import Provenance
+from gaitforge.records.confirm import REFIT, RefitHead
+from gaitforge.records.search import SEARCH
+from gaitforge.records.teacher import OUTPUTS, REFERENCE, TEACHER
 from gaitforge.settings import ConfirmSettings, as_dict
 from gaitforge.trials import Trial
 from gaitforge.weights import weights_fault
 from gaitforge.work import (
     SplitFolder,
     fingerprint,
-    read_object,
 )
 from trainers.training.student import StudentSpec
 from trainers.training.teacher_file import Teacher, outputs_provenance
@@ -44,31 +45,27 @@ class Refit:
     def done(self, folder: SplitFolder) -> bool:
         """Whether it is there; raises ValueError where its weights are not those that its head tells of."""
         path = self.head(folder)
-        if not path.is_file() or read_object(path, "identity")["identity"] != self.identity:
+        told = REFIT.find(path)
+        if told is None or told.identity != self.identity:
             return False
         check_refit(path)
         return True
 
     def head(self, folder: SplitFolder) -> Path:
-        return refit_head(folder, self.model, self.trial, self.seed)
+        return folder.refit(self.model, self.trial, self.seed)
 
     def worker(self, folder: SplitFolder) -> Path:
         """Which process trains it; there while it does."""
-        return folder.confirm / "running" / self.head(folder).name
+        return folder.refit_worker(self.head(folder))
 
     def last_words(self, folder: SplitFolder) -> Path:
         """What was said where it failed."""
-        return folder.confirm / "failed" / f"{self.head(folder).stem}.txt"
+        return folder.refit_failed(self.head(folder))
 
     def describe(self) -> str:
         kind = "" if self.model == STUDENT else ", alone"
         student = describe_student(self.spec.family, self.spec.sizes)
         return f"trial {self.trial}, {student}, seed {self.seed}{kind}"
-
-
-def refit_head(folder: SplitFolder, model: str, trial: int, seed: int) -> Path:
-    """What a finished refit tells about itself."""
-    return folder.confirm / "refits" / f"{model}-{trial}-seed{seed}.json"
 
 
 def refit_anew(head: Path) -> str:
@@ -78,7 +75,7 @@ def refit_anew(head: Path) -> str:
 
 def check_refit(head: Path) -> None:
     """Raise ValueError where the weights of a refit are not those that its head tells of."""
-    read_object(head, "identity")  # a damaged one is said to be that
+    REFIT.read(head)  # a damaged one is said to be that
     fault = weights_fault(head)
     if fault is not None:
         raise ValueError(f"{fault}; {refit_anew(head)}.")
@@ -86,27 +83,19 @@ def check_refit(head: Path) -> None:
 
 def check_refits(folder: SplitFolder) -> None:
     """`check_refit` for all that are there."""
-    for head in sorted((folder.confirm / "refits").glob("*.json")):
+    for head in sorted(folder.refits.glob("*.json")):
         check_refit(head)
 
 
 def validated(folder: SplitFolder, trial: int, seeds: Iterable[int]) -> list[float]:
     """The validation macro F1 of a member's distilled refits."""
-    return [
-        float(
-            read_object(refit_head(folder, STUDENT, trial, seed), "val_macro_f1")["val_macro_f1"]
-        )
-        for seed in seeds
-    ]
+    return [REFIT.read(folder.refit(STUDENT, trial, seed)).val_macro_f1 for seed in seeds]
 
 
-def best_refit(folder: SplitFolder, trial: int, seeds: int) -> dict[str, Any]:
+def best_refit(folder: SplitFolder, trial: int, seeds: int) -> RefitHead:
     """The seed that did best on the validation people; the confirm people must not choose it."""
-    heads = [
-        read_object(refit_head(folder, STUDENT, trial, seed), "seed", "val_macro_f1")
-        for seed in range(SEED, SEED + seeds)
-    ]
-    return dict(max(heads, key=lambda head: float(head["val_macro_f1"])))
+    paths = (folder.refit(STUDENT, trial, seed) for seed in range(SEED, SEED + seeds))
+    return max(map(REFIT.read, paths), key=lambda head: head.val_macro_f1)
 
 
 def check_unseen(folder: SplitFolder, people: Iterable[str]) -> None:
@@ -114,23 +103,22 @@ def check_unseen(folder: SplitFolder, people: Iterable[str]) -> None:
     confirm = frozenset(people)
     remedy = "begin anew with `gaitforge run --fresh run.toml`, or give these people another role"
     heads = {
-        "teacher": folder.teacher / "model.json",
-        "reference": folder.reference / "reference.json",
-        "store of teacher outputs": folder.teacher_outputs / "outputs.json",
-        "search": folder.search / "search.json",
+        "teacher": TEACHER.find(folder.teacher_model),
+        "reference": REFERENCE.find(folder.reference_facts),
+        "store of teacher outputs": OUTPUTS.find(folder.outputs.head),
+        "search": SEARCH.find(folder.search_head),
+        **{f"refit {path.stem}": REFIT.read(path) for path in folder.refits.glob("*.json")},
     }
-    heads |= {f"refit {path.stem}": path for path in (folder.confirm / "refits").glob("*.json")}
-    for name, path in heads.items():
-        told = read_provenance(path) if path.is_file() else None
-        if told is not None:
-            told.check_unseen(f"The {name} in {folder.root}", confirm, remedy)
+    for name, head in heads.items():
+        if head is not None:
+            head.provenance.check_unseen(f"The {name} in {folder.root}", confirm, remedy)
 
 
 def fitted_provenance(
     windows: WindowFolder, folder: SplitFolder, **configured: Provenance
 ) -> Provenance:
     """What students are made from that learn here; `configured` is what their configurations are from."""
-    teacher = Teacher.read(folder).provenance(folder, windows)
+    teacher = Teacher.read(folder).provenance
     sources = {
         "windows": windows.provenance,
         "teacher": teacher,

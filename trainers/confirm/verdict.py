@@ -129,7 +129,7 @@ class Tables:
             self.confusions(STUDENT, member.trial.number, self.seeds) for member in members
         ]
         handed_out = [
-            best_refit(self.folder, member.trial.number, len(self.seeds))["seed"]
+            best_refit(self.folder, member.trial.number, len(self.seeds)).seed
             for member in members
         ]
         network_MPKK = [

@@ -6,12 +6,14 @@ from pathlib import Path
 
 from gaitforge.losses import LOSSES, needed
 from gaitforge.losses.nodes import check_joints
+from gaitforge.models import FAMILIES
+from gaitforge.records.teacher import OUTPUTS
 from gaitforge.settings import (
     SearchSettings,
 )
 from gaitforge.work import (
+    OutputsFolder,
     SplitFolder,
-    read_object,
 )
 from search_spaces import SPACES
 from trainers.training.reference import validation_chance
@@ -20,7 +22,13 @@ from trainers.training.window_folder import WindowFolder
 
 
 def check_families(settings: SearchSettings) -> None:
-    """Refuse a student family or a distillation term that does not exist."""
+    """Refuse a student family that does not exist or has no space, and a distillation term that does not exist."""
+    for name in settings.families:
+        if name in FAMILIES and name not in SPACES:
+            raise KeyError(
+                f"The family '{name}' has no search space, so that no student of it can be drawn; give it one under "
+                "the same name, or search another family."
+            )
     for what, names, known in (
         ("student family", settings.families, SPACES),
         ("distillation term", settings.terms, LOSSES),
@@ -62,7 +70,7 @@ def check_nodes(settings: SearchSettings, windows: WindowFolder, outputs: Path) 
     """Refuse, before anything is trained, a family whose joints no term can match with the teacher's."""
     if "joints" not in needed(settings.terms, "stored"):
         return
-    joints = read_object(outputs / "outputs.json", "joint_features")["joint_features"][1]
+    joints = OUTPUTS.read(OutputsFolder(outputs).head).joint_features[1]
     for family in settings.families:
         sizes = SPACES[family].smallest.as_dict()
         check_joints(windows.nodes(family, sizes).joints, joints, family)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from gaitforge.provenance import Provenance, read_provenance
+from gaitforge.provenance import Provenance
+from gaitforge.records.search import SEARCH, SearchHead
 from gaitforge.settings import (
     CAME_LATER,
     FREE_TO_CHANGE,
@@ -18,7 +18,6 @@ from gaitforge.settings import (
 from gaitforge.work import (
     SplitFolder,
     fingerprint,
-    read_object,
     set_aside,
 )
 from search_spaces import SPACES
@@ -52,7 +51,7 @@ def search_provenance(
     starts: Mapping[str, Provenance],
 ) -> Provenance:
     """That of a search: windows, teacher and outputs, and the searches whose students it tries first."""
-    teacher = Teacher.read(folder).provenance(folder, windows)
+    teacher = Teacher.read(folder).provenance
     return Provenance.of(
         identity,
         {
@@ -65,27 +64,13 @@ def search_provenance(
     )
 
 
-def told_by_search(windows: WindowFolder, folder: SplitFolder) -> Provenance:
-    """The provenance of the search that lies in the folder; of an older one, what follows from its identity."""
-    path = folder.search / "search.json"
-    before = read_object(path, "identity")
-    return read_provenance(path) or joined(
-        search_provenance(before["identity"], windows, folder, {}), before, path
-    )
+def told_by_search(folder: SplitFolder) -> Provenance:
+    """The provenance of the search that lies in the folder."""
+    return SEARCH.read(folder.search_head).provenance
 
 
-def joined(now: Provenance, before: Mapping[str, Any], source: Path) -> Provenance:
-    """Of a search that goes on: what it starts from may change, and whom that has seen stays seen.
-
-    `before` is what its search.json said. An older one does not tell what it has started from.
-    """
-    if not before:
-        return now
-    if "provenance" not in before:
-        settings = before.get("settings", {})
-        started = any(settings.get(key) for key in ("start_from", "start_with"))
-        return replace(now, unknown=(*now.unknown, "what it started from")) if started else now
-    earlier = Provenance.from_dict(before["provenance"], str(source))
+def joined(now: Provenance, earlier: Provenance) -> Provenance:
+    """Of a search that goes on: what it starts from may change, and whom that has seen stays seen."""
     return replace(
         now,
         made_from={**earlier.made_from, **now.made_from},
@@ -94,31 +79,35 @@ def joined(now: Provenance, before: Mapping[str, Any], source: Path) -> Provenan
     )
 
 
-def claim_folder(folder: SplitFolder, head: Mapping[str, Any], fresh: bool) -> dict[str, Any]:
-    """Make sure that the folder's trials belong to this search; what search.json said before, or {}."""
-    path = folder.search / "search.json"
-    if fresh and (path.is_file() or any(folder.trials.glob("*.json"))):
+def claim_folder(
+    folder: SplitFolder, identity: str, settings: Mapping[str, Any], fresh: bool
+) -> SearchHead | None:
+    """Make sure that the folder's trials belong to this search; what its head said before, if there was one."""
+    if fresh and (folder.search_head.is_file() or any(folder.trials.glob("*.json"))):
         aside = set_aside(folder)
         say(f"  the search of before, and what was confirmed of it, lie in {aside} now")
-        return {}
-    check_claim(folder, head["identity"], head["settings"])
-    return read_object(path) if path.is_file() else {}
+        return None
+    return check_claim(folder, identity, settings)
 
 
-def check_claim(folder: SplitFolder, identity: str, settings: Mapping[str, Any]) -> None:
-    """Raise ValueError where the folder's trials are of another search than that of this identity."""
-    path = folder.search / "search.json"
-    if not path.is_file():
+def check_claim(
+    folder: SplitFolder, identity: str, settings: Mapping[str, Any]
+) -> SearchHead | None:
+    """The head of the search that lies in the folder, if there is one.
+
+    Raises ValueError where the folder's trials are of another search than that of this identity.
+    """
+    before = SEARCH.find(folder.search_head)
+    if before is None:
         if any(folder.trials.glob("*.json")):
             raise ValueError(
-                f"{folder.trials} holds trials, but no search.json tells what they were made from; set them aside "
-                "with `gaitforge search --fresh`."
+                f"{folder.trials} holds trials, but no {folder.search_head.name} tells what they were made from; set "
+                "them aside with `gaitforge search --fresh`."
             )
-        return
-    before = read_object(path, "identity")
-    if before["identity"] == identity:
-        return
-    changed = changed_search(before.get("settings", {}), settings)
+        return None
+    if before.identity == identity:
+        return before
+    changed = changed_search(before.settings, settings)
     what = (
         f"search.{changed[0]}"
         if changed

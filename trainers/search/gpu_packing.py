@@ -8,12 +8,12 @@ import os
 import resource
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from gaitforge.records.search import Need
 from trainers.training.loop import EpochMetrics, fit
 from trainers.training.student import StudentSpec, new_student, taught
 
@@ -23,18 +23,6 @@ HEADROOM = 0.1  # of the memory left free: students differ, and freed blocks lie
 MOST = (
     64  # students on a GPU: each holds a context of some hundred MB, and is one more to schedule
 )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Need:
-    """What one student takes of the device that it was measured on."""
-
-    device: str
-    device_bytes: int
-    bytes: int  # of the device's memory at the peak, with all that the process holds there
-    outside_bytes: int  # of these, what torch cannot limit: the CUDA context and loaded kernels
-    step_s: float  # validation included, as part of its epoch
-    busy: float | None  # share of that time in which the device computes; None = cannot be told
 
 
 class Packed(NamedTuple):

@@ -13,16 +13,18 @@ import ray
 import torch
 
 from gaitforge.cost import Cost
+from gaitforge.extensions import load_extensions
 from gaitforge.models import Sizes
 from gaitforge.recipe import Distillation
+from gaitforge.records.search import PACKING, Need, Packing
 from gaitforge.settings import ClusterSettings, SearchSettings, as_dict
-from gaitforge.work import SplitFolder, fingerprint, read_json, write_json
+from gaitforge.work import SplitFolder, fingerprint
 from search_spaces import SPACES
 from trainers.cluster.blind_gpus import blind_gpu, refuse_blind
 from trainers.cluster.connection import gpus_per_trial, room_for
 from trainers.cluster.deaths import LIVES
 from trainers.search.budget import Budget
-from trainers.search.gpu_packing import Need, describe, measure_students, pack, share_of
+from trainers.search.gpu_packing import describe, measure_students, pack, share_of
 from trainers.terminal.say import say
 from trainers.training.student import StudentSpec
 from trainers.training.window_folder import NodeData, WindowFolder
@@ -56,9 +58,9 @@ def measured_share(
             "terms": list(settings.terms), "windows": windows.key, "kinds": sorted(kinds),
         }
     )  # fmt: skip
-    kept = read_json(path) if path.is_file() else {}
-    if kept.get("identity") == identity:
-        needs = {kind: Need(**need) for kind, need in kept["needs"].items()}
+    kept = PACKING.find(path)
+    if kept is not None and kept.identity == identity:
+        needs = dict(kept.needs)
     else:
         specs = [
             StudentSpec(
@@ -76,13 +78,10 @@ def measured_share(
     fewest = min(packed, key=lambda kind: packed[kind].students)
     say("  " + describe(needs[fewest], packed[fewest]))
     share = share_of(packed[fewest].students)
-    write_json(
-        path,
-        {
-            "schema": 1, "identity": identity, "students": packed[fewest].students, "share": share,
-            "needs": {kind: dataclasses.asdict(need) for kind, need in needs.items()},
-        },
-    )  # fmt: skip
+    packing = Packing(
+        identity=identity, students=packed[fewest].students, share=share, needs=needs
+    )
+    PACKING.write(path, packing)
     return share
 
 
@@ -92,7 +91,7 @@ def kept_share(cluster: ClusterSettings, folder: SplitFolder) -> float:
     path = packing_file(folder)
     if cluster.gpus_per_trial != "auto" or share == 0 or not path.is_file():
         return share
-    return float(read_json(path)["share"])
+    return PACKING.read(path).share
 
 
 def keep_to_share(folder: SplitFolder) -> None:
@@ -108,16 +107,16 @@ def keep_to_share(folder: SplitFolder) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # read when CUDA is first used
     elif share < 1:
         path = packing_file(folder)
-        needs = read_json(path)["needs"].values() if path.is_file() else ()
+        kept = PACKING.find(path)
         torch.cuda.set_per_process_memory_fraction(
-            memory_limit(share, [Need(**need) for need in needs])
+            memory_limit(share, list(kept.needs.values()) if kept else [])
         )
 
 
 def packing_file(folder: SplitFolder) -> Path:
     """What a search measured; folds, where its answer is trained again, have none of their own."""
     is_fold = folder.root.parent.name == "folds"
-    return (SplitFolder(folder.root.parents[1]) if is_fold else folder).search / "packing.json"
+    return (SplitFolder(folder.root.parents[1]) if is_fold else folder).packing
 
 
 def memory_limit(share: float, needs: Sequence[Need]) -> float:
@@ -184,6 +183,7 @@ def measure_on_gpu(specs: Sequence[StudentSpec], data: NodeData | None) -> Need:
     """In a worker: raises ValueError where torch cannot use the GPU that Ray gave it."""
     if fault := blind_gpu():
         raise ValueError(fault)
+    load_extensions(SPACES)
     _keep_to_cores()
     if data is not None:
         data.bring()

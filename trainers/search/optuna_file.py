@@ -23,8 +23,9 @@ from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from gaitforge.objectives import DEFAULT, OBJECTIVES, value_of
+from gaitforge.records.search import SEARCH
 from gaitforge.trials import Trial, TrialLog
-from gaitforge.work import SplitFolder, WorkFolder, read_json, write_once
+from gaitforge.work import SplitFolder, WorkFolder, write_once
 
 # Name, direction, and the value of a finished trial.
 Objective = tuple[str, Literal["maximize", "minimize"], Callable[[Trial], float]]
@@ -47,10 +48,9 @@ def write_studies(work: WorkFolder, file: Path) -> str:
     journal = _Lines()
     storage = JournalStorage(journal)
     counts = {}
-    for path in sorted(work.splits.glob("*.json")):
-        folder = work.run(path.stem)
+    for folder in work.made_runs():
         if trials := list(TrialLog(folder)):
-            name = f"{work.root.resolve().name} {path.stem}"
+            name = f"{work.root.resolve().name} {folder.root.name}"
             add_study(storage, name, trials, _objectives(folder))
             counts[name] = len(trials)
     if not counts:
@@ -101,8 +101,8 @@ class _Lines(BaseJournalBackend):
 
 def _objectives(folder: SplitFolder) -> list[Objective]:
     """What the search of a split optimised."""
-    head = folder.search / "search.json"
-    names = read_json(head).get("objectives", DEFAULT) if head.is_file() else DEFAULT
+    head = SEARCH.find(folder.search_head)
+    names = DEFAULT if head is None else head.objectives
     return [
         (
             name,

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -20,10 +21,11 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 import search_spaces
 from gaitforge.cost import Cost
+from gaitforge.extensions import load_extensions
 from gaitforge.failures import count_failures, failure_note
 from gaitforge.models import make_sizes
 from gaitforge.objectives import OBJECTIVES, SearchedFront
-from gaitforge.records.search import FRONT
+from gaitforge.records.search import FRONT, SEARCH, SearchHead
 from gaitforge.records.trial import TRIAL
 from gaitforge.settings import (
     ClusterSettings,
@@ -35,7 +37,6 @@ from gaitforge.work import (
     SplitFolder,
     open_path,
     remove_tree,
-    write_json,
     write_parquet,
 )
 from search_spaces import SPACES, Proposal
@@ -96,15 +97,15 @@ def search_students(
     sources = check_starts(settings.start_from, settings.start_with, windows.people("confirm"))
     reference = worst_values(settings, count_cost(make_sizes(teacher.family, teacher.sizes)))
     identity = search_identity(settings, windows.key, teacher.fingerprint)
-    head: dict[str, Any] = {
-        "schema": 1, "identity": identity, "families": list(settings.families),
-        "epochs": settings.fit.epochs, "rungs": list(settings.stopping.rungs(settings.fit.epochs)),
-        "seed": settings.seed, "objectives": list(settings.objectives), "reference": reference,
-        "max_params": budget.params, "settings": as_dict(settings),
-    }  # fmt: skip
-    earlier = claim_folder(folder, head, fresh)
+    earlier = claim_folder(folder, identity, as_dict(settings), fresh)
     origin = search_provenance(identity, windows, folder, sources)
-    head["provenance"] = joined(origin, earlier, folder.search / "search.json").as_dict()
+    head = SearchHead(
+        identity=identity, families=settings.families, epochs=settings.fit.epochs,
+        rungs=settings.stopping.rungs(settings.fit.epochs), seed=settings.seed, objectives=settings.objectives,
+        reference=tuple(reference), max_params=budget.params, settings=as_dict(settings),
+        provenance=joined(origin, earlier.provenance) if earlier else origin,
+        trials=settings.trials, rejected=0, seconds=earlier.seconds if earlier else 0.0,
+    )  # fmt: skip
 
     def write_front() -> None:
         FRONT.write(folder.front, front.record(identity))
@@ -131,15 +132,12 @@ def search_students(
     )
     for trial in searcher.ended.values():
         front.add(trial)
-    spent = earlier.get("seconds", 0.0)
 
     def write_head(seconds: float) -> None:
-        write_json(
-            folder.search / "search.json",
-            {**head, "trials": settings.trials, "rejected": searcher.rejected, "seconds": seconds},
-        )
+        told = replace(head, rejected=searcher.rejected, seconds=seconds)
+        SEARCH.write(folder.search_head, told)
 
-    write_head(spent)
+    write_head(head.seconds)
     if len(searcher.ended) < settings.trials:
         started = time.monotonic()
         context = TrialContext(
@@ -155,7 +153,7 @@ def search_students(
         trainable = tune.with_parameters(tune_trial, context=context)
         check_gpus(gpus)
         run_tune(searcher, trainable, cluster, gpus, folder.search / "ray", progress)
-        write_head(spent + time.monotonic() - started)
+        write_head(head.seconds + time.monotonic() - started)
     log.remove_drafts()
     log.compact()
     write_front()
@@ -229,6 +227,7 @@ def trial_resources(
 def tune_trial(config: dict[str, Any], context: TrialContext) -> None:
     """One trial in a Tune worker; what it reports comes back to `StudySearcher.on_rung`."""
     speak_when_dying()
+    load_extensions(SPACES)
     trial = TRIAL.parse(config["trial"], open_path(context.folder))
     prepare = partial(keep_to_share, SplitFolder(open_path(context.folder)))
     silent = True
@@ -286,7 +285,7 @@ def write_importance(folder: SplitFolder, searcher: StudySearcher) -> None:
     ]
     if rows:
         write_parquet(
-            folder.search / "importance.parquet",
+            folder.importance,
             pa.Table.from_pylist(rows, schema=pa.schema(IMPORTANCE)),
         )
 

@@ -11,11 +11,12 @@ from typing import Any
 import optuna
 
 from gaitforge.ingest.people import likeness
-from gaitforge.provenance import Provenance, read_provenance
+from gaitforge.provenance import Provenance
+from gaitforge.records.json_file import plain
+from gaitforge.records.search import FRONT, SEARCH
 from gaitforge.scorings import people_scored
-from gaitforge.splits import read_split
 from gaitforge.trials import TrialLog
-from gaitforge.work import WorkFolder, fingerprint, open_path, read_json, read_object
+from gaitforge.work import SplitFolder, WorkFolder, fingerprint, open_path, read_json
 from search_spaces import Proposal
 from trainers.terminal.say import say
 
@@ -96,19 +97,15 @@ def start_sources(
 def seen_by_work(work: WorkFolder, name: str) -> Provenance:
     """Whom the searches of a work folder have seen and its confirm has scored."""
     sources: dict[str, Provenance] = {}
-    seen, unknown = set(people_scored(work)), []
-    fronts = front_files(work)
-    for front in fronts:
-        split, head = front.parents[1].name, front.with_name("search.json")
-        told = read_provenance(head) if head.is_file() else None
-        if told is not None:
-            sources[split] = told
-        elif work.split_file(split).is_file():
-            # made before searches told it: its people may have had other roles while it was made
-            seen |= set(read_split(work.split_file(split)).roles)
-        else:
+    seen, unknown = people_scored(work), list[str]()
+    searched = searched_in(work)
+    for folder in searched:
+        head = SEARCH.find(folder.search_head)
+        if head is None:
             unknown.append(name)
-    identity = fingerprint([read_object(front, "front")["front"] for front in fronts])
+        else:
+            sources[folder.root.name] = head.provenance
+    identity = fingerprint([plain(FRONT.read(folder.front).front) for folder in searched])
     return Provenance.of(identity, sources, seen, unknown)
 
 
@@ -151,22 +148,21 @@ def check_fit(
 def front_values(work: WorkFolder) -> list[dict[str, Any]]:
     """What was searched for each member of a work folder's fronts, from the smallest to the largest."""
     values = []
-    for path in front_files(work):
-        log = TrialLog(work.run(path.parents[1].name))
-        values += [
-            dict(log.read(row["trial"]).suggested) for row in read_object(path, "front")["front"]
-        ]
+    for folder in searched_in(work):
+        log = TrialLog(folder)
+        values += [dict(log.read(row.trial).suggested) for row in FRONT.read(folder.front).front]
     if not values:
         raise no_front(work)
     return values
 
 
-def front_files(work: WorkFolder) -> list[Path]:
-    """The searched fronts of a work folder, one for each split; raises FileNotFoundError where there is none."""
-    paths = sorted(work.runs.glob("*/search/front.json"))
-    if not paths:
+def searched_in(work: WorkFolder) -> list[SplitFolder]:
+    """The splits of a work folder that have a searched front; raises FileNotFoundError where there is none."""
+    folders = [work.run(path.name) for path in sorted(work.runs.glob("*"))]
+    found = [folder for folder in folders if folder.front.is_file()]
+    if not found:
         raise no_front(work)
-    return paths
+    return found
 
 
 def no_front(work: WorkFolder) -> FileNotFoundError:

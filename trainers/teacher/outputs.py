@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gaitforge.losses.nodes import pooled_joints
+from gaitforge.records.json_file import Unreadable
+from gaitforge.records.teacher import OUTPUTS, OutputsHead
 from gaitforge.work import (
+    OutputsFolder,
     SplitFolder,
-    read_object,
-    write_json,
     write_parquet,
     write_whole,
 )
 from trainers.terminal.say import say
 from trainers.training.examples import Examples
 from trainers.training.teacher_file import (
-    OUTPUTS_SCHEMA,
     Teacher,
     outputs_identity,
     outputs_provenance,
@@ -45,40 +45,43 @@ def write_outputs(windows: WindowFolder, folder: SplitFolder) -> Path:
     Raises FileNotFoundError where there is no teacher, ValueError where it is one of other windows.
     """
     teacher = Teacher.read(folder)
-    told = teacher.provenance(folder, windows)
+    told = teacher.provenance
     told.check_made_from(
         f"The teacher in {folder.teacher}",
         {"windows": windows.provenance},
         "undo the change, or run `gaitforge teacher` first",
     )
     identity = outputs_identity(teacher.fingerprint, windows.key)
-    head = folder.teacher_outputs / "outputs.json"
-    if head.is_file() and read_object(head, "identity")["identity"] == identity:
-        return folder.teacher_outputs
-    head.unlink(missing_ok=True)
+    files = folder.outputs
+    if _identity(files) == identity:
+        return files.root
+    files.head.unlink(missing_ok=True)
     model = teacher.load(folder, windows)
     train = load_examples(windows, "train")
     arrays, tables = answer_all(model, train)
-    folder.teacher_outputs.mkdir(parents=True, exist_ok=True)
-    write_parquet(folder.teacher_outputs / "outputs.parquet", pa.concat_tables(tables))
+    files.root.mkdir(parents=True, exist_ok=True)
+    write_parquet(files.table, pa.concat_tables(tables))
     for name, array in arrays.items():
         file = io.BytesIO()
         np.save(file, array)
-        write_whole(folder.teacher_outputs / f"{name}.npy", file.getvalue())
-    write_json(
-        head,
-        {
-            "schema": OUTPUTS_SCHEMA,
-            "identity": identity,
-            "windows": len(train),
-            "views": train.views,
-            "embedding": arrays["embedding"].shape[2],
-            "joint_features": list(arrays["joints"].shape[2:]),
-            "provenance": outputs_provenance(told, windows.provenance).as_dict(),
-        },
-    )
+        write_whole(files.array(name), file.getvalue())
+    phases, joints, width = arrays["joints"].shape[2:]
+    head = OutputsHead(
+        identity=identity, windows=len(train), views=train.views, embedding=arrays["embedding"].shape[2],
+        joint_features=(phases, joints, width), provenance=outputs_provenance(told, windows.provenance),
+    )  # fmt: skip
+    OUTPUTS.write(files.head, head)
     say(f"  {len(train):,} training windows in {train.views} views answered")
-    return folder.teacher_outputs
+    return files.root
+
+
+def _identity(files: OutputsFolder) -> str | None:
+    """Of what the outputs are that lie there; None where none do, or those of an older version."""
+    try:
+        head = OUTPUTS.find(files.head)
+    except Unreadable:
+        return None
+    return None if head is None else head.identity
 
 
 @torch.no_grad()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import signal
 import tempfile
@@ -23,9 +22,20 @@ from safetensors.torch import load_file, save, save_file
 from torch import Tensor, nn
 
 from gaitforge.cost import count
+from gaitforge.extensions import load_extensions
 from gaitforge.failures import describe_student
 from gaitforge.losses import Distillation
 from gaitforge.models import make_sizes
+from gaitforge.records.json_file import plain
+from gaitforge.records.teacher import (
+    LIVE,
+    TEACHER,
+    TRAINING,
+    LiveEpoch,
+    TeacherEpoch,
+    TeacherModel,
+    TrainingState,
+)  # fmt: skip
 from gaitforge.settings import (
     ClusterSettings,
     FitPlan,
@@ -36,13 +46,12 @@ from gaitforge.weights import weights_fault, write_weights
 from gaitforge.work import (
     SplitFolder,
     open_path,
-    read_json,
     remove_tree,
     set_aside,
-    write_json,
     write_parquet,
     write_whole,
 )
+from search_spaces import SPACES
 from trainers.arithmetic.check import trust
 from trainers.arithmetic.machines import check_arithmetic
 from trainers.cluster.blind_gpus import check_gpus, refuse_blind
@@ -66,7 +75,7 @@ from trainers.training.teacher_file import (
 )
 from trainers.training.window_folder import NodeData, WindowFolder, load_examples, new_fitting
 
-METRICS = "epoch", "train_loss", "val_macro_f1", "val_accuracy", "seconds"
+STATE = "state.json"  # of a checkpoint, beside its tensors
 
 
 def train_teacher(
@@ -87,7 +96,7 @@ def train_teacher(
     """
     sizes = make_sizes(settings.family, settings.sizes)
     identity = teacher_identity(settings, windows.key)
-    head = folder.teacher / "model.json"
+    head = folder.teacher_model
     check_replaced(folder, identity, fresh)
     if head.is_file() and Teacher.read(folder).fingerprint == identity:
         if not fresh:
@@ -98,11 +107,11 @@ def train_teacher(
     cost = count(sizes, windows.layout, windows.channels, len(windows.classes), windows.length)
     job = Job(
         windows=str(windows.folder), family=settings.family, sizes=dict(settings.sizes), fit=settings.fit,
-        patience=settings.patience, live=str(folder.teacher / "live.jsonl"),
+        patience=settings.patience, live=str(folder.teacher_live),
         data=windows.on_nodes("train", "validation"),
     )  # fmt: skip
     check_share(windows.role("train").n, settings.fit.batch, settings.worker_range[1])
-    if fresh and (head.is_file() or (folder.search / "search.json").is_file()):
+    if fresh and (head.is_file() or folder.search_head.is_file()):
         aside = set_aside(folder, everything=True)
         say(f"  the teacher of before, and all that was made with it, lie in {aside} now")
     elif head.is_file():
@@ -117,40 +126,32 @@ def train_teacher(
             job, settings, cluster, folder.teacher / "ray", f"teacher-{identity}"
         )
     with checkpoint.as_directory() as kept:
-        state = read_json(Path(kept) / "state.json")
+        state = TRAINING.read(Path(kept) / STATE)
         best = load_file(Path(kept) / "best.safetensors")
-    history = state["history"]
+    history = state.history
+    best_epoch = history[state.best_epoch - 1]
     # it would describe other weights if we were killed before the end
     head.unlink(missing_ok=True)
     weights = write_weights(head, save(best))
     write_parquet(
-        folder.teacher / "history.parquet",
-        pa.Table.from_pylist([{key: row[key] for key in METRICS} for row in history]),
+        folder.teacher_history,
+        pa.Table.from_pylist([plain(row) for row in history]),
     )
-    teacher = Teacher(
-        fingerprint=identity, family=settings.family, sizes=sizes.as_dict(), params=cost.params, macs=cost.macs,
-        val_macro_f1=history[state["best_epoch"] - 1]["val_macro_f1"],
-        val_accuracy=history[state["best_epoch"] - 1]["val_accuracy"],
-        best_epoch=state["best_epoch"], epochs=len(history), seconds=sum(row["seconds"] for row in history),
-    )  # fmt: skip
-    model = windows.build(teacher.family, teacher.sizes)
+    model = windows.build(settings.family, sizes.as_dict())
     model.load_state_dict(best)
     scored = score(model.eval(), load_examples(windows, "validation"), 256)
     write_predictions(folder, windows, "validation", "teacher", None, 0, scored)
-    write_json(
-        head,
-        {
-            "schema": 1,
-            **dataclasses.asdict(teacher),
-            **windows.as_dict(),
-            **weights,
-            "provenance": teacher_provenance(
-                identity, windows.provenance, windows.people("train", "validation")
-            ).as_dict(),
-        },
-    )
+    told = teacher_provenance(identity, windows.provenance, windows.people("train", "validation"))
+    teacher = TeacherModel(
+        fingerprint=identity, family=settings.family, sizes=sizes.as_dict(), params=cost.params, macs=cost.macs,
+        val_macro_f1=best_epoch.val_macro_f1, val_accuracy=best_epoch.val_accuracy, best_epoch=state.best_epoch,
+        epochs=len(history), seconds=sum(row.seconds for row in history), layout=windows.layout,
+        classes=windows.classes, channels=windows.channels, windows=windows.settings,
+        normalisation=windows.normalisation, **weights, provenance=told,
+    )  # fmt: skip
+    TEACHER.write(head, teacher)
     remove_tree(folder.teacher / "ray")
-    return teacher
+    return Teacher.read(folder)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -254,15 +255,20 @@ def interrupts_kept() -> Iterator[None]:
 class Progress:
     """What the epochs so far amount to: all metrics, and the best epoch's weights."""
 
-    history: list[dict[str, float]] = field(default_factory=list)
+    history: list[TeacherEpoch] = field(default_factory=list)
     best_epoch: int = 0
     best: dict[str, Tensor] = field(default_factory=dict)
 
     def add(self, metrics: EpochMetrics, model: nn.Module) -> None:
-        self.history.append({key: getattr(metrics, key) for key in METRICS})
+        self.history.append(
+            TeacherEpoch(
+                epoch=metrics.epoch, train_loss=metrics.train_loss, val_macro_f1=metrics.val_macro_f1,
+                val_accuracy=metrics.val_accuracy, seconds=metrics.seconds,
+            )
+        )  # fmt: skip
         if (
             not self.best_epoch
-            or metrics.val_macro_f1 > self.history[self.best_epoch - 1]["val_macro_f1"]
+            or metrics.val_macro_f1 > self.history[self.best_epoch - 1].val_macro_f1
         ):
             self.best_epoch = metrics.epoch
             self.best = {
@@ -276,6 +282,7 @@ class Progress:
 def train_worker(config: dict[str, Any]) -> None:
     """One worker of the teacher's training, as Ray Train calls it."""
     speak_when_dying()
+    load_extensions(SPACES)
     refuse_blind()
     job: Job = config["job"]
     if job.data is not None:
@@ -356,7 +363,7 @@ def report(fitting: Fitting, progress: Progress, share: Share) -> None:
     if share.rank != 0:
         train.report(reached)
         return
-    reached["history"] = list(progress.history)  # for ShowsEpochs
+    reached["history"] = [plain(row) for row in progress.history]  # for ShowsEpochs
     with tempfile.TemporaryDirectory() as folder:
         save_checkpoint(Path(folder), fitting, progress)
         train.report(reached, checkpoint=train.Checkpoint.from_directory(folder))
@@ -366,25 +373,22 @@ def save_checkpoint(folder: Path, fitting: Fitting, progress: Progress) -> None:
     """Flat tensors and JSON: all that `load_checkpoint` needs to go on as if nothing had happened."""
     save_file(fitting.tensors(), folder / "state.safetensors")
     save_file(progress.best, folder / "best.safetensors")
-    write_json(
-        folder / "state.json",
-        {
-            "epoch": fitting.epoch,
-            "step": fitting.step,
-            "best_epoch": progress.best_epoch,
-            "history": progress.history,
-            "time": time.time(),
-        },
+    state = TrainingState(
+        epoch=fitting.epoch,
+        step=fitting.step,
+        best_epoch=progress.best_epoch,
+        history=progress.history,
+        time=time.time(),
     )
+    TRAINING.write(folder / STATE, state)
 
 
 def load_checkpoint(folder: Path, fitting: Fitting, progress: Progress) -> None:
     """The inverse of `save_checkpoint`, into a new fitting of the same model and plan."""
-    state = read_json(folder / "state.json")
-    # checkpoints of before there were steps have none
-    fitting.load(load_file(folder / "state.safetensors"), state["epoch"], state.get("step", 0))
-    progress.history = state["history"]
-    progress.best_epoch = state["best_epoch"]
+    state = TRAINING.read(folder / STATE)
+    fitting.load(load_file(folder / "state.safetensors"), state.epoch, state.step)
+    progress.history = list(state.history)
+    progress.best_epoch = state.best_epoch
     progress.best = load_file(folder / "best.safetensors")
 
 
@@ -400,6 +404,6 @@ class ShowsEpochs(train.UserCallback):
         self.epochs = epochs
 
     def after_report(self, run_context: Any, metrics: Any, checkpoint: Any) -> None:
-        rows = [{**row, "epochs": self.epochs} for row in metrics[0]["history"]]
-        text = "".join(json.dumps(row) + "\n" for row in rows)
+        rows = (LiveEpoch(**row, epochs=self.epochs) for row in metrics[0]["history"])
+        text = "".join(json.dumps(LIVE.as_dict(row)) + "\n" for row in rows)
         write_whole(open_path(self.path), text.encode())

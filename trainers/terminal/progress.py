@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import threading
 import time
@@ -17,6 +16,9 @@ import numpy as np
 from gaitforge.failures import describe_student, top_frame
 from gaitforge.front import spread_along_front
 from gaitforge.objectives import SearchedFront
+from gaitforge.records.json_file import Unreadable
+from gaitforge.records.teacher import LIVE
+from gaitforge.records.trial import TRIAL
 from gaitforge.settings import SearchSettings
 from gaitforge.trials import ENDED, Trial, TrialLog
 from trainers.terminal.say import duration, say
@@ -34,12 +36,12 @@ def teacher_progress(live: Path) -> Iterator[None]:
         nonlocal shown
         if not live.is_file():
             return
-        rows = [json.loads(line) for line in live.read_text(encoding="utf-8").splitlines()]
+        rows = [LIVE.parse(line, live) for line in live.read_text(encoding="utf-8").splitlines()]
         for row in rows[shown:]:
-            left = (row["epochs"] - row["epoch"]) * float(np.median([r["seconds"] for r in rows]))
+            left = (row.epochs - row.epoch) * float(np.median([one.seconds for one in rows]))
             say(
-                f"  epoch {row['epoch']:>3}/{row['epochs']}  loss {row['train_loss']:.3f}  validation macro F1 "
-                f"{row['val_macro_f1']:.3f}  accuracy {row['val_accuracy']:.3f}  at most {duration(left)} left"
+                f"  epoch {row.epoch:>3}/{row.epochs}  loss {row.train_loss:.3f}  validation macro F1 "
+                f"{row.val_macro_f1:.3f}  accuracy {row.val_accuracy:.3f}  at most {duration(left)} left"
             )
         shown = len(rows)
 
@@ -140,10 +142,10 @@ class SearchProgress:
             running = []
             for path in sorted(self.log.folder.running.glob("*.json")):
                 try:
-                    data = json.loads(path.read_text(encoding="utf-8"))
-                    running.append(f"{data['number']} ({data['epochs']}/{self.epochs})")
-                except (OSError, json.JSONDecodeError, KeyError):
+                    trial = TRIAL.read(path)
+                except (OSError, Unreadable):
                     continue  # it ended while we looked
+                running.append(f"{trial.number} ({trial.epochs}/{self.epochs})")
             print(
                 f"{self._clear()}  running: {', '.join(running) or 'starting'}", end="", flush=True
             )

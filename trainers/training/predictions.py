@@ -50,17 +50,11 @@ def write_predictions(
         },
         schema=SCHEMA,
     )
-    write_parquet(folder.predictions / f"{_name(role, model, trial, seed)}.parquet", table)
+    write_parquet(folder.predicted(role, model, trial, seed), table)
 
 
 def read_predictions(
     folder: SplitFolder, role: str, model: str, trial: int | None, seed: int
 ) -> pa.Table:
     """The table that `write_predictions` wrote."""
-    return pq.read_table(
-        for_arrow(folder.predictions / f"{_name(role, model, trial, seed)}.parquet")
-    )
-
-
-def _name(role: str, model: str, trial: int | None, seed: int) -> str:
-    return "-".join([role, model, *([] if trial is None else [str(trial)]), f"seed{seed}"])
+    return pq.read_table(for_arrow(folder.predicted(role, model, trial, seed)))

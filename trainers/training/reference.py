@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
-from dataclasses import dataclass
 
 from safetensors.numpy import load, save
 
 from gaitforge.provenance import Provenance
+from gaitforge.records.teacher import REFERENCE, ReferenceFacts
 from gaitforge.reference import (
     FORMAT,
     Reference,
@@ -19,7 +18,7 @@ from gaitforge.reference import (
     recording_labels,
 )
 from gaitforge.weights import read_weights, weights_fault, write_weights
-from gaitforge.work import SplitFolder, fingerprint, read_object, write_json
+from gaitforge.work import SplitFolder, fingerprint
 from trainers.terminal.say import say
 from trainers.training.predictions import write_predictions
 from trainers.training.scoring import score_logits
@@ -29,43 +28,22 @@ MODEL = "reference"  # in the predictions table
 SEED = 0  # of the random features, and of the seed that the predictions table names
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ReferenceFacts:
-    """What `reference/reference.json` tells: the machine's scores and, beside them, those of chance.
-
-    Chance always answers the commonest class of the training recordings.
-    """
-
-    identity: str
-    windows: str  # the key of the windows that it was fitted on
-    width: float | None  # of the kernel in median distances; None = a linear machine
-    strength: float  # of the ridge
-    features: int  # of a window
-    params: int
-    val_macro_f1: float
-    val_accuracy: float
-    chance_class: str
-    chance_val_macro_f1: float
-    chance_val_accuracy: float
-    seconds: float
-
-    @classmethod
-    def read(cls, folder: SplitFolder) -> ReferenceFacts:
-        path = folder.reference / "reference.json"
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"There is no reference in {folder.reference}; run `gaitforge teacher` first."
-            )
-        data = read_object(path, *(item.name for item in dataclasses.fields(cls)))
-        return cls(**{item.name: data[item.name] for item in dataclasses.fields(cls)})
+def read_reference(folder: SplitFolder) -> ReferenceFacts:
+    """What the reference tells of itself; raises FileNotFoundError before the teacher stage."""
+    facts = REFERENCE.find(folder.reference_facts)
+    if facts is None:
+        raise FileNotFoundError(
+            f"There is no reference in {folder.reference}; run `gaitforge teacher` first."
+        )
+    return facts
 
 
 def write_reference(windows: WindowFolder, folder: SplitFolder) -> ReferenceFacts:
     """Write `reference/` and its predictions for the validation people; one of the same windows is kept as it is."""
     identity = fingerprint({"windows": windows.key, "seed": SEED, "format": FORMAT})
-    head = folder.reference / "reference.json"
-    if head.is_file():
-        kept = ReferenceFacts.read(folder)
+    head = folder.reference_facts
+    kept = REFERENCE.find(head)
+    if kept is not None:
         fault = weights_fault(head)
         if kept.identity == identity and fault is None:
             return kept
@@ -77,13 +55,7 @@ def write_reference(windows: WindowFolder, folder: SplitFolder) -> ReferenceFact
     arrays = machine.arrays()
     common = majority_class(recording_labels(train), len(windows.classes))
     chance = validation_chance(windows)
-    facts = ReferenceFacts(
-        identity=identity, windows=windows.key, width=choice.width, strength=choice.strength,
-        features=len(machine.lift.mean_F), params=sum(array.size for array in arrays.values()),
-        val_macro_f1=choice.valid.macro_f1, val_accuracy=choice.valid.accuracy,
-        chance_class=windows.classes[common], chance_val_macro_f1=chance.macro_f1,
-        chance_val_accuracy=chance.accuracy, seconds=time.monotonic() - started,
-    )  # fmt: skip
+    seconds = time.monotonic() - started
     # it would describe other weights if we were killed before the end
     head.unlink(missing_ok=True)
     weights = write_weights(head, save(arrays))
@@ -91,16 +63,21 @@ def write_reference(windows: WindowFolder, folder: SplitFolder) -> ReferenceFact
     told = Provenance.of(
         identity, {"windows": windows.provenance}, {*train.persons, *valid.persons}
     )
-    write_json(
-        head, {"schema": 1, **dataclasses.asdict(facts), **weights, "provenance": told.as_dict()}
-    )
+    facts = ReferenceFacts(
+        identity=identity, windows=windows.key, width=choice.width, strength=choice.strength,
+        features=len(machine.lift.mean_F), params=sum(array.size for array in arrays.values()),
+        val_macro_f1=choice.valid.macro_f1, val_accuracy=choice.valid.accuracy,
+        chance_class=windows.classes[common], chance_val_macro_f1=chance.macro_f1,
+        chance_val_accuracy=chance.accuracy, seconds=seconds, **weights, provenance=told,
+    )  # fmt: skip
+    REFERENCE.write(head, facts)
     return facts
 
 
 def load_reference(folder: SplitFolder) -> Reference:
     """The fitted machine; raises FileNotFoundError before the teacher stage."""
-    ReferenceFacts.read(folder)
-    head = folder.reference / "reference.json"
+    read_reference(folder)
+    head = folder.reference_facts
     return Reference.of(load(read_weights(head, "run `gaitforge teacher`, which fits it anew")))
 
 

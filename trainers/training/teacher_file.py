@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,17 +9,17 @@ from typing import Any
 from safetensors.torch import load
 from torch import nn
 
-from gaitforge.provenance import Provenance, read_provenance
+from gaitforge.provenance import Provenance
+from gaitforge.records.search import SEARCH
+from gaitforge.records.teacher import OUTPUTS, TEACHER
 from gaitforge.weights import read_weights, weights_fault
 from gaitforge.work import (
     SplitFolder,
     fingerprint,
-    read_object,
 )
 from trainers.training.window_folder import WindowFolder
 
 ANEW = "train it anew with `gaitforge teacher --fresh`, which sets aside what is there"
-OUTPUTS_SCHEMA = 2  # 1 had no embedding.npy and joints.npy
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,28 +36,26 @@ class Teacher:
     best_epoch: int
     epochs: int
     seconds: float
+    provenance: Provenance
 
     @classmethod
     def read(cls, folder: SplitFolder) -> Teacher:
-        path = folder.teacher / "model.json"
-        if not path.is_file():
+        """Raises FileNotFoundError where there is none, ValueError where its file is another one."""
+        told = TEACHER.find(folder.teacher_model)
+        if told is None:
             raise FileNotFoundError(
                 f"There is no teacher in {folder.teacher}; run `gaitforge teacher` first."
             )
-        data = read_object(path, *(item.name for item in dataclasses.fields(cls)))
-        return cls(**{item.name: data[item.name] for item in dataclasses.fields(cls)})
-
-    def provenance(self, folder: SplitFolder, windows: WindowFolder) -> Provenance:
-        """What its file tells; of an older one, what follows from its fingerprint, which holds the windows' key."""
-        return read_provenance(folder.teacher / "model.json") or teacher_provenance(
-            self.fingerprint, windows.provenance, windows.people("train", "validation")
-        )
+        return cls(
+            fingerprint=told.fingerprint, family=told.family, sizes=told.sizes, params=told.params, macs=told.macs,
+            val_macro_f1=told.val_macro_f1, val_accuracy=told.val_accuracy, best_epoch=told.best_epoch,
+            epochs=told.epochs, seconds=told.seconds, provenance=told.provenance,
+        )  # fmt: skip
 
     def load(self, folder: SplitFolder, windows: WindowFolder) -> nn.Module:
         """The trained model, in evaluation mode, on the CPU."""
         model = windows.build(self.family, self.sizes)
-        head = folder.teacher / "model.json"
-        model.load_state_dict(load(read_weights(head, ANEW)))
+        model.load_state_dict(load(read_weights(folder.teacher_model, ANEW)))
         return model.eval()
 
 
@@ -74,7 +71,7 @@ def teacher_provenance(
 
 def check_weights(folder: SplitFolder) -> None:
     """Raise ValueError where the weights of the teacher that is there are not those that its head tells of."""
-    head = folder.teacher / "model.json"
+    head = folder.teacher_model
     fault = weights_fault(head) if head.is_file() else None
     if fault is not None:
         raise ValueError(f"{fault}; {ANEW}.")
@@ -82,14 +79,11 @@ def check_weights(folder: SplitFolder) -> None:
 
 def check_replaced(folder: SplitFolder, identity: str, fresh: bool) -> None:
     """Raise ValueError where students of another teacher than this have been searched, unless `fresh`."""
-    search, head = folder.search / "search.json", folder.teacher / "model.json"
-    if fresh or not search.is_file():
+    search = None if fresh else SEARCH.find(folder.search_head)
+    if search is None:
         return
-    if head.is_file():
-        before: str | None = Teacher.read(folder).fingerprint
-    else:
-        told = read_provenance(search)
-        before = told.made_from.get("teacher") if told else None
+    teacher = TEACHER.find(folder.teacher_model)
+    before = search.provenance.made_from.get("teacher") if teacher is None else teacher.fingerprint
     if before not in (None, identity):
         raise ValueError(
             f"{folder.root} holds students of another teacher (the data, the split, the windows or the "
@@ -100,7 +94,7 @@ def check_replaced(folder: SplitFolder, identity: str, fresh: bool) -> None:
 
 def outputs_identity(teacher: str, windows: str) -> str:
     """A hash of all that decides the outputs: the teacher's fingerprint, the key of the windows, our format."""
-    return fingerprint({"teacher": teacher, "windows": windows, "schema": OUTPUTS_SCHEMA})
+    return fingerprint({"teacher": teacher, "windows": windows, "schema": OUTPUTS.schema})
 
 
 def outputs_provenance(teacher: Provenance, windows: Provenance) -> Provenance:

@@ -21,11 +21,13 @@ from gaitforge.losses.heads import NodeShape, node_shape
 from gaitforge.models import make_sizes
 from gaitforge.normalise import Normalisation
 from gaitforge.provenance import Provenance
+from gaitforge.records.teacher import OUTPUTS
+from gaitforge.records.windows import WINDOWS
 from gaitforge.settings import FitPlan
 from gaitforge.splits import Split
 from gaitforge.window_cache import WindowSet, build_windows, open_role, window_provenance
 from gaitforge.windows import WindowSettings
-from gaitforge.work import open_path, read_json, read_object
+from gaitforge.work import OutputsFolder, WindowsFolder, open_path
 from trainers.training.examples import Examples
 from trainers.training.fitting import Fitting
 
@@ -128,20 +130,14 @@ class WindowFolder:
     @classmethod
     def open(cls, folder: Path, recipe: WindowRecipe | None = None) -> WindowFolder:
         """Raises FileNotFoundError where the cache has been removed."""
-        path = folder / "meta.json"
-        if not path.is_file():
+        head = WINDOWS.find(WindowsFolder(folder).head)
+        if head is None:
             raise FileNotFoundError(
                 f"The window cache {folder} is gone; run the stage again to build it."
             )
-        meta = read_json(path)
+        split = Split(name=head.split, rule={}, store=head.store, roles=head.roles)
         return cls(
-            folder,
-            Layout.from_dict(meta["layout"], str(path)),
-            tuple(meta["classes"]),
-            WindowSettings.from_dict(meta["settings"], str(path)),
-            Normalisation.from_dict(meta["normalisation"], str(path)),
-            recipe,
-            Split(name=meta["split"], rule={}, store=meta["store"], roles=meta["roles"]),
+            folder, head.layout, head.classes, head.settings, head.normalisation, recipe, split
         )
 
     @property
@@ -202,8 +198,8 @@ class WindowFolder:
         """Where students map teacher outputs that lie in the work folder."""
         if self.recipe is None or self.recipe.is_in_work:
             return outputs
-        identity = read_object(outputs / "outputs.json", "identity")["identity"]
-        return self.folder.parent.parent / "outputs" / str(identity)
+        identity = OUTPUTS.read(OutputsFolder(outputs).head).identity
+        return self.folder.parent.parent / "outputs" / identity
 
     def recordings(self, role: str) -> list[RecordingOf]:
         """The recordings of a role in the order that window arrays count them."""
@@ -261,7 +257,7 @@ def load_outputs(teacher_outputs: Path, name: str) -> torch.Tensor:
 
     Raises FileNotFoundError where outputs of an older version have no such file.
     """
-    path = teacher_outputs / f"{name}.npy"
+    path = OutputsFolder(teacher_outputs).array(name)
     if not path.is_file():
         raise FileNotFoundError(
             f"The teacher's outputs in {teacher_outputs} have no {path.name}; run `gaitforge outputs` again."

@@ -5,19 +5,20 @@ What holds for recordings of whatever format is checked in `read_files`, behind 
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path, PurePath
-from typing import Protocol
+from typing import Protocol, cast
 
 from gaitforge.ingest.copies import Copies, Known
 from gaitforge.ingest.npz import ReadOptions, read_npz
 from gaitforge.ingest.people import refuse_look_alikes, stands_for_none
-from gaitforge.layout import Layout
+from gaitforge.layout import LAYOUTS, Layout
 from gaitforge.recording import Recording, Rejected
 
-__all__ = ["READERS", "RULES", "ReadOptions", "Reader", "file_names", "read_files"]
+__all__ = ["READERS", "RULES", "ReadOptions", "Reader", "check_reader", "file_names", "read_files"]
 
 # Goes up whenever the same files give other recordings: what was read by older rules is read again.
 RULES = 1
@@ -45,6 +46,21 @@ class Reader(Protocol):
 READERS: dict[str, Reader] = {
     ".npz": read_npz,
 }
+
+
+def check_reader(reader: object) -> Reader:
+    """Return what READERS may hold; raises ValueError for anything else."""
+    if not callable(reader):
+        raise ValueError(f"{reader!r} is no function.")
+    try:
+        inspect.signature(reader).bind(
+            Path(), LAYOUTS["coco17"], ReadOptions(), labelled=True, name=None
+        )
+    except TypeError as error:
+        raise ValueError(
+            f"it must take (path, layout, options, *, labelled, name), but {error}."
+        ) from error
+    return cast(Reader, reader)
 
 
 def read_files(

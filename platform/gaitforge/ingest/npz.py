@@ -27,19 +27,20 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReadOptions:
-    """How a file's arrays become recordings.
-
-    `confidence_channel` is the index of the channel of `frames` that is no coordinate but the
-    confidence, from 0 to 1. `label` and `person` name the arrays that hold class and person.
-    `relabel` renames or merges classes, old name -> new name; the key "*" stands for all others.
-    `fps` (Hz) takes the place of the layout's frame rate.
-    """
+    """How a file's arrays become recordings."""
 
     confidence_channel: int | None = None
+    """Index of the channel of `frames` that is no coordinate but the confidence, from 0 to 1."""
     label: str = "label"
+    """Array that holds the class."""
     person: str = "subject"
+    """Array that holds the person."""
     relabel: Mapping[str, str] = field(default_factory=dict)
+    """Renames or merges classes, old name to new: { mild = "ill", severe = "ill", "*" = "rest" };
+    "*" stands for all others.
+    """
     fps: float | None = None
+    """Frame rate in Hz; takes the place of the layout's."""
 
     def __post_init__(self) -> None:
         if self.confidence_channel is not None and self.confidence_channel < 0:

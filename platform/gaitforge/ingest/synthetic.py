@@ -42,22 +42,26 @@ Pair = tuple[float, float]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SyntheticSettings:
-    """How many walkers there are and how well they are seen.
-
-    `noise` is the SD of each joint coordinate's jitter in metres, `missing` the share of joint
-    observations that are lost, in short runs of frames. In 2 dimensions the walk is seen from the
-    side (x, y up, metres), in 3 it goes in any direction over the floor.
-    """
+    """How many synthetic walkers there are and how well they are seen."""
 
     layout: str = "coco17"
+    """Joints of the walkers: coco17 or kinect25, or a .toml file with joints of those names."""
     people_per_class: int = 10
+    """Walkers of each class."""
     recordings_per_person: int = 4
+    """Walks of each, all a little different."""
     seconds: float = 4.0
+    """Length of a recording."""
     fps: float = 25.0
+    """Frame rate in Hz."""
     dimensions: int = 3
+    """3: walks in any direction over the floor; 2: seen from the side (x, y up)."""
     noise: float = 0.015
+    """Standard deviation of each coordinate's jitter, in metres."""
     missing: float = 0.02
+    """Share of joint observations that are lost, in short runs of frames."""
     seed: int = 0
+    """Seed of the walkers."""
 
     def __post_init__(self) -> None:
         layout = read_layout(self.layout)

@@ -17,7 +17,7 @@ from gaitforge.losses.attention import attention_loss
 from gaitforge.losses.cgrkd import batch_relations, memory_relations
 from gaitforge.losses.dist import correlation_loss
 from gaitforge.losses.dkd import decoupled_kl
-from gaitforge.losses.heads import Heads
+from gaitforge.losses.heads import HEADS, Heads
 from gaitforge.losses.hint import hint_loss
 from gaitforge.losses.kd import soft_label_kl
 from gaitforge.losses.rkd import relation_loss
@@ -27,6 +27,14 @@ from gaitforge.losses.standardise import standardised
 from gaitforge.losses.targets import Targets
 from gaitforge.models import Output
 from gaitforge.recipe import Distillation
+
+# what a term may read of the teacher's outputs, and have drawn for a step -> the field of Targets
+STORED = {
+    "logits": "teacher_logits_BK",
+    "embedding": "teacher_embedding_BD",
+    "joints": "teacher_joints_BQVD",
+}
+DRAWN = {"pairs": "pairs_X2", "nodes": "memory_nodes_MVD", "graphs": "memory_graphs_MQVD"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,6 +58,28 @@ class Term:
     head: str | None = None
     whole_batch: bool = False
     fewest_classes: int = 2  # with which it has something to teach
+
+    def __post_init__(self) -> None:
+        for what, value, known in (
+            ("stored", self.stored, STORED),
+            ("drawn", self.drawn, (None, *DRAWN)),
+            ("head", self.head, (None, *HEADS)),
+        ):
+            if value not in known:
+                raise ValueError(
+                    f"Term.{what} is {value!r}, but must be one of {', '.join(map(str, known))}."
+                )
+        if not 0 < self.weight[0] < self.weight[1]:
+            raise ValueError(
+                f"Term.weight is {self.weight}, but must be a range above 0: it is searched on a log scale."
+            )
+        if self.temperature is not None:
+            low, high = self.temperature
+            if not 0 < low <= self.default <= high:
+                raise ValueError(
+                    f"Term.temperature is {self.temperature}, but must be a range above 0 that holds the default, "
+                    f"{self.default}."
+                )
 
 
 def _kd(sides: Sides, temperature: float) -> Tensor:
@@ -160,6 +190,13 @@ LOSSES: dict[str, Term] = {
 }  # fmt: skip
 
 
+def check_term(term: object) -> Term:
+    """Return what LOSSES may hold; raises ValueError for anything else."""
+    if not isinstance(term, Term):
+        raise ValueError(f"{term!r} is no gaitforge.losses.Term.")
+    return term
+
+
 def needed(terms: Iterable[str], what: str) -> tuple[str, ...]:
     """The different values of a field of these terms (stored, drawn or head), each once, in LOSSES' order."""
     asked = set(terms)
@@ -214,21 +251,11 @@ def check_known(distillation: Distillation) -> None:
 def check_targets(name: str, targets: Targets) -> None:
     """Refuse targets that lack what a term compares with."""
     term = LOSSES[name]
-    stored = {
-        "logits": targets.teacher_logits_BK,
-        "embedding": targets.teacher_embedding_BD,
-        "joints": targets.teacher_joints_BQVD,
-    }
-    drawn = {
-        "pairs": targets.pairs_X2,
-        "nodes": targets.memory_nodes_MVD,
-        "graphs": targets.memory_graphs_MQVD,
-    }
-    if stored[term.stored] is None:
+    if getattr(targets, STORED[term.stored]) is None:
         raise ValueError(
             f"The term '{name}' needs the teacher's outputs ({term.stored}); run `gaitforge outputs` first."
         )
-    if term.drawn is not None and drawn[term.drawn] is None:
+    if term.drawn is not None and getattr(targets, DRAWN[term.drawn]) is None:
         raise ValueError(f"The term '{name}' needs {term.drawn} drawn for the step; draw them.")
 
 
@@ -240,6 +267,6 @@ def class_weights(label_N: Tensor, classes: int) -> Tensor:
 
 
 __all__ = [
-    "LOSSES", "Distillation", "Heads", "Targets", "Term", "check_known", "class_weights", "loss_terms", "needed",
-    "temperature_of",
+    "DRAWN", "LOSSES", "STORED", "Distillation", "Heads", "Targets", "Term", "check_known", "check_term",
+    "class_weights", "loss_terms", "needed", "temperature_of",
 ]  # fmt: skip

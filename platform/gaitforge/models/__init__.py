@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import Field, fields
+from dataclasses import MISSING, Field, fields, is_dataclass
 from difflib import get_close_matches
-from typing import Any, ClassVar, Protocol, get_type_hints
+from typing import Any, ClassVar, Protocol, cast, get_type_hints
 
 from torch import nn
 
@@ -16,7 +16,7 @@ from gaitforge.models.output import Output
 from gaitforge.models.stgcn import StgcnSizes
 from gaitforge.models.tcn import TcnSizes
 
-__all__ = ["FAMILIES", "Output", "Sizes", "make_sizes"]
+__all__ = ["FAMILIES", "Output", "Sizes", "check_kind", "make_sizes", "sizes_from"]
 
 
 class Sizes(Protocol):
@@ -41,6 +41,37 @@ FAMILIES: dict[str, type[Sizes]] = {
 }
 
 
+# of a size, as run.toml and JSON can say it
+SIZE_TYPES = (int, float, bool, str, tuple[int, ...])
+
+
+def check_kind(kind: object) -> type[Sizes]:
+    """Return what FAMILIES may hold; raises ValueError for anything else.
+
+    It is a frozen dataclass with `build` and `as_dict`, whose fields have defaults and SIZE_TYPES.
+    """
+    name = getattr(kind, "__name__", repr(kind))
+    if not isinstance(kind, type) or not is_dataclass(kind):
+        raise ValueError(f"{name} is no dataclass, but the sizes of a family must be one.")
+    if not kind.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+        raise ValueError(
+            f"{name} can be changed, but sizes must stay as they are: use @dataclass(frozen=True)."
+        )
+    for method in ("build", "as_dict"):
+        if not callable(getattr(kind, method, None)):
+            raise ValueError(f"{name} has no method '{method}', but sizes must have one.")
+    types = get_type_hints(kind)
+    for field in fields(kind):
+        if types[field.name] not in SIZE_TYPES:
+            raise ValueError(
+                f"{name}.{field.name} is of type {types[field.name]}, but must be int, float, bool, str or "
+                "tuple[int, ...]."
+            )
+        if field.default is MISSING and field.default_factory is MISSING:
+            raise ValueError(f"{name}.{field.name} has no default, but every size must have one.")
+    return cast("type[Sizes]", kind)
+
+
 def make_sizes(family: str, values: Mapping[str, object]) -> Sizes:
     """Sizes of a family from JSON or TOML values; what `values` lacks keeps its default.
 
@@ -52,7 +83,11 @@ def make_sizes(family: str, values: Mapping[str, object]) -> Sizes:
             f"There is no model family '{family}'; known are {', '.join(FAMILIES)}, the nearest "
             f"is '{_nearest(family, FAMILIES)}'."
         )
-    kind = FAMILIES[family]
+    return sizes_from(FAMILIES[family], family, values)
+
+
+def sizes_from(kind: type[Sizes], family: str, values: Mapping[str, object]) -> Sizes:
+    """Make sizes of this kind as `make_sizes` does; `family` is what its sentences call it."""
     types = get_type_hints(kind)
     names = [field.name for field in fields(kind)]
     for name in values:

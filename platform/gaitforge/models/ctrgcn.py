@@ -31,20 +31,22 @@ INPUT_RELATIONS = 8  # channels of psi and phi where the input is coordinates, t
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CtrgcnSizes:
-    """Sizes of a CTR-GCN: one block per width; the defaults are as published.
-
-    `strides` are in frames, one per block. `kernel`, in frames and odd, and `dilations` are those
-    of the temporal branches; a maximum over 3 frames and a 1x1 convolution are two more, and each
-    width is shared evenly among the branches. A graph is refined on a `reduction`-th of a block's
-    channels. `dropout` is the share of the embedding that is dropped in training.
-    """
+    """Sizes of a CTR-GCN: one block per width; the defaults are as published."""
 
     widths: tuple[int, ...] = (64, 64, 64, 64, 128, 128, 128, 256, 256, 256)
+    """Width of each block, shared evenly among the branches."""
     strides: tuple[int, ...] = (1, 1, 1, 1, 2, 1, 1, 2, 1, 1)
+    """Frames, one per block."""
     kernel: int = 5
+    """Frames of the temporal branches, odd."""
     dilations: tuple[int, ...] = (1, 2)
+    """Dilations of the temporal branches; a maximum over 3 frames and a 1x1 convolution are two
+    more.
+    """
     reduction: int = 8
+    """A graph is refined on a `reduction`-th of a block's channels."""
     dropout: float = 0.0
+    """Share of the embedding that is dropped in training."""
 
     def __post_init__(self) -> None:
         if not self.widths or min(self.widths) < 1:

@@ -31,24 +31,28 @@ SHORT, LONG = 3, 7  # frames of the two temporal convolutions
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DynstgMambaSizes:
-    """Sizes of a DynSTG-Mamba: one block per width; the defaults are the teacher M of our sizes.
-
-    `strides` are in frames, one per block. `states` per channel and `expand` are those of the scan.
-    `filter` is "none" (bones alone), "static" (and what is learned) or "dynamic" (and what the
-    movement says, apart for each of `phases` equal parts of a window). `bidirectional` scans from
-    both ends, `kalman` weighs filtered against raw by their variances. `dropout` is the share of
-    the embedding that is dropped in training.
-    """
+    """Sizes of a DynSTG-Mamba: one block per width; the defaults are the teacher M of our sizes."""
 
     widths: tuple[int, ...] = (64, 64, 128, 128)
+    """Width of each block."""
     strides: tuple[int, ...] = (1, 2, 1, 2)
+    """Frames, one per block."""
     states: int = 16
+    """States per channel of the scan."""
     expand: int = 2
+    """Channels of the scan, as a multiple of the block's width."""
     filter: str = "dynamic"
+    """What joints are mixed by: "none" (bones alone), "static" (and what is learned) or "dynamic"
+    (and what the movement says).
+    """
     phases: int = 1
+    """Equal parts of a window, for each of which the dynamic filter is worked out apart."""
     bidirectional: bool = False
+    """Scan from both ends."""
     kalman: bool = False
+    """Weigh filtered against raw joints by their variances."""
     dropout: float = 0.2
+    """Share of the embedding that is dropped in training."""
 
     def __post_init__(self) -> None:
         if not self.widths or min(self.widths) < 1:

@@ -31,18 +31,20 @@ TEMPORAL = ("separable", "full")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StgcnSizes:
-    """Sizes of an ST-GCN: one block per width.
-
-    `strides` are in frames, one per block. `kernel` is in frames and odd. `temporal` is "full"
-    (kernel * width**2 weights per block, as published) or "separable" (kernel * width + width**2).
-    `dropout` is the share of a block's output that is dropped in training.
-    """
+    """Sizes of an ST-GCN: one block per width."""
 
     widths: tuple[int, ...] = (64, 64, 128, 128)
+    """Width of each block."""
     strides: tuple[int, ...] = (1, 1, 2, 1)
+    """Frames, one per block."""
     kernel: int = 9
+    """Frames, odd."""
     temporal: str = "separable"
+    """Weights of a block's convolution over time: "full" (kernel * width**2, as published) or
+    "separable" (kernel * width + width**2).
+    """
     dropout: float = 0.1
+    """Share of a block's output that is dropped in training."""
 
     def __post_init__(self) -> None:
         if not self.widths or min(self.widths) < 1:

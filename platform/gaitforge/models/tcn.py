@@ -26,17 +26,18 @@ MAX_REACH = 1024
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TcnSizes:
-    """Sizes of a TCN: layer i has dilation `dilation_growth`**i.
-
-    `channels` is the width of every layer, `kernel` is in frames and odd, `dropout` is the share
-    of a layer's hidden values that is dropped in training.
-    """
+    """Sizes of a TCN."""
 
     channels: int = 64
+    """Width of every layer."""
     layers: int = 4
+    """Number of layers; layer i has dilation `dilation_growth`**i."""
     kernel: int = 5
+    """Frames, odd."""
     dilation_growth: int = 2
+    """Dilation of a layer, as a factor of that before it."""
     dropout: float = 0.1
+    """Share of a layer's hidden values that is dropped in training."""
 
     def __post_init__(self) -> None:
         for name in ("channels", "layers", "dilation_growth"):

@@ -1,0 +1,274 @@
+"""What every distillation term must hold, whoever wrote it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import torch
+from torch import Tensor, nn
+
+from gaitforge.losses import DRAWN, STORED, Heads, Targets, Term
+from gaitforge.losses.heads import HEADS
+from gaitforge.losses.nodes import PHASES, pooled_joints
+from gaitforge.losses.sides import Sides
+from gaitforge.models import Output
+from gaitforge.testing import require
+
+WIDTH, TEACHER_WIDTH, JOINTS, CLASSES = 5, 7, 3, 4
+BATCH = 6
+
+
+def check(term: Term, name: str = "of yours") -> None:
+    """Hold a term to every rule; `name` is what the sentences call it. Takes less than a second."""
+    for holds in CHECKS.values():
+        holds(term, name)
+
+
+def check_declared(term: Term, name: str) -> None:
+    """A term reads no more of the teacher, of what is drawn and of the heads than it declares.
+
+    Nothing else is loaded, drawn or built for it.
+    """
+    told = teacher_said()
+    given = [STORED[term.stored], *([DRAWN[term.drawn]] if term.drawn else [])]
+    only = Targets(told.label_B)._replace(**{field: getattr(told, field) for field in given})
+    built = None
+    if term.head is not None:
+        built = Heads.new([term.head], WIDTH, TEACHER_WIDTH, 0)
+    try:
+        term.compute(Sides(student_says(), only, built), term.default)
+    except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise AssertionError(
+            f"The term '{name}' cannot be computed from what it declares (stored = {term.stored!r}, drawn = "
+            f"{term.drawn!r}, head = {term.head!r}): {error!r}; declare what it reads."
+        ) from error
+
+
+def check_value(term: Term, name: str) -> None:
+    """A term is one finite number above 0 where the student does not say what the teacher says."""
+    for temperature in _ends(term):
+        value = _value(term, student_says(), teacher_said(), temperature)
+        require(
+            value.shape == (),
+            f"The term '{name}' has the shape {tuple(value.shape)}, but must be one number: take its mean.",
+        )
+        require(
+            value.isfinite() and value > 0,
+            f"The term '{name}' is {value.item():g} at temperature {temperature:g} for a student that does not say "
+            "what the teacher says, but must be finite and above 0.",
+        )
+
+
+def check_agreement(term: Term, name: str) -> None:
+    """A term is 0 for a student that says what the teacher says."""
+    said = Output(*(tensor.detach() for tensor in student_says()))
+    told = teacher_said()._replace(
+        teacher_logits_BK=said.logits_BK.clone(),
+        teacher_embedding_BD=said.embedding_BD.clone(),
+        teacher_joints_BQVD=pooled_joints(said.joints_BDTV),
+        memory_nodes_MVD=_drawn(5, JOINTS, WIDTH, seed=3),
+        memory_graphs_MQVD=_drawn(5, PHASES, JOINTS, WIDTH, seed=4),
+    )
+    as_they_are = Heads({head: nn.Identity() for head in HEADS})
+    value = term.compute(Sides(said, told, as_they_are), term.default).item()
+    require(
+        abs(value) < 1e-6,
+        f"The term '{name}' is {value:.2g} for a student that says what the teacher says, but must be 0: it would pull "
+        "the student away.",
+    )
+
+
+def check_gradients(term: Term, name: str) -> None:
+    """A term teaches the student, and leaves teacher and memory alone."""
+    said, told = student_says(), teacher_said()
+    held = [
+        getattr(told, field).requires_grad_()
+        for field in (*STORED.values(), "memory_nodes_MVD", "memory_graphs_MQVD")
+    ]
+    value = _value(term, said, told)
+    require(
+        value.requires_grad,
+        f"The term '{name}' does not depend on the student's outputs, so that it teaches nothing.",
+    )
+    value.backward()  # type: ignore[no-untyped-call]
+    gradients = [tensor.grad for tensor in said if tensor.grad is not None]
+    require(
+        gradients and all(gradient.isfinite().all() for gradient in gradients),
+        f"The term '{name}' has no finite gradient in the student's outputs.",
+    )
+    require(
+        any(gradient.any() for gradient in gradients),
+        f"The gradient of the term '{name}' in the student's outputs is 0, so that it teaches nothing.",
+    )
+    require(
+        all(tensor.grad is None for tensor in held),
+        f"The term '{name}' has a gradient in what the teacher said, which is not learned; detach it.",
+    )  # fmt: skip
+
+
+def check_temperature(term: Term, name: str) -> None:
+    """A temperature changes a term that declares one."""
+    if term.temperature is None:
+        return
+    cold, warm = (
+        _value(term, student_says(), teacher_said(), end).item() for end in term.temperature
+    )
+    require(
+        not math.isclose(cold, warm, rel_tol=0.01),
+        f"The term '{name}' is {cold:g} at both ends of its temperature, {term.temperature}; use it, or declare None.",
+    )
+
+
+def check_fewest_classes(term: Term, name: str) -> None:
+    """A term on logits teaches from its `fewest_classes` on, and nothing with fewer.
+
+    A search refuses it there: it would count as distilled and be the student alone.
+    """
+    if term.stored != "logits":
+        return
+    said, told = student_says(), teacher_said()
+    assert told.teacher_logits_BK is not None
+    for classes in sorted({2, term.fewest_classes}):
+        logits = said.logits_BK[:, :classes].detach().requires_grad_()
+        few = told._replace(
+            teacher_logits_BK=told.teacher_logits_BK[:, :classes], label_B=told.label_B % classes
+        )
+        _value(term, said._replace(logits_BK=logits), few).backward()  # type: ignore[no-untyped-call]
+        teaches = logits.grad is not None and logits.grad.abs().max() > 1e-4
+        require(
+            teaches == (classes >= term.fewest_classes),
+            f"With {classes} classes the term '{name}' {'teaches' if teaches else 'teaches nothing'}, but its "
+            f"fewest_classes are {term.fewest_classes}.",
+        )
+
+
+def check_edges(term: Term, name: str) -> None:
+    """A term and its gradient are finite where all windows are of one class, a teacher is certain, a net is silent."""
+    for batch in (2, BATCH):
+        for case, (said, told) in _edges(batch).items():
+            for temperature in _ends(term):
+                inputs = [tensor.detach().requires_grad_() for tensor in said]
+                heads = _heads()
+                value = term.compute(Sides(Output(*inputs), told, heads), temperature)
+                value.backward()  # type: ignore[no-untyped-call]
+                trained = [
+                    value,
+                    *(t.grad for t in (*inputs, *heads.parameters()) if t.grad is not None),
+                ]
+                require(
+                    all(tensor.isfinite().all() for tensor in trained),
+                    f"The term '{name}' or its gradient is not finite for {batch} windows with {case}, at temperature "
+                    f"{temperature:g}.",
+                )  # fmt: skip
+
+
+def check_mixed_joints(term: Term, name: str) -> None:
+    """A term holds where student, teacher or both have mixed the joints into one."""
+    for of_student, of_teacher in ((1, JOINTS), (JOINTS, 1), (1, 1)):
+        value = _value(term, student_says(joints=of_student), teacher_said(joints=of_teacher))
+        require(
+            value.isfinite() and value > 0,
+            f"The term '{name}' is {value.item():g} where the student has {of_student} joints and the teacher "
+            f"{of_teacher}, but must be finite and above 0; compare what `Sides.joints` gives.",
+        )
+
+
+def check_mean_over_windows(term: Term, name: str) -> None:
+    """A term that is no mean over windows says so by `whole_batch`; only others go to workers that share a batch."""
+    if term.whole_batch:
+        return
+    whole = _of_rows(term, slice(0, BATCH))
+    parts = (_of_rows(term, slice(0, BATCH // 2)) + _of_rows(term, slice(BATCH // 2, BATCH))) / 2
+    require(
+        math.isclose(whole, parts, rel_tol=1e-4),
+        f"The term '{name}' is {whole:g} on a batch and {parts:g} as the mean of its halves, but must be the same: "
+        "declare whole_batch = True.",
+    )
+
+
+CHECKS: Mapping[str, Callable[[Term, str], None]] = MappingProxyType(
+    {
+        "declared": check_declared,
+        "value": check_value,
+        "agreement": check_agreement,
+        "gradients": check_gradients,
+        "temperature": check_temperature,
+        "fewest classes": check_fewest_classes,
+        "edges": check_edges,
+        "mixed joints": check_mixed_joints,
+        "mean over windows": check_mean_over_windows,
+    }
+)
+
+
+def student_says(batch: int = BATCH, joints: int = JOINTS) -> Output:
+    """Whatever a student may say, with gradients."""
+    rng = torch.Generator().manual_seed(1)
+    return Output(
+        torch.randn(batch, CLASSES, generator=rng).requires_grad_(),
+        torch.randn(batch, WIDTH, generator=rng).requires_grad_(),
+        torch.randn(batch, WIDTH, 8, joints, generator=rng).requires_grad_(),
+    )
+
+
+def teacher_said(batch: int = BATCH, joints: int = JOINTS) -> Targets:
+    """Whatever a teacher may have said, wider than the student, and all that is drawn for a step."""
+    rng = torch.Generator().manual_seed(2)
+    return Targets(
+        torch.arange(batch) % CLASSES,
+        torch.randn(batch, CLASSES, generator=rng),
+        torch.randn(batch, TEACHER_WIDTH, generator=rng),
+        torch.randn(batch, PHASES, joints, TEACHER_WIDTH, generator=rng),
+        torch.randint(batch, (8, 2), generator=rng),
+        torch.randn(5, joints, TEACHER_WIDTH, generator=rng),
+        torch.randn(5, PHASES, joints, TEACHER_WIDTH, generator=rng),
+    )
+
+
+def _edges(batch: int) -> dict[str, tuple[Output, Targets]]:
+    said, told = student_says(batch), teacher_said(batch)
+    certain = 50.0 * nn.functional.one_hot(told.label_B, CLASSES).float()
+    assert told.teacher_embedding_BD is not None
+    assert told.teacher_joints_BQVD is not None
+    return {
+        "one class": (said, told._replace(label_B=torch.zeros_like(told.label_B))),
+        "a certain teacher": (said, told._replace(teacher_logits_BK=certain)),
+        # as those of a net whose units have died
+        "a student of zeros": (Output(*(torch.zeros_like(tensor) for tensor in said)), told),
+        "a teacher of zeros": (
+            said,
+            told._replace(
+                teacher_logits_BK=torch.zeros(batch, CLASSES),
+                teacher_embedding_BD=torch.zeros_like(told.teacher_embedding_BD),
+                teacher_joints_BQVD=torch.zeros_like(told.teacher_joints_BQVD),
+            ),
+        ),
+    }
+
+
+def _of_rows(term: Term, rows: slice) -> float:
+    """The term on some windows of the batch."""
+    said = Output(*(tensor[rows] for tensor in student_says()))
+    told = teacher_said()
+    kept = {field: getattr(told, field)[rows] for field in ("label_B", *STORED.values())}
+    part = told._replace(**kept, pairs_X2=torch.tensor([[0, 1], [1, 2]]))
+    return _value(term, said, part).item()
+
+
+def _value(term: Term, said: Output, told: Targets, temperature: float | None = None) -> Tensor:
+    at = term.default if temperature is None else temperature
+    return term.compute(Sides(said, told, _heads()), at)
+
+
+def _heads() -> Heads:
+    return Heads.new(list(HEADS), WIDTH, TEACHER_WIDTH, 0)
+
+
+def _ends(term: Term) -> tuple[float, ...]:
+    return term.temperature or (term.default,)
+
+
+def _drawn(*shape: int, seed: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
