@@ -71,7 +71,10 @@ class Recipe:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FitPlan(Recipe):
-    """A recipe with the seed of first weights, order and noise: all that decides a training but data and model."""
+    """How a model is trained: AdamW, linear warm-up, cosine decay to a hundredth of `lr`.
+
+    A recipe with its seed: all that decides a training but the model and its data.
+    """
 
     seed: int = 0
     """Seed of the first weights, and of every epoch."""
