@@ -148,8 +148,8 @@ WHERE = """
 import sys, time, ray
 from pathlib import Path
 from gaitforge.settings import ClusterSettings
-from trainers.cluster import connect
-from trainers.search import trial_resources
+from trainers.cluster.connection import connect
+from trainers.search.search import trial_resources
 settings = ClusterSettings(address=sys.argv[1], placement=sys.argv[2])
 connect(settings, Path(sys.argv[3]))
 for _ in range(4):
