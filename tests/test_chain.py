@@ -370,6 +370,7 @@ def test_confirm_refuses_by_name_whoever_has_been_seen(
     [
         ("search/front.json", "confirm", "run `gaitforge search` first"),
         ("confirm/scores.json", "export", "run `gaitforge confirm` first"),
+        ("teacher_outputs/outputs.json", "search", "run `gaitforge outputs` first"),
         ("teacher_outputs/outputs.json", "confirm", "run `gaitforge outputs` first"),
     ],
 )
@@ -388,32 +389,16 @@ def test_what_came_of_another_artefact_is_refused_and_made_again_as_advised(
     check_chain(line)
 
 
-def old(line: Copy) -> None:
-    """Make it a folder of before artefacts told what they were made from."""
-    for path in (*line.work.runs.rglob("*.json"), line.work.export / "card.json"):
-        content = read_json(path)
-        new = ("provenance", "search", "times_scored", "times_scored_sentence")
-        if isinstance(content, dict):
-            write_json(path, {key: value for key, value in content.items() if key not in new})
-    shutil.rmtree(line.work.scorings, ignore_errors=True)
-
-
-@pytest.mark.slow
-def test_an_older_folder_is_gone_on_with_where_its_identities_are_right(
+def test_a_search_without_the_teachers_outputs_is_refused_and_makes_none(
     line: Copy, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    old(line)
-    trained = {path: path.read_bytes() for path in line.split.root.rglob("*.safetensors")}
-    for stage in ("split", "teacher", "outputs", "search"):
-        assert line.run(stage) == 0
-    must_say(refused(capsys, "export", line.settings), "run `gaitforge confirm` first")
-    assert line.run("confirm") == 0
-    assert line.run("export") == 0
-    assert {path: path.read_bytes() for path in trained} == trained
-    for change in ("split seed", "window length", "teacher epochs", "search epochs"):
-        line.change(CHANGES[change][0])
-        old(line)
-        refused(capsys, "confirm", line.settings)
+    shutil.rmtree(line.split.teacher_outputs)
+    before = line.tree()
+    for arguments in ((), ("--fresh",)):
+        sentence = refused(capsys, "search", line.settings, *arguments)
+        must_say(sentence, "no outputs", "run `gaitforge outputs` first")
+    assert line.tree() == before
+    assert line.run("outputs") == line.run("search") == 0
 
 
 def test_a_search_whose_head_is_gone_is_not_taken_for_another(

@@ -325,9 +325,7 @@ def test_a_changed_search_is_refused_and_fresh_sets_the_old_one_aside(
 def test_a_teacher_at_chance_is_refused_before_anything_is_written(
     finished: FinishedLine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = copied(
-        finished, tmp_path, "teacher_outputs", changes={"search": {"allow_chance": False}}
-    )
+    settings = copied(finished, tmp_path, changes={"search": {"allow_chance": False}})
     split = split_of(settings)
     head = split.teacher / "model.json"
     write_json(head, {**read_json(head), "val_macro_f1": 0.0})

@@ -165,15 +165,15 @@ def check_link(stage: str, chain: Chain, fresh: bool) -> None:
             check_weights(folder)
     else:
         chain.check_teacher()
+    if stage in ("search", "confirm", "export"):
+        chain.check_outputs()
     if stage in ("run", "search"):
         if not fresh:
             check_claim(folder, chain.search_identity, as_dict(settings.search))
         confirm = chain.split.people("confirm")
         check_starts(settings.search.start_from, settings.search.start_with, confirm)
     if stage in ("confirm", "export"):
-        chain.check_outputs()
         chain.check_search()
-    if stage in ("confirm", "export"):
         check_refits(folder)
     if stage == "confirm":
         check_unseen(folder, chain.split.people("confirm"))

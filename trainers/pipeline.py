@@ -159,12 +159,11 @@ class Line:
         for split, windows in splits:
             say(f"search: {self.settings.search.trials} students on the split {split.name}")
             folder = self.work.run(split.name)
-            outputs = write_outputs(windows, folder)
             search_students(
                 self.settings.search,
                 self.settings.cluster,
                 windows,
-                outputs,
+                folder.teacher_outputs,
                 folder,
                 self.fresh,
             )

@@ -105,7 +105,12 @@ class OutputsHead:
     provenance: Told
 
 
-TEACHER = JsonFile(record=TeacherModel, what="a teacher", stage="gaitforge teacher")
+TEACHER = JsonFile(
+    record=TeacherModel,
+    what="a teacher",
+    stage="gaitforge teacher",
+    remedy="remove it, and run `gaitforge teacher` again",
+)
 LIVE = JsonFile(record=LiveEpoch, schema=None, what="an epoch", stage="gaitforge teacher")
 TRAINING = JsonFile(
     record=TrainingState, schema=None, what="a checkpoint", stage="gaitforge teacher",
