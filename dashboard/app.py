@@ -152,7 +152,7 @@ def show_page(page: Page, folders: tuple[WorkFolder, ...]) -> None:
         outdated = held(
             "outdated",
             (work.root, name, stamps),
-            lambda: reading.read_outdated(work, name, line.trials),
+            lambda: reading.read_outdated(work, name, line),
         )
     view = View(
         work=work,

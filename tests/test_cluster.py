@@ -276,7 +276,7 @@ WAITING = """
 import sys, time
 import ray
 from gaitforge.settings import ClusterSettings
-from trainers import cluster
+from trainers.cluster import connection as cluster
 
 ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
 cluster.WAIT_S = 1.0  # whole seconds, as Ray counts them

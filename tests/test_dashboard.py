@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -17,9 +18,10 @@ from streamlit.testing.v1 import AppTest
 from dashboard.app import PAGES, work_folders
 from dashboard.reading import models as review_tables
 from dashboard.reading import work_folder as reading
-from dashboard.reading.artefacts import Fields, trial_of
 from dashboard.reading.work_folder import Predicted, Problem
 from dashboard.serving import serve_command
+from gaitforge.records.json_file import Unreadable
+from gaitforge.records.trial import TRIAL
 from gaitforge.work import WorkFolder, read_json, write_json
 from tests.toy_work import (
     Toy,
@@ -153,7 +155,7 @@ def few_people(work: WorkFolder) -> None:
         (empty, ["Nothing is ingested yet", "gaitforge ingest run.toml"]),
         (ingested, ["no split yet", "gaitforge split run.toml"]),
         (split, ["no trained teacher yet", "gaitforge teacher run.toml"]),
-        (teacher_training, ["The teacher is training: epoch 3 has ended", "in training"]),
+        (teacher_training, ["The teacher is training: epoch 3 of 30 has ended", "in training"]),
         (teacher, ["The search has not been started", "Teacher"]),
         (none_ended, ["no finished trial so far"]),
         (none_finished, ["no finished trial so far", "1 trial of 1 failed"]),
@@ -445,11 +447,11 @@ def test_front_is_found_from_the_trials_where_its_file_is_missing(tmp_path: Path
 @pytest.mark.parametrize(
     ("key", "value", "reason"),
     [
-        ("state", "asleep", "its state is 'asleep'"),
-        ("params", "many", "its 'params' is 'many', but must be a whole number"),
+        ("state", "asleep", "its 'state' is \"asleep\", but must be one of 'finished'"),
+        ("params", "many", "its 'params' is \"many\", but must be a whole number"),
         ("params", True, "must be a whole number"),
-        ("scores", None, "it is finished, but has no scores"),
-        ("scores", {"val_macro_f1": float("nan")}, "its 'scores.val_macro_f1' is nan"),
+        ("scores", None, "trial 0 is finished, but has no scores"),
+        ("scores", {"val_macro_f1": float("nan")}, "its 'scores.val_macro_f1' is NaN"),
         ("curve", [{"epoch": 0}, {"epoch": -1}], "its 'curve[1].epoch' is -1"),
         ("sizes", [1], "its 'sizes' is [1], but must be an object"),
     ],
@@ -458,8 +460,8 @@ def test_a_trial_that_breaks_its_form_is_refused_in_words(
     key: str, value: object, reason: str, full: WorkFolder
 ) -> None:
     content = read_json(full.run("people").trials / "0.json")
-    with pytest.raises(ValueError) as refused:  # noqa: PT011  (the words are compared below)
-        trial_of(Fields.of_file({**content, key: value}))
+    with pytest.raises(Unreadable) as refused:
+        TRIAL.parse(json.dumps({**content, key: value}), Path("0.json"))
     assert reason in str(refused.value)
 
 

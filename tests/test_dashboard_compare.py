@@ -21,9 +21,10 @@ from dashboard.frame.chart_style import CONFIRMED
 from dashboard.frame.chart_style import TEACHER as GREY
 from dashboard.frame.view import View
 from dashboard.reading import work_folder as reading
-from dashboard.reading.artefacts import Member, Network, Setting
-from dashboard.reading.models import TEACHER, Model, models
+from dashboard.reading.models import TEACHER, Model, Setting, models
+from gaitforge.records.confirm import SCORES
 from gaitforge.work import WorkFolder, read_json, write_json
+from tests.made import made
 from tests.toy_work import Toy, make_split, make_store, make_work
 from tests.try_page import APP, Show, open_page, table, words
 
@@ -31,7 +32,7 @@ CLASSES = ("a", "b")
 
 
 def model(number: int, *settings: tuple[str, str, str], **other: object) -> Model:
-    made = Model(
+    one = Model(
         number=number,
         family="tcn",
         state="finished",
@@ -47,7 +48,7 @@ def model(number: int, *settings: tuple[str, str, str], **other: object) -> Mode
         curve=(),
         member=None,
     )
-    return replace(made, **other)  # type: ignore[arg-type]
+    return replace(one, **other)  # type: ignore[arg-type]
 
 
 def said(*answers: tuple[str, str, str], seed: int = 0) -> pd.DataFrame:
@@ -104,14 +105,17 @@ def test_a_term_that_only_one_student_uses_is_a_difference() -> None:
 
 def test_facts_have_intervals_and_leave_out_what_nobody_has(full: WorkFolder) -> None:
     confirm = reading.read_line(full, "people").confirm
-    network = Network(
-        seed=10_000, macro_f1=0.62, interval=(0.55, 0.7), accuracy=0.6, difference=-0.01,
-        difference_interval=(-0.08, 0.06), tested=False, to_reference=0.1, to_reference_interval=(0.02, 0.2),
-    )  # fmt: skip
-    member = Member(
-        trial=1, family="tcn", params=1000, macs=None, macro_f1=0.6, interval=(0.5, 0.7), accuracy=0.6, p_on_front=None,
-        noninferior=False, difference=-0.02, difference_interval=(-0.1, 0.06), seeds=5, alone=None, network=network,
-    )  # fmt: skip
+    network = {
+        "seed": 10_000, "macro_f1": 0.62, "interval": [0.55, 0.7], "accuracy": 0.6, "difference": -0.01,
+        "difference_interval": [-0.08, 0.06], "tested": False,
+        "against_reference": {"difference": 0.1, "difference_interval": [0.02, 0.2]},
+    }  # fmt: skip
+    its = {
+        "trial": 1, "family": "tcn", "params": 1000, "macro_f1": 0.6, "interval": [0.5, 0.7], "accuracy": 0.6,
+        "noninferior": False, "difference": -0.02, "difference_interval": [-0.1, 0.06], "seeds": 5, "alone": None,
+        "network": network,
+    }  # fmt: skip
+    member = made(SCORES, members=[its]).members[0]
     models = [model(1, member=member), model(2)]
     found = compare_tables.facts_table(models, confirm).set_index("fact")
     assert row(found, "macro F1, confirm people, its network") == ["0.620 (0.550 to 0.700)", ""]

@@ -13,9 +13,11 @@ from streamlit.testing.v1 import AppTest
 from dashboard.frame.progress import duration, search_words, teacher_words
 from dashboard.frame.states import remedy
 from dashboard.fronts.overview import few
-from dashboard.reading.artefacts import Epoch
 from dashboard.reading.work_folder import Problem, Progress
+from gaitforge.records.confirm import POOLED
+from gaitforge.records.teacher import LiveEpoch
 from gaitforge.work import WorkFolder, read_json, write_json
+from tests.made import made
 from tests.toy_work import Toy, make_work
 from tests.try_page import APP, Show, open_page, table, words
 
@@ -113,7 +115,7 @@ def test_scores_of_an_older_confirm_are_said_to_be_so_in_one_sentence(
     assert "run `gaitforge confirm run.toml` again" in app.warning[0].value
     assert "No confirmed answer yet" not in words(app)
     problems = table(app, "Why")
-    assert problems["Why"].tolist() == ["its schema is 1, but this dashboard reads schema 3"]
+    assert problems["Why"].tolist() == ["its schema is 1, but must be 3"]
     assert problems["What to do"][0].startswith("Run gaitforge confirm run.toml again")
 
 
@@ -156,9 +158,8 @@ def test_answers_over_more_people_are_shown_as_they_were_written(
     tmp_path: Path, show: Show
 ) -> None:
     work = make_work(tmp_path / "work", Toy(trials=6, running=0))
-    write_json(
-        work.pooled, {"schema": 1, "sentence": "Over all 30 people of 5 splits, **nested**."}
-    )
+    pooled = made(POOLED, sentence="Over all 30 people of 5 splits, **nested**.")
+    POOLED.write(work.pooled, pooled)
     assert "Over all 30 people of 5 splits, **nested**." in [t.value for t in show(work).text]
 
 
@@ -237,7 +238,9 @@ def test_a_search_that_does_not_work_is_told_no_time() -> None:
 
 def test_a_teacher_in_training_tells_its_epoch_and_at_most_how_long() -> None:
     curve = [
-        Epoch(epoch=n, train_loss=1.0, macro_f1=0.5, accuracy=0.5, seconds=20.0, of=30)
+        LiveEpoch(
+            epoch=n, train_loss=1.0, val_macro_f1=0.5, val_accuracy=0.5, seconds=20.0, epochs=30
+        )
         for n in (1, 2, 3)
     ]
     assert teacher_words(curve) == (
@@ -256,8 +259,8 @@ def test_a_duration_is_said_as_people_do(seconds: float, expected: str) -> None:
 @pytest.mark.parametrize(
     ("file", "reason", "expected"),
     [
-        ("runs/a/search/front.json", "its schema is 9, but this dashboard reads schema 1", "version of gaitforge"),
-        ("runs/a/confirm/scores.json", "its schema is 1, but this dashboard reads schema 3", "Run gaitforge confirm"),
+        ("runs/a/search/front.json", "its schema is 9, but must be 1", "version of gaitforge"),
+        ("runs/a/confirm/scores.json", "its schema is 1, but must be 3", "Run gaitforge confirm"),
         ("runs/a/search/trials/3.json", "it lacks 'number'", "out of the folder"),
         ("runs/a/search/trials/x.txt", "only .json files belong here; it was passed over", "elsewhere"),
         ("runs/a/search/front.json", "it is not JSON", "gaitforge search run.toml again"),

@@ -15,6 +15,7 @@ from dashboard.store import tables as store_tables
 from dashboard.store.reading import read_roles, read_store
 from gaitforge.layout import Layout
 from gaitforge.recording import Recording, Rejected
+from gaitforge.records.split import SPLIT, Split
 from gaitforge.store import SkeletonStore
 from gaitforge.work import WorkFolder, write_json
 from tests.toy_work import make_split
@@ -60,7 +61,7 @@ def work(tmp_path: Path) -> WorkFolder:
     ]
     SkeletonStore.write(work.store, LEG, items, "f00d", group_bytes=1)
     roles = {"p1": "train", "p2": "confirm"}
-    write_json(work.split_file("main"), {"schema": 1, "name": "main", "roles": roles})
+    SPLIT.write(work.split_file("main"), Split(name="main", rule={}, store="f00d", roles=roles))
     return work
 
 

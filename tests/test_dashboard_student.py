@@ -6,6 +6,7 @@ import json
 import math
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +20,24 @@ from dashboard.frame import model_tables
 from dashboard.reading import model_files
 from dashboard.reading import models as review_tables
 from dashboard.reading import work_folder as reading
-from dashboard.reading.artefacts import Epoch, Latency
 from dashboard.reading.models import TEACHER
-from dashboard.reading.work_folder import Problem
+from dashboard.reading.work_folder import Latency, Problem
 from dashboard.student import charts as charts_model
 from dashboard.student import stick_figure
 from gaitforge.layout import LAYOUTS, Layout
 from gaitforge.recording import Recording
+from gaitforge.records.confirm import LATENCIES, REFIT, SCORES
+from gaitforge.records.export import CARD, export_identity
 from gaitforge.weights import write_weights
 from gaitforge.work import (
     WorkFolder,
-    fingerprint,
     read_json,
     write_json,
     write_parquet,
     write_whole,
 )
 from gaitforge.work import open_path as work_path
+from tests.made import made
 from tests.s3_server import BUCKET, s3_server
 from tests.toy_work import Toy, make_work
 from tests.try_page import APP, open_page, table, words
@@ -174,7 +176,8 @@ def test_other_files_than_these_are_said_and_the_rest_is_shown(
 ) -> None:
     work = make_work(tmp_path / "work", Toy(trials=8, running=0, stopped=0, failed=0))
     (work.run("people").confirm / "robustness.parquet").write_bytes(b"PAR1 no table")
-    write_json(work.export / "card.json", {"schema": 1, "trial": "first"})
+    CARD.write(work.exported.card, made(CARD))
+    write_json(work.exported.card, {**read_json(work.exported.card), "trial": "first"})
     for path in (work.store / "recordings").glob("*.parquet"):
         path.write_bytes(path.read_bytes()[:-100])
     number = first_of(work)
@@ -182,7 +185,7 @@ def test_other_files_than_these_are_said_and_the_rest_is_shown(
     problems = table(app, "Why")
     why = dict(zip(problems["File"], problems["Why"], strict=True))
     assert "it cannot be read" in why["runs/people/confirm/robustness.parquet"]
-    assert "its 'trial' is 'first'" in why["export/card.json"]
+    assert "its 'trial' is \"first\", but must be" in why["export/card.json"]
     assert "is damaged" in why["store"]
     assert {"Recall of", "Reliability: how", "Each term"} <= charts(app)
 
@@ -222,25 +225,20 @@ def test_a_student_on_s3_is_shown_as_one_on_a_disk(tmp_path: Path, show: ShowMod
 def exported(work: WorkFolder, number: int, seed: int = 10_001) -> None:
     """Refits of a trial and an export that was made of one of them."""
     run = work.run("people")
-    heads: dict[int, dict[str, Any]] = {
-        one: {"schema": 1, "identity": "i", "trial": number, "seed": one, "val_macro_f1": f1}
-        for one, f1 in ((10_000, 0.5), (seed, 0.7))
+    refits = {
+        one: made(REFIT, trial=number, seed=one, val_macro_f1=f1)
+        for one, f1 in ((10_000, 0.5), (seed, 0.7), (10_002, 0.6))
     }
-    for one, head in heads.items():
-        path = run.confirm / "refits" / f"student-{number}-seed{one}.json"
-        head |= write_weights(path, b"w%d" % one)
-        write_json(path, head)
-    read = {"fps": None}
-    identity = fingerprint(
-        {"refit": heads[seed], "scores": read_json(run.confirm / "scores.json"), "read": read}
-    )
-    write_json(
-        work.export / "card.json",
-        {
-            "schema": 1, "identity": identity, "trial": number, "split": "people", "seed": seed, "read": read,
-            "onnx_bytes": 4, "latency_ms_p50": 0.5, "latency_ms_p95": 0.75,
-        },
+    for one, refit in refits.items():
+        path = run.refit("student", number, one)
+        (hashed,) = write_weights(path, b"w%d" % one).values()
+        refits[one] = replace(refit, weights_sha256=hashed)
+        REFIT.write(path, refits[one])
+    card = made(
+        CARD, trial=number, split="people", seed=seed, onnx_bytes=4, latency_ms_p50=0.5, latency_ms_p95=0.75
     )  # fmt: skip
+    identity = export_identity(refits[seed], SCORES.read(run.scores), card.read)
+    CARD.write(work.exported.card, replace(card, identity=identity))
     for name in ("student.onnx", "student.safetensors", "card.md"):
         write_whole(work.export / name, name.encode())
 
@@ -289,10 +287,12 @@ def test_of_another_confirmed_student_there_are_the_weights_of_its_best_seed(
     assert f"set `trial = {second}` under `[export]`" in words(app)
     assert "download_weights" in buttons(app)
     assert "download_onnx" not in buttons(app)
-    refit = model_files.best_refit(small, "people", second, [])
-    assert refit is not None
-    assert refit.seed == 10_001
-    assert model_files.content(small, refit.weights) == b"w10001"
+    confirm = reading.read_line(small, "people").confirm
+    assert confirm is not None
+    its = next(member for member in confirm.members if member.trial == second)
+    weights = model_files.tested_weights(small, "people", its, [])
+    assert weights is not None
+    assert model_files.content(small, weights) == f"w{its.network.seed}".encode()
 
 
 def test_nothing_outside_the_work_folder_is_handed_out(small: WorkFolder, tmp_path: Path) -> None:
@@ -310,7 +310,10 @@ def test_nothing_outside_the_work_folder_is_handed_out(small: WorkFolder, tmp_pa
     refits = small.run("people").confirm / "refits"
     refits.rename(outside)
     refits.symlink_to(outside)
-    assert model_files.best_refit(small, "people", number, []) is None
+    confirm = reading.read_line(small, "people").confirm
+    assert confirm is not None
+    for member in confirm.members:
+        assert model_files.tested_weights(small, "people", member, []) is None
     (file,) = (small.store / "recordings").glob("*.parquet")
     file.rename(tmp_path / file.name)
     file.symlink_to(tmp_path / file.name)
@@ -324,8 +327,14 @@ def test_latency_is_what_confirm_has_measured_where_there_is_no_export(
 ) -> None:
     number = first_of(small)
     path = small.run("people").confirm / "latency.json"
-    row = {"key": "k", "trial": number, "latency_ms_p50": 0.123, "latency_ms_p95": 0.2}
-    teacher = {"key": "t", "latency_ms_p50": 12.3, "latency_ms_p95": 13.0}
+    row = {
+        "key": "k",
+        "trial": number,
+        "latency_ms_p50": 0.123,
+        "latency_ms_p95": 0.2,
+        "onnx_bytes": 9,
+    }
+    teacher = {"key": "t", "latency_ms_p50": 12.3, "latency_ms_p95": 13.0, "onnx_bytes": 9}
     write_json(path, {"schema": 1, "teacher": teacher, "members": [row]})
     app = show(small, number)
     assert {metric.label: metric.value for metric in app.metric}["Latency"] == "0.12 ms"
@@ -338,15 +347,14 @@ def test_latency_is_what_confirm_has_measured_where_there_is_no_export(
     assert review_tables.models(line)[TEACHER].latency == Latency(p50=12.3, p95=13.0)
 
 
-def test_latencies_that_are_damaged_are_a_problem_and_those_of_an_older_confirm_are_none(
-    small: WorkFolder,
-) -> None:
-    path = small.run("people").confirm / "latency.json"
-    row = {"key": "k", "trial": 3, "latency_ms_p50": None, "latency_ms_p95": None}
-    write_json(path, {"schema": 1, "members": [row]})
+def test_latencies_that_are_damaged_are_a_problem(small: WorkFolder) -> None:
+    path = small.run("people").latencies
+    unknown = {"latency_ms_p50": None, "latency_ms_p95": None, "onnx_bytes": None}
+    row = {"key": "k", "trial": 3, **unknown}
+    LATENCIES.write(path, made(LATENCIES, teacher=unknown, members=[row]))
     line = reading.read_line(small, "people")
     assert (line.latencies, line.problems) == ({}, ())
-    write_json(path, {"schema": 1, "members": [{**row, "trial": "first"}]})
+    write_json(path, {**read_json(path), "members": [{**row, "trial": "first"}]})
     line = reading.read_line(small, "people")
     assert [problem.file for problem in line.problems] == ["runs/people/confirm/latency.json"]
 
@@ -490,9 +498,15 @@ def test_people_stand_beside_the_teacher_with_the_least_well_recognised_first() 
 
 
 def test_loss_terms_are_told_apart_from_the_whole() -> None:
-    curve = [
-        Epoch(epoch=0, train_loss=3.0, macro_f1=0.5, accuracy=0.5, terms={"kd": 1.0, "ce": 2.0}),
-        Epoch(epoch=1, train_loss=None, macro_f1=None, accuracy=None),
+    curve: list[dict[str, Any]] = [
+        {
+            "epoch": 0,
+            "train_loss": 3.0,
+            "val_macro_f1": 0.5,
+            "val_accuracy": 0.5,
+            "terms": {"kd": 1.0, "ce": 2.0},
+        },
+        {"epoch": 1},
     ]
     losses = model_tables.loss_table(curve)
     assert losses.to_numpy().tolist() == [[0, "total", 3.0], [0, "kd", 1.0], [0, "ce", 2.0]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 from dataclasses import replace
@@ -18,27 +19,16 @@ from dashboard.fronts.good_enough import Answer, smallest_good_enough
 from dashboard.fronts.scales import budget_steps
 from dashboard.reading import models as review_tables
 from dashboard.reading import work_folder as reading
-from dashboard.reading.artefacts import (
-    BAD,
-    CONFIRM_SCHEMA,
-    GOOD,
-    Beaten,
-    Confirm,
-    Fields,
-    Member,
-    Network,
-    Optimism,
-    Reason,
-    Search,
-    Trial,
-    Verdict,
-    confirm_of,
-)
 from dashboard.reading.models import Model
 from gaitforge import stats
 from gaitforge.objectives import SearchedFront
+from gaitforge.recipe import Distillation, Recipe
+from gaitforge.records.confirm import BAD, GOOD, SCORES, Member, Scores
+from gaitforge.records.search import SEARCH as SEARCH_FILE
+from gaitforge.records.trial import Trial
 from gaitforge.trials import TrialLog
 from gaitforge.work import WorkFolder, read_json, write_json
+from tests.made import made
 from tests.toy_work import Toy, make_split, make_work
 from tests.try_page import APP, Show, open_page, table, turn_to, words
 
@@ -140,8 +130,14 @@ def test_teacher_and_confirmed_students_stand_on_the_axis_of_latency_and_the_res
     work = make_work(tmp_path / "work", Toy(trials=8, running=0, stopped=0, failed=0))
     run = work.run("people")
     member = read_json(run.confirm / "scores.json")["members"][0]["trial"]
-    row = {"key": "k", "trial": member, "latency_ms_p50": 0.5, "latency_ms_p95": 0.6}
-    teacher = {"key": "t", "latency_ms_p50": 40.0, "latency_ms_p95": 41.0}
+    row = {
+        "key": "k",
+        "trial": member,
+        "latency_ms_p50": 0.5,
+        "latency_ms_p95": 0.6,
+        "onnx_bytes": 9,
+    }
+    teacher = {"key": "t", "latency_ms_p50": 40.0, "latency_ms_p95": 41.0, "onnx_bytes": 9}
     write_json(run.confirm / "latency.json", {"schema": 1, "teacher": teacher, "members": [row]})
     (run.teacher / "model.safetensors").write_bytes(b"w" * 1234)
     line = reading.read_line(work, "people")
@@ -276,33 +272,38 @@ def test_a_link_names_a_work_folder_by_its_place(
 
 def member(trial: int, params: int, f1: float, low: float, high: float) -> Member:
     """One whose network scores `f1`, where the teacher has 0.8; as a recipe it is better by far."""
-    network = Network(
-        seed=10_000, macro_f1=f1, interval=(f1 - 0.1, f1 + 0.1), accuracy=f1, difference=f1 - 0.8,
-        difference_interval=(low, high), tested=True, to_reference=0.1, to_reference_interval=(0.0, 0.2),
-    )  # fmt: skip
-    return Member(
-        trial=trial, family="tcn", params=params, macs=10 * params, macro_f1=0.9, interval=(0.8, 1.0),
-        accuracy=f1, p_on_front=None, noninferior=None, difference=0.1, difference_interval=(0.0, 0.2),
-        seeds=3, alone=None, network=network,
-    )  # fmt: skip
+    network = {
+        "macro_f1": f1, "interval": [f1 - 0.1, f1 + 0.1], "accuracy": f1, "difference": f1 - 0.8,
+        "difference_interval": [low, high], "tested": True,
+        "against_reference": {"difference": 0.1, "difference_interval": [0.0, 0.2]},
+    }  # fmt: skip
+    its = {
+        "trial": trial, "family": "tcn", "params": params, "macs": 10 * params, "macro_f1": 0.9, "interval": [0.8, 1.0],
+        "accuracy": f1, "p_on_front": None, "noninferior": None, "difference": 0.1, "difference_interval": [0.0, 0.2],
+        "seeds": 3, "alone": None, "network": network,
+    }  # fmt: skip
+    return made(SCORES, members=[its]).members[0]
 
 
-BESIDE = Beaten(macro_f1=0.3, interval=None, accuracy=0.3, lead=0.5, lead_interval=(0.4, 0.6))
+BESIDE = {
+    "macro_f1": 0.3, "interval": None, "accuracy": 0.3,
+    "teacher_minus_this": {"difference": 0.5, "difference_interval": [0.4, 0.6]},
+}  # fmt: skip
 
 
-def confirmed(*members: Member, too_few: bool = False, doubt: str | None = None) -> Confirm:
+def confirmed(*members: Member, too_few: bool = False, doubt: str | None = None) -> Scores:
     reasons = [
-        Reason(about="people", says=BAD, text="Few."),
-        Reason(about="seeds", says=GOOD, text="Many."),
+        {"about": "people", "says": BAD, "text": "Few."},
+        {"about": "seeds", "says": GOOD, "text": "Many."},
     ]
     if doubt is not None:
-        reasons.append(Reason(about="teacher against reference", says=BAD, text=doubt))
-    return Confirm(
-        margin=0.05, people=30, too_few=too_few, teacher_family="stgcn", teacher_params=100_000,
-        teacher_macro_f1=0.8, teacher_interval=(0.7, 0.9), teacher_accuracy=0.8, members=members, chosen=None,
-        verdict=Verdict(word="ship", sentence="", rests_on=tuple(reasons)), reference=BESIDE, chance=BESIDE,
-        optimism=Optimism(total=0.0, interval=None, luck=0.0, luck_interval=None, people=0.0, members=()),
+        reasons.append({"about": "teacher against reference", "says": BAD, "text": doubt})
+    scores = made(
+        SCORES, margin=0.05, people=30, too_few=too_few, reference=BESIDE, chance=BESIDE, chosen=None,
+        teacher={"family": "stgcn", "params": 100_000, "macro_f1": 0.8, "interval": [0.7, 0.9], "accuracy": 0.8},
+        verdict={"word": "ship", "sentence": "", "rests_on": reasons},
     )  # fmt: skip
+    return replace(scores, members=members)
 
 
 SMALL = member(1, 1_000, 0.74, -0.12, 0.01)
@@ -310,7 +311,7 @@ LARGE = member(2, 9_000, 0.79, -0.04, 0.02)
 
 
 def found_of(
-    confirm: Confirm, loss: float, budget: float = math.inf, size: str = "params"
+    confirm: Scores, loss: float, budget: float = math.inf, size: str = "params"
 ) -> Answer:
     found = smallest_good_enough(confirm, {}, size=size, budget=budget, loss=loss)
     assert found is not None
@@ -432,15 +433,15 @@ def test_the_answer_at_the_margin_is_the_one_that_confirm_chose(full: WorkFolder
 
 def trial(number: int, f1: float, params: int, minute: int, settings: str = "") -> Trial:
     return Trial(
-        number=number, state="finished", reason=None, family="tcn", params=params, macs=None, macro_f1=f1,
-        accuracy=f1, epochs=3, seconds=1.0, settings=(), curve=(), scores={"val_macro_f1": f1},
-        hash=settings or str(number), ended=f"2026-03-02T10:{minute:02d}:00+00:00",
+        number=number, state="finished", family="tcn", sizes={}, params=params, macs=0, seed=0, suggested={}, recipe=Recipe(),
+        distill=Distillation(), epochs=3, seconds=1.0, scores={"val_macro_f1": f1}, hash=settings or str(number),
+        ended=f"2026-03-02T10:{minute:02d}:00+00:00",
     )  # fmt: skip
 
 
-SEARCH = Search(
-    wanted=9, epochs=3, rejected=0, objectives=("macro_f1", "params"), reference=(0.0, 1000.0)
-)
+SEARCH = made(
+    SEARCH_FILE, trials=9, epochs=3, rejected=0, objectives=["macro_f1", "params"], reference=[0.0, 1000.0]
+)  # fmt: skip
 
 
 def test_hypervolume_grows_with_time_and_falls_only_where_a_second_seed_corrects_a_first() -> None:
@@ -499,12 +500,12 @@ def test_confirmed_students_are_drawn_by_every_score_that_confirmation_stored(
     for place, row in enumerate(content["members"], start=1):
         row["balanced_accuracy"] = place / 10
         row["network"]["balanced_accuracy"] = 0.5 + place / 10
-    confirm = confirm_of(Fields.of_file(content, CONFIRM_SCHEMA))
+    confirm = SCORES.parse(json.dumps(content), path)
     points = front_tables.confirmed_points(confirm, {}, "balanced_accuracy", "params", ALL)
     assert points[points["kind"] != "recipe"]["score"].tolist() == [0.5, 0.6, 0.7, 0.8]
     assert points[points["kind"] == "recipe"]["score"].tolist() == [0.1, 0.2, 0.3]
     assert points["low"].isna().all()
-    assert front_tables.confirmed_points(confirm, {}, "weighted_kappa", "params", ALL).empty
+    assert front_tables.confirmed_points(confirm, {}, "calibration_error", "params", ALL).empty
 
 
 def test_the_point_with_its_bar_is_the_network_that_ships_and_the_faint_one_its_recipe(

@@ -12,13 +12,12 @@ import pytest
 from dashboard.frame.thinning import thin
 from dashboard.reading import files, trial_log
 from dashboard.reading import work_folder as reading
-from dashboard.reading.artefacts import Fields, trial_of
 from dashboard.reading.trial_log import StoredCurve, read_trials
 from dashboard.reading.work_folder import Predicted
 from gaitforge.records.json_file import JsonFile
 from gaitforge.records.trial import TRIAL
 from gaitforge.trials import Trial, TrialLog
-from gaitforge.work import WorkFolder, read_json, write_parquet
+from gaitforge.work import WorkFolder, write_parquet
 from tests.test_trials import ended, failed
 from tests.toy_work import Toy, make_work
 
@@ -42,9 +41,9 @@ def write_trial(log: TrialLog, trial: Trial) -> None:
 def forbid_files(monkeypatch: pytest.MonkeyPatch, *allowed: str) -> None:
     """Makes reading any other trial's file an error."""
 
-    def parsed(path: str, parse: object) -> object:
+    def parsed(path: str, kind: JsonFile[Trial]) -> object:
         assert Path(path).name in allowed, f"{path} was read"
-        return trial_of(Fields.of_file(read_json(Path(path))))
+        return kind.read(Path(path))
 
     monkeypatch.setattr(files, "parsed", parsed)
 
@@ -61,7 +60,7 @@ def test_what_the_table_holds_is_not_read_from_files(
     assert [trial.number for trial in trials] == list(range(MANY))
     assert trials[0].reason == "RuntimeError: out of memory"
     assert trials[1].macro_f1 == 0.8
-    assert trials[1].searched == {"tcn.channels": 8}
+    assert trials[1].suggested == {"tcn.channels": 8}
     assert trials[1].weights == {"kd": 1.0}
 
 
@@ -76,8 +75,8 @@ def test_table_and_files_tell_the_same(log: TrialLog, monkeypatch: pytest.Monkey
 def test_a_curve_is_read_when_it_is_looked_at(log: TrialLog) -> None:
     trial = read_trials(log.folder).trials[3]
     assert isinstance(trial.curve, StoredCurve)
-    assert [epoch.train_loss for epoch in trial.curve] == [0.5, 0.25]
-    assert trial.curve[-1].epoch == 2
+    assert [epoch["train_loss"] for epoch in trial.curve] == [0.5, 0.25]
+    assert trial.curve[-1]["epoch"] == 2
     (log.folder.trials / "3.json").unlink()
     assert list(trial.curve) == []
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -14,9 +13,11 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from dashboard.reading import work_folder as reading
-from dashboard.reading.artefacts import Fields, Searched, Trial, trial_of
 from dashboard.why import charts as charts_why
 from dashboard.why import tables as why_tables
+from gaitforge.recipe import Distillation, Recipe
+from gaitforge.records.trial import Trial
+from gaitforge.records.values import Searched
 from gaitforge.work import WorkFolder, read_json, write_json, write_parquet
 from tests.toy_work import Toy, make_work
 from tests.try_page import APP, Show, open_page, table, words
@@ -30,15 +31,12 @@ def trial(
     family: str = "tcn",
     params: int = 1000,
 ) -> Trial:
-    made = trial_of(
-        Fields(
-            {
-                "number": number, "state": "finished", "family": family, "params": params, "epochs": 1, "seconds": 1.0,
-                "scores": {"val_macro_f1": macro_f1, "val_accuracy": 0.5, "latency_ms": 2.0}, "curve": [],
-            }
-        )
+    return Trial(
+        number=number, state="finished", family=family, sizes={}, params=params, macs=0, seed=0, hash="",
+        suggested=searched, recipe=Recipe(),
+        distill=Distillation(weights=dict(weights or {})), epochs=1, seconds=1.0,
+        scores={"val_macro_f1": macro_f1, "val_accuracy": 0.5, "latency_ms": 2.0},
     )  # fmt: skip
-    return replace(made, searched=dict(searched), weights=dict(weights or {}))
 
 
 # ---------------------------------------------------------------- importance

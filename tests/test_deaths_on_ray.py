@@ -178,8 +178,8 @@ import json, os, signal, sys
 from pathlib import Path
 import ray
 from gaitforge.settings import ClusterSettings
-from trainers.cluster import connect
-from trainers.deaths import ask_node, death_of, tell_worker, with_worker
+from trainers.cluster.connection import connect
+from trainers.cluster.deaths import ask_node, death_of, tell_worker, with_worker
 
 file = Path(sys.argv[1]) / "worker.json"
 connect(ClusterSettings(cpus=1), Path(sys.argv[1]))

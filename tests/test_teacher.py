@@ -370,7 +370,7 @@ from ray.train import ScalingConfig
 from ray.train.v2._internal.execution.scaling_policy.autoscaling_coordinator_client import (
     TrainAutoscalingCoordinatorClient,
 )
-from trainers.lost_nodes import forget_killed
+from trainers.teacher.lost_nodes import forget_killed
 
 ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
 forget_killed(Path(sys.argv[1]))  # nothing has asked for anything yet

@@ -164,13 +164,13 @@ def test_the_tutorial_ends_with_a_student_that_predicts(tmp_path: Path, ray_home
             env={"PYTHONPATH": f"{ROOT / 'platform'}:{ROOT}", "PATH": ""},
         )
     text = settings_of_the_tutorial()
-    for full, small in (
-        (r"epochs = \d+", "epochs = 2"),
-        (r"trials = \d+", "trials = 3\nallow_chance = true\nfit = { epochs = 1 }"),
-        (r"\[confirm\]", "[confirm]\nmembers = 1\nneighbours = 0\nseeds = 1\nresamples = 200"),
+    for full, small, times in (
+        (r"epochs = \d+", "epochs = 2", 2),
+        (r"trials = \d+", "trials = 3\nallow_chance = true", 1),
+        (r"\[confirm\]", "[confirm]\nmembers = 1\nneighbours = 0\nseeds = 1\nresamples = 200", 1),
     ):
         text, count = re.subn(full, small, text)
-        assert count == 1, full
+        assert count == times, full
     written(tmp_path, text, "run.toml")
     line = run("run", tmp_path / "run.toml", ray_home=ray_home)
     assert line.returncode == 0, line.stderr

@@ -437,7 +437,10 @@ def make_work(root: Path, toy: Toy = Toy()) -> WorkFolder:
 def make_teacher_live(work: WorkFolder, toy: Toy = Toy()) -> None:
     """A teacher in its third epoch, whose fourth line is half written."""
     curve = _curve(np.random.default_rng(toy.seed), 3, (0.7, 0.72), terms=())
-    lines = "".join(json.dumps(row) + "\n" for row in curve) + '{"epoch": 4, "train'
+    lines = (
+        "".join(json.dumps({**row, "epochs": EPOCHS}) + "\n" for row in curve)
+        + '{"epoch": 4, "train'
+    )
     write_whole(work.run(toy.split).teacher / "live.jsonl", lines.encode())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import pandas as pd
@@ -13,9 +14,9 @@ from dashboard.compare.tables import MOST
 from dashboard.frame import choice
 from dashboard.frame.view import View
 from dashboard.reading import work_folder as reading
-from dashboard.reading.artefacts import Store
-from dashboard.reading.models import TEACHER, Model, many, over
+from dashboard.reading.models import TEACHER, Model, many, over, search_settings
 from dashboard.reading.work_folder import Line, Predicted, Problem
+from gaitforge.records.store import StoreInfo
 from gaitforge.stats import MIN_PEOPLE
 from gaitforge.work import WorkFolder
 
@@ -355,7 +356,7 @@ def show_folder_tables(
     view: View,
     titles: Sequence[str],
     other: tuple[WorkFolder, str],
-    store: Store | None,
+    store: StoreInfo | None,
     line: Line,
 ) -> None:
     places = ((view.work, view.split), other)
@@ -385,7 +386,7 @@ def show_folder_tables(
         column_config={"fact": st.column_config.TextColumn("")},
         key="folder_facts",
     )
-    settings = [reading.read_search_settings(work, split, view.problems) for work, split in places]
+    settings = [search_settings(line.search) for line in lines]
     differing = compare_tables.settings_that_differ(titles, settings)
     if not differing.empty:
         st.markdown("**Settings of the searches that differ**")
@@ -398,7 +399,7 @@ def show_folder_tables(
 
 
 def not_comparable(
-    stores: tuple[Store | None, Store | None], lines: tuple[Line, Line]
+    stores: tuple[StoreInfo | None, StoreInfo | None], lines: tuple[Line, Line]
 ) -> list[str]:
     """Why scores of one folder say nothing about the other's."""
     one, other = stores
@@ -407,7 +408,7 @@ def not_comparable(
         said.append(
             "The two folders tell other classes apart: a score of one is no measure for the other."
         )
-    people = [dict(line.split.people) if line.split else {} for line in lines]
+    people = [dict(Counter(line.split.roles.values())) if line.split else {} for line in lines]
     if people[0] != people[1]:
         said.append(
             "The two folders have other people: a difference between them may be one of the people."
@@ -426,7 +427,7 @@ def _titles(*places: tuple[WorkFolder, str]) -> list[str]:
     return names if len(set(names)) == len(names) else [f"{n} ({k})" for k, n in enumerate(names)]
 
 
-def _store_words(store: Store | None) -> str:
+def _store_words(store: StoreInfo | None) -> str:
     if store is None:
         return ""
     recordings, people = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 
@@ -9,10 +10,11 @@ import numpy as np
 import pandas as pd
 
 from dashboard.frame.model_tables import confusions, curve_table, of_network, recall_table
-from dashboard.reading.artefacts import Confirm, Interval, Member, Setting
-from dashboard.reading.models import TEACHER, Model, interval_words, many, tested_words
+from dashboard.reading.models import TEACHER, Model, Setting, interval_words, many, tested_words
 from dashboard.reading.work_folder import Line, Progress
 from gaitforge import stats
+from gaitforge.records.confirm import Member, Scores
+from gaitforge.records.values import Interval
 
 MOST = 4  # models beside each other
 NETWORK = "macro F1, confirm people, its network"
@@ -48,7 +50,7 @@ def settings_table(models: Sequence[Model]) -> pd.DataFrame:
     return table.sort_values("differs", ascending=False, kind="stable", ignore_index=True)
 
 
-def facts_table(models: Sequence[Model], confirm: Confirm | None) -> pd.DataFrame:
+def facts_table(models: Sequence[Model], confirm: Scores | None) -> pd.DataFrame:
     """Column fact and one per model, in words with units and intervals; facts that nobody has left out."""
     facts = {model.title: _facts(model, confirm) for model in models}
     names = list(dict.fromkeys(name for its in facts.values() for name in its))
@@ -59,7 +61,7 @@ def facts_table(models: Sequence[Model], confirm: Confirm | None) -> pd.DataFram
     return table[(table.drop(columns="fact") != "").any(axis=1)].reset_index(drop=True)
 
 
-def score_points(models: Sequence[Model], confirm: Confirm | None) -> pd.DataFrame:
+def score_points(models: Sequence[Model], confirm: Scores | None) -> pd.DataFrame:
     """Columns model, people, macro_f1, low, high: on validation and on confirm people, NaN without ends.
 
     On confirm people a student counts by the mean of its seeds.
@@ -251,20 +253,20 @@ def settings_that_differ(
     return pd.DataFrame(rows, columns=["setting", *titles])
 
 
-def _confirmed(model: Model, confirm: Confirm | None) -> tuple[float | None, Interval]:
+def _confirmed(model: Model, confirm: Scores | None) -> tuple[float | None, Interval]:
     if model.number == TEACHER and confirm is not None:
-        return confirm.teacher_macro_f1, confirm.teacher_interval
+        return confirm.teacher.macro_f1, confirm.teacher.interval
     if model.member is None:
         return None, None
     return model.member.macro_f1, model.member.interval
 
 
-def _facts(model: Model, confirm: Confirm | None) -> dict[str, str]:
+def _facts(model: Model, confirm: Scores | None) -> dict[str, str]:
     score, ends = _confirmed(model, confirm)
     facts = {"family": model.family, "state": model.state, "parameters": f"{model.params:,}"}
     if confirm is not None:
         facts["of the teacher's parameters"] = (
-            f"{model.params / max(confirm.teacher_params, 1):.2%}"
+            f"{model.params / max(confirm.teacher.params, 1):.2%}"
         )
     facts |= {
         "MACs a window": "" if model.macs is None else f"{model.macs:,}",
@@ -282,7 +284,9 @@ def _facts(model: Model, confirm: Confirm | None) -> dict[str, str]:
             ),
             "its network, tested": tested_words(confirm, member),
             "its network, minus the reference": _with(
-                network.to_reference, network.to_reference_interval, signed=True
+                network.against_reference.difference,
+                network.against_reference.difference_interval,
+                signed=True,
             ),
             **(_recipe(member) if member.seeds > 1 else {}),
             "the same, not distilled": ""
@@ -290,7 +294,7 @@ def _facts(model: Model, confirm: Confirm | None) -> dict[str, str]:
             else _with(alone.macro_f1, alone.interval),
             "gain of distillation": ""
             if alone is None
-            else _with(alone.gain, alone.gain_interval, signed=True),
+            else _with(alone.difference, alone.difference_interval, signed=True),
             "probability on the front": ""
             if member.p_on_front is None
             else f"{member.p_on_front:.2f}",
@@ -312,12 +316,15 @@ def _recipe(member: Member) -> dict[str, str]:
 def _folder(line: Line, progress: Progress, store: str) -> dict[str, str]:
     facts = {"data": store}
     if line.split is not None:
-        people = sorted(line.split.people.items(), key=lambda its: ROLES.get(its[0], len(ROLES)))
+        people = sorted(
+            Counter(line.split.roles.values()).items(),
+            key=lambda its: ROLES.get(its[0], len(ROLES)),
+        )
         facts["people"] = ", ".join(f"{count} {role}" for role, count in people)
     teacher, confirm = line.teacher, line.confirm
     if teacher is not None:
         facts["teacher"] = f"{teacher.family}, {teacher.params:,} parameters"
-        facts["teacher, macro F1 on validation people"] = f"{teacher.macro_f1:.3f}"
+        facts["teacher, macro F1 on validation people"] = f"{teacher.val_macro_f1:.3f}"
     if line.search is not None:
         facts["objectives"] = ", ".join(line.search.objectives)
     states = [f"{line.count(s)} {s}" for s in ("finished", "stopped", "failed") if line.count(s)]
@@ -328,7 +335,7 @@ def _folder(line: Line, progress: Progress, store: str) -> dict[str, str]:
     if confirm is not None:
         facts["confirm people"] = str(confirm.people)
         facts["teacher, macro F1 on confirm people"] = _with(
-            confirm.teacher_macro_f1, confirm.teacher_interval
+            confirm.teacher.macro_f1, confirm.teacher.interval
         )
         facts["reference, macro F1 on confirm people"] = _with(
             confirm.reference.macro_f1, confirm.reference.interval

@@ -12,10 +12,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dashboard.reading.artefacts import Confirm, Epoch, Interval, Member
 from dashboard.reading.models import interval_words, over
+from dashboard.reading.trial_log import Row
 from gaitforge.metrics import expected_calibration_error
 from gaitforge.recording import Recording
+from gaitforge.records.confirm import Member, Scores
+from gaitforge.records.trial import Epoch
+from gaitforge.records.values import Interval
 from gaitforge.stats import estimate, estimate_recall, too_few
 
 BINS = 10  # of confidence, as those of the expected calibration error
@@ -43,16 +46,20 @@ class Answer:
         return f"{self.recording}: {self.person}, {self.true_class}{wrong}"
 
 
-def curve_table(curve: Iterable[Epoch]) -> pd.DataFrame:
+def curve_table(curve: Iterable[Row]) -> pd.DataFrame:
     """Columns epoch, macro_f1, accuracy: one row per epoch that was scored."""
-    rows = [(e.epoch, e.macro_f1, e.accuracy) for e in curve if e.macro_f1 is not None]
+    rows = [
+        (e.epoch, e.val_macro_f1, e.val_accuracy)
+        for e in map(Epoch.of, curve)
+        if e.val_macro_f1 is not None
+    ]
     return pd.DataFrame(rows, columns=["epoch", "macro_f1", "accuracy"])
 
 
-def loss_table(curve: Iterable[Epoch]) -> pd.DataFrame:
+def loss_table(curve: Iterable[Row]) -> pd.DataFrame:
     """Columns epoch, term, loss: the whole training loss (as "total") and its named terms."""
     rows = []
-    for epoch in curve:
+    for epoch in map(Epoch.of, curve):
         if epoch.train_loss is not None:
             rows.append((epoch.epoch, "total", epoch.train_loss))
         rows += [(epoch.epoch, name, loss) for name, loss in epoch.terms.items()]
@@ -124,7 +131,7 @@ HELD_COLUMNS = [
 ]  # fmt: skip
 
 
-def held_against_table(confirm: Confirm, member: Member | None) -> pd.DataFrame:
+def held_against_table(confirm: Scores, member: Member | None) -> pd.DataFrame:
     """Columns model, over, macro_f1, interval, and what it is minus the teacher and minus the reference, in words.
 
     All on the confirm people: what is handed out first, then the mean of its seeds, then what it is held
@@ -133,11 +140,12 @@ def held_against_table(confirm: Confirm, member: Member | None) -> pd.DataFrame:
     rows = []
     if member is not None:
         network, alone = member.network, member.alone
+        beside = network.against_reference
         rows.append(
             {
                 **_held(f"its network, seed {network.seed}", over(1), network.macro_f1, network.interval),
                 **_minus("difference", network.difference, network.difference_interval),
-                **_minus("reference", network.to_reference, network.to_reference_interval),
+                **_minus("reference", beside.difference, beside.difference_interval),
             }
         )  # fmt: skip
         if member.seeds > 1:
@@ -153,10 +161,11 @@ def held_against_table(confirm: Confirm, member: Member | None) -> pd.DataFrame:
                     "the same, not distilled", over(member.seeds), alone.macro_f1, alone.interval
                 )
             )
-    teacher = _held("teacher", over(1), confirm.teacher_macro_f1, confirm.teacher_interval)
+    teacher = _held("teacher", over(1), confirm.teacher.macro_f1, confirm.teacher.interval)
     reference, chance = confirm.reference, confirm.chance
+    better = reference.teacher_minus_this
     rows += [
-        {**teacher, **_minus("reference", reference.lead, reference.lead_interval)},
+        {**teacher, **_minus("reference", better.difference, better.difference_interval)},
         _held("reference: ridge regression", over(1), reference.macro_f1, reference.interval),
         _held("always the commonest class", over(1), chance.macro_f1, chance.interval),
     ]

@@ -9,9 +9,9 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.reading import work_folder as reading
-from dashboard.reading.artefacts import Epoch
 from dashboard.reading.models import many
 from dashboard.reading.work_folder import Progress, Running
+from gaitforge.records.teacher import LiveEpoch
 from gaitforge.work import WorkFolder
 
 LOOK_EVERY_S = 2
@@ -62,17 +62,16 @@ def show_progress(progress: Progress, trial_s: float | None, standstill: str, wh
             )
 
 
-def teacher_words(curve: Sequence[Epoch]) -> str:
+def teacher_words(curve: Sequence[LiveEpoch]) -> str:
     last = curve[-1]
-    of = "" if last.of is None else f" of {last.of}"
-    scored = (
-        "" if last.macro_f1 is None else f", macro F1 {last.macro_f1:.3f} on validation people"
-    )
-    seconds = [epoch.seconds for epoch in curve if epoch.seconds is not None]
     left = ""
-    if last.of is not None and seconds and last.of > last.epoch:
-        left = f", at most {duration((last.of - last.epoch) * float(np.median(seconds)))} left"
-    return f"The teacher is training: epoch {last.epoch}{of} has ended{scored}{left}."
+    if last.epochs > last.epoch:
+        epoch_s = float(np.median([epoch.seconds for epoch in curve]))
+        left = f", at most {duration((last.epochs - last.epoch) * epoch_s)} left"
+    return (
+        f"The teacher is training: epoch {last.epoch} of {last.epochs} has ended, macro F1 {last.val_macro_f1:.3f} on "
+        f"validation people{left}."
+    )
 
 
 def search_words(progress: Progress, trial_s: float | None, works: bool) -> str:
@@ -106,7 +105,8 @@ def show_running(progress: Progress) -> None:
 def running_table(running: Sequence[Running]) -> pd.DataFrame:
     rows = []
     for row in running:
-        scores = [epoch.macro_f1 for epoch in row.trial.curve if epoch.macro_f1 is not None]
+        told = (epoch.get("val_macro_f1") for epoch in row.trial.curve)
+        scores = [score for score in told if score is not None]
         rows.append(
             {
                 "Trial": row.trial.number,

@@ -8,17 +8,17 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 import streamlit as st
 
-from dashboard.reading.artefacts import Trial
 from dashboard.reading.files import OUTSIDE
 from dashboard.reading.models import many
 from dashboard.reading.work_folder import Found, Line, Outdated, Problem, Progress
 from gaitforge.failures import count_failures, failure_note
+from gaitforge.records.trial import Trial
 
 GAVE_UP_AFTER = 4  # ended trials, from which on a search may give up
 WRAPPED = 62  # pixels of a row that has room for three lines
 ONE_LINE, NARROW = 80, 44  # characters, in a table of the whole page and in one of half of it
 SCORES = "confirm/scores.json"
-OTHER_VERSION = "but this dashboard reads schema"
+OTHER_VERSION = "its schema is"
 
 
 def show_beginning(found: Found) -> None:
@@ -54,7 +54,7 @@ def next_step(line: Line, progress: Progress) -> str:
     if line.count("finished") == 0:
         return "The search has no finished trial so far; the first will appear here by itself."
     flattered = "The searched front is measured on the people who chose it, which flatters it. "
-    if line.search is not None and len(line.trials) < line.search.wanted:
+    if line.search is not None and len(line.trials) < line.search.trials:
         return (
             f"{flattered}When the search has ended, `gaitforge confirm run.toml` measures it on people whom "
             "nothing has seen."
@@ -90,7 +90,7 @@ def standstill(line: Line) -> str:
 
 def gave_up(line: Line) -> bool:
     """Whether more of the trials have failed than the search puts up with."""
-    share = line.search.max_failed if line.search else None
+    share = line.search.settings.get("max_failed") if line.search else None
     ended, failed = len(line.trials), line.count("failed")
     return share is not None and ended >= GAVE_UP_AFTER and failed > share * ended
 

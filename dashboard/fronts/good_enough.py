@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from dashboard.fronts.scales import SIZES
-from dashboard.reading.artefacts import BAD, Confirm, Interval, Member, Reason
 from dashboard.reading.models import TEACHER, Model
+from gaitforge.records.confirm import BAD, Member, Reason, Scores
+from gaitforge.records.values import Interval
 
 USUAL_LOSS = 0.05  # macro F1, as confirm.margin has it where run.toml does not say
 
@@ -27,7 +28,7 @@ class Answer:
 
 
 def smallest_good_enough(
-    confirm: Confirm | None,
+    confirm: Scores | None,
     models: Mapping[int, Model],
     *,
     size: str,
@@ -51,7 +52,7 @@ def smallest_good_enough(
 
 
 def _by_confirmed(
-    confirm: Confirm, models: Mapping[int, Model], size: str, budget: float, loss: float
+    confirm: Scores, models: Mapping[int, Model], size: str, budget: float, loss: float
 ) -> Answer:
     doubts = "".join(f"{reason.text} " for reason in teacher_doubts(confirm)[:1])
     sized = [
@@ -84,7 +85,7 @@ def _by_confirmed(
     _, member = min(good, key=lambda pair: (pair[0], pair[1].trial))
     worse = "scores at most" if confirm.too_few else "is shown to lose less than"
     below = "below the teacher" if confirm.too_few else "to the teacher"
-    share = _share(member.params, confirm.teacher_params)
+    share = _share(member.params, confirm.teacher.params)
     sentence = (
         f"Trial {member.trial}, a {member.family} of {_size_of(member, models, size)}, has {share} of the "
         f"teacher's parameters, and its network {worse} {points(loss)} of macro F1 {below} "
@@ -93,7 +94,7 @@ def _by_confirmed(
     return Answer(trial=member.trial, confirmed=True, sentence=doubts + sentence)
 
 
-def needed_losses(confirm: Confirm) -> dict[int, float]:
+def needed_losses(confirm: Scores) -> dict[int, float]:
     """For each member, by trial, the accepted loss of macro F1 above which it would be good enough.
 
     Members are tested from the largest down to the first that fails (gaitforge.stats.tested_down), so that
@@ -113,7 +114,7 @@ def needed_losses(confirm: Confirm) -> dict[int, float]:
     return needed
 
 
-def teacher_doubts(confirm: Confirm) -> list[Reason]:
+def teacher_doubts(confirm: Scores) -> list[Reason]:
     """Why being as good as this teacher may say little."""
     return [
         reason
@@ -175,18 +176,18 @@ def interval_points(interval: Interval) -> str:
     return "" if interval is None else f"{100 * interval[0]:+.1f} to {100 * interval[1]:+.1f}"
 
 
-def _enough(confirm: Confirm, needed: float, loss: float) -> bool:
+def _enough(confirm: Scores, needed: float, loss: float) -> bool:
     # a score of 0.8 - 0.05 is within 0.05 of 0.8, whatever the last bits say
     return needed <= loss + 1e-12 if confirm.too_few else needed < loss
 
 
-def _next_step(confirm: Confirm, needed: float) -> float:
+def _next_step(confirm: Scores, needed: float) -> float:
     """The first step of the slider, half a point each, that is enough."""
     step = math.ceil(round(200 * needed, 9)) / 2
     return step if _enough(confirm, needed, step / 100) else step + 0.5
 
 
-def _difference(confirm: Confirm, member: Member) -> str:
+def _difference(confirm: Scores, member: Member) -> str:
     difference = f"{100 * member.network.difference:+.1f} points"
     ends = member.network.difference_interval
     return difference if ends is None else f"{difference}, 95 % interval {interval_points(ends)}"

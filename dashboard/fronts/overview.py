@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -16,9 +17,9 @@ from dashboard.fronts import tables as front_tables
 from dashboard.fronts.good_enough import USUAL_LOSS, interval_points, smallest_good_enough
 from dashboard.fronts.scales import SIZES
 from dashboard.reading import work_folder as reading
-from dashboard.reading.artefacts import BAD, GOOD, OPEN, Confirm, Member, Verdict
 from dashboard.reading.models import TEACHER, Model, interval_words, many, over, verdict_word
 from dashboard.reading.work_folder import Found, Line, Progress
+from gaitforge.records.confirm import BAD, GOOD, OPEN, Member, Scores, Verdict
 
 MARKS = {GOOD: "✓", BAD: "✗", OPEN: "?"}
 MOST_CLASSES = 6
@@ -60,7 +61,7 @@ def show_no_answer(line: Line, models: Mapping[int, Model], progress: Progress) 
         st.text(so_far.sentence)
 
 
-def show_answer(confirm: Confirm, outdated: bool) -> None:
+def show_answer(confirm: Scores, outdated: bool) -> None:
     """The verdict's word and sentence, as confirm has written them, and the numbers of its student."""
     verdict, member = confirm.verdict, confirm.answer
     with st.container(key="answer", gap="xsmall"):
@@ -89,16 +90,19 @@ def show_reasons(verdict: Verdict) -> None:
                 st.text(reason.text)
 
 
-def show_person_by_person(confirm: Confirm) -> None:
+def show_person_by_person(confirm: Scores) -> None:
     """Where people are too few for an interval: what each of them says of the answer's student."""
     member = confirm.answer
-    if not confirm.too_few or member is None or not member.network.differences:
+    by_person = member.network.by_person
+    if not confirm.too_few or by_person is None:
         return
-    network = member.network
     st.subheader("Person by person", anchor=False)
     st.dataframe(
         pd.DataFrame(
-            {"person": list(network.differences), "difference": list(network.differences.values())}
+            {
+                "person": list(by_person.differences),
+                "difference": list(by_person.differences.values()),
+            }
         ),
         hide_index=True,
         width=420,
@@ -110,14 +114,13 @@ def show_person_by_person(confirm: Confirm) -> None:
         },
         key="person_by_person",
     )
-    if network.sign_flip_p is not None:
-        st.caption(
-            f"Of trial {member.trial}'s network. Were both equally good, chance alone would set them as far apart in "
-            f"{network.sign_flip_p:.0%} of cases (exact sign flips over people)."
-        )
+    st.caption(
+        f"Of trial {member.trial}'s network. Were both equally good, chance alone would set them as far apart in "
+        f"{by_person.sign_flip_p:.0%} of cases (exact sign flips over people)."
+    )
 
 
-def show_confirmed_front(view: View, confirm: Confirm) -> None:
+def show_confirmed_front(view: View, confirm: Scores) -> None:
     """The confirmed students beside the teacher, in small; the trade-off's page has all of it."""
     if not confirm.members:
         return
@@ -137,14 +140,14 @@ def show_confirmed_front(view: View, confirm: Confirm) -> None:
     )
 
 
-def show_answer_numbers(confirm: Confirm, member: Member) -> None:
+def show_answer_numbers(confirm: Scores, member: Member) -> None:
     """The network that is handed out beside what it is held against, and what distillation gave its recipe."""
     size, score, teacher, difference, reference, gain = st.columns(6)
     network = member.network
     size.metric(
         "Parameters",
         f"{member.params:,}",
-        f"1 / {confirm.teacher_params / max(member.params, 1):,.0f} of the teacher's",
+        f"1 / {confirm.teacher.params / max(member.params, 1):,.0f} of the teacher's",
         delta_color="off",
         delta_arrow="off",
     )
@@ -155,8 +158,8 @@ def show_answer_numbers(confirm: Confirm, member: Member) -> None:
     _score(
         teacher,
         "Macro F1 of the teacher",
-        f"{confirm.teacher_macro_f1:.3f}",
-        interval_words(confirm.teacher_interval),
+        f"{confirm.teacher.macro_f1:.3f}",
+        interval_words(confirm.teacher.interval),
     )
     _score(
         difference,
@@ -167,16 +170,16 @@ def show_answer_numbers(confirm: Confirm, member: Member) -> None:
     _score(
         reference,
         "Minus the reference, points",
-        f"{100 * network.to_reference:+.1f}",
-        interval_points(network.to_reference_interval),
+        f"{100 * network.against_reference.difference:+.1f}",
+        interval_points(network.against_reference.difference_interval),
     )
     alone = member.alone
     if alone is not None:
         _score(
             gain,
             "Distillation adds, points",
-            f"{100 * alone.gain:+.1f}",
-            interval_points(alone.gain_interval),
+            f"{100 * alone.difference:+.1f}",
+            interval_points(alone.difference_interval),
         )
     words = f"The network of seed {network.seed}, which is handed out"
     words += "." if confirm.too_few else ", with intervals over people."
@@ -237,7 +240,7 @@ def _data_facts(found: Found, line: Line) -> dict[str, str]:
         facts["People"] = f"{store.people:,}"
         facts[many(len(store.classes), "class", "classes")] = few(store.classes)
     if line.split is not None:
-        roles = line.split.people
+        roles = Counter(line.split.roles.values())
         for role in sorted(roles, key=lambda role: (*ROLES, role).index(role)):
             facts[f"{role.capitalize()} people"] = f"{roles[role]:,}"
     return facts
@@ -257,9 +260,9 @@ def _teacher_facts(line: Line, in_training: bool) -> dict[str, str]:
     return {
         "Family": teacher.family,
         "Parameters": f"{teacher.params:,}",
-        "MACs a window": "unknown" if teacher.macs is None else f"{teacher.macs:,}",
-        "Macro F1": f"{teacher.macro_f1:.3f} on validation people",
-        "Accuracy": f"{teacher.accuracy:.3f} on validation people",
+        "MACs a window": f"{teacher.macs:,}",
+        "Macro F1": f"{teacher.val_macro_f1:.3f} on validation people",
+        "Accuracy": f"{teacher.val_accuracy:.3f} on validation people",
         "Training": f"{many(teacher.epochs, 'epoch')}, {duration(teacher.seconds)}",
     }
 
@@ -269,13 +272,17 @@ def _search_facts(line: Line) -> dict[str, str]:
     if search is None:
         return {"State": "not started yet"}
     spent = sum(trial.seconds for trial in line.trials)
-    families = search.families or tuple(sorted({trial.family for trial in line.trials}))
-    limits = [SIZES[name].text(limit) for name, limit in search.limits.items() if name in SIZES]
+    # parameters as they were counted, of the teacher's share too; the others as the settings have them
+    limits = {
+        "params": search.max_params,
+        **{name: search.settings.get(f"max_{name}") for name in ("macs", "bytes", "latency_ms")},
+    }
+    told = [SIZES[name].text(limit) for name, limit in limits.items() if limit is not None]
     return {
-        "Families": ", ".join(families),
+        "Families": ", ".join(search.families),
         "Objectives": ", ".join(search.objectives),
-        "Budget": ", ".join(limits) or "none",
-        "Trials": f"{len(line.trials):,} of {search.wanted:,} ended, after at most {many(search.epochs, 'epoch')}",
+        "Budget": ", ".join(told) or "none",
+        "Trials": f"{len(line.trials):,} of {search.trials:,} ended, after at most {many(search.epochs, 'epoch')}",
         "To the end": f"{line.count('finished'):,} trained for {many(search.epochs, 'epoch')}",
         "Over budget": f"{search.rejected:,} proposals were never trained",
         "Training": f"{duration(spent)} in all"

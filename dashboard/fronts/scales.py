@@ -37,6 +37,8 @@ class Size:
     axis_format: str = "~s"
 
 
+# those that confirm takes as well, by the same names
+CONFIRMED = ("macro_f1", "accuracy", "balanced_accuracy", "weighted_kappa")
 MEASURES: Mapping[str, Measure] = {
     "macro_f1": Measure(key="val_macro_f1", words="Macro F1"),
     "accuracy": Measure(key="val_accuracy", words="Accuracy"),

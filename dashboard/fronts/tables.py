@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 
 from dashboard.frame.thinning import Thinned, thin
 from dashboard.fronts.good_enough import member_size
-from dashboard.fronts.scales import MEASURES, SIZES
-from dashboard.reading.artefacts import Confirm, Optimism, Search, Trial
+from dashboard.fronts.scales import CONFIRMED, MEASURES, SIZES
 from dashboard.reading.models import TEACHER, Model
 from dashboard.reading.work_folder import Line
 from gaitforge.front import hypervolume_2d, hypervolume_3d
 from gaitforge.objectives import OBJECTIVES, costs
+from gaitforge.records.confirm import NEAR, Optimism, Scores
+from gaitforge.records.search import SearchHead
+from gaitforge.records.trial import Trial
 
 Floats = NDArray[np.float64]
 
@@ -70,7 +72,7 @@ def searched_points(
 
 
 def confirmed_points(
-    confirm: Confirm | None,
+    confirm: Scores | None,
     models: Mapping[int, Model],
     measure: str,
     size: str,
@@ -81,18 +83,18 @@ def confirmed_points(
     Empty for what confirmation does not score.
     """
     rows: list[dict[str, object]] = []
-    if confirm is not None and measure in confirm.teacher_scores:
+    if confirm is not None and measure in CONFIRMED:
         by_f1 = measure == "macro_f1"
         teacher = models.get(TEACHER)
-        takes = float(confirm.teacher_params) if size == "params" else None
+        takes = float(confirm.teacher.params) if size == "params" else None
         if teacher is not None and takes is None:
             takes = SIZES[size].of(teacher)
-        ends = confirm.teacher_interval if by_f1 else None
+        ends = confirm.teacher.interval if by_f1 else None
         rows.append(
             {
-                "trial": TEACHER, "kind": "teacher", "family": confirm.teacher_family,
-                "name": f"Teacher, {confirm.teacher_family}", "params": confirm.teacher_params, "size": takes,
-                "score": confirm.teacher_scores[measure], "low": ends and ends[0], "high": ends and ends[1],
+                "trial": TEACHER, "kind": "teacher", "family": confirm.teacher.family,
+                "name": f"Teacher, {confirm.teacher.family}", "params": confirm.teacher.params, "size": takes,
+                "score": getattr(confirm.teacher, measure), "low": ends and ends[0], "high": ends and ends[1],
             }
         )  # fmt: skip
         for member in confirm.members:
@@ -105,12 +107,12 @@ def confirmed_points(
             ends = member.network.interval if by_f1 else None
             rows.append(
                 {
-                    **same, "kind": "confirmed", "score": member.network.scores.get(measure), "low": ends and ends[0],
+                    **same, "kind": "confirmed", "score": getattr(member.network, measure), "low": ends and ends[0],
                     "high": ends and ends[1],
                 }
             )  # fmt: skip
             if member.seeds > 1:
-                mean = member.scores.get(measure)
+                mean = getattr(member, measure)
                 rows.append(
                     {**same, "kind": "recipe", "score": mean, "p_on_front": member.p_on_front}
                 )
@@ -119,7 +121,7 @@ def confirmed_points(
     return table.astype({**numbers, "seeds": "Int64"})
 
 
-def drawn_words(confirm: Confirm) -> str:
+def drawn_words(confirm: Scores) -> str:
     """What the points and bars of confirmed students are, in sentences."""
     seeds = max((member.seeds for member in confirm.members), default=1)
     words = ["Each is the one network that is handed out."]
@@ -132,16 +134,16 @@ def drawn_words(confirm: Confirm) -> str:
 
 def states_table(line: Line, running: int) -> pd.DataFrame:
     """Columns state, trials: how many of the trials asked for ended how, run, or are to come."""
-    counts = Counter(trial.state for trial in line.trials)
+    counts: Counter[str] = Counter(trial.state for trial in line.trials)
     counts["running"] = running
-    wanted = line.search.wanted if line.search else 0
+    wanted = line.search.trials if line.search else 0
     counts["to come"] = max(wanted - len(line.trials) - running, 0)
     order = ("finished", "stopped", "failed", "running", "to come")
     rows = [(state, counts[state]) for state in order if counts[state]]
     return pd.DataFrame(rows, columns=["state", "trials"])
 
 
-def hypervolume_table(trials: Iterable[Trial], search: Search | None) -> pd.DataFrame:
+def hypervolume_table(trials: Iterable[Trial], search: SearchHead | None) -> pd.DataFrame:
     """Columns minutes, trials, hypervolume, one row per change; empty where there is none to be had.
 
     The hypervolume is that of the search's objectives, as in its front.json: trials of the same
@@ -191,7 +193,7 @@ def optimism_table(optimism: Optimism) -> pd.DataFrame:
     """Columns title, what, score: three rows for each confirmed member."""
     rows = []
     for member in optimism.members:
-        title = f"Trial {member.trial}" + (" (near the front)" if member.near else "")
+        title = f"Trial {member.trial}" + (" (near the front)" if member.searched == NEAR else "")
         rows += [
             (title, "searched", member.believed),
             (title, "refitted", member.validated),
@@ -239,10 +241,9 @@ def _objectives(trial: Trial, names: Sequence[str]) -> list[float] | None:
     """The trial's values, None where it has not finished or lacks one."""
     if trial.state != "finished":
         return None
-    own = {"params": trial.params, "macs": trial.macs, "bytes": trial.bytes}
-    found = [
-        own.get(name) if name in own else trial.scores.get(OBJECTIVES[name].key) for name in names
-    ]
+    own = {"params": trial.params, "macs": trial.macs, "bytes": trial.bytes or None}
+    scores = trial.scores or {}
+    found = [own.get(name) if name in own else scores.get(OBJECTIVES[name].key) for name in names]
     values = [float(value) for value in found if value is not None]
     return values if len(values) == len(names) else None
 

@@ -19,11 +19,18 @@ from dashboard.fronts.good_enough import (
     points,
     smallest_good_enough,
 )
-from dashboard.fronts.scales import MEASURES, SIZES, budget_steps, stored_measures, stored_sizes
+from dashboard.fronts.scales import (
+    CONFIRMED,
+    MEASURES,
+    SIZES,
+    budget_steps,
+    stored_measures,
+    stored_sizes,
+)
 from dashboard.reading import models as review_tables
-from dashboard.reading.artefacts import Confirm
 from dashboard.reading.models import TEACHER, many, verdict_word
 from dashboard.reading.work_folder import Line
+from gaitforge.records.confirm import Scores
 
 STOPPED = "stopped"
 LARGEST_LOSS = 20.0  # points
@@ -206,9 +213,7 @@ def show_confirmed(
         return
     if drawn.empty:
         known = ", ".join(
-            measure.words.lower()
-            for name, measure in MEASURES.items()
-            if name in confirm.teacher_scores
+            measure.words.lower() for name, measure in MEASURES.items() if name in CONFIRMED
         )
         st.info(
             f"{MEASURES[wish.measure].words} is not stored for the confirm people; what is: {known}."
@@ -236,7 +241,7 @@ def show_confirmed(
     st.caption(caption)
 
 
-def show_members(confirm: Confirm) -> None:
+def show_members(confirm: Scores) -> None:
     table = review_tables.member_table(confirm)
     score = st.column_config.NumberColumn
     empty = [name for name in table if (table[name].isna() | table[name].eq("")).all()]

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
-from dashboard.reading.artefacts import SCHEMA, Fields
-from gaitforge.work import on_s3, open_path, read_json
+from gaitforge.records.json_file import JsonFile, Unreadable
+from gaitforge.work import on_s3, open_path
 
 Stamp = tuple[int, int, str]
 """Time of change (ns), size, and on S3 the tag: what changes with a file's content."""
@@ -82,14 +82,12 @@ def names(folder: Path) -> list[str]:
     return sorted(name for name in listed if not name.startswith("."))
 
 
-def parsed(path: str, parse: Callable[[Fields], object], schema: int = SCHEMA) -> object:
-    """What a JSON file of this schema says; None where it has gone, a Problem where it cannot be used."""
+def parsed(path: str, kind: JsonFile[Any]) -> object:
+    """The record of a JSON file; None where it has gone, a Problem where it cannot be used."""
     try:
-        return parse(Fields.of_file(read_json(open_path(path)), schema))
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        return Problem(path, str(error).removeprefix(path).strip())
+        return kind.find(open_path(path))
+    except Unreadable as error:
+        return Problem(path, error.found)
     except OSError as error:
         return Problem(path, f"it cannot be read ({error.strerror})")
 

@@ -10,18 +10,19 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dashboard.reading.artefacts import Fields, Latency
-from dashboard.reading.files import OUTSIDE, Problem, is_inside, outside
+from dashboard.reading.files import OUTSIDE, Problem, is_inside, outside, parsed
+from dashboard.reading.work_folder import Latency
 from gaitforge.layout import Layout
 from gaitforge.recording import Recording
+from gaitforge.records.confirm import REFIT, Member
+from gaitforge.records.export import CARD, Card
 from gaitforge.store import SkeletonStore
-from gaitforge.weights import weights_fault
-from gaitforge.work import WorkFolder, for_arrow, open_path, read_json
+from gaitforge.weights import weights_fault, weights_of
+from gaitforge.work import WorkFolder, for_arrow, open_path
 
 ROBUSTNESS = (
     "model", "trial", "seed", "hidden", "recording", "person", "true_class", "said_class",
 )  # fmt: skip
-CARD, ONNX, WEIGHTS, CARD_TEXT = "card.json", "student.onnx", "student.safetensors", "card.md"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,20 +36,11 @@ class Export:
     is_current: bool  # of the answer of now
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Refit:
-    """A confirmed student's training whose weights are kept."""
-
-    seed: int
-    val_macro_f1: float
-    weights: Path
-
-
 def read_robustness(
     work: WorkFolder, split: str, trial: int | None, problems: list[Problem]
 ) -> pd.DataFrame:
     """The rows of `confirm/robustness.parquet` of the teacher and of one trial; empty without."""
-    path = work.run(split).confirm / "robustness.parquet"
+    path = work.run(split).robustness
     empty = pd.DataFrame(columns=list(ROBUSTNESS))
     if not is_inside(work.root, path) or not path.is_file():
         return empty
@@ -64,49 +56,40 @@ def read_robustness(
 
 def read_export(work: WorkFolder, problems: list[Problem], outdated: str | None) -> Export | None:
     """The export that is there; None where there is none that can be read. `outdated` says why it is not of now."""
-    path = work.export / CARD
-    if not is_inside(work.root, path) or not path.is_file():
+    path = work.exported.card
+    if not is_inside(work.root, path):
+        return None
+    card = parsed(str(path), CARD)
+    if isinstance(card, Problem):
+        problems.append(Problem(str(path.relative_to(work.root)), card.reason))
+    if not isinstance(card, Card):
+        return None
+    return Export(
+        trial=card.trial,
+        split=card.split,
+        seed=card.seed,
+        latency=Latency(p50=card.latency_ms_p50, p95=card.latency_ms_p95),
+        is_current=outdated is None,
+    )
+
+
+def tested_weights(
+    work: WorkFolder, split: str, member: Member, problems: list[Problem]
+) -> Path | None:
+    """The weights of a member's network that was tested; None where they are gone, or are others."""
+    head = work.run(split).refit("student", member.trial, member.network.seed)
+    weights = weights_of(head)
+    if not all(is_inside(work.root, path) for path in (head, weights)) or not weights.is_file():
         return None
     try:
-        card = Fields.of_file(read_json(path))
-        return Export(
-            trial=card.count("trial"),
-            split=card.text("split"),
-            seed=card.count("seed"),
-            latency=Latency(p50=card.number("latency_ms_p50"), p95=card.number("latency_ms_p95")),
-            is_current=outdated is None,
-        )
+        REFIT.read(head)
+        fault = weights_fault(head)
     except (ValueError, OSError) as error:
-        problems.append(Problem(f"export/{CARD}", str(error).removeprefix(str(path)).strip()))
-        return None
-
-
-def best_refit(work: WorkFolder, split: str, trial: int, problems: list[Problem]) -> Refit | None:
-    """The seed that did best on the validation people, as export picks it; None without weights."""
-    folder = work.run(split).confirm / "refits"
-    found = []
-    for path in sorted(folder.glob(f"student-{trial}-seed*.json")) if folder.is_dir() else []:
-        weights = path.with_suffix(".safetensors")
-        if (
-            not is_inside(work.root, path)
-            or not is_inside(work.root, weights)
-            or not weights.is_file()
-        ):
-            continue
-        try:
-            head = Fields.of_file(read_json(path))
-            fault = weights_fault(path)
-            if fault is not None:
-                raise ValueError(fault)
-            refit = Refit(
-                seed=head.count("seed"), val_macro_f1=head.number("val_macro_f1"), weights=weights
-            )
-        except (ValueError, OSError) as error:
-            reason = str(error).removeprefix(str(path)).strip()
-            problems.append(Problem(str(path.relative_to(work.root)), reason))
-            continue
-        found.append(refit)
-    return max(found, key=lambda refit: refit.val_macro_f1, default=None)
+        fault = str(error).removeprefix(str(head)).strip()
+    if fault is None:
+        return weights
+    problems.append(Problem(str(head.relative_to(work.root)), fault))
+    return None
 
 
 def content(work: WorkFolder, path: Path) -> bytes | None:
@@ -131,7 +114,7 @@ def read_recording(
     work: WorkFolder, person: str, recording: str, problems: list[Problem]
 ) -> Shown | None:
     """One recording of the store; None where it is not there, or where the store is damaged."""
-    path = work.store / "store.json"
+    path = work.store_head
     strangers = outside(work.root, work.store)
     if strangers:
         problems += [Problem(f"store/{name}", OUTSIDE) for name in strangers]

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pandas as pd
 
-from dashboard.reading.artefacts import (
-    Confirm,
-    Epoch,
-    Interval,
-    Latency,
-    Member,
-    Setting,
-    Trial,
-    Verdict,
-)
-from dashboard.reading.work_folder import Line
+from dashboard.reading.trial_log import Row
+from dashboard.reading.work_folder import Latency, Line
 from gaitforge.decision import judged_words
+from gaitforge.records.confirm import Member, Scores, Verdict
+from gaitforge.records.json_file import plain
+from gaitforge.records.search import SearchHead
+from gaitforge.records.teacher import TeacherModel
+from gaitforge.records.trial import Trial
+from gaitforge.records.values import Interval
 
 TEACHER = -1
 """Stands for the teacher where a trial number is asked for."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Setting:
+    """One setting of a model, in words."""
+
+    group: str
+    name: str
+    value: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,7 +50,7 @@ class Model:
     seconds: float
     on_front: bool
     settings: tuple[Setting, ...]
-    curve: Sequence[Epoch]
+    curve: Sequence[Row]
     member: Member | None
     bytes: int | None = None
     latency: Latency | None = None
@@ -72,12 +79,12 @@ def models(line: Line) -> dict[int, Model]:
             reason=None,
             params=teacher.params,
             macs=teacher.macs,
-            macro_f1=teacher.macro_f1,
-            accuracy=teacher.accuracy,
+            macro_f1=teacher.val_macro_f1,
+            accuracy=teacher.val_accuracy,
             epochs=teacher.epochs,
             seconds=teacher.seconds,
             on_front=False,
-            settings=teacher.settings,
+            settings=teacher_settings(teacher),
             curve=line.teacher_curve,
             member=None,
             bytes=line.teacher_bytes,
@@ -96,19 +103,61 @@ def models(line: Line) -> dict[int, Model]:
             epochs=trial.epochs,
             seconds=trial.seconds,
             on_front=trial.number in line.front,
-            settings=trial.settings,
+            settings=trial_settings(trial),
             curve=trial.curve,
             member=members.get(trial.number),
-            bytes=trial.bytes,
+            bytes=trial.bytes or None,
             latency=line.latencies.get(trial.number, _searched_latency(trial)),
-            scores=trial.scores,
+            scores=trial.scores or {},
         )
     return found
 
 
+def teacher_settings(teacher: TeacherModel) -> tuple[Setting, ...]:
+    """How a teacher was built and what it takes."""
+    return (
+        *in_words(teacher.sizes, "sizes"),
+        *in_words(teacher.windows.as_dict(), "windows"),
+        *in_words(teacher.normalisation.as_dict(), "normalisation"),
+    )
+
+
+def trial_settings(trial: Trial) -> tuple[Setting, ...]:
+    """How a student was built and trained."""
+    return (
+        *in_words(trial.sizes, "sizes"),
+        *in_words(plain(trial.recipe), "recipe"),
+        *in_words(plain(trial.distill), "distillation"),
+        Setting(group="trial", name="seed", value=str(trial.seed)),
+    )
+
+
+def search_settings(head: SearchHead | None) -> tuple[Setting, ...]:
+    """What a search was set to, as run.toml has it."""
+    return () if head is None else tuple(in_words(head.settings, "search"))
+
+
+def in_words(settings: Mapping[str, Any], group: str) -> list[Setting]:
+    """The leaves of settings, nested names joined by a dot; shown, not judged."""
+    found: list[Setting] = []
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            inner = in_words(value, group)
+            found += [replace(its, name=f"{name}.{its.name}") for its in inner]
+        else:
+            found.append(Setting(group=group, name=name, value=_shown(value)))
+    return found
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "none" if value is None else str(value)
+
+
 def _searched_latency(trial: Trial) -> Latency | None:
     """What a search with a limit on it has measured before the training."""
-    p50 = trial.scores.get("latency_ms")
+    p50 = (trial.scores or {}).get("latency_ms")
     return None if p50 is None else Latency(p50=p50, p95=None)
 
 
@@ -140,7 +189,7 @@ def trial_table(models: Iterable[Model]) -> pd.DataFrame:
     )
 
 
-def member_table(confirm: Confirm) -> pd.DataFrame:
+def member_table(confirm: Scores) -> pd.DataFrame:
     """One row per confirmed student, smallest first; NaN or empty for what it does not have.
 
     First its network, with intervals over people, then the mean of its seeds, with those over people and seeds.
@@ -158,14 +207,16 @@ def member_table(confirm: Confirm) -> pd.DataFrame:
                 "difference": network.difference,
                 "difference_interval": interval_words(network.difference_interval, signed=True),
                 "verdict": _tested_in_short(member),
-                "reference": network.to_reference,
-                "reference_interval": interval_words(network.to_reference_interval, signed=True),
+                "reference": network.against_reference.difference,
+                "reference_interval": interval_words(
+                    network.against_reference.difference_interval, signed=True
+                ),
                 "macro_f1": member.macro_f1,
                 "interval": interval_words(member.interval),
                 "alone": alone.macro_f1 if alone else None,
-                "gain": alone.gain if alone else None,
+                "gain": alone.difference if alone else None,
                 "gain_interval": interval_words(
-                    alone.gain_interval if alone else None, signed=True
+                    alone.difference_interval if alone else None, signed=True
                 ),
                 "p_on_front": member.p_on_front,
                 "seeds": member.seeds,
@@ -175,7 +226,7 @@ def member_table(confirm: Confirm) -> pd.DataFrame:
     return pd.DataFrame(rows).astype(numbers)
 
 
-def tested_words(confirm: Confirm, member: Member) -> str:
+def tested_words(confirm: Scores, member: Member) -> str:
     """What came of the test of a student's network."""
     return judged_words(
         tested=member.network.tested, noninferior=member.noninferior, margin=confirm.margin

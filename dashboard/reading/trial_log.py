@@ -7,20 +7,21 @@ Curves are nine tenths of a file, so that they stay there until one looks at the
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import overload
+from pathlib import Path
+from typing import Any, overload
 
 import pyarrow.parquet as pq
 
 from dashboard.reading import files
-from dashboard.reading.artefacts import Epoch, Fields, Trial, trial_of
 from dashboard.reading.files import PARQUET_ERRORS, Problem, Stamp
+from gaitforge.records.json_file import Unreadable
+from gaitforge.records.trial import TRIAL, Trial
 from gaitforge.work import SplitFolder, for_arrow, open_path
 
 FOLDERS = 4  # whose trials are kept in memory; ten thousand take some 30 MB
@@ -32,6 +33,7 @@ MANY = 1000
 LOOK_AGAIN_S = 0.0005  # for each file of many
 
 _COLUMNS = ["trial", "brief", "file_changed_ns", "file_bytes", "file_tag"]
+Row = Mapping[str, Any]  # an epoch, as its file has it
 _Known = dict[str, tuple[Stamp, Trial | Problem]]
 
 
@@ -110,9 +112,9 @@ def _refreshed(folder: SplitFolder, found: dict[str, Stamp], known: _Known) -> _
         if found[name] == files.LINK:
             same[name] = (found[name], Problem(name, "it is a link, and is not followed"))
             continue
-        trial = files.parsed(str(path), trial_of)
+        trial = files.parsed(str(path), TRIAL)
         if isinstance(trial, Trial):
-            same[name] = (found[name], replace(trial, curve=StoredCurve(str(path))))
+            same[name] = (found[name], _light(trial, str(path)))
         elif isinstance(trial, Problem):
             same[name] = (found[name], trial)
     return same
@@ -120,7 +122,7 @@ def _refreshed(folder: SplitFolder, found: dict[str, Stamp], known: _Known) -> _
 
 def _from_table(folder: SplitFolder, found: dict[str, Stamp], wanted: Collection[str]) -> _Known:
     """The rows that still say what the wanted files say; none where the table cannot be used."""
-    rows_of = folder.search / "trials.parquet"
+    rows_of = folder.trials_table
     if not files.is_inside(folder.search, rows_of):
         return {}
     try:
@@ -135,21 +137,32 @@ def _from_table(folder: SplitFolder, found: dict[str, Stamp], wanted: Collection
     ]
     fresh = [(name, brief) for name, brief in fresh if name in wanted]
     try:
-        briefs = json.loads(f"[{','.join(brief for _, brief in fresh)}]")
+        trials: Sequence[Trial | None] = TRIAL.parse_many([brief for _, brief in fresh])
     except (ValueError, TypeError):
-        return {}
-    taken: _Known = {}
-    for (name, _), brief in zip(fresh, briefs, strict=False):
-        path = str(folder.trials / name)
-        try:
-            trial = trial_of(Fields.of_file({**brief, "curve": []}))
-        except (ValueError, TypeError):
-            continue  # its file will say what is wrong
-        taken[name] = (found[name], replace(trial, curve=StoredCurve(path)))
-    return taken
+        trials = [_brief_trial(brief) for _, brief in fresh]
+    return {
+        name: (found[name], _light(trial, str(folder.trials / name)))
+        for (name, _), trial in zip(fresh, trials, strict=True)
+        if trial is not None
+    }
 
 
-class StoredCurve(Sequence[Epoch]):
+def _light(trial: Trial, path: str) -> Trial:
+    """A trial without what its row of the table leaves out, and with its curve to be read from its file."""
+    return replace(
+        trial, distributions={}, rejected=(), sampler={}, stderr=(), traceback=None, curve=StoredCurve(path)
+    )  # fmt: skip
+
+
+def _brief_trial(brief: object) -> Trial | None:
+    """One row's trial; None where it is none, which its file will say."""
+    try:
+        return TRIAL.parse(str(brief), Path())
+    except Unreadable:
+        return None
+
+
+class StoredCurve(Sequence[Row]):
     """A trial's learning curve, which is read from its file when it is looked at."""
 
     __slots__ = ("path",)
@@ -158,19 +171,19 @@ class StoredCurve(Sequence[Epoch]):
         self.path = path
 
     @overload
-    def __getitem__(self, index: int) -> Epoch: ...
+    def __getitem__(self, index: int) -> Row: ...
 
     @overload
-    def __getitem__(self, index: slice) -> tuple[Epoch, ...]: ...
+    def __getitem__(self, index: slice) -> tuple[Row, ...]: ...
 
-    def __getitem__(self, index: int | slice) -> Epoch | tuple[Epoch, ...]:
-        return self._epochs[index]
+    def __getitem__(self, index: int | slice) -> Row | tuple[Row, ...]:
+        return self._rows[index]
 
-    def __iter__(self) -> Iterator[Epoch]:
-        return iter(self._epochs)
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self._rows)
 
     def __len__(self) -> int:
-        return len(self._epochs)
+        return len(self._rows)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, StoredCurve) and self.path == other.path
@@ -179,11 +192,11 @@ class StoredCurve(Sequence[Epoch]):
         return hash(self.path)
 
     @property
-    def _epochs(self) -> tuple[Epoch, ...]:
+    def _rows(self) -> tuple[Row, ...]:
         return _curve(self.path, files.stamp(open_path(self.path)))
 
 
 @lru_cache(maxsize=256)
-def _curve(path: str, stamp: Stamp | None) -> tuple[Epoch, ...]:
-    trial = files.parsed(path, trial_of)
+def _curve(path: str, stamp: Stamp | None) -> tuple[Row, ...]:
+    trial = files.parsed(path, TRIAL)
     return tuple(trial.curve) if isinstance(trial, Trial) else ()

@@ -6,14 +6,13 @@ at a search of hundreds of trials costs a stat per file.
 
 from __future__ import annotations
 
-import json
 import re
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import pandas as pd
@@ -21,38 +20,18 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dashboard.reading import files
-from dashboard.reading.artefacts import (
-    CONFIRM_SCHEMA,
-    SCHEMA,
-    Confirm,
-    Epoch,
-    Fields,
-    Latency,
-    Search,
-    Setting,
-    Split,
-    Store,
-    Teacher,
-    Trial,
-    confirm_of,
-    epoch_of,
-    front_of,
-    latencies_of,
-    pooled_of,
-    search_of,
-    search_settings_of,
-    split_of,
-    store_of,
-    teacher_of,
-    trial_of,
-)
 from dashboard.reading.files import PARQUET_ERRORS, Stamp
 from dashboard.reading.files import Problem as Problem
 from dashboard.reading.files import stamp as stamp_of
-from dashboard.reading.trial_log import Log, read_trials
+from dashboard.reading.trial_log import Log, Row, read_trials
 from gaitforge.outdated import outdated_answer, outdated_export
-from gaitforge.recipe import Distillation, Recipe
-from gaitforge.trials import Trial as LoggedTrial
+from gaitforge.records.confirm import FOLDS, LATENCIES, POOLED, SCORES, Latencies, Scores
+from gaitforge.records.json_file import JsonFile, Unreadable
+from gaitforge.records.search import FRONT, SEARCH, SearchHead
+from gaitforge.records.split import SPLIT, Split
+from gaitforge.records.store import STORE, StoreInfo
+from gaitforge.records.teacher import LIVE, TEACHER, LiveEpoch, TeacherModel
+from gaitforge.records.trial import TRIAL, Trial
 from gaitforge.work import WorkFolder, for_arrow, open_path
 
 PREDICTION_COLUMNS = (
@@ -82,9 +61,17 @@ class Found:
     """What a work folder holds, before one looks at a split; `exists`: there is a folder."""
 
     exists: bool
-    store: Store | None = None
+    store: StoreInfo | None = None
     splits: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Latency:
+    """Milliseconds of one window on one CPU thread, of the model as it is or would be exported."""
+
+    p50: float
+    p95: float | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,12 +79,12 @@ class Line:
     """The artefacts of one split; None or empty where a stage has not run."""
 
     split: Split | None
-    teacher: Teacher | None
-    teacher_curve: tuple[Epoch, ...]
-    search: Search | None
+    teacher: TeacherModel | None
+    teacher_curve: tuple[Row, ...]
+    search: SearchHead | None
     trials: tuple[Trial, ...]
     front: frozenset[int]
-    confirm: Confirm | None
+    confirm: Scores | None
     problems: tuple[Problem, ...]
     latencies: Mapping[int | None, Latency] = field(default_factory=dict)  # None: the teacher's
     teacher_bytes: int | None = None  # of its weights, as a file
@@ -123,7 +110,7 @@ class Progress:
     ended: int
     running: tuple[Running, ...]
     hypervolume: float | None
-    teacher: tuple[Epoch, ...]
+    teacher: tuple[LiveEpoch, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -148,7 +135,7 @@ def look(work: WorkFolder) -> Found:
     if not work.root.is_dir():
         return Found(exists=False)
     problems: list[Problem] = []
-    store = _load(work, work.store / "store.json", store_of, problems)
+    store = _load(work, work.store_head, STORE, problems)
     names = {path.stem for path in _files(work, work.splits, problems)}
     if _inside(work, work.runs, problems):
         names |= {path.name for path in _listed(work.runs) if path.is_dir()}
@@ -156,7 +143,7 @@ def look(work: WorkFolder) -> Found:
 
 
 def read_split(work: WorkFolder, name: str) -> Split | None:
-    return _load(work, work.split_file(name), split_of, [])
+    return _load(work, work.split_file(name), SPLIT, [])
 
 
 def read_line(work: WorkFolder, name: str) -> Line:
@@ -165,32 +152,34 @@ def read_line(work: WorkFolder, name: str) -> Line:
     log = read_trials(run) if _inside(work, run.trials, problems) else Log()
     trials = log.trials
     problems += [Problem(_short(work, run.trials / p.file), p.reason) for p in log.problems]
-    front = _load(work, run.search / "front.json", front_of, problems)
-    weights = run.teacher / "model.safetensors"
+    front = _load(work, run.front, FRONT, problems)
+    weights = run.teacher_weights
     size = stamp_of(weights) if _inside(work, weights, problems) else None
     return Line(
-        split=_load(work, work.split_file(name), split_of, problems),
-        teacher=_load(work, run.teacher / "model.json", teacher_of, problems),
-        teacher_curve=_history(work, run.teacher / "history.parquet", problems),
-        search=_load(work, run.search / "search.json", search_of, problems),
+        split=_load(work, work.split_file(name), SPLIT, problems),
+        teacher=_load(work, run.teacher_model, TEACHER, problems),
+        teacher_curve=_history(work, run.teacher_history, problems),
+        search=_load(work, run.search_head, SEARCH, problems),
         trials=trials,
-        front=frozenset(front.trials) if front else unbeaten(trials),
-        confirm=_load(
-            work, run.confirm / "scores.json", confirm_of, problems, schema=CONFIRM_SCHEMA
-        ),
-        latencies=_load(work, run.confirm / "latency.json", latencies_of, problems) or {},
+        front=frozenset(row.trial for row in front.front) if front else unbeaten(trials),
+        confirm=_load(work, run.scores, SCORES, problems),
+        latencies=latencies_of(_load(work, run.latencies, LATENCIES, problems)),
         teacher_bytes=None if size is None else size[1],
         problems=tuple(problems),
     )
 
 
-def read_outdated(work: WorkFolder, name: str, trials: Sequence[Trial]) -> Outdated:
-    """Which of answer and export is out of date; in a folder with links to elsewhere that cannot be told."""
+def read_outdated(work: WorkFolder, name: str, line: Line) -> Outdated:
+    """Which of answer and export is out of date; in a folder with links to elsewhere that cannot be told.
+
+    Of an answer that cannot be read, `read_line` tells why.
+    """
     if not all(files.is_inside(work.root, path) for path in answer_files(work, name)):
         return Outdated(answer=LINKED, export=LINKED)
-    logged = [_logged(trial) for trial in trials if trial.state == "finished"]
+    finished = [trial for trial in line.trials if trial.state == "finished"]
     return Outdated(
-        answer=outdated_answer(work, name, logged), export=outdated_export(work, {name: logged})
+        answer=outdated_answer(work, name, finished) if line.confirm else None,
+        export=outdated_export(work, {name: finished}),
     )
 
 
@@ -198,37 +187,21 @@ def answer_files(work: WorkFolder, name: str) -> tuple[Path, ...]:
     """What tells whether answer and export are of now; trials are told by the front, which is written after each."""
     run = work.run(name)
     return (
-        work.store / "store.json", *sorted(work.splits.glob("*.json")), work.settings, run.teacher / "model.json",
-        run.search / "search.json", run.search / "front.json", run.confirm / "scores.json", work.export / "card.json",
-    )  # fmt: skip
-
-
-def _logged(trial: Trial) -> LoggedTrial:
-    """A finished trial as the log has it, as far as it decides what is confirmed."""
-    return LoggedTrial(
-        number=trial.number, state="finished", family=trial.family, sizes={}, params=trial.params,
-        macs=trial.macs or 0, seed=0, hash=trial.hash, suggested={}, distributions={}, recipe=Recipe(),
-        distill=Distillation(),
-        scores=trial.scores,
+        work.store_head, *work.split_files(), work.settings, run.teacher_model, run.search_head, run.front, run.scores,
+        work.exported.card,
     )  # fmt: skip
 
 
 def read_wider_answers(work: WorkFolder, name: str, problems: list[Problem]) -> list[str]:
     """What is said over more people than the split's own confirm people: all splits, or folds."""
-    paths = (work.pooled, work.run(name).confirm / "folds.json")
-    found = [_load(work, path, pooled_of, problems) for path in paths]
-    return [pooled.sentence for pooled in found if pooled is not None]
-
-
-def read_search_settings(
-    work: WorkFolder, name: str, problems: list[Problem]
-) -> tuple[Setting, ...]:
-    return _load(work, work.run(name).search / "search.json", search_settings_of, problems) or ()
+    pooled = _load(work, work.pooled, POOLED, problems)
+    folds = _load(work, work.run(name).folds_answer, FOLDS, problems)
+    return [answer.sentence for answer in (pooled, folds) if answer is not None]
 
 
 def read_importance(work: WorkFolder, name: str, problems: list[Problem]) -> pd.DataFrame:
     """Columns family (None: over all), objective, name, importance; no rows where none is told."""
-    path = work.run(name).search / "importance.parquet"
+    path = work.run(name).importance
     stamp = stamp_of(path) if _inside(work, path, problems) else None
     read = _parsed_importance(str(path), stamp) if stamp else None
     if isinstance(read, str):
@@ -244,16 +217,16 @@ def read_progress(work: WorkFolder, name: str) -> Progress:
     ended = {n.removesuffix(".json") for n in files.names(run.trials) if n.endswith(".json")}
     running = []
     for path in _files(work, run.running, problems):
-        trial = _load(work, path, trial_of, problems)
+        trial = _load(work, path, TRIAL, problems)
         stamp = stamp_of(path)
         # A trial that has just ended may lie in both folders for a moment.
         if trial is not None and stamp is not None and path.stem not in ended:
             running.append(Running(trial=trial, silent_s=max(time.time() - stamp[0] / 1e9, 0.0)))
-    search = _load(work, run.search / "search.json", search_of, problems)
-    front = _load(work, run.search / "front.json", front_of, problems)
-    trained, live = (run.teacher / "model.json").exists(), run.teacher / "live.jsonl"
+    search = _load(work, run.search_head, SEARCH, problems)
+    front = _load(work, run.front, FRONT, problems)
+    trained, live = run.teacher_model.exists(), run.teacher_live
     return Progress(
-        wanted=search.wanted if search else None,
+        wanted=search.trials if search else None,
         epochs=search.epochs if search else None,
         ended=len(ended),
         running=tuple(sorted(running, key=lambda row: row.trial.number)),
@@ -264,16 +237,16 @@ def read_progress(work: WorkFolder, name: str) -> Progress:
 
 def pulse(work: WorkFolder, name: str | None) -> tuple[Stamp | None, ...]:
     """Stamps of the few files and folders of which one changes when there is something new."""
-    watched = [work.root, work.settings, work.store / "store.json", work.splits, work.runs]
+    watched = [work.root, work.settings, work.store_head, work.splits, work.runs]
     if name is not None:
         run = work.run(name)
         watched += [
             run.root,
-            run.teacher / "model.json",
-            run.search / "search.json",
+            run.teacher_model,
+            run.search_head,
             run.trials,
-            run.search / "front.json",
-            run.confirm / "scores.json",
+            run.front,
+            run.scores,
             run.predictions,
         ]
     return tuple(stamp_of(path) for path in watched)
@@ -377,26 +350,31 @@ def _short(work: WorkFolder, path: Path) -> str:
     return str(path.relative_to(work.root))
 
 
-def _load(
-    work: WorkFolder,
-    path: Path,
-    parse: Callable[[Fields], T],
-    problems: list[Problem],
-    *,
-    schema: int = SCHEMA,
-) -> T | None:
-    """The content of a file, or None where there is none or where a problem was added."""
+def _load(work: WorkFolder, path: Path, kind: JsonFile[T], problems: list[Problem]) -> T | None:
+    """The record of a file, or None where there is none or where a problem was added."""
     stamp = stamp_of(path)
     if stamp is None or not _inside(work, path, problems):
         return None
-    read = _parsed(str(path), stamp, cast(Callable[[Fields], object], parse), schema)
+    read = _parsed(str(path), stamp, kind)
     if isinstance(read, Problem):
         problems.append(Problem(_short(work, path), read.reason))
         return None
     return cast("T | None", read)
 
 
-def _history(work: WorkFolder, path: Path, problems: list[Problem]) -> tuple[Epoch, ...]:
+def latencies_of(told: Latencies | None) -> dict[int | None, Latency]:
+    """By trial, the teacher's under None; without those that could not be measured."""
+    if told is None:
+        return {}
+    rows = {None: told.teacher, **{row.trial: row for row in told.members}}
+    return {
+        trial: Latency(p50=row.latency_ms_p50, p95=row.latency_ms_p95)
+        for trial, row in rows.items()
+        if row.latency_ms_p50 is not None
+    }
+
+
+def _history(work: WorkFolder, path: Path, problems: list[Problem]) -> tuple[Row, ...]:
     """The learning curve of a trained teacher, empty where it has none."""
     stamp = stamp_of(path)
     if stamp is None or not _inside(work, path, problems):
@@ -410,19 +388,19 @@ def _history(work: WorkFolder, path: Path, problems: list[Problem]) -> tuple[Epo
 
 # The stamp is part of each key: a file that changes is parsed anew, its old content falls out.
 @lru_cache(maxsize=8192)
-def _parsed(path: str, stamp: Stamp, parse: Callable[[Fields], object], schema: int) -> object:
-    return files.parsed(path, parse, schema)
+def _parsed(path: str, stamp: Stamp, kind: JsonFile[Any]) -> object:
+    return files.parsed(path, kind)
 
 
 @lru_cache(maxsize=64)
-def _parsed_history(path: str, stamp: Stamp) -> tuple[Epoch, ...] | str:
+def _parsed_history(path: str, stamp: Stamp) -> tuple[Row, ...] | str:
     try:
         rows = pq.read_table(for_arrow(open_path(path))).to_pylist()
-        return tuple(epoch_of(Fields(row)) for row in rows)
     except PARQUET_ERRORS as error:
         return files.no_parquet(error)
-    except ValueError as error:
-        return str(error)
+    if any("epoch" not in row for row in rows):
+        return "it lacks the column 'epoch'"
+    return tuple(rows)
 
 
 @lru_cache(maxsize=64)
@@ -481,7 +459,7 @@ def _parsed_predictions(
     return read
 
 
-def _live_epochs(path: Path) -> tuple[Epoch, ...]:
+def _live_epochs(path: Path) -> tuple[LiveEpoch, ...]:
     """The lines of a file that grows; a last line that is half there waits for the next look."""
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -490,8 +468,7 @@ def _live_epochs(path: Path) -> tuple[Epoch, ...]:
     epochs = []
     for line in lines:
         try:
-            content = json.loads(line)
-            epochs.append(epoch_of(Fields(content if isinstance(content, dict) else {})))
-        except ValueError:
+            epochs.append(LIVE.parse(line, path))
+        except Unreadable:
             continue
     return tuple(epochs)

@@ -8,9 +8,10 @@ from functools import lru_cache
 import pandas as pd
 
 from dashboard.reading import files
-from dashboard.reading.artefacts import Fields
 from dashboard.reading.files import Problem, Stamp
 from dashboard.store.tables import Missing, missing_joints
+from gaitforge.records.json_file import Unreadable
+from gaitforge.records.split import SPLIT, Split
 from gaitforge.records.store import StoreInfo
 from gaitforge.store import SkeletonStore
 from gaitforge.work import WorkFolder, open_path
@@ -32,7 +33,7 @@ class Held:
 
 def read_store(work: WorkFolder, problems: list[Problem]) -> Held | None:
     """None where there is no store, or none that can be read."""
-    stamp = files.stamp(work.store / "store.json")
+    stamp = files.stamp(work.store_head)
     if stamp is None:
         return None
     outside = files.outside(work.root, work.store)
@@ -47,13 +48,8 @@ def read_store(work: WorkFolder, problems: list[Problem]) -> Held | None:
 def read_roles(work: WorkFolder, split: str) -> dict[str, str]:
     """Role by person of a split; empty where it cannot be read, which `reading.read_line` tells."""
     path = work.split_file(split)
-    read = files.parsed(str(path), _roles_of) if files.is_inside(work.root, path) else None
-    return read if isinstance(read, dict) else {}
-
-
-def _roles_of(fields: Fields) -> dict[str, str]:
-    roles = fields.part("roles")
-    return {person: roles.text(person) for person in roles.data}
+    read = files.parsed(str(path), SPLIT) if files.is_inside(work.root, path) else None
+    return dict(read.roles) if isinstance(read, Split) else {}
 
 
 @lru_cache(maxsize=4)
@@ -61,6 +57,8 @@ def _read(folder: str, stamp: Stamp) -> tuple[Held | None, tuple[Problem, ...]]:
     problems: list[Problem] = []
     try:
         store = SkeletonStore.open(open_path(folder))
+    except Unreadable:
+        return None, ()  # `look` tells why
     except (OSError, ValueError) as error:
         return None, (Problem("store/store.json", str(error)),)
     index = missing = quarantine = None

@@ -9,7 +9,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.frame.view import View
 from dashboard.reading import model_files
-from dashboard.reading.model_files import CARD_TEXT, ONNX, WEIGHTS, Export, Refit
+from dashboard.reading.model_files import Export
 from dashboard.reading.models import Model
 from dashboard.student.run_file import run_toml
 
@@ -20,16 +20,20 @@ def show_downloads(view: View, model: Model, export: Export | None) -> None:
     with st.container(border=True, key="downloads"):
         st.markdown("**Take it with you**")
         row = st.container(horizontal=True)
-        refit = model_files.best_refit(view.work, view.split, number, view.problems)
+        weights = None
+        if model.member is not None:
+            weights = model_files.tested_weights(
+                view.work, view.split, model.member, view.problems
+            )
         if export is not None and export.is_current:
-            folder = view.work.export
-            _download(view, row, "ONNX", folder / ONNX, f"trial-{number}.onnx")
-            _download(view, row, "Weights", folder / WEIGHTS, f"trial-{number}.safetensors")
-            _download(view, row, "Card", folder / CARD_TEXT, f"trial-{number}-card.md")
-        elif refit is not None:
-            _download(view, row, "Weights", refit.weights, f"trial-{number}.safetensors")
+            files = view.work.exported
+            _download(view, row, "ONNX", files.onnx, f"trial-{number}.onnx")
+            _download(view, row, "Weights", files.weights, f"trial-{number}.safetensors")
+            _download(view, row, "Card", files.card_text, f"trial-{number}-card.md")
+        elif weights is not None:
+            _download(view, row, "Weights", weights, f"trial-{number}.safetensors")
         _download_run(view, row, number)
-        st.caption(_files_words(model, export, refit))
+        st.caption(_files_words(model, export, weights is not None))
 
 
 def _download(view: View, place: DeltaGenerator, label: str, path: Path, name: str) -> None:
@@ -60,7 +64,7 @@ def _download_run(view: View, place: DeltaGenerator, number: int) -> None:
     )
 
 
-def _files_words(model: Model, export: Export | None, refit: Refit | None) -> str:
+def _files_words(model: Model, export: Export | None, kept: bool) -> str:
     toml = "The run.toml trains this student alone: same people, same teacher's settings."
     if export is not None and export.is_current:
         return f"ONNX, weights and card are of seed {export.seed}, the best on validation people. {toml}"
@@ -70,8 +74,8 @@ def _files_words(model: Model, export: Export | None, refit: Refit | None) -> st
     )
     if export is not None:
         return f"The export of this trial is out of date. {how} {toml}"
-    if refit is not None:
-        return f"The weights are of seed {refit.seed}, the best on validation people. {how} {toml}"
+    if kept and model.member is not None:
+        return f"The weights are of seed {model.member.network.seed}, the best on validation people. {how} {toml}"
     return (
         "Only confirmed students have weights to hand out: raise `members` under `[confirm]` and type "
         f"`gaitforge confirm run.toml`. {toml}"

@@ -13,9 +13,8 @@ from dashboard.frame import choice, model_tables
 from dashboard.frame.view import View
 from dashboard.reading import model_files
 from dashboard.reading import work_folder as reading
-from dashboard.reading.artefacts import Setting
 from dashboard.reading.model_files import Export
-from dashboard.reading.models import TEACHER, Model, interval_words, many, tested_words
+from dashboard.reading.models import TEACHER, Model, Setting, interval_words, many, tested_words
 from dashboard.reading.work_folder import Predicted
 from dashboard.student import charts as charts_model
 from dashboard.student.downloads import show_downloads
@@ -120,8 +119,8 @@ def show_numbers(view: View, model: Model, export: Export | None) -> None:
             else "its network; too few people for an interval"
         )
     elif model.number == TEACHER and view.line.confirm is not None:
-        confirmed.metric("Macro F1, confirm", f"{view.line.confirm.teacher_macro_f1:.3f}")
-        ends = interval_words(view.line.confirm.teacher_interval)
+        confirmed.metric("Macro F1, confirm", f"{view.line.confirm.teacher.macro_f1:.3f}")
+        ends = interval_words(view.line.confirm.teacher.interval)
         confirmed.caption(f"95 % interval {ends}" if ends else "too few people for an interval")
     else:
         confirmed.metric("Macro F1, confirm", "none")

@@ -10,12 +10,12 @@ from dashboard.frame import choice
 from dashboard.frame.thinning import thin
 from dashboard.frame.view import View
 from dashboard.reading import work_folder as reading
-from dashboard.reading.artefacts import Trial
 from dashboard.reading.models import many
 from dashboard.why import charts as charts_why
 from dashboard.why import tables as why_tables
 from dashboard.why.tables import FEWEST_FOR_IMPORTANCE, objective_words, setting_words
 from gaitforge.objectives import OBJECTIVES
+from gaitforge.records.trial import Trial
 
 ALL = "all families"
 FRONT, CONFIRMED, BY_HAND = "the front", "the confirmed", "by hand"

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from dashboard.reading.artefacts import Searched, Trial
 from gaitforge.objectives import OBJECTIVES
+from gaitforge.records.trial import Trial
+from gaitforge.records.values import Searched
 
 FEWEST_FOR_IMPORTANCE = 8  # finished trials, as the search has it
 LOG_FROM = 10.0  # a setting whose values span such a factor is looked at by its logarithm
@@ -61,9 +62,9 @@ def objective_value(trial: Trial, name: str) -> float | None:
     if name == "macro_f1":
         return trial.macro_f1
     value = (
-        {"params": trial.params, "macs": trial.macs, "bytes": trial.bytes}[name]
+        {"params": trial.params, "macs": trial.macs, "bytes": trial.bytes or None}[name]
         if objective.counted
-        else trial.scores.get(objective.key)
+        else (trial.scores or {}).get(objective.key)
     )
     return None if value is None else float(value)
 
@@ -90,7 +91,7 @@ def searched_names(trials: Iterable[Trial], family: str | None) -> list[str]:
     trials = list(trials)
     counts: dict[str, int] = {}
     for trial in trials:
-        for name in trial.searched:
+        for name in trial.suggested:
             counts[name] = counts.get(name, 0) + 1
     families = {trial.family for trial in trials} | ({family} if family else set())
     names = [
@@ -165,7 +166,7 @@ def slice_table(
     """
     rows = []
     for trial in trials:
-        value, reached = trial.searched.get(setting), objective_value(trial, objective)
+        value, reached = trial.suggested.get(setting), objective_value(trial, objective)
         if trial.state != "finished" or value is None or reached is None:
             continue
         kind = "front" if trial.number in front else "beaten"
@@ -253,7 +254,7 @@ def axes_of(
     finished = [trial for trial in trials if trial.state == "finished"]
     axes = []
     for name in settings:
-        values = [v for t in finished if (v := t.searched.get(name)) is not None]
+        values = [v for t in finished if (v := t.suggested.get(name)) is not None]
         axis = _axis(name, setting_words(name), values)
         axes += [axis] if axis else []
     for name in objectives:
@@ -284,7 +285,7 @@ def paths_table(
         elif trial.number in picked:
             kind = "picked"
         for axis in axes:
-            value = trial.searched.get(axis.name)
+            value = trial.suggested.get(axis.name)
             if axis.name in OBJECTIVES:
                 value = objective_value(trial, axis.name)
             place = axis.place(value)

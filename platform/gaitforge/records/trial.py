@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal, NotRequired, Required
 
 from pydantic import ConfigDict, GetPydanticSchema
@@ -28,6 +28,23 @@ class EpochRow(TypedDict):
     val_macro_f1: NotRequired[Number]
     val_accuracy: NotRequired[Number]
     seconds: NotRequired[Number]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Epoch:
+    """One point of a learning curve, of a student or a teacher; `terms` are the named parts of the training loss."""
+
+    epoch: int
+    train_loss: float | None = None
+    val_macro_f1: float | None = None
+    val_accuracy: float | None = None
+    terms: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Epoch:
+        """Return the epoch that a row of a file tells of."""
+        known = (item.name for item in fields(cls))
+        return cls(**{name: row[name] for name in known if name in row})
 
 
 # a reader of many trials may put off reading the epochs, which are nine tenths of a file
