@@ -33,9 +33,10 @@ from gaitforge.settings import FitPlan
 from gaitforge.work import WorkFolder, as_json, fingerprint, read_json, write_once, write_parquet
 from search_spaces import Proposal
 from trainers.search.budget import CostCounter
+from trainers.training.examples import load_examples
 from trainers.training.scoring import score
 from trainers.training.student import StudentSpec, new_student, train_student
-from trainers.training.window_folder import WindowFolder, load_examples
+from trainers.training.window_folder import WindowFolder
 
 EPOCHS = 27
 # Rungs of the methods of others: 1, 3, 9 and 27 epochs, as gaitforge's own are by default.

@@ -26,16 +26,17 @@ from tests.made import made
 from tests.test_confirm import CLASSES, LEGS, TEACHER, WINDOWS, walks
 from trainers.search.checks import check_classes, check_nodes
 from trainers.teacher.outputs import answer_all, write_outputs
-from trainers.training import student as student_module
-from trainers.training.loop import fit
-from trainers.training.student import StudentSpec, new_student, stored, taught
-from trainers.training.window_folder import (
-    NodeData,
-    WindowFolder,
-    WindowRecipe,
+from trainers.training import examples as examples_module
+from trainers.training.examples import (
+    Examples,
+    hold_outputs,
     load_examples,
     load_outputs,
+    load_taught,
 )
+from trainers.training.loop import fit
+from trainers.training.student import StudentSpec, new_student
+from trainers.training.window_folder import NodeData, WindowFolder, WindowRecipe
 
 MAPS = Path("/proc/self/maps")
 ROLES = {"p00": "train", "p01": "train", "p02": "validation", "p03": "validation"}
@@ -78,6 +79,11 @@ class Stored:
             plan=FitPlan(epochs=2, batch=4), distillation=Distillation(weights=dict.fromkeys(terms, 0.1)),
             windows=str(self.windows.folder), teacher_outputs=str(self.outputs),
         )  # fmt: skip
+
+
+def asked(spec: StudentSpec) -> tuple[Examples, Examples]:
+    """What a student trains and is scored with."""
+    return load_taught(spec.windows, spec.teacher_outputs, spec.distillation.terms)
 
 
 @pytest.fixture(scope="module", params=["stgcn", "tcn"])
@@ -172,12 +178,12 @@ def test_a_node_copies_what_its_terms_read_and_adds_what_others_need_later(
 
 
 def test_students_of_one_process_map_one_memory(graph: Stored) -> None:
-    one, _ = taught(graph.spec("tcn", "cgrkd_nodes"))
-    other, _ = taught(graph.spec("stgcn", "hint", "rkd"))
+    one, _ = asked(graph.spec("tcn", "cgrkd_nodes"))
+    other, _ = asked(graph.spec("stgcn", "hint", "rkd"))
     assert one.teacher_joints_NWQVD is not None
     assert one.teacher_joints_NWQVD is other.teacher_joints_NWQVD
     assert one.joints_NWTVC.data_ptr() == other.joints_NWTVC.data_ptr()
-    assert stored(str(graph.outputs), "joints").dtype == torch.float16
+    assert hold_outputs(str(graph.outputs), "joints").dtype == torch.float16
 
 
 @pytest.mark.skipif(not MAPS.is_file(), reason="this system does not list its memory maps")
@@ -190,8 +196,8 @@ def test_the_memory_is_a_map_of_the_file_that_all_processes_share(graph: Stored)
 def test_a_student_loads_nothing_that_its_terms_do_not_read(
     graph: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(student_module, "stored", None)  # asking would fail
-    train, _ = taught(graph.spec("tcn", "kd"))
+    monkeypatch.setattr(examples_module, "hold_outputs", None)  # asking would fail
+    train, _ = asked(graph.spec("tcn", "kd"))
     assert train.teacher_joints_NWQVD is None
     assert train.teacher_embedding_NWD is None
 
@@ -202,7 +208,7 @@ def test_students_of_any_family_learn_every_term_of_teachers_of_any(
 ) -> None:
     spec = every.spec(family, *LOSSES)
     fitting = new_student(spec)
-    *_, last = fit(fitting, *taught(spec), spec.distillation)
+    *_, last = fit(fitting, *asked(spec), spec.distillation)
     assert set(last.terms) == {"cross_entropy", *LOSSES}
     assert fitting.heads is not None
 

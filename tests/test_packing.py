@@ -30,7 +30,8 @@ from trainers.search.gpu_packing import (
     pack,
     share_of,
 )
-from trainers.training.student import StudentSpec, mapped
+from trainers.training.examples import hold_examples
+from trainers.training.student import StudentSpec
 
 GB = 10**9
 NEED = Need(
@@ -187,7 +188,7 @@ def test_a_student_that_does_not_fit_the_device_is_refused_in_one_sentence(
 
 
 def test_the_first_windows_are_a_part_of_the_same_memory(spec: StudentSpec) -> None:
-    train, _ = mapped(spec.windows, spec.teacher_outputs)
+    train, _ = hold_examples(spec.windows, spec.teacher_outputs)
     few = train.first(2)
     assert len(few) == 2
     assert few.joints_NWTVC.data_ptr() == train.joints_NWTVC.data_ptr()

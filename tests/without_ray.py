@@ -23,8 +23,9 @@ from trainers.search import search
 from trainers.search.searcher import StudySearcher
 from trainers.search.trial import TrialContext, run_trial
 from trainers.teacher import teacher
+from trainers.training.examples import load_examples
 from trainers.training.loop import fit
-from trainers.training.window_folder import WindowFolder, load_examples, new_fitting
+from trainers.training.window_folder import WindowFolder, new_fitting
 
 # a line that is over in a second
 TOY: Tables = {

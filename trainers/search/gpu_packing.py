@@ -14,8 +14,9 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from gaitforge.records.search import Need
+from trainers.training.examples import load_taught
 from trainers.training.loop import EpochMetrics, fit
-from trainers.training.student import StudentSpec, new_student, taught
+from trainers.training.student import StudentSpec, new_student
 
 STEPS = 16  # of each measured epoch, where there are windows for so many
 TIMED = 3  # measured epochs; the median counts
@@ -104,7 +105,7 @@ def measure_student(spec: StudentSpec) -> Need:
 
 def _measure(spec: StudentSpec) -> Need:
     host_bytes = _peak_host_bytes()
-    train, valid = taught(spec)
+    train, valid = load_taught(spec.windows, spec.teacher_outputs, spec.distillation.terms)
     # the first windows may be of one class, which cannot be balanced
     plan = dataclasses.replace(spec.plan, epochs=TIMED + 2, balance=False)
     some = train.first(STEPS * plan.batch)

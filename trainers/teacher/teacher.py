@@ -59,7 +59,7 @@ from trainers.cluster.connection import connect, cores_per_worker, gpus_per_work
 from trainers.cluster.deaths import speak_when_dying
 from trainers.teacher.lost_nodes import LATE_STARTS, GivesUp, Keeper, KeepsItsName, forget_killed
 from trainers.terminal.say import say
-from trainers.training.examples import Examples
+from trainers.training.examples import Examples, load_examples
 from trainers.training.fitting import Fitting
 from trainers.training.loop import EpochMetrics, fit
 from trainers.training.predictions import write_predictions
@@ -73,7 +73,7 @@ from trainers.training.teacher_file import (
     check_weights,
     teacher_provenance,
 )
-from trainers.training.window_folder import NodeData, WindowFolder, load_examples, new_fitting
+from trainers.training.window_folder import NodeData, WindowFolder, new_fitting
 
 STATE = "state.json"  # of a checkpoint, beside its tensors
 

@@ -20,9 +20,10 @@ from gaitforge.reference import (
 from gaitforge.weights import read_weights, weights_fault, write_weights
 from gaitforge.work import SplitFolder, fingerprint
 from trainers.terminal.say import say
+from trainers.training.examples import load_examples
 from trainers.training.predictions import write_predictions
 from trainers.training.scoring import score_logits
-from trainers.training.window_folder import WindowFolder, load_examples
+from trainers.training.window_folder import WindowFolder
 
 MODEL = "reference"  # in the predictions table
 SEED = 0  # of the random features, and of the seed that the predictions table names

@@ -5,27 +5,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
-
-import torch
-from torch import Tensor
 
 from gaitforge.losses import Distillation, Heads, needed
 from gaitforge.losses.nodes import check_joints
 from gaitforge.settings import FitPlan
 from gaitforge.trials import Trial
-from trainers.training.examples import Examples
+from trainers.training.examples import load_outputs, load_taught
 from trainers.training.fitting import Fitting
 from trainers.training.loop import EpochMetrics, fit
-from trainers.training.speed import home
-from trainers.training.window_folder import (
-    WindowFolder,
-    load_examples,
-    load_outputs,
-    new_fitting,
-)
+from trainers.training.speed import find_device
+from trainers.training.window_folder import WindowFolder, new_fitting
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,7 +60,7 @@ def new_student(spec: StudentSpec) -> Fitting:
     """
     windows = WindowFolder.open(Path(spec.windows))
     heads = new_heads(spec, windows, spec.plan.seed)
-    return new_fitting(windows, spec.family, spec.sizes, spec.plan, _device(), heads)
+    return new_fitting(windows, spec.family, spec.sizes, spec.plan, find_device(), heads)
 
 
 def new_heads(spec: StudentSpec, windows: WindowFolder, seed: int) -> Heads | None:
@@ -86,41 +77,5 @@ def new_heads(spec: StudentSpec, windows: WindowFolder, seed: int) -> Heads | No
 
 def train_student(spec: StudentSpec, fitting: Fitting) -> Iterator[EpochMetrics]:
     """Train on the training people with the teacher's stored outputs; yield each epoch's metrics."""
-    train, valid = taught(spec)
+    train, valid = load_taught(spec.windows, spec.teacher_outputs, spec.distillation.terms)
     return fit(fitting, train, valid, spec.distillation)
-
-
-def taught(spec: StudentSpec) -> tuple[Examples, Examples]:
-    """Training windows with what the student's terms read of the teacher's outputs, and validation windows."""
-    train, valid = mapped(spec.windows, spec.teacher_outputs)
-    return with_answers(train, spec), valid
-
-
-def with_answers(train: Examples, spec: StudentSpec) -> Examples:
-    """The training windows with what the student's terms read of the teacher's embedding and joints."""
-    asked = needed(spec.distillation.terms, "stored")
-    embedding, joints = (
-        stored(spec.teacher_outputs, name) if name in asked else None
-        for name in ("embedding", "joints")
-    )
-    return dataclasses.replace(train, teacher_embedding_NWD=embedding, teacher_joints_NWQVD=joints)
-
-
-@lru_cache(maxsize=4)
-def stored(teacher_outputs: str, name: str) -> Tensor:
-    """One array of the teacher's outputs: mapped once per worker process, on its device where there is room."""
-    array = load_outputs(Path(teacher_outputs), name)
-    return array.to(home(array.nbytes, _device()))
-
-
-@lru_cache(maxsize=2)
-def mapped(windows: str, teacher_outputs: str) -> tuple[Examples, Examples]:
-    """Training windows with the teacher's logits, and validation windows: mapped once per worker process."""
-    folder = WindowFolder.open(Path(windows))
-    train = load_examples(folder, "train", Path(teacher_outputs))
-    valid = load_examples(folder, "validation")
-    return train.to(home(train.bytes, _device())), valid.to(home(valid.bytes, _device()))
-
-
-def _device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
