@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
-from gaitforge.provenance import Provenance, read_provenance
+from gaitforge.provenance import Provenance
 from gaitforge.scorings import scored_sentence, times_scored
 from gaitforge.splits import ROLES, read_split
 from gaitforge.work import WorkFolder, read_json, write_json
 from tests.conftest import LineFolder
+from tests.line_state import read_provenance
 from tests.small_line import Tables, write_run
 from tests.test_cli import must_say, refused
 from tests.test_trial import nan_logits
@@ -130,7 +131,6 @@ def check_chain(line: Copy, stage: str = "run") -> None:
         if name == "export" and stage not in ("export", "run"):
             continue
         found = read_provenance(head)
-        assert found is not None, name
         told[name] = found
     used = {"windows": told["teacher"].made_from["windows"], "split": split.identity}
     meta = read_json(work.cache / "windows" / used["windows"] / "meta.json")
@@ -548,7 +548,6 @@ def test_a_search_tells_whom_those_have_seen_that_it_started_from(
     for stage in ("ingest", "split", "teacher", "outputs", "search"):
         assert line.run(stage) == 0
     found = read_provenance(line.split.search / "search.json")
-    assert found is not None
     assert "somebody" in found.seen
     assert found.unknown == (f"search.start_from {listed}",)
     # and it is not forgotten where the search goes on without them
@@ -662,10 +661,8 @@ def test_every_fold_of_a_nested_search_scores_people_whom_its_own_chain_has_not_
             "search/search.json",
         ):
             told = read_provenance(line.work.run(name).root / head)
-            assert told is not None
             assert told.seen == set(split.roles) - held_out
     pooled = read_provenance(line.work.pooled)
-    assert pooled is not None
     assert set(pooled.made_from) == {"fold-1-of-2", "fold-2-of-2"}
     before = line.tree()
     line.change({"split": {**nested["split"], "folds": 3}})  # type: ignore[dict-item]
@@ -688,7 +685,6 @@ def test_folds_of_the_answer_are_made_anew_for_other_people_and_the_old_are_kept
     assert line.run("confirm") == 0
     roles = read_split(line.work.split_file("main")).roles
     told = read_provenance(line.split.confirm / "folds.json")
-    assert told is not None
     assert told.seen == set(
         roles
     )  # who has chosen the configuration, besides who taught the folds
@@ -699,7 +695,6 @@ def test_folds_of_the_answer_are_made_anew_for_other_people_and_the_old_are_kept
         found = {}
         for path in sorted(line.split.folds.glob("*/confirm/refits/*.json")):
             refit = read_provenance(path)
-            assert refit is not None
             split = read_split(path.parents[2] / "split.json")
             assert refit.seen == set(split.roles) - set(split.people("confirm"))
             found[split.name] = refit

@@ -2,8 +2,7 @@
 
 An identity is a hash of all that an artefact is made from, so that it is known before the artefact is
 made. A stage goes on only where what lies before it has the identity that run.toml asks for; it makes
-its own artefact anew, or refuses where others have been made from the old one. An artefact of before
-artefacts told what they were made from is held against its identity alike.
+its own artefact anew, or refuses where others have been made from the old one.
 """
 
 from __future__ import annotations

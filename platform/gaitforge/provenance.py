@@ -9,10 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
-
-from gaitforge.work import read_json
 
 NAMED = 4  # people that a sentence names before it only counts
 
@@ -89,13 +86,6 @@ class Provenance:
                 f"{what} has seen {count_people(known)} who {are} to be confirmed as never seen before "
                 f"({named(known)}); {remedy}."
             )
-
-
-def read_provenance(path: Path) -> Provenance | None:
-    """What the file of an artefact tells of it; None where it is of before artefacts told that."""
-    data = read_json(path)
-    told = data.get("provenance") if isinstance(data, dict) else None
-    return None if told is None else Provenance.from_dict(told, str(path))
 
 
 def named(people: Iterable[str]) -> str:

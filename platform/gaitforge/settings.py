@@ -239,8 +239,6 @@ class SearchSettings:
 
 # Of [search], what may differ between the starts of one search.
 FREE_TO_CHANGE = ("trials", "max_failed", "start_from", "start_with", "allow_chance")
-# Of [search], what older searches do not know, and the value with which one is the search that it was.
-CAME_LATER: Mapping[str, Any] = {"terms_warmup": 0.0}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -508,5 +506,4 @@ def teacher_identity(settings: TeacherSettings, windows: str) -> str:
 
 def changed_search(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """The keys of [search] by which another search is asked for than there was; both as `as_dict` has them."""
-    before = {**CAME_LATER, **before}
     return [key for key in now if key not in FREE_TO_CHANGE and before.get(key) != now[key]]

@@ -102,7 +102,7 @@ def train_teacher(
         if not fresh:
             check_weights(folder)
         if weights_fault(head) is None:
-            write_reference(windows, folder)  # a folder of an older version has none
+            write_reference(windows, folder)  # where somebody has removed it
             return Teacher.read(folder)
     cost = count(sizes, windows.layout, windows.channels, len(windows.classes), windows.length)
     job = Job(

@@ -83,7 +83,7 @@ def load_reference(folder: SplitFolder) -> Reference:
 
 
 def score_reference(windows: WindowFolder, folder: SplitFolder) -> None:
-    """Write the reference's predictions for the confirm people; an older folder gets its reference first."""
+    """Write the reference's predictions for the confirm people; where it was removed, fit it again first."""
     write_reference(windows, folder)
     _predict(load_reference(folder), windows, folder, "confirm")
 
