@@ -26,7 +26,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.two_hosts import CACHE, Host, TwoHosts, refusal
-from gaitforge.trials import Trial, TrialLog
+from gaitforge.records.trial import Trial
+from gaitforge.trials import TrialLog
 from gaitforge.work import SplitFolder, WorkFolder
 
 ROOT = Path(__file__).parents[1]

@@ -38,8 +38,8 @@ from playwright.sync_api import Page, sync_playwright
 
 from dashboard.serving import serve_command
 from gaitforge.recipe import Distillation, Recipe
-from gaitforge.records.trial import TRIAL
-from gaitforge.trials import Trial, TrialLog
+from gaitforge.records.trial import TRIAL, Trial
+from gaitforge.trials import TrialLog
 from gaitforge.work import SplitFolder, WorkFolder, read_json, write_json
 from tests.toy_work import Toy, make_confirm, make_split, make_store, make_teacher
 

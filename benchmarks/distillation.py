@@ -30,8 +30,9 @@ from benchmarks.distillation_plans import PLANS, TOGETHER, WAYS, Plan, Sizes, Wa
 from benchmarks.distillation_report import pack, packed_path, read_packed, read_rows, report
 from benchmarks.svm_reference import features, new_machine
 from gaitforge.losses import Distillation
+from gaitforge.records.split import Split
 from gaitforge.settings import FitPlan, IngestSettings
-from gaitforge.splits import Split, SplitSettings, make_splits
+from gaitforge.splits import SplitSettings, make_splits
 from gaitforge.store import SkeletonStore
 from gaitforge.window_cache import build_windows
 from gaitforge.work import as_json, fingerprint, write_once

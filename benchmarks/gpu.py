@@ -50,8 +50,8 @@ from gaitforge.layout import read_layout
 from gaitforge.losses import Distillation, Targets, loss_terms
 from gaitforge.models.stgcn import StgcnSizes
 from gaitforge.recording import Recording
+from gaitforge.records.split import Split
 from gaitforge.settings import FitPlan
-from gaitforge.splits import Split
 from gaitforge.window_cache import build_windows
 from gaitforge.windows import WindowSettings
 from gaitforge.work import read_json, write_json

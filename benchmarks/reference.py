@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 from benchmarks.distillation_plans import PLANS, Plan
 from benchmarks.svm_reference import features, new_machine
 from gaitforge.metrics import recording_scores
+from gaitforge.records.split import Split
 from gaitforge.reference import answer_scores, fit_reference, majority_class
 from gaitforge.settings import IngestSettings
-from gaitforge.splits import Split, SplitSettings, make_splits
+from gaitforge.splits import SplitSettings, make_splits
 from gaitforge.store import SkeletonStore
 from gaitforge.window_cache import WindowCache, WindowSet, build_windows
 from trainers.chain import labels_by_person

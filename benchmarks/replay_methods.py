@@ -23,9 +23,9 @@ from ray.tune.utils import flatten_dict
 
 from benchmarks.replay_table import Table, costs_by_sizes
 from benchmarks.students import EPOCHS, GRACE, REDUCTION, suggest
-from gaitforge.records.trial import TRIAL
+from gaitforge.records.trial import TRIAL, Trial
 from gaitforge.settings import SAMPLERS, FitPlan, SearchSettings, StoppingSettings
-from gaitforge.trials import Trial, TrialLog
+from gaitforge.trials import TrialLog
 from gaitforge.work import SplitFolder
 from trainers.search.budget import Budget
 from trainers.search.search import RungScheduler

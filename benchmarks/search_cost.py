@@ -31,9 +31,9 @@ from gaitforge.layout import read_layout
 from gaitforge.models import Sizes
 from gaitforge.objectives import SearchedFront
 from gaitforge.records.search import FRONT
-from gaitforge.records.trial import TRIAL, State
+from gaitforge.records.trial import TRIAL, State, Trial
 from gaitforge.settings import ClusterSettings, FitPlan, SearchSettings, StoppingSettings
-from gaitforge.trials import Trial, TrialLog
+from gaitforge.trials import TrialLog
 from gaitforge.work import SplitFolder
 from trainers.cluster.connection import concurrent_trials, connect
 from trainers.search.budget import Budget

@@ -22,7 +22,7 @@ from sklearn.svm import SVC
 
 from gaitforge.layout import Layout
 from gaitforge.recording import Recording
-from gaitforge.splits import read_split
+from gaitforge.records.split import SPLIT
 from gaitforge.stats import (
     estimate,
     person_accuracy,
@@ -51,7 +51,7 @@ def new_machine() -> Pipeline:
 
 def main(arguments: Sequence[str]) -> int:
     work = WorkFolder(Path(arguments[0]))
-    split = read_split(work.split_file(arguments[1] if len(arguments) > 1 else "main"))
+    split = SPLIT.read(work.split_file(arguments[1] if len(arguments) > 1 else "main"))
     store = SkeletonStore.open(work.store)
     roles = {}
     for role in ("train", "confirm"):

@@ -10,7 +10,6 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from gaitforge.provenance import Provenance
 from gaitforge.work import SplitFolder, WorkFolder, read_json
 from tests.conftest import FinishedLine
 from tests.small_line import Tables, processes, write_run
@@ -28,11 +27,6 @@ def copied(finished: FinishedLine, folder: Path, *without: str, changes: Tables)
 
 def split_of(settings: Path) -> SplitFolder:
     return WorkFolder(settings.parent / "work").run("main")
-
-
-def read_provenance(path: Path) -> Provenance:
-    """What the file of an artefact tells of it."""
-    return Provenance.from_dict(read_json(path).get("provenance"), str(path))
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
+from gaitforge.provenance import Provenance
 from gaitforge.records import FILES
 from gaitforge.records.confirm import SCORES, Report
 from gaitforge.records.json_file import JsonFile
@@ -62,3 +63,8 @@ def _filled(whole: Any, told: Any) -> Any:
     if isinstance(whole, list) and whole and isinstance(told, list):
         return [_filled(whole[0], its) for its in told]
     return told
+
+
+def read_provenance(path: Path) -> Provenance:
+    """What any file of the line tells of what it was made from."""
+    return Provenance.from_dict(json.loads(path.read_text())["provenance"], str(path))

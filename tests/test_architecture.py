@@ -304,6 +304,29 @@ def test_no_seed_is_set_for_everybody(path: Path) -> None:
     assert "torch.manual_seed(" not in text or "fork_rng" in text
 
 
+# where the line's files are named, and the table that tells which record each holds
+NAMES_FILES = {
+    FOLDERS["gaitforge"] / "work.py",
+    FOLDERS["gaitforge"] / "records" / "__init__.py",
+    FOLDERS["gaitforge"] / "testing" / "families.py",  # a file of its own
+}
+FILE_NAME = re.compile(r"(^|/)[a-z_]+\.(json|jsonl|parquet|npy|safetensors|onnx)$")
+
+
+@every_source
+def test_names_of_files_are_spelled_in_one_place(path: Path) -> None:
+    texts = {id(node.value) for node in parsed(path) if isinstance(node, ast.Expr)}  # docstrings
+    named = {
+        node.value
+        for node in parsed(path)
+        if isinstance(node, ast.Constant)
+        and id(node) not in texts
+        and isinstance(node.value, str)
+        and FILE_NAME.search(node.value)
+    }
+    assert named == set() or path in NAMES_FILES
+
+
 @every_source
 def test_no_file_is_named_for_leftovers(path: Path) -> None:
     assert path.stem not in {"utils", "util", "helpers", "base", "misc"}

@@ -31,10 +31,10 @@ from gaitforge.records.confirm import NEAR, ON_FRONT, REFIT, SCORES, Place
 from gaitforge.records.json_file import plain
 from gaitforge.records.search import FRONT as FRONT_FILE
 from gaitforge.records.search import FrontRow
-from gaitforge.records.trial import State
+from gaitforge.records.split import Split
+from gaitforge.records.trial import State, Trial
 from gaitforge.settings import ConfirmSettings
-from gaitforge.splits import Split
-from gaitforge.trials import Trial, TrialLog
+from gaitforge.trials import TrialLog
 from gaitforge.weights import write_weights
 from gaitforge.window_cache import build_windows
 from gaitforge.windows import WindowSettings

@@ -320,7 +320,7 @@ def test_the_store_is_shown_before_there_is_a_split(tmp_path: Path, show: Show) 
 
 def test_it_is_served_on_this_machine_only_and_without_details_of_errors() -> None:
     command = serve_command(["/a/work", "/another"], 8501)
-    options = dict(zip(command[5::2], command[6::2], strict=False))
+    options = dict(zip(command[6::2], command[7::2], strict=False))
     assert options["--server.address"] == "127.0.0.1"
     assert options["--client.showErrorDetails"] == "none"
     assert options["--browser.gatherUsageStats"] == "false"

@@ -15,8 +15,8 @@ from dashboard.reading import work_folder as reading
 from dashboard.reading.trial_log import StoredCurve, read_trials
 from dashboard.reading.work_folder import Predicted
 from gaitforge.records.json_file import JsonFile
-from gaitforge.records.trial import TRIAL
-from gaitforge.trials import Trial, TrialLog
+from gaitforge.records.trial import TRIAL, Trial
+from gaitforge.trials import TrialLog
 from gaitforge.work import WorkFolder, write_parquet
 from tests.test_trials import ended, failed
 from tests.toy_work import Toy, make_work

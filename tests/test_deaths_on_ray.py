@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from gaitforge.trials import Trial, TrialLog
+from gaitforge.records.trial import Trial
+from gaitforge.trials import TrialLog
 from gaitforge.work import WorkFolder, read_json
 from tests.conftest import FinishedLine, own_ray
 from tests.deadly_line import STICKY

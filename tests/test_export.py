@@ -33,8 +33,8 @@ from gaitforge.records.confirm import REFIT
 from gaitforge.records.confirm import SCORES as SCORES_FILE
 from gaitforge.records.export import CARD
 from gaitforge.records.json_file import plain
+from gaitforge.records.split import Split
 from gaitforge.settings import ExportSettings
-from gaitforge.splits import Split
 from gaitforge.weights import write_weights
 from gaitforge.window_cache import build_windows
 from gaitforge.windows import WindowSettings, prepare

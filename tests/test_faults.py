@@ -13,8 +13,8 @@ from safetensors.numpy import save
 from benchmarks.faults_report import Ending, Injection, by_kind
 from benchmarks.faults_watch import Watch, ending
 from gaitforge.recipe import Distillation, Recipe
-from gaitforge.records.trial import State
-from gaitforge.trials import Trial, TrialLog
+from gaitforge.records.trial import State, Trial
+from gaitforge.trials import TrialLog
 from gaitforge.work import SplitFolder, write_json, write_parquet, write_whole
 
 EPOCHS = 4

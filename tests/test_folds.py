@@ -18,9 +18,10 @@ from gaitforge.losses import LOSSES
 from gaitforge.recipe import Distillation
 from gaitforge.recording import Recording
 from gaitforge.records.confirm import FOLDS, Compared
+from gaitforge.records.split import Split
 from gaitforge.records.teacher import TEACHER as TEACHER_FILE
 from gaitforge.settings import ConfirmSettings, IngestSettings, RunSettings, TeacherSettings
-from gaitforge.splits import Split, SplitSettings
+from gaitforge.splits import SplitSettings
 from gaitforge.weights import write_weights
 from gaitforge.window_cache import WindowCache, build_windows
 from gaitforge.work import SplitFolder, WorkFolder, read_json

@@ -23,8 +23,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from gaitforge.ingest.synthetic import SyntheticSettings, synthetic_cohort
-from gaitforge.splits import read_split
-from gaitforge.trials import Trial, TrialLog
+from gaitforge.records.split import SPLIT
+from gaitforge.records.trial import Trial
+from gaitforge.trials import TrialLog
 from gaitforge.work import SplitFolder, WorkFolder, read_json, write_json
 from tests.conftest import FinishedLine, own_ray
 from tests.line_state import (
@@ -35,11 +36,11 @@ from tests.line_state import (
     kill,
     live_epochs,
     numbers,
-    read_provenance,
     rows_of,
     split_of,
     timeless,
 )
+from tests.made import read_provenance
 from tests.small_line import (
     ROOT,
     SETTINGS,
@@ -396,9 +397,9 @@ def test_people_whom_the_teacher_has_seen_are_confirmed_by_no_way(
 
     answer = run("run", settings, "--fresh", ray_home=ray_home)
     assert (answer.returncode, answer.stderr) == (0, "")
-    split = read_split(work.split_file("main"))
+    split = SPLIT.read(work.split_file("main"))
     confirm = set(split.people("confirm"))
-    assert confirm != set(read_split(finished.work.split_file("main")).people("confirm"))
+    assert confirm != set(SPLIT.read(finished.work.split_file("main")).people("confirm"))
     for head in ("teacher/model.json", "teacher_outputs/outputs.json", "search/search.json"):
         told = read_provenance(work.run("main").root / head)
         assert told.seen == set(split.roles) - confirm

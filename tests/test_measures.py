@@ -68,10 +68,9 @@ def test_agreement_on_a_single_class_shows_none_beyond_chance() -> None:
     assert scores["val_accuracy"] == 1.0
 
 
-def test_weights_that_are_no_numbers_get_no_score_for_a_good_one() -> None:
-    """The error of such a student is not 0, as that of the best would be."""
-    scores, _ = validation_scores(Says(), examples([0, 1], [0, 1], sure=math.nan), ())
-    assert math.isnan(scores["val_calibration_error"])
+def test_weights_that_are_no_numbers_get_no_score_at_all() -> None:
+    with pytest.raises(FloatingPointError, match="no finite numbers"):
+        validation_scores(Says(), examples([0, 1], [0, 1], sure=math.nan), ())
 
 
 # joints that are hidden

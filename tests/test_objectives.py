@@ -22,7 +22,7 @@ from gaitforge.objectives import (
 from gaitforge.recipe import Distillation, Recipe
 from gaitforge.records.json_file import plain
 from gaitforge.records.search import FRONT
-from gaitforge.trials import Trial
+from gaitforge.records.trial import Trial
 
 DEFAULT = ("macro_f1", "params")
 every_objective = pytest.mark.parametrize("name", OBJECTIVES)

@@ -21,7 +21,8 @@ from optuna.trial import TrialState
 
 from gaitforge.recipe import Distillation, Recipe
 from gaitforge.records.search import SEARCH
-from gaitforge.trials import Trial, TrialLog
+from gaitforge.records.trial import Trial
+from gaitforge.trials import TrialLog
 from gaitforge.work import WorkFolder, write_json
 from tests.made import made
 from trainers.__main__ import main

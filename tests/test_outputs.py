@@ -15,10 +15,10 @@ from safetensors.torch import save
 from gaitforge.losses import LOSSES
 from gaitforge.losses.nodes import PHASES
 from gaitforge.recipe import Distillation
+from gaitforge.records.split import Split
 from gaitforge.records.teacher import OUTPUTS
 from gaitforge.records.teacher import TEACHER as TEACHER_FILE
 from gaitforge.settings import FitPlan, SearchSettings
-from gaitforge.splits import Split
 from gaitforge.weights import write_weights
 from gaitforge.window_cache import build_windows
 from gaitforge.work import OutputsFolder, SplitFolder, read_json, write_json

@@ -16,8 +16,8 @@ from gaitforge.models.tcn import TcnSizes
 from gaitforge.recipe import Distillation
 from gaitforge.recording import Recording
 from gaitforge.records.search import Need
+from gaitforge.records.split import Split
 from gaitforge.settings import FitPlan
-from gaitforge.splits import Split
 from gaitforge.window_cache import build_windows
 from gaitforge.windows import WindowSettings
 from trainers.search import gpu_packing as packing

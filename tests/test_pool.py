@@ -12,9 +12,9 @@ import pytest
 
 from gaitforge.records.confirm import NEAR, ON_FRONT, REFIT, SCORES, Place
 from gaitforge.records.json_file import plain
+from gaitforge.records.split import Split
 from gaitforge.records.teacher import TEACHER as TEACHER_FILE
 from gaitforge.settings import ConfirmSettings
-from gaitforge.splits import Split
 from gaitforge.window_cache import build_windows
 from gaitforge.work import SplitFolder, WorkFolder, read_json, write_parquet
 from tests.made import made

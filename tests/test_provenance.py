@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,11 @@ import pytest
 from gaitforge.layout import LAYOUTS
 from gaitforge.provenance import Provenance
 from gaitforge.records.search import FRONT, SEARCH
+from gaitforge.records.split import Split
 from gaitforge.scorings import people_scored, record_scoring, scored_sentence, times_scored
-from gaitforge.splits import Split, SplitSettings, check_rule, make_splits
+from gaitforge.splits import SplitSettings, check_rule, make_splits
 from gaitforge.window_cache import build_windows, window_provenance
 from gaitforge.work import SplitFolder, WorkFolder, set_aside, write_json
-from tests.line_state import read_provenance
 from tests.made import made
 from tests.test_confirm import CLASSES, LEGS, WINDOWS, walks
 from trainers.search.claim import joined
@@ -34,16 +35,12 @@ def test_whom_a_source_has_seen_its_product_has_seen() -> None:
     assert Provenance.of("n", {"made": made}).seen == made.seen
 
 
-def test_it_comes_back_from_the_head_of_an_artefact(tmp_path: Path) -> None:
+def test_it_comes_back_from_what_json_keeps_of_it() -> None:
     made = Provenance.of("m", {"start": START}, ["cleo"])
-    write_json(tmp_path / "head.json", {"schema": 1, "provenance": made.as_dict()})
-    assert read_provenance(tmp_path / "head.json") == made
+    assert Provenance.from_dict(json.loads(json.dumps(made.as_dict())), "it") == made
     assert made.as_dict()["seen"] == ["bob", "cleo"]
-    write_json(tmp_path / "broken.json", {"provenance": {"identity": "m"}})
-    with pytest.raises(
-        ValueError, match=r"broken\.json does not tell what .* run its stage again"
-    ):
-        read_provenance(tmp_path / "broken.json")
+    with pytest.raises(ValueError, match=r"it does not tell what .* run its stage again"):
+        Provenance.from_dict({"identity": "m"}, "it")
 
 
 def test_another_source_than_that_of_now_is_named() -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from gaitforge import reference
 from gaitforge.layout import Layout
 from gaitforge.recording import Recording
+from gaitforge.records.split import Split
 from gaitforge.records.teacher import TEACHER
 from gaitforge.reference import (
     RANDOM_PER_WINDOW,
@@ -31,7 +32,6 @@ from gaitforge.reference import (
     window_scores,
 )
 from gaitforge.settings import SearchSettings
-from gaitforge.splits import Split
 from gaitforge.window_cache import WindowSet, build_windows
 from gaitforge.windows import WindowSettings
 from gaitforge.work import SplitFolder, open_path, read_json

@@ -12,8 +12,9 @@ from dashboard.student.run_file import run_toml
 from gaitforge.recipe import Recipe
 from gaitforge.records.search import SEARCH as SEARCH_FILE
 from gaitforge.records.split import SPLIT
+from gaitforge.records.trial import Trial
 from gaitforge.settings import SETTINGS, RunSettings, SearchSettings, as_dict, read_settings
-from gaitforge.trials import Trial, TrialLog
+from gaitforge.trials import TrialLog
 from gaitforge.work import WorkFolder
 from search_spaces import Proposal
 from tests.made import made

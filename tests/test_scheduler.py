@@ -13,8 +13,8 @@ from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import TrialScheduler
 
 from gaitforge.recipe import Distillation, Recipe
+from gaitforge.records.trial import Trial
 from gaitforge.settings import StoppingSettings
-from gaitforge.trials import Trial
 from trainers.search.rungs import Rungs, Verdict
 from trainers.search.search import RungScheduler
 

@@ -20,9 +20,9 @@ from gaitforge.losses import Distillation
 from gaitforge.models import Sizes, make_sizes
 from gaitforge.models.stgcn import StgcnSizes
 from gaitforge.models.tcn import TcnSizes
-from gaitforge.records.trial import TRIAL
+from gaitforge.records.trial import TRIAL, Trial
 from gaitforge.settings import SAMPLERS, FitPlan, SearchSettings, StoppingSettings
-from gaitforge.trials import Trial, TrialLog
+from gaitforge.trials import TrialLog
 from gaitforge.work import SplitFolder
 from search_spaces import Proposal
 from trainers.cluster.deaths import LOST_NODES

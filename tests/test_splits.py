@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gaitforge.splits import ROLES, Split, SplitSettings, make_splits, read_split, write_split
+from gaitforge.records.split import ROLES, SPLIT, Split
+from gaitforge.splits import SplitSettings, make_splits
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -217,15 +218,17 @@ def test_impossible_settings_are_refused(settings: dict[str, Any], sentence: str
 def test_a_written_split_is_read_back_equal(tmp_path: Path, settings: SplitSettings) -> None:
     for split in make_splits(settings, everybody(9), "abc123"):
         path = tmp_path / f"{split.name}.json"
-        write_split(path, split)
-        assert read_split(path) == split
+        SPLIT.write(path, split)
+        assert SPLIT.read(path) == split
         assert split.store == "abc123"
         assert split.rule["rule"] == settings.rule
 
 
 def test_a_missing_split_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"main\.json; run `gaitforge split` first"):
-        read_split(tmp_path / "main.json")
+    with pytest.raises(
+        FileNotFoundError, match=r"main\.json \(a split\); run `gaitforge split` first"
+    ):
+        SPLIT.read(tmp_path / "main.json")
 
 
 @pytest.mark.parametrize(
@@ -242,7 +245,7 @@ def test_a_file_that_is_not_a_split_is_refused(tmp_path: Path, text: str) -> Non
     path = tmp_path / "main.json"
     path.write_text(text)
     with pytest.raises(ValueError, match="again"):
-        read_split(path)
+        SPLIT.read(path)
 
 
 def test_a_role_that_does_not_exist_is_refused() -> None:

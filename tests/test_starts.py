@@ -12,8 +12,9 @@ import pytest
 
 from gaitforge.recipe import Distillation, Recipe
 from gaitforge.records.search import FRONT
+from gaitforge.records.trial import Trial
 from gaitforge.settings import SearchSettings
-from gaitforge.trials import Trial, TrialLog
+from gaitforge.trials import TrialLog
 from gaitforge.work import WorkFolder
 from search_spaces import Proposal
 from tests.made import made

@@ -15,9 +15,8 @@ from optuna.trial import TrialState
 from gaitforge.losses import Distillation
 from gaitforge.models.tcn import TcnSizes
 from gaitforge.recipe import Recipe
-from gaitforge.records.trial import TRIAL
+from gaitforge.records.trial import TRIAL, Trial
 from gaitforge.settings import SAMPLERS
-from gaitforge.trials import Trial
 from search_spaces import Proposal
 from trainers.search import genetic
 from trainers.search import study as study_module

@@ -17,9 +17,9 @@ from gaitforge.records.split import SPLIT, Split
 from gaitforge.records.store import STORE as STORE_FILE
 from gaitforge.records.summary import SUMMARY
 from gaitforge.records.teacher import TEACHER
-from gaitforge.records.trial import State
+from gaitforge.records.trial import State, Trial
 from gaitforge.summary import write_summary
-from gaitforge.trials import Trial, TrialLog
+from gaitforge.trials import TrialLog
 from gaitforge.work import WorkFolder, read_json, write_json
 from tests.made import made
 

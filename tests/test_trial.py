@@ -18,8 +18,9 @@ from gaitforge.layout import Layout
 from gaitforge.models.tcn import TcnSizes
 from gaitforge.recipe import Distillation, Recipe
 from gaitforge.recording import Recording
-from gaitforge.splits import Split
-from gaitforge.trials import Trial, TrialLog
+from gaitforge.records.split import Split
+from gaitforge.records.trial import Trial
+from gaitforge.trials import TrialLog
 from gaitforge.window_cache import build_windows
 from gaitforge.windows import WindowSettings
 from gaitforge.work import SplitFolder, write_whole

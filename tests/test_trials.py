@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from gaitforge.recipe import Distillation, Recipe
-from gaitforge.records.trial import TRIAL
-from gaitforge.trials import Trial, TrialLog
+from gaitforge.records.trial import TRIAL, Trial
+from gaitforge.trials import TrialLog
 from gaitforge.work import SplitFolder, read_json, write_whole
 
 

@@ -17,7 +17,7 @@ from gaitforge.augment import Change, change_body, flip, make_views, rotate, war
 from gaitforge.layout import Layout, read_layout
 from gaitforge.normalise import Normalisation, fit_normalisation, normalise
 from gaitforge.recording import Recording
-from gaitforge.splits import Split
+from gaitforge.records.split import Split
 from gaitforge.window_cache import WindowCache, build_windows, open_role
 from gaitforge.windows import Bools, Floats, WindowSettings, prepare, window_times
 

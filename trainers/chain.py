@@ -14,10 +14,12 @@ from pathlib import Path
 from gaitforge.members import read_members, scores_provenance
 from gaitforge.provenance import Provenance
 from gaitforge.records.confirm import SCORES
+from gaitforge.records.json_file import Unreadable
 from gaitforge.records.search import FRONT, SEARCH
+from gaitforge.records.split import SPLIT, Split
 from gaitforge.records.teacher import OUTPUTS, TEACHER
 from gaitforge.settings import RunSettings, as_dict, teacher_identity
-from gaitforge.splits import Split, check_rule, make_splits, read_split
+from gaitforge.splits import check_rule, make_splits
 from gaitforge.store import SkeletonStore
 from gaitforge.window_cache import window_provenance
 from gaitforge.work import SplitFolder, WorkFolder
@@ -208,16 +210,26 @@ def check_splits(work: WorkFolder, splits: Sequence[Split], fresh: bool) -> None
         )
 
 
-def stale_runs(work: WorkFolder, splits: Sequence[Split]) -> list[SplitFolder]:
-    """The splits' folders in which something was made for another split than these."""
+def stale_runs(
+    work: WorkFolder, splits: Sequence[Split], fresh: bool = False
+) -> list[SplitFolder]:
+    """The splits' folders in which something was made for another split than these.
+
+    What another version wrote is refused by ValueError, and taken for stale by who begins anew.
+    """
     now = {split.name: split.identity for split in splits}
     files = {path.stem: path for path in work.split_files()}
     stale = []
     for name in sorted({*now, *files}):
         folder = work.run(name)
-        before = {split_of(folder)}
-        if name in files:
-            before.add(read_split(files[name]).identity)
+        try:
+            before = {split_of(folder)}
+            if name in files:
+                before.add(SPLIT.read(files[name]).identity)
+        except Unreadable:
+            if not fresh:
+                raise
+            before = {""}  # of no split that there may be now
         if made_in(folder) and not before <= {None, now.get(name)}:
             stale.append(folder)
     return stale
@@ -248,7 +260,7 @@ def read_splits(work: WorkFolder) -> list[Split]:
         raise FileNotFoundError(
             f"There is no split in {work.splits}; run `gaitforge split` first."
         )
-    return [read_split(path) for path in paths]
+    return [SPLIT.read(path) for path in paths]
 
 
 def read_chains(settings: RunSettings, work: WorkFolder) -> list[Chain]:

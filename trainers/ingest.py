@@ -14,7 +14,7 @@ from gaitforge.quarantine import in_words, refuse_too_many
 from gaitforge.recording import Recording, Rejected
 from gaitforge.settings import IngestSettings, as_dict
 from gaitforge.store import SkeletonStore
-from gaitforge.work import fingerprint
+from gaitforge.work import StoreFolder, fingerprint
 from trainers.terminal.say import say
 
 
@@ -50,7 +50,7 @@ def ingest_recordings(settings: IngestSettings, folder: Path) -> None:
         say(
             f"  {info.quarantined:,} of {info.recordings + info.quarantined:,} recordings could not be "
             f"used ({in_words(info.reasons)}); "
-            f"{folder / 'quarantine.parquet'} names each"
+            f"{StoreFolder(folder).quarantine} names each"
         )
 
 

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from gaitforge.members import scores_provenance
 from gaitforge.models import make_sizes
+from gaitforge.records.split import SPLIT, Split
 from gaitforge.scorings import times_scored
 from gaitforge.settings import SETTINGS, RunSettings
-from gaitforge.splits import Split, make_splits, write_split
+from gaitforge.splits import make_splits
 from gaitforge.store import SkeletonStore
 from gaitforge.summary import write_summary
 from gaitforge.window_cache import build_windows
@@ -105,7 +106,7 @@ class Line:
         for split in splits:
             # too many for the people are refused before anything is trained
             self.folds(store, split)
-        for folder in stale_runs(self.work, splits):
+        for folder in stale_runs(self.work, splits, self.fresh):
             aside = set_aside(folder, everything=True)
             before = self.work.split_file(folder.root.name)
             if before.is_file():
@@ -118,7 +119,7 @@ class Line:
             if path.stem not in {split.name for split in splits}:
                 path.unlink()
         for split in splits:
-            write_split(self.work.split_file(split.name), split)
+            SPLIT.write(self.work.split_file(split.name), split)
             say(
                 f"  {split.name}: "
                 + ", ".join(

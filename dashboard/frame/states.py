@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import pandas as pd
 import streamlit as st
@@ -13,11 +14,13 @@ from dashboard.reading.models import many
 from dashboard.reading.work_folder import Found, Line, Outdated, Problem, Progress
 from gaitforge.failures import count_failures, failure_note
 from gaitforge.records.trial import Trial
+from gaitforge.work import SplitFolder, WorkFolder
 
 GAVE_UP_AFTER = 4  # ended trials, from which on a search may give up
 WRAPPED = 62  # pixels of a row that has room for three lines
 ONE_LINE, NARROW = 80, 44  # characters, in a table of the whole page and in one of half of it
-SCORES = "confirm/scores.json"
+STORE = WorkFolder(Path()).store_head.as_posix()
+SCORES = SplitFolder(Path()).scores.as_posix()  # within a split's folder
 OTHER_VERSION = "its schema is"
 
 
@@ -28,7 +31,7 @@ def show_beginning(found: Found) -> None:
             "There is no such folder. Make it with `gaitforge run run.toml`, or name another: "
             "`gaitforge dashboard WORK`."
         )
-    elif found.store is None and any(p.file == "store/store.json" for p in found.problems):
+    elif found.store is None and any(p.file == STORE for p in found.problems):
         st.error("The store's file cannot be read; the table below says why, and what to do.")
     elif found.store is None:
         st.info(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import pandas as pd
 
@@ -14,7 +15,7 @@ from gaitforge.records.json_file import Unreadable
 from gaitforge.records.split import SPLIT, Split
 from gaitforge.records.store import StoreInfo
 from gaitforge.store import SkeletonStore
-from gaitforge.work import WorkFolder, open_path
+from gaitforge.work import StoreFolder, WorkFolder, open_path
 
 # Of positions, to look for missing joints in: a tenth of a second on a disk, about one from afar.
 MOST_BYTES = 64 * 2**20
@@ -60,7 +61,7 @@ def _read(folder: str, stamp: Stamp) -> tuple[Held | None, tuple[Problem, ...]]:
     except Unreadable:
         return None, ()  # `look` tells why
     except (OSError, ValueError) as error:
-        return None, (Problem("store/store.json", str(error)),)
+        return None, (Problem(WorkFolder(Path()).store_head.as_posix(), str(error)),)
     index = missing = quarantine = None
     try:
         index = store.index().to_pandas()
@@ -71,6 +72,6 @@ def _read(folder: str, stamp: Stamp) -> tuple[Held | None, tuple[Problem, ...]]:
     try:
         quarantine = store.quarantined().to_pandas()
     except (OSError, ValueError) as error:
-        problems.append(Problem("store/quarantine.parquet", str(error)))
+        problems.append(Problem(StoreFolder(Path("store")).quarantine.as_posix(), str(error)))
     held = Held(info=store.info, index=index, missing=missing, quarantine=quarantine)
     return held, tuple(problems)

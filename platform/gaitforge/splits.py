@@ -10,15 +10,12 @@ import difflib
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gaitforge.records.split import ROLES as ROLES
-from gaitforge.records.split import SPLIT
-from gaitforge.records.split import Split as Split
+from gaitforge.records.split import ROLES, Split
 from gaitforge.work import fingerprint
 
 RULES = ("fractions", "people", "folds", "leave_one_person_out")
@@ -172,16 +169,6 @@ def check_rule(settings: SplitSettings, splits: Sequence[Split], remedy: str) ->
         raise ValueError(
             f"There are {len(splits)} splits, but the settings ask for {wanted}; {remedy}."
         )
-
-
-def write_split(path: Path, split: Split) -> None:
-    """Write `splits/<split>.json`."""
-    SPLIT.write(path, split)
-
-
-def read_split(path: Path) -> Split:
-    """The inverse of `write_split`; FileNotFoundError or ValueError with one sentence."""
-    return SPLIT.read(path)
 
 
 def _split(name: str, settings: SplitSettings, store: str, roles: Mapping[str, str]) -> Split:

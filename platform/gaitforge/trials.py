@@ -12,9 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gaitforge.records.trial import ENDED as ENDED
-from gaitforge.records.trial import TRIAL
-from gaitforge.records.trial import Trial as Trial
+from gaitforge.records.trial import ENDED, TRIAL, Trial
 from gaitforge.work import (
     SplitFolder,
     as_json,

@@ -30,8 +30,8 @@ from gaitforge.layout import Layout
 from gaitforge.normalise import Normalisation, fit_normalisation, normalise
 from gaitforge.provenance import Provenance
 from gaitforge.recording import Recording
+from gaitforge.records.split import Split
 from gaitforge.records.windows import ROLE_RECORDINGS, WINDOWS, RoleRecordings, WindowsHead
-from gaitforge.splits import Split
 from gaitforge.windows import Bools, Floats, WindowSettings, prepare, window_times
 from gaitforge.work import RoleFolder, WindowsFolder, fingerprint
 

@@ -121,6 +121,26 @@ class OutputsFolder:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckpointFolder:
+    """A checkpoint of a teacher in training."""
+
+    root: Path
+
+    @property
+    def state(self) -> Path:
+        return self.root / "state.json"
+
+    @property
+    def tensors(self) -> Path:
+        return self.root / "state.safetensors"
+
+    @property
+    def best(self) -> Path:
+        """The weights of the best epoch so far."""
+        return self.root / "best.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
 class ExportFolder:
     """`<work>/export/`: the student that is handed out."""
 

@@ -21,7 +21,7 @@ from ray.air.execution._internal import actor_manager
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from gaitforge.work import read_json, write_json
+from gaitforge.records.confirm import WORKER, WorkerOf
 
 # what kills a worker, where it is no signal and no exit status
 MEMORY, NODE, UNKNOWN = "memory monitor", "node", "unknown"
@@ -178,15 +178,15 @@ def speak_when_dying() -> None:
 def tell_worker(file: Path) -> None:
     """In a worker: keep which process this is; of a dead worker of a task Ray does not say it."""
     address = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
-    write_json(file, {"pid": os.getpid(), "address": str(address)})
+    WORKER.write(file, WorkerOf(pid=os.getpid(), address=str(address)))
 
 
 def with_worker(told: str, file: Path) -> str:
     """What Ray says of a task's worker, with the process that `tell_worker` kept; as it is where none was kept."""
     if not file.is_file():
         return told
-    worker = read_json(file)
-    return f"{told}\n\tpid: {worker['pid']}\n\tip: {worker['address']}"
+    worker = WORKER.read(file)
+    return f"{told}\n\tpid: {worker.pid}\n\tip: {worker.address}"
 
 
 @contextmanager

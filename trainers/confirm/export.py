@@ -14,9 +14,8 @@ from gaitforge.provenance import Provenance
 from gaitforge.records.confirm import REFIT, SCORES, Member, Scores
 from gaitforge.records.export import CARD, AboutVerdict, Card, HandedOut, HowRead, export_identity
 from gaitforge.records.json_file import Unreadable, parts_of
-from gaitforge.records.split import ROLES
+from gaitforge.records.split import ROLES, Split
 from gaitforge.settings import ExportSettings
-from gaitforge.splits import Split
 from gaitforge.weights import read_weights
 from gaitforge.work import ExportFolder, SplitFolder, write_whole
 from trainers.confirm.refit_file import STUDENT, refit_anew

@@ -12,10 +12,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from gaitforge.provenance import Provenance
 from gaitforge.records.confirm import FOLDS, SCORES, PooledFolds
 from gaitforge.records.json_file import parts_of
+from gaitforge.records.split import SPLIT, Split
+from gaitforge.records.trial import Trial
 from gaitforge.scorings import record_scoring
 from gaitforge.settings import RunSettings, as_dict
-from gaitforge.splits import Split, SplitSettings, make_splits, read_split, write_split
-from gaitforge.trials import Trial, TrialLog
+from gaitforge.splits import SplitSettings, make_splits
+from gaitforge.trials import TrialLog
 from gaitforge.work import (
     SplitFolder,
     WorkFolder,
@@ -124,9 +126,9 @@ def train_fold(
     """
     windows = windows_of(split, "train", "validation")
     path = folder.split_copy
-    if path.is_file() and read_split(path).identity != split.identity:
+    if path.is_file() and SPLIT.read(path).identity != split.identity:
         say(f"  the fold of before lies in {set_aside(folder, everything=True)} now")
-    write_split(path, split)
+    SPLIT.write(path, split)
     train_teacher(settings.teacher, settings.cluster, windows, folder, teacher_progress)
     outputs = write_outputs(windows, folder)
     windows_of(split, "confirm")

@@ -11,8 +11,8 @@ from gaitforge.provenance import Provenance
 from gaitforge.records.confirm import REFIT, RefitHead
 from gaitforge.records.search import SEARCH
 from gaitforge.records.teacher import OUTPUTS, REFERENCE, TEACHER
+from gaitforge.records.trial import Trial
 from gaitforge.settings import ConfirmSettings, as_dict
-from gaitforge.trials import Trial
 from gaitforge.weights import weights_fault
 from gaitforge.work import (
     SplitFolder,

@@ -24,7 +24,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from gaitforge.objectives import DEFAULT, OBJECTIVES, value_of
 from gaitforge.records.search import SEARCH
-from gaitforge.trials import Trial, TrialLog
+from gaitforge.records.trial import Trial
+from gaitforge.trials import TrialLog
 from gaitforge.work import SplitFolder, WorkFolder, write_once
 
 # Name, direction, and the value of a finished trial.

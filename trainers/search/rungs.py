@@ -16,8 +16,8 @@ import numpy as np
 
 from gaitforge.front import front_order
 from gaitforge.objectives import OBJECTIVES, costs, value_of
+from gaitforge.records.trial import Trial
 from gaitforge.settings import StoppingSettings
-from gaitforge.trials import Trial
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

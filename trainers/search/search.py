@@ -27,13 +27,13 @@ from gaitforge.models import make_sizes
 from gaitforge.objectives import OBJECTIVES, SearchedFront
 from gaitforge.provenance import Provenance
 from gaitforge.records.search import FRONT, SEARCH, SearchHead
-from gaitforge.records.trial import TRIAL
+from gaitforge.records.trial import TRIAL, Trial
 from gaitforge.settings import (
     ClusterSettings,
     SearchSettings,
     as_dict,
 )
-from gaitforge.trials import Trial, TrialLog
+from gaitforge.trials import TrialLog
 from gaitforge.work import (
     SplitFolder,
     open_path,

@@ -14,9 +14,9 @@ from ray.tune.search import Searcher
 from gaitforge.cost import Cost
 from gaitforge.models import Sizes
 from gaitforge.recipe import Distillation, Recipe
-from gaitforge.records.trial import TRIAL
+from gaitforge.records.trial import TRIAL, Trial
 from gaitforge.settings import SearchSettings, as_dict
-from gaitforge.trials import Trial, TrialLog
+from gaitforge.trials import TrialLog
 from gaitforge.work import fingerprint
 from search_spaces import Proposal
 from trainers.cluster.deaths import LOST_NODES, NODE, UNKNOWN, Death, death_of

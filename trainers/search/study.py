@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from gaitforge.front import front_order
 from gaitforge.objectives import OBJECTIVES, costs, value_of
-from gaitforge.trials import Trial
+from gaitforge.records.trial import Trial
 from search_spaces import Proposal
 from trainers.search.genetic import GENETIC, genetic_sampler
 

@@ -18,7 +18,8 @@ import torch
 from safetensors.torch import load_file, save
 
 from gaitforge.objectives import OBJECTIVES
-from gaitforge.trials import Trial, TrialLog
+from gaitforge.records.trial import Trial
+from gaitforge.trials import TrialLog
 from gaitforge.work import SplitFolder, on_disk, open_path, write_whole
 from trainers.arithmetic.check import Refused, trust
 from trainers.training.examples import hold_examples

@@ -26,7 +26,7 @@ from gaitforge.extensions import load_extensions
 from gaitforge.failures import describe_student
 from gaitforge.losses import Distillation
 from gaitforge.models import make_sizes
-from gaitforge.records.json_file import plain
+from gaitforge.records.json_file import Unreadable, plain
 from gaitforge.records.teacher import (
     LIVE,
     TEACHER,
@@ -44,6 +44,7 @@ from gaitforge.settings import (
 )
 from gaitforge.weights import weights_fault, write_weights
 from gaitforge.work import (
+    CheckpointFolder,
     SplitFolder,
     open_path,
     remove_tree,
@@ -75,8 +76,6 @@ from trainers.training.teacher_file import (
 )
 from trainers.training.window_folder import NodeData, WindowFolder, new_fitting
 
-STATE = "state.json"  # of a checkpoint, beside its tensors
-
 
 def train_teacher(
     settings: TeacherSettings,
@@ -98,7 +97,7 @@ def train_teacher(
     identity = teacher_identity(settings, windows.key)
     head = folder.teacher_model
     check_replaced(folder, identity, fresh)
-    if head.is_file() and Teacher.read(folder).fingerprint == identity:
+    if _fingerprint(folder, fresh) == identity:
         if not fresh:
             check_weights(folder)
         if weights_fault(head) is None:
@@ -126,8 +125,8 @@ def train_teacher(
             job, settings, cluster, folder.teacher / "ray", f"teacher-{identity}"
         )
     with checkpoint.as_directory() as kept:
-        state = TRAINING.read(Path(kept) / STATE)
-        best = load_file(Path(kept) / "best.safetensors")
+        state = TRAINING.read(CheckpointFolder(Path(kept)).state)
+        best = load_file(CheckpointFolder(Path(kept)).best)
     history = state.history
     best_epoch = history[state.best_epoch - 1]
     # it would describe other weights if we were killed before the end
@@ -152,6 +151,17 @@ def train_teacher(
     TEACHER.write(head, teacher)
     remove_tree(folder.teacher / "ray")
     return Teacher.read(folder)
+
+
+def _fingerprint(folder: SplitFolder, fresh: bool) -> str | None:
+    """That of the teacher that is there; of one of another version None, where it is to be set aside."""
+    try:
+        told = TEACHER.find(folder.teacher_model)
+    except Unreadable:
+        if not fresh:
+            raise
+        return None
+    return None if told is None else told.fingerprint
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -371,8 +381,9 @@ def report(fitting: Fitting, progress: Progress, share: Share) -> None:
 
 def save_checkpoint(folder: Path, fitting: Fitting, progress: Progress) -> None:
     """Flat tensors and JSON: all that `load_checkpoint` needs to go on as if nothing had happened."""
-    save_file(fitting.tensors(), folder / "state.safetensors")
-    save_file(progress.best, folder / "best.safetensors")
+    files = CheckpointFolder(folder)
+    save_file(fitting.tensors(), files.tensors)
+    save_file(progress.best, files.best)
     state = TrainingState(
         epoch=fitting.epoch,
         step=fitting.step,
@@ -380,16 +391,17 @@ def save_checkpoint(folder: Path, fitting: Fitting, progress: Progress) -> None:
         history=progress.history,
         time=time.time(),
     )
-    TRAINING.write(folder / STATE, state)
+    TRAINING.write(files.state, state)
 
 
 def load_checkpoint(folder: Path, fitting: Fitting, progress: Progress) -> None:
     """The inverse of `save_checkpoint`, into a new fitting of the same model and plan."""
-    state = TRAINING.read(folder / STATE)
-    fitting.load(load_file(folder / "state.safetensors"), state.epoch, state.step)
+    files = CheckpointFolder(folder)
+    state = TRAINING.read(files.state)
+    fitting.load(load_file(files.tensors), state.epoch, state.step)
     progress.history = list(state.history)
     progress.best_epoch = state.best_epoch
-    progress.best = load_file(folder / "best.safetensors")
+    progress.best = load_file(files.best)
 
 
 class ShowsEpochs(train.UserCallback):

@@ -18,9 +18,9 @@ from gaitforge.front import spread_along_front
 from gaitforge.objectives import SearchedFront
 from gaitforge.records.json_file import Unreadable
 from gaitforge.records.teacher import LIVE
-from gaitforge.records.trial import TRIAL
+from gaitforge.records.trial import ENDED, TRIAL, Trial
 from gaitforge.settings import SearchSettings
-from gaitforge.trials import ENDED, Trial, TrialLog
+from gaitforge.trials import TrialLog
 from trainers.terminal.say import duration, say
 
 SHOWN = 4  # members of the front in a line of progress, spread over the sizes

@@ -18,6 +18,7 @@ from gaitforge.metrics import (
     softmax,
     weighted_kappa,
 )
+from gaitforge.work import ExportFolder
 from trainers.training.examples import Examples
 from trainers.training.scoring import Scored, score
 from trainers.training.window_folder import WindowFolder, few_windows
@@ -76,4 +77,4 @@ def exported_latency_ms(model: nn.Module, windows: WindowFolder) -> float:
 def exported(model: nn.Module, windows: WindowFolder) -> Exported:
     """The facts of the model as it would be exported, measured on a file that is not kept."""
     with tempfile.TemporaryDirectory() as folder:
-        return export_onnx(model.cpu(), *few_windows(windows), Path(folder) / "student.onnx")
+        return export_onnx(model.cpu(), *few_windows(windows), ExportFolder(Path(folder)).onnx)

@@ -7,6 +7,7 @@ import time
 from safetensors.numpy import load, save
 
 from gaitforge.provenance import Provenance
+from gaitforge.records.json_file import Unreadable
 from gaitforge.records.teacher import REFERENCE, ReferenceFacts
 from gaitforge.reference import (
     FORMAT,
@@ -43,7 +44,10 @@ def write_reference(windows: WindowFolder, folder: SplitFolder) -> ReferenceFact
     """Write `reference/` and its predictions for the validation people; one of the same windows is kept as it is."""
     identity = fingerprint({"windows": windows.key, "seed": SEED, "format": FORMAT})
     head = folder.reference_facts
-    kept = REFERENCE.find(head)
+    try:
+        kept = REFERENCE.find(head)
+    except Unreadable:  # of another version: it costs little
+        kept = None
     if kept is not None:
         fault = weights_fault(head)
         if kept.identity == identity and fault is None:

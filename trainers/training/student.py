@@ -10,8 +10,8 @@ from typing import Any
 
 from gaitforge.losses import Distillation, Heads, needed
 from gaitforge.losses.nodes import check_joints
+from gaitforge.records.trial import Trial
 from gaitforge.settings import FitPlan
-from gaitforge.trials import Trial
 from trainers.training.examples import load_outputs, load_taught
 from trainers.training.fitting import Fitting
 from trainers.training.loop import EpochMetrics, fit

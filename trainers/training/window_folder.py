@@ -21,10 +21,10 @@ from gaitforge.losses.heads import NodeShape, node_shape
 from gaitforge.models import make_sizes
 from gaitforge.normalise import Normalisation
 from gaitforge.provenance import Provenance
+from gaitforge.records.split import Split
 from gaitforge.records.teacher import OUTPUTS
 from gaitforge.records.windows import WINDOWS
 from gaitforge.settings import FitPlan
-from gaitforge.splits import Split
 from gaitforge.window_cache import WindowSet, build_windows, open_role, window_provenance
 from gaitforge.windows import WindowSettings
 from gaitforge.work import OutputsFolder, WindowsFolder, open_path
@@ -95,7 +95,9 @@ class NodeData:
     outputs: str | None = None  # teacher outputs in the work folder
     # of them, at the same path on every node; None = mapped where they are
     copy: str | None = None
-    files: tuple[str, ...] = ("logits.npy",)  # those of them that the terms read
+    files: tuple[str, ...] = (
+        OutputsFolder(Path()).array("logits").name,
+    )  # those of them that the terms read
 
     def bring(self) -> None:
         """Make here what no process of this node has made yet."""
@@ -189,7 +191,8 @@ class WindowFolder:
             outputs=None if outputs is None else str(outputs),
             copy=None if outputs is None else str(self.mapped_outputs(outputs)),
             files=tuple(
-                f"{name}.npy" for name in dict.fromkeys(("logits", *needed(terms, "stored")))
+                OutputsFolder(Path()).array(name).name
+                for name in dict.fromkeys(("logits", *needed(terms, "stored")))
             ),
         )
 

@@ -106,11 +106,9 @@ class OutputsHead:
 
 
 TEACHER = JsonFile(
-    record=TeacherModel,
-    what="a teacher",
-    stage="gaitforge teacher",
-    remedy="remove it, and run `gaitforge teacher` again",
-)
+    record=TeacherModel, what="a teacher", stage="gaitforge teacher",
+    remedy="begin anew with `gaitforge run --fresh run.toml`",
+)  # fmt: skip
 LIVE = JsonFile(record=LiveEpoch, schema=None, what="an epoch", stage="gaitforge teacher")
 TRAINING = JsonFile(
     record=TrainingState, schema=None, what="a checkpoint", stage="gaitforge teacher",
