@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from gaitforge.batch import Batch
 from gaitforge.layout import Layout
 from gaitforge.losses import LOSSES, Distillation, Heads, Targets, loss_terms, needed
-from gaitforge.losses.heads import node_shape
+from gaitforge.losses.heads import find_node_shape
 from gaitforge.losses.nodes import PHASES
 from gaitforge.models import Sizes
 from gaitforge.models.stgcn import StgcnSizes
@@ -77,7 +77,7 @@ def new_fitting(sizes: Sizes, terms: tuple[str, ...]) -> Fitting:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = sizes.build(LAYOUT, CHANNELS, CLASSES)
-    width = node_shape(sizes, LAYOUT, CHANNELS, CLASSES, FRAMES).width
+    width = find_node_shape(sizes, LAYOUT, CHANNELS, CLASSES, FRAMES).width
     names = needed(terms, "head")
     heads = Heads.new(names, width, TEACHER_WIDTH, 0) if names else None
     return Fitting(model, FitPlan(), heads)

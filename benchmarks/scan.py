@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 from gaitforge.models.scan_cpu import fused_scan
-from gaitforge.models.scan_kernels import backward_kernel, forward_kernel
+from gaitforge.models.scan_kernels import compile_backward, compile_forward
 from gaitforge.models.scan_torch import stepwise_scan
 
 Scan = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -117,8 +117,8 @@ def cpu_seconds(scan: Scan, values: list[Tensor]) -> float:
 
 def speed() -> None:
     start = time.process_time()
-    forward_kernel("float32")
-    backward_kernel("float32")
+    compile_forward("float32")
+    compile_backward("float32")
     print(f"compiled for float32 in {time.process_time() - start:.1f} s of CPU time\n")
     print("| N, T, D, S | naive loop | unbind loop | Function of torch | ours | ours, seconds |")
     print("|---|---|---|---|---|---|")

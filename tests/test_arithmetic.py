@@ -25,7 +25,7 @@ from trainers.arithmetic.check import (
     Refused,
     compare,
     examine,
-    kept_folder,
+    find_kept_folder,
     trust,
 )
 from trainers.arithmetic.machines import check_arithmetic
@@ -54,11 +54,11 @@ class Child:
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr("platform.node", lambda: "tin")
-    arithmetic._once.cache_clear()
+    arithmetic._examine_once.cache_clear()
     before = torch.backends.mkldnn.enabled
     yield
     torch.backends.mkldnn.enabled = before
-    arithmetic._once.cache_clear()
+    arithmetic._examine_once.cache_clear()
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def child(monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.fixture
 def windows(monkeypatch: pytest.MonkeyPatch) -> WindowFolder:
     """All that is asked of windows here is what a family's models for them are."""
-    monkeypatch.setattr(Asked, "of", lambda family, *_: Asked.typical(family))
+    monkeypatch.setattr(Asked, "for_windows", lambda family, *_: Asked.typical(family))
     monkeypatch.setattr(WindowFolder, "open", lambda path: None)
     return None  # type: ignore[return-value]
 
@@ -150,7 +150,7 @@ def test_another_processor_code_or_environment_is_looked_at_again(
 def test_what_cannot_be_read_is_looked_at_again(child: Any) -> None:
     there = child(RIGHT)
     examine(Asked.typical("tcn"), 1)
-    folder = kept_folder()
+    folder = find_kept_folder()
     assert folder is not None
     (path,) = folder.glob("*.json")
     assert read_json(path)["state"] == "right"
@@ -231,7 +231,7 @@ def test_every_node_of_a_cluster_is_asked_and_named_by_its_address(
         right = [replace(item, state="right", found="") for item in wrong]
         return {"10.0.0.2": wrong, "10.0.0.1": right}
 
-    monkeypatch.setattr(machines, "on_every_node", on_two)
+    monkeypatch.setattr(machines, "run_on_every_node", on_two)
     joined = ClusterSettings(address="10.0.0.1:6379")
     outcomes = machines.ask_machines(joined, [Asked.typical("tcn")], 1)
     assert [(item.machine, item.state) for item in outcomes] == [
@@ -262,7 +262,7 @@ def test_a_child_that_cannot_start_is_no_right_one(monkeypatch: pytest.MonkeyPat
 def test_what_is_kept_says_what_was_found(child: Any) -> None:
     child(DEAD)
     examine(Asked.typical("stgcn"), 1)
-    folder = kept_folder()
+    folder = find_kept_folder()
     assert folder is not None
     (path,) = folder.glob("*.json")
     assert json.loads(path.read_text(encoding="utf-8")) == {

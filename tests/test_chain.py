@@ -6,6 +6,7 @@ import hashlib
 import re
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,7 @@ from typing import Any
 import pytest
 
 from dashboard.reading import work_folder
-from dashboard.reading.model_files import read_export
-from dashboard.reading.model_files import (
-    tested_weights as weights_of_answer,  # else it is taken for a test
-)
+from dashboard.reading.model_files import read_export, tested_weights
 from dashboard.reading.models import models
 from gaitforge.provenance import Provenance
 from gaitforge.records.split import ROLES, SPLIT
@@ -26,7 +24,7 @@ from gaitforge.work import StoreFolder, WorkFolder, read_json, write_json
 from tests.conftest import LineFolder
 from tests.made import kind_of, read_provenance
 from tests.small_line import Tables, write_run
-from tests.test_cli import must_say, refused
+from tests.test_cli import must_say, one_sentence, refused
 from tests.test_trial import nan_logits
 from tests.try_page import APP, open_page, words
 from tests.without_ray import changed, do_without_ray
@@ -137,6 +135,7 @@ def check_chain(line: Copy, stage: str = "run") -> None:
         if name == "export" and stage not in ("export", "run"):
             continue
         found = read_provenance(head)
+        assert found is not None, name
         told[name] = found
     used = {"windows": told["teacher"].made_from["windows"], "split": split.identity}
     meta = read_json(work.cache / "windows" / used["windows"] / "meta.json")
@@ -194,7 +193,7 @@ def test_the_dashboard_reads_without_a_problem_what_the_line_has_trained(finishe
     assert problems == []
     assert export is not None
     assert export.trial == line.confirm.answer.trial
-    weights = weights_of_answer(work, "main", line.confirm.answer, problems)
+    weights = tested_weights(work, "main", line.confirm.answer, problems)
     assert weights is not None
 
 
@@ -433,18 +432,6 @@ def test_what_came_of_another_artefact_is_refused_and_made_again_as_advised(
     check_chain(line)
 
 
-def test_a_search_without_the_teachers_outputs_is_refused_and_makes_none(
-    line: Copy, capsys: pytest.CaptureFixture[str]
-) -> None:
-    shutil.rmtree(line.split.teacher_outputs)
-    before = line.tree()
-    for arguments in ((), ("--fresh",)):
-        sentence = refused(capsys, "search", line.settings, *arguments)
-        must_say(sentence, "no outputs", "run `gaitforge outputs` first")
-    assert line.tree() == before
-    assert line.run("outputs") == line.run("search") == 0
-
-
 def old(line: Copy) -> None:
     """Make it a folder of before artefacts told what they were made from."""
     for path in (*line.work.runs.rglob("*.json"), line.work.export / "card.json"):
@@ -464,6 +451,18 @@ def test_an_older_folder_is_refused_in_a_sentence_and_set_aside_by_who_begins_an
     assert line.run("run", "--fresh") == 0
     check_chain(line)
     assert list(line.split.root.glob("until-*/teacher/model.json"))
+
+
+def test_a_search_without_the_teachers_outputs_is_refused_and_makes_none(
+    line: Copy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(line.split.teacher_outputs)
+    before = line.tree()
+    for arguments in ((), ("--fresh",)):
+        sentence = refused(capsys, "search", line.settings, *arguments)
+        must_say(sentence, "no outputs", "run `gaitforge outputs` first")
+    assert line.tree() == before
+    assert line.run("outputs") == line.run("search") == 0
 
 
 def test_a_search_whose_head_is_gone_is_not_taken_for_another(
@@ -613,6 +612,7 @@ def test_a_search_tells_whom_those_have_seen_that_it_started_from(
     for stage in ("ingest", "split", "teacher", "outputs", "search"):
         assert line.run(stage) == 0
     found = read_provenance(line.split.search / "search.json")
+    assert found is not None
     assert "somebody" in found.seen
     assert found.unknown == (f"search.start_from {listed}",)
     # and it is not forgotten where the search goes on without them
@@ -637,6 +637,12 @@ def change_weights(head: Path) -> None:
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
 
 
+def forget_weights(head: Path) -> None:
+    """Make it a head of before heads told the hash of their weights."""
+    write_json(head, {k: v for k, v in read_json(head).items() if k != "weights_sha256"})
+
+
+@pytest.mark.parametrize("what", [change_weights, forget_weights])
 @pytest.mark.parametrize(
     ("name", "stages", "advice"),
     [
@@ -648,11 +654,12 @@ def test_weights_that_are_not_those_of_their_head_are_refused_before_anything_is
     name: str,
     stages: str,
     advice: str,
+    what: Callable[[Path], None],
     line: Copy,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     head = head_of(line, name)
-    change_weights(head)
+    what(head)
     before = line.tree()
     for stage in stages.split():
         must_say(refused(capsys, stage, line.settings), str(head.with_suffix("")), advice)
@@ -668,15 +675,21 @@ def test_weights_that_are_not_those_of_their_head_are_refused_before_anything_is
     check_chain(line)
 
 
+@pytest.mark.parametrize(
+    ("what", "stages"), [(change_weights, ("confirm",)), (forget_weights, ("teacher", "confirm"))]
+)
 def test_a_reference_with_other_weights_than_its_own_is_fitted_anew_and_that_is_said(
-    line: Copy, capsys: pytest.CaptureFixture[str]
+    what: Callable[[Path], None],
+    stages: tuple[str, ...],
+    line: Copy,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     head = line.split.reference / "reference.json"
     weights = head.with_suffix(".safetensors").read_bytes()
-    change_weights(head)
+    what(head)
     with pytest.raises(ValueError, match="run `gaitforge teacher`, which fits it anew"):
         load_reference(line.split)
-    assert line.run("confirm") == 0
+    assert [line.run(stage) for stage in stages] == [0] * len(stages)
     must_say(capsys.readouterr().out, "the reference is fitted anew")
     assert head.with_suffix(".safetensors").read_bytes() == weights
     load_reference(line.split)
@@ -718,8 +731,10 @@ def test_every_fold_of_a_nested_search_scores_people_whom_its_own_chain_has_not_
             "search/search.json",
         ):
             told = read_provenance(line.work.run(name).root / head)
+            assert told is not None
             assert told.seen == set(split.roles) - held_out
     pooled = read_provenance(line.work.pooled)
+    assert pooled is not None
     assert set(pooled.made_from) == {"fold-1-of-2", "fold-2-of-2"}
     before = line.tree()
     line.change({"split": {**nested["split"], "folds": 3}})  # type: ignore[dict-item]
@@ -742,6 +757,7 @@ def test_folds_of_the_answer_are_made_anew_for_other_people_and_the_old_are_kept
     assert line.run("confirm") == 0
     roles = SPLIT.read(line.work.split_file("main")).roles
     told = read_provenance(line.split.confirm / "folds.json")
+    assert told is not None
     assert told.seen == set(
         roles
     )  # who has chosen the configuration, besides who taught the folds
@@ -752,6 +768,7 @@ def test_folds_of_the_answer_are_made_anew_for_other_people_and_the_old_are_kept
         found = {}
         for path in sorted(line.split.folds.glob("*/confirm/refits/*.json")):
             refit = read_provenance(path)
+            assert refit is not None
             split = SPLIT.read(path.parents[2] / "split.json")
             assert refit.seen == set(split.roles) - set(split.people("confirm"))
             found[split.name] = refit
@@ -784,7 +801,5 @@ def test_a_head_that_tells_nothing_is_named_in_one_sentence(
     path = line.split.root / head.format(refit.name.split("-")[1])
     path.write_text(content, encoding="utf-8")
     assert line.run("confirm") == 2
-    said = capsys.readouterr().err
-    assert str(path) in said
-    assert re.search("; .*`gaitforge .*`", said)
-    assert said.count("\n") == 1
+    said = one_sentence(capsys.readouterr().err)
+    must_say(said, str(path), "cannot be used as", "`gaitforge ")

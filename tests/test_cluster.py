@@ -20,8 +20,8 @@ from trainers.cluster.connection import (
     concurrent_trials,
     cores_per_worker,
     filled_first,
+    find_usable_gpus,
     gpus_per_worker,
-    usable_gpus,
 )
 from trainers.cluster.fleet import Node
 from trainers.cluster.joining import (
@@ -30,11 +30,11 @@ from trainers.cluster.joining import (
     check_folder,
     check_versions,
     find,
+    find_token,
     is_loopback,
-    known_token,
-    shipped,
+    ship_code,
 )
-from trainers.cluster.node import COMPARED, NodeFacts, examine_node, interface_of
+from trainers.cluster.node import COMPARED, NodeFacts, examine_node, find_interface
 
 SMALL, LARGE = Node("a", 2.0, 0.0), Node("b", 8.0, 1.0)
 
@@ -103,9 +103,9 @@ def test_as_many_students_train_at_a_time_as_fit_the_nodes(
 
 def test_a_gpu_that_torch_cannot_use_is_none_on_a_laptop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    assert usable_gpus() == 0
+    assert find_usable_gpus() == 0
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    assert usable_gpus() is None
+    assert find_usable_gpus() is None
 
 
 @pytest.mark.usefixtures("two_nodes")
@@ -194,11 +194,11 @@ def test_what_is_no_ray_is_refused_at_once(tmp_path: Path) -> None:
 def test_the_token_is_the_environments_before_the_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert known_token() is None
+    assert find_token() is None
     (tmp_path / "token").write_text("of the file\n", encoding="utf-8")
-    assert known_token() == "of the file"
+    assert find_token() == "of the file"
     monkeypatch.setenv("RAY_AUTH_TOKEN", "of the environment")
-    assert known_token() == "of the environment"
+    assert find_token() == "of the environment"
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,7 @@ def test_a_node_that_reads_another_folder_says_so(tmp_path: Path) -> None:
 
 
 def test_what_is_shipped_is_our_packages_alone() -> None:
-    names = {Path(folder).name for folder in shipped({})["py_modules"]}
+    names = {Path(folder).name for folder in ship_code({})["py_modules"]}
     assert names == {"gaitforge", "trainers", "search_spaces"}
 
 
@@ -268,8 +268,8 @@ def test_a_current_folder_whose_packages_workers_would_load_for_ours_is_refused(
 
 
 def test_the_interface_with_the_loopback_address_is_found() -> None:
-    assert interface_of("127.0.0.1") == "lo"
-    assert interface_of("203.0.113.77") is None
+    assert find_interface("127.0.0.1") == "lo"
+    assert find_interface("203.0.113.77") is None
 
 
 WAITING = """

@@ -12,7 +12,7 @@ from gaitforge.models.ctrgcn import (
     CtrgcnSizes,
     MultiScaleConvolution,
     RefinedConvolution,
-    normalised,
+    normalise_edges,
 )
 from gaitforge.models.graph import partitioned_adjacency
 
@@ -20,7 +20,7 @@ CHAIN = Layout(name="chain", joints=("a", "b", "c"), bones=((0, 1), (1, 2)))
 
 
 def test_edges_into_a_joint_sum_to_one_in_every_partition_that_has_any() -> None:
-    itself, nearer, farther = normalised(partitioned_adjacency(CHAIN))
+    itself, nearer, farther = normalise_edges(partitioned_adjacency(CHAIN))
 
     torch.testing.assert_close(itself, torch.eye(3))
     # rows are sources; the root is a

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard.frame.progress import duration, search_words, teacher_words
+from dashboard.frame.progress import search_words, teacher_words
 from dashboard.frame.states import remedy
 from dashboard.fronts.overview import few
 from dashboard.reading.work_folder import Problem, Progress
+from gaitforge.duration import say_duration
 from gaitforge.records.confirm import POOLED
 from gaitforge.records.teacher import LiveEpoch
 from gaitforge.work import WorkFolder, read_json, write_json
@@ -253,7 +254,7 @@ def test_a_teacher_in_training_tells_its_epoch_and_at_most_how_long() -> None:
     ("seconds", "expected"), [(42.4, "42 s"), (200, "3 min 20 s"), (7_500, "2 h 05 min")]
 )
 def test_a_duration_is_said_as_people_do(seconds: float, expected: str) -> None:
-    assert duration(seconds) == expected
+    assert say_duration(seconds) == expected
 
 
 @pytest.mark.parametrize(

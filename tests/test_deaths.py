@@ -25,7 +25,7 @@ from trainers.cluster.deaths import (
     Death,
     death_of,
     memory_kills_told,
-    telling,
+    pick_telling,
     with_worker,
 )
 from trainers.cluster.ray_voice import lost_nodes, quieten
@@ -127,7 +127,7 @@ def test_reasons_of_equal_deaths_are_equal() -> None:
 
 
 def test_last_words_begin_a_little_before_the_signal_and_leave_out_what_ray_adds() -> None:
-    assert telling(SEGFAULT) == (
+    assert pick_telling(SEGFAULT) == (
         "a warning of long ago",
         "double free or corruption (out)",
         "*** SIGSEGV received at time=1796022734 on cpu 0 ***",
@@ -138,8 +138,8 @@ def test_last_words_begin_a_little_before_the_signal_and_leave_out_what_ray_adds
         '  File "loop.py", line 331 in step',
     )
     long = [f"line {i}" for i in range(500)]
-    assert len(telling([*long, *SEGFAULT, *long])) == LINES
-    assert telling(long)[-1] == "line 499"
+    assert len(pick_telling([*long, *SEGFAULT, *long])) == LINES
+    assert pick_telling(long)[-1] == "line 499"
 
 
 def test_the_words_of_the_memory_monitor_are_kept_without_its_tables() -> None:
@@ -149,7 +149,7 @@ def test_the_words_of_the_memory_monitor_are_kept_without_its_tables() -> None:
 
 
 def test_the_top_frame_is_the_innermost_that_has_a_name() -> None:
-    assert top_frame(telling(SEGFAULT)) == "dnnl::impl::cpu::x64::jit_bwd::operator()()"
+    assert top_frame(pick_telling(SEGFAULT)) == "dnnl::impl::cpu::x64::jit_bwd::operator()()"
     aborted = ["PC: @ 0x7f (unknown)  gsignal", "    @ 0x7e  1234  cudnnDestroy"]
     assert top_frame(aborted) == "cudnnDestroy"
     assert top_frame(["PC: @     0x7ff5abe49f16  (unknown)  (unknown)"]) is None

@@ -17,7 +17,7 @@ from tests.small_line import ROOT, write_run
 from trainers.__main__ import main
 from trainers.arithmetic.check import Outcome
 from trainers.cluster.node import NodeFacts
-from trainers.cluster.requirements import as_written, read_needs
+from trainers.cluster.requirements import read_needs, write_range
 from trainers.doctor import (
     COLUMNS,
     Finding,
@@ -119,7 +119,7 @@ def test_wrong_settings_are_refused_before_anything_is_shown(
 def test_the_needs_are_those_of_pyproject() -> None:
     needs = read_needs()
     assert {"ray", "torch", "pyyaml"} <= {package.name for package in needs.packages}
-    assert as_written(needs.python) == ">=3.11,<3.14"
+    assert write_range(needs.python) == ">=3.11,<3.14"
     assert all(package.marker is None for package in needs.packages)
 
 

@@ -14,12 +14,12 @@ from gaitforge.models import make_sizes
 from gaitforge.models.dynamic_filter import (
     DynamicFilter,
     DynamicFilterConvolution,
-    fused,
+    fuse,
     mix_joints,
 )
 from gaitforge.models.dynstg_mamba import DynstgMamba, TemporalConvolution
 from gaitforge.models.graph import hop_adjacency
-from gaitforge.models.gssm import GraphSelectiveStateSpace, row_stochastic
+from gaitforge.models.gssm import GraphSelectiveStateSpace, normalise_rows
 
 # a chain a - b - c, and d, which hangs on nothing
 CHAIN = Layout(name="chain", joints=("a", "b", "c", "d"), bones=((0, 1), (1, 2)))
@@ -144,7 +144,7 @@ def test_fusion_is_the_inverse_variance_mean_of_each_window() -> None:
     raw = torch.randn(3, 4, 50, 5, generator=generator)
     raw[1] *= 10
     even = torch.tensor(math.log(math.e - 1))  # softplus of it is 1
-    made = fused(graph, raw, even)
+    made = fuse(graph, raw, even)
 
     for window in range(3):
         precise_graph = 1 / graph[window].var(correction=0)
@@ -154,12 +154,12 @@ def test_fusion_is_the_inverse_variance_mean_of_each_window() -> None:
         torch.testing.assert_close(made[window], expected, rtol=1e-4, atol=1e-4)
     for trust in (-3.0, 3.0):
         # whatever the trust, the weights sum to 1: equal maps give themselves
-        torch.testing.assert_close(fused(graph, graph, torch.tensor(trust)), graph)
+        torch.testing.assert_close(fuse(graph, graph, torch.tensor(trust)), graph)
 
 
 def test_fusion_of_windows_without_a_seen_joint_is_finite() -> None:
     assert (
-        fused(torch.ones(1, 2, 3, 4), torch.zeros(1, 2, 3, 4), torch.tensor(0.5)).isfinite().all()
+        fuse(torch.ones(1, 2, 3, 4), torch.zeros(1, 2, 3, 4), torch.tensor(0.5)).isfinite().all()
     )
 
 
@@ -224,7 +224,7 @@ def test_mixing_shares_the_steps_among_the_joints() -> None:
 
 def test_mixed_steps_are_never_negative_nor_larger_than_the_largest() -> None:
     generator = seeded()
-    mixing = row_stochastic(5 * torch.randn(2, 4, 3, 17, 17, generator=generator))
+    mixing = normalise_rows(5 * torch.randn(2, 4, 3, 17, 17, generator=generator))
     delta = torch.rand(2, 17, 8, 5, generator=generator)
     mixed = mix_joints(mixing, delta)
 

@@ -25,8 +25,8 @@ from gaitforge.losses import (
 )
 from gaitforge.losses.heads import HEADS
 from gaitforge.losses.kd import soft_label_kl
-from gaitforge.losses.nodes import pooled_joints
-from gaitforge.losses.sides import Sides, there
+from gaitforge.losses.nodes import pool_joints
+from gaitforge.losses.sides import Sides, require
 from gaitforge.models import Output
 from gaitforge.testing import losses
 from gaitforge.testing.losses import TEACHER_WIDTH, WIDTH, student_says, teacher_said
@@ -54,8 +54,8 @@ def heads() -> Heads:
 
 def by_joint(sides: Sides, _: float) -> Tensor:
     """A loss of somebody who has not thought of families that mix the joints."""
-    student = pooled_joints(sides.output.joints_BDTV).norm(dim=-1)
-    teacher = there(sides.targets.teacher_joints_BQVD).norm(dim=-1)
+    student = pool_joints(sides.output.joints_BDTV).norm(dim=-1)
+    teacher = require(sides.targets.teacher_joints_BQVD).norm(dim=-1)
     return (
         functional.mse_loss(student, teacher)
         if student.shape == teacher.shape
@@ -123,7 +123,7 @@ def test_every_term_says_what_to_run_where_there_are_no_teacher_outputs(name: st
 
 # what the contract refuses
 
-GOOD = Term(compute=lambda sides, _: functional.mse_loss(*sides.logits()), stored="logits",
+GOOD = Term(compute=lambda sides, _: functional.mse_loss(*sides.pair_logits()), stored="logits",
             choice="logits", weight=(0.1, 1.0))  # fmt: skip
 
 
@@ -136,13 +136,13 @@ def test_a_term_of_anybody_is_checked_whole() -> None:
     [
         ("declared", replace(GOOD, stored="embedding"), "declare what it reads"),
         ("declared", replace(LOSSES["hint"], head=None), "declare what it reads"),
-        ("value", replace(GOOD, compute=lambda sides, _: -sides.logits()[0].exp().mean()), "finite and above 0"),
-        ("value", replace(GOOD, compute=lambda sides, _: sides.logits()[0] ** 2), r"has the shape \(6, 4\)"),
-        ("agreement", replace(GOOD, compute=lambda sides, _: sides.logits()[0].exp().mean()), "but must be 0"),
-        ("gradients", replace(GOOD, compute=lambda sides, _: sides.logits()[1].exp().mean()), "does not depend on"),
+        ("value", replace(GOOD, compute=lambda sides, _: -sides.pair_logits()[0].exp().mean()), "finite and above 0"),
+        ("value", replace(GOOD, compute=lambda sides, _: sides.pair_logits()[0] ** 2), r"has the shape \(6, 4\)"),
+        ("agreement", replace(GOOD, compute=lambda sides, _: sides.pair_logits()[0].exp().mean()), "but must be 0"),
+        ("gradients", replace(GOOD, compute=lambda sides, _: sides.pair_logits()[1].exp().mean()), "does not depend"),
         ("temperature", replace(GOOD, temperature=(0.5, 2.0)), "use it, or declare None"),
         ("fewest classes", replace(GOOD, fewest_classes=3), "With 2 classes the term 'of yours' teaches, but"),
-        ("edges", replace(GOOD, compute=lambda sides, _: sides.logits()[0].norm().sqrt()), "with a student of zeros"),
+        ("edges", replace(GOOD, compute=lambda sides, _: sides.pair_logits()[0].norm().sqrt()), "a student of zeros"),
         ("mixed joints", replace(LOSSES["attention"], compute=by_joint), "has 1 joints and the teacher 3"),
         ("mean over windows", replace(LOSSES["sp"], whole_batch=False), "declare whole_batch = True"),
     ],

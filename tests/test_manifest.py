@@ -25,7 +25,7 @@ from gaitforge.settings import ClusterSettings, IngestSettings, RunSettings, Tea
 from tests.rayjob_schema import CONFIG_MAP, RAY_JOB
 from tests.small_line import Tables, write_run
 from trainers.__main__ import main
-from trainers.cluster.fleet import fleet_for
+from trainers.cluster.fleet import plan_fleet
 from trainers.cluster.manifest import Machines, Pods, kuberay_manifest
 from trainers.cluster.shipment import pack
 
@@ -191,7 +191,7 @@ def test_what_no_manifest_can_bring_is_named_at_its_top(printed: Printed) -> Non
 
 def test_a_work_folder_in_an_object_store_needs_no_volume(tmp_path: Path) -> None:
     shipment = replace(pack(write_run(tmp_path, SHARED)), work="s3://bucket/walks")
-    text = kuberay_manifest(shipment, fleet_for(shipment.settings, None, 8, None), Pods())
+    text = kuberay_manifest(shipment, plan_fleet(shipment.settings, None, 8, None), Pods())
     config, job = kuberay(text)
     jsonschema.validate(config, CONFIG_MAP)
     jsonschema.validate(job, RAY_JOB)
@@ -310,7 +310,7 @@ NODES: dict[str, tuple[RunSettings, int, int | None, tuple[int, int, int]]] = {
 @pytest.mark.parametrize("name", NODES)
 def test_there_are_as_many_nodes_as_the_run_can_use(name: str) -> None:
     run, cpus, gpus, (nodes, fewest, each) = NODES[name]
-    fleet = fleet_for(run, None, cpus, gpus)
+    fleet = plan_fleet(run, None, cpus, gpus)
     assert (fleet.nodes, fleet.fewest, fleet.gpus) == (nodes, fewest, each)
 
 
@@ -328,4 +328,4 @@ def test_nodes_that_could_never_hold_the_run_are_refused(
     run: RunSettings, nodes: int | None, cpus: int, gpus: int | None, sentence: str
 ) -> None:
     with pytest.raises(ValueError, match=sentence):
-        fleet_for(run, nodes, cpus, gpus)
+        plan_fleet(run, nodes, cpus, gpus)

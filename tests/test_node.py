@@ -7,7 +7,7 @@ import os
 import pytest
 import ray.util
 
-from trainers.cluster.node import interface_of, prepare_worker
+from trainers.cluster.node import find_interface, prepare_worker
 
 NAMES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
 
@@ -22,12 +22,12 @@ def _loopback_node(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_loopback_interface_bears_127_0_0_1() -> None:
-    assert interface_of("127.0.0.1") == "lo"
+    assert find_interface("127.0.0.1") == "lo"
 
 
 def test_an_address_that_no_interface_bears_has_none() -> None:
-    assert interface_of("192.0.2.1") is None  # kept for documentation (RFC 5737)
-    assert interface_of("::1") is None
+    assert find_interface("192.0.2.1") is None  # kept for documentation (RFC 5737)
+    assert find_interface("::1") is None
 
 
 def test_a_worker_is_told_the_interface_of_its_node() -> None:

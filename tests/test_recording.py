@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gaitforge.recording import Recording, kind_of
+from gaitforge.recording import Recording, find_kind
 
 NAN = float("nan")
 
@@ -72,7 +72,7 @@ def test_changed_recording_is_checked_again() -> None:
 
 
 def test_reasons_are_of_one_kind_whatever_stands_behind_the_colon() -> None:
-    assert kind_of("too few frames: 1, but 2: at least") == "too few frames"
-    assert kind_of("every joint of every frame is missing") == (
+    assert find_kind("too few frames: 1, but 2: at least") == "too few frames"
+    assert find_kind("every joint of every frame is missing") == (
         "every joint of every frame is missing"
     )

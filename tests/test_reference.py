@@ -28,8 +28,8 @@ from gaitforge.reference import (
     majority_class,
     median_distance,
     recording_labels,
+    score_windows,
     solve,
-    window_scores,
 )
 from gaitforge.settings import SearchSettings
 from gaitforge.window_cache import WindowSet, build_windows
@@ -89,7 +89,7 @@ def test_what_no_plane_parts_is_parted_by_a_kernel() -> None:
     assert choice.width is not None
     assert choice.valid.macro_f1 > 0.95
     unseen = two_shells(100, 2)
-    assert window_scores(machine.logits(unseen), unseen).accuracy > 0.95
+    assert score_windows(machine.logits(unseen), unseen).accuracy > 0.95
 
 
 def test_where_a_plane_serves_as_well_the_linear_machine_is_kept() -> None:
@@ -172,7 +172,7 @@ def test_a_recording_is_judged_by_the_mean_of_its_windows() -> None:
     )
     logits = np.array([[0.0, 0.2], [0.0, 0.2], [1.0, 0.0], [0.0, 1.0]])
     assert recording_labels(windows).tolist() == [0, 1]
-    assert window_scores(logits, windows).accuracy == 1.0
+    assert score_windows(logits, windows).accuracy == 1.0
 
 
 # what it survives
@@ -276,7 +276,7 @@ def test_windows_are_taken_in_chunks_without_changing_the_machine(
 
 def test_a_machine_comes_back_from_its_arrays() -> None:
     machine, _ = fit_reference(two_shells(30, 0), two_shells(20, 1), 2)
-    again = Reference.of(machine.arrays())
+    again = Reference.from_arrays(machine.arrays())
     assert again.logits(two_shells(9, 2)).tolist() == machine.logits(two_shells(9, 2)).tolist()
     assert isinstance(again.lift, Lift)
 

@@ -20,7 +20,7 @@ from gaitforge.models import scan as scan_module
 from gaitforge.models import scan_torch
 from gaitforge.models.scan import selective_scan
 from gaitforge.models.scan_cpu import fused_scan, try_compiling
-from gaitforge.models.scan_cuda import mamba_scan, scan_by_mamba
+from gaitforge.models.scan_cuda import find_mamba_scan, scan_by_mamba
 from gaitforge.models.scan_kernels import KEPT, LANES
 from gaitforge.models.scan_torch import exportable_scan, stepwise_scan
 
@@ -227,12 +227,12 @@ def test_without_numba_the_torch_version_answers_and_says_so_once(
     given = [value.float() for value in arguments(2, 9, 4, 3)]
     right = selective_scan(*given)
     monkeypatch.setitem(sys.modules, "gaitforge.models.scan_cpu", instead)
-    scan_module._fused_scan.cache_clear()
+    scan_module._find_fused_scan.cache_clear()
     try:
         torch.testing.assert_close(selective_scan(*given), right, rtol=1e-5, atol=1e-6)
         selective_scan(*given)
     finally:
-        scan_module._fused_scan.cache_clear()
+        scan_module._find_fused_scan.cache_clear()
     assert capsys.readouterr().err.count("numba is missing") == 1
 
 
@@ -326,7 +326,7 @@ needs_a_gpu = pytest.mark.skipif(
 def test_mamba_on_a_gpu_is_the_oracle_within_its_own_tolerances(
     dtype: torch.dtype, rtol: float, atol: float, shape: tuple[int, int, int, int]
 ) -> None:
-    if mamba_scan() is None:
+    if find_mamba_scan() is None:
         pytest.skip("mamba-ssm is not installed with its CUDA kernels")
     kinds = (dtype, dtype, torch.float32, dtype, dtype, torch.float32)
     rounded = [value.to(kind) for value, kind in zip(arguments(*shape), kinds, strict=True)]
@@ -351,7 +351,7 @@ def test_huge_steps_stay_finite_on_a_gpu(largest_delta: float) -> None:
 def test_without_mamba_a_gpu_gives_the_oracle_in_plain_torch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(scan_module, "mamba_scan", lambda: None)
+    monkeypatch.setattr(scan_module, "find_mamba_scan", lambda: None)
     given = arguments(3, 40, 12, 4)
     wanted = with_gradients(oracle, given, torch.float64)
     for value, right in zip(on_a_gpu(given, torch.float32), wanted, strict=True):
@@ -380,7 +380,7 @@ def test_an_exported_scan_answers_alike_at_other_batch_sizes(
     form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if form == "unrolled":
-        monkeypatch.setattr(scan_torch, "scan_operator", lambda: None)
+        monkeypatch.setattr(scan_torch, "find_scan_operator", lambda: None)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = SmallMamba().eval()
@@ -408,6 +408,6 @@ def test_an_exported_scan_answers_alike_at_other_batch_sizes(
 @pytest.mark.parametrize("form", ["one node", "unrolled"])
 def test_what_is_exported_is_the_oracle(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if form == "unrolled":
-        monkeypatch.setattr(scan_torch, "scan_operator", lambda: None)
+        monkeypatch.setattr(scan_torch, "find_scan_operator", lambda: None)
     given = arguments(3, 10, 5, 4)
     torch.testing.assert_close(exportable_scan(*given), oracle(*given))

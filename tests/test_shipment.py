@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from gaitforge.settings import read_settings
-from gaitforge.toml import as_toml
+from gaitforge.toml import write_toml
 from tests.node_python import NodePython
 from tests.small_line import Tables, write_recordings, write_run
 from trainers.cluster.shipment import pack, package_folders
@@ -151,4 +151,4 @@ PLAIN: dict[str, Any] = {
 
 
 def test_plain_values_come_back_from_toml_as_they_were() -> None:
-    assert tomllib.loads(as_toml(PLAIN)) == PLAIN
+    assert tomllib.loads(write_toml(PLAIN)) == PLAIN

@@ -11,16 +11,22 @@ from torch import Tensor
 
 from gaitforge.layout import Layout
 from gaitforge.losses.attention import attention_loss
-from gaitforge.losses.cgrkd import batch_relations, graphs, memory_relations
+from gaitforge.losses.cgrkd import average_nodes, batch_relations, memory_relations
 from gaitforge.losses.dist import correlation_loss
 from gaitforge.losses.dkd import decoupled_kl
-from gaitforge.losses.heads import Heads, NodeShape, hint_head, node_shape, relation_head
+from gaitforge.losses.heads import (
+    Heads,
+    NodeShape,
+    find_node_shape,
+    make_hint_head,
+    make_relation_head,
+)
 from gaitforge.losses.hint import hint_loss
 from gaitforge.losses.kd import soft_label_kl
-from gaitforge.losses.nodes import PHASES, check_joints, like_joints, pooled_joints
+from gaitforge.losses.nodes import PHASES, check_joints, match_joints, pool_joints
 from gaitforge.losses.rkd import relation_loss
 from gaitforge.losses.similarity import similarity_loss
-from gaitforge.losses.standardise import standardised
+from gaitforge.losses.standardise import standardise
 from gaitforge.models.stgcn import StgcnSizes
 from gaitforge.models.tcn import TcnSizes
 
@@ -84,16 +90,16 @@ def test_with_two_classes_decoupled_soft_labels_are_the_soft_labels() -> None:
 
 
 def test_standardised_logits_have_mean_zero_and_deviation_one() -> None:
-    assert standardised(torch.tensor([[5.0, 7.0, 9.0]])).tolist() == [[-1.0, 0.0, 1.0]]
-    assert standardised(torch.full((1, 3), 4.0)).tolist() == [[0.0, 0.0, 0.0]]
+    assert standardise(torch.tensor([[5.0, 7.0, 9.0]])).tolist() == [[-1.0, 0.0, 1.0]]
+    assert standardise(torch.full((1, 3), 4.0)).tolist() == [[0.0, 0.0, 0.0]]
 
 
 def test_standardised_soft_labels_know_neither_size_nor_offset_of_the_logits() -> None:
     student, teacher = drawn(5, 4, seed=1), drawn(5, 4, seed=2)
-    once = soft_label_kl(standardised(student), standardised(teacher), 2.0)
-    again = soft_label_kl(standardised(3 * student - 7), standardised(0.1 * teacher + 1), 2.0)
+    once = soft_label_kl(standardise(student), standardise(teacher), 2.0)
+    again = soft_label_kl(standardise(3 * student - 7), standardise(0.1 * teacher + 1), 2.0)
     torch.testing.assert_close(once, again, rtol=1e-4, atol=0)
-    alike = soft_label_kl(standardised(3 * teacher + 1), standardised(teacher), 2.0)
+    alike = soft_label_kl(standardise(3 * teacher + 1), standardise(teacher), 2.0)
     assert alike.abs() < 1e-6
 
 
@@ -181,7 +187,7 @@ def test_similarity_has_the_value_of_the_hand_calculation() -> None:
 
 def test_nodes_are_means_of_equal_parts_of_the_time() -> None:
     joints_BDTV = torch.arange(8.0).view(1, 1, 8, 1).repeat(1, 2, 1, 3)
-    nodes = pooled_joints(joints_BDTV)
+    nodes = pool_joints(joints_BDTV)
     assert nodes.shape == (1, PHASES, 3, 2)
     assert nodes[0, :, 0, 0].tolist() == [0.5, 2.5, 4.5, 6.5]
 
@@ -209,9 +215,9 @@ def test_attention_knows_neither_sign_nor_scale_of_the_features() -> None:
 
 def test_joints_that_one_side_has_mixed_are_averaged_on_the_other() -> None:
     nodes = drawn(2, 4, 3, 5)
-    torch.testing.assert_close(like_joints(nodes, 1)[:, :, 0], nodes.mean(dim=2))
-    assert like_joints(nodes, 3) is nodes
-    assert like_joints(nodes[:, :, :1], 3).shape[2] == 1
+    torch.testing.assert_close(match_joints(nodes, 1)[:, :, 0], nodes.mean(dim=2))
+    assert match_joints(nodes, 3) is nodes
+    assert match_joints(nodes[:, :, :1], 3).shape[2] == 1
 
 
 def test_joints_that_cannot_be_matched_are_refused() -> None:
@@ -230,7 +236,7 @@ def relations(student: Tensor, teacher: Tensor, memory: Tensor) -> list[Tensor]:
     return [
         batch_relations(student, teacher, PAIRS, 0.1),
         memory_relations(student, teacher, memory.flatten(0, 2), 0.1),
-        memory_relations(student, teacher, graphs(memory), 0.1),
+        memory_relations(student, teacher, average_nodes(memory), 0.1),
     ]
 
 
@@ -278,7 +284,8 @@ def test_a_graph_is_the_mean_of_its_nodes_directions_however_strong_each_is() ->
     memory = torch.zeros(2, 4, 1, 2)
     memory[1, :, 0] = torch.tensor([[3.0, 4.0], [30.0, 40.0], [0.0, 5.0], [1.0, 0.0]])
     torch.testing.assert_close(
-        graphs(memory), torch.tensor([[0.0, 0.0], [(0.6 + 0.6 + 1) / 4, (0.8 + 0.8 + 1) / 4]])
+        average_nodes(memory),
+        torch.tensor([[0.0, 0.0], [(0.6 + 0.6 + 1) / 4, (0.8 + 0.8 + 1) / 4]]),
     )
 
 
@@ -286,10 +293,10 @@ def test_a_graph_is_the_mean_of_its_nodes_directions_however_strong_each_is() ->
 
 
 def test_heads_have_the_published_layers() -> None:
-    relation = relation_head(3, 5)
+    relation = make_relation_head(3, 5)
     assert sum(weight.numel() for weight in relation.parameters()) == 3 * 5 + 2 * 5 + 5 * 5
     assert not list(relation.buffers())
-    assert sum(weight.numel() for weight in hint_head(3, 5).parameters()) == 3 * 5 + 5
+    assert sum(weight.numel() for weight in make_hint_head(3, 5).parameters()) == 3 * 5 + 5
 
 
 def test_heads_follow_from_their_seed_and_leave_the_global_generator_alone() -> None:
@@ -312,7 +319,7 @@ def test_a_head_brings_every_node_to_the_teachers_width() -> None:
 def test_the_shape_of_the_nodes_is_known_before_anything_is_built() -> None:
     legs = Layout(name="legs", joints=("hip", "left", "right"), bones=((0, 1), (0, 2)))
     stgcn = StgcnSizes(widths=(4, 6), strides=(1, 2), kernel=3)
-    assert node_shape(stgcn, legs, 3, 2, 16) == NodeShape(joints=3, width=6)
-    assert node_shape(TcnSizes(channels=8, layers=1), legs, 3, 2, 16) == NodeShape(
+    assert find_node_shape(stgcn, legs, 3, 2, 16) == NodeShape(joints=3, width=6)
+    assert find_node_shape(TcnSizes(channels=8, layers=1), legs, 3, 2, 16) == NodeShape(
         joints=1, width=8
     )

@@ -120,7 +120,7 @@ def run_doctor(options: argparse.Namespace) -> int:
 
 
 def run_manifest(options: argparse.Namespace) -> int:
-    from trainers.cluster.fleet import fleet_for
+    from trainers.cluster.fleet import plan_fleet
     from trainers.cluster.manifest import (
         Machines,
         Pods,
@@ -134,13 +134,13 @@ def run_manifest(options: argparse.Namespace) -> int:
     if options.kind == "job":
         text = job_script(options.settings, options.address)
     elif options.kind == "kuberay":
-        fleet = fleet_for(shipment.settings, options.nodes, options.cpus, options.gpus)
+        fleet = plan_fleet(shipment.settings, options.nodes, options.cpus, options.gpus)
         pods = Pods(memory=options.memory, image=options.image, claim=options.claim)
         text = kuberay_manifest(shipment, fleet, pods)
     else:
         machines = Machines(provider=options.provider, hosts=tuple(options.hosts))
         nodes = len(machines.hosts) - 1 if machines.hosts else options.nodes
-        fleet = fleet_for(shipment.settings, nodes, options.cpus, options.gpus)
+        fleet = plan_fleet(shipment.settings, nodes, options.cpus, options.gpus)
         text = ray_up_cluster(shipment, fleet, machines)
     if options.out is None:
         sys.stdout.write(text)

@@ -20,7 +20,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from trainers.cluster.requirements import as_written, read_needs, version
+from trainers.cluster.requirements import read_needs, version, write_range
 
 if TYPE_CHECKING:
     from gaitforge.settings import RunSettings
@@ -144,7 +144,7 @@ def examine_machine(python: SpecifierSet) -> Iterator[Finding]:
     fault = (
         ""
         if python.contains(here, prereleases=True)
-        else f"Python is {here}, but must be {as_written(python)}: make the environment with such a one, as "
+        else f"Python is {here}, but must be {write_range(python)}: make the environment with such a one, as "
         "`python3.12 -m venv .venv`."
     )
     yield Finding("python", f"{here} in {sys.prefix}", fault)
@@ -178,7 +178,7 @@ def examine_gpus() -> Iterator[Finding]:
 
 
 def _scan() -> str:
-    from gaitforge.models.scan_cuda import mamba_scan
+    from gaitforge.models.scan_cuda import find_mamba_scan
 
     numba = version("numba")
     cpu = (
@@ -186,7 +186,7 @@ def _scan() -> str:
         if numba
         else "plain torch on a CPU, many times slower than numba"
     )
-    if mamba_scan() is None:
+    if find_mamba_scan() is None:
         return f"{cpu}; plain torch on a GPU: mamba-ssm with its CUDA kernels is not here"
     return f"{cpu}; mamba-ssm {version('mamba-ssm')} on a GPU"
 
@@ -197,7 +197,7 @@ def _scan() -> str:
 def examine_packages(needed: Sequence[Requirement]) -> Iterator[Finding]:
     """Each dependency with its version, held against the range that pyproject.toml gives it."""
     for requirement in needed:
-        name, wanted = requirement.name, as_written(requirement.specifier)
+        name, wanted = requirement.name, write_range(requirement.specifier)
         extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
         install = f"{name}{extras}{wanted}"
         here = version(name)
@@ -291,10 +291,10 @@ def _listener(port: int) -> str:
 
 def examine_token() -> Finding:
     """Whether this machine has a token for clusters, and whether others can read it."""
-    from trainers.cluster.joining import known_token
+    from trainers.cluster.joining import find_token
 
     path = Path.home() / ".ray" / "auth_token"
-    if not known_token():
+    if not find_token():
         return Finding(
             "token",
             "none: a cluster of several machines needs one, `ray get-auth-token --generate`",
@@ -383,14 +383,14 @@ def examine_nodes(settings: RunSettings, shared: Path) -> tuple[list[Finding], l
     """Join a cluster and have each node say what it has; the faults of nodes, and the table of all."""
     import ray
 
-    from trainers.cluster.joining import check_address, find, shipped, survey
+    from trainers.cluster.joining import check_address, find, ship_code, survey
     from trainers.cluster.token import use_token
 
     there = find(settings.cluster.address)
     check_address(there)
     use_token(there)
     ray.init(
-        address=there, log_to_driver=False, logging_level=logging.ERROR, runtime_env=shipped({})
+        address=there, log_to_driver=False, logging_level=logging.ERROR, runtime_env=ship_code({})
     )
     found = survey(shared)
     resources = {

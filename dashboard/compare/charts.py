@@ -11,11 +11,14 @@ from dashboard.frame.chart_style import (
     CONFIRMED,
     SEARCHED,
     TEACHER,
+    draw_dots,
+    draw_intervals,
     epochs,
     finished,
     legend,
     rows,
     share_axis,
+    tell_interval,
 )
 
 COLOURS = (SEARCHED, "#3f9c72", "#a661b8", "#b98b15")
@@ -24,7 +27,7 @@ ROW = 30
 
 
 def looks(titles: Sequence[str], teacher: str, chosen: str) -> dict[str, tuple[str, str]]:
-    """Colour and shape by title: the student in question in the accent, the teacher grey."""
+    """Return colour and shape by title: the student in question in the accent, the teacher grey."""
     found = {}
     free = iter(COLOURS)
     for place, title in enumerate(titles):
@@ -38,7 +41,7 @@ def looks(titles: Sequence[str], teacher: str, chosen: str) -> dict[str, tuple[s
 
 
 def scores_chart(points: pd.DataFrame, look: dict[str, tuple[str, str]]) -> alt.LayerChart:
-    """Macro F1 of each model: on confirm people a filled point with its interval, on validation people a hollow one."""
+    """Draw macro F1 of each model: on confirm people filled, with its interval, on validation people hollow."""
     y = rows("model:N", list(look), 200)
     low = min([*points["macro_f1"], *points["low"].dropna()], default=0.0)
     high = max([*points["macro_f1"], *points["high"].dropna()], default=1.0)
@@ -51,25 +54,20 @@ def scores_chart(points: pd.DataFrame, look: dict[str, tuple[str, str]]) -> alt.
         alt.Tooltip("model:N", title="Model"),
         alt.Tooltip("people:N", title="People"),
         alt.Tooltip("macro_f1:Q", title="Macro F1", format=".3f"),
-        alt.Tooltip("low:Q", title="95 % interval from", format=".3f"),
-        alt.Tooltip("high:Q", title="to", format=".3f"),
+        *tell_interval(".3f"),
     ]
     colour = _colour(look, None)
     confirm = points[points["people"] == "confirm"]
-    bars = (
-        alt.Chart(confirm.dropna(subset=["low"]))
-        .mark_rule(strokeWidth=4, opacity=0.4, strokeCap="round")
-        .encode(x=alt.X("low:Q", scale=scale), x2="high:Q", y=y, color=colour)
+    bars = draw_intervals(confirm, 4, 0.4).encode(
+        x=alt.X("low:Q", scale=scale), x2="high:Q", y=y, color=colour
     )
     hollow = (
         alt.Chart(points[points["people"] == "validation"])
         .mark_point(size=70, strokeWidth=1.6, opacity=0.9)
         .encode(x=x, y=y, color=colour, shape=_shape(look, None), tooltip=tooltip)
     )
-    filled = (
-        alt.Chart(confirm)
-        .mark_point(filled=True, size=130, opacity=1)
-        .encode(x=x, y=y, color=colour, shape=_shape(look, None), tooltip=tooltip)
+    filled = draw_dots(confirm, 130).encode(
+        x=x, y=y, color=colour, shape=_shape(look, None), tooltip=tooltip
     )
     said = "; ".join(
         f"{row.model} {row.macro_f1:.3f} on {row.people} people" for row in points.itertuples()
@@ -80,7 +78,7 @@ def scores_chart(points: pd.DataFrame, look: dict[str, tuple[str, str]]) -> alt.
 
 
 def curves_chart(curves: pd.DataFrame, look: dict[str, tuple[str, str]]) -> alt.LayerChart:
-    """Macro F1 of the validation people over the epochs, a line for each model."""
+    """Draw macro F1 of the validation people over the epochs, a line for each model."""
     line = (
         alt.Chart(curves)
         .mark_line(strokeWidth=2, point=alt.OverlayMarkDef(size=18))
@@ -104,7 +102,7 @@ def curves_chart(curves: pd.DataFrame, look: dict[str, tuple[str, str]]) -> alt.
 
 
 def recalls_chart(recalls: pd.DataFrame, look: dict[str, tuple[str, str]]) -> alt.LayerChart:
-    """Recall of each class, a row for each model within it, with 95 % intervals."""
+    """Draw recall of each class, a row for each model within it, with 95 % intervals."""
     classes = list(dict.fromkeys(recalls["class"]))
     y = rows("class:N", classes, 200)
     within = alt.YOffset("model:N", sort=list(look))
@@ -112,45 +110,32 @@ def recalls_chart(recalls: pd.DataFrame, look: dict[str, tuple[str, str]]) -> al
         alt.Tooltip("class:N", title="Class"),
         alt.Tooltip("model:N", title="Model"),
         alt.Tooltip("recall:Q", title="Recall", format=".1%"),
-        alt.Tooltip("low:Q", title="95 % interval from", format=".1%"),
-        alt.Tooltip("high:Q", title="to", format=".1%"),
+        *tell_interval(".1%"),
         alt.Tooltip("people:Q", title="People"),
         alt.Tooltip("recordings:Q", title="Recordings"),
     ]
-    bars = (
-        alt.Chart(recalls.dropna(subset=["low"]))
-        .mark_rule(strokeWidth=3, opacity=0.4, strokeCap="round")
-        .encode(
-            x=share_axis("low:Q", None),
-            x2="high:Q",
-            y=y,
-            yOffset=within,
-            color=_colour(look, None),
-        )
+    bars = draw_intervals(recalls, 3, 0.4).encode(
+        x=share_axis("low:Q", None), x2="high:Q", y=y, yOffset=within, color=_colour(look, None)
     )
-    dots = (
-        alt.Chart(recalls)
-        .mark_point(filled=True, size=62, opacity=1)
-        .encode(
-            x=share_axis("recall:Q", "Recall"),
-            y=y,
-            yOffset=within,
-            color=_colour(look, legend()),
-            shape=_shape(look, legend()),
-            tooltip=tooltip,
-        )
+    points = draw_dots(recalls, 62).encode(
+        x=share_axis("recall:Q", "Recall"),
+        y=y,
+        yOffset=within,
+        color=_colour(look, legend()),
+        shape=_shape(look, legend()),
+        tooltip=tooltip,
     )
     step = max(11 * len(look), 22)
     return finished(
         bars,
-        dots,
+        points,
         height=72 + step * len(classes),
         description=f"Recall of {len(classes)} classes by {', '.join(look)}.",
     )
 
 
 def people_chart(people: pd.DataFrame, look: dict[str, tuple[str, str]]) -> alt.LayerChart:
-    """A row per person, a point for the accuracy of each model, joined from the lowest to the highest."""
+    """Draw a row per person, a point for the accuracy of each model, joined from the lowest to the highest."""
     order = list(dict.fromkeys(people["person"]))
     y = rows("person:N", order, 200)
     ends = people.groupby("person", sort=False)["accuracy"].agg(["min", "max"]).reset_index()
@@ -159,7 +144,7 @@ def people_chart(people: pd.DataFrame, look: dict[str, tuple[str, str]]) -> alt.
         .mark_rule(color=TEACHER, opacity=0.4, strokeWidth=1.5)
         .encode(x=share_axis("min:Q", None), x2="max:Q", y=y)
     )
-    dots = (
+    points = (
         alt.Chart(people)
         .mark_point(filled=True, size=75, opacity=0.9)
         .encode(
@@ -178,14 +163,14 @@ def people_chart(people: pd.DataFrame, look: dict[str, tuple[str, str]]) -> alt.
     )
     return finished(
         links,
-        dots,
+        points,
         height=116 + 22 * len(order),
         description=f"Accuracy of {', '.join(look)} for the {len(order)} people on whom they differ most.",
     )
 
 
 def fronts_chart(points: pd.DataFrame, titles: Sequence[str]) -> alt.LayerChart:
-    """Fronts of two work folders over the number of parameters: searched hollow, confirmed with intervals."""
+    """Draw fronts of two work folders over the number of parameters: searched hollow, confirmed with intervals."""
     colour = alt.Color(
         "folder:N",
         scale=alt.Scale(domain=list(titles), range=[CONFIRMED, SEARCHED][: len(titles)]),
@@ -208,8 +193,7 @@ def fronts_chart(points: pd.DataFrame, titles: Sequence[str]) -> alt.LayerChart:
         alt.Tooltip("family:N", title="Family"),
         alt.Tooltip("params:Q", title="Parameters", format=","),
         alt.Tooltip("macro_f1:Q", title="Macro F1", format=".3f"),
-        alt.Tooltip("low:Q", title="95 % interval from", format=".3f"),
-        alt.Tooltip("high:Q", title="to", format=".3f"),
+        *tell_interval(".3f"),
     ]
     searched = points[points["kind"] == "searched"]
     confirmed = points[points["kind"] == "confirmed"]
@@ -220,9 +204,9 @@ def fronts_chart(points: pd.DataFrame, titles: Sequence[str]) -> alt.LayerChart:
         alt.Chart(searched)
         .mark_point(size=50, strokeWidth=1.5)
         .encode(x=x, y=y, color=colour, tooltip=tooltip),
-        alt.Chart(confirmed.dropna(subset=["low"]))
-        .mark_rule(strokeWidth=2.5, opacity=0.45, strokeCap="round")
-        .encode(x=x, y=alt.Y("low:Q", scale=scale, title="Macro F1"), y2="high:Q", color=colour),
+        draw_intervals(confirmed, 2.5, 0.45).encode(
+            x=x, y=alt.Y("low:Q", scale=scale, title="Macro F1"), y2="high:Q", color=colour
+        ),
         alt.Chart(confirmed)
         .mark_point(filled=True, shape="diamond", size=130, opacity=1)
         .encode(x=x, y=y, color=colour, tooltip=tooltip),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import altair as alt
+import pandas as pd
 
 SEARCHED = "#3572c6"
 CONFIRMED = "#dd6a1f"
@@ -22,39 +23,61 @@ SHARES = alt.Scale(domain=[0, 1], nice=False)
 
 
 def finished(*layers: alt.Chart | alt.LayerChart, height: int, description: str) -> alt.LayerChart:
-    """Layers as one chart, with the text that stands for it where it cannot be seen."""
+    """Join layers into one chart, with the text that stands for it where it cannot be seen."""
     chart = alt.LayerChart(layer=list(layers), height=height, description=description)
     chart.config = alt.Config(view=alt.ViewConfig(strokeWidth=0))
     return chart
 
 
 def legend() -> alt.Legend:
-    """In a row above the chart."""
+    """Make a legend in a row above the chart."""
     return alt.Legend(
         orient="top", direction="horizontal", title=None, labelLimit=240, symbolOpacity=1, offset=8
     )
 
 
 def row_labels(limit: int, angle: int = 0) -> alt.Axis:
-    """The names of rows or columns, of so many pixels at most; Streamlit alone would move the outer ones inwards."""
+    """Label rows or columns in so many pixels at most; Streamlit alone would move the outer ones inwards."""
     return alt.Axis(
         labelAngle=angle, labelLimit=limit, labelOverlap=False, labelFlush=False, domain=False, ticks=False,
     )  # fmt: skip
 
 
 def rows(field: str, order: Sequence[str], limit: int) -> alt.Y:
-    """A row for each name, in that order."""
+    """Make an axis with a row for each name, in that order."""
     return alt.Y(field, sort=list(order), title=None, axis=row_labels(limit))
 
 
 def share_axis(field: str, title: str | None) -> alt.X:
-    """A share from 0 to 100 %, told above rows."""
+    """Make an axis of a share from 0 to 100 %, told above rows."""
     return alt.X(
         field,
         title=title,
         scale=SHARES,
         axis=alt.Axis(format="%", orient="top", tickCount=5, domain=False),
     )
+
+
+def tell_interval(form: str) -> list[alt.Tooltip]:
+    """Tell the ends of a 95 % interval (columns low and high) in that number format."""
+    return [
+        alt.Tooltip("low:Q", title="95 % interval from", format=form),
+        alt.Tooltip("high:Q", title="to", format=form),
+    ]
+
+
+def draw_intervals(table: pd.DataFrame, width: float, opacity: float) -> alt.Chart:
+    """Make faint round bars for the rows that have a 95 % interval; encode where `low` and `high` lie."""
+    bars: alt.Chart = alt.Chart(table.dropna(subset=["low"])).mark_rule(
+        strokeWidth=width, opacity=opacity, strokeCap="round"
+    )
+    return bars
+
+
+def draw_dots(table: pd.DataFrame, size: int) -> alt.Chart:
+    """Make filled points for the rows of a table."""
+    points: alt.Chart = alt.Chart(table).mark_point(filled=True, size=size, opacity=1)
+    return points
 
 
 def epochs() -> alt.X:

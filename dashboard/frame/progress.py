@@ -11,6 +11,7 @@ import streamlit as st
 from dashboard.reading import work_folder as reading
 from dashboard.reading.models import many
 from dashboard.reading.work_folder import Progress, Running
+from gaitforge.duration import say_duration
 from gaitforge.records.teacher import LiveEpoch
 from gaitforge.work import WorkFolder
 
@@ -67,7 +68,7 @@ def teacher_words(curve: Sequence[LiveEpoch]) -> str:
     left = ""
     if last.epochs > last.epoch:
         epoch_s = float(np.median([epoch.seconds for epoch in curve]))
-        left = f", at most {duration((last.epochs - last.epoch) * epoch_s)} left"
+        left = f", at most {say_duration((last.epochs - last.epoch) * epoch_s)} left"
     return (
         f"The teacher is training: epoch {last.epoch} of {last.epochs} has ended, macro F1 {last.val_macro_f1:.3f} on "
         f"validation people{left}."
@@ -81,7 +82,7 @@ def search_words(progress: Progress, trial_s: float | None, works: bool) -> str:
     if progress.hypervolume is not None:
         words.append(f"hypervolume {progress.hypervolume:.3f}")
     if works and trial_s is not None and wanted > progress.ended:
-        words.append(f"about {duration(trial_s * (wanted - progress.ended))} left")
+        words.append(f"about {say_duration(trial_s * (wanted - progress.ended))} left")
     return ", ".join(words)
 
 
@@ -119,13 +120,3 @@ def running_table(running: Sequence[Running]) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them: 42 s, 3 min 20 s, 2 h 05 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

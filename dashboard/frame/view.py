@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
+import pandas as pd
 import streamlit as st
 
 from dashboard.reading.models import Model
 from dashboard.reading.work_folder import Found, Line, Outdated, Problem
 from gaitforge.work import WorkFolder
+
+if TYPE_CHECKING:
+    from streamlit.elements.lib.column_types import ColumnConfig
 
 T = TypeVar("T")
 
@@ -28,6 +32,14 @@ class View:
     chosen: int  # a key of models
     outdated: Outdated
     problems: list[Problem]  # pages add what they could not read
+
+
+def show_folded(
+    title: str, table: pd.DataFrame, columns: Mapping[str, ColumnConfig], key: str
+) -> None:
+    """Show a whole table below what was shown of it, folded away under a title."""
+    with st.expander(title):
+        st.dataframe(table, hide_index=True, column_config=columns, key=key)
 
 
 def held(name: str, of: tuple[object, ...], make: Callable[[], T]) -> T:

@@ -14,7 +14,13 @@ import altair as alt
 import pandas as pd
 
 from dashboard.frame.chart_style import CONFIRMED as ANSWER
-from dashboard.frame.chart_style import FAMILY_COLOURS, FAMILY_SHAPES, finished
+from dashboard.frame.chart_style import (
+    FAMILY_COLOURS,
+    FAMILY_SHAPES,
+    draw_intervals,
+    finished,
+    tell_interval,
+)
 from dashboard.frame.chart_style import SEARCHED as DATA
 from dashboard.frame.chart_style import TEACHER as GREY
 from dashboard.fronts.scales import MEASURES, SIZES
@@ -109,7 +115,7 @@ def shared_axes(
     confirmed: pd.DataFrame,
     families: Sequence[str],
 ) -> Axes:
-    """Ranges in which both fronts lie whole; of the other trials the worst tenth may fall out.
+    """Find ranges in which both fronts lie whole; of the other trials the worst tenth may fall out.
 
     One student at the level of chance would otherwise press the whole front into a line.
     """
@@ -133,7 +139,7 @@ def shared_axes(
 def searched_chart(
     points: pd.DataFrame, axes: Axes, chosen: int | None, answer: int | None, budget: float
 ) -> alt.LayerChart:
-    """The searched students on the validation people; a click selects by `trial`, a drag a range.
+    """Draw the searched students on the validation people; a click selects by `trial`, a drag a range.
 
     `points` is that of `front_tables.searched_points`.
     """
@@ -174,7 +180,7 @@ def confirmed_chart(
     budget: float,
     height: int = HEIGHT,
 ) -> alt.LayerChart:
-    """The confirmed students on the confirm people with their intervals; a click selects by `trial`.
+    """Draw the confirmed students on the confirm people with their intervals; a click selects by `trial`.
 
     `points` is that of `front_tables.confirmed_points`; `loss` below the teacher is drawn as a line.
     """
@@ -190,16 +196,15 @@ def confirmed_chart(
     barred = points[points["low"].notna()]
     look = barred["family"].where(barred["kind"] != TEACHER, TEACHER_LOOK)
     bars = [
-        alt.Chart(barred[look == name])
-        .mark_rule(strokeWidth=2.4, opacity=0.55, strokeCap="round", color=colour)
-        .encode(x=axes.x, y=_low(axes), y2="high:Q")
+        draw_intervals(barred[look == name], 2.4, 0.55).encode(
+            x=axes.x, y=_low(axes), y2="high:Q", color=alt.value(colour)
+        )
         for name, colour in looks
     ]
     within = " with 95 % intervals" if len(barred) else ""
     tooltip = [
         *_tooltips(axes),
-        alt.Tooltip("low:Q", title="95 % interval from", format=".3f"),
-        alt.Tooltip("high:Q", title="to", format=".3f"),
+        *tell_interval(".3f"),
         alt.Tooltip("p_on_front:Q", title="Probability on the front", format=".2f"),
         alt.Tooltip("seeds:Q", title="Seeds"),
     ]
@@ -219,7 +224,7 @@ def confirmed_chart(
 
 
 def states_chart(counts: pd.DataFrame) -> alt.LayerChart:
-    """One bar of all trials that were asked for, parted by state (columns state, trials)."""
+    """Draw one bar of all trials that were asked for, parted by state (columns state, trials)."""
     place = {state: number for number, state in enumerate(STATE_COLOURS)}
     drawn = counts.assign(
         place=counts["state"].map(place),
@@ -252,7 +257,7 @@ def states_chart(counts: pd.DataFrame) -> alt.LayerChart:
 
 
 def hypervolume_chart(volumes: pd.DataFrame) -> alt.LayerChart:
-    """How much of the trade-off the search had reached (columns minutes, trials, hypervolume)."""
+    """Draw how much of the trade-off the search had reached (columns minutes, trials, hypervolume)."""
     line = (
         alt.Chart(volumes)
         .mark_line(interpolate="step-after", color=DATA, strokeWidth=2)
@@ -282,7 +287,7 @@ def hypervolume_chart(volumes: pd.DataFrame) -> alt.LayerChart:
 
 
 def optimism_chart(beliefs: pd.DataFrame) -> alt.LayerChart:
-    """For each confirmed member its three scores (columns title, what, score), joined by a line."""
+    """Draw for each confirmed member its three scores (columns title, what, score), joined by a line."""
     stages = ["searched", "refitted", "confirmed"]
     y = alt.Y("title:N", sort=None, title=None, axis=alt.Axis(labelLimit=180))
     x = alt.X(
@@ -322,7 +327,7 @@ def optimism_chart(beliefs: pd.DataFrame) -> alt.LayerChart:
 
 
 def log_ticks(ends: tuple[float, float]) -> list[float]:
-    """1, 2 and 5 of each decade, or whole decades alone where there are more than three."""
+    """Return 1, 2 and 5 of each decade, or whole decades alone where there are more than three."""
     low, high = (math.log10(end) for end in ends)
     steps = (1, 2, 5) if high - low <= 3 else (1,)
     decades = range(math.floor(low), math.ceil(high) + 1)
@@ -331,7 +336,7 @@ def log_ticks(ends: tuple[float, float]) -> list[float]:
 
 
 def _points(table: pd.DataFrame, axes: Axes, tooltip: list[alt.Tooltip]) -> alt.Chart:
-    """The models, in the order of DRAWN_IN_ORDER, in one layer, so that a click finds each of them."""
+    """Draw the models, in the order of DRAWN_IN_ORDER, in one layer, so that a click finds each of them."""
     place = {kind: number for number, kind in enumerate(DRAWN_IN_ORDER)}
     drawn = table.assign(
         look=table["family"].where(table["kind"] != TEACHER, TEACHER_LOOK),
@@ -362,7 +367,7 @@ def _low(axes: Axes) -> alt.Y:
 def _line_across(
     table: pd.DataFrame, axes: Axes, words: str, faint: bool = False
 ) -> alt.LayerChart:
-    """A dashed line, named on it, across the chart, at the score that `table` holds."""
+    """Draw a dashed line, named on it, across the chart, at the score that `table` holds."""
     base = alt.Chart(table.assign(words=words)).encode(y=axes.y)
     rule = base.mark_rule(
         color=GREY, strokeDash=[1, 4] if faint else [6, 4], strokeWidth=1.3, strokeCap="round"
@@ -374,7 +379,7 @@ def _line_across(
 
 
 def _budget(axes: Axes, budget: float) -> alt.LayerChart:
-    """A line at the budget, where it lies in the chart."""
+    """Draw a line at the budget, where it lies in the chart."""
     inside = axes.sizes[0] < budget < axes.sizes[1]
     table = pd.DataFrame(
         {"size": [budget] if inside else [], "words": ["budget"] if inside else []}
@@ -390,7 +395,7 @@ def _budget(axes: Axes, budget: float) -> alt.LayerChart:
 def _marked(
     points: pd.DataFrame, axes: Axes, chosen: int | None, answer: int | None
 ) -> list[alt.Chart]:
-    """An orange ring round the answer and a grey one round another model that is looked at.
+    """Draw an orange ring round the answer and a grey one round another model that is looked at.
 
     Its name stands on the side where the teacher's line is not.
     """

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 import streamlit as st
 
-from dashboard.frame.progress import duration
 from dashboard.frame.states import next_step, show_failures, unread_scores
 from dashboard.frame.view import View
 from dashboard.fronts import charts as charts_fronts
@@ -19,6 +18,7 @@ from dashboard.fronts.scales import SIZES
 from dashboard.reading import work_folder as reading
 from dashboard.reading.models import TEACHER, Model, interval_words, many, over, verdict_word
 from dashboard.reading.work_folder import Found, Line, Progress
+from gaitforge.duration import say_duration
 from gaitforge.records.confirm import BAD, GOOD, OPEN, Member, Scores, Verdict
 
 MARKS = {GOOD: "✓", BAD: "✗", OPEN: "?"}
@@ -263,7 +263,7 @@ def _teacher_facts(line: Line, in_training: bool) -> dict[str, str]:
         "MACs a window": f"{teacher.macs:,}",
         "Macro F1": f"{teacher.val_macro_f1:.3f} on validation people",
         "Accuracy": f"{teacher.val_accuracy:.3f} on validation people",
-        "Training": f"{many(teacher.epochs, 'epoch')}, {duration(teacher.seconds)}",
+        "Training": f"{many(teacher.epochs, 'epoch')}, {say_duration(teacher.seconds)}",
     }
 
 
@@ -285,6 +285,6 @@ def _search_facts(line: Line) -> dict[str, str]:
         "Trials": f"{len(line.trials):,} of {search.trials:,} ended, after at most {many(search.epochs, 'epoch')}",
         "To the end": f"{line.count('finished'):,} trained for {many(search.epochs, 'epoch')}",
         "Over budget": f"{search.rejected:,} proposals were never trained",
-        "Training": f"{duration(spent)} in all"
-        + (f", the search took {duration(search.seconds)}" if search.seconds else ""),
+        "Training": f"{say_duration(spent)} in all"
+        + (f", the search took {say_duration(search.seconds)}" if search.seconds else ""),
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from dashboard.frame.view import View
+from dashboard.frame.view import View, show_folded
 from dashboard.reading.models import many
 from dashboard.store import charts as charts_store
 from dashboard.store import tables as store_tables
@@ -169,16 +169,15 @@ def show_quarantine(quarantine: pd.DataFrame | None) -> None:
         },
         key="store_reasons",
     )
-    with st.expander(f"All {many(len(quarantine), 'recording')}"):
-        st.dataframe(
-            quarantine,
-            hide_index=True,
-            column_config={
-                "source": text("Source"),
-                "position": number("Position in it"),
-                "person": text("Person"),
-                "label": text("Class"),
-                "reason": text("Why", width="large"),
-            },
-            key="store_quarantine",
-        )
+    show_folded(
+        f"All {many(len(quarantine), 'recording')}",
+        quarantine,
+        {
+            "source": text("Source"),
+            "position": number("Position in it"),
+            "person": text("Person"),
+            "label": text("Class"),
+            "reason": text("Why", width="large"),
+        },
+        key="store_quarantine",
+    )

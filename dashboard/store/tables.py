@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pandas.api.types import is_numeric_dtype
 
-from gaitforge.recording import kind_of
+from gaitforge.recording import find_kind
 
 OWN = ("recording", "person", "label", "frames", "fps")
 ROLES = ("train", "validation", "confirm")
@@ -125,7 +125,7 @@ def further_columns(index: pd.DataFrame) -> pd.DataFrame:
 
 def reasons_table(quarantine: pd.DataFrame) -> pd.DataFrame:
     """Columns reason (its kind), recordings, sources; the most frequent first."""
-    kinds = quarantine.assign(reason=quarantine["reason"].map(kind_of))
+    kinds = quarantine.assign(reason=quarantine["reason"].map(find_kind))
     grouped = kinds.groupby("reason", dropna=False).agg(
         recordings=("reason", "size"), sources=("source", "nunique")
     )

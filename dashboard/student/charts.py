@@ -15,12 +15,15 @@ from dashboard.frame.chart_style import (
     SHARES,
     TEACHER,
     TERM_COLOURS,
+    draw_dots,
+    draw_intervals,
     epochs,
     finished,
     legend,
     row_labels,
     rows,
     share_axis,
+    tell_interval,
 )
 
 HEIGHT = 270
@@ -32,7 +35,7 @@ CHANNEL_COLOURS = (SEARCHED, CONFIRMED, "#3f9c72")
 
 
 def curve_chart(curve: pd.DataFrame, measure: str, teacher: float | None) -> alt.LayerChart:
-    """A score of validation people (columns epoch and `measure`), beside the teacher's."""
+    """Draw a score of validation people (columns epoch and `measure`), beside the teacher's."""
     scores = [*curve[measure], *([] if teacher is None else [teacher])]
     low, high = min(scores, default=0.0), max(scores, default=1.0)
     y = alt.Y(
@@ -67,7 +70,7 @@ def curve_chart(curve: pd.DataFrame, measure: str, teacher: float | None) -> alt
 
 
 def loss_chart(losses: pd.DataFrame) -> alt.LayerChart:
-    """The terms of the training loss per epoch (columns epoch, term, loss)."""
+    """Draw the terms of the training loss per epoch (columns epoch, term, loss)."""
     terms = list(dict.fromkeys(losses["term"]))
     colours = {"total": TEACHER}
     for place, term in enumerate(term for term in terms if term != "total"):
@@ -105,7 +108,7 @@ def loss_chart(losses: pd.DataFrame) -> alt.LayerChart:
 def confusion_chart(
     cells: pd.DataFrame, classes: tuple[str, ...], dark: bool = False
 ) -> alt.LayerChart:
-    """Rows true, columns said, coloured by the share of the true class (see confusion_table).
+    """Draw rows of the true class, columns of the one said, coloured by the true class's share (see confusion_table).
 
     `dark` says that the page is: numbers on pale tiles are then light.
     """
@@ -144,34 +147,30 @@ def confusion_chart(
 
 
 def recall_chart(recalls: pd.DataFrame) -> alt.LayerChart:
-    """A row per class: recall a dot with its interval, the teacher's a tick (see recall_table)."""
+    """Draw a row per class: recall a dot with its interval, the teacher's a tick (see recall_table)."""
     y = rows("class:N", list(recalls["class"]), 190)
     x = share_axis("recall:Q", "Recall")
     tooltip = [
         alt.Tooltip("class:N", title="Class"),
         alt.Tooltip("recall:Q", title="Recall", format=".1%"),
-        alt.Tooltip("low:Q", title="95 % interval from", format=".1%"),
-        alt.Tooltip("high:Q", title="to", format=".1%"),
+        *tell_interval(".1%"),
         alt.Tooltip("teacher:Q", title="Recall of the teacher", format=".1%"),
         alt.Tooltip("people:Q", title="People"),
         alt.Tooltip("recordings:Q", title="Recordings"),
     ]
-    bars = (
-        alt.Chart(recalls.dropna(subset=["low"]))
-        .mark_rule(color=SEARCHED, strokeWidth=3, opacity=0.45, strokeCap="round")
-        .encode(x=alt.X("low:Q", scale=SHARES), x2="high:Q", y=y)
+    bars = draw_intervals(recalls, 3, 0.45).encode(
+        x=alt.X("low:Q", scale=SHARES), x2="high:Q", y=y, color=alt.value(SEARCHED)
     )
-    dots = _two(recalls, "recall", y, x, tooltip)
     return finished(
         bars,
-        dots,
+        _two(recalls, "recall", y, x, tooltip),
         height=FRAME + (34 if len(recalls) <= 8 else 22) * len(recalls),
         description="Recall of each class with its 95 % interval, beside the teacher's.",
     )
 
 
 def people_chart(people: pd.DataFrame) -> alt.LayerChart:
-    """One row per person: the model's accuracy a dot, the teacher's a tick (see people_table)."""
+    """Draw one row per person: the model's accuracy a dot, the teacher's a tick (see people_table)."""
     y = rows("person:N", list(people["person"]), 160)
     x = share_axis("accuracy:Q", "Accuracy")
     links = []
@@ -198,7 +197,7 @@ def people_chart(people: pd.DataFrame) -> alt.LayerChart:
 
 
 def calibration_chart(bins: pd.DataFrame) -> alt.LayerChart:
-    """Accuracy against confidence (columns of calibration_table, and `model`), beside the diagonal."""
+    """Draw accuracy against confidence (columns of calibration_table, and `model`), beside the diagonal."""
     diagonal = (
         alt.Chart(pd.DataFrame({"confidence": [0.0, 1.0], "accuracy": [0.0, 1.0]}))
         .mark_line(color=TEACHER, strokeDash=[1, 4], strokeWidth=1.3, strokeCap="round")
@@ -241,7 +240,7 @@ def calibration_chart(bins: pd.DataFrame) -> alt.LayerChart:
 
 
 def robustness_chart(scores: pd.DataFrame) -> alt.LayerChart:
-    """Macro F1 against the share of hidden joints (columns of robustness_table)."""
+    """Draw macro F1 against the share of hidden joints (columns of robustness_table)."""
     ends = [*scores["macro_f1"], *scores["low"].dropna(), *scores["high"].dropna()]
     low, high = min(ends, default=0.0), max(ends, default=1.0)
     scale = alt.Scale(domain=[max(low - 0.04, 0), min(high + 0.04, 1)], nice=False)
@@ -261,9 +260,9 @@ def robustness_chart(scores: pd.DataFrame) -> alt.LayerChart:
     colour = _colour(scores["model"])
     # an empty layer would have no extent
     bars = [
-        alt.Chart(drawn.dropna(subset=["low"]))
-        .mark_rule(strokeWidth=2.5, opacity=0.4, strokeCap="round")
-        .encode(x=x, y=alt.Y("low:Q", scale=scale, title="Macro F1"), y2="high:Q", color=colour)
+        draw_intervals(drawn, 2.5, 0.4).encode(
+            x=x, y=alt.Y("low:Q", scale=scale, title="Macro F1"), y2="high:Q", color=colour
+        )
     ]
     base = alt.Chart(drawn).encode(
         x=x,
@@ -273,8 +272,7 @@ def robustness_chart(scores: pd.DataFrame) -> alt.LayerChart:
             alt.Tooltip("model:N", title="Model"),
             alt.Tooltip("hidden:Q", title="Joints hidden", format=".0%"),
             alt.Tooltip("macro_f1:Q", title="Macro F1", format=".3f"),
-            alt.Tooltip("low:Q", title="95 % interval from", format=".3f"),
-            alt.Tooltip("high:Q", title="to", format=".3f"),
+            *tell_interval(".3f"),
         ],
     )
     lines = base.mark_line(strokeWidth=2)
@@ -292,7 +290,7 @@ def robustness_chart(scores: pd.DataFrame) -> alt.LayerChart:
 
 
 def probability_chart(answers: pd.DataFrame, classes: tuple[str, ...]) -> alt.LayerChart:
-    """A pair of bars per class for one recording (columns of probability_table); the true class is ringed."""
+    """Draw a pair of bars per class for one recording (columns of probability_table); the true class is ringed."""
     present = [model for model in (HERE, THERE) if (answers["model"] == model).any()]
     y = rows("class:N", classes, 190)
     offset = alt.YOffset("model:N", sort=present)
@@ -340,7 +338,7 @@ def probability_chart(answers: pd.DataFrame, classes: tuple[str, ...]) -> alt.La
 
 
 def channel_chart(lines: pd.DataFrame, time: str, unit: str) -> alt.Chart:
-    """The channels of what is no body in space, a panel per node (columns of channel_table)."""
+    """Draw the channels of what is no body in space, a panel per node (columns of channel_table)."""
     channels = list(dict.fromkeys(lines["channel"]))
     chart: alt.Chart = (
         alt.Chart(lines, width="container")
@@ -375,7 +373,7 @@ def channel_chart(lines: pd.DataFrame, time: str, unit: str) -> alt.Chart:
 def _two(
     table: pd.DataFrame, column: str, y: alt.Y, x: alt.X, tooltip: list[alt.Tooltip]
 ) -> alt.Chart:
-    """The model's values of a column and the teacher's, who comes first and lies below."""
+    """Draw the model's values of a column and the teacher's, who comes first and lies below."""
     teacher = table.dropna(subset=["teacher"])
     both = pd.concat(
         [
@@ -384,12 +382,8 @@ def _two(
         ],
         ignore_index=True,
     )
-    points: alt.Chart = (
-        alt.Chart(both)
-        .mark_point(filled=True, size=80, opacity=1)
-        .encode(
-            x=x, y=y, color=_colour(both["model"]), shape=_shape(both["model"]), tooltip=tooltip
-        )
+    points: alt.Chart = draw_dots(both, 80).encode(
+        x=x, y=y, color=_colour(both["model"]), shape=_shape(both["model"]), tooltip=tooltip
     )
     return points
 
@@ -410,7 +404,7 @@ def _shape(models: pd.Series[str], teacher: str = UPRIGHT) -> alt.Shape:
 
 
 def _reference(table: pd.DataFrame, y: alt.Y) -> list[alt.Chart]:
-    """A dashed line, named at its left, across the chart at the teacher's score."""
+    """Draw a dashed line, named at its left, across the chart at the teacher's score."""
     base = alt.Chart(table.assign(words=THERE)).encode(y=y)
     return [
         base.mark_rule(color=TEACHER, strokeDash=[6, 4], strokeWidth=1.3, strokeCap="round"),

@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.frame import model_tables
-from dashboard.frame.view import View
+from dashboard.frame.view import View, show_folded
 from dashboard.reading import model_files
 from dashboard.reading.models import many
 from dashboard.student import charts as charts_model
@@ -64,21 +64,20 @@ def show_recordings(
                 else ""
             )
         )
-    with st.expander(f"All {len(rows):,} as a table"):
-        text = st.column_config.TextColumn
-        st.dataframe(
-            rows,
-            hide_index=True,
-            column_config={
-                "recording": text("Recording"),
-                "person": text("Person"),
-                "true_class": text("True"),
-                "said_class": text("Said"),
-                "sure": st.column_config.NumberColumn("How sure", format="percent"),
-                "teacher_said": text("Teacher said"),
-            },
-            key="rows",
-        )
+    text = st.column_config.TextColumn
+    show_folded(
+        f"All {len(rows):,} as a table",
+        rows,
+        {
+            "recording": text("Recording"),
+            "person": text("Person"),
+            "true_class": text("True"),
+            "said_class": text("Said"),
+            "sure": st.column_config.NumberColumn("How sure", format="percent"),
+            "teacher_said": text("Teacher said"),
+        },
+        key="rows",
+    )
 
 
 def pick_recordings(

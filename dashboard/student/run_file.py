@@ -9,7 +9,7 @@ from gaitforge.records.search import SEARCH
 from gaitforge.records.split import ROLES, SPLIT
 from gaitforge.records.trial import TRIAL, Trial
 from gaitforge.settings import SETTINGS, as_dict
-from gaitforge.toml import as_toml
+from gaitforge.toml import write_toml
 from gaitforge.work import WorkFolder
 
 
@@ -45,7 +45,7 @@ def run_toml(work: WorkFolder, split: str, number: int) -> str:
         "confirm": {**known["confirm"], "members": 1, "neighbours": 0, "folds": 0},
     }
     del settings["export"], settings["cluster"]
-    return "\n".join([*_head(trial), as_toml(_without_none(settings))])
+    return "\n".join([*_head(trial), write_toml(_without_none(settings))])
 
 
 def _head(trial: Trial) -> list[str]:

@@ -34,37 +34,37 @@ class Change:
 def make_views(
     recording: Recording, layout: Layout, settings: WindowSettings
 ) -> tuple[Floats, Bools]:
-    """All views [N, views, T, V, C] of a recording's windows, not normalised, and where seen.
+    """Make all views [N, views, T, V, C] of a recording's windows, not normalised, and where seen.
 
     View 0 is what `windows.prepare` gives.
     """
-    motion = Motion.of(recording, layout, settings)
+    motion = Motion.from_recording(recording, layout, settings)
     times_NT = window_times(motion.frames, settings)
-    clean, clean_seen = motion.at(times_NT)
+    clean, clean_seen = motion.sample(times_NT)
     views = np.empty((len(clean), settings.views, *clean.shape[1:]), dtype=np.float32)
     seen = np.empty(views.shape[:-1], dtype=np.bool_)
-    views[:, 0], seen[:, 0] = motion.centred(clean), clean_seen
+    views[:, 0], seen[:, 0] = motion.move_to_centre(clean), clean_seen
     for n, times_T in enumerate(times_NT):
         for view in range(1, settings.views):
-            rng = view_generator(settings.seed, recording.recording, n, view)
+            rng = make_generator(settings.seed, recording.recording, n, view)
             change = draw_change(rng, settings, channels=clean.shape[-1])
-            (warped,), (warped_seen,) = motion.at(warp_times(times_T, change.warp)[None])
+            (warped,), (warped_seen,) = motion.sample(warp_times(times_T, change.warp)[None])
             # a body changes where it stands, not about a corner of the room; forces have no place
-            start = motion.place(warped)[0] if layout.up_axis is not None else np.float32(0)
+            start = motion.locate(warped)[0] if layout.up_axis is not None else np.float32(0)
             moved, seen[n, view] = change_body(warped - start, warped_seen, change, layout)
             # centred afterwards, as the root may be on one side only and a flip then moves it
-            views[n, view] = motion.centred(moved + start)
+            views[n, view] = motion.move_to_centre(moved + start)
     return views, seen
 
 
-def view_generator(seed: int, recording: str, window: int, view: int) -> np.random.Generator:
-    """The randomness of one view."""
+def make_generator(seed: int, recording: str, window: int, view: int) -> np.random.Generator:
+    """Return the source of randomness of one view."""
     digest = hashlib.sha256(recording.encode()).digest()
     return np.random.default_rng([seed, int.from_bytes(digest[:8], "big"), window, view])
 
 
 def draw_change(rng: np.random.Generator, settings: WindowSettings, channels: int) -> Change:
-    """A change within the ranges of the settings.
+    """Draw a change within the ranges of the settings.
 
     All numbers are always drawn, so that turning one kind of change off leaves the others alone.
     """
@@ -81,7 +81,7 @@ def draw_change(rng: np.random.Generator, settings: WindowSettings, channels: in
 
 
 def warp_times(times_T: NDArray[np.float64], warp: tuple[float, float]) -> NDArray[np.float64]:
-    """Times that pass at tempo 1 + warp[0] cos(pi u) + warp[1] cos(2 pi u), u from 0 to 1.
+    """Return times that pass at tempo 1 + warp[0] cos(pi u) + warp[1] cos(2 pi u), u from 0 to 1.
 
     Start and end stay where they are; time never stands still while |warp[0]| + |warp[1]| < 1.
     """
@@ -96,7 +96,7 @@ def warp_times(times_T: NDArray[np.float64], warp: tuple[float, float]) -> NDArr
 def change_body(
     positions_TVC: Floats, seen_TV: Bools, change: Change, layout: Layout
 ) -> tuple[Floats, Bools]:
-    """A window mirrored, turned and resized about 0.
+    """Mirror, turn and resize a window about 0.
 
     Without left-right pairs nothing is mirrored; nodes without an up axis are only resized.
     """
@@ -108,7 +108,7 @@ def change_body(
 
 
 def flip(positions_TVC: Floats, seen_TV: Bools, layout: Layout) -> tuple[Floats, Bools]:
-    """The mirror image, with left and right joints swapped so that their names stay true.
+    """Mirror a window, with left and right joints swapped so that their names stay true.
 
     The upright mirror stands between the body's left and right, so that a body in 3D keeps its
     heading; across a fixed axis, people who walk along that axis would be turned round.
@@ -121,7 +121,7 @@ def flip(positions_TVC: Floats, seen_TV: Bools, layout: Layout) -> tuple[Floats,
 
 
 def rotate(positions_TVC: Floats, angle_rad: float, layout: Layout) -> Floats:
-    """Positions turned about the up axis through 0, or in 2D within the image."""
+    """Turn positions about the up axis through 0, or in 2D within the image."""
     channels = positions_TVC.shape[-1]
     first, second = (0, 1) if channels == 2 else _level_axes(layout, channels)
     cos, sin = np.float32(math.cos(angle_rad)), np.float32(math.sin(angle_rad))
@@ -132,7 +132,7 @@ def rotate(positions_TVC: Floats, angle_rad: float, layout: Layout) -> Floats:
 
 
 def _sideways(positions_TVC: Floats, seen_TV: Bools, layout: Layout) -> Floats:
-    """The level unit vector [C] from right to left, by the pairs nearest the root (hips, say).
+    """Return the level unit vector [C] from right to left, by the pairs nearest the root (hips, say).
 
     Farther pairs would tilt it: through a whole lunge one foot is in front of the other.
     The first level axis where no pair is seen together.

@@ -24,7 +24,7 @@ class Batch:
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> Batch:
-        """The same windows on another device; `dtype` is for the floats, `seen_BTV` stays bool."""
+        """Move the windows to another device; `dtype` is for the floats, `seen_BTV` stays bool."""
         features = self.features_BF
         return Batch(
             joints_BTVC=self.joints_BTVC.to(device=device, dtype=dtype),

@@ -38,7 +38,7 @@ class Latency:
 
 
 def count(sizes: Sizes, layout: Layout, channels: int, classes: int, frames: int) -> Cost:
-    """Parameters and MACs of a model that is never allocated (meta device).
+    """Count parameters and MACs of a model that is never allocated (meta device).
 
     MACs are half the operations that torch's FlopCounterMode sees, convolutions and matrix
     products, einsum among them, and the selective scans, by models/scan.py's formula. Normalisation,
@@ -48,12 +48,12 @@ def count(sizes: Sizes, layout: Layout, channels: int, classes: int, frames: int
 
 
 def scan_macs(sizes: Sizes, layout: Layout, channels: int, classes: int, frames: int) -> int:
-    """What of `count`'s MACs is selective scans, which other tools do not see."""
+    """Count those of `count`'s MACs that are selective scans, which other tools do not see."""
     return _count(sizes, layout, channels, classes, frames)[1]
 
 
 def latency_ms(session_run: Callable[[], object], repeats: int = 200, warmup: int = 20) -> Latency:
-    """Wall time of a call; `warmup` calls go before the `repeats` that are timed.
+    """Measure the wall time of a call; `warmup` calls go before the `repeats` that are timed.
 
     Raises ValueError where nothing would be timed.
     """
@@ -71,7 +71,7 @@ def latency_ms(session_run: Callable[[], object], repeats: int = 200, warmup: in
 
 
 def checkpoint_bytes(model: nn.Module) -> int:
-    """Size of the model's safetensors file, also of a model that was never allocated."""
+    """Return the size of the model's safetensors file, also of a model that was never allocated."""
     blank = {
         name: torch.empty(value.shape, dtype=value.dtype, device="cpu")
         for name, value in model.state_dict().items()

@@ -23,7 +23,7 @@ class Judged:
 
 
 def judged_words(*, tested: bool, noninferior: bool | None, margin: float) -> str:
-    """What came of a network's test, as said after its name."""
+    """Say what came of a network's test, as it stands after its name."""
     if noninferior is None:
         return "too few people to test it"
     if noninferior:
@@ -34,7 +34,7 @@ def judged_words(*, tested: bool, noninferior: bool | None, margin: float) -> st
 
 
 def between(ends: Sequence[float]) -> str:
-    """The ends of an interval of differences."""
+    """Write the ends of an interval of differences."""
     return f"{ends[0]:+.3f} to {ends[1]:+.3f}"
 
 
@@ -48,7 +48,7 @@ class HasDifference(Protocol):
 
 
 def signed(difference: HasDifference, at_once: str = "") -> str:
-    """A difference with its interval where it has one; `at_once` says of what that holds."""
+    """Write a difference, with its interval where it has one; `at_once` says of what that holds."""
     ends = difference.difference_interval
     sure = "" if ends is None else f" (95 % interval{at_once} {between(ends)})"
     return f"{difference.difference:+.3f}{sure}"

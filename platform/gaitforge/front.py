@@ -17,7 +17,7 @@ Ints = NDArray[np.int64]
 
 
 def non_dominated(costs_NM: Numbers) -> NDArray[np.bool_]:
-    """True for each point that no other beats, [N].
+    """Return True for each point that no other beats, [N].
 
     A point is beaten by one that costs no more in anything and less in something; equal points do
     not beat each other, so that both stay. Raises ValueError for costs that are not finite.
@@ -28,7 +28,7 @@ def non_dominated(costs_NM: Numbers) -> NDArray[np.bool_]:
 
 
 def front_ranks(costs_NM: Numbers) -> Ints:
-    """For each point the number of its front, [N]: 0 where nothing beats it, 1 where only members of front 0 do, ...
+    """Return for each point the number of its front, [N]: 0 where nothing beats it, 1 where only front 0 does, ...
 
     Equal points share a front. Raises ValueError for costs that are not finite.
     Source: Deb et al. 2002 (NSGA-II), sec. III-A; two costs in one sweep as in Jensen 2003.
@@ -53,7 +53,7 @@ def front_ranks(costs_NM: Numbers) -> Ints:
 
 
 def crowding(costs_NM: Numbers) -> Floats:
-    """How much room each point of one front has, [N]: the larger, the lonelier.
+    """Measure how much room each point of one front has, [N]: the larger, the lonelier.
 
     It is the distance between the neighbours on both sides, as a share of the front's extent,
     summed over the costs; infinite where a neighbour is missing. Ties in one cost are sorted by the
@@ -74,7 +74,7 @@ def crowding(costs_NM: Numbers) -> Floats:
 
 
 def front_order(costs_NM: Numbers) -> Ints:
-    """All indices from the best to the worst, [N]: by front, then by room within it, then as they came."""
+    """Return all indices from the best to the worst, [N]: by front, then by room within it, then as they came."""
     ranks_N = front_ranks(costs_NM)
     room_N = np.zeros(len(ranks_N))
     for rank in np.unique(ranks_N):
@@ -84,7 +84,7 @@ def front_order(costs_NM: Numbers) -> Ints:
 
 
 def hypervolume_2d(costs_N2: Numbers, reference: tuple[float, float]) -> float:
-    """The area between the points and the reference that some point beats, exactly (a sweep).
+    """Measure the area between the points and the reference that some point beats, exactly (a sweep).
 
     A point that is not below the reference in both costs adds nothing.
     Source: Zitzler & Thiele 1999 (the size of the space covered).
@@ -97,7 +97,7 @@ def hypervolume_2d(costs_N2: Numbers, reference: tuple[float, float]) -> float:
 
 
 def hypervolume_3d(costs_N3: Numbers, reference: tuple[float, float, float]) -> float:
-    """The same in three costs: areas of the first two, swept along the third."""
+    """Measure the same in three costs: areas of the first two, swept along the third."""
     costs = _below(costs_N3, reference)
     costs = costs[non_dominated(costs)]
     costs = costs[np.argsort(costs[:, 2])]
@@ -109,7 +109,7 @@ def hypervolume_3d(costs_N3: Numbers, reference: tuple[float, float, float]) -> 
 def f1_params_hypervolume(
     f1_N: Numbers, params_N: Numbers, reference: tuple[float, float]
 ) -> float:
-    """What a search has reached: the area on macro F1 x log10(parameters) that its trials beat.
+    """Measure what a search has reached: the area on macro F1 x log10(parameters) that its trials beat.
 
     `reference` is the (macro F1, parameters) that a trial must beat in both to count.
     """
@@ -118,13 +118,13 @@ def f1_params_hypervolume(
 
 
 def f1_params_front(f1_N: Numbers, params_N: Numbers) -> Ints:
-    """The indices of the trials that nothing beats, from the smallest to the largest."""
+    """Return the indices of the trials that nothing beats, from the smallest to the largest."""
     members = np.flatnonzero(non_dominated(_f1_params_costs(f1_N, params_N)))
     return members[np.argsort(params_N[members], kind="stable")]
 
 
 def knee(f1_N: Numbers, params_N: Numbers) -> int:
-    """The index of the front's member after which more parameters buy little.
+    """Return the index of the front's member after which more parameters buy little.
 
     It is the one farthest above the chord between the front's ends, on (log10 parameters, F1); how
     the two axes are scaled does not change which that is. Where none lies above the chord, it is
@@ -142,7 +142,7 @@ def knee(f1_N: Numbers, params_N: Numbers) -> int:
 
 
 def spread_along_front(params_N: Numbers, count: int) -> Ints:
-    """The indices of `count` members of a front, spread evenly in log parameters, smallest first.
+    """Pick `count` members of a front, spread evenly in log parameters, smallest first; return their indices.
 
     Both ends are among them; for a count of 1 it is the largest, which has the best F1. A front of
     fewer members is returned whole. Raises ValueError for a count below 1 and for an empty front.
@@ -184,7 +184,7 @@ def _log10(params_N: Numbers) -> Floats:
 
 
 def _distinct(costs_NM: Numbers) -> tuple[Floats, Ints]:
-    """The points that differ, sorted by the first cost, then the second, ..., and which of them each point is, [N]."""
+    """Return the points that differ, sorted by the first cost, then the second, ..., and which each point is, [N]."""
     costs = _finite(costs_NM)
     order = np.lexsort(costs.T[::-1])
     is_new = np.ones(len(costs), dtype=np.bool_)
@@ -195,7 +195,7 @@ def _distinct(costs_NM: Numbers) -> tuple[Floats, Ints]:
 
 
 def _unbeaten(points_DM: Floats) -> NDArray[np.bool_]:
-    """True for each point that no other beats; the points differ and are sorted by `_distinct`.
+    """Return True for each point that no other beats; the points differ and are sorted by `_distinct`.
 
     A point can only be beaten by an earlier one.
     """

@@ -68,7 +68,7 @@ class Difference:
 def gradient_difference(
     family: str, problem: Problem, memory: torch.memory_format | None = None
 ) -> Difference:
-    """How far float32 gradients are from float64 ones, on the CPU, for one step in training mode.
+    """Measure how far float32 gradients are from float64 ones, on the CPU, for one step in training mode.
 
     The error of a parameter is |g32 - g64| / max(|g64|, LEAST_SHARE |all g64|), the largest of several
     draws of weights and batch. Where a sum lies near the kink of a ReLU or of a maximum, its rounding
@@ -76,24 +76,27 @@ def gradient_difference(
     which neither add nor multiply, are made smooth. `memory` is the format in which convolutions get
     their maps; None leaves that to the family.
     """
-    draws = [_errors(family, problem, seed, frames, memory) for seed, frames in enumerate(FRAMES)]
+    draws = [
+        _measure_errors(family, problem, seed, frames, memory)
+        for seed, frames in enumerate(FRAMES)
+    ]
     errors = {name: max(draw[name] for draw in draws) for name in draws[0]}
     worst = max(errors, key=lambda name: errors[name])
     return Difference(error=errors[worst], parameter=worst)
 
 
-def _errors(
+def _measure_errors(
     family: str, problem: Problem, seed: int, frames: int, memory: torch.memory_format | None
 ) -> dict[str, float]:
-    """The relative error of every parameter's gradient."""
+    """Return the relative error of every parameter's gradient."""
     generator = torch.Generator().manual_seed(seed)
-    model = _drawn_model(family, problem, seed, generator)
+    model = _draw_model(family, problem, seed, generator)
     exact = copy.deepcopy(model).double()
     if memory is not None:
         _use_memory(model, memory)
     joints = len(problem.layout["joints"])
-    batch = _drawn_batch((WINDOWS, frames, joints, problem.channels), generator)
-    pull = _drawn_pull(exact(batch.to(dtype=torch.float64)), generator)
+    batch = _draw_batch((WINDOWS, frames, joints, problem.channels), generator)
+    pull = _draw_pull(exact(batch.to(dtype=torch.float64)), generator)
     found = _gradients(model, batch, [part.float() for part in pull])
     wanted = _gradients(exact, batch.to(dtype=torch.float64), pull)
     whole = math.hypot(*(_norm(gradient) for gradient in wanted.values()))
@@ -104,7 +107,7 @@ def _errors(
 
 
 def relative_error(found: Tensor, wanted: Tensor, least: float) -> float:
-    """|found - wanted| / max(|wanted|, least); infinite where it is no finite number."""
+    """Return |found - wanted| / max(|wanted|, least); infinite where it is no finite number."""
     error = _norm(found.double() - wanted) / max(_norm(wanted), least)
     return error if math.isfinite(error) else math.inf
 
@@ -113,10 +116,8 @@ def _norm(values: Tensor) -> float:
     return float(values.norm())
 
 
-def _drawn_model(
-    family: str, problem: Problem, seed: int, generator: torch.Generator
-) -> nn.Module:
-    """A model in training mode, whose weights all differ from those with a meaning; without dropout."""
+def _draw_model(family: str, problem: Problem, seed: int, generator: torch.Generator) -> nn.Module:
+    """Draw a model in training mode, whose weights all differ from those with a meaning; without dropout."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = problem.build(family)
@@ -129,16 +130,16 @@ def _drawn_model(
     return model.train()
 
 
-def _drawn_batch(shape_BTVC: tuple[int, ...], generator: torch.Generator) -> Batch:
-    """Windows of noise in which one joint in ten is unseen."""
+def _draw_batch(shape_BTVC: tuple[int, ...], generator: torch.Generator) -> Batch:
+    """Draw windows of noise in which one joint in ten is unseen."""
     return Batch(
         joints_BTVC=torch.randn(shape_BTVC, generator=generator),
         seen_BTV=torch.rand(shape_BTVC[:3], generator=generator) > 0.1,
     )
 
 
-def _drawn_pull(output: Output, generator: torch.Generator) -> list[Tensor]:
-    """The derivatives of a loss by all that a model gives: labels and teachers pull at each of it."""
+def _draw_pull(output: Output, generator: torch.Generator) -> list[Tensor]:
+    """Draw the derivatives of a loss by all that a model gives: labels and teachers pull at each of it."""
     return [
         torch.randn(part.shape, generator=generator, dtype=torch.float64) / math.sqrt(part.numel())
         for part in output
@@ -187,7 +188,7 @@ def _use_memory(model: nn.Module, memory: torch.memory_format) -> None:
 
 
 def main() -> None:
-    """A job on standard input; the worst Difference of its problems, which are of one family, on standard output."""
+    """Do a job from standard input; print the worst Difference of its problems, which are of one family."""
     job = json.load(sys.stdin)
     # corrupt memory may also let a loop run for ever
     resource.setrlimit(resource.RLIMIT_CPU, (job["cpu_s"], resource.RLIM_INFINITY))

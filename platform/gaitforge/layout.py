@@ -3,12 +3,11 @@
 The letters that end tensor names everywhere in this project:
 B batch, N windows, T frames, V joints (graph nodes), C channels (coordinates), P body parts,
 D width of an embedding, K classes, F clinical features, P also people where a person axis is meant,
-Q phases (equal parts of a window's time), M entries drawn from a memory.
+Q phases (equal parts of a window's time), M entries drawn from a memory, X drawn pairs of windows.
 """
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from gaitforge.toml import read_toml
 
 UP_AXES = ("x", "y", "z", "none")
 
@@ -71,25 +72,25 @@ class Layout:
 
     @property
     def up_axis(self) -> int | None:
-        """Index of the coordinate that points up, or None where there is no up."""
+        """Return the index of the coordinate that points up, or None where there is no up."""
         return None if self.up == "none" else "xyz".index(self.up)
 
     def mirrored(self) -> NDArray[np.int64]:
-        """Joint order [V] after a left-right flip: left joints take the places of right ones."""
+        """Return the joint order [V] after a left-right flip: left joints take the places of right ones."""
         order = np.arange(self.joint_count)
         for left, right in self.left_right:
             order[left], order[right] = right, left
         return order
 
     def adjacency(self) -> NDArray[np.bool_]:
-        """Symmetric [V, V], True where two joints share a bone; the diagonal is False."""
+        """Return a symmetric [V, V], True where two joints share a bone; the diagonal is False."""
         linked = np.zeros((self.joint_count, self.joint_count), dtype=np.bool_)
         for a, b in self.bones:
             linked[a, b] = linked[b, a] = True
         return linked
 
     def hops_from_root(self) -> NDArray[np.int64]:
-        """Bones between each joint and the nearest root joint [V]; joints without a path get V."""
+        """Count the bones between each joint and the nearest root joint [V]; joints without a path get V."""
         linked = self.adjacency()
         hops = np.full(self.joint_count, self.joint_count, dtype=np.int64)
         frontier = list(self.root)
@@ -101,7 +102,7 @@ class Layout:
         return hops
 
     def as_dict(self) -> dict[str, Any]:
-        """The layout in the form of its TOML file, for JSON."""
+        """Return the layout in the form of its TOML file, for JSON."""
         return {
             "name": self.name,
             "unit": self.unit,
@@ -116,7 +117,7 @@ class Layout:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], source: str) -> Layout:
-        """The inverse of `as_dict`; `source` names the file in what is raised (ValueError)."""
+        """Read what `as_dict` gave; `source` names the file in what is raised (ValueError)."""
         known = {"name", "unit", "up", "fps", "root", "joints", "bones", "left_right", "parts"}
         unknown = sorted(set(data) - known)
         if unknown:
@@ -158,7 +159,7 @@ def _pairs(rows: Any) -> tuple[tuple[int, int], ...]:
 
 
 def read_layout(name_or_path: str) -> Layout:
-    """A built-in layout by name, or one from the user's TOML file.
+    """Return a built-in layout by name, or read one from the user's TOML file.
 
     Raises KeyError for a name that is neither, ValueError for a file that is not a layout.
     """
@@ -169,15 +170,9 @@ def read_layout(name_or_path: str) -> Layout:
         raise KeyError(
             f"There is no layout '{name_or_path}'. Built in: {', '.join(LAYOUTS)}; or give the path of a .toml file."
         )
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"The layout file {path} does not exist; give the path of a layout's .toml file."
-        )
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"The layout file {path} is not TOML ({error}); mend it.") from error
-    return Layout.from_dict(data, source=f"The layout file {path}")
+    return Layout.from_dict(
+        read_toml(path, "layout file", "a layout's .toml file"), source=f"The layout file {path}"
+    )
 
 
 _COCO17 = Layout(

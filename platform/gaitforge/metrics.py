@@ -21,7 +21,7 @@ Id = TypeVar("Id", bound=np.generic)
 def confusion(
     true_N: NDArray[np.integer], predicted_N: NDArray[np.integer], classes: int
 ) -> NDArray[np.int64]:
-    """How often each class (row) was taken for each class (column), [K, K].
+    """Count how often each class (row) was taken for each class (column), [K, K].
 
     Raises ValueError for lengths that differ and for class numbers outside 0 to `classes` - 1.
     """
@@ -42,23 +42,23 @@ def confusion(
 
 
 def accuracy(confusion_KK: Counts) -> float:
-    """The share of recordings whose class was found; nan without recordings."""
+    """Return the share of recordings whose class was found; nan without recordings."""
     return float(_ratio(np.trace(confusion_KK), confusion_KK.sum()))
 
 
 def recall_K(confusion_KK: Counts) -> Floats:
-    """The share of each class's recordings that was found, [K]; nan where a class has none."""
+    """Return the share of each class's recordings that was found, [K]; nan where a class has none."""
     return _ratio(np.diagonal(confusion_KK), confusion_KK.sum(axis=1))
 
 
 def balanced_accuracy(confusion_KK: Counts) -> float:
-    """Macro recall: the mean recall of the classes that have recordings; nan without any."""
+    """Return macro recall, the mean recall of the classes that have recordings; nan without any."""
     recalls = recall_K(confusion_KK)
     return float(_ratio(np.nansum(recalls), np.isfinite(recalls).sum()))
 
 
 def macro_f1(confusion_xKK: Counts) -> Floats:
-    """The mean F1 of the classes, over any leading axes: [..., K, K] gives [...], [K, K] a scalar.
+    """Return the mean F1 of the classes, over any leading axes: [..., K, K] gives [...], [K, K] a scalar.
 
     A class that occurs neither in the truth nor among the predictions is left out of the mean; one
     that occurs in the truth and is never predicted counts 0, as does one that is only predicted.
@@ -73,7 +73,7 @@ def macro_f1(confusion_xKK: Counts) -> Floats:
 
 
 def weighted_kappa(confusion_KK: Counts) -> float:
-    """Agreement beyond chance on ordered classes, a miss costing its distance in classes (linear).
+    """Return agreement beyond chance on ordered classes, a miss costing its distance in classes (linear).
 
     From below 0 (worse than chance) to 1; nan where truth and prediction are all one class, since
     chance then agrees as well. Source: Cohen 1968, "Weighted kappa".
@@ -88,7 +88,7 @@ def weighted_kappa(confusion_KK: Counts) -> float:
 def expected_calibration_error(
     probabilities_NK: NDArray[np.floating], true_N: NDArray[np.integer], bins: int = 10
 ) -> float:
-    """How far confidence and accuracy lie apart, from 0 to 1.
+    """Measure how far confidence and accuracy lie apart, from 0 to 1.
 
     The confidence is the largest probability; recordings are put in `bins` equal bins of it (a
     value on an edge belongs below), and the bins' |accuracy - mean confidence| are averaged by
@@ -108,7 +108,7 @@ def expected_calibration_error(
 
 
 def softmax(logits_NK: NDArray[np.floating]) -> Floats:
-    """Probabilities of classes [N, K] from their logits."""
+    """Return probabilities of classes [N, K] from their logits."""
     logits = logits_NK.astype(np.float64)
     exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
     probabilities: Floats = exponentials / exponentials.sum(axis=-1, keepdims=True)
@@ -118,7 +118,7 @@ def softmax(logits_NK: NDArray[np.floating]) -> Floats:
 def recording_scores(
     logits_NK: NDArray[np.floating], recording_N: NDArray[Id]
 ) -> tuple[NDArray[Id], Floats]:
-    """The mean logits [R, K] of each recording's windows, and the recordings [R] in sorted order.
+    """Average the logits of each recording's windows, [R, K]; return the recordings [R] too, in sorted order.
 
     `recording_N` names or numbers the recording of each window. Raises ValueError where the two
     rows differ in length, FloatingPointError for logits of which no class follows.
@@ -141,7 +141,7 @@ def recording_scores(
 
 
 def _ratio(above: NDArray[np.number] | np.number, below: NDArray[np.number] | np.number) -> Floats:
-    """above / below, nan where below is 0, in silence."""
+    """Return above / below, nan where below is 0, in silence."""
     quotient = np.full(np.shape(below), np.nan)
     np.divide(above, below, out=quotient, where=np.asarray(below) != 0)
     scalar_if_0d: Floats = quotient[()]

@@ -23,7 +23,7 @@ class Normalisation:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], source: str) -> Normalisation:
-        """The inverse of `as_dict`; `source` names the file in what is raised (ValueError)."""
+        """Read what `as_dict` gave; `source` names the file in what is raised (ValueError)."""
         try:
             mean_VC = np.array(data["mean"], dtype=np.float32)
             std_VC = np.array(data["std"], dtype=np.float32)
@@ -40,7 +40,7 @@ class Normalisation:
 
 
 def normalise(windows: Floats, seen: Bools, normalisation: Normalisation) -> Floats:
-    """Z-scores of windows [..., V, C]; joints that were not seen [..., V] become 0, the mean.
+    """Turn windows [..., V, C] into z-scores; joints that were not seen [..., V] become 0, the mean.
 
     Raises ValueError where joints or coordinates differ from those of the training windows.
     """
@@ -55,7 +55,7 @@ def normalise(windows: Floats, seen: Bools, normalisation: Normalisation) -> Flo
 
 
 def fit_normalisation(batches: Iterable[tuple[Floats, Bools]]) -> Normalisation:
-    """Mean and deviation over the seen joints of (windows [N, T, V, C], seen [N, T, V]), one pass.
+    """Fit mean and deviation over the seen joints of (windows [N, T, V, C], seen [N, T, V]), in one pass.
 
     A deviation below a hundredth of the greatest one is raised to that: the root has none after
     centring, and dividing by almost nothing would turn rounding into movement. A joint that is

@@ -42,12 +42,12 @@ class Objective:
 
     @property
     def direction(self) -> Literal["maximize", "minimize"]:
-        """As Optuna calls it."""
+        """Return its direction as Optuna calls it."""
         return "maximize" if self.up else "minimize"
 
     @property
     def is_score(self) -> bool:
-        """Whether it tells how good a student is on the validation people, and not what it takes."""
+        """Return True where it tells how good a student is on the validation people, and not what it takes."""
         return self.key.startswith("val_")
 
 
@@ -76,7 +76,7 @@ OBJECTIVES: dict[str, Objective] = {
 
 
 def check_objectives(names: Sequence[str]) -> None:
-    """Raises KeyError for an unknown objective, ValueError for fewer than two or the same twice."""
+    """Raise KeyError for an unknown objective, ValueError for fewer than two or the same twice."""
     for name in names:
         if name not in OBJECTIVES:
             raise KeyError(
@@ -95,7 +95,7 @@ def check_objectives(names: Sequence[str]) -> None:
 
 
 def value_of(trial: Trial, name: str, scores: Mapping[str, float] | None = None) -> float:
-    """The objective's value of a trial, at its end or by other `scores` of it (of a rung)."""
+    """Return the objective's value of a trial, at its end or by other `scores` of it (of a rung)."""
     objective = OBJECTIVES[name]
     if objective.counted:
         return float(getattr(trial, objective.key))
@@ -109,12 +109,12 @@ def value_of(trial: Trial, name: str, scores: Mapping[str, float] | None = None)
 
 
 def cost(name: str, value: float) -> float:
-    """A value as what is minimised."""
+    """Turn a value into a cost, which is minimised."""
     return float(costs([[value]], [name])[0, 0])
 
 
 def costs(values_NM: Sequence[Sequence[float]], names: Sequence[str]) -> Floats:
-    """Values [N, M] of the named objectives as what is minimised."""
+    """Turn values [N, M] of the named objectives into costs, which are minimised."""
     table = np.array(values_NM, dtype=np.float64).reshape(-1, len(names))
     for column, name in zip(table.T, names, strict=True):
         if OBJECTIVES[name].log:
@@ -133,7 +133,7 @@ class Configuration:
     scores: Mapping[str, float]
 
     def with_seed(self, trial: Trial) -> Configuration:
-        """The same with one more trial."""
+        """Return the same configuration with one more trial."""
         many = len(self.trials)
         scores = trial.scores or {}
         return Configuration(
@@ -148,7 +148,7 @@ class Configuration:
 
 
 def configurations(trials: Iterable[Trial]) -> list[Configuration]:
-    """The finished trials, put together by configuration.
+    """Put the finished trials together by configuration.
 
     A trial that was stopped or has failed is never among them: its score is of fewer epochs, or none.
     """
@@ -187,7 +187,7 @@ class SearchedFront:
         self.values: dict[str, list[float]] = {}
 
     def add(self, trial: Trial) -> bool:
-        """Take up an ended trial; whether it may have changed the front."""
+        """Take up an ended trial; return True where it may have changed the front."""
         if not _take(self.configurations, trial):
             return False
         student = self.configurations[trial.hash]
@@ -198,7 +198,7 @@ class SearchedFront:
 
     @property
     def hypervolume(self) -> float | None:
-        """How much of the space up to the reference is beaten; None for more than three objectives."""
+        """Measure how much of the space up to the reference is beaten; None for more than three objectives."""
         worst = [cost(*pair) for pair in zip(self.names, self.reference, strict=True)]
         if len(worst) > 3:
             return None
@@ -210,7 +210,7 @@ class SearchedFront:
         return hypervolume_3d(costs_NM, (worst[0], worst[1], worst[2]))
 
     def rows(self) -> list[FrontRow]:
-        """The members of the front, from the smallest to the largest."""
+        """Return the members of the front, from the smallest to the largest."""
         if not self.values:
             return []
         students = [self.configurations[name] for name in self.values]
@@ -226,7 +226,7 @@ class SearchedFront:
         return sorted(rows, key=lambda row: (row.params, row.trial))
 
     def record(self, search: str) -> Front:
-        """The content of `search/front.json`; `search` is the identity of the search."""
+        """Return the content of `search/front.json`; `search` is the identity of the search."""
         return Front(
             objectives=self.names,
             hypervolume=self.hypervolume,

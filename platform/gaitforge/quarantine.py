@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from gaitforge.recording import Rejected, kind_of
+from gaitforge.recording import Rejected, find_kind
 from gaitforge.recording_files import damage_named
 from gaitforge.work import StoreFolder, for_arrow, write_parquet, write_whole
 
@@ -35,7 +35,7 @@ _COLUMNS: dict[str, pa.DataType] = {
 
 def count_reasons(rejected: Iterable[Rejected]) -> dict[str, int]:
     """How many there are of each kind of reason, the most frequent first."""
-    return dict(Counter(kind_of(item.reason) for item in rejected).most_common())
+    return dict(Counter(find_kind(item.reason) for item in rejected).most_common())
 
 
 def in_words(reasons: Mapping[str, int]) -> str:

@@ -57,7 +57,7 @@ class Recording:
             raise ValueError("the person or the label is empty")
 
     def seen_TV(self, min_confidence: float) -> NDArray[np.bool_]:
-        """True where a joint has all its coordinates and at least `min_confidence`."""
+        """Return True where a joint has all its coordinates and at least `min_confidence`."""
         seen = np.ones(self.positions_TVC.shape[:2], dtype=np.bool_)
         seen &= ~np.isnan(self.positions_TVC).any(axis=2)
         if self.confidence_TV is not None:
@@ -80,6 +80,6 @@ class Rejected:
     reason: str
 
 
-def kind_of(reason: str) -> str:
-    """The kind of a reason, which many recordings may share."""
+def find_kind(reason: str) -> str:
+    """Return the kind of a reason, which many recordings may share."""
     return reason.partition(":")[0]

@@ -55,8 +55,8 @@ class Lift:
     phase_D: Floats
 
     def chunks(self, windows: WindowSet) -> Iterator[tuple[slice, Floats]]:
-        """Where each chunk lies among the windows, and its features."""
-        for rows, raw_NF in feature_chunks(windows):
+        """Yield where each chunk lies among the windows, and its features."""
+        for rows, raw_NF in cut_features(windows):
             scaled_NF = (raw_NF - self.mean_F) * self.factor_F
             if self.phase_D.size:
                 angle_ND = scaled_NF @ self.frequency_FD.astype(np.float64) + self.phase_D
@@ -74,19 +74,19 @@ class Reference:
     bias_K: Floats
 
     def logits(self, windows: WindowSet) -> Floats:
-        """Scores of the classes [N, K]: the largest is the answer; they are no logarithms of probabilities."""
+        """Return scores of the classes [N, K]: the largest is the answer; they are no logarithms of probabilities."""
         return np.concatenate(
             [lifted @ self.weight_DK + self.bias_K for _, lifted in self.lift.chunks(windows)]
         )
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """All of it by name, for a file."""
+        """Return all of it by name, for a file."""
         lift = {item.name: getattr(self.lift, item.name) for item in dataclasses.fields(Lift)}
         return {**lift, "weight_DK": self.weight_DK, "bias_K": self.bias_K}
 
     @classmethod
-    def of(cls, arrays: Mapping[str, NDArray[Any]]) -> Reference:
-        """The inverse of `arrays`."""
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Reference:
+        """Read what `arrays` gave."""
         lift = Lift(**{item.name: arrays[item.name] for item in dataclasses.fields(Lift)})
         return cls(lift=lift, weight_DK=arrays["weight_DK"], bias_K=arrays["bias_K"])
 
@@ -103,7 +103,7 @@ class Choice:
 def fit_reference(
     train: WindowSet, valid: WindowSet, classes: int, seed: int = 0
 ) -> tuple[Reference, Choice]:
-    """The best on the validation people of a small grid of machines, each fitted on the training people.
+    """Fit a small grid of machines on the training people; return the best on the validation people.
 
     Validation people choose here as they choose a teacher's epoch. Memory does not grow with the
     number of windows. From training people of one class it learns to answer that class. The same
@@ -119,7 +119,7 @@ def fit_reference(
             bias_SK,
             strict=True,
         ):
-            choice = Choice(width=width, strength=strength, valid=window_scores(logits_NK, valid))
+            choice = Choice(width=width, strength=strength, valid=score_windows(logits_NK, valid))
             # the first of equals: the linear machine, the stronger ridge
             if best is None or choice.valid > best[1].valid:
                 best = Reference(lift=lift, weight_DK=weight_DK, bias_K=bias_K), choice
@@ -130,7 +130,7 @@ def fit_reference(
 def candidates(
     train: WindowSet, generator: np.random.Generator
 ) -> Iterator[tuple[float | None, Lift]]:
-    """The linear machine and one for each width of the kernel, scaled by the training windows."""
+    """Yield the linear machine and one for each width of the kernel, scaled by the training windows."""
     mean_F, factor_F = fit_scale(train)
     plain = Lift(
         mean_F=mean_F, factor_F=factor_F, frequency_FD=np.zeros((len(mean_F), 0), np.float32), phase_D=np.zeros(0)
@@ -147,7 +147,7 @@ def candidates(
 
 
 def solve(lift: Lift, train: WindowSet, classes: int) -> tuple[Floats, Floats]:
-    """Weights [S, D, K] and biases [S, K] of the ridge regressions of all strengths.
+    """Solve the ridge regressions of all strengths: weights [S, D, K] and biases [S, K].
 
     A bias is not shrunk. The scores of a window sum to 1 over the classes, and those of a class
     without training windows are 0: it is never the answer.
@@ -180,18 +180,18 @@ def solve(lift: Lift, train: WindowSet, classes: int) -> tuple[Floats, Floats]:
 
 
 def balanced(label_N: Ints, classes: int) -> Floats:
-    """Weights of windows [N] that sum to 1, and to the same in each class that occurs."""
+    """Return weights of windows [N] that sum to 1, and to the same in each class that occurs."""
     count_K = np.bincount(label_N, minlength=classes)
     weight_N: Floats = 1 / (count_K[label_N] * np.count_nonzero(count_K))
     return weight_N
 
 
 def fit_scale(train: WindowSet) -> tuple[Floats, Floats]:
-    """Mean of each feature over the training windows and 1 / its deviation, 0 where it does not vary."""
+    """Return the mean of each feature over the training windows and 1 / its deviation, 0 where it does not vary."""
     # near the mean, so that squares keep their digits
-    shift_F = next(feature_chunks(train))[1].mean(axis=0)
+    shift_F = next(cut_features(train))[1].mean(axis=0)
     sums_F = squares_F = np.zeros_like(shift_F)
-    for _, raw_NF in feature_chunks(train):
+    for _, raw_NF in cut_features(train):
         sums_F = sums_F + (raw_NF - shift_F).sum(axis=0)
         squares_F = squares_F + np.square(raw_NF - shift_F).sum(axis=0)
     mean_F = sums_F / train.n
@@ -202,7 +202,7 @@ def fit_scale(train: WindowSet) -> tuple[Floats, Floats]:
 
 
 def median_distance(plain: Lift, train: WindowSet, generator: np.random.Generator) -> float:
-    """The median distance between training windows, over a sample of them; 1 where all are alike."""
+    """Return the median distance between training windows, over a sample of them; 1 where all are alike."""
     row_N = np.sort(generator.permutation(train.n)[:SAMPLE])
     raw_NF = features(train.joints[row_N, 0], train.seen[row_N, 0])
     sample_NF = (raw_NF - plain.mean_F) * plain.factor_F
@@ -213,15 +213,15 @@ def median_distance(plain: Lift, train: WindowSet, generator: np.random.Generato
     return math.sqrt(median) if median > 0 else 1.0
 
 
-def feature_chunks(windows: WindowSet) -> Iterator[tuple[slice, Floats]]:
-    """Where each chunk of windows lies, and their features [N, F]."""
+def cut_features(windows: WindowSet) -> Iterator[tuple[slice, Floats]]:
+    """Yield where each chunk of windows lies, and their features [N, F]."""
     for start in range(0, windows.n, CHUNK):
         rows = slice(start, min(start + CHUNK, windows.n))
         yield rows, features(windows.joints[rows, 0], windows.seen[rows, 0])
 
 
 def features(joints_NTVC: NDArray[np.float32], seen_NTV: NDArray[np.bool_]) -> Floats:
-    """Coordinates at FRAMES moments, then the deviation and the mean speed of each coordinate, [N, F].
+    """Return coordinates at FRAMES moments, then the deviation and the mean speed of each coordinate, [N, F].
 
     What was not seen, or is no number, counts as the training people's mean (0 in z-scores), and in
     neither deviation nor speed.
@@ -245,38 +245,38 @@ def features(joints_NTVC: NDArray[np.float32], seen_NTV: NDArray[np.bool_]) -> F
     )
 
 
-def window_scores(logits_NK: Floats, windows: WindowSet) -> Scores:
-    """Scores of the mean logits of each recording."""
+def score_windows(logits_NK: Floats, windows: WindowSet) -> Scores:
+    """Score the mean logits of each recording."""
     _, logits_RK = recording_scores(logits_NK, windows.recording_N)
     return answer_scores(recording_labels(windows), logits_RK.argmax(axis=1), logits_NK.shape[1])
 
 
 def recording_labels(windows: WindowSet) -> Ints:
-    """The class of each recording [R], in the order of `recording_scores`."""
+    """Return the class of each recording [R], in the order of `recording_scores`."""
     _, first_R = np.unique(windows.recording_N, return_index=True)
     label_R: Ints = windows.label_N[first_R]
     return label_R
 
 
 def answer_scores(true_R: Ints, answer_R: Ints, classes: int) -> Scores:
-    """Macro F1 and accuracy of answers to recordings."""
+    """Return macro F1 and accuracy of answers to recordings."""
     confusion_KK = confusion(true_R, answer_R, classes)
     return Scores(float(macro_f1(confusion_KK)), float(accuracy(confusion_KK)))
 
 
 def majority_class(train_labels: Ints, classes: int) -> int:
-    """The commonest class of the training recordings; the first of equals."""
+    """Return the commonest class of the training recordings; the first of equals."""
     return int(np.bincount(train_labels, minlength=classes).argmax())
 
 
 def chance_scores(train_labels: Ints, labels: Ints, classes: int) -> Scores:
-    """What somebody scores on recordings who always answers the commonest class of the training recordings."""
+    """Score somebody who always answers the commonest class of the training recordings."""
     answer = majority_class(train_labels, classes)
     return answer_scores(labels, np.full_like(labels, answer), classes)
 
 
 def _all_logits(lift: Lift, weight_SDK: Floats, bias_SK: Floats, windows: WindowSet) -> Floats:
-    """Scores [S, N, K] by the machines of all strengths, over features that are made once."""
+    """Return scores [S, N, K] by the machines of all strengths, over features that are made once."""
     return np.concatenate(
         [lifted_ND @ weight_SDK + bias_SK[:, None] for _, lifted_ND in lift.chunks(windows)],
         axis=1,

@@ -58,7 +58,7 @@ class Status:
         return int(self.st_mtime * 1e9)
 
     @classmethod
-    def of(cls, meta: ObjectMeta) -> Status:
+    def from_meta(cls, meta: ObjectMeta) -> Status:
         # LastModified has whole seconds, in which a file may change twice: its tag tells
         return cls(
             st_mtime=meta["last_modified"].timestamp(),
@@ -80,7 +80,7 @@ class S3Path:
 
     @classmethod
     def parse(cls, text: str) -> S3Path:
-        """Raises ValueError where the text is no plain s3://bucket/folder."""
+        """Parse s3://bucket/folder; raise ValueError where the text is no such plain address."""
         if not PLAIN.fullmatch(text) or ".." in text.split("/"):
             raise ValueError(
                 f"'{text}' is no folder on S3 that can be used; write s3://bucket/folder with letters, digits "
@@ -142,40 +142,40 @@ class S3Path:
     # what is there
 
     def stat(self) -> Status:
-        """Raises FileNotFoundError where there is neither a file nor a folder."""
+        """Return size and time; raise FileNotFoundError where there is neither a file nor a folder."""
         if self._listed is not None:
             return self._listed
-        with self._errors_named():
+        with self._name_errors():
             try:
                 if self._name:
-                    return Status.of(obstore.head(self._store, self._name))
+                    return Status.from_meta(obstore.head(self._store, self._name))
             except FileNotFoundError:
                 pass
             return self._folder_status()
 
     def is_file(self) -> bool:
-        with self._errors_named():
+        with self._name_errors():
             try:
                 return bool(self._name and obstore.head(self._store, self._name))
             except FileNotFoundError:
                 return False
 
     def is_dir(self) -> bool:
-        with self._errors_named():
+        with self._name_errors():
             return next(self._all_below(), None) is not None
 
     def exists(self) -> bool:
         return self.is_file() or self.is_dir()
 
     def iterdir(self) -> Iterator[S3Path]:
-        with self._errors_named():
+        with self._name_errors():
             found = obstore.list_with_delimiter(self._store, self._name or None)
         for folder in found["common_prefixes"]:
             yield S3Path(self.bucket, PurePosixPath(folder))
         yield from self._paths(found["objects"])
 
     def glob(self, pattern: str) -> Iterator[S3Path]:
-        """Of the pattern "*/a/b" files alone, of "*" the folder's own files and folders."""
+        """Yield of the pattern "*/a/b" files alone, of "*" the folder's own files and folders."""
         if "/" not in pattern:
             yield from (path for path in self.iterdir() if _fits(path.key, pattern))
             return
@@ -185,32 +185,32 @@ class S3Path:
                 yield path
 
     def rglob(self, pattern: str) -> Iterator[S3Path]:
-        """The files at any depth whose names fit."""
+        """Yield the files at any depth whose names fit."""
         yield from (path for path in self._all_below() if _fits(path.key, pattern))
 
     # files
 
     def read_bytes(self) -> bytes:
-        with self._errors_named():
+        with self._name_errors():
             return bytes(obstore.get(self._store, self._name).bytes())
 
     def read_text(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         return self.read_bytes().decode(encoding, errors)
 
     def open(self, mode: str = "rb") -> io.BufferedReader:
-        """A file to read in, of which only what is asked for is fetched."""
+        """Open a file to read in, of which only what is asked for is fetched."""
         if mode != "rb":
             raise ValueError(f"{self} cannot be opened as '{mode}', but only to read ('rb').")
         return io.BufferedReader(_Reader(self), BUFFER)
 
     def write_bytes(self, data: bytes) -> None:
-        """One PUT: a reader sees the old file or the new one."""
-        with self._errors_named(absent="there is no such bucket"):
+        """Write by one PUT: a reader sees the old file or the new one."""
+        with self._name_errors(absent="there is no such bucket"):
             obstore.put(self._store, self._name, data)
 
     def write_once(self, data: bytes) -> bool:
-        """One conditional PUT; False, and nothing written, where the file exists already."""
-        with self._errors_named(absent="there is no such bucket"):
+        """Write by one conditional PUT; return False, and write nothing, where the file exists already."""
+        with self._name_errors(absent="there is no such bucket"):
             try:
                 obstore.put(self._store, self._name, data, mode="create")
             except AlreadyExistsError:
@@ -218,12 +218,12 @@ class S3Path:
         return True
 
     def mkdir(self, parents: bool = False, exist_ok: bool = False) -> None:
-        """Nothing: a folder is there with its first file."""
+        """Do nothing: a folder is there with its first file."""
 
     def unlink(self, missing_ok: bool = False) -> None:
         if not missing_ok and not self.is_file():
             raise FileNotFoundError(f"{self}: it is not there.")
-        with self._errors_named():
+        with self._name_errors():
             obstore.delete(self._store, self._name)
 
     def rename(self, target: S3Path) -> S3Path:
@@ -233,7 +233,7 @@ class S3Path:
         between, nothing is lost, and a folder that is known by a file of its own is still known.
         """
         paths = [self] if self.is_file() else list(self._all_below())
-        with self._errors_named():
+        with self._name_errors():
             for path in paths:
                 copy = target / self._below(path) if path != self else target
                 obstore.copy(self._store, path._name, copy._name)
@@ -244,7 +244,7 @@ class S3Path:
 
     def remove_tree(self) -> None:
         """Delete all below the folder, the files nearest to it last."""
-        with self._errors_named():
+        with self._name_errors():
             self._delete(list(self._all_below()))
 
     @property
@@ -256,7 +256,7 @@ class S3Path:
         return _store(self.bucket, tuple(sorted(own_options().items())))
 
     def _all_below(self) -> Iterator[S3Path]:
-        with self._errors_named():
+        with self._name_errors():
             for objects in obstore.list(self._store, self._name or None, chunk_size=1000):
                 yield from self._paths(objects)
 
@@ -264,7 +264,7 @@ class S3Path:
         for meta in objects:
             if meta["size"] == 0:  # a mark that pyarrow, and so Ray, makes of a folder
                 continue
-            yield S3Path(self.bucket, PurePosixPath(meta["path"]), Status.of(meta))
+            yield S3Path(self.bucket, PurePosixPath(meta["path"]), Status.from_meta(meta))
 
     def _below(self, path: S3Path) -> PurePosixPath:
         return path.key.relative_to(self.key)
@@ -288,8 +288,8 @@ class S3Path:
         )
 
     @contextmanager
-    def _errors_named(self, absent: str = "it is not there") -> Iterator[None]:
-        """Turns what the library raises into what pathlib raises, or into one sentence."""
+    def _name_errors(self, absent: str = "it is not there") -> Iterator[None]:
+        """Turn what the library raises into what pathlib raises, or into one sentence."""
         try:
             yield
         except FileNotFoundError as error:
@@ -328,7 +328,7 @@ class _Reader(io.RawIOBase):
         length = min(len(view), self._size - self._at)
         if length <= 0:
             return 0
-        with self._path._errors_named():
+        with self._path._name_errors():
             view[:length] = obstore.get_range(
                 self._path._store, self._path._name, start=self._at, length=length
             )
@@ -337,7 +337,7 @@ class _Reader(io.RawIOBase):
 
 
 def own_options() -> dict[str, str]:
-    """What the environment does not say of itself, for this library and for the Delta log's."""
+    """Return what the environment does not say of itself, for this library and for the Delta log's."""
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL", "")
     options = {"aws_endpoint_url": endpoint} if endpoint else {}
     return options | ({"aws_allow_http": "true"} if endpoint.startswith("http://") else {})
@@ -361,6 +361,6 @@ def _fits(key: PurePosixPath, pattern: str) -> bool:
 
 
 def _reason(error: BaseError) -> str:
-    """The innermost words of the library's error, without its debug dump."""
+    """Return the innermost words of the library's error, without its debug dump."""
     first = str(error).split("\n\nDebug source", 1)[0]
     return " ".join(first.split())[:200]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
-import tomllib
 import types
 import typing
 from collections.abc import Mapping
@@ -23,6 +22,7 @@ from gaitforge.recipe import FitPlan as FitPlan
 from gaitforge.recipe import must as _must
 from gaitforge.records.json_file import JsonFile
 from gaitforge.splits import SplitSettings
+from gaitforge.toml import read_toml
 from gaitforge.windows import WindowSettings
 from gaitforge.work import S3, fingerprint, open_path
 
@@ -370,15 +370,7 @@ def read_settings(path: Path) -> RunSettings:
 
     Raises FileNotFoundError, KeyError (unknown key) or ValueError, each with one sentence.
     """
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"The settings file {path} does not exist; give the path of a run.toml."
-        )
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not TOML ({error}); mend that line.") from error
-    settings = parse(RunSettings, data, where="")
+    settings = parse(RunSettings, read_toml(path, "settings file", "a run.toml"), where="")
     return _from_folder(settings, path.resolve().parent)
 
 

@@ -66,7 +66,7 @@ class Optimism:
         return self.luck + self.people
 
     def as_dict(self) -> dict[str, Any]:
-        """As the reports hold it."""
+        """Return it as the reports hold it."""
         return {
             "total": self.total,
             "interval": self.interval and list(self.interval),
@@ -85,9 +85,11 @@ class Jackknife:
     right_P: Floats
 
     @classmethod
-    def of(cls, confusions_SPKK: Ints, score: Callable[[Floats], Floats] = macro_f1) -> Jackknife:
-        """Of one model; `score` maps [..., K, K] to [...]. Raises ValueError as `person_accuracy`."""
-        counts_SPKK = _with_seeds(confusions_SPKK).astype(np.float64)
+    def from_confusions(
+        cls, confusions_SPKK: Ints, score: Callable[[Floats], Floats] = macro_f1
+    ) -> Jackknife:
+        """Leave out each person in turn; `score` maps [..., K, K] to [...]. Raises ValueError as `person_accuracy`."""
+        counts_SPKK = _add_seeds(confusions_SPKK).astype(np.float64)
         sums_S1KK = counts_SPKK.sum(axis=1, keepdims=True)
         return cls(
             score(sums_S1KK)[:, 0],
@@ -97,12 +99,12 @@ class Jackknife:
 
 
 def too_few(people: int) -> bool:
-    """Whether people are too few for an interval, so that each is to be shown instead."""
+    """Return True where people are too few for an interval, so that each is to be shown instead."""
     return people < MIN_PEOPLE
 
 
 def level_at_once(claims: int, level: float = LEVEL) -> float:
-    """The level of each of so many intervals that all together hold at `level` (Bonferroni's inequality)."""
+    """Return the level of each of so many intervals that all together hold at `level` (Bonferroni's inequality)."""
     if claims < 1:
         raise ValueError(f"There are {claims} claims, but at least one must be made.")
     return 1 - (1 - level) / claims
@@ -115,7 +117,7 @@ def person_confusions(
     people: Sequence[str],
     classes: int,
 ) -> Ints:
-    """The confusion matrix of each person [P, K, K], in the order of `people`.
+    """Count the confusion matrix of each person [P, K, K], in the order of `people`.
 
     `person_N` names the person of each recording. Raises ValueError for a person who is not among
     `people`, or who has no recording.
@@ -141,29 +143,29 @@ def person_confusions(
 
 
 def mean_macro_f1(confusions_SPKK: Ints) -> float:
-    """Macro F1 over all people's recordings together, mean over the seeds."""
-    return float(macro_f1(_with_seeds(confusions_SPKK).sum(axis=1)).mean())
+    """Return macro F1 over all people's recordings together, mean over the seeds."""
+    return float(macro_f1(_add_seeds(confusions_SPKK).sum(axis=1)).mean())
 
 
 def person_accuracy(confusions_SPKK: Ints) -> Floats:
-    """The share of each person's recordings whose class was found, mean over the seeds, [P].
+    """Return the share of each person's recordings whose class was found, mean over the seeds, [P].
 
     Raises ValueError for shapes that are no confusion matrices and for a person without recordings.
     """
-    confusions = _with_seeds(confusions_SPKK)
+    confusions = _add_seeds(confusions_SPKK)
     hits_SP = np.trace(confusions, axis1=-2, axis2=-1)
     share_P: Floats = (hits_SP / confusions.sum(axis=(-2, -1))).mean(axis=0)
     return share_P
 
 
 def estimate(confusions_SPKK: Ints, level: float = LEVEL) -> Estimate:
-    """Macro F1 with its interval: of one network over people, of several seeds over people and seeds."""
-    return _estimate_share(Jackknife.of(confusions_SPKK), level)
+    """Estimate macro F1 with its interval: of one network over people, of several seeds over people and seeds."""
+    return _estimate_share(Jackknife.from_confusions(confusions_SPKK), level)
 
 
 def estimate_mean(confusions_MSPKK: Sequence[Ints], level: float = LEVEL) -> Estimate:
-    """The mean macro F1 of several models of the same people and number of seeds, as `estimate`."""
-    parts = [Jackknife.of(confusions) for confusions in confusions_MSPKK]
+    """Estimate the mean macro F1 of several models of the same people and number of seeds, as `estimate`."""
+    parts = [Jackknife.from_confusions(confusions) for confusions in confusions_MSPKK]
     return _estimate_share(
         Jackknife(
             np.mean([part.score_S for part in parts], axis=0),
@@ -175,8 +177,8 @@ def estimate_mean(confusions_MSPKK: Sequence[Ints], level: float = LEVEL) -> Est
 
 
 def estimate_recall(confusions_SPKK: Ints, place: int) -> Estimate | None:
-    """The recall of one class with its interval; None where too few people have recordings of it."""
-    confusions = _with_seeds(confusions_SPKK)
+    """Estimate the recall of one class with its interval; None where too few people have recordings of it."""
+    confusions = _add_seeds(confusions_SPKK)
     own = confusions[:, confusions[0, :, place].sum(axis=-1) > 0]
     if too_few(own.shape[1]):
         return None
@@ -186,11 +188,11 @@ def estimate_recall(confusions_SPKK: Ints, place: int) -> Estimate | None:
     def recall(counts_xKK: Floats) -> Floats:
         return _share(counts_xKK[..., place, place], counts_xKK[..., place, :].sum(axis=-1))
 
-    return _estimate_share(Jackknife.of(of_class, recall), LEVEL)
+    return _estimate_share(Jackknife.from_confusions(of_class, recall), LEVEL)
 
 
 def compare(first_SPKK: Ints, second_SPKK: Ints, level: float = LEVEL) -> Estimate:
-    """Macro F1 of the first model minus that of the second, on the same people, with its interval.
+    """Estimate macro F1 of the first model minus that of the second, on the same people, with its interval.
 
     Any two models will do, with any numbers of seeds; where one has several, the interval is over
     people and seeds. It is an interval of t over the jackknife of people (Efron & Tibshirani 1993,
@@ -201,13 +203,13 @@ def compare(first_SPKK: Ints, second_SPKK: Ints, level: float = LEVEL) -> Estima
     the recordings are not the same.
     """
     _check_paired(first_SPKK, second_SPKK)
-    first, second = Jackknife.of(first_SPKK), Jackknife.of(second_SPKK)
+    first, second = Jackknife.from_confusions(first_SPKK), Jackknife.from_confusions(second_SPKK)
     mean = float(first.score_S.mean() - second.score_S.mean())
     if len(first.right_P) == 1:
         return Estimate(mean=mean, low=-1.0, high=1.0)
-    spread = _Spread.of([(first, 1.0), (second, -1.0)], level)
-    differ = _people_with(first.right_P - second.right_P)
-    rare_loss, rare_gain = _of_rare_classes(first_SPKK, second_SPKK, spread.quantile)
+    spread = _Spread.from_parts([(first, 1.0), (second, -1.0)], level)
+    differ = _count_people_with(first.right_P - second.right_P)
+    rare_loss, rare_gain = _bound_rare_classes(first_SPKK, second_SPKK, spread.quantile)
     low = min(
         mean - spread.half + min(spread.skew, 0.0),
         -spread.farthest(-mean, differ, FEW_DIFFER),
@@ -221,20 +223,22 @@ def compare(first_SPKK: Ints, second_SPKK: Ints, level: float = LEVEL) -> Estima
     return Estimate(mean=mean, low=max(-1.0, low), high=min(1.0, high))
 
 
-def _of_rare_classes(first_SPKK: Ints, second_SPKK: Ints, quantile: float) -> tuple[float, float]:
-    """How much more macro F1 one class may lose, and may gain, than was seen, where few of its people differ.
+def _bound_rare_classes(
+    first_SPKK: Ints, second_SPKK: Ints, quantile: float
+) -> tuple[float, float]:
+    """Return how much more macro F1 one class may lose, and may gain, than was seen, where few of its people differ.
 
     Macro F1 weighs a class of three people like one of fifty. Were a share x of a class's people wrong as a
     whole, its F1 would be 2 (1 - x) / (2 - x), and macro F1 smaller by x / (2 - x) / K; x goes as far as Wilson's
     interval over the people of that class.
     """
-    truth_PK = _with_seeds(first_SPKK)[0].sum(axis=-1)
+    truth_PK = _add_seeds(first_SPKK)[0].sum(axis=-1)
     apart_PK = _recalls(first_SPKK) - _recalls(second_SPKK)
     classes = np.flatnonzero(truth_PK.sum(axis=0) > 0)
     farthest = [0.0, 0.0]
     for place in classes:
         own_P = apart_PK[truth_PK[:, place] > 0, place]
-        if _people_with(own_P) >= FEW_DIFFER:
+        if _count_people_with(own_P) >= FEW_DIFFER:
             continue
         for side, seen in enumerate((-float(own_P.mean()), float(own_P.mean()))):
             share = _wilson(seen, len(own_P), quantile)
@@ -245,18 +249,18 @@ def _of_rare_classes(first_SPKK: Ints, second_SPKK: Ints, quantile: float) -> tu
 
 
 def _recalls(confusions_SPKK: Ints) -> Floats:
-    """Each person's recall of each class, all seeds together, [P, K]; 0 where the person has none of it."""
-    counts_PKK = _with_seeds(confusions_SPKK).sum(axis=0).astype(np.float64)
+    """Return each person's recall of each class, all seeds together, [P, K]; 0 where the person has none of it."""
+    counts_PKK = _add_seeds(confusions_SPKK).sum(axis=0).astype(np.float64)
     return _share(np.diagonal(counts_PKK, axis1=-2, axis2=-1), counts_PKK.sum(axis=-1))
 
 
 def _lost(share: float) -> float:
-    """What the F1 of a class loses where that share of its people is wrong as a whole."""
+    """Return what the F1 of a class loses where that share of its people is wrong as a whole."""
     return share / (2 - share)
 
 
 def noninferior(difference: Estimate, margin: float) -> bool:
-    """Whether the first model is shown to lose less than `margin` of macro F1 to the second.
+    """Return True where the first model is shown to lose less than `margin` of macro F1 to the second.
 
     Shown means that the whole interval lies above -margin (with a 95 % interval a one-sided test
     at 2.5 %, as in the CONSORT extension for non-inferiority, Piaggio et al. 2012).
@@ -269,7 +273,7 @@ def noninferior(difference: Estimate, margin: float) -> bool:
 
 
 def tested_down(params_M: Sequence[int], passes_M: Sequence[bool]) -> tuple[bool, ...]:
-    """Which members were tested at all: from the largest to the smallest, up to the first that fails.
+    """Tell which members were tested at all: from the largest to the smallest, up to the first that fails.
 
     A fixed order of tests, each at the full level, holds the level of all of them together, since a
     false claim needs the first false one to pass (Maurer, Hothorn & Lehmacher 1995). A member is shown
@@ -284,7 +288,7 @@ def tested_down(params_M: Sequence[int], passes_M: Sequence[bool]) -> tuple[bool
 
 
 def sign_flip_p_value(first_SPKK: Ints, second_SPKK: Ints) -> float:
-    """How often chance alone sets two models at least this far apart in macro F1: exact, two-sided.
+    """Return how often chance alone sets two models at least this far apart in macro F1: exact, two-sided.
 
     Were the models equally good, each person's two results could as well be the other way round: all
     2^P ways of swapping them are tried, all seeds of a person together (Fisher 1935, sec. 21).
@@ -292,7 +296,7 @@ def sign_flip_p_value(first_SPKK: Ints, second_SPKK: Ints) -> float:
     where the recordings are not the same, or the numbers of seeds neither match nor one of them is 1.
     """
     _check_paired(first_SPKK, second_SPKK)
-    first, second = _with_seeds(first_SPKK), _with_seeds(second_SPKK)
+    first, second = _add_seeds(first_SPKK), _add_seeds(second_SPKK)
     if len(first) != len(second) and 1 not in (len(first), len(second)):
         raise ValueError(
             f"The models have {len(first)} and {len(second)} seeds, but swapping needs the "
@@ -306,15 +310,15 @@ def sign_flip_p_value(first_SPKK: Ints, second_SPKK: Ints) -> float:
         )
     # one of two mirrored orders is enough: their distances are the same
     orders_RP = np.array([(0, *order) for order in itertools.product((0, 1), repeat=people - 1)])
-    one = macro_f1(_resampled(first, 1 - orders_RP) + _resampled(second, orders_RP))
-    other = macro_f1(_resampled(second, 1 - orders_RP) + _resampled(first, orders_RP))
+    one = macro_f1(_resample(first, 1 - orders_RP) + _resample(second, orders_RP))
+    other = macro_f1(_resample(second, 1 - orders_RP) + _resample(first, orders_RP))
     distance_R = np.abs((one - other).mean(axis=0))
     # Orders that are equal on paper may differ in the last bits.
     return float((distance_R >= distance_R[0] - 1e-12).mean())
 
 
 def draw_people(people: int, resamples: int) -> Ints:
-    """How often each resample draws each person, [R, P]; the same for the same number of people.
+    """Draw how often each resample has each person, [R, P]; the same for the same number of people.
 
     Source: Efron 1979, "Bootstrap methods: another look at the jackknife".
     """
@@ -327,17 +331,17 @@ def draw_people(people: int, resamples: int) -> Ints:
 
 
 def macro_f1_draws(confusions_SPKK: Ints, weights_RP: Ints) -> Floats:
-    """`mean_macro_f1` of each resample of people, [R].
+    """Return `mean_macro_f1` of each resample of people, [R].
 
     Raises ValueError for shapes that do not match and for a person without recordings.
     """
-    draws_SR = macro_f1(_resampled(_with_seeds(confusions_SPKK), weights_RP))
+    draws_SR = macro_f1(_resample(_add_seeds(confusions_SPKK), weights_RP))
     mean_R: Floats = draws_SR.mean(axis=0)
     return mean_R
 
 
 def probability_on_front(draws_MR: Floats, params_M: NDArray[np.integer]) -> Floats:
-    """The share of resamples in which nothing beats each member of a front, [M].
+    """Return the share of resamples in which nothing beats each member of a front, [M].
 
     `draws_MR` is the macro F1 of each member under the same resamples. A member is beaten by one
     with at least its F1 and at most its parameters, one of the two strictly.
@@ -359,7 +363,7 @@ def probability_on_front(draws_MR: Floats, params_M: NDArray[np.integer]) -> Flo
 def optimism(
     believed_M: Floats, validated_MS: Floats, confirmed_MSPKK: Sequence[Ints]
 ) -> Optimism:
-    """The mean optimism over models that a search scored `believed_M`.
+    """Estimate the mean optimism over models that a search scored `believed_M`.
 
     Their refits have `validated_MS` on the same people and `confirmed_MSPKK` on others. What the search
     believed is known exactly; the interval of the total is over the other people and the seeds, that
@@ -392,7 +396,7 @@ def optimism(
 
 
 def spread_over_seeds(scores_MS: Floats) -> float | None:
-    """The standard deviation of a score over seeds, pooled over models [M, S]; None for a single seed."""
+    """Return the standard deviation of a score over seeds, pooled over models [M, S]; None for a single seed."""
     if scores_MS.shape[1] < 2:
         return None
     return float(np.sqrt(scores_MS.var(axis=1, ddof=1).mean()))
@@ -409,8 +413,8 @@ class _Spread:
     people: int
 
     @classmethod
-    def of(cls, parts: Sequence[tuple[Jackknife, float]], level: float) -> _Spread:
-        """Of models with their signs: variance of people, and what seeds add to it, with its degrees of freedom.
+    def from_parts(cls, parts: Sequence[tuple[Jackknife, float]], level: float) -> _Spread:
+        """Add up the variance of people, and what seeds add to it, over models with their signs.
 
         Seeds are crossed with people, so that the spread over seeds holds some of the people's chance;
         that part is taken off (Cameron, Gelbach & Miller 2011, for errors clustered in two ways). The
@@ -446,7 +450,7 @@ class _Spread:
         )
 
     def farthest(self, seen: float, bearing: int, few: int) -> float:
-        """The largest true value that an observed `seen` does not exclude, where too `few` people bear it to tell.
+        """Return the largest true value that a `seen` one does not exclude, where too `few` people bear it to tell.
 
         -inf where enough people do.
         """
@@ -456,7 +460,7 @@ class _Spread:
 
 
 def _wilson(seen: float, people: int, quantile: float, more: float = 0.0) -> float:
-    """The largest true share of people that an observed share does not exclude; -inf where none is left.
+    """Return the largest true share of people that an observed share does not exclude; -inf where none is left.
 
     Were x true, it would have the variance x - x**2 of one person, and `more` that does not come of people:
     Wilson's interval for a share (1927). A share that was `seen` may be negative, as a difference is.
@@ -469,7 +473,7 @@ def _wilson(seen: float, people: int, quantile: float, more: float = 0.0) -> flo
 
 
 def _skew(influence_P: Floats, quantile: float) -> float:
-    """Johnson's shift of an interval of t for skewed people; `influence_P` is what each adds to the score."""
+    """Return Johnson's shift of an interval of t for skewed people; `influence_P` is what each adds to the score."""
     people = len(influence_P)
     variance = float((influence_P**2).mean())
     if variance <= 0:
@@ -479,13 +483,13 @@ def _skew(influence_P: Floats, quantile: float) -> float:
     return float(skewness * error / people**0.5 / 6 * (1 + 2 * quantile**2))
 
 
-def _people_with(difference_P: Floats) -> int:
-    """How many people have any of a difference."""
+def _count_people_with(difference_P: Floats) -> int:
+    """Count the people who have any of a difference."""
     return int((np.abs(difference_P) > 1e-12).sum())
 
 
 def _estimate_share(jackknife: Jackknife, level: float) -> Estimate:
-    """A score between 0 and 1: an interval of t on the scale of log odds, where its spread does not depend on it.
+    """Estimate a score from 0 to 1: an interval of t on log odds, where its spread does not depend on it.
 
     Where hardly anybody is wrong it is at least that of people who are wrong as a whole (`_Spread.farthest`):
     of people who were all right, the jackknife would say that nobody is ever wrong. One person excludes nothing.
@@ -493,7 +497,7 @@ def _estimate_share(jackknife: Jackknife, level: float) -> Estimate:
     mean = float(jackknife.score_S.mean())
     if len(jackknife.right_P) == 1:
         return Estimate(mean=mean, low=0.0, high=1.0)
-    spread = _Spread.of([(jackknife, 1.0)], level)
+    spread = _Spread.from_parts([(jackknife, 1.0)], level)
     low = high = mean
     if 0 < mean < 1:
         odds, half = np.log(mean / (1 - mean)), spread.half / (mean * (1 - mean))
@@ -502,19 +506,20 @@ def _estimate_share(jackknife: Jackknife, level: float) -> Estimate:
     return Estimate(
         mean=mean,
         low=max(
-            0.0, min(low, 1 - spread.farthest(1 - mean, _people_with(1 - right_P), FEW_WRONG))
+            0.0,
+            min(low, 1 - spread.farthest(1 - mean, _count_people_with(1 - right_P), FEW_WRONG)),
         ),
-        high=min(1.0, max(high, spread.farthest(mean, _people_with(right_P), FEW_WRONG))),
+        high=min(1.0, max(high, spread.farthest(mean, _count_people_with(right_P), FEW_WRONG))),
     )
 
 
 def _share(above: Floats, below: Floats) -> Floats:
-    """above / below, 0 where there is nothing."""
+    """Return above / below, 0 where there is nothing."""
     return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
 
 
-def _with_seeds(confusions_SPKK: Ints) -> Ints:
-    """[S, P, K, K] from that or [P, K, K]."""
+def _add_seeds(confusions_SPKK: Ints) -> Ints:
+    """Return [S, P, K, K] from that or [P, K, K]."""
     shape = confusions_SPKK.shape
     if len(shape) not in (3, 4) or shape[-1] != shape[-2] or 0 in shape:
         raise ValueError(
@@ -530,7 +535,7 @@ def _with_seeds(confusions_SPKK: Ints) -> Ints:
 
 
 def _check_paired(first_SPKK: Ints, second_SPKK: Ints) -> None:
-    first, second = _with_seeds(first_SPKK), _with_seeds(second_SPKK)
+    first, second = _add_seeds(first_SPKK), _add_seeds(second_SPKK)
     truth_PK = first[0].sum(axis=-1)
     for model in (first, second):
         if model.shape[1:] != first.shape[1:] or (model.sum(axis=-1) != truth_PK).any():
@@ -540,8 +545,8 @@ def _check_paired(first_SPKK: Ints, second_SPKK: Ints) -> None:
             )
 
 
-def _resampled(confusions_SPKK: Ints, weights_RP: Ints) -> Floats:
-    """Weighted sums over people, [S, R, K, K]."""
+def _resample(confusions_SPKK: Ints, weights_RP: Ints) -> Floats:
+    """Return weighted sums over people, [S, R, K, K]."""
     seeds, people, classes, _ = confusions_SPKK.shape
     if weights_RP.ndim != 2 or weights_RP.shape[1] != people:
         raise ValueError(

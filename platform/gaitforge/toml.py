@@ -1,15 +1,30 @@
-"""Plain values as TOML: Python reads it, but does not write it."""
+"""TOML read, with its faults in one sentence, and written, which Python does not do."""
 
 from __future__ import annotations
 
 import json
 import re
+import tomllib
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 
-def as_toml(data: Mapping[str, Any]) -> str:
-    """Plain values as TOML: what tomllib reads back as the same."""
+def read_toml(path: Path, kind: str, wanted: str) -> dict[str, Any]:
+    """Read a TOML file; `kind` and `wanted` name it in what is raised ("settings file", "a run.toml").
+
+    Raises FileNotFoundError where it does not exist, ValueError where it is not TOML.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"The {kind} {path} does not exist; give the path of {wanted}.")
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"The {kind} {path} is not TOML ({error}); mend that line.") from error
+
+
+def write_toml(data: Mapping[str, Any]) -> str:
+    """Write plain values as TOML that tomllib reads back as the same."""
     return "\n".join(_lines(data, "")) + "\n"
 
 

@@ -93,12 +93,12 @@ class WindowSettings:
             )
 
     def as_dict(self) -> dict[str, Any]:
-        """The settings for JSON, equal for equal settings (30 and 30.0 are one value)."""
+        """Return the settings for JSON, equal for equal settings (30 and 30.0 are one value)."""
         return asdict(self) | {key: float(getattr(self, key)) for key in _RANGES}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], source: str) -> WindowSettings:
-        """The inverse of `as_dict`; `source` names the file in what is raised (ValueError)."""
+        """Read what `as_dict` gave; `source` names the file in what is raised (ValueError)."""
         try:
             return cls(**data)
         except TypeError as error:
@@ -110,18 +110,18 @@ class WindowSettings:
 def prepare(
     recording: Recording, layout: Layout, settings: WindowSettings
 ) -> tuple[Floats, Bools]:
-    """Clean windows [N, T, V, C] of a recording, not normalised, and where seen [N, T, V].
+    """Cut clean windows [N, T, V, C] from a recording, not normalised, and where seen [N, T, V].
 
     Values of joints that are not seen mean nothing until `normalise` has set them to 0.
     Raises ValueError where the recording does not fit the layout.
     """
-    motion = Motion.of(recording, layout, settings)
-    windows, seen = motion.at(window_times(motion.frames, settings))
-    return motion.centred(windows), seen
+    motion = Motion.from_recording(recording, layout, settings)
+    windows, seen = motion.sample(window_times(motion.frames, settings))
+    return motion.move_to_centre(windows), seen
 
 
 def window_times(frames: int, settings: WindowSettings) -> NDArray[np.float64]:
-    """When each frame of each window [N, T] lies in a recording, in the recording's frames.
+    """Return when each frame of each window [N, T] lies in a recording, in the recording's frames.
 
     "slide" ends with a window aligned to the last frame, so that none is lost. A recording shorter
     than a window is one window, whose times beyond the end are padding.
@@ -151,7 +151,9 @@ class Motion:
         return len(self.positions_TVC)
 
     @classmethod
-    def of(cls, recording: Recording, layout: Layout, settings: WindowSettings) -> Motion:
+    def from_recording(
+        cls, recording: Recording, layout: Layout, settings: WindowSettings
+    ) -> Motion:
         _check_fit(recording, layout)
         in_space = layout.up_axis is not None
         seen_TV = recording.seen_TV(settings.min_confidence)
@@ -165,8 +167,8 @@ class Motion:
             center=settings.center if in_space else "none",
         )
 
-    def at(self, times_NT: NDArray[np.float64]) -> tuple[Floats, Bools]:
-        """Positions [N, T, V, C] at the given times, and where they were seen [N, T, V].
+    def sample(self, times_NT: NDArray[np.float64]) -> tuple[Floats, Bools]:
+        """Interpolate positions [N, T, V, C] at the given times, and where they were seen [N, T, V].
 
         Positions are linear between frames; a joint counts as seen where it was in the nearest
         frame. Padding beyond the end repeats the last frame, unseen.
@@ -181,16 +183,16 @@ class Motion:
         seen = self.seen_TV[np.minimum(nearest, last)] & (nearest <= last)[..., None]
         return positions, seen
 
-    def place(self, positions: Floats) -> Floats:
-        """Where the body of positions [..., T, V, C] is in each frame [..., T, 1, C]."""
+    def locate(self, positions: Floats) -> Floats:
+        """Return where the body of positions [..., T, V, C] is in each frame [..., T, 1, C]."""
         place: Floats = positions[..., self.root, :].mean(axis=-2, keepdims=True)
         return place
 
-    def centred(self, positions: Floats) -> Floats:
-        """Windows [..., T, V, C] as the setting wants their bodies placed."""
+    def move_to_centre(self, positions: Floats) -> Floats:
+        """Move windows [..., T, V, C] so that their bodies are placed as the setting wants."""
         if self.center == "none":
             return positions
-        place = self.place(positions)
+        place = self.locate(positions)
         return positions - (place[..., :1, :, :] if self.center == "first" else place)
 
 
@@ -211,7 +213,7 @@ def _check_fit(recording: Recording, layout: Layout) -> None:
 
 
 def _body_size(positions_TVC: Floats, seen_TV: Bools, layout: Layout) -> np.float32:
-    """Mean over bones of a bone's median length over the frames that show it; 1 without a bone.
+    """Return the mean over bones of a bone's median length over the frames that show it; 1 without a bone.
 
     The median, because a joint that jumps for a few frames must not resize the person.
     """
@@ -231,7 +233,7 @@ def _body_size(positions_TVC: Floats, seen_TV: Bools, layout: Layout) -> np.floa
 
 
 def _fill(positions_TVC: Floats, seen_TV: Bools) -> Floats:
-    """Unseen joints interpolated linearly between the seen frames around them.
+    """Interpolate unseen joints linearly between the seen frames around them.
 
     Before the first and after the last seen frame that frame is held; a joint that is never seen
     is 0.
@@ -257,7 +259,7 @@ def _fill(positions_TVC: Floats, seen_TV: Bools) -> Floats:
 
 
 def _root(seen_TV: Bools, layout: Layout) -> NDArray[np.int64]:
-    """The layout's root joints that are ever seen; where none is, all joints that are."""
+    """Return the layout's root joints that are ever seen; where none is, all joints that are."""
     ever = np.flatnonzero(seen_TV.any(axis=0))
     root = np.array(layout.root, dtype=np.int64)
     for joints in (np.intersect1d(root, ever), ever):

@@ -74,10 +74,10 @@ class Asked:
     problems: tuple[Problem, ...]  # the models that are compared
 
     @classmethod
-    def of(
+    def for_windows(
         cls, family: str, windows: WindowFolder, sizes: Mapping[str, Any] | None = None
     ) -> Asked:
-        """A family's typical models for these windows, and that of the `sizes` that a teacher has."""
+        """Ask for a family's typical models for these windows, and that of the `sizes` that a teacher has."""
         shape = windows.layout, windows.channels, len(windows.classes)
         return cls.typical(family, *shape, () if sizes is None else (sizes,))
 
@@ -116,14 +116,14 @@ class Outcome:
 
     @property
     def is_proof(self) -> bool:
-        """Whether it may be kept: not what lets a machine do nothing, nor what an outsider's kill may have done."""
+        """Return True where it may be kept: not what stops a machine, nor what an outsider's kill may have done."""
         return self.state == "right" or (
             self.state == "mended" and (self.error is not None or _is_fault(self.found))
         )
 
     @property
     def sentence(self) -> str:
-        """What the user is told; nothing where all is right."""
+        """Return what the user is told; nothing where all is right."""
         wrong = f"{self.machine} computes wrong gradients for the family '{self.family}' ({self.found})"
         if self.state == "mended":
             return f"{wrong}; without torch's oneDNN they are right, so it is turned off for this family there."
@@ -136,14 +136,14 @@ class Outcome:
 
     @property
     def words(self) -> str:
-        """The same in a few words, for a table."""
+        """Return the same in a few words, for a table."""
         if self.state == "right":
             return f"{self.family} right to {self.error:.0e}"
         return f"{self.family} {'without oneDNN' if self.state == 'mended' else 'WRONG'}"
 
 
 def typical_sizes(family: str) -> tuple[Mapping[str, Any], ...]:
-    """The smallest student of a family, and the first that a search would draw; of no space, the defaults.
+    """Return the smallest student of a family, and the first that a search would draw; of no space, the defaults.
 
     Narrow maps are what libraries get wrong: they fill no vector of the processor.
     """
@@ -159,14 +159,14 @@ def typical_sizes(family: str) -> tuple[Mapping[str, Any], ...]:
 
 
 def trust(family: str, windows: str, sizes: Mapping[str, Any] | None = None) -> None:
-    """Have this process compute a family's gradients right: turns oneDNN off where it does not, or raises Refused.
+    """Make this process compute a family's gradients right: turn oneDNN off where it does not, or raise Refused.
 
     Nothing is asked of a process that trains on a GPU; `tests/test_gpu.py` holds those gradients.
     """
     if torch.cuda.is_available():
         return
-    asked = Asked.of(family, WindowFolder.open(Path(windows)), sizes)
-    outcome = _once(json.dumps(dataclasses.asdict(asked)), torch.get_num_threads())
+    asked = Asked.for_windows(family, WindowFolder.open(Path(windows)), sizes)
+    outcome = _examine_once(json.dumps(dataclasses.asdict(asked)), torch.get_num_threads())
     if outcome.state == "wrong":
         raise Refused(outcome.sentence)
     # a worker trains one family after the other
@@ -174,7 +174,7 @@ def trust(family: str, windows: str, sizes: Mapping[str, Any] | None = None) -> 
 
 
 @lru_cache(maxsize=16)
-def _once(asked: str, threads: int) -> Outcome:
+def _examine_once(asked: str, threads: int) -> Outcome:
     told = json.loads(asked)
     problems = tuple(Problem(**problem) for problem in told["problems"])
     return examine(Asked(family=told["family"], problems=problems), threads)
@@ -184,8 +184,8 @@ def _once(asked: str, threads: int) -> Outcome:
 
 
 def examine(asked: Asked, threads: int, *, anew: bool = False) -> Outcome:
-    """What this machine makes of a family with so many threads: as it is kept, or as it turns out now."""
-    folder = kept_folder()
+    """Find out whether this machine computes a family right with so many threads; read it where it is kept."""
+    folder = find_kept_folder()
     if folder is None:
         return _judge(asked, threads)
     path = folder / f"{_key(asked, threads)}.json"
@@ -204,8 +204,8 @@ def examine(asked: Asked, threads: int, *, anew: bool = False) -> Outcome:
     return dataclasses.replace(outcome, machine=platform.node())
 
 
-def kept_folder() -> Path | None:
-    """Where outcomes are kept: below the user's cache, or the temporary folder; None where neither can be written."""
+def find_kept_folder() -> Path | None:
+    """Return the folder of kept outcomes, in the user's cache or the temporary folder; None if neither is writable."""
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     for root in (
         Path(cache) / "gaitforge",
@@ -222,7 +222,7 @@ def kept_folder() -> Path | None:
 
 
 def _key(asked: Asked, threads: int) -> str:
-    """Changes with all that the outcome may depend on."""
+    """Return a hash that changes with all that the outcome may depend on."""
     return fingerprint(
         {
             "asked": dataclasses.asdict(asked), "threads": threads, "code": _code(asked.family),
@@ -234,14 +234,14 @@ def _key(asked: Asked, threads: int) -> str:
 
 
 def _code(family: str) -> str:
-    """A hash of the family's file, of all models' files, and of the comparison."""
+    """Return a hash of the family's file, of all models' files, and of the comparison."""
     models = sorted(Path(gaitforge.models.__file__).parent.glob("*.py"))
     files = [Path(inspect.getfile(FAMILIES[family])), Path(gradients.__file__), *models]
     return sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
 def _processor() -> str:
-    """Its name and its instructions, as Linux tells them."""
+    """Return the processor's name and its instructions, as Linux tells them."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -251,7 +251,7 @@ def _processor() -> str:
 
 
 def _numba() -> str | None:
-    """Its version: it compiles the scan of one family; None where it is missing."""
+    """Return numba's version, which compiles the scan of one family; None where it is missing."""
     try:
         return version("numba")
     except PackageNotFoundError:
@@ -259,7 +259,7 @@ def _numba() -> str | None:
 
 
 def _read(path: Path) -> Outcome | None:
-    """None where nothing is kept, or nothing that can be read."""
+    """Read a kept outcome; return None where nothing is kept, or nothing that can be read."""
     try:
         kept = read_json(path)
         return Outcome(**{field.name: kept[field.name] for field in dataclasses.fields(Outcome)})
@@ -313,7 +313,7 @@ def compare(
     environment: Mapping[str, str] | None = None,
     cpu_s: int = CPU_S,
 ) -> Found:
-    """A family's worst difference, found in a child.
+    """Find a family's worst difference, in a child process.
 
     `memory` names a torch.memory_format that convolutions get; `environment` is added to this process's.
     """
@@ -342,15 +342,15 @@ def compare(
         return Found(error=math.inf, died=f"had not ended after {WAIT_S} s")
     if child.returncode == 0:
         return Found(**json.loads(child.stdout))
-    return Found(error=math.inf, died=_how_it_died(child.returncode, child.stderr))
+    return Found(error=math.inf, died=_tell_how_it_died(child.returncode, child.stderr))
 
 
 def _is_fault(found: str) -> bool:
-    """Whether a process died of what it did: of a signal that nobody sends from outside, or of its own time."""
+    """Return True where a process died of what it did: a signal that nobody sends from outside, or its own time."""
     return NO_END in found or any(f"died of {name}" in found for name in FAULTS)
 
 
-def _how_it_died(status: int, stderr: str) -> str:
+def _tell_how_it_died(status: int, stderr: str) -> str:
     if -status == signal.SIGXCPU:
         return NO_END
     how = (

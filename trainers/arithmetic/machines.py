@@ -10,7 +10,7 @@ from gaitforge.extensions import load_extensions
 from gaitforge.settings import ClusterSettings
 from search_spaces import SPACES
 from trainers.arithmetic.check import WAIT_S, Asked, Outcome, examine
-from trainers.cluster.joining import on_every_node
+from trainers.cluster.joining import run_on_every_node
 from trainers.terminal.say import say
 from trainers.training.window_folder import WindowFolder
 
@@ -29,7 +29,7 @@ def check_arithmetic(
     """
     if gpus > 0:
         return
-    asked = [Asked.of(family, windows, sizes) for family in families]
+    asked = [Asked.for_windows(family, windows, sizes) for family in families]
     for outcome in ask_machines(cluster, asked, threads):
         if outcome.state == "wrong":
             raise RuntimeError(outcome.sentence)
@@ -40,10 +40,10 @@ def check_arithmetic(
 def ask_machines(
     cluster: ClusterSettings, asked: Sequence[Asked], threads: int, *, anew: bool = False
 ) -> list[Outcome]:
-    """What every machine of the connected cluster makes of each family."""
+    """Ask every machine of the connected cluster to examine each family."""
     if cluster.address == "local":
         return examine_all(asked, threads, anew)
-    answers = on_every_node(examine_all, asked, threads, anew, wait_s=WAIT_S * len(asked))
+    answers = run_on_every_node(examine_all, asked, threads, anew, wait_s=WAIT_S * len(asked))
     return [
         dataclasses.replace(outcome, machine=node)
         for node, outcomes in sorted(answers.items())

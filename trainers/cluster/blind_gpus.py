@@ -44,14 +44,14 @@ def check_gpus(gpus: float) -> None:
 
 
 def refuse_blind() -> None:
-    """In a worker to which Ray gave a GPU, or a share of one: ValueError where torch cannot use it."""
+    """Raise ValueError in a worker to which Ray gave a GPU, or a share of one, that torch cannot use."""
     assigned: dict[str, float] = ray.get_runtime_context().get_assigned_resources()  # type: ignore[no-untyped-call]
     if assigned.get("GPU", 0.0) > 0 and (fault := blind_gpu()):
         raise ValueError(fault)
 
 
 def blind_gpu() -> str:
-    """Why torch cannot use this machine's GPU, in a sentence; "" where it can."""
+    """Return why torch cannot use this machine's GPU, in a sentence; "" where it can."""
     if torch.cuda.is_available():
         return ""
     why = "was built without CUDA" if torch.version.cuda is None else "finds no CUDA device"

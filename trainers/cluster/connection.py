@@ -16,6 +16,7 @@ import ray
 import torch
 from ray.util.placement_group import placement_group, remove_placement_group
 
+from gaitforge.duration import say_duration
 from gaitforge.settings import ClusterSettings
 from trainers.cluster.fleet import Node
 from trainers.cluster.joining import (
@@ -24,11 +25,11 @@ from trainers.cluster.joining import (
     check_address,
     check_nodes,
     find,
-    shipped,
+    ship_code,
 )
 from trainers.cluster.ray_voice import quieten
 from trainers.cluster.token import use_token
-from trainers.terminal.say import duration, say
+from trainers.terminal.say import say
 
 # Ray reads these when it is imported by the processes that it starts: set before `ray.init`.
 _ENVIRONMENT = {
@@ -49,7 +50,7 @@ WAIT_S = 60.0  # before we say what we wait for, and between one time and the ne
 
 
 def connect(settings: ClusterSettings, shared: Path) -> None:
-    """Ray from here to the end of this process; once it runs, all that comes later uses it as it is.
+    """Start or join Ray; later calls do nothing, and Ray ends with this process.
 
     Called where work for it turns up, so that a command that finds everything done starts none, and
     a line of many splits starts one. `shared` is a folder that all nodes of a cluster must see.
@@ -69,7 +70,7 @@ def connect(settings: ClusterSettings, shared: Path) -> None:
 
 
 def nodes() -> list[Node]:
-    """The nodes of the connected cluster that are alive, by name."""
+    """Return the nodes of the connected cluster that are alive, by name."""
     found = [
         Node(
             name=str(node["NodeManagerAddress"]),
@@ -84,7 +85,7 @@ def nodes() -> list[Node]:
 
 
 def concurrent_trials(settings: ClusterSettings, gpus: float) -> int:
-    """Students that train at the same time, as cores and GPUs allow; at least 1, for a cluster that grows."""
+    """Count the students that train at the same time, as cores and GPUs allow; at least 1, for a cluster that grows."""
     fit = sum(node.holds(settings.cpus_per_trial, gpus) for node in nodes())
     if settings.concurrent is not None and (settings.autoscales or settings.concurrent < fit):
         return settings.concurrent
@@ -92,7 +93,7 @@ def concurrent_trials(settings: ClusterSettings, gpus: float) -> int:
 
 
 def filled_first(cluster: Sequence[Node], trials: int, cores: float, gpus: float) -> Node:
-    """The node that students are packed on: the smallest that holds all, else the one that holds most."""
+    """Return the node that students are packed on: the smallest that holds all, else the one that holds most."""
     holding = [node for node in cluster if node.holds(cores, gpus) >= trials]
     if holding:
         return min(holding, key=lambda node: (node.holds(cores, gpus), node.name))
@@ -100,7 +101,7 @@ def filled_first(cluster: Sequence[Node], trials: int, cores: float, gpus: float
 
 
 def cores_per_worker(cluster: Sequence[Node], workers: int, gpus: float) -> int:
-    """The most cores that each of the teacher's workers can have on these nodes, if all are to fit; at least 1."""
+    """Return the most cores that each of the teacher's workers can have for all to fit on these nodes; at least 1."""
     most = int(max((node.cores for node in cluster), default=1))
     for cores in range(most, 1, -1):
         if sum(node.holds(cores, gpus) for node in cluster) >= workers:
@@ -109,14 +110,14 @@ def cores_per_worker(cluster: Sequence[Node], workers: int, gpus: float) -> int:
 
 
 def gpus_per_worker(settings: ClusterSettings, workers: int) -> float:
-    """The GPUs of each of the teacher's workers: by itself one each, where there are enough."""
+    """Return the GPUs of each of the teacher's workers: by itself one each, where there are enough."""
     if settings.gpus_per_worker != "auto":
         return settings.gpus_per_worker
     return 1.0 if sum(int(node.gpus) for node in nodes()) >= workers else 0.0
 
 
 def gpus_per_trial(settings: ClusterSettings) -> float:
-    """The share of a GPU that each student gets."""
+    """Return the share of a GPU that each student gets."""
     if settings.gpus_per_trial != "auto":
         return settings.gpus_per_trial
     return 1.0 if any(node.gpus for node in nodes()) else 0.0
@@ -163,14 +164,14 @@ def room_for(
 
 
 def _wait_for(bundle: dict[str, float], count: int, what: str, wanted: str) -> None:
-    """Come back once so many of these are free at the same time."""
+    """Wait until so many of these are free at the same time."""
     group = placement_group([bundle] * count, strategy="PACK")
     started = time.monotonic()
     try:
         while not group.wait(timeout_seconds=WAIT_S):
             free = ray.available_resources()  # type: ignore[no-untyped-call]
             say(
-                f"  waiting for {duration(time.monotonic() - started)}: {what} asks for {wanted}, and "
+                f"  waiting for {say_duration(time.monotonic() - started)}: {what} asks for {wanted}, and "
                 f"{_amount(free.get('CPU', 0), free.get('GPU', 0))} are free in the cluster"
             )
     finally:
@@ -186,18 +187,18 @@ def _amount(cores: float, gpus: float) -> str:
     return f"{text} and {gpus:g} GPU{'' if gpus == 1 else 's'}" if gpus else text
 
 
-def usable_gpus() -> int | None:
-    """GPUs for a Ray of this machine: all that it finds (None), or none where torch could use none of them."""
+def find_usable_gpus() -> int | None:
+    """Return the GPUs for a Ray of this machine: None for all that it finds, 0 where torch could use none of them."""
     return None if torch.cuda.is_available() else 0
 
 
 def _start(cpus: int | None) -> None:
-    """Ray on this machine alone, ended with this process."""
+    """Start Ray on this machine alone, ended with this process."""
     try:
         ray.init(
             address="local",
             num_cpus=cpus,
-            num_gpus=usable_gpus(),
+            num_gpus=find_usable_gpus(),
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.ERROR,
@@ -228,7 +229,7 @@ def _start(cpus: int | None) -> None:
 
 
 def _join(address: str, shared: Path) -> None:
-    """The cluster at an address, with our code brought to its nodes and every node examined."""
+    """Join the cluster at an address: bring our code to its nodes and examine every node."""
     found = find(address)
     check_address(found)
     use_token(found)
@@ -237,7 +238,7 @@ def _join(address: str, shared: Path) -> None:
             address=found,
             log_to_driver=False,
             logging_level=logging.ERROR,
-            runtime_env=shipped(_ENVIRONMENT),
+            runtime_env=ship_code(_ENVIRONMENT),
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise ConnectionError(
@@ -267,7 +268,7 @@ def _join(address: str, shared: Path) -> None:
 
 
 def _end_without_ray(dead: Callable[[], str], clean: Callable[[], None] = lambda: None) -> None:
-    """From now on, end this process with a sentence once `dead` gives one.
+    """End this process with a sentence once `dead` gives one.
 
     Ray itself ends it then, but without a word, and where its gcs_server has died only after a minute.
     """

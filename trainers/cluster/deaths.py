@@ -62,7 +62,7 @@ class Death:
 
     @property
     def reason(self) -> str:
-        """One line without numbers of processes, so that equal deaths have equal reasons."""
+        """Return one line without numbers of processes, so that equal deaths have equal reasons."""
         if self.by == "SIGKILL":
             # by elimination: every other way to die leaves a word
             return "the worker process was killed by SIGKILL (the kernel does so where memory runs out)"
@@ -80,7 +80,7 @@ class Death:
 def death_of(
     told: str, last_words: Callable[[str, int], Sequence[str] | None] | None = None
 ) -> Death | None:
-    """The death that Ray's message about a worker tells of; None where it tells of none.
+    """Return the death that Ray's message about a worker tells of; None where it tells of none.
 
     `last_words` asks for the standard error of a process, by the address of its node and its number.
     """
@@ -96,8 +96,8 @@ def death_of(
         if pid
         else None
     )
-    words = telling(lines or ())
-    if named := signal_in(words):
+    words = pick_telling(lines or ())
+    if named := find_signal(words):
         return Death(by=named, words=words)
     if "receives a SIGTERM" in told:
         return Death(by="SIGTERM", words=words)
@@ -108,8 +108,8 @@ def death_of(
     return Death(by="SIGKILL", words=words)
 
 
-def signal_in(lines: Sequence[str]) -> str | None:
-    """The signal that a dying process named on its standard error."""
+def find_signal(lines: Sequence[str]) -> str | None:
+    """Return the signal that a dying process named on its standard error."""
     for line in reversed(lines):
         if match := _SIGNAL.match(line):
             return match[1]
@@ -118,8 +118,8 @@ def signal_in(lines: Sequence[str]) -> str | None:
     return None
 
 
-def telling(lines: Sequence[str]) -> tuple[str, ...]:
-    """Of a standard error, what tells of the death: from a little before the signal, else the end."""
+def pick_telling(lines: Sequence[str]) -> tuple[str, ...]:
+    """Keep of a standard error what tells of the death: from a little before the signal, else the end."""
     kept = [line[:WIDTH] for line in lines if line.strip() and not _CHAFF.match(line)]
     first = next(
         (
@@ -135,7 +135,7 @@ def telling(lines: Sequence[str]) -> tuple[str, ...]:
 
 
 def read_last_words(address: str, pid: int) -> list[str] | None:
-    """The end of a worker's standard error, from the node that it ran on; None where it cannot be had."""
+    """Read the end of a worker's standard error from the node that it ran on; None where it cannot be had."""
     alive = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
     there = [node for node in alive if node["NodeManagerAddress"] == address]
     here = ray.get_runtime_context().get_node_id()
@@ -148,7 +148,7 @@ def read_last_words(address: str, pid: int) -> list[str] | None:
 
 
 def read_log(pid: int) -> list[str] | None:
-    """The end of the standard error of a worker of this node; None where there is none."""
+    """Read the end of the standard error of a worker of this node; None where there is none."""
     node: Any = ray._private.worker._global_node
     found = list(Path(node.get_logs_dir_path()).glob(f"worker-*-{pid}.err"))
     if not found:
@@ -171,18 +171,18 @@ def ask_node(node: str, pid: int) -> list[str] | None:
 
 
 def speak_when_dying() -> None:
-    """In a worker: let a fatal signal print the Python stack of every thread; Ray asks for the first one's only."""
+    """Let a fatal signal of this worker print the Python stack of every thread; Ray asks for the first one's only."""
     faulthandler.enable(file=sys.__stderr__ or 2, all_threads=True)
 
 
 def tell_worker(file: Path) -> None:
-    """In a worker: keep which process this is; of a dead worker of a task Ray does not say it."""
+    """Keep which process this worker is; of a dead worker of a task Ray does not say it."""
     address = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
     WORKER.write(file, WorkerOf(pid=os.getpid(), address=str(address)))
 
 
 def with_worker(told: str, file: Path) -> str:
-    """What Ray says of a task's worker, with the process that `tell_worker` kept; as it is where none was kept."""
+    """Add to what Ray says of a task's worker the process that `tell_worker` kept, where one was kept."""
     if not file.is_file():
         return told
     worker = WORKER.read(file)

@@ -20,8 +20,8 @@ class Fleet:
     gpus: int  # of each
 
 
-def fleet_for(settings: RunSettings, nodes: int | None, cpus: int, gpus: int | None) -> Fleet:
-    """The fleet that a run asks for: as many nodes as its trials and teacher workers need at once.
+def plan_fleet(settings: RunSettings, nodes: int | None, cpus: int, gpus: int | None) -> Fleet:
+    """Work out the fleet that a run asks for: as many nodes as its trials and teacher workers need at once.
 
     Raises ValueError where one trial, or the fewest teacher workers, would never fit.
     """
@@ -71,7 +71,7 @@ class Node:
     id: str = ""  # Ray's
 
     def holds(self, cores: float, gpus: float = 0.0) -> int:
-        """How many requests of so many cores and GPUs it can meet at a time."""
+        """Count the requests of so many cores and GPUs that it can meet at a time."""
         by_cores = math.floor(self.cores / cores + ROUNDING)
         if gpus <= 0:
             return by_cores

@@ -24,7 +24,7 @@ logging.getLogger("ray._private.runtime_env.packaging").setLevel(logging.WARNING
 
 
 def submit(shipment: Shipment, address: str, stage: str) -> str:
-    """Send the shipment to the head at `address`, the job server's http://host:8265; the job's id.
+    """Send the shipment to the head at `address`, the job server's http://host:8265; return the job's id.
 
     With the token of this machine where it has one. Raises PermissionError where it has none, or
     another one than the cluster, and ConnectionError where nothing answers.

@@ -29,7 +29,7 @@ ALIVE = "/ray.rpc.NodeInfoGcsService/CheckAlive"
 
 
 def find(address: str) -> str:
-    """`host:port` of a cluster; "auto" means the one that this machine is part of.
+    """Find `host:port` of a cluster; "auto" means the one that this machine is part of.
 
     Raises ConnectionError where there is none, ValueError where the text is neither.
     """
@@ -58,7 +58,7 @@ def check_address(address: str) -> None:
     Asked of its gcs_server directly: Ray's own attempt takes 10 minutes where nothing listens and 20 s
     for a wrong token. Raises ConnectionError where no Ray answers, PermissionError for the rest.
     """
-    token = known_token()
+    token = find_token()
     # ours first: an open cluster takes any
     answer = ask(address, token)
     if answer == grpc.StatusCode.UNAUTHENTICATED:
@@ -80,7 +80,7 @@ def check_address(address: str) -> None:
 
 
 def ask(address: str, token: str | None) -> grpc.StatusCode:
-    """What Ray's gcs_server at an address answers to who shows that token, or none."""
+    """Return what Ray's gcs_server at an address answers to who shows that token, or none."""
     metadata = (("authorization", f"Bearer {token}"),) if token else ()
     with grpc.insecure_channel(address) as channel:
         call = channel.unary_unary(ALIVE)
@@ -93,15 +93,15 @@ def ask(address: str, token: str | None) -> grpc.StatusCode:
 
 
 def answers(address: str) -> bool:
-    """Whether somebody is there at all."""
-    return ask(address, known_token()) not in (
+    """Return True where somebody is there at all."""
+    return ask(address, find_token()) not in (
         grpc.StatusCode.UNAVAILABLE,
         grpc.StatusCode.DEADLINE_EXCEEDED,
     )
 
 
-def known_token() -> str | None:
-    """The token that Ray would show from here: the environment's, else that of the user's file."""
+def find_token() -> str | None:
+    """Return the token that Ray would show from here: the environment's, else that of the user's file."""
     token = os.environ.get("RAY_AUTH_TOKEN", "").strip()
     if token:
         return token
@@ -110,7 +110,7 @@ def known_token() -> str | None:
 
 
 def is_loopback(address: str) -> bool:
-    """Whether only this machine can reach `host:port`."""
+    """Return True where only this machine can reach `host:port`."""
     host = address.rpartition(":")[0].strip("[]")
     if host == "localhost":
         return True
@@ -152,7 +152,7 @@ def survey(shared: Path) -> Survey:
 
 
 def check_nodes(shared: Path) -> Sequence[NodeFacts]:
-    """What every node said of itself, where all can work on `shared`.
+    """Return what every node said of itself; raise where one cannot work on `shared`.
 
     Raises RuntimeError where a node does not answer, ValueError where its versions are others than
     this process's, PermissionError where it does not see the folder.
@@ -170,15 +170,15 @@ def check_nodes(shared: Path) -> Sequence[NodeFacts]:
 
 
 def ask_nodes(shared: str, probe: str) -> list[NodeFacts]:
-    """`examine_node` on all nodes that are alive, side by side."""
-    facts = on_every_node(examine_node, shared, probe, True)
+    """Run `examine_node` on all nodes that are alive, side by side."""
+    facts = run_on_every_node(examine_node, shared, probe, True)
     return sorted(facts.values(), key=lambda node: node.name)
 
 
-def on_every_node(
+def run_on_every_node(
     function: Callable[..., T], *arguments: Any, wait_s: float = EXAMINE_S
 ) -> dict[str, T]:
-    """What a function gives on each node that is alive, by the node's address; all side by side.
+    """Run a function on each node that is alive, side by side; return its results by the node's address.
 
     Raises RuntimeError where a node does not answer, or cannot run it.
     """
@@ -247,8 +247,8 @@ def _is_same(path: str, other: str | None) -> bool:
     return other is not None and os.path.realpath(path) == os.path.realpath(other)
 
 
-def shipped(environment: dict[str, str]) -> dict[str, Any]:
-    """The runtime environment that brings our code to the workers: nodes need only Ray, torch and the like."""
+def ship_code(environment: dict[str, str]) -> dict[str, Any]:
+    """Return the runtime environment that brings our code to the workers: nodes need only Ray, torch and the like."""
     found = [spec.submodule_search_locations for spec in map(find_spec, SHIPPED) if spec]
     return {
         "py_modules": [folders[0] for folders in found if folders],

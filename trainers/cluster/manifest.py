@@ -65,7 +65,7 @@ class Machines:
 
 
 def kuberay_manifest(shipment: Shipment, fleet: Fleet, pods: Pods) -> str:
-    """A ConfigMap with the shipment and a RayJob that runs it, for `kubectl create -f`.
+    """Write a ConfigMap with the shipment and a RayJob that runs it, for `kubectl create -f`.
 
     KubeRay 1.5.1 or later, whose `authOptions` makes the token. Raises ValueError where the files
     that travel are more than a ConfigMap takes.
@@ -186,7 +186,7 @@ def _pod(name: str, shipment: Shipment, fleet: Fleet, pods: Pods, *, head: bool)
 
 
 def ray_up_cluster(shipment: Shipment, fleet: Fleet, machines: Machines) -> str:
-    """A cluster for `ray up`: machines of one's own, or of AWS; the token travels with it."""
+    """Describe a cluster for `ray up`: machines of one's own, or of AWS; the token travels with it."""
     checks = " ".join(f"{name}={value}" for name, value in HEALTH_CHECKS.items())
     # an environment of its own, since many systems let pip install nothing into theirs
     python = f"{ENVIRONMENT}/bin/python3"
@@ -258,7 +258,7 @@ def _provider(fleet: Fleet, machines: Machines) -> dict[str, Any]:
 
 
 def job_script(path: Path, address: str) -> str:
-    """A shell script that sends a run.toml to the cluster whose jobs are taken at `address`."""
+    """Write a shell script that sends a run.toml to the cluster whose jobs are taken at `address`."""
     return "\n".join(
         [
             "#!/bin/sh",
@@ -276,7 +276,7 @@ def job_script(path: Path, address: str) -> str:
 
 
 def node_requirements(work: str) -> list[str]:
-    """What a node installs by pip: our dependencies but the dashboard's, in the versions of this machine.
+    """List what a node installs by pip: our dependencies but the dashboard's, in this machine's versions.
 
     The same versions, since what one node writes another must read.
     """
@@ -293,7 +293,7 @@ def _extras(requirement: Requirement) -> str:
 
 
 def cluster_name(shipment: Shipment) -> str:
-    """The work folder's name in letters that Kubernetes takes."""
+    """Return the work folder's name in letters that Kubernetes takes."""
     name = re.sub(r"[^a-z0-9]+", "-", shipment.work.rstrip("/").rpartition("/")[2].lower())
     return f"gaitforge-{name.strip('-')}"[:40].rstrip(
         "-"

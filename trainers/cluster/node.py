@@ -27,7 +27,7 @@ class NodeFacts:
 
 
 def examine_node(shared: str, probe: str, write: bool) -> NodeFacts:
-    """This node's versions, and whether it reads what was written to the shared folder and can answer there."""
+    """Return this node's versions, and whether it reads what was written to the shared folder and can answer there."""
     name = _address()
     fault = ""
     added: dict[str, str] = {}
@@ -61,15 +61,15 @@ def prepare_worker() -> None:
 
     gloo takes the one that the host's name resolves to, which on many machines is the loopback.
     """
-    name = interface_of(_address())
+    name = find_interface(_address())
     if name is not None:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
         # without the = it means all whose names begin so
         os.environ.setdefault("NCCL_SOCKET_IFNAME", f"={name}")
 
 
-def interface_of(address: str) -> str | None:
-    """The network interface with an IPv4 address (Linux); None where there is none."""
+def find_interface(address: str) -> str | None:
+    """Find the network interface with an IPv4 address (Linux); None where there is none."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ask:
         for _, name in socket.if_nameindex():
             try:
@@ -84,7 +84,7 @@ def interface_of(address: str) -> str | None:
 
 
 def _address() -> str:
-    """This node's address in the cluster."""
+    """Return this node's address in the cluster."""
     import ray
 
     return str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]

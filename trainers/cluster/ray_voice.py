@@ -22,7 +22,7 @@ LOST_NODE = re.compile(
 
 
 def quieten(say: Callable[[str], None]) -> None:
-    """From now on, let Ray print nothing of dead workers; of a lost node, `say` one line.
+    """Let Ray print nothing of dead workers from now on; of a lost node, `say` one line.
 
     No setting stops these: they come to the driver as errors of the cluster, whatever `log_to_driver`
     and the logging level are. All else that Ray prints there still comes.
@@ -42,5 +42,5 @@ def quieten(say: Callable[[str], None]) -> None:
 
 
 def lost_nodes(lines: Iterable[str]) -> list[str]:
-    """The addresses of the nodes whose loss these lines tell of."""
+    """Return the addresses of the nodes whose loss these lines tell of."""
     return [match[1] for line in lines if (match := LOST_NODE.match(line))]

@@ -22,7 +22,7 @@ class Needs:
 
 
 def read_needs() -> Needs:
-    """As pyproject.toml says in a checkout, else as installed.
+    """Read them from pyproject.toml in a checkout, else from what is installed.
 
     Raises FileNotFoundError where gaitforge lies here without either, as in a shipment.
     """
@@ -47,13 +47,13 @@ def read_needs() -> Needs:
     )
 
 
-def as_written(specifiers: SpecifierSet) -> str:
-    """A range with its lower end first."""
+def write_range(specifiers: SpecifierSet) -> str:
+    """Write a range with its lower end first."""
     return ",".join(sorted(map(str, specifiers), key=lambda text: text[0] == "<"))
 
 
 def version(package: str) -> str | None:
-    """The version of a package that is here; None where there is none."""
+    """Return the version of a package that is here; None where there is none."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gaitforge.settings import RunSettings, read_settings
-from gaitforge.toml import as_toml
+from gaitforge.toml import write_toml
 
 SHIPPED = ("gaitforge", "trainers", "search_spaces")
 NOT_SHIPPED = ("__pycache__", "_line")  # in a wheel, gaitforge/_line holds the others
@@ -52,7 +52,7 @@ class Shipment:
         (folder / SETTINGS).write_text(self.toml, encoding="utf-8")
 
     def zipped(self) -> bytes:
-        """The shipment as a zip below one folder, as Ray takes it from a path; the same bytes each time."""
+        """Zip the shipment below one folder, as Ray takes it from a path; the same bytes each time."""
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
             for name, source in sorted(self.copies.items()):
@@ -62,7 +62,7 @@ class Shipment:
 
 
 def pack(path: Path) -> Shipment:
-    """The shipment of a run.toml; raises ValueError where the run could not work away from this machine.
+    """Pack the shipment of a run.toml; raise ValueError where the run could not work away from this machine.
 
     Paths that run.toml writes as absolute are taken to exist on every node. Files that it names
     relative to itself travel.
@@ -120,14 +120,14 @@ def pack(path: Path) -> Shipment:
     return Shipment(
         settings=settings,
         work=data["work"],
-        toml=as_toml(there),
+        toml=write_toml(there),
         copies=copies,
         expected=tuple(dict.fromkeys(expected)),
     )
 
 
 def package_folders() -> tuple[Path, ...]:
-    """The folders of our own packages that work on a node."""
+    """Return the folders of our own packages that work on a node."""
     specs = [importlib.util.find_spec(name) for name in SHIPPED]  # looked up, none is loaded
     return tuple(Path(spec.origin).parent for spec in specs if spec and spec.origin)
 
@@ -137,7 +137,7 @@ def _is_absolute(path: str) -> bool:
 
 
 def _sources(folder: Path) -> Iterator[tuple[str, Path]]:
-    """The files of a package by their place below its name."""
+    """Yield the files of a package by their place below its name."""
     for file in sorted(folder.rglob("*")):
         place = file.relative_to(folder)
         if file.is_file() and not set(NOT_SHIPPED) & set(place.parts):
@@ -152,5 +152,5 @@ def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
 
 
 def entrypoint(stage: str) -> str:
-    """What the job runs in the unpacked shipment."""
+    """Return the command that the job runs in the unpacked shipment."""
     return f"python3 -m trainers {stage} {SETTINGS}"  # not every machine has a `python`

@@ -6,7 +6,7 @@ import os
 
 from ray._raylet import Config  # type: ignore[attr-defined]
 
-from trainers.cluster.joining import is_loopback, known_token
+from trainers.cluster.joining import find_token, is_loopback
 
 
 def use_token(address: str) -> None:
@@ -16,7 +16,7 @@ def use_token(address: str) -> None:
     it off for one.
     """
     mode = os.environ.get("RAY_AUTH_MODE", "").lower()
-    if known_token() and mode in ("", "token"):
+    if find_token() and mode in ("", "token"):
         os.environ["RAY_AUTH_MODE"] = "token"
         # as Ray's own `_enable_token_auth` does: it read the mode when it was imported
         Config.initialize("")

@@ -14,6 +14,7 @@ from typing import Any
 import ray
 from safetensors.torch import save
 
+from gaitforge.duration import say_duration
 from gaitforge.extensions import load_extensions
 from gaitforge.failures import top_frame
 from gaitforge.members import Member, picked_words, read_front, read_members
@@ -53,7 +54,7 @@ from trainers.confirm.refit_file import (
 )
 from trainers.search.claim import told_by_search
 from trainers.search.gpu_shares import keep_to_share, kept_share
-from trainers.terminal.say import duration, say
+from trainers.terminal.say import say
 from trainers.training.examples import hold_examples, load_examples
 from trainers.training.predictions import write_predictions
 from trainers.training.reference import score_reference
@@ -175,7 +176,7 @@ def run_refits(
             left = (time.monotonic() - started) / done * (len(todo) - done)
             say(
                 f"  {done}/{len(todo)}  {text}"
-                + (f"  about {duration(left)} left" if left else "")
+                + (f"  about {say_duration(left)} left" if left else "")
             )
 
 

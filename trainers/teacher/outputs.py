@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from gaitforge.losses.nodes import pooled_joints
+from gaitforge.losses.nodes import pool_joints
 from gaitforge.records.json_file import Unreadable
 from gaitforge.records.teacher import OUTPUTS, OutputsHead
 from gaitforge.work import (
@@ -95,7 +95,7 @@ def answer_all(
         for window_B in torch.split(torch.arange(len(train)), BATCH):
             batch, _ = train.take(window_B, torch.full_like(window_B, view))
             output = model(batch)
-            features = _half(pooled_joints(output.joints_BDTV))
+            features = _half(pool_joints(output.joints_BDTV))
             answers = {
                 "logits": output.logits_BK,
                 "embedding": _half(output.embedding_BD),

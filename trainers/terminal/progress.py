@@ -13,6 +13,7 @@ from types import TracebackType
 
 import numpy as np
 
+from gaitforge.duration import say_duration
 from gaitforge.failures import describe_student, top_frame
 from gaitforge.front import spread_along_front
 from gaitforge.objectives import SearchedFront
@@ -21,7 +22,7 @@ from gaitforge.records.teacher import LIVE
 from gaitforge.records.trial import ENDED, TRIAL, Trial
 from gaitforge.settings import SearchSettings
 from gaitforge.trials import TrialLog
-from trainers.terminal.say import duration, say
+from trainers.terminal.say import say
 
 SHOWN = 4  # members of the front in a line of progress, spread over the sizes
 
@@ -41,7 +42,7 @@ def teacher_progress(live: Path) -> Iterator[None]:
             left = (row.epochs - row.epoch) * float(np.median([one.seconds for one in rows]))
             say(
                 f"  epoch {row.epoch:>3}/{row.epochs}  loss {row.train_loss:.3f}  validation macro F1 "
-                f"{row.val_macro_f1:.3f}  accuracy {row.val_accuracy:.3f}  at most {duration(left)} left"
+                f"{row.val_macro_f1:.3f}  accuracy {row.val_accuracy:.3f}  at most {say_duration(left)} left"
             )
         shown = len(rows)
 
@@ -80,13 +81,13 @@ class SearchProgress:
         self._thread: threading.Thread | None = None
 
     def ended(self, trial: Trial) -> None:
-        """Called when a trial has ended."""
+        """Print a line for a trial that has ended, and one for the search."""
         self.states[trial.state] += 1
         text = f"{self._clear()}  trial {trial.number:>3} {trial.state:<8}"
         if trial.state != "failed":
             text += f" {trial.family:<6} {trial.params:>8,} parameters"
         if trial.state == "finished" and trial.scores is not None:
-            text += f"  validation macro F1 {trial.scores['val_macro_f1']:.3f}  {duration(trial.seconds)}"
+            text += f"  validation macro F1 {trial.scores['val_macro_f1']:.3f}  {say_duration(trial.seconds)}"
         else:
             if trial.state == "failed":
                 text += f" {describe_student(trial.family, trial.sizes)}"
@@ -97,12 +98,12 @@ class SearchProgress:
         say(self.line())
 
     def tried_again(self, trial: Trial, why: str) -> None:
-        """Called when a trial has lost its worker and goes on in another."""
+        """Print a line for a trial that has lost its worker and goes on in another."""
         student = describe_student(trial.family, trial.sizes)
         say(f"{self._clear()}  trial {trial.number:>3} again    {student}: {why}")
 
     def line(self) -> str:
-        """The state of the search in one line."""
+        """Return the state of the search in one line."""
         rows = self.front.rows()
         size = np.array([row.params for row in rows])
         shown = [rows[i] for i in spread_along_front(size, SHOWN)] if rows else []
@@ -115,7 +116,7 @@ class SearchProgress:
             parts.append(f"hypervolume {volume:.3f}")
         if self.before < done < self.wanted:
             rate = (time.monotonic() - self.started) / (done - self.before)
-            parts.append(f"about {duration(rate * (self.wanted - done))} left")
+            parts.append(f"about {say_duration(rate * (self.wanted - done))} left")
         return "  |  ".join(parts)
 
     def __enter__(self) -> SearchProgress:
@@ -137,7 +138,7 @@ class SearchProgress:
             print(self._clear(), end="", flush=True)
 
     def _watch(self) -> None:
-        """On a terminal, rewrite the last line with what is running."""
+        """Rewrite the last line with what is running, where the output is a terminal."""
         while not self._done.wait(1.0):
             running = []
             for path in sorted(self.log.folder.running.glob("*.json")):

@@ -1,18 +1,8 @@
-"""What a person is told in the terminal: one line, and a time."""
+"""What a person is told in the terminal: one line."""
 
 from __future__ import annotations
 
 
 def say(text: str) -> None:
-    """One line for the person at the terminal, at once also where the output is a file."""
+    """Print one line for the person at the terminal, at once also where the output is a file."""
     print(text, flush=True)
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them: 42 s, 3 min 20 s, 2 h 05 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

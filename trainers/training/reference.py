@@ -46,7 +46,8 @@ def write_reference(windows: WindowFolder, folder: SplitFolder) -> ReferenceFact
     head = folder.reference_facts
     try:
         kept = REFERENCE.find(head)
-    except Unreadable:  # of another version: it costs little
+    except Unreadable as error:  # it costs little
+        say(f"  {head} cannot be used ({error.found}): the reference is fitted anew")
         kept = None
     if kept is not None:
         fault = weights_fault(head)
@@ -83,7 +84,9 @@ def load_reference(folder: SplitFolder) -> Reference:
     """The fitted machine; raises FileNotFoundError before the teacher stage."""
     read_reference(folder)
     head = folder.reference_facts
-    return Reference.of(load(read_weights(head, "run `gaitforge teacher`, which fits it anew")))
+    return Reference.from_arrays(
+        load(read_weights(head, "run `gaitforge teacher`, which fits it anew"))
+    )
 
 
 def score_reference(windows: WindowFolder, folder: SplitFolder) -> None:

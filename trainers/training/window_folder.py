@@ -17,7 +17,7 @@ from torch import nn
 
 from gaitforge.layout import Layout
 from gaitforge.losses import Heads, needed
-from gaitforge.losses.heads import NodeShape, node_shape
+from gaitforge.losses.heads import NodeShape, find_node_shape
 from gaitforge.models import make_sizes
 from gaitforge.normalise import Normalisation
 from gaitforge.provenance import Provenance
@@ -174,7 +174,7 @@ class WindowFolder:
     def nodes(self, family: str, sizes: Mapping[str, Any]) -> NodeShape:
         """The last map of such a model, which is not built for it."""
         made = make_sizes(family, sizes)
-        return node_shape(made, self.layout, self.channels, len(self.classes), self.length)
+        return find_node_shape(made, self.layout, self.channels, len(self.classes), self.length)
 
     def role(self, role: str) -> WindowSet:
         return open_role(self.folder, role)

@@ -71,7 +71,7 @@ def read_files(
     labelled: bool = True,
     distinct_people: Sequence[Collection[str]] = (),
 ) -> Iterator[Recording | Rejected]:
-    """The recordings of all files, one by one; an id that occurred before makes one a Rejected.
+    """Yield the recordings of all files, one by one; an id that occurred before makes one a Rejected.
 
     Of `labelled` recordings, more must hold: a copy of an earlier one of the same person and class
     is a Rejected, and so is one whose person or class stands for "no value". New recordings, which
@@ -97,11 +97,11 @@ def read_files(
         if place in places[:n]:
             raise ValueError(f"The recordings file {paths[n]} is named twice; name it once.")
     items = _read_in_turn(paths, layout, options, labelled)
-    return _checked(items, distinct_people) if labelled else (item for _, _, item in items)
+    return _check(items, distinct_people) if labelled else (item for _, _, item in items)
 
 
 def file_names(paths: Sequence[Path]) -> list[str]:
-    """What stands for each file in ids: its name, and as many folders as tell it from the others.
+    """Name each file in ids: its name, and as many folders as tell it from the others.
 
     Folders are named from the one that holds all files of that name, so that the ids stay as they
     are when everything is moved. Files of one folder are told apart by their suffix.
@@ -130,7 +130,7 @@ def file_names(paths: Sequence[Path]) -> list[str]:
 def _read_in_turn(
     paths: Sequence[Path], layout: Layout, options: ReadOptions, labelled: bool
 ) -> Iterator[tuple[Path, int, Recording | Rejected]]:
-    """Every item with its file and its position there."""
+    """Yield every item with its file and its position there."""
     seen: set[str] = set()
     for path, name in zip(paths, file_names(paths), strict=True):
         read = READERS[path.suffix.lower()]
@@ -139,13 +139,13 @@ def _read_in_turn(
             if isinstance(item, Recording):
                 if item.recording in seen:
                     reason = f"the id occurs twice: '{item.recording}'"
-                    yield path, position, _rejected(item, path, position, reason)
+                    yield path, position, _reject(item, path, position, reason)
                     continue
                 seen.add(item.recording)
             yield path, position, item
 
 
-def _checked(
+def _check(
     items: Iterator[tuple[Path, int, Recording | Rejected]],
     distinct_people: Sequence[Collection[str]],
 ) -> Iterator[Recording | Rejected]:
@@ -160,7 +160,7 @@ def _checked(
         none = stands_for_none(item.person, item.label)
         if none is not None:
             reason = f"the person or the label is empty: '{none}' stands for no value"
-            yield _rejected(item, path, position, reason)
+            yield _reject(item, path, position, reason)
             continue
         people.add(item.person)
         classes.add(item.label)
@@ -169,7 +169,7 @@ def _checked(
             yield item
         elif (first.person, first.label) == (item.person, item.label):
             reason = f"the frames are those of an earlier recording: '{first.recording}'"
-            yield _rejected(item, path, position, reason)
+            yield _reject(item, path, position, reason)
         else:
             contradictions.append((first, item))
     refuse_look_alikes(people, classes, distinct_people)
@@ -177,7 +177,7 @@ def _checked(
         raise ValueError(_in_words(*contradictions[0], others=len(contradictions) - 1))
 
 
-def _rejected(recording: Recording, path: Path, position: int, reason: str) -> Rejected:
+def _reject(recording: Recording, path: Path, position: int, reason: str) -> Rejected:
     return Rejected(
         source=str(path),
         position=position,

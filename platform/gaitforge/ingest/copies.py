@@ -46,7 +46,7 @@ class Copies:
         self._sketches: dict[tuple[tuple[int, ...], bytes], list[_Sketch]] = {}
 
     def find(self, recording: Recording) -> Known | None:
-        """The earlier recording of which this one is a copy; None, and remembered, if of none.
+        """Find the earlier recording of which this one is a copy; None, and remembered, if of none.
 
         A recording in which nothing ever moves is like any other such one, and a copy of none.
         """
@@ -80,7 +80,7 @@ class _Sketch:
 
 
 def _step(coordinates_TN: NDArray[np.float64]) -> float:
-    """The largest root mean square difference of a copy; 0 where no coordinate ever changes."""
+    """Return the largest root mean square difference of a copy; 0 where no coordinate ever changes."""
     low_N, high_N = np.fmin.reduce(coordinates_TN), np.fmax.reduce(coordinates_TN)
     if not (low_N < high_N).any():
         return 0.0
@@ -92,7 +92,7 @@ def _step(coordinates_TN: NDArray[np.float64]) -> float:
 
 
 def _sums(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sums of all values under random signs: those within a block, times those of the block."""
+    """Sum all values under random signs: those within a block, times those of the block."""
     blocks = np.zeros((-(-len(values) // _BLOCK), _BLOCK))
     blocks.ravel()[: len(values)] = values
     signs = np.random.default_rng(1).choice([-1.0, 1.0], size=(len(blocks), _WIDTH))

@@ -68,7 +68,7 @@ def read_npz(
     labelled: bool = True,
     name: str | None = None,
 ) -> Iterator[Recording | Rejected]:
-    """The recordings of one file in its order, each as a Recording or, if unusable, as Rejected.
+    """Yield the recordings of one file in its order, each as a Recording or, if unusable, as Rejected.
 
     A recording's id is its `clip_id` where the file has one for each, else "<name>-<position>"
     with the file's own name by default. Persons and classes are text or whole numbers, and are
@@ -92,7 +92,7 @@ def read_npz(
     persons = labels = [UNKNOWN] * count
     if labelled:
         persons = _as_text(columns.pop(options.person))
-        labels = [_renamed(label, options.relabel) for label in _as_text(columns[options.label])]
+        labels = [_rename(label, options.relabel) for label in _as_text(columns[options.label])]
     contents = _Contents(
         source=str(path),
         frames_TVC=frames_TVC,
@@ -100,7 +100,7 @@ def read_npz(
         ids=_take_ids(columns, path.stem if name is None else name, count),
         persons=persons,
         labels=labels,
-        columns=_further(columns, options),
+        columns=_drop_class(columns, options),
         confidence_channel=options.confidence_channel,
         fps=layout.fps if options.fps is None else options.fps,
     )
@@ -151,7 +151,7 @@ class _Contents:
 
 
 def _load(path: Path) -> dict[str, NDArray[Any]]:
-    """Every array of the file; nothing in it is ever unpickled."""
+    """Load every array of the file; nothing in it is ever unpickled."""
     if not path.is_file():
         raise FileNotFoundError(
             f"The recordings file {path} does not exist; mend its path in the settings."
@@ -282,7 +282,7 @@ def _check_named(path: Path, name: str, array: NDArray[Any], what: str) -> None:
 
 
 def _column(path: Path, name: str, array: NDArray[Any], count: int) -> list[Value]:
-    """One Python value per recording: text, whole number, number, or None for NaN."""
+    """Return one Python value per recording: text, whole number, number, or None for NaN."""
     if array.shape != (count,):
         raise ValueError(
             f"{path} has {count} recordings by its offsets, but '{name}' has shape {array.shape}; "
@@ -312,7 +312,7 @@ def _column(path: Path, name: str, array: NDArray[Any], count: int) -> list[Valu
 
 
 def _take_ids(columns: dict[str, list[Value]], name: str, count: int) -> list[str]:
-    """The recordings' ids; a `clip_id` that serves as id is no longer a column."""
+    """Take the recordings' ids out of the columns; a `clip_id` that serves as id is no longer one."""
     values = columns.get("clip_id", [])
     clips = _as_text(values)
     whole = not any(isinstance(value, float) for value in values)
@@ -326,13 +326,13 @@ def _as_text(values: list[Value]) -> list[str]:
     return ["" if value is None else str(value).strip() for value in values]
 
 
-def _renamed(label: str, relabel: Mapping[str, str]) -> str:
+def _rename(label: str, relabel: Mapping[str, str]) -> str:
     # an empty class stays empty, so that it is quarantined instead of joining "all others"
     return relabel.get(label, relabel.get(ANY_OTHER, label)) if label else label
 
 
-def _further(columns: dict[str, list[Value]], options: ReadOptions) -> dict[str, list[Value]]:
-    """The columns without an unchanged class.
+def _drop_class(columns: dict[str, list[Value]], options: ReadOptions) -> dict[str, list[Value]]:
+    """Return the columns without an unchanged class.
 
     A `label` array becomes `file_label`, since `label` is the class that was chosen.
     """

@@ -14,14 +14,14 @@ _SHOWN = 5  # groups in a sentence
 
 
 def stands_for_none(person: str, label: str) -> str | None:
-    """The person's or the class's name if it is what programs write for "no value", else None."""
+    """Return the person's or the class's name if programs write it for "no value", else None."""
     if person.strip() in _NO_PERSON:
         return person
     return label if label.strip() in _NO_CLASS else None
 
 
 def likeness(name: str) -> str:
-    """The same for names that differ only in case, padding, white space or Unicode form.
+    """Return one form for all names that differ only in case, padding, white space or Unicode form.
 
     Padding is zeros before a whole number ("01", "P007") and ".0" behind one, as tables of
     numbers write it. Marks that nobody sees (a zero-width space, say) count as white space.
@@ -35,7 +35,7 @@ def likeness(name: str) -> str:
 
 
 def look_alikes(names: Iterable[str]) -> list[tuple[str, ...]]:
-    """The groups of two and more names that look alike, in order."""
+    """Return the groups of two and more names that look alike, in order."""
     groups: dict[str, list[str]] = {}
     for name in sorted(set(names)):
         groups.setdefault(likeness(name), []).append(name)
@@ -69,12 +69,12 @@ def refuse_look_alikes(
 
 
 def _in_words(groups: Sequence[Sequence[str]]) -> str:
-    shown = "; ".join(" and ".join(_quoted(group)) for group in groups[:_SHOWN])
+    shown = "; ".join(" and ".join(_quote(group)) for group in groups[:_SHOWN])
     more = f"; and {len(groups) - _SHOWN} more such groups" if len(groups) > _SHOWN else ""
     return f"case, padding, white space or Unicode form ({shown}{more})"
 
 
-def _quoted(group: Sequence[str]) -> list[str]:
-    """Names so that they can be told apart: by their code points where they look the same."""
+def _quote(group: Sequence[str]) -> list[str]:
+    """Quote names so that they can be told apart: by their code points where they look the same."""
     forms = {unicodedata.normalize("NFKC", name) for name in group}
     return [repr(name) if len(forms) == len(group) else ascii(name) for name in group]

@@ -103,7 +103,7 @@ class SyntheticSettings:
 
 
 def synthetic_cohort(settings: SyntheticSettings) -> Iterator[Recording]:
-    """Recordings of `4 * people_per_class` people, person by person, the classes shuffled.
+    """Yield recordings of `4 * people_per_class` people, person by person, the classes shuffled.
 
     The columns hold `severity` (0 healthy, else 1 to 3) and the gait that this recording really
     shows before noise: `cadence_spm`, `step_length_m` and `step_width_m` (between footprints),
@@ -121,16 +121,16 @@ def synthetic_cohort(settings: SyntheticSettings) -> Iterator[Recording]:
         label = CLASSES[place % len(CLASSES)]
         severity = 0 if label == "healthy" else 1 + int(place) // len(CLASSES) % 3
         amount = AMOUNT_BY_SEVERITY[severity] * rng.uniform(0.8, 1.2)
-        habits = _with_disorder(_healthy_gait(rng), label, amount, rng)
+        habits = _add_disorder(_draw_healthy_gait(rng), label, amount, rng)
         for take in range(settings.recordings_per_person):
-            joints, truth = _walk(_of_the_day(habits, rng), times_s, rng)
+            joints, truth = _walk(_vary_by_day(habits, rng), times_s, rng)
             body_TVC = np.stack([joints[name] for name in layout.joints], axis=1)
             if settings.dimensions == 2:
-                seen_TVC = _from_the_side(body_TVC, rng)
+                seen_TVC = _view_from_side(body_TVC, rng)
             else:
-                seen_TVC = _in_the_world(body_TVC, layout, rng)
+                seen_TVC = _place_in_world(body_TVC, layout, rng)
             seen_TVC += rng.normal(0.0, settings.noise, seen_TVC.shape)
-            seen_TVC[_lost_TV(seen_TVC.shape[:2], settings, rng)] = np.nan
+            seen_TVC[_draw_lost_TV(seen_TVC.shape[:2], settings, rng)] = np.nan
             yield Recording(
                 recording=f"p{number:03d}_{take}",
                 person=f"p{number:03d}",
@@ -170,7 +170,7 @@ class _Gait:
     width_sd_m: float
 
 
-def _healthy_gait(rng: np.random.Generator) -> _Gait:
+def _draw_healthy_gait(rng: np.random.Generator) -> _Gait:
     height = float(np.clip(rng.normal(1.70, 0.09), 1.48, 1.95))
     pace = rng.normal(0.0, 1.0)  # quick people take both longer and quicker steps
     length = float(np.clip(0.385 + 0.02 * pace + rng.normal(0.0, 0.015), 0.30, 0.45))
@@ -180,17 +180,17 @@ def _healthy_gait(rng: np.random.Generator) -> _Gait:
         cadence_spm=float(np.clip(110.0 + 5.0 * pace + rng.normal(0.0, 4.0), 90.0, 130.0)),
         step_length_m=height * length,
         step_width_m=float(np.clip(rng.normal(0.095, 0.022), 0.04, 0.16)),
-        stance_share=_pair(rng, 0.615 - 0.006 * pace, 0.006),
+        stance_share=_draw_pair(rng, 0.615 - 0.006 * pace, 0.006),
         haste=float(rng.normal(0.0, 0.01)),
-        push_off_deg=_pair(rng, rng.normal(56.0, 4.0), 1.5),
-        swing_lift_m=_pair(rng, rng.normal(0.035, 0.010), 0.004),
-        least_bend_deg=_pair(rng, rng.uniform(4.0, 10.0), 1.0),
+        push_off_deg=_draw_pair(rng, rng.normal(56.0, 4.0), 1.5),
+        swing_lift_m=_draw_pair(rng, rng.normal(0.035, 0.010), 0.004),
+        least_bend_deg=_draw_pair(rng, rng.uniform(4.0, 10.0), 1.0),
         midstance_bend_deg=rng.uniform(8.0, 16.0),
         toe_out_deg=float(rng.normal(7.0, 4.0)),
         lean_deg=float(rng.normal(5.0, 3.5)),
-        lurch_deg=_pair(rng, rng.uniform(0.0, 3.0), 0.4),
+        lurch_deg=_draw_pair(rng, rng.uniform(0.0, 3.0), 0.4),
         sway_deg=rng.uniform(0.4, 1.4),
-        arm_swing_deg=_pair(rng, arms, 0.12 * arms),
+        arm_swing_deg=_draw_pair(rng, arms, 0.12 * arms),
         arm_spread_deg=rng.uniform(5.0, 14.0),
         elbow_bend_deg=rng.uniform(12.0, 38.0),
         time_cv=rng.uniform(0.012, 0.026),
@@ -199,8 +199,8 @@ def _healthy_gait(rng: np.random.Generator) -> _Gait:
     )
 
 
-def _with_disorder(gait: _Gait, label: str, amount: float, rng: np.random.Generator) -> _Gait:
-    """What becomes of a healthy gait; `amount` is 0 for none and about 1 for the severest."""
+def _add_disorder(gait: _Gait, label: str, amount: float, rng: np.random.Generator) -> _Gait:
+    """Change a healthy gait by a disorder; `amount` is 0 for none and about 1 for the severest."""
     worse = int(rng.integers(2))  # the side that suffers, or suffers more
     if label == "knee_osteoarthritis":
         return replace(
@@ -243,8 +243,8 @@ def _with_disorder(gait: _Gait, label: str, amount: float, rng: np.random.Genera
     return gait
 
 
-def _of_the_day(gait: _Gait, rng: np.random.Generator) -> _Gait:
-    """One recording's gait: the same person, not quite the same pace, posture and arms."""
+def _vary_by_day(gait: _Gait, rng: np.random.Generator) -> _Gait:
+    """Draw one recording's gait: the same person, not quite the same pace, posture and arms."""
     pace = rng.normal(0.0, 0.025)
     arms = rng.uniform(0.8, 1.2)
     return replace(
@@ -259,7 +259,7 @@ def _of_the_day(gait: _Gait, rng: np.random.Generator) -> _Gait:
     )
 
 
-def _pair(rng: np.random.Generator, mean: float, sd: float) -> Pair:
+def _draw_pair(rng: np.random.Generator, mean: float, sd: float) -> Pair:
     return float(mean + rng.normal(0.0, sd)), float(mean + rng.normal(0.0, sd))
 
 
@@ -284,22 +284,22 @@ REACH_SOFTNESS_M = 0.012  # rounds the corner where the pelvis' limit passes to 
 def _walk(
     gait: _Gait, times_s: Floats, rng: np.random.Generator
 ) -> tuple[dict[str, Floats], dict[str, Value]]:
-    """Joint name -> positions [T, FLU] of one walk, about the origin, and its true gait."""
+    """Return joint name -> positions [T, FLU] of one walk, about the origin, and its true gait."""
     steps = _plan_steps(gait, float(times_s[-1]), rng)
-    feet = [_foot(gait, steps.of(side), times_s, side) for side in (0, 1)]
+    feet = [_move_foot(gait, steps.pick_side(side), times_s, side) for side in (0, 1)]
     strike_phase = np.pi * (np.arange(len(steps.strike_s)) + steps.side[0])  # even at left strikes
-    phase_T = _through(times_s, steps.strike_s, strike_phase)
-    mid_hip, hips = _pelvis(gait, steps, [ankle for ankle, _ in feet], times_s, phase_T)
-    joints = {"spine_base": mid_hip, **_upper_body(gait, mid_hip, times_s, phase_T, rng)}
+    phase_T = _interpolate(times_s, steps.strike_s, strike_phase)
+    mid_hip, hips = _place_pelvis(gait, steps, [ankle for ankle, _ in feet], times_s, phase_T)
+    joints = {"spine_base": mid_hip, **_place_upper_body(gait, mid_hip, times_s, phase_T, rng)}
     bends_deg: list[Floats] = []
     for name, hip, (ankle, toe) in zip(("left", "right"), hips, feet, strict=True):
-        knee, bend_deg = _knee(gait, hip, ankle)
+        knee, bend_deg = _place_knee(gait, hip, ankle)
         bends_deg.append(bend_deg)
         leg = {"hip": hip, "knee": knee, "ankle": ankle, "foot": toe}
         joints |= {f"{name}_{joint}": points for joint, points in leg.items()}
     middle_m = np.array([mid_hip[:, 0].mean(), 0.0, 0.0])
     centred = {name: points - middle_m for name, points in joints.items()}
-    return centred, _truth(steps, bends_deg, times_s)
+    return centred, _measure_truth(steps, bends_deg, times_s)
 
 
 class _Steps(NamedTuple):
@@ -312,12 +312,12 @@ class _Steps(NamedTuple):
     lateral_m: Floats
     side: NDArray[np.int64]  # 0 left, 1 right
 
-    def of(self, side: int) -> _Steps:
+    def pick_side(self, side: int) -> _Steps:
         return _Steps(*(column[self.side == side] for column in self))
 
 
 def _plan_steps(gait: _Gait, seconds: float, rng: np.random.Generator) -> _Steps:
-    """Foot strikes from some steps before time 0 to some after `seconds`."""
+    """Plan foot strikes from some steps before time 0 to some after `seconds`."""
     step_s = 60.0 / gait.cadence_spm
     count = math.ceil(seconds / (0.7 * step_s)) + 14
     side = (np.arange(count) + rng.integers(2)) % 2
@@ -336,8 +336,8 @@ def _plan_steps(gait: _Gait, seconds: float, rng: np.random.Generator) -> _Steps
     return _Steps(strike_s[:-2], lift_s, stride_s, forward_m[:-2], lateral_m[:-2], side[:-2])
 
 
-def _foot(gait: _Gait, own: _Steps, times_s: Floats, side: int) -> tuple[Floats, Floats]:
-    """Ankle and toe [T, FLU]: rolls over the heel, rests, rolls over the toe, swings onward."""
+def _move_foot(gait: _Gait, own: _Steps, times_s: Floats, side: int) -> tuple[Floats, Floats]:
+    """Move ankle and toe [T, FLU]: roll over the heel, rest, roll over the toe, swing onward."""
     k = np.searchsorted(own.strike_s, times_s, side="right") - 1
     stance_s = (own.lift_s - own.strike_s)[k]
     swing_s = own.stride_s[k] - stance_s
@@ -358,22 +358,22 @@ def _foot(gait: _Gait, own: _Steps, times_s: Floats, side: int) -> tuple[Floats,
     ahead_3, up_3 = np.array([np.cos(out), np.sin(out), 0.0]), np.array([0.0, 0.0, 1.0])
     ankle_m, heel_m, toe_m = gait.height_m * np.array([ANKLE_HEIGHT, -HEEL_BEHIND, TOE_AHEAD])
 
-    def pitched(pitch: Floats, ahead: float, up: float) -> Floats:
-        """A vector of the foot [..., FLU] once its toe is turned up by `pitch` radians."""
+    def pitch_up(pitch: Floats, ahead: float, up: float) -> Floats:
+        """Turn a vector of the foot [..., FLU] as its toe is turned up by `pitch` radians."""
         cos, sin = np.cos(pitch)[..., None], np.sin(pitch)[..., None]
         turned: Floats = (ahead * cos - up * sin) * ahead_3 + (ahead * sin + up * cos) * up_3
         return turned
 
-    def rolled(pitch: Floats, pivot_m: float) -> Floats:
-        """The ankle [..., FLU] when the foot has turned about a point on the floor."""
-        return pitched(pitch, -pivot_m, ankle_m) + pivot_m * ahead_3
+    def roll_over(pitch: Floats, pivot_m: float) -> Floats:
+        """Return the ankle [..., FLU] when the foot has turned about a point on the floor."""
+        return pitch_up(pitch, -pivot_m, ankle_m) + pivot_m * ahead_3
 
     place = np.stack([own.forward_m, own.lateral_m, np.zeros_like(own.forward_m)], axis=-1)
-    resting = rolled(heel, heel_m) + rolled(toe, toe_m) - ankle_m * up_3
-    landing = place[k + 1] - place[k] + rolled(strike, heel_m)
-    leave = (lift_rate * swing_s)[:, None] * pitched(lift + np.pi / 2, -toe_m, ankle_m)
-    arrive = (strike_rate * swing_s)[:, None] * pitched(strike + np.pi / 2, -heel_m, ankle_m)
-    swinging = _hermite(swing[:, None], rolled(lift, toe_m), landing, leave, arrive)
+    resting = roll_over(heel, heel_m) + roll_over(toe, toe_m) - ankle_m * up_3
+    landing = place[k + 1] - place[k] + roll_over(strike, heel_m)
+    leave = (lift_rate * swing_s)[:, None] * pitch_up(lift + np.pi / 2, -toe_m, ankle_m)
+    arrive = (strike_rate * swing_s)[:, None] * pitch_up(strike + np.pi / 2, -heel_m, ankle_m)
+    swinging = _hermite(swing[:, None], roll_over(lift, toe_m), landing, leave, arrive)
     swinging[:, 2] += gait.swing_lift_m[side] * _early_bump(swing)
     from_place = np.where(is_down[:, None], resting, swinging)
 
@@ -382,15 +382,15 @@ def _foot(gait: _Gait, own: _Steps, times_s: Floats, side: int) -> tuple[Floats,
     toe_clears = np.arctan(ankle_m / toe_m) - np.arcsin(np.clip(clear, -1.0, 1.0))
     pitch = np.where(is_down, heel + toe, np.maximum(free, toe_clears))
     ankle = place[k] + from_place
-    return ankle, ankle + pitched(pitch, toe_m, -ankle_m)
+    return ankle, ankle + pitch_up(pitch, toe_m, -ankle_m)
 
 
-def _pelvis(
+def _place_pelvis(
     gait: _Gait, steps: _Steps, ankles: list[Floats], times_s: Floats, phase_T: Floats
 ) -> tuple[Floats, list[Floats]]:
-    """Mid-hip [T, FLU] and both hips: between the feet, and as high as both legs reach."""
+    """Place mid-hip [T, FLU] and both hips: between the feet, and as high as both legs reach."""
     behind, ahead = steps.forward_m[:-1], steps.forward_m[1:]
-    forward_T = _through(times_s, steps.strike_s[1:], behind + 0.47 * (ahead - behind))
+    forward_T = _interpolate(times_s, steps.strike_s[1:], behind + 0.47 * (ahead - behind))
     lateral_T = (0.2 * gait.step_width_m + 0.004) * np.sin(phase_T)
     tilted = _axes(yaw_deg=-5.0 * np.cos(phase_T), lean_deg=3.0, roll_deg=3.0 * np.sin(phase_T))
     low = np.stack([forward_T, lateral_T, np.zeros_like(forward_T)], axis=-1)
@@ -408,13 +408,13 @@ def _pelvis(
 
 
 def _reach_m(gait: _Gait, bend_deg: float) -> float:
-    """Distance from hip to ankle with the knee bent that far (law of cosines)."""
+    """Return the distance from hip to ankle with the knee bent that far (law of cosines)."""
     square = THIGH**2 + SHANK**2 + 2 * THIGH * SHANK * math.cos(math.radians(bend_deg))
     return gait.height_m * math.sqrt(square)
 
 
-def _knee(gait: _Gait, hip: Floats, ankle: Floats) -> tuple[Floats, Floats]:
-    """Knee [T, FLU] of the two-link leg that bends forward, and its flexion in degrees [T]."""
+def _place_knee(gait: _Gait, hip: Floats, ankle: Floats) -> tuple[Floats, Floats]:
+    """Place the knee [T, FLU] of the two-link leg that bends forward; return its flexion in degrees [T] too."""
     thigh, shank = THIGH * gait.height_m, SHANK * gait.height_m
     leg = ankle - hip
     length = np.linalg.norm(leg, axis=-1, keepdims=True)
@@ -427,10 +427,10 @@ def _knee(gait: _Gait, hip: Floats, ankle: Floats) -> tuple[Floats, Floats]:
     return knee, np.degrees(np.arccos(cos))
 
 
-def _upper_body(
+def _place_upper_body(
     gait: _Gait, mid_hip: Floats, times_s: Floats, phase_T: Floats, rng: np.random.Generator
 ) -> dict[str, Floats]:
-    """Spine, head and arms [T, FLU]; arms swing against the legs, the chest against the pelvis."""
+    """Place spine, head and arms [T, FLU]; arms swing against the legs, the chest against the pelvis."""
     size, sin, cos = gait.height_m, np.sin(phase_T), np.cos(phase_T)
     turns = rng.uniform(0.2, 0.9, (3, 1)) * times_s + rng.uniform(0.0, 1.0, (3, 1))
     roll = gait.sway_deg * math.sqrt(2 / 3) * np.sin(2 * np.pi * turns).sum(axis=0) - sin
@@ -466,7 +466,7 @@ def _upper_body(
 
 
 def _arm_directions(raised_deg: Floats, spread_deg: float) -> tuple[Floats, Floats]:
-    """Vectors [T, FLU] along an arm raised forward from hanging, and square to it, thumb side."""
+    """Return vectors [T, FLU] along an arm raised forward from hanging, and square to it, thumb side."""
     angle, spread = np.radians(raised_deg), np.radians(spread_deg)
     sin, cos, still = np.sin(angle), np.cos(angle), np.zeros_like(angle)
     hanging = np.stack([sin, still, -cos], axis=-1)
@@ -474,14 +474,14 @@ def _arm_directions(raised_deg: Floats, spread_deg: float) -> tuple[Floats, Floa
     return along, np.stack([cos, still, sin], axis=-1)
 
 
-def _truth(steps: _Steps, bends_deg: list[Floats], times_s: Floats) -> dict[str, Value]:
-    """The gait that the plan and the knees show between the first frame and the last."""
+def _measure_truth(steps: _Steps, bends_deg: list[Floats], times_s: Floats) -> dict[str, Value]:
+    """Measure the gait that the plan and the knees show between the first frame and the last."""
     seen = np.flatnonzero((steps.strike_s >= 0) & (steps.strike_s <= times_s[-1]))
     step_s = np.diff(steps.strike_s[seen])
     shares, ranges = [], []
     for side, bend_deg in enumerate(bends_deg):
-        own = steps.of(side)
-        strides = _strides_seen(own, float(times_s[-1]))
+        own = steps.pick_side(side)
+        strides = _find_strides_seen(own, float(times_s[-1]))
         shares.append(float(((own.lift_s - own.strike_s) / own.stride_s)[strides].mean()))
         starts_s, ends_s = own.strike_s[strides], (own.strike_s + own.stride_s)[strides]
         frames = [(a <= times_s) & (times_s <= b) for a, b in zip(starts_s, ends_s, strict=True)]
@@ -490,7 +490,7 @@ def _truth(steps: _Steps, bends_deg: list[Floats], times_s: Floats) -> dict[str,
         "cadence_spm": 60.0 / float(step_s.mean()),
         "step_length_m": float((steps.forward_m[seen] - steps.forward_m[seen - 1]).mean()),
         "step_width_m": float(np.abs(steps.lateral_m[seen] - steps.lateral_m[seen - 1]).mean()),
-        "step_time_cv": _variation(step_s, steps.side[seen[1:]]),
+        "step_time_cv": _measure_variation(step_s, steps.side[seen[1:]]),
         "stance_share": (shares[0] + shares[1]) / 2,
         "stance_share_left": shares[0],
         "stance_share_right": shares[1],
@@ -500,8 +500,8 @@ def _truth(steps: _Steps, bends_deg: list[Floats], times_s: Floats) -> dict[str,
     }
 
 
-def _variation(step_s: Floats, side: NDArray[np.int64]) -> float | None:
-    """SD of step times after removing each side's mean, in percent of their mean."""
+def _measure_variation(step_s: Floats, side: NDArray[np.int64]) -> float | None:
+    """Return the SD of step times after removing each side's mean, in percent of their mean."""
     sides = np.unique(side)
     free = len(step_s) - len(sides)
     if free < 1:
@@ -510,8 +510,8 @@ def _variation(step_s: Floats, side: NDArray[np.int64]) -> float | None:
     return 100.0 * math.sqrt(squares_s2 / free) / float(step_s.mean())
 
 
-def _strides_seen(own: _Steps, seconds: float) -> NDArray[np.int64]:
-    """Indices of one leg's strides that lie whole in 0 to `seconds`, else of the one most so."""
+def _find_strides_seen(own: _Steps, seconds: float) -> NDArray[np.int64]:
+    """Return indices of one leg's strides that lie whole in 0 to `seconds`, else of the one most so."""
     ends_s = own.strike_s + own.stride_s
     unseen_s = own.stride_s - (np.minimum(ends_s, seconds) - np.maximum(own.strike_s, 0.0))
     whole = np.flatnonzero(unseen_s <= 0)
@@ -521,8 +521,8 @@ def _strides_seen(own: _Steps, seconds: float) -> NDArray[np.int64]:
 # --- how it is seen ---
 
 
-def _in_the_world(body_TVC: Floats, layout: Layout, rng: np.random.Generator) -> Floats:
-    """The walk in a random direction over the layout's floor."""
+def _place_in_world(body_TVC: Floats, layout: Layout, rng: np.random.Generator) -> Floats:
+    """Turn the walk in a random direction over the layout's floor."""
     up = _up_axis(layout)
     heading, (first_m, second_m) = rng.uniform(0.0, 2 * np.pi), rng.uniform(-0.5, 0.5, 2)
     forward, left = body_TVC[..., 0], body_TVC[..., 1]
@@ -541,16 +541,16 @@ def _up_axis(layout: Layout) -> int:
     return layout.up_axis
 
 
-def _from_the_side(body_TVC: Floats, rng: np.random.Generator) -> Floats:
-    """Image x and y of somebody who passes the camera to the right or to the left."""
+def _view_from_side(body_TVC: Floats, rng: np.random.Generator) -> Floats:
+    """Project to image x and y, of somebody who passes the camera to the right or to the left."""
     across = rng.choice([-1.0, 1.0]) * body_TVC[..., 0] + rng.uniform(-0.5, 0.5)
     return np.stack([across, body_TVC[..., 2]], axis=-1)
 
 
-def _lost_TV(
+def _draw_lost_TV(
     shape: tuple[int, ...], settings: SyntheticSettings, rng: np.random.Generator
 ) -> NDArray[np.bool_]:
-    """True where a joint is lost, in runs of up to 0.4 s, each joint's its own length."""
+    """Draw where a joint is lost: True in runs of up to 0.4 s, each joint's its own length."""
     frames, joints = shape
     longest = max(round(0.4 * settings.fps), 1)
     run_V = rng.integers(1, longest + 1, joints)
@@ -575,7 +575,7 @@ class _Axes(NamedTuple):
 
 
 def _axes(*, yaw_deg: Floats | float, lean_deg: Floats | float, roll_deg: Floats) -> _Axes:
-    """Directions after a tilt to the right, then a lean forward, then a turn to the left."""
+    """Return directions after a tilt to the right, then a lean forward, then a turn to the left."""
     yaw, lean, roll = np.radians(np.broadcast_arrays(yaw_deg, lean_deg, roll_deg))
     cos_y, sin_y, cos_l, sin_l = np.cos(yaw), np.sin(yaw), np.cos(lean), np.sin(lean)
     ahead_l, ahead_u = sin_l * np.sin(roll), cos_l * np.sin(roll)
@@ -589,13 +589,13 @@ def _axes(*, yaw_deg: Floats | float, lean_deg: Floats | float, roll_deg: Floats
 def _hermite(
     u: Floats, start: Floats, end: Floats, leave: Floats, arrive: Floats | float
 ) -> Floats:
-    """Cubic from `start` to `end` over u in 0 to 1, with its slopes per unit of u at both ends."""
+    """Return a cubic from `start` to `end` over u in 0 to 1, with its slopes per unit of u at both ends."""
     bend: Floats = leave * u * (1 - u) ** 2 - arrive * u**2 * (1 - u)
     return start + (end - start) * _smoothstep(u) + bend
 
 
-def _through(times_s: Floats, knots_s: Floats, values: Floats) -> Floats:
-    """Smooth curve through the knots, with slopes from each knot's neighbours."""
+def _interpolate(times_s: Floats, knots_s: Floats, values: Floats) -> Floats:
+    """Return a smooth curve through the knots, with slopes from each knot's neighbours."""
     k = np.searchsorted(knots_s, times_s, side="right") - 1
     span = (knots_s[1:] - knots_s[:-1])[k]
     u = (times_s - knots_s[k]) / span
@@ -609,12 +609,12 @@ def _smoothstep(u: Floats) -> Floats:
 
 
 def _early_bump(u: Floats) -> Floats:
-    """0 at 0 and 1 with flat ends, 1 at u = 0.4."""
+    """Return 0 at 0 and 1 with flat ends, 1 at u = 0.4."""
     return u**2 * (1 - u) ** 3 / (0.4**2 * 0.6**3)
 
 
 def _soft_minimum(values: Floats, softness: float) -> Floats:
-    """A smooth curve just below the least of `values` along the first axis."""
+    """Return a smooth curve just below the least of `values` along the first axis."""
     least: Floats = values.min(axis=0)
     below: Floats = softness * np.log(np.exp((least - values) / softness).sum(axis=0))
     return least - below

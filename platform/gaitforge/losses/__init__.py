@@ -21,9 +21,9 @@ from gaitforge.losses.heads import HEADS, Heads
 from gaitforge.losses.hint import hint_loss
 from gaitforge.losses.kd import soft_label_kl
 from gaitforge.losses.rkd import relation_loss
-from gaitforge.losses.sides import Sides, there
+from gaitforge.losses.sides import Sides, require
 from gaitforge.losses.similarity import similarity_loss
-from gaitforge.losses.standardise import standardised
+from gaitforge.losses.standardise import standardise
 from gaitforge.losses.targets import Targets
 from gaitforge.models import Output
 from gaitforge.recipe import Distillation
@@ -83,55 +83,57 @@ class Term:
 
 
 def _kd(sides: Sides, temperature: float) -> Tensor:
-    return soft_label_kl(*sides.logits(), temperature)
+    return soft_label_kl(*sides.pair_logits(), temperature)
 
 
 def _kd_standardised(sides: Sides, temperature: float) -> Tensor:
-    student, teacher = sides.logits()
-    return soft_label_kl(standardised(student), standardised(teacher), temperature)
+    student, teacher = sides.pair_logits()
+    return soft_label_kl(standardise(student), standardise(teacher), temperature)
 
 
 def _dkd(sides: Sides, temperature: float) -> Tensor:
-    return decoupled_kl(*sides.logits(), sides.targets.label_B, temperature)
+    return decoupled_kl(*sides.pair_logits(), sides.targets.label_B, temperature)
 
 
 def _dkd_standardised(sides: Sides, temperature: float) -> Tensor:
-    student, teacher = sides.logits()
+    student, teacher = sides.pair_logits()
     label_B = sides.targets.label_B
-    return decoupled_kl(standardised(student), standardised(teacher), label_B, temperature)
+    return decoupled_kl(standardise(student), standardise(teacher), label_B, temperature)
 
 
 def _dist(sides: Sides, temperature: float) -> Tensor:
-    return correlation_loss(*sides.logits(), temperature)
+    return correlation_loss(*sides.pair_logits(), temperature)
 
 
 def _rkd(sides: Sides, temperature: float) -> Tensor:
-    return relation_loss(*sides.embeddings())
+    return relation_loss(*sides.pair_embeddings())
 
 
 def _sp(sides: Sides, temperature: float) -> Tensor:
-    return similarity_loss(*sides.embeddings())
+    return similarity_loss(*sides.pair_embeddings())
 
 
 def _hint(sides: Sides, temperature: float) -> Tensor:
-    return hint_loss(*sides.through("hint"))
+    return hint_loss(*sides.project("hint"))
 
 
 def _attention(sides: Sides, temperature: float) -> Tensor:
-    return attention_loss(*sides.joints())
+    return attention_loss(*sides.pair_joints())
 
 
 def _cgrkd_batch(sides: Sides, temperature: float) -> Tensor:
-    pairs_X2 = there(sides.targets.pairs_X2)
-    return batch_relations(*sides.through("relations"), pairs_X2, temperature)
+    pairs_X2 = require(sides.targets.pairs_X2)
+    return batch_relations(*sides.project("relations"), pairs_X2, temperature)
 
 
 def _cgrkd_nodes(sides: Sides, temperature: float) -> Tensor:
-    return memory_relations(*sides.through("relations"), sides.memory_nodes(), temperature)
+    return memory_relations(*sides.project("relations"), sides.flatten_memory_nodes(), temperature)
 
 
 def _cgrkd_graphs(sides: Sides, temperature: float) -> Tensor:
-    return memory_relations(*sides.through("relations"), sides.memory_graphs(), temperature)
+    return memory_relations(
+        *sides.project("relations"), sides.average_memory_graphs(), temperature
+    )
 
 
 SOFT = (1.0, 8.0)  # Hinton 2015 uses 1 to 20; small nets do better with the low ones (his sec. 3)
@@ -198,7 +200,7 @@ def check_term(term: object) -> Term:
 
 
 def needed(terms: Iterable[str], what: str) -> tuple[str, ...]:
-    """The different values of a field of these terms (stored, drawn or head), each once, in LOSSES' order."""
+    """Collect the values of a field of these terms (stored, drawn or head), each once, in LOSSES' order."""
     asked = set(terms)
     found = [getattr(term, what) for name, term in LOSSES.items() if name in asked]
     return tuple(dict.fromkeys(value for value in found if value is not None))
@@ -212,7 +214,9 @@ def loss_terms(
     label_smoothing: float,
     heads: Heads | None = None,
 ) -> dict[str, Tensor]:
-    """Named, weighted terms; their sum is what is minimised.
+    """Compute the named, weighted terms; their sum is what is minimised.
+
+    loss = cross entropy + ramp * sum over terms of weight * term
 
     Raises ValueError where a term's part of the teacher's outputs was not loaded.
     """
@@ -249,7 +253,7 @@ def check_known(distillation: Distillation) -> None:
 
 
 def check_targets(name: str, targets: Targets) -> None:
-    """Refuse targets that lack what a term compares with."""
+    """Raise ValueError where the targets lack what a term compares with."""
     term = LOSSES[name]
     if getattr(targets, STORED[term.stored]) is None:
         raise ValueError(
@@ -260,7 +264,7 @@ def check_targets(name: str, targets: Targets) -> None:
 
 
 def class_weights(label_N: Tensor, classes: int) -> Tensor:
-    """Weights [K] proportional to 1 / number of windows of a class, with mean 1 over the classes present."""
+    """Return weights [K] proportional to 1 / number of windows of a class, with mean 1 over the classes present."""
     counts = torch.bincount(label_N, minlength=classes).float()
     inverse = torch.where(counts > 0, 1 / counts.clamp(min=1), torch.zeros_like(counts))
     return inverse / inverse[counts > 0].mean()

@@ -11,7 +11,13 @@ queues, and holds every joint of each class alike, since a draw takes all joints
 
 Each function takes the student's nodes as its head brings them to the teacher's width; the teacher's
 and the memory's get no gradient. `temperature` is that of cosines, 0.1 in the published code, with no
-factor that undoes it.
+factor that undoes it. With n(x) = x / |x|, softmax over the last axis, and f_ia node a of window i,
+
+    relation(f, r)   = softmax over r of (n(f) . n(r) / temperature)
+    batch_relations  = mean over pairs i, j and nodes a of KL(relation(T_ia, T_j) || relation(S_ia, S_j))
+    memory_relations = mean over windows i and nodes a of KL(relation(T_ia, memory) || relation(S_ia, memory))
+
+where T are the teacher's nodes and S the student's.
 """
 
 from __future__ import annotations
@@ -24,14 +30,17 @@ from torch.nn import functional
 def batch_relations(
     student_BQVD: Tensor, teacher_BQVD: Tensor, pairs_X2: Tensor, temperature: float
 ) -> Tensor:
-    """KL of the similarities of a window's nodes to another's, mean over drawn pairs of windows.
+    """Return the KL of the similarities of a window's nodes to another's, mean over drawn pairs of windows.
 
     The published mean is over all B * B ordered pairs; that over drawn ones has the same expectation.
     """
     one, other = pairs_X2.unbind(1)
-    student, teacher = _unit(student_BQVD).flatten(1, 2), _unit(teacher_BQVD).flatten(1, 2)
+    student, teacher = (
+        _unit(student_BQVD).flatten(1, 2),
+        _unit(teacher_BQVD).flatten(1, 2),
+    )  # [B, Q*V, D]
     return _relations_kl(
-        student[one] @ student[other].transpose(1, 2),
+        student[one] @ student[other].transpose(1, 2),  # [X, Q*V, Q*V], X pairs
         teacher[one] @ teacher[other].transpose(1, 2),
         temperature,
     )
@@ -40,20 +49,19 @@ def batch_relations(
 def memory_relations(
     student_BQVD: Tensor, teacher_BQVD: Tensor, memory_MD: Tensor, temperature: float
 ) -> Tensor:
-    """KL of the similarities of each node to the entries of a memory, mean over nodes."""
+    """Return the KL of the similarities of each node to the entries of a memory, mean over nodes."""
     memory_DM = _unit(memory_MD).T
-    return _relations_kl(
-        _unit(student_BQVD) @ memory_DM, _unit(teacher_BQVD) @ memory_DM, temperature
-    )
+    student_BQVM, teacher_BQVM = _unit(student_BQVD) @ memory_DM, _unit(teacher_BQVD) @ memory_DM
+    return _relations_kl(student_BQVM, teacher_BQVM, temperature)
 
 
-def graphs(nodes_MQVD: Tensor) -> Tensor:
-    """One vector for each window: the mean of its nodes' directions [M, D]."""
+def average_nodes(nodes_MQVD: Tensor) -> Tensor:
+    """Return one vector for each window [M, D]: the mean of its nodes' directions n(x)."""
     return _unit(nodes_MQVD).mean(dim=(1, 2))
 
 
 def _relations_kl(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """KL of softened rows, mean over all rows."""
+    """Return KL(softmax(teacher / temperature) || softmax(student / temperature)), mean over all rows."""
     return functional.kl_div(
         torch.log_softmax(student / temperature, dim=-1).flatten(0, -2),
         torch.log_softmax(teacher / temperature, dim=-1).flatten(0, -2),

@@ -1,6 +1,11 @@
 """Decoupled distillation: the true class and the others, each with a weight of its own (Zhao et al. 2022).
 
-Zhao, Cui, Song, Qiu, Liang 2022, "Decoupled Knowledge Distillation", eq. 7.
+Zhao, Cui, Song, Qiu, Liang 2022, "Decoupled Knowledge Distillation", eq. 7. With z logits / temperature and y the
+true class,
+
+    b    = softmax over (z_y, log of the sum over k != y of exp(z_k))         2 numbers
+    q    = softmax over k != y of z_k                                         K - 1 numbers
+    loss = (alpha KL(teacher b || student b) + beta KL(teacher q || student q)) * temperature ** 2
 """
 
 from __future__ import annotations
@@ -16,13 +21,13 @@ OTHERS = 8.0  # beta; published per data set, this is that of CIFAR-100
 def decoupled_kl(
     student_BK: Tensor, teacher_BK: Tensor, label_B: Tensor, temperature: float
 ) -> Tensor:
-    """TARGET * KL of (true class, all others) + OTHERS * KL among the others, mean over the batch.
+    """Return TARGET * KL of (true class, all others) + OTHERS * KL among the others, mean over the batch.
 
     Published at temperature 4. With two classes nothing is left among the others, and the second
     part is 0. The published code masks the true class by a logit of -1000; here it is left out.
     """
     student, teacher = student_BK / temperature, teacher_BK / temperature
-    own_student, rest_student = _split(student, label_B)
+    own_student, rest_student = _split(student, label_B)  # [B, 1], [B, K-1]
     own_teacher, rest_teacher = _split(teacher, label_B)
     target = _kl(_binary(own_student, rest_student), _binary(own_teacher, rest_teacher))
     others = _kl(
@@ -32,15 +37,15 @@ def decoupled_kl(
 
 
 def _split(logits_BK: Tensor, label_B: Tensor) -> tuple[Tensor, Tensor]:
-    """The logit of the true class [B, 1], and those of the others [B, K-1]."""
+    """Return the logit of the true class [B, 1], and those of the others [B, K-1]."""
     label_B1 = label_B[:, None]
     rest = torch.arange(logits_BK.shape[1] - 1, device=label_B.device)
-    rest_BK = rest + (rest >= label_B1)
+    rest_BK = rest + (rest >= label_B1)  # [B, K-1] numbers of the other classes
     return logits_BK.gather(1, label_B1), logits_BK.gather(1, rest_BK)
 
 
 def _binary(own_B1: Tensor, rest_BK: Tensor) -> Tensor:
-    """Log-probabilities [B, 2] of the true class and of all others together."""
+    """Return the log-probabilities [B, 2] of the true class and of all others together."""
     both = torch.cat([own_B1, rest_BK.logsumexp(dim=1, keepdim=True)], dim=1)
     return functional.log_softmax(both, dim=-1)
 

@@ -14,11 +14,11 @@ from gaitforge.layout import Layout
 from gaitforge.models import Output, Sizes
 
 
-def relation_head(student: int, teacher: int) -> nn.Module:
-    """The projection of CIRKD's code: 1x1 convolution, batch norm, ReLU, 1x1 convolution, no biases.
+def make_relation_head(student: int, teacher: int) -> nn.Module:
+    """Make the projection of CIRKD's code: 1x1 convolution, batch norm, ReLU, 1x1 convolution, no biases.
 
-    On nodes [..., D] a 1x1 convolution is a linear layer. It is never evaluated, so that it keeps
-    no statistics.
+    head(x) = W_2 relu(BN(W_1 x)), with W_1 [D', D] and W_2 [D', D'] for the widths D and D'. On nodes
+    [..., D] a 1x1 convolution is a linear layer. It is never evaluated, so that it keeps no statistics.
     """
     return nn.Sequential(
         nn.Linear(student, teacher, bias=False),
@@ -28,12 +28,15 @@ def relation_head(student: int, teacher: int) -> nn.Module:
     )
 
 
-def hint_head(student: int, teacher: int) -> nn.Module:
-    """The regressor of a hint, plain: one 1x1 convolution, where later comparisons add a norm and a ReLU."""
+def make_hint_head(student: int, teacher: int) -> nn.Module:
+    """Make the plain regressor of a hint: one 1x1 convolution, where later comparisons add a norm and a ReLU."""
     return nn.Linear(student, teacher)
 
 
-HEADS: dict[str, Callable[[int, int], nn.Module]] = {"relations": relation_head, "hint": hint_head}
+HEADS: dict[str, Callable[[int, int], nn.Module]] = {
+    "relations": make_relation_head,
+    "hint": make_hint_head,
+}
 
 
 class Heads(nn.ModuleDict):
@@ -41,14 +44,14 @@ class Heads(nn.ModuleDict):
 
     @classmethod
     def new(cls, names: Iterable[str], student: int, teacher: int, seed: int) -> Heads:
-        """With first weights that follow from the seed alone."""
+        """Make the named heads, with first weights that follow from the seed alone."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return cls({name: HEADS[name](student, teacher) for name in names})
 
     def project(self, name: str, nodes_BQVD: Tensor) -> Tensor:
-        """The student's nodes in the teacher's width."""
-        projected: Tensor = self[name](nodes_BQVD.flatten(0, 2))
+        """Bring the student's nodes to the teacher's width D' by one head: [B, Q, V', D']."""
+        projected: Tensor = self[name](nodes_BQVD.flatten(0, 2))  # [B*Q*V', D']
         return projected.view(*nodes_BQVD.shape[:3], -1)
 
 
@@ -60,10 +63,10 @@ class NodeShape:
     width: int
 
 
-def node_shape(
+def find_node_shape(
     sizes: Sizes, layout: Layout, channels: int, classes: int, frames: int
 ) -> NodeShape:
-    """Of a model that is never allocated (meta device)."""
+    """Return joints and width of the family's last feature map, counted on the meta device."""
     with torch.device("meta"), torch.no_grad():
         model = sizes.build(layout, channels, classes).eval()
         output = cast(

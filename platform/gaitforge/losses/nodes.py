@@ -8,10 +8,10 @@ from torch.nn import functional
 PHASES = 4  # equal parts of a window's time
 
 
-def pooled_joints(joints_BDTV: Tensor) -> Tensor:
-    """The last joint map averaged over PHASES equal parts of the time [B, Q, V', D']."""
-    pooled = functional.adaptive_avg_pool2d(joints_BDTV, (PHASES, joints_BDTV.shape[3]))
-    return pooled.permute(0, 2, 3, 1)
+def pool_joints(joints_BDTV: Tensor) -> Tensor:
+    """Average the last joint map over PHASES equal parts of the time: nodes [B, Q, V', D']."""
+    pooled_BDQV = functional.adaptive_avg_pool2d(joints_BDTV, (PHASES, joints_BDTV.shape[3]))
+    return pooled_BDQV.permute(0, 2, 3, 1)
 
 
 def check_joints(student: int, teacher: int, family: str = "") -> None:
@@ -24,10 +24,10 @@ def check_joints(student: int, teacher: int, family: str = "") -> None:
         )
 
 
-def like_joints(nodes: Tensor, joints: int) -> Tensor:
-    """Nodes [..., V', D] averaged over the joints where the other side has mixed them into one.
+def match_joints(nodes: Tensor, joints: int) -> Tensor:
+    """Average nodes [..., V', D] over the joints where the other side has mixed them into one.
 
-    What is compared is then the mean of the body in each phase.
+    The mean of the body in each phase is then compared.
     """
     if joints == 1 and nodes.shape[-2] > 1:
         return nodes.mean(dim=-2, keepdim=True)

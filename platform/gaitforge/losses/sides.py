@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from gaitforge.losses.cgrkd import graphs
+from gaitforge.losses.cgrkd import average_nodes
 from gaitforge.losses.heads import Heads
-from gaitforge.losses.nodes import like_joints, pooled_joints
+from gaitforge.losses.nodes import match_joints, pool_joints
 from gaitforge.losses.targets import Targets
 from gaitforge.models import Output
 
@@ -21,31 +21,34 @@ class Sides:
         self.nodes: tuple[Tensor, Tensor] | None = None
         self.projected: dict[str, Tensor] = {}
 
-    def logits(self) -> tuple[Tensor, Tensor]:
-        """The student's and the teacher's [B, K]."""
-        return self.output.logits_BK.float(), there(self.targets.teacher_logits_BK)
+    def pair_logits(self) -> tuple[Tensor, Tensor]:
+        """Return the student's and the teacher's logits [B, K]."""
+        return self.output.logits_BK.float(), require(self.targets.teacher_logits_BK)
 
-    def embeddings(self) -> tuple[Tensor, Tensor]:
-        """The student's and the teacher's [B, D], of different widths."""
-        return self.output.embedding_BD.float(), there(self.targets.teacher_embedding_BD)
+    def pair_embeddings(self) -> tuple[Tensor, Tensor]:
+        """Return the student's and the teacher's embeddings [B, D], of different widths."""
+        return self.output.embedding_BD.float(), require(self.targets.teacher_embedding_BD)
 
-    def joints(self) -> tuple[Tensor, Tensor]:
-        """The student's and the teacher's nodes [B, Q, V', D], of different widths.
+    def pair_joints(self) -> tuple[Tensor, Tensor]:
+        """Return the student's and the teacher's nodes [B, Q, V', D], of different widths.
 
         V' is 1 where either has mixed the joints.
         """
         if self.nodes is None:
-            teacher = there(self.targets.teacher_joints_BQVD)
-            student = pooled_joints(self.output.joints_BDTV.float())
+            teacher = require(self.targets.teacher_joints_BQVD)
+            student = pool_joints(self.output.joints_BDTV.float())
             self.nodes = (
-                like_joints(student, teacher.shape[2]),
-                like_joints(teacher, student.shape[2]),
+                match_joints(student, teacher.shape[2]),
+                match_joints(teacher, student.shape[2]),
             )
         return self.nodes
 
-    def through(self, head: str) -> tuple[Tensor, Tensor]:
-        """The student's nodes through a head, and the teacher's, in the teacher's width."""
-        student, teacher = self.joints()
+    def project(self, head: str) -> tuple[Tensor, Tensor]:
+        """Return the student's nodes, brought to the teacher's width by a head, and the teacher's.
+
+        Raises ValueError where the student has no such head.
+        """
+        student, teacher = self.pair_joints()
         if head not in self.projected:
             if self.heads is None:
                 raise ValueError(
@@ -54,17 +57,17 @@ class Sides:
             self.projected[head] = self.heads.project(head, student)
         return self.projected[head], teacher
 
-    def memory_nodes(self) -> Tensor:
-        """Drawn nodes of the memory [M*V', D]."""
-        nodes_MVD = there(self.targets.memory_nodes_MVD)
-        return like_joints(nodes_MVD, self.joints()[0].shape[2]).flatten(0, 1)
+    def flatten_memory_nodes(self) -> Tensor:
+        """Return the drawn nodes of the memory as rows [M*V', D]."""
+        nodes_MVD = require(self.targets.memory_nodes_MVD)
+        return match_joints(nodes_MVD, self.pair_joints()[0].shape[2]).flatten(0, 1)
 
-    def memory_graphs(self) -> Tensor:
-        """Drawn windows of the memory [M, D]."""
-        return graphs(there(self.targets.memory_graphs_MQVD))
+    def average_memory_graphs(self) -> Tensor:
+        """Return one vector for each drawn window of the memory [M, D]."""
+        return average_nodes(require(self.targets.memory_graphs_MQVD))
 
 
-def there(tensor: Tensor | None) -> Tensor:
-    """A target that `loss_terms` has seen to; nothing is learnt into it."""
+def require(tensor: Tensor | None) -> Tensor:
+    """Return a target, cut from the gradient; `check_targets` has refused a step without it."""
     assert tensor is not None
     return tensor.detach()

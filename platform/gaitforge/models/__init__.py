@@ -25,11 +25,11 @@ class Sizes(Protocol):
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
     def build(self, layout: Layout, channels: int, classes: int) -> nn.Module:
-        """A model that maps a Batch of `channels` coordinates per joint to an Output."""
+        """Make a model that maps a Batch of `channels` coordinates per joint to an Output."""
         ...
 
     def as_dict(self) -> dict[str, object]:
-        """JSON-able values from which `make_sizes` makes the same sizes."""
+        """Return JSON-able values from which `make_sizes` makes the same sizes."""
         ...
 
 
@@ -73,7 +73,7 @@ def check_kind(kind: object) -> type[Sizes]:
 
 
 def make_sizes(family: str, values: Mapping[str, object]) -> Sizes:
-    """Sizes of a family from JSON or TOML values; what `values` lacks keeps its default.
+    """Make sizes of a family from JSON or TOML values; what `values` lacks keeps its default.
 
     Raises KeyError for a family or a size that is not known, ValueError for a value that is not of
     its type or that the family refuses.
@@ -98,7 +98,7 @@ def sizes_from(kind: type[Sizes], family: str, values: Mapping[str, object]) -> 
             )
     make: Callable[..., Sizes] = kind
     return make(
-        **{name: _typed(family, name, value, types[name]) for name, value in values.items()}
+        **{name: _convert(family, name, value, types[name]) for name, value in values.items()}
     )
 
 
@@ -106,8 +106,8 @@ def _nearest(name: str, known: Mapping[str, object] | list[str]) -> str:
     return get_close_matches(name, known, n=1, cutoff=0.0)[0]
 
 
-def _typed(family: str, name: str, value: object, wanted: object) -> object:
-    """The value as its field wants it: JSON knows no tuples, and writes 1 for 1.0."""
+def _convert(family: str, name: str, value: object, wanted: object) -> object:
+    """Convert a value to its field's type: JSON knows no tuples, and writes 1 for 1.0."""
     if wanted == tuple[int, ...]:
         if isinstance(value, list | tuple) and all(_is_int(item) for item in value):
             return tuple(value)

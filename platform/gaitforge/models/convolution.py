@@ -1,4 +1,9 @@
-"""FrameConvolution: each joint's frames convolved, with strides that no processor gets wrong."""
+"""FrameConvolution: each joint's frames convolved, with strides that no processor gets wrong.
+
+With K the kernel's frames, s the stride, d the dilation, and frames beyond the window 0,
+
+    y[b, d', t, v] = sum over d and k of W[d', d, k] x[b, d, s t + (k - K // 2) dilation, v]
+"""
 
 from __future__ import annotations
 
@@ -38,3 +43,10 @@ class FrameConvolution(nn.Conv2d):
 
     def forward(self, x_BDTV: Tensor) -> Tensor:
         return super().forward(x_BDTV if self.every == 1 else x_BDTV[:, :, :: self.every])
+
+
+def make_shortcut(width_in: int, width: int, stride: int) -> nn.Module:
+    """Make the path around a block: the map as it is, or BN(1x1 convolution) where its shape changes."""
+    if width_in == width and stride == 1:
+        return nn.Identity()
+    return nn.Sequential(FrameConvolution(width_in, width, stride=stride), nn.BatchNorm2d(width))

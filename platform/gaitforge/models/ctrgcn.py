@@ -8,7 +8,12 @@ convolution's last normalisation at 1e-6, so that the graph convolution begins a
 Ours: the seen flag at the input, one person, no biases before a batch normalisation, the mean over
 frames taken before psi and phi, which are linear, instead of after, and the sizes below the published.
 
-Maps are x_BDTV; A_kvw and R_BDvw hold the weight from joint v to joint w.
+Maps are x_BDTV; A_kvw and R_BDvw hold the weight from joint v to joint w. A block computes, with m the mean of x over
+its frames, k the three graphs and W, psi, phi, xi learned 1x1 convolutions of each,
+
+    R_k = A_k + alpha xi_k(tanh(psi_k(m)_v - phi_k(m)_w))                  [B, D, V, V], a graph for each channel
+    g_w = relu(BN(sum over k and v of R_kvw (W_k x)_v) + shortcut(x)_w)    [B, D, T, V]
+    y   = relu(temporal(g) + shortcut(x))                                  [B, D, T', V]
 """
 
 from __future__ import annotations
@@ -20,11 +25,12 @@ from torch import Tensor, nn
 
 from gaitforge.batch import Batch
 from gaitforge.layout import Layout
-from gaitforge.models.convolution import FrameConvolution
+from gaitforge.models.convolution import FrameConvolution, make_shortcut
 from gaitforge.models.graph import PARTITIONS, partitioned_adjacency
 from gaitforge.models.heads import ClassHead
 from gaitforge.models.inputs import JointInput
 from gaitforge.models.output import Output
+from gaitforge.models.size_checks import check_blocks, check_dropout, check_kernel
 
 INPUT_RELATIONS = 8  # channels of psi and phi where the input is coordinates, too few to reduce
 
@@ -49,21 +55,8 @@ class CtrgcnSizes:
     """Share of the embedding that is dropped in training."""
 
     def __post_init__(self) -> None:
-        if not self.widths or min(self.widths) < 1:
-            raise ValueError(
-                f"CtrgcnSizes.widths is {self.widths}, but needs at least one width of 1 or more; "
-                "name the width of each block."
-            )
-        if len(self.strides) != len(self.widths) or min(self.strides) < 1:
-            raise ValueError(
-                f"CtrgcnSizes.strides is {self.strides}, but must hold one stride of 1 or more for "
-                f"each of the {len(self.widths)} widths; write 1 where a block keeps its frames."
-            )
-        if self.kernel < 1 or self.kernel % 2 == 0:
-            raise ValueError(
-                f"CtrgcnSizes.kernel is {self.kernel}, but must be odd and at least 1: an even "
-                "kernel shifts the output by half a frame."
-            )
+        check_blocks("CtrgcnSizes", self.widths, self.strides)
+        check_kernel("CtrgcnSizes", self.kernel)
         if not self.dilations or min(self.dilations) < 1:
             raise ValueError(
                 f"CtrgcnSizes.dilations is {self.dilations}, but needs at least one of 1 or more; "
@@ -79,10 +72,7 @@ class CtrgcnSizes:
             raise ValueError(
                 f"CtrgcnSizes.reduction is {self.reduction}, but must be at least 1; raise it."
             )
-        if not 0 <= self.dropout < 1:
-            raise ValueError(
-                f"CtrgcnSizes.dropout is {self.dropout}, but must lie in [0, 1); 0 turns it off."
-            )
+        check_dropout("CtrgcnSizes", self.dropout)
 
     def build(self, layout: Layout, channels: int, classes: int) -> nn.Module:
         return Ctrgcn(self, layout, channels, classes)
@@ -100,7 +90,7 @@ class Ctrgcn(nn.Module):
     def __init__(self, sizes: CtrgcnSizes, layout: Layout, channels: int, classes: int) -> None:
         super().__init__()
         self.joint_input = JointInput(joints=layout.joint_count, channels=channels)
-        graph_kvw = normalised(partitioned_adjacency(layout))
+        graph_kvw = normalise_edges(partitioned_adjacency(layout))
         inputs = (self.joint_input.channels, *sizes.widths)
         self.blocks = nn.ModuleList(
             CtrgcnBlock(
@@ -120,7 +110,7 @@ class Ctrgcn(nn.Module):
         self.head = ClassHead(width=sizes.widths[-1], classes=classes, dropout=sizes.dropout)
 
     def forward(self, batch: Batch) -> Output:
-        x_BDTV = self.joint_input(batch).permute(0, 3, 1, 2).contiguous()
+        x_BDTV = self.joint_input(batch).permute(0, 3, 1, 2).contiguous()  # [B, C+1, T, V]
         for block in self.blocks:
             x_BDTV = block(x_BDTV)
         output: Output = self.head(x_BDTV)
@@ -149,7 +139,7 @@ class CtrgcnBlock(nn.Module):
         self.temporal = MultiScaleConvolution(
             width=width, stride=stride, kernel=kernel, dilations=dilations
         )
-        self.shortcut = _shortcut(width_in, width, stride) if residual else None
+        self.shortcut = make_shortcut(width_in, width, stride) if residual else None
 
     def forward(self, x_BDTV: Tensor) -> Tensor:
         moved: Tensor = self.temporal(self.graph(x_BDTV))
@@ -171,11 +161,11 @@ class GraphLayer(nn.Module):
         )
         self.norm = nn.BatchNorm2d(width)
         nn.init.constant_(self.norm.weight, 1e-6)
-        self.shortcut = _shortcut(width_in, width, 1)
+        self.shortcut = make_shortcut(width_in, width, 1)
 
     def forward(self, x_BDTV: Tensor) -> Tensor:
         mean_BDV = x_BDTV.mean(2)
-        mixed = sum(
+        mixed = sum(  # [B, D', T, V]
             convolve(x_BDTV, mean_BDV, self.graph_kvw[part], self.alpha)
             for part, convolve in enumerate(self.refined)
         )
@@ -194,9 +184,10 @@ class RefinedConvolution(nn.Module):
 
     def forward(self, x_BDTV: Tensor, mean_BDV: Tensor, graph_vw: Tensor, alpha: Tensor) -> Tensor:
         source, target = self.psi(mean_BDV), self.phi(mean_BDV)
+        # psi and phi give [B, R, V]; every pair of joints has the difference of its two
         relation_BRvw = torch.tanh(source.unsqueeze(3) - target.unsqueeze(2))
         refined_BDvw = graph_vw + alpha * self.xi(relation_BRvw)
-        mixed: Tensor = self.mix_channels(x_BDTV) @ refined_BDvw
+        mixed: Tensor = self.mix_channels(x_BDTV) @ refined_BDvw  # [B, D, T, v] @ [B, D, v, w]
         return mixed
 
 
@@ -210,7 +201,7 @@ class MultiScaleConvolution(nn.Module):
         part = width // (len(dilations) + 2)
         branches = [
             nn.Sequential(
-                *_narrowed(width, part),
+                *_narrow(width, part),
                 FrameConvolution(part, part, kernel=kernel, stride=stride, dilation=dilation),
                 nn.BatchNorm2d(part),
             )
@@ -218,7 +209,7 @@ class MultiScaleConvolution(nn.Module):
         ]
         branches.append(
             nn.Sequential(
-                *_narrowed(width, part),
+                *_narrow(width, part),
                 nn.MaxPool2d((3, 1), (stride, 1), (1, 0)),
                 nn.BatchNorm2d(part),
             )
@@ -229,20 +220,15 @@ class MultiScaleConvolution(nn.Module):
         self.branches = nn.ModuleList(branches)
 
     def forward(self, x_BDTV: Tensor) -> Tensor:
+        # each branch [B, D/branches, T', V]
         return torch.cat([branch(x_BDTV) for branch in self.branches], dim=1)
 
 
-def normalised(partition_kvw: Tensor) -> Tensor:
-    """The same edges with the weights into a joint summing to 1 in every partition that has any."""
+def normalise_edges(partition_kvw: Tensor) -> Tensor:
+    """Return A_kvw / sum over v of A_kvw: the weights into a joint sum to 1 in every partition that has any."""
     sums = partition_kvw.sum(dim=1, keepdim=True)
     return partition_kvw / torch.where(sums > 0, sums, 1.0)
 
 
-def _narrowed(width: int, part: int) -> tuple[nn.Module, ...]:
+def _narrow(width: int, part: int) -> tuple[nn.Module, ...]:
     return nn.Conv2d(width, part, 1, bias=False), nn.BatchNorm2d(part), nn.ReLU()
-
-
-def _shortcut(width_in: int, width: int, stride: int) -> nn.Module:
-    if width_in == width and stride == 1:
-        return nn.Identity()
-    return nn.Sequential(FrameConvolution(width_in, width, stride=stride), nn.BatchNorm2d(width))

@@ -7,7 +7,11 @@ equations and sizes could not be read, so that everything here is our reconstruc
 that paper is claimed. Two choices where nothing is known at all: no activation follows the temporal
 convolution, so that the path around each block's scan stays linear, and the class head is a plain mean.
 
-The parts: dynamic_filter.py (spatial), `TemporalConvolution` below, gssm.py (the scan).
+The parts: dynamic_filter.py (spatial), `TemporalConvolution` below, gssm.py (the scan). A block computes
+
+    f, mixing = filter(x)                                [B, V, T, D], [B, p, k, V, V]
+    m         = pool(f) + BN(W (conv_3(f) + conv_7(f)))  [B, V, T', D]
+    y         = m + scan(m, mixing)                      [B, V, T', D]
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ from gaitforge.models.gssm import GraphSelectiveStateSpace
 from gaitforge.models.heads import ClassHead
 from gaitforge.models.inputs import JointInput
 from gaitforge.models.output import Output
+from gaitforge.models.size_checks import check_blocks, check_dropout
 
 HOPS = 2  # the farthest bones that a filter starts from
 SHORT, LONG = 3, 7  # frames of the two temporal convolutions
@@ -55,16 +60,7 @@ class DynstgMambaSizes:
     """Share of the embedding that is dropped in training."""
 
     def __post_init__(self) -> None:
-        if not self.widths or min(self.widths) < 1:
-            raise ValueError(
-                f"DynstgMambaSizes.widths is {self.widths}, but needs at least one width of 1 or more; "
-                "name the width of each block."
-            )
-        if len(self.strides) != len(self.widths) or min(self.strides) < 1:
-            raise ValueError(
-                f"DynstgMambaSizes.strides is {self.strides}, but must hold one stride of 1 or more for "
-                f"each of the {len(self.widths)} widths; write 1 where a block keeps its frames."
-            )
+        check_blocks("DynstgMambaSizes", self.widths, self.strides)
         for name in ("states", "expand", "phases"):
             if getattr(self, name) < 1:
                 raise ValueError(
@@ -80,10 +76,7 @@ class DynstgMambaSizes:
                 f"DynstgMambaSizes.phases is {self.phases}, but a '{self.filter}' filter is the same in "
                 "every phase; make it 1, or the filter 'dynamic'."
             )
-        if not 0 <= self.dropout < 1:
-            raise ValueError(
-                f"DynstgMambaSizes.dropout is {self.dropout}, but must lie in [0, 1); 0 turns it off."
-            )
+        check_dropout("DynstgMambaSizes", self.dropout)
 
     def build(self, layout: Layout, channels: int, classes: int) -> nn.Module:
         return DynstgMamba(self, layout, channels, classes)
@@ -122,7 +115,7 @@ class DynstgMamba(nn.Module):
 
     def forward(self, batch: Batch) -> Output:
         # one map in memory from here on: see dynamic_filter.py
-        x_BVTD = self.joint_input(batch).transpose(1, 2).contiguous()
+        x_BVTD = self.joint_input(batch).transpose(1, 2).contiguous()  # [B, V, T, C+1]
         for block in self.blocks:
             x_BVTD = block(x_BVTD, self.hops_kVV)
         output: Output = self.head(x_BVTD.permute(0, 3, 2, 1))
@@ -183,12 +176,12 @@ class TemporalConvolution(nn.Module):
         # the sum of both is one convolution, at the cost of the longer one
         margin = (LONG - SHORT) // 2
         kernel = self.long.weight + nn.functional.pad(self.short.weight, (margin, margin))
-        moved = nn.functional.conv2d(
+        moved = nn.functional.conv2d(  # [B, D, V, T']
             x_BDVT, kernel, stride=(1, self.stride), padding=(0, LONG // 2), groups=len(kernel)
         )
         kept = x_BDVT
         if self.stride > 1:
             step = (1, self.stride)
-            kept = nn.functional.avg_pool2d(x_BDVT, step, step, ceil_mode=True)
-        mixed: Tensor = self.norm(self.mix_channels(moved.permute(0, 2, 3, 1)))
+            kept = nn.functional.avg_pool2d(x_BDVT, step, step, ceil_mode=True)  # [B, D, V, T']
+        mixed: Tensor = self.norm(self.mix_channels(moved.permute(0, 2, 3, 1)))  # [B, V, T', D]
         return kept.permute(0, 2, 3, 1) + mixed

@@ -12,11 +12,12 @@ PARTITIONS = 3
 
 
 def partitioned_adjacency(layout: Layout) -> Tensor:
-    """Weights [3, V, V] from source joint (axis 1) to target joint (axis 2).
+    """Return weights A_kvw [3, V, V] from source joint v (axis 1) to target joint w (axis 2).
 
     The partitions are sources as far from the root as the target (the joint itself among them),
-    nearer to the root, and farther from it. Over all partitions and sources the weights of a
-    target sum to 1, so that a joint without a bone keeps itself and nothing divides by 0.
+    nearer to the root, and farther from it: A_kvw = [v in partition k of w] / (1 + neighbours of w).
+    Over all partitions and sources the weights of a target sum to 1, so that a joint without a bone
+    keeps itself and nothing divides by 0.
     Spatial configuration partitioning of Yan 2018 (ST-GCN), sec. 3.3.
     """
     hops = layout.hops_from_root()
@@ -29,7 +30,9 @@ def partitioned_adjacency(layout: Layout) -> Tensor:
 
 
 def hop_adjacency(layout: Layout, hops: int) -> Tensor:
-    """Weights [k, V, V] to target joint (axis 1) from the joints exactly 0, 1, ... `hops` bones away.
+    """Return weights [k, V, V] to target joint (axis 1) from the joints exactly 0, 1, ... `hops` bones away.
+
+    A_kwv = [v lies k bones from w] / number of such v.
 
     Every target's sources weigh the same and sum to 1, or to 0 where there are none. A distance
     that no two joints of the layout have is left out, so that k may be less than `hops` + 1.

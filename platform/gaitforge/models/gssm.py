@@ -7,7 +7,16 @@ our reconstruction: a row-stochastic mixing keeps Delta >= 0 and of the same siz
 without bound.
 
 Symbols: u input of the scan, z gate, Delta step, A decay (negative), B_t and C_t what goes into and
-comes out of the state, D skip; E = expand * width inner channels, S states per channel.
+comes out of the state, D skip; E = expand * width inner channels, S states per channel. For joint w,
+frame t, inner channel e and state s,
+
+    u, z       = linear(layer norm(x));   u = silu(causal convolution of u over CONV_FRAMES frames)
+    Delta_v    = softplus(linear(u_v));   B_v, C_v = linear(u_v);   A = -exp(a_log)
+    G_wv       = softmax over v of (SHARPNESS mean over k of mixing_kwv)
+    Delta'_w   = sum over v of G_wv Delta_v
+    h_t        = exp(Delta'_t A) h_(t-1) + Delta'_t B_t u_t                h_0 = 0, S numbers for each w and e
+    y_t        = sum over s of (C_t h_t) + D u_t
+    out        = x + linear(y silu(z))
 """
 
 from __future__ import annotations
@@ -53,25 +62,27 @@ class GraphSelectiveStateSpace(nn.Module):
             self.pace.bias.copy_(steps_E + torch.log(-torch.expm1(-steps_E)))
 
     def forward(self, x_BVTD: Tensor, mixing_BpkVV: Tensor) -> Tensor:
-        u, z = self.enter(self.norm(x_BVTD)).chunk(2, dim=-1)
-        u_BVTE = nn.functional.silu(self._looked_back(u))
-        low, b, c = self.select(u_BVTE).split(self.widths, dim=-1)
+        u, z = self.enter(self.norm(x_BVTD)).chunk(2, dim=-1)  # [B, V, T, E] each
+        u_BVTE = nn.functional.silu(self._convolve_past(u))
+        low, b, c = self.select(u_BVTE).split(self.widths, dim=-1)  # the last two [B, V, T, S]
+        # Delta'_w = sum over v of G_wv Delta_v
         delta_BVTE = mix_joints(
-            row_stochastic(mixing_BpkVV), nn.functional.softplus(self.pace(low))
+            normalise_rows(mixing_BpkVV), nn.functional.softplus(self.pace(low))
         )
-        y_BVTE = self._scanned(u_BVTE, delta_BVTE, b, c)
+        y_BVTE = self._scan(u_BVTE, delta_BVTE, b, c)
         left: Tensor = self.leave(y_BVTE * nn.functional.silu(z))
         return x_BVTD + left
 
-    def _looked_back(self, u_BVTE: Tensor) -> Tensor:
-        """The causal depthwise convolution: a frame sees itself and the three before it."""
+    def _convolve_past(self, u_BVTE: Tensor) -> Tensor:
+        """Apply the causal depthwise convolution: a frame sees itself and the three before it."""
         padded_BEVT = nn.functional.pad(u_BVTE.permute(0, 3, 1, 2), (CONV_FRAMES - 1, 0))
         seen: Tensor = self.look_back(padded_BEVT).permute(0, 2, 3, 1)
         return seen
 
-    def _scanned(self, u: Tensor, delta: Tensor, b: Tensor, c: Tensor) -> Tensor:
+    def _scan(self, u: Tensor, delta: Tensor, b: Tensor, c: Tensor) -> Tensor:
+        """Run h_t = exp(delta_t A) h_(t-1) + delta_t B_t u_t, y_t = C_t h_t + D u_t for each joint: y [B, V, T, E]."""
         shape = u.shape
-        u, delta, b, c = (value.flatten(0, 1) for value in (u, delta, b, c))
+        u, delta, b, c = (value.flatten(0, 1) for value in (u, delta, b, c))  # N = B*V
         a_ES = -self.a_log_ES.exp()
         y_NTE = selective_scan(u, delta, a_ES, b, c, self.skip_E)
         if self.bidirectional:
@@ -80,6 +91,6 @@ class GraphSelectiveStateSpace(nn.Module):
         return y_NTE.reshape(shape)
 
 
-def row_stochastic(mixing_BpkVV: Tensor) -> Tensor:
-    """G [B, p, V, V]: rows that are not negative and sum to 1, largest where the mixing is."""
-    return (SHARPNESS * mixing_BpkVV.mean(2)).softmax(-1)
+def normalise_rows(mixing_BpkVV: Tensor) -> Tensor:
+    """Return G [B, p, V, V]: rows that are not negative and sum to 1, largest where the mixing is."""
+    return (SHARPNESS * mixing_BpkVV.mean(2)).softmax(-1)  # mean over the hops k

@@ -8,7 +8,10 @@ from gaitforge.models.output import Output
 
 
 class ClassHead(nn.Module):
-    """Mean over frames and joints, dropout of the mean in training, then one linear layer."""
+    """Mean over frames and joints, dropout of the mean in training, then one linear layer.
+
+    embedding = mean over t and v of x_btv; logits = W dropout(embedding) + b.
+    """
 
     def __init__(self, *, width: int, classes: int, dropout: float = 0.0) -> None:
         super().__init__()

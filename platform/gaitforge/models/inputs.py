@@ -24,8 +24,8 @@ class JointInput(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         joints = batch.joints_BTVC
-        seen = batch.seen_BTV.unsqueeze(-1)
-        known = torch.where(seen, joints, 0.0)
-        scaled = self.norm(known.flatten(2).flatten(0, 1)).reshape(joints.shape)
+        seen = batch.seen_BTV.unsqueeze(-1)  # [B, T, V, 1]
+        known = torch.where(seen, joints, 0.0)  # [B, T, V, C]
+        scaled = self.norm(known.flatten(2).flatten(0, 1)).reshape(joints.shape)  # over [B*T, V*C]
         flag = seen.to(scaled.dtype)
         return torch.cat([scaled * flag, flag], dim=-1)

@@ -33,7 +33,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from gaitforge.models.scan_cuda import MOST_STATES, mamba_scan, scan_by_mamba
+from gaitforge.models.scan_cuda import MOST_STATES, find_mamba_scan, scan_by_mamba
 from gaitforge.models.scan_torch import exportable_scan, stepwise_scan
 
 Scan = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -47,7 +47,7 @@ def selective_scan(
     c_NTS: Tensor,
     skip_D: Tensor,
 ) -> Tensor:
-    """y_NTD of u's type; every argument may need gradients.
+    """Return y_NTD of u's type; every argument may need gradients.
 
     16-bit numbers are computed in float32, except by mamba-ssm, which keeps only the states so. One
     window's y depends neither on the other windows nor on the number of threads, to the last bit on a CPU.
@@ -61,7 +61,7 @@ def selective_scan(
         counted: Tensor = torch.ops.gaitforge.selective_scan(*arguments)
         return counted
     if u_NTD.is_cuda and u_NTD.dtype != torch.float64 and a_DS.shape[1] <= MOST_STATES:
-        kernel = mamba_scan()
+        kernel = find_mamba_scan()
         if kernel is not None:
             return scan_by_mamba(kernel, *arguments)
         _say_once(
@@ -69,15 +69,15 @@ def selective_scan(
             'pip install --no-build-isolation "gaitforge[gpu]".'
         )
     real = torch.float64 if u_NTD.dtype == torch.float64 else torch.float32
-    scan = _fused_scan() if u_NTD.device.type == "cpu" else stepwise_scan
+    scan = _find_fused_scan() if u_NTD.device.type == "cpu" else stepwise_scan
     # else torch would multiply in 16 bits inside the fallback
     with torch.autocast(u_NTD.device.type, enabled=False):
         return scan(*(argument.to(real) for argument in arguments)).to(u_NTD.dtype)
 
 
 @cache
-def _fused_scan() -> Scan:
-    """The compiled loops, or the same in torch where numba is missing or cannot compile them."""
+def _find_fused_scan() -> Scan:
+    """Return the compiled loops, or the same in torch where numba is missing or cannot compile them."""
     try:
         from gaitforge.models.scan_cpu import fused_scan, try_compiling
     except (ImportError, OSError) as error:  # OSError: llvmlite is there, its library is not
@@ -140,14 +140,16 @@ torch.library.define(
 
 
 @torch.library.register_fake("gaitforge::selective_scan")  # type: ignore[untyped-decorator]
-def _like_u(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, skip: Tensor) -> Tensor:
+def _make_like_u(
+    u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, skip: Tensor
+) -> Tensor:
     return torch.empty_like(u)
 
 
 @register_flop_formula(torch.ops.gaitforge.selective_scan)
-def _operations(
+def _count_operations(
     u_shape: torch.Size, delta_shape: torch.Size, a_shape: torch.Size, *_: object, **__: object
 ) -> int:
-    """Twice the multiply-accumulates: 4 per state (delta A, the decay, the input, C h) and 2 per channel."""
+    """Return twice the multiply-accumulates: 4 per state (delta A, the decay, the input, C h) and 2 per channel."""
     windows, frames, channels = u_shape
     return 2 * windows * frames * channels * (4 * a_shape[1] + 2)

@@ -14,8 +14,8 @@ MambaScan = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
 @cache
-def mamba_scan() -> MambaScan | None:
-    """`selective_scan_fn` of mamba-ssm; None where it is missing, or built for another torch or without CUDA."""
+def find_mamba_scan() -> MambaScan | None:
+    """Import `selective_scan_fn` of mamba-ssm; None where it is missing, or built for another torch or without CUDA."""
     try:
         from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
     except (ImportError, OSError, RuntimeError):
@@ -33,7 +33,7 @@ def scan_by_mamba(
     c_NTS: Tensor,
     skip_D: Tensor,
 ) -> Tensor:
-    """y_NTD of u's type: float32, bfloat16 or half; states and A are float32.
+    """Return y_NTD of u's type: float32, bfloat16 or half; states and A are float32.
 
     mamba-ssm 2.3.2 wants u and delta [N, D, T], B and C [N, S, T], all of one type and frames
     innermost, A and D in float32. Delta is positive already, so no softplus of its own.

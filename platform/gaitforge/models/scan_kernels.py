@@ -46,13 +46,13 @@ BIAS, MANTISSA_BITS = np.int32(127), np.int32(23)
 
 
 def exp(x: float) -> float:
-    """What the loops call; numba takes `exp32` or `exp64` for it."""
+    """Return e ** x; in the loops numba takes `exp32` or `exp64` for it."""
     return math.exp(x)
 
 
 @overload(exp, jit_options=EXACT)
 def _exp(x: Any) -> Callable[..., float]:
-    """For float32 without a branch or a call, which would keep the loop round it from becoming vectors."""
+    """Give float32 an exp without a branch or a call, which would keep the loop round it from becoming vectors."""
 
     def exp32(x: Any) -> Any:
         x = LEAST if x < LEAST else x
@@ -97,11 +97,12 @@ def _forward(
                 for k in range(lanes):
                     u = u_NTD[n, t, first + k]
                     delta_L[k] = delta_NTD[n, t, first + k]
-                    x_L[k] = delta_L[k] * u
+                    x_L[k] = delta_L[k] * u  # delta_t u_t
                     y_L[k] = skip_KL[block, k] * u
                 for s in range(states):
                     b = b_NTS[n, t, s]
                     c = c_NTS[n, t, s]
+                    # h_t = exp(delta_t A) h_(t-1) + delta_t B_t u_t, y_t = sum_S(C_t h_t) + D u_t
                     for k in range(LANES):
                         h = exp(delta_L[k] * a_KSL[block, s, k]) * h_SL[s, k] + x_L[k] * b
                         h_SL[s, k] = h
@@ -163,6 +164,7 @@ def _backward(
                         c = c_NTS[n, t, s]
                         gb = b * 0
                         gc = c * 0
+                        # g_t = C_t gy_t + exp(delta_(t+1) A) g_(t+1), q_t = exp(delta_t A) g_t h_(t-1)
                         for k in range(LANES):
                             g = c * gy_L[k] + carry_KSL[block, s, k]
                             gc += gy_L[k] * h_ISL[i + 1, s, k]
@@ -189,22 +191,22 @@ def _backward(
 
 
 @cache
-def forward_kernel(real: str) -> Callable[..., None]:
-    """`_forward` compiled for "float32" or "float64"; about a second."""
-    return _compiled(_forward, real, dimensions=(3, 3, 3, 3, 3, 2, 3, 5, 2, 1, 1, 1))
+def compile_forward(real: str) -> Callable[..., None]:
+    """Compile `_forward` for "float32" or "float64"; about a second."""
+    return _compile(_forward, real, dimensions=(3, 3, 3, 3, 3, 2, 3, 5, 2, 1, 1, 1))
 
 
 @cache
-def backward_kernel(real: str) -> Callable[..., None]:
-    """`_backward` compiled for "float32" or "float64"; a few seconds."""
-    return _compiled(
+def compile_backward(real: str) -> Callable[..., None]:
+    """Compile `_backward` for "float32" or "float64"; a few seconds."""
+    return _compile(
         _backward,
         real,
         dimensions=(3, 3, 3, 3, 3, 2, 5, 3, 3, 3, 3, 3, 3, 2, 3, 3, 3, 3, 1, 1, 1, 1, 1),
     )
 
 
-def _compiled(
+def _compile(
     loops: Callable[..., None], real: str, dimensions: tuple[int, ...]
 ) -> Callable[..., None]:
     kind = getattr(numba, real)

@@ -4,7 +4,11 @@ After Bai, Kolter, Koltun 2018, "An empirical evaluation of generic convolutiona
 networks for sequence modeling", sec. 3, in our form: not causal, since a window is there as a
 whole, batch instead of weight normalisation, and a 1x1 convolution in the place of the second
 dilated one. It knows no graph: the student for layouts with few joints, and what an ST-GCN has
-to beat.
+to beat. Layer i, with dilation growth**i and W 1x1 convolutions, computes
+
+    y_t = relu(x_t + BN(W dropout(relu(BN(sum over k of K_k x_(t + (k - kernel // 2) growth**i))))))
+
+and the first of them sees x_t = W (all joints' coordinates and flags of frame t).
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from gaitforge.layout import Layout
 from gaitforge.models.heads import ClassHead
 from gaitforge.models.inputs import JointInput
 from gaitforge.models.output import Output
+from gaitforge.models.size_checks import check_dropout, check_kernel
 
 # Beyond this many frames to each side a layer sees only padding in any window we cut.
 MAX_REACH = 1024
@@ -45,15 +50,8 @@ class TcnSizes:
                 raise ValueError(
                     f"TcnSizes.{name} is {getattr(self, name)}, but must be at least 1; raise it."
                 )
-        if self.kernel < 1 or self.kernel % 2 == 0:
-            raise ValueError(
-                f"TcnSizes.kernel is {self.kernel}, but must be odd and at least 1: an even "
-                "kernel shifts the output by half a frame."
-            )
-        if not 0 <= self.dropout < 1:
-            raise ValueError(
-                f"TcnSizes.dropout is {self.dropout}, but must lie in [0, 1); 0 turns it off."
-            )
+        check_kernel("TcnSizes", self.kernel)
+        check_dropout("TcnSizes", self.dropout)
         reach = self.kernel // 2 * self.dilation_growth ** (self.layers - 1)
         if reach > MAX_REACH:
             raise ValueError(
@@ -91,8 +89,8 @@ class Tcn(nn.Module):
         self.head = ClassHead(width=sizes.channels, classes=classes)
 
     def forward(self, batch: Batch) -> Output:
-        frames_BTD = self.joint_input(batch).flatten(2)
-        x_BDT1 = self.widen(frames_BTD.unsqueeze(2).permute(0, 3, 1, 2))
+        frames_BTD = self.joint_input(batch).flatten(2)  # [B, T, V*(C+1)]
+        x_BDT1 = self.widen(frames_BTD.unsqueeze(2).permute(0, 3, 1, 2))  # from [B, V*(C+1), T, 1]
         for layer in self.layers:
             x_BDT1 = layer(x_BDT1)
         output: Output = self.head(x_BDT1)

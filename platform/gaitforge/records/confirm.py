@@ -300,7 +300,7 @@ REFIT = JsonFile(
     record=RefitHead,
     what="a refit",
     stage=_AGAIN,
-    remedy="remove it, and run `gaitforge confirm` again",
+    remedy="remove it and run `gaitforge confirm`, which trains it anew",
 )
 WORKER = JsonFile(record=WorkerOf, schema=None, what="a worker's mark", stage=_AGAIN)
 # 1 tested the mean of the seeds, each member for itself; 2 held no student against chance

@@ -107,14 +107,17 @@ class OutputsHead:
 
 TEACHER = JsonFile(
     record=TeacherModel, what="a teacher", stage="gaitforge teacher",
-    remedy="begin anew with `gaitforge run --fresh run.toml`",
+    remedy="train it anew with `gaitforge teacher --fresh`, which sets aside what is there",
 )  # fmt: skip
 LIVE = JsonFile(record=LiveEpoch, schema=None, what="an epoch", stage="gaitforge teacher")
 TRAINING = JsonFile(
     record=TrainingState, schema=None, what="a checkpoint", stage="gaitforge teacher",
     remedy="remove the folder teacher/ray and train again",
 )  # fmt: skip
-REFERENCE = JsonFile(record=ReferenceFacts, what="a reference", stage="gaitforge teacher")
+REFERENCE = JsonFile(
+    record=ReferenceFacts, what="a reference", stage="gaitforge teacher",
+    remedy="run `gaitforge teacher`, which fits it anew",
+)  # fmt: skip
 # 1 had no embedding.npy and joints.npy
 OUTPUTS = JsonFile(
     record=OutputsHead, schema=2, what="the head of teacher outputs", stage="gaitforge outputs"

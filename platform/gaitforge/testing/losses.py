@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gaitforge.losses import DRAWN, STORED, Heads, Targets, Term
 from gaitforge.losses.heads import HEADS
-from gaitforge.losses.nodes import PHASES, pooled_joints
+from gaitforge.losses.nodes import PHASES, pool_joints
 from gaitforge.losses.sides import Sides
 from gaitforge.models import Output
 from gaitforge.testing import require
@@ -67,7 +67,7 @@ def check_agreement(term: Term, name: str) -> None:
     told = teacher_said()._replace(
         teacher_logits_BK=said.logits_BK.clone(),
         teacher_embedding_BD=said.embedding_BD.clone(),
-        teacher_joints_BQVD=pooled_joints(said.joints_BDTV),
+        teacher_joints_BQVD=pool_joints(said.joints_BDTV),
         memory_nodes_MVD=_drawn(5, JOINTS, WIDTH, seed=3),
         memory_graphs_MQVD=_drawn(5, PHASES, JOINTS, WIDTH, seed=4),
     )
