@@ -14,7 +14,10 @@ from typing import Any
 import pytest
 
 from dashboard.reading import work_folder
-from dashboard.reading.model_files import read_export, tested_weights
+from dashboard.reading.model_files import read_export
+from dashboard.reading.model_files import (
+    tested_weights as weights_of_answer,  # else pytest takes it for a test
+)
 from dashboard.reading.models import models
 from gaitforge.provenance import Provenance
 from gaitforge.records.split import ROLES, SPLIT
@@ -193,7 +196,7 @@ def test_the_dashboard_reads_without_a_problem_what_the_line_has_trained(finishe
     assert problems == []
     assert export is not None
     assert export.trial == line.confirm.answer.trial
-    weights = tested_weights(work, "main", line.confirm.answer, problems)
+    weights = weights_of_answer(work, "main", line.confirm.answer, problems)
     assert weights is not None
 
 

@@ -86,7 +86,7 @@ class FitPlan(Recipe):
 
     @property
     def recipe(self) -> Recipe:
-        """The plan without its seed."""
+        """Return the plan without its seed."""
         return Recipe(**_parts(self))
 
 
@@ -122,11 +122,11 @@ class Distillation:
 
     @property
     def terms(self) -> tuple[str, ...]:
-        """The names of the terms that are on."""
+        """Return the names of the terms that are on."""
         return tuple(name for name, weight in self.weights.items() if weight > 0)
 
     def as_dict(self) -> dict[str, Any]:
-        """As trials record it; `temperatures` and `warmup` only where they say something."""
+        """Return it as trials record it, with `temperatures` and `warmup` only where they say something."""
         return {
             "weights": dict(self.weights),
             "temperature": self.temperature,
@@ -136,5 +136,5 @@ class Distillation:
 
     @property
     def off(self) -> Distillation:
-        """The same without any term."""
+        """Return the same without any term."""
         return dataclasses.replace(self, weights={}, temperatures={}, warmup=0.0)

@@ -239,7 +239,7 @@ def loss_terms(
 
 
 def temperature_of(name: str, distillation: Distillation) -> float:
-    """The temperature of a term: the one that is given, else the term's default."""
+    """Return the temperature of a term: the one that is given, else the term's default."""
     if name == "kd":
         return distillation.temperature
     return distillation.temperatures.get(name, LOSSES[name].default)

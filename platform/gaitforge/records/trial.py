@@ -118,7 +118,7 @@ class Trial:
 
     @property
     def plan(self) -> FitPlan:
-        """The recipe with the trial's seed."""
+        """Return the recipe with the trial's seed."""
         return FitPlan.of(self.recipe, self.seed)
 
 
