@@ -37,6 +37,7 @@ from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import Page, sync_playwright
 
 from dashboard.serving import serve_command
+from gaitforge.recipe import Distillation, Recipe
 from gaitforge.records.trial import TRIAL, Trial
 from gaitforge.trials import TrialLog
 from gaitforge.work import SplitFolder, WorkFolder, read_json, write_json
@@ -101,8 +102,8 @@ def generated_trial(number: int, rng: np.random.Generator) -> Trial:
         hash=f"{number:012x}",
         suggested=searched,
         distributions=dict.fromkeys(searched, '{"name": "IntDistribution"}' * 3),
-        recipe={"epochs": EPOCHS, "batch": 32, "lr": lr, "weight_decay": 0.02, "clip": 1.0},
-        distill={"weights": weights, "temperature": temperature},
+        recipe=Recipe(epochs=EPOCHS, lr=lr),
+        distill=Distillation(weights=weights, temperature=temperature),
         scores={
             "val_macro_f1": score,
             "val_accuracy": min(score + 0.02, 1.0),

@@ -31,18 +31,18 @@ from benchmarks.distillation_report import pack, packed_path, read_packed, read_
 from benchmarks.svm_reference import features, new_machine
 from gaitforge.losses import Distillation
 from gaitforge.records.split import Split
-from gaitforge.settings import FitPlan, IngestSettings, as_dict
+from gaitforge.settings import FitPlan, IngestSettings
 from gaitforge.splits import SplitSettings, make_splits
 from gaitforge.store import SkeletonStore
 from gaitforge.window_cache import build_windows
 from gaitforge.work import as_json, fingerprint, write_once
 from trainers.ingest import ingest_recordings
 from trainers.teacher.outputs import answer_all
-from trainers.training.examples import Examples
+from trainers.training.examples import Examples, add_answers, load_examples
 from trainers.training.loop import EpochMetrics, fit
 from trainers.training.scoring import score_logits, window_logits
-from trainers.training.student import StudentSpec, new_student, with_answers
-from trainers.training.window_folder import WindowFolder, load_examples, new_fitting
+from trainers.training.student import StudentSpec, new_student
+from trainers.training.window_folder import WindowFolder, new_fitting
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -167,11 +167,12 @@ def train_student(fold: Fold, way: Way, seed: int) -> dict[str, Any]:
         fold.folder / "unseen" if way.unseen else answers_of(fold, way.teacher or fold.plan.first)
     )
     spec = StudentSpec(
-        family=family, sizes=sizes, fit=as_dict(plan), weights=way.weights, temperature=2.0,
+        family=family, sizes=sizes, plan=plan, distillation=Distillation(weights=way.weights),
         windows=str(fold.windows.folder), teacher_outputs=str(answers),
     )  # fmt: skip
     fitting = new_student(spec)
-    train = with_answers(load_examples(fold.windows, "train", Path(spec.teacher_outputs)), spec)
+    train = load_examples(fold.windows, "train", Path(spec.teacher_outputs))
+    train = add_answers(train, spec.teacher_outputs, spec.distillation.terms)
     seconds = run_epochs(fit(fitting, train, train.first(1), spec.distillation))
     return model_row(fitting.model, seconds, window_logits(fitting.model, fold.unseen, 256), fold)
 

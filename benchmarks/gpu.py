@@ -51,7 +51,7 @@ from gaitforge.losses import Distillation, Targets, loss_terms
 from gaitforge.models.stgcn import StgcnSizes
 from gaitforge.recording import Recording
 from gaitforge.records.split import Split
-from gaitforge.settings import FitPlan, as_dict
+from gaitforge.settings import FitPlan
 from gaitforge.window_cache import build_windows
 from gaitforge.windows import WindowSettings
 from gaitforge.work import read_json, write_json
@@ -338,8 +338,8 @@ def small_student(folder: Path, amounts: Amounts) -> StudentSpec:
     rng = np.random.default_rng(0)
     np.save(folder / "logits.npy", rng.normal(size=(train.n, 2, CLASSES)).astype(np.float32))
     return StudentSpec(
-        family="stgcn", sizes=STUDENT.as_dict(), fit=as_dict(FitPlan(epochs=amounts.epochs)), weights={"kd": 1.0},
-        temperature=2.0, windows=str(cache.folder), teacher_outputs=str(folder),
+        family="stgcn", sizes=STUDENT.as_dict(), plan=FitPlan(epochs=amounts.epochs),
+        distillation=Distillation(weights={"kd": 1.0}), windows=str(cache.folder), teacher_outputs=str(folder),
     )  # fmt: skip
 
 

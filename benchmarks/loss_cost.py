@@ -112,7 +112,9 @@ def timed_step(fitting: Fitting, examples: Examples, goal: Goal, number: int) ->
     steps = epoch_steps(WINDOWS, VIEWS, plan.batch, generator)[:1]
     started = time.process_time()
     ((batch, targets),) = taken_and_drawn(examples, steps, fitting, goal.distillation, Share())
-    find_gradients(fitting, fitting.model, goal, False, batch, targets, None)
+    find_gradients(
+        batch, targets, None, fitting=fitting, model=fitting.model, goal=goal, bf16=False
+    )
     fitting.optimizer.step()
     return time.process_time() - started
 

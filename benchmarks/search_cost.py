@@ -52,7 +52,7 @@ def count_cost(sizes: Sizes) -> Cost:
 
 def made_up(trial: Trial, state: State = "finished") -> Trial:
     """A trial as a worker ends it, with scores that depend on its searched values."""
-    f1 = 0.9 - 0.5 * trial.params**-0.1 - trial.recipe["lr"]
+    f1 = 0.9 - 0.5 * trial.params**-0.1 - trial.recipe.lr
     scores = {"val_macro_f1": f1, "val_accuracy": f1}
     curve = tuple(
         {"epoch": e, "train_loss": 1.0, "seconds": 0.0, **scores} for e in range(1, EPOCHS + 1)

@@ -29,13 +29,14 @@ import torch
 from gaitforge.losses import Distillation
 from gaitforge.models.stgcn import StgcnSizes
 from gaitforge.models.tcn import TcnSizes
-from gaitforge.settings import FitPlan, as_dict
+from gaitforge.settings import FitPlan
 from gaitforge.work import WorkFolder, as_json, fingerprint, read_json, write_once, write_parquet
 from search_spaces import Proposal
 from trainers.search.budget import CostCounter
+from trainers.training.examples import load_examples
 from trainers.training.scoring import score
 from trainers.training.student import StudentSpec, new_student, train_student
-from trainers.training.window_folder import WindowFolder, load_examples
+from trainers.training.window_folder import WindowFolder
 
 EPOCHS = 27
 # Rungs of the methods of others: 1, 3, 9 and 27 epochs, as gaitforge's own are by default.
@@ -121,17 +122,12 @@ def train_one(
     proposal = suggest(optuna.trial.FixedTrial(dict(suggested)))
     folder = WindowFolder.open(Path(windows))
     cost = CostCounter(folder)(proposal.sizes)
-    plan = {
-        **as_dict(FitPlan(epochs=EPOCHS, seed=seed)),
-        "lr": proposal.lr,
-        "weight_decay": proposal.weight_decay,
-    }
+    plan = FitPlan(epochs=EPOCHS, seed=seed, lr=proposal.lr, weight_decay=proposal.weight_decay)
     spec = StudentSpec(
         family=proposal.family,
         sizes=proposal.sizes.as_dict(),
-        fit=plan,
-        weights=proposal.distillation.weights,
-        temperature=proposal.distillation.temperature,
+        plan=plan,
+        distillation=proposal.distillation,
         windows=windows,
         teacher_outputs=outputs,
     )

@@ -77,10 +77,13 @@ class Table:
 
 
 def read_docstrings(kind: type[Any]) -> dict[str, str]:
-    """Return the docstring below each field of a dataclass, on one line."""
+    """Return the docstring below each field of a dataclass, and of those it extends, on one line."""
+    found = {}
+    for base in kind.__bases__:
+        if dataclasses.is_dataclass(base):
+            found |= read_docstrings(base)
     (body,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
     assert isinstance(body, ast.ClassDef)
-    found = {}
     for field, below in zip(body.body, body.body[1:], strict=False):
         if (
             isinstance(field, ast.AnnAssign)

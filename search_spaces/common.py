@@ -50,7 +50,7 @@ def suggest_distillation(trial: Suggester, terms: Sequence[str], warmup: float) 
     for name in choose_terms(trial, terms):
         weights[name] = trial.suggest_float(f"weight.{name}", *LOSSES[name].weight, log=True)
         if (ends := LOSSES[name].temperature) is not None:
-            # kd's has no suffix: searches of when it was the only term stored it so
+            # the temperature of kd has no suffix, in trials and in their files alike
             own = "temperature" if name == "kd" else f"temperature.{name}"
             temperatures[name] = trial.suggest_float(own, *ends)
     return Distillation(

@@ -77,8 +77,8 @@ START_RAY = {
 # Inside gaitforge, imports point upwards in this list only.
 ORDER = [
     "toml", "duration", "layout", "recording", "s3", "work", "weights", "provenance", "ingest", "windows", "normalise",
-    "augment", "records", "scorings", "recording_files", "quarantine", "store", "splits", "window_cache", "batch",
-    "models", "gradients", "spaces", "losses", "extensions",
+    "augment", "recipe", "records", "scorings", "recording_files", "quarantine", "store", "splits", "window_cache",
+    "batch", "models", "gradients", "spaces", "losses", "extensions",
     "metrics", "reference", "stats", "decision", "cost", "trials", "failures", "front", "objectives", "settings",
     "members", "outdated", "predict", "export", "summary", "testing", "__main__",
 ]  # fmt: skip

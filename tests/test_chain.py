@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from dashboard.reading import work_folder
-from dashboard.reading.model_files import read_export, tested_weights
+from dashboard.reading.model_files import read_export, read_tested_weights
 from dashboard.reading.models import models
 from gaitforge.provenance import Provenance
 from gaitforge.records.split import ROLES, SPLIT
@@ -193,7 +193,7 @@ def test_the_dashboard_reads_without_a_problem_what_the_line_has_trained(finishe
     assert problems == []
     assert export is not None
     assert export.trial == line.confirm.answer.trial
-    weights = tested_weights(work, "main", line.confirm.answer, problems)
+    weights = read_tested_weights(work, "main", line.confirm.answer, problems)
     assert weights is not None
 
 
@@ -413,6 +413,7 @@ def test_confirm_refuses_by_name_whoever_has_been_seen(
     [
         ("search/front.json", "confirm", "run `gaitforge search` first"),
         ("confirm/scores.json", "export", "run `gaitforge confirm` first"),
+        ("teacher_outputs/outputs.json", "search", "run `gaitforge outputs` first"),
         ("teacher_outputs/outputs.json", "confirm", "run `gaitforge outputs` first"),
     ],
 )
@@ -450,6 +451,18 @@ def test_an_older_folder_is_refused_in_a_sentence_and_set_aside_by_who_begins_an
     assert line.run("run", "--fresh") == 0
     check_chain(line)
     assert list(line.split.root.glob("until-*/teacher/model.json"))
+
+
+def test_a_search_without_the_teachers_outputs_is_refused_and_makes_none(
+    line: Copy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(line.split.teacher_outputs)
+    before = line.tree()
+    for arguments in ((), ("--fresh",)):
+        sentence = refused(capsys, "search", line.settings, *arguments)
+        must_say(sentence, "no outputs", "run `gaitforge outputs` first")
+    assert line.tree() == before
+    assert line.run("outputs") == line.run("search") == 0
 
 
 def test_a_search_whose_head_is_gone_is_not_taken_for_another(

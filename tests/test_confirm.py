@@ -24,6 +24,7 @@ from gaitforge.members import (
 )
 from gaitforge.normalise import Normalisation
 from gaitforge.provenance import Provenance
+from gaitforge.recipe import Recipe
 from gaitforge.recording import Recording
 from gaitforge.records import confirm as records
 from gaitforge.records.confirm import NEAR, ON_FRONT, REFIT, SCORES, Place
@@ -56,8 +57,8 @@ SETTINGS = ConfirmSettings(members=2, seeds=2, resamples=200, margin=0.1)
 MEMBER = Trial(
     number=3, state="finished", scores={"val_macro_f1": 0.8}, family="tcn", sizes={"channels": 8},
     params=500, macs=9000, seed=3,
-    hash="", suggested={}, distributions={}, recipe={"lr": 1e-3, "epochs": 2},
-    distill={"weights": {"kd": 1.0}, "temperature": 2.0},
+    hash="", suggested={}, distributions={}, recipe=Recipe(lr=1e-3, epochs=2),
+    distill=Distillation(weights={"kd": 1.0}),
 )  # fmt: skip
 TEACHER = Teacher(
     fingerprint="t", family="stgcn", sizes={}, params=10_000, macs=1, val_macro_f1=0.9,
@@ -237,29 +238,24 @@ def test_each_member_is_trained_with_every_seed_distilled_and_alone() -> None:
     assert [(refit.model, refit.seed) for refit in made] == [
         (STUDENT, SEED), (ALONE, SEED), (STUDENT, SEED + 1), (ALONE, SEED + 1),
     ]  # fmt: skip
-    assert all(refit.spec.fit["seed"] == refit.seed for refit in made)
-    assert [dict(refit.spec.weights) for refit in made[:2]] == [{"kd": 1.0}, {}]
+    assert all(refit.spec.plan.seed == refit.seed for refit in made)
+    assert [dict(refit.spec.distillation.weights) for refit in made[:2]] == [{"kd": 1.0}, {}]
     assert len({refit.identity for refit in made}) == 4
 
 
 def test_alone_differs_from_distilled_in_nothing_but_the_distillation() -> None:
     distilled, alone = refits()[:2]
-    assert replace(distilled.spec, weights={}) == alone.spec
-
-
-def test_trials_of_before_there_were_other_terms_are_trained_as_they_were() -> None:
-    (refit, *_) = refits()
-    assert refit.spec.distillation == Distillation(weights={"kd": 1.0}, temperature=2.0)
+    assert replace(distilled.spec, distillation=Distillation()) == alone.spec
 
 
 def test_all_that_a_trial_records_of_its_distillation_is_trained_again() -> None:
     rich = Distillation(
         weights={"dkd": 1.0, "rkd": 0.5}, temperatures={"dkd": 3.0}, warmup=0.2, temperature=1.0
     )
-    distilled, alone = refits(replace(MEMBER, distill=rich.as_dict()))[:2]
+    distilled, alone = refits(replace(MEMBER, distill=rich))[:2]
     assert distilled.spec.distillation == rich
     assert alone.spec.distillation.terms == ()
-    assert alone.spec == replace(distilled.spec, weights={}, temperatures={}, warmup=0.0)
+    assert alone.spec == replace(distilled.spec, distillation=Distillation(temperature=1.0))
 
 
 def test_members_need_not_be_trained_alone() -> None:
@@ -270,9 +266,9 @@ def test_members_need_not_be_trained_alone() -> None:
     "change",
     [
         {"trial": replace(MEMBER, sizes={"channels": 9})},
-        {"trial": replace(MEMBER, recipe={"lr": 2e-3, "epochs": 2})},
-        {"trial": replace(MEMBER, distill={"weights": {"kd": 1.0}, "temperature": 3.0})},
-        {"trial": replace(MEMBER, distill={"weights": {"kd": 2.0}, "temperature": 2.0})},
+        {"trial": replace(MEMBER, recipe=Recipe(lr=2e-3, epochs=2))},
+        {"trial": replace(MEMBER, distill=Distillation(weights={"kd": 1.0}, temperature=3.0))},
+        {"trial": replace(MEMBER, distill=Distillation(weights={"kd": 2.0}))},
         {"windows": "/cache/windows/ba9876543210"},
         {"teacher": "other"},
     ],

@@ -290,7 +290,7 @@ def test_of_another_confirmed_student_there_are_the_weights_of_its_best_seed(
     confirm = reading.read_line(small, "people").confirm
     assert confirm is not None
     its = next(member for member in confirm.members if member.trial == second)
-    weights = model_files.tested_weights(small, "people", its, [])
+    weights = model_files.read_tested_weights(small, "people", its, [])
     assert weights is not None
     assert model_files.content(small, weights) == f"w{its.network.seed}".encode()
 
@@ -313,7 +313,7 @@ def test_nothing_outside_the_work_folder_is_handed_out(small: WorkFolder, tmp_pa
     confirm = reading.read_line(small, "people").confirm
     assert confirm is not None
     for member in confirm.members:
-        assert model_files.tested_weights(small, "people", member, []) is None
+        assert model_files.read_tested_weights(small, "people", member, []) is None
     (file,) = (small.store / "recordings").glob("*.parquet")
     file.rename(tmp_path / file.name)
     file.symlink_to(tmp_path / file.name)

@@ -22,6 +22,7 @@ from dashboard.reading import work_folder as reading
 from dashboard.reading.models import Model
 from gaitforge import stats
 from gaitforge.objectives import SearchedFront
+from gaitforge.recipe import Distillation, Recipe
 from gaitforge.records.confirm import BAD, GOOD, SCORES, Member, Scores
 from gaitforge.records.search import SEARCH as SEARCH_FILE
 from gaitforge.records.trial import Trial
@@ -432,8 +433,9 @@ def test_the_answer_at_the_margin_is_the_one_that_confirm_chose(full: WorkFolder
 
 def trial(number: int, f1: float, params: int, minute: int, settings: str = "") -> Trial:
     return Trial(
-        number=number, state="finished", family="tcn", sizes={}, params=params, macs=0, seed=0, suggested={}, recipe={},
-        distill={}, epochs=3, seconds=1.0, scores={"val_macro_f1": f1}, hash=settings or str(number),
+        number=number, state="finished", family="tcn", sizes={}, params=params, macs=0, seed=0, suggested={},
+        recipe=Recipe(), distill=Distillation(), epochs=3, seconds=1.0, scores={"val_macro_f1": f1},
+        hash=settings or str(number),
         ended=f"2026-03-02T10:{minute:02d}:00+00:00",
     )  # fmt: skip
 

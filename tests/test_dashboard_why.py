@@ -15,6 +15,7 @@ from streamlit.testing.v1 import AppTest
 from dashboard.reading import work_folder as reading
 from dashboard.why import charts as charts_why
 from dashboard.why import tables as why_tables
+from gaitforge.recipe import Distillation, Recipe
 from gaitforge.records.trial import Trial
 from gaitforge.records.values import Searched
 from gaitforge.work import WorkFolder, read_json, write_json, write_parquet
@@ -32,7 +33,8 @@ def trial(
 ) -> Trial:
     return Trial(
         number=number, state="finished", family=family, sizes={}, params=params, macs=0, seed=0, hash="",
-        suggested=searched, recipe={}, distill={"weights": dict(weights or {})}, epochs=1, seconds=1.0,
+        suggested=searched, recipe=Recipe(),
+        distill=Distillation(weights=dict(weights or {})), epochs=1, seconds=1.0,
         scores={"val_macro_f1": macro_f1, "val_accuracy": 0.5, "latency_ms": 2.0},
     )  # fmt: skip
 
@@ -63,11 +65,11 @@ def test_importance_of_a_family_is_apart_from_that_of_all() -> None:
     ("columns", "problems"),
     [
         ({"objective": ["f"], "name": ["lr"], "importance": [0.5], "family": ["tcn"]}, 0),
-        ({"name": ["lr"], "importance": [0.5]}, 0),
-        ({"objective": ["f"], "importance": [0.5]}, 1),
+        ({"name": ["lr"], "importance": [0.5], "family": ["tcn"]}, 1),
+        ({"objective": ["f"], "name": ["lr"], "importance": [0.5]}, 1),
     ],
 )
-def test_importance_is_read_as_this_version_and_earlier_ones_wrote_it(
+def test_importance_is_read_where_it_has_all_columns(
     tmp_path: Path, columns: dict[str, list[object]], problems: int
 ) -> None:
     work, found = WorkFolder(tmp_path), list[reading.Problem]()
@@ -77,9 +79,6 @@ def test_importance_is_read_as_this_version_and_earlier_ones_wrote_it(
     read = reading.read_importance(work, "people", found)
     assert len(found) == problems
     assert len(read) == 1 - problems
-    if not problems and "family" not in columns:
-        assert read[["objective", "name"]].iloc[0].tolist() == ["macro_f1", "lr"]
-        assert read["family"].isna().all()
 
 
 def test_a_damaged_importance_is_a_problem(tmp_path: Path) -> None:
@@ -276,7 +275,7 @@ def test_text_of_trials_is_no_markdown(tmp_path: Path, show: Show) -> None:
             {
                 **content,
                 "suggested": searched,
-                "distill": {"weights": weights},
+                "distill": {"weights": weights, "temperature": 4.0},
                 "family": nasty * (number % 2 + 1),
             },
         )

@@ -12,6 +12,7 @@ from safetensors.numpy import save
 
 from benchmarks.faults_report import Ending, Injection, by_kind
 from benchmarks.faults_watch import Watch, ending
+from gaitforge.recipe import Distillation, Recipe
 from gaitforge.records.trial import State, Trial
 from gaitforge.trials import TrialLog
 from gaitforge.work import SplitFolder, write_json, write_parquet, write_whole
@@ -26,7 +27,7 @@ def trial(
     curve = tuple({"epoch": i, "seconds": s} for i, s in enumerate(seconds, start=1))
     plain = Trial(
         number=number, state=state, family="tcn", sizes={}, params=1, macs=1, seed=number, hash="h", suggested={},
-        distributions={}, recipe={}, distill={}, curve=curve, epochs=len(curve), scores={},
+        distributions={}, recipe=Recipe(), distill=Distillation(), curve=curve, epochs=len(curve), scores={},
     )  # fmt: skip
     return replace(plain, **change)
 

@@ -15,6 +15,7 @@ from safetensors.torch import save
 
 from gaitforge.ingest.synthetic import SyntheticSettings
 from gaitforge.losses import LOSSES
+from gaitforge.recipe import Distillation
 from gaitforge.recording import Recording
 from gaitforge.records.confirm import FOLDS, Compared
 from gaitforge.records.split import Split
@@ -152,7 +153,7 @@ def taught_student(root: Path, fold: Split, changed: Collection[str]) -> SplitFo
     TEACHER_FILE.write(head, made(TEACHER_FILE, fingerprint=teacher.fingerprint, **its, **told))
     outputs = write_outputs(windows, folder)
     # of all terms, those with a memory too
-    distill = {"weights": dict.fromkeys(LOSSES, 0.1), "temperature": 2.0}
+    distill = Distillation(weights=dict.fromkeys(LOSSES, 0.1))
     trial = replace(MEMBER, sizes={"channels": 4, "layers": 1}, distill=distill)
     refit = make_refits(ConfirmSettings(), trial, windows, outputs, teacher.fingerprint)[0]
     train_refit(refit, str(folder.root), None)

@@ -326,9 +326,7 @@ def test_a_changed_search_is_refused_and_fresh_sets_the_old_one_aside(
 def test_a_teacher_at_chance_is_refused_before_anything_is_written(
     finished: FinishedLine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = copied(
-        finished, tmp_path, "teacher_outputs", changes={"search": {"allow_chance": False}}
-    )
+    settings = copied(finished, tmp_path, changes={"search": {"allow_chance": False}})
     split = split_of(settings)
     head = split.teacher / "model.json"
     write_json(head, {**read_json(head), "val_macro_f1": 0.0})
@@ -404,7 +402,6 @@ def test_people_whom_the_teacher_has_seen_are_confirmed_by_no_way(
     assert confirm != set(SPLIT.read(finished.work.split_file("main")).people("confirm"))
     for head in ("teacher/model.json", "teacher_outputs/outputs.json", "search/search.json"):
         told = read_provenance(work.run("main").root / head)
-        assert told is not None
         assert told.seen == set(split.roles) - confirm
     (aside,) = work.run("main").root.glob("until-*")
     lost = {path.name for path in before if work.run("main").root in path.parents}

@@ -320,7 +320,7 @@ def shared_gradient(goal: Goal, world: int) -> tuple[float, dict[str, float]]:
         fitting = Fitting(model, FitPlan(clip=1e9))
         taken = train.take(share.of(WHOLE.window_B), share.of(WHOLE.view_B))
         part = share_of_loss(WHOLE, train.label_N, goal, share)
-        terms = find_gradients(fitting, model, goal, False, *taken, part)
+        terms = find_gradients(*taken, part, fitting=fitting, model=model, goal=goal, bf16=False)
         assert model.weight.grad is not None
         gradients.append(model.weight.grad.item())
         sums.update({name: value.item() for name, value in terms.items()})

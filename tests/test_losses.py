@@ -17,9 +17,11 @@ from gaitforge.losses import (
     Heads,
     Targets,
     Term,
+    check_known,
     class_weights,
     loss_terms,
     needed,
+    temperature_of,
 )
 from gaitforge.losses.heads import HEADS
 from gaitforge.losses.kd import soft_label_kl
@@ -254,7 +256,7 @@ def test_classes_of_equal_size_weigh_one_each() -> None:
 
 def test_unknown_term_lists_the_known_ones() -> None:
     with pytest.raises(KeyError, match=r"no distillation term 'kld'. Known: .*\bkd\b"):
-        Distillation(weights={"kld": 1.0})
+        check_known(Distillation(weights={"kld": 1.0}))
 
 
 def test_impossible_distillation_is_refused() -> None:
@@ -270,7 +272,7 @@ def test_impossible_distillation_is_refused() -> None:
 
 def test_each_term_has_its_own_temperature_and_its_default_where_none_is_given() -> None:
     some = Distillation(temperature=3.0, temperatures={"dkd": 5.0})
-    assert [some.temperature_of(name) for name in ("kd", "dkd", "cgrkd_nodes")] == [3.0, 5.0, 0.1]
+    assert [temperature_of(name, some) for name in ("kd", "dkd", "cgrkd_nodes")] == [3.0, 5.0, 0.1]
 
 
 def test_distillation_by_soft_labels_alone_is_recorded_as_it_always_was() -> None:

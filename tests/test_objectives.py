@@ -19,6 +19,7 @@ from gaitforge.objectives import (
     costs,
     value_of,
 )
+from gaitforge.recipe import Distillation, Recipe
 from gaitforge.records.json_file import plain
 from gaitforge.records.search import FRONT
 from gaitforge.records.trial import Trial
@@ -31,8 +32,8 @@ def trial(number: int, f1: float = 0.5, params: int = 100, **change: Any) -> Tri
     """A finished trial of a configuration of its own."""
     finished = Trial(
         number=number, state="finished", family="tcn", sizes={}, params=params, macs=10 * params,
-        bytes=4 * params, seed=number, hash=f"student {number}", suggested={}, distributions={}, recipe={},
-        distill={}, scores={"val_macro_f1": f1, "val_accuracy": f1},
+        bytes=4 * params, seed=number, hash=f"student {number}", suggested={}, distributions={}, recipe=Recipe(),
+        distill=Distillation(), scores={"val_macro_f1": f1, "val_accuracy": f1},
     )  # fmt: skip
     return replace(finished, **change)
 

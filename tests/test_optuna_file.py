@@ -19,6 +19,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
+from gaitforge.recipe import Distillation, Recipe
 from gaitforge.records.search import SEARCH
 from gaitforge.records.trial import Trial
 from gaitforge.trials import TrialLog
@@ -46,8 +47,8 @@ def trial(number: int, f1: float, params: int, **change: Any) -> Trial:
         hash=f"{number:012d}",
         suggested={"family": "tcn", "tcn.channels": 8, "lr": 0.002},
         distributions={name: distribution_to_json(kind) for name, kind in RANGES.items()},
-        recipe={"lr": 0.002},
-        distill={"weights": {"kd": 1.0}, "temperature": 2.0},
+        recipe=Recipe(lr=0.002),
+        distill=Distillation(weights={"kd": 1.0}),
         scores={"val_macro_f1": f1, "val_accuracy": 0.85},
         curve=({"epoch": 1, "val_macro_f1": 0.25}, {"epoch": 2, "val_macro_f1": f1}),
         epochs=2,

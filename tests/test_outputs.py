@@ -14,10 +14,11 @@ from safetensors.torch import save
 
 from gaitforge.losses import LOSSES
 from gaitforge.losses.nodes import PHASES
+from gaitforge.recipe import Distillation
 from gaitforge.records.split import Split
 from gaitforge.records.teacher import OUTPUTS
 from gaitforge.records.teacher import TEACHER as TEACHER_FILE
-from gaitforge.settings import FitPlan, SearchSettings, as_dict
+from gaitforge.settings import FitPlan, SearchSettings
 from gaitforge.weights import write_weights
 from gaitforge.window_cache import build_windows
 from gaitforge.work import OutputsFolder, SplitFolder, read_json, write_json
@@ -25,16 +26,17 @@ from tests.made import made
 from tests.test_confirm import CLASSES, LEGS, TEACHER, WINDOWS, walks
 from trainers.search.checks import check_classes, check_nodes
 from trainers.teacher.outputs import answer_all, write_outputs
-from trainers.training import student as student_module
-from trainers.training.loop import fit
-from trainers.training.student import StudentSpec, new_student, stored, taught
-from trainers.training.window_folder import (
-    NodeData,
-    WindowFolder,
-    WindowRecipe,
+from trainers.training import examples as examples_module
+from trainers.training.examples import (
+    Examples,
+    hold_outputs,
     load_examples,
     load_outputs,
+    load_taught,
 )
+from trainers.training.loop import fit
+from trainers.training.student import StudentSpec, new_student
+from trainers.training.window_folder import NodeData, WindowFolder, WindowRecipe
 
 MAPS = Path("/proc/self/maps")
 ROLES = {"p00": "train", "p01": "train", "p02": "validation", "p03": "validation"}
@@ -74,9 +76,14 @@ class Stored:
     def spec(self, family: str, *terms: str) -> StudentSpec:
         return StudentSpec(
             family=family, sizes={"stgcn": {**STGCN, "widths": [4, 4]}, "tcn": {**TCN, "channels": 4}}[family],
-            fit=as_dict(FitPlan(epochs=2, batch=4)), weights=dict.fromkeys(terms, 0.1), temperature=2.0,
+            plan=FitPlan(epochs=2, batch=4), distillation=Distillation(weights=dict.fromkeys(terms, 0.1)),
             windows=str(self.windows.folder), teacher_outputs=str(self.outputs),
         )  # fmt: skip
+
+
+def asked(spec: StudentSpec) -> tuple[Examples, Examples]:
+    """What a student trains and is scored with."""
+    return load_taught(spec.windows, spec.teacher_outputs, spec.distillation.terms)
 
 
 @pytest.fixture(scope="module", params=["stgcn", "tcn"])
@@ -171,12 +178,12 @@ def test_a_node_copies_what_its_terms_read_and_adds_what_others_need_later(
 
 
 def test_students_of_one_process_map_one_memory(graph: Stored) -> None:
-    one, _ = taught(graph.spec("tcn", "cgrkd_nodes"))
-    other, _ = taught(graph.spec("stgcn", "hint", "rkd"))
+    one, _ = asked(graph.spec("tcn", "cgrkd_nodes"))
+    other, _ = asked(graph.spec("stgcn", "hint", "rkd"))
     assert one.teacher_joints_NWQVD is not None
     assert one.teacher_joints_NWQVD is other.teacher_joints_NWQVD
     assert one.joints_NWTVC.data_ptr() == other.joints_NWTVC.data_ptr()
-    assert stored(str(graph.outputs), "joints").dtype == torch.float16
+    assert hold_outputs(str(graph.outputs), "joints").dtype == torch.float16
 
 
 @pytest.mark.skipif(not MAPS.is_file(), reason="this system does not list its memory maps")
@@ -189,8 +196,8 @@ def test_the_memory_is_a_map_of_the_file_that_all_processes_share(graph: Stored)
 def test_a_student_loads_nothing_that_its_terms_do_not_read(
     graph: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(student_module, "stored", None)  # asking would fail
-    train, _ = taught(graph.spec("tcn", "kd"))
+    monkeypatch.setattr(examples_module, "hold_outputs", None)  # asking would fail
+    train, _ = asked(graph.spec("tcn", "kd"))
     assert train.teacher_joints_NWQVD is None
     assert train.teacher_embedding_NWD is None
 
@@ -201,7 +208,7 @@ def test_students_of_any_family_learn_every_term_of_teachers_of_any(
 ) -> None:
     spec = every.spec(family, *LOSSES)
     fitting = new_student(spec)
-    *_, last = fit(fitting, *taught(spec), spec.distillation)
+    *_, last = fit(fitting, *asked(spec), spec.distillation)
     assert set(last.terms) == {"cross_entropy", *LOSSES}
     assert fitting.heads is not None
 
@@ -214,13 +221,6 @@ def test_heads_change_no_first_weight_and_no_size_of_the_student(graph: Stored) 
     assert all(torch.equal(one[name], other[name]) for name in one)
     alone = new_student(graph.spec("stgcn", *LOSSES).alone())
     assert alone.heads is None
-
-
-def test_soft_labels_alone_are_identified_as_they_always_were(graph: Stored) -> None:
-    """So that what was confirmed before there were other terms is not trained again."""
-    assert {"temperatures", "warmup"}.isdisjoint(graph.spec("tcn", "kd").as_dict())
-    rich = replace(graph.spec("tcn", "rkd"), temperatures={"dkd": 4.0}, warmup=0.1)
-    assert StudentSpec(**rich.as_dict()) == rich
 
 
 def test_families_whose_joints_match_are_let_through(every: Stored) -> None:

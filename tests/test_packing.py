@@ -13,10 +13,11 @@ import torch
 
 from gaitforge.layout import Layout
 from gaitforge.models.tcn import TcnSizes
+from gaitforge.recipe import Distillation
 from gaitforge.recording import Recording
 from gaitforge.records.search import Need
 from gaitforge.records.split import Split
-from gaitforge.settings import FitPlan, as_dict
+from gaitforge.settings import FitPlan
 from gaitforge.window_cache import build_windows
 from gaitforge.windows import WindowSettings
 from trainers.search import gpu_packing as packing
@@ -29,7 +30,8 @@ from trainers.search.gpu_packing import (
     pack,
     share_of,
 )
-from trainers.training.student import StudentSpec, mapped
+from trainers.training.examples import hold_examples
+from trainers.training.student import StudentSpec
 
 GB = 10**9
 NEED = Need(
@@ -62,7 +64,7 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> StudentSpec:
     np.save(root / "logits.npy", np.zeros((train.n, 2, 2), dtype=np.float32))
     return StudentSpec(
         family="tcn", sizes=TcnSizes(channels=4, layers=1, kernel=3).as_dict(),
-        fit=as_dict(FitPlan(epochs=3, batch=2)), weights={"kd": 1.0}, temperature=2.0,
+        plan=FitPlan(epochs=3, batch=2), distillation=Distillation(weights={"kd": 1.0}),
         windows=str(cache.folder), teacher_outputs=str(root),
     )  # fmt: skip
 
@@ -186,7 +188,7 @@ def test_a_student_that_does_not_fit_the_device_is_refused_in_one_sentence(
 
 
 def test_the_first_windows_are_a_part_of_the_same_memory(spec: StudentSpec) -> None:
-    train, _ = mapped(spec.windows, spec.teacher_outputs)
+    train, _ = hold_examples(spec.windows, spec.teacher_outputs)
     few = train.first(2)
     assert len(few) == 2
     assert few.joints_NWTVC.data_ptr() == train.joints_NWTVC.data_ptr()

@@ -9,6 +9,7 @@ import optuna
 import pytest
 
 from dashboard.student.run_file import run_toml
+from gaitforge.recipe import Recipe
 from gaitforge.records.search import SEARCH as SEARCH_FILE
 from gaitforge.records.split import SPLIT
 from gaitforge.records.trial import Trial
@@ -33,7 +34,7 @@ def tried(number: int, seed: int) -> tuple[Trial, Proposal]:
     trial = Trial(
         number=number, state="finished", family=student.family, sizes=student.sizes.as_dict(),
         params=5, macs=5, seed=number, hash="", suggested=asked.params, distributions={},
-        recipe={"lr": student.lr}, distill=student.distillation.as_dict(),
+        recipe=Recipe(lr=student.lr), distill=student.distillation,
         scores={"val_macro_f1": 0.5, "val_accuracy": 0.5},
     )  # fmt: skip
     return trial, student

@@ -12,6 +12,7 @@ import pytest
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import TrialScheduler
 
+from gaitforge.recipe import Distillation, Recipe
 from gaitforge.records.trial import Trial
 from gaitforge.settings import StoppingSettings
 from trainers.search.rungs import Rungs, Verdict
@@ -24,7 +25,8 @@ def at_rung(number: int, f1: float, params: int = 100, epoch: int = 1, **scores:
     """A trial that has just come to a rung."""
     return Trial(
         number=number, state="running", family="tcn", sizes={}, params=params, macs=10 * params,
-        bytes=4 * params, seed=number, hash=str(number), suggested={}, distributions={}, recipe={}, distill={},
+        bytes=4 * params, seed=number, hash=str(number), suggested={}, distributions={}, recipe=Recipe(),
+        distill=Distillation(),
         rungs=({"epoch": epoch, "val_macro_f1": f1, **scores},),
     )  # fmt: skip
 

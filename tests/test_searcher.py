@@ -83,7 +83,7 @@ class ByHand:
 
     def end(self, trial_id: str, trial: Trial, **change: Any) -> Trial:
         """The worker writes, then Tune tells the searcher."""
-        f1 = 0.9 - 0.5 * trial.params**-0.2 - trial.recipe["lr"]
+        f1 = 0.9 - 0.5 * trial.params**-0.2 - trial.recipe.lr
         scores = {"val_macro_f1": f1, "val_accuracy": f1}
         ended = replace(trial, **{"state": "finished", "scores": scores, **change})
         self.searcher.log.add(ended)
@@ -107,11 +107,11 @@ class ByHand:
 def test_a_proposal_holds_all_that_decides_a_student(tmp_path: Path) -> None:
     _, trial = ByHand(tmp_path, fit=FitPlan(epochs=3, seed=50), families=("tcn",)).ask()
     assert (trial.number, trial.state, trial.family, trial.seed) == (0, "running", "tcn", 50)
-    plan = FitPlan(**trial.recipe)
+    plan = trial.recipe
     assert plan.epochs == 3
     assert plan.lr == trial.suggested["lr"]
     assert plan.weight_decay == trial.suggested["weight_decay"]
-    assert trial.distill["weights"] == {"kd": trial.suggested["weight.kd"]}
+    assert trial.distill.weights == {"kd": trial.suggested["weight.kd"]}
     assert trial.params == cost_of(TcnSizes(**trial.sizes)).params
     assert trial.suggested.keys() == trial.distributions.keys()
 

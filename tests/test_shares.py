@@ -180,8 +180,8 @@ def test_one_student_of_each_family_is_measured_with_the_settings_of_the_search(
     cluster = Cluster(monkeypatch, tmp_path, node(1))
     cluster.share(replace(SEARCH, families=("tcn", "stgcn"), fit=FitPlan(batch=64)))
     assert [spec.family for spec in cluster.specs] == ["tcn", "stgcn"]
-    assert {spec.fit["batch"] for spec in cluster.specs} == {64}
-    assert cluster.specs[0].weights == {"kd": 1.0}
+    assert {spec.plan.batch for spec in cluster.specs} == {64}
+    assert cluster.specs[0].distillation.weights == {"kd": 1.0}
 
 
 # what a worker keeps to
@@ -210,8 +210,8 @@ from pathlib import Path
 import ray, torch
 from gaitforge.settings import ClusterSettings
 from gaitforge.work import SplitFolder
-from trainers.search import gpu_shares as shares
 from trainers.cluster.blind_gpus import check_gpus
+from trainers.search import gpu_shares as shares
 from trainers.search.gpu_packing import Need
 from trainers.search.gpu_shares import keep_to_share
 

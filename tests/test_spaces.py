@@ -8,7 +8,7 @@ import optuna
 import pytest
 
 from benchmarks.model_sizes import XS, L, M, S
-from gaitforge.losses import LOSSES
+from gaitforge.losses import LOSSES, temperature_of
 from gaitforge.models import FAMILIES
 from gaitforge.models.dynstg_mamba import DynstgMambaSizes
 from gaitforge.models.tcn import TcnSizes
@@ -147,7 +147,7 @@ def test_a_proposal_has_weights_and_temperatures_from_the_ranges_of_the_losses()
             met.add(name)
             assert LOSSES[name].weight[0] <= weight <= LOSSES[name].weight[1]
             if (ends := LOSSES[name].temperature) is not None:
-                assert ends[0] <= made.temperature_of(name) <= ends[1]
+                assert ends[0] <= temperature_of(name, made) <= ends[1]
         assert set(made.temperatures) <= set(made.weights)
     assert met == set(LOSSES)
 

@@ -10,6 +10,7 @@ from typing import Any
 import optuna
 import pytest
 
+from gaitforge.recipe import Distillation, Recipe
 from gaitforge.records.search import FRONT
 from gaitforge.records.trial import Trial
 from gaitforge.settings import SearchSettings
@@ -48,7 +49,8 @@ def searched(work: Path, students: dict[int, dict[str, Any]], split: str = "main
         TrialLog(folder).add(
             Trial(
                 number=number, state="finished", family=suggested["family"], sizes={}, params=1, macs=1,
-                seed=number, hash=str(number), suggested=suggested, distributions={}, recipe={}, distill={},
+                seed=number, hash=str(number), suggested=suggested, distributions={}, recipe=Recipe(),
+                distill=Distillation(),
                 scores={"val_macro_f1": 0.5},
             )
         )  # fmt: skip

@@ -14,6 +14,7 @@ from optuna.trial import TrialState
 
 from gaitforge.losses import Distillation
 from gaitforge.models.tcn import TcnSizes
+from gaitforge.recipe import Recipe
 from gaitforge.records.trial import TRIAL, Trial
 from gaitforge.settings import SAMPLERS
 from search_spaces import Proposal
@@ -68,7 +69,8 @@ class ByHand:
         channels = asked.params["channels"]
         trial = Trial(
             number=number, state="running", family="tcn", sizes=proposal.sizes.as_dict(), params=channels**2,
-            macs=channels**3, seed=number, hash=f"{channels} {proposal.lr}", recipe={"lr": proposal.lr}, distill={},
+            macs=channels**3, seed=number, hash=f"{channels} {proposal.lr}", recipe=Recipe(lr=proposal.lr),
+            distill=Distillation(),
             rejected=tuple(rejected), **self.study.searched(asked),
         )  # fmt: skip
         return asked, trial
@@ -338,7 +340,7 @@ def test_importance_finds_what_decides_each_score() -> None:
     search = ByHand(
         "random",
         objectives=("macro_f1", "calibration_error", "params"),
-        score=lambda trial: 0.9 - 30 * trial.recipe["lr"],
+        score=lambda trial: 0.9 - 30 * trial.recipe.lr,
     )
     for _ in range(30):
         search.one()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from gaitforge.outdated import outdated_answer
+from gaitforge.recipe import Distillation, Recipe
 from gaitforge.records.confirm import POOLED, REFIT, SCORES
 from gaitforge.records.export import CARD, export_identity
 from gaitforge.records.search import FRONT, SEARCH
@@ -89,7 +90,7 @@ def write_search(work: WorkFolder, split: str, states: list[State]) -> None:
     for number, state in enumerate(states):
         trial = Trial(
             number=number, state=state, family="tcn", sizes={}, params=500, macs=1, seed=0, hash="", suggested={},
-            distributions={}, recipe={}, distill={}, epochs=4,
+            distributions={}, recipe=Recipe(), distill=Distillation(), epochs=4,
             reason="killed by SIGSEGV" if state == "failed" else None,
             scores={"val_macro_f1": 0.5, "val_accuracy": 0.5} if state == "finished" else None,
         )  # fmt: skip

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from gaitforge.layout import Layout
 from gaitforge.models.tcn import TcnSizes
+from gaitforge.recipe import Distillation, Recipe
 from gaitforge.recording import Recording
 from gaitforge.records.split import Split
 from gaitforge.records.trial import Trial
-from gaitforge.settings import FitPlan, as_dict
 from gaitforge.trials import TrialLog
 from gaitforge.window_cache import build_windows
 from gaitforge.windows import WindowSettings
@@ -152,12 +152,10 @@ def whole(tmp_path: Path, data: Data, monkeypatch: pytest.MonkeyPatch) -> Worker
 
 def proposed(number: int = 0, seed: int = 3, **change: Any) -> Trial:
     """A student as the searcher sends it."""
-    recipe = as_dict(FitPlan(epochs=EPOCHS, batch=4, lr=1e-2))
-    recipe.pop("seed")
     trial = Trial(
         number=number, state="running", family="tcn", sizes=SIZES.as_dict(), params=100, macs=1000, seed=seed,
-        hash="0123456789ab", suggested={}, distributions={}, recipe=recipe,
-        distill={"weights": {"kd": 1.0}, "temperature": 2.0},
+        hash="0123456789ab", suggested={}, distributions={}, distill=Distillation(weights={"kd": 1.0}),
+        recipe=Recipe(epochs=EPOCHS, batch=4, lr=1e-2),
     )  # fmt: skip
     return replace(trial, **change)
 
@@ -429,7 +427,7 @@ def test_a_window_cache_that_is_gone_fails_the_trial_in_one_sentence(worker: Wor
 
 def test_a_loss_that_is_no_number_fails_the_trial(worker: Worker) -> None:
     wild = proposed()
-    worker.run(replace(wild, recipe={**wild.recipe, "lr": 1e30, "warmup": 0.0}))
+    worker.run(replace(wild, recipe=replace(wild.recipe, lr=1e30, warmup=0.0)))
     trial = worker.log.read(0)
     assert trial.state == "failed"
     assert (trial.reason or "").startswith("FloatingPointError: The loss became nan in epoch 1")

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from gaitforge.recipe import Distillation, Recipe
 from gaitforge.records.trial import TRIAL, Trial
 from gaitforge.trials import TrialLog
 from gaitforge.work import SplitFolder, read_json, write_whole
@@ -28,8 +29,8 @@ def ended(number: int = 0, **change: Any) -> Trial:
         hash="0123456789ab",
         suggested={"tcn.channels": 8},
         distributions={"tcn.channels": "{}"},
-        recipe={"lr": 1e-3},
-        distill={"weights": {"kd": 1.0}, "temperature": 2.0},
+        recipe=Recipe(lr=1e-3),
+        distill=Distillation(weights={"kd": 1.0}),
         scores={"val_macro_f1": 0.8, "val_accuracy": 0.85},
         curve=({"epoch": 1, "train_loss": 0.5}, {"epoch": 2, "train_loss": 0.25}),
         epochs=2,

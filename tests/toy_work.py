@@ -22,6 +22,7 @@ from gaitforge.failures import count_failures
 from gaitforge.layout import LAYOUTS
 from gaitforge.metrics import balanced_accuracy, weighted_kappa
 from gaitforge.provenance import Provenance
+from gaitforge.recipe import Recipe
 from gaitforge.recording import Recording, Rejected
 from gaitforge.records.confirm import SCORES, Flattery
 from gaitforge.records.json_file import plain
@@ -176,7 +177,7 @@ def make_trial(
         "failed": "the loss was not finite at epoch 5 (learning rate 0.0098)",
     }.get(state)
     weights = {"kd": round(float(rng.uniform(0, 2)), 3), "rkd": round(float(rng.uniform(0, 1)), 3)}
-    recipe = {
+    recipe: dict[str, Any] = {
         "lr": round(float(10 ** rng.uniform(-3.3, -2)), 5),
         "weight_decay": 0.01,
         "batch": 32,
@@ -197,7 +198,7 @@ def make_trial(
         "seed": number,
         "distributions": {},
         "suggested": {**{f"{family}.{name}": size for name, size in sizes.items()}, **recipe},
-        "recipe": recipe,
+        "recipe": plain(Recipe(**recipe)),
         "distill": {"weights": weights, "temperature": 4.0},
         "scores": {"val_macro_f1": scores[0], "val_accuracy": scores[1]} if scores else None,
         "curve": curve,

@@ -15,7 +15,6 @@ from ray import tune
 from gaitforge.export import Exported
 from gaitforge.losses import Distillation
 from gaitforge.records.trial import TRIAL
-from gaitforge.settings import FitPlan
 from gaitforge.work import SplitFolder, open_path
 from tests.small_line import Tables
 from trainers import pipeline
@@ -24,8 +23,9 @@ from trainers.search import search
 from trainers.search.searcher import StudySearcher
 from trainers.search.trial import TrialContext, run_trial
 from trainers.teacher import teacher
+from trainers.training.examples import load_examples
 from trainers.training.loop import fit
-from trainers.training.window_folder import WindowFolder, load_examples, new_fitting
+from trainers.training.window_folder import WindowFolder, new_fitting
 
 # a line that is over in a second
 TOY: Tables = {
@@ -86,7 +86,7 @@ class KeptHere:
 def trained_here(job: teacher.Job, settings: Any, cluster: Any, storage: Path, name: str) -> Any:
     windows = WindowFolder.open(Path(job.windows))
     cpu = torch.device("cpu")
-    fitting = new_fitting(windows, job.family, job.sizes, FitPlan(**job.fit), cpu)
+    fitting = new_fitting(windows, job.family, job.sizes, job.fit, cpu)
     progress = teacher.Progress()
     train, valid = (load_examples(windows, role) for role in ("train", "validation"))
     for metrics in fit(fitting, train, valid, Distillation()):

@@ -2,8 +2,7 @@
 
 An identity is a hash of all that an artefact is made from, so that it is known before the artefact is
 made. A stage goes on only where what lies before it has the identity that run.toml asks for; it makes
-its own artefact anew, or refuses where others have been made from the old one. An artefact of before
-artefacts told what they were made from is held against its identity alike.
+its own artefact anew, or refuses where others have been made from the old one.
 """
 
 from __future__ import annotations
@@ -167,15 +166,15 @@ def check_link(stage: str, chain: Chain, fresh: bool) -> None:
             check_weights(folder)
     else:
         chain.check_teacher()
+    if stage in ("search", "confirm", "export"):
+        chain.check_outputs()
     if stage in ("run", "search"):
         if not fresh:
             check_claim(folder, chain.search_identity, as_dict(settings.search))
         confirm = chain.split.people("confirm")
         check_starts(settings.search.start_from, settings.search.start_with, confirm)
     if stage in ("confirm", "export"):
-        chain.check_outputs()
         chain.check_search()
-    if stage in ("confirm", "export"):
         check_refits(folder)
     if stage == "confirm":
         check_unseen(folder, chain.split.people("confirm"))

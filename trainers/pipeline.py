@@ -84,7 +84,7 @@ class Line:
         check_stage(stage, self.settings, self.work, self.fresh)
 
     def run(self) -> None:
-        """All stages, in the order of the line."""
+        """Run all stages in the order of the line; each finds what the one before has written."""
         self.ingest()
         self.split()
         self.teacher()
@@ -94,11 +94,19 @@ class Line:
         self.export()
 
     def ingest(self) -> None:
+        """Read the recordings of [ingest] into the store.
+
+        In: recording files, or the settings of synthetic walkers. Out: `store/`.
+        """
         self.refuse("ingest")
         say("ingest: recordings into the store")
         ingest_recordings(self.settings.ingest, self.work.store)
 
     def split(self) -> None:
+        """Give every person one role: train, validation or confirm.
+
+        In: `store/`. Out: `splits/<split>.json`; what was made with other people or recordings is set aside.
+        """
         self.refuse("split")
         say("split: people into train, validation and confirm")
         store = SkeletonStore.open(self.work.store)
@@ -128,6 +136,10 @@ class Line:
             )
 
     def teacher(self) -> None:
+        """Train the large model on the training people of each split, and the reference that it must beat.
+
+        In: `store/` and `splits/`. Out: `runs/<split>/teacher/` and `reference/`.
+        """
         self.refuse("teacher")
         for split, windows in self.windows("train", "validation"):
             say(f"teacher: {self.settings.teacher.family} on the split {split.name}")
@@ -147,12 +159,20 @@ class Line:
             say(f"  {beside_teacher(teacher.val_macro_f1, reference)}")
 
     def outputs(self) -> None:
+        """Store what the teacher says to every view of every training window, once for all students.
+
+        In: `runs/<split>/teacher/`. Out: `teacher_outputs/` beside it: outputs.parquet, and arrays that students map.
+        """
         self.refuse("outputs")
         for split, windows in self.windows("train"):
             say(f"outputs: the teacher's answers for the split {split.name}")
             write_outputs(windows, self.work.run(split.name))
 
     def search(self) -> None:
+        """Try students that learn from the stored outputs, scored on the validation people.
+
+        In: `runs/<split>/teacher/` and `teacher_outputs/`. Out: `search/`: trials, front, what mattered.
+        """
         self.refuse("search")
         splits = list(self.windows("train", "validation"))
         for split, windows in splits:
@@ -160,17 +180,22 @@ class Line:
         for split, windows in splits:
             say(f"search: {self.settings.search.trials} students on the split {split.name}")
             folder = self.work.run(split.name)
-            outputs = write_outputs(windows, folder)
             search_students(
                 self.settings.search,
                 self.settings.cluster,
                 windows,
-                outputs,
+                folder.teacher_outputs,
                 folder,
                 self.fresh,
             )
 
     def confirm(self) -> None:
+        """Train the searched front anew and score it on people that nothing has seen.
+
+        In: `runs/<split>/search/`, `teacher/` and `teacher_outputs/`. Out: `confirm/`: refits, scores with their
+        verdict, latencies; `predictions/`; `folds/` where confirm.folds asks for them; `runs/pooled.json` of
+        several splits.
+        """
         self.refuse("confirm")
         store = SkeletonStore.open(self.work.store)
         for split, windows in self.windows("train", "validation", "confirm"):
@@ -208,7 +233,10 @@ class Line:
             self.pool()
 
     def pool(self) -> None:
-        """What several splits say together about all people."""
+        """Say what several splits find together about all people.
+
+        In: `runs/*/predictions/` and `confirm/`. Out: `runs/pooled.json`.
+        """
         tables = [
             Tables(self.work.run(split.name), windows, self.settings.confirm)
             for split, windows in self.windows("confirm")
@@ -217,13 +245,17 @@ class Line:
         say(f"  {pooled.sentence}")
 
     def folds(self, store: SkeletonStore, split: Split) -> list[Split]:
-        """The folds of a split's people that confirm.folds asks for."""
+        """Deal a split's people into the folds that confirm.folds asks for; none where it asks for none."""
         folds = self.settings.confirm.folds
         return (
             deal_folds(folds, self.settings.split, split, labels_by_person(store)) if folds else []
         )
 
     def export(self) -> None:
+        """Hand out one confirmed student of the first split.
+
+        In: `runs/<split>/confirm/`. Out: `export/`: weights, ONNX and card.
+        """
         self.refuse("export")
         split, windows = next(self.windows("train", "validation"))
         say(f"export: a confirmed student of the split {split.name}")
@@ -237,7 +269,7 @@ class Line:
         )
 
     def windows(self, *roles: str) -> Iterator[tuple[Split, WindowFolder]]:
-        """Each split with its cached windows, built where they are missing.
+        """Yield each split with its cached windows, built where they are missing.
 
         Raises FileNotFoundError before the split stage, ValueError where the store has changed since it.
         """
@@ -246,7 +278,7 @@ class Line:
             yield split, self.window_folder(store, split, *roles)
 
     def window_folder(self, store: SkeletonStore, split: Split, *roles: str) -> WindowFolder:
-        """The cached windows of one split; raises ValueError where the store has changed since."""
+        """Open the cached windows of one split, built where missing; ValueError where the store has changed."""
         cache = build_windows(
             self.cache, store_fingerprint=store.info.fingerprint, split=split, layout=store.layout,
             classes=store.classes, settings=self.settings.windows, recordings=store.recordings,
@@ -257,10 +289,11 @@ class Line:
         return recipe.make(*roles)
 
     def splits(self) -> list[Split]:
-        """The splits of the settings, as the split stage wrote them."""
+        """Read the splits as the split stage wrote them."""
         return read_splits(self.work)
 
     def summarise(self) -> None:
+        """Write `summary.json`, the result for machines, from all that lies in the folder."""
         write_summary(self.work)
 
 

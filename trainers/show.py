@@ -91,7 +91,7 @@ def _store(store: StoreInfo) -> str:
 
 
 def _reference(work: WorkFolder) -> Iterator[str]:
-    """The reference and chance beside the teacher, means over the splits; nothing in a folder of an older version."""
+    """The reference and chance beside the teacher, means over the splits; nothing where they were removed."""
     found = [REFERENCE.find(folder.reference_facts) for folder in work.made_runs()]
     facts = [its for its in found if its is not None]
     if not facts:

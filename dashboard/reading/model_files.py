@@ -73,7 +73,7 @@ def read_export(work: WorkFolder, problems: list[Problem], outdated: str | None)
     )
 
 
-def tested_weights(
+def read_tested_weights(
     work: WorkFolder, split: str, member: Member, problems: list[Problem]
 ) -> Path | None:
     """The weights of a member's network that was tested; None where they are gone, or are others."""

@@ -12,6 +12,7 @@ from dashboard.reading.trial_log import Row
 from dashboard.reading.work_folder import Latency, Line
 from gaitforge.decision import judged_words
 from gaitforge.records.confirm import Member, Scores, Verdict
+from gaitforge.records.json_file import plain
 from gaitforge.records.search import SearchHead
 from gaitforge.records.teacher import TeacherModel
 from gaitforge.records.trial import Trial
@@ -125,8 +126,8 @@ def trial_settings(trial: Trial) -> tuple[Setting, ...]:
     """How a student was built and trained."""
     return (
         *in_words(trial.sizes, "sizes"),
-        *in_words(trial.recipe, "recipe"),
-        *in_words(trial.distill, "distillation"),
+        *in_words(plain(trial.recipe), "recipe"),
+        *in_words(plain(trial.distill), "distillation"),
         Setting(group="trial", name="seed", value=str(trial.seed)),
     )
 

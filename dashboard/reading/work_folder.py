@@ -409,10 +409,6 @@ def _parsed_importance(path: str, stamp: Stamp) -> pd.DataFrame | str:
         table = pq.read_table(for_arrow(open_path(path))).to_pandas()
     except PARQUET_ERRORS as error:
         return files.no_parquet(error)
-    # the first version had one objective, and none told of a family by itself
-    for column, value in (("objective", "macro_f1"), ("family", None)):
-        if column not in table:
-            table[column] = value
     missing = set(IMPORTANCE_COLUMNS) - set(table)
     if missing:
         return f"it lacks the column '{min(missing)}'"

@@ -22,7 +22,7 @@ def show_downloads(view: View, model: Model, export: Export | None) -> None:
         row = st.container(horizontal=True)
         weights = None
         if model.member is not None:
-            weights = model_files.tested_weights(
+            weights = model_files.read_tested_weights(
                 view.work, view.split, model.member, view.problems
             )
         if export is not None and export.is_current:

@@ -45,24 +45,16 @@ def show_why(view: View) -> None:
         family = families[0]
     of_family = [trial for trial in finished if family in (None, trial.family)]
     objectives = _objectives(view, of_family)
-    show_importance(view, family, len(families) == 1, len(of_family), objectives)
+    show_importance(view, family, len(of_family), objectives)
     show_terms(view, of_family)
     show_paths(view, of_family, families, family, objectives)
     show_slice(view, of_family, families, family, objectives)
 
 
-def show_importance(
-    view: View, family: str | None, only: bool, finished: int, objectives: list[str]
-) -> None:
+def show_importance(view: View, family: str | None, finished: int, objectives: list[str]) -> None:
     st.markdown("**What decides each objective**")
     found = reading.read_importance(view.work, view.split, view.problems)
     tables = {name: why_tables.importance_table(found, name, family) for name in objectives}
-    if (
-        only
-    ):  # an older search told what it knew over all families, which is the same of a single one
-        for name in objectives:
-            if tables[name].empty:
-                tables[name] = why_tables.importance_table(found, name, None)
     tables = {name: table for name, table in tables.items() if not table.empty}
     if not tables:
         st.info(_why_no_importance(view, found, family, finished))
@@ -100,8 +92,8 @@ def _why_no_importance(view: View, found: pd.DataFrame, family: str | None, fini
             "`gaitforge search run.toml` goes on."
         )
     return (
-        "The search told what decides over all families only, as earlier versions did. "
-        "`gaitforge search run.toml` writes it anew, without training again."
+        "What decides among these students has not been written yet: "
+        "`gaitforge search run.toml` writes it, without training again."
     )
 
 

@@ -18,6 +18,8 @@ from gaitforge.ingest import ReadOptions
 from gaitforge.ingest.people import look_alikes
 from gaitforge.ingest.synthetic import SyntheticSettings
 from gaitforge.objectives import DEFAULT, check_objectives
+from gaitforge.recipe import FitPlan as FitPlan
+from gaitforge.recipe import must as _must
 from gaitforge.records.json_file import JsonFile
 from gaitforge.splits import SplitSettings
 from gaitforge.toml import read_toml
@@ -25,11 +27,6 @@ from gaitforge.windows import WindowSettings
 from gaitforge.work import S3, fingerprint, open_path
 
 SAMPLERS = ("tpe", "nsga2", "nsga3", "gp", "random")
-
-
-def _must(holds: bool, sentence: str) -> None:
-    if not holds:
-        raise ValueError(sentence)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,60 +72,6 @@ class IngestSettings:
                 f"ingest.distinct_people has the group {list(group)}, but each must hold two or more ids that differ "
                 "only in case, padding, white space or Unicode form; mend it, or leave it out.",
             )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FitPlan:
-    """How a model is trained: AdamW, linear warm-up, cosine decay to a hundredth of `lr`."""
-
-    epochs: int = 40
-    """Passes over the training windows."""
-    batch: int = 32
-    """Windows per step, over all workers together."""
-    lr: float = 2e-3
-    """Highest learning rate."""
-    weight_decay: float = 0.02
-    """Weight decay of AdamW."""
-    label_smoothing: float = 0.1
-    """Share of each label that is spread over all classes."""
-    warmup: float = 0.1
-    """Share of all steps over which the learning rate grows from 0."""
-    clip: float = 1.0
-    """Largest norm of the gradient."""
-    balance: bool = True
-    """Weigh classes by 1 / their number of training windows."""
-    jitter: float = 0.0
-    """Noise on coordinates, in standard deviations of the training windows."""
-    joint_drop: float = 0.0
-    """Share of joints hidden for a whole window."""
-    seed: int = 0
-    """Seed of the first weights, and of every epoch."""
-
-    def __post_init__(self) -> None:
-        _must(self.epochs >= 1, f"fit.epochs is {self.epochs}, but must be at least 1.")
-        _must(
-            self.batch >= 2,
-            f"fit.batch is {self.batch}, but must be at least 2: batch normalisation needs two windows.",
-        )
-        _must(self.lr > 0, f"fit.lr is {self.lr}, but must be above 0.")
-        _must(
-            self.weight_decay >= 0,
-            f"fit.weight_decay is {self.weight_decay}, but must not be negative.",
-        )
-        _must(
-            0 <= self.label_smoothing < 1,
-            f"fit.label_smoothing is {self.label_smoothing}, but must be in [0, 1).",
-        )
-        _must(
-            0 <= self.warmup < 1,
-            f"fit.warmup is {self.warmup}, but must be in [0, 1): it is a share of all steps.",
-        )
-        _must(self.clip > 0, f"fit.clip is {self.clip}, but must be above 0.")
-        _must(self.jitter >= 0, f"fit.jitter is {self.jitter}, but must not be negative.")
-        _must(
-            0 <= self.joint_drop < 1,
-            f"fit.joint_drop is {self.joint_drop}, but must be in [0, 1).",
-        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -296,8 +239,6 @@ class SearchSettings:
 
 # Of [search], what may differ between the starts of one search.
 FREE_TO_CHANGE = ("trials", "max_failed", "start_from", "start_with", "allow_chance")
-# Of [search], what older searches do not know, and the value with which one is the search that it was.
-CAME_LATER: Mapping[str, Any] = {"terms_warmup": 0.0}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -557,5 +498,4 @@ def teacher_identity(settings: TeacherSettings, windows: str) -> str:
 
 def changed_search(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """The keys of [search] by which another search is asked for than there was; both as `as_dict` has them."""
-    before = {**CAME_LATER, **before}
     return [key for key in now if key not in FREE_TO_CHANGE and before.get(key) != now[key]]

@@ -40,11 +40,9 @@ def _read(head: Path) -> bytes | None:
 
 
 def _fault(head: Path, weights: bytes | None) -> str | None:
-    path, told = weights_of(head), read_object(head).get(KEY)
+    path, told = weights_of(head), read_object(head, KEY)[KEY]
     if weights is None:
         return f"{path} is not there, but {head.name} tells of it"
-    if told is None:
-        return f"{head} is of an older gaitforge and does not tell the hash of its weights"
     if hashlib.sha256(weights).hexdigest() != told:
         return f"{path} holds other weights than {head.name} tells of"
     return None

@@ -495,7 +495,7 @@ def set_aside(folder: SplitFolder, everything: bool = False) -> Path:
         path.rename(aside / "predictions" / path.name)
     # what pooled the splits has pooled this one; a fold of the answer keeps its split with it
     files = [
-        WorkFolder(folder.root.parents[1]).pooled,
+        WorkFolder(folder.root.parent.parent).pooled,
         *([folder.split_copy] if everything else []),
     ]
     for path in files:

@@ -55,12 +55,13 @@ from trainers.confirm.refit_file import (
 from trainers.search.claim import told_by_search
 from trainers.search.gpu_shares import keep_to_share, kept_share
 from trainers.terminal.say import say
+from trainers.training.examples import hold_examples, load_examples
 from trainers.training.predictions import write_predictions
 from trainers.training.reference import score_reference
 from trainers.training.scoring import score
-from trainers.training.student import mapped, new_student, train_student
+from trainers.training.student import new_student, train_student
 from trainers.training.teacher_file import Teacher
-from trainers.training.window_folder import NodeData, WindowFolder, load_examples
+from trainers.training.window_folder import NodeData, WindowFolder
 
 
 def confirm_front(
@@ -213,7 +214,7 @@ def train_refit(refit: Refit, root: str, data: NodeData | None) -> str:
     fitting = new_student(refit.spec)
     for metrics in train_student(refit.spec, fitting):
         last = metrics
-    valid = mapped(refit.spec.windows, refit.spec.teacher_outputs)[1]
+    valid = hold_examples(refit.spec.windows, refit.spec.teacher_outputs)[1]
     confirm = load_examples(windows, "confirm").to(valid.label_N.device)
     for role, examples in (("validation", valid), ("confirm", confirm)):
         scored = score(fitting.model, examples, 256)

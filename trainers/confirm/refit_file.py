@@ -12,13 +12,13 @@ from gaitforge.records.confirm import REFIT, RefitHead
 from gaitforge.records.search import SEARCH
 from gaitforge.records.teacher import OUTPUTS, REFERENCE, TEACHER
 from gaitforge.records.trial import Trial
-from gaitforge.settings import ConfirmSettings
+from gaitforge.settings import ConfirmSettings, as_dict
 from gaitforge.weights import weights_fault
 from gaitforge.work import (
     SplitFolder,
     fingerprint,
 )
-from trainers.training.student import StudentSpec, trial_spec
+from trainers.training.student import StudentSpec
 from trainers.training.teacher_file import Teacher, outputs_provenance
 from trainers.training.window_folder import WindowFolder
 
@@ -154,27 +154,28 @@ def make_refits(
     settings: ConfirmSettings, member: Trial, windows: WindowFolder, outputs: Path, teacher: str
 ) -> list[Refit]:
     """The trainings that confirm one member; `teacher` is the teacher's fingerprint."""
-    spec = trial_spec(member, str(windows.folder), str(windows.mapped_outputs(outputs)))
+    spec = StudentSpec.of(member, str(windows.folder), str(windows.mapped_outputs(outputs)))
     refits = []
     for seed in range(SEED, SEED + settings.seeds):
         for model, kind in ((STUDENT, spec), (ALONE, spec.alone())):
             if model == ALONE and not (settings.alone and distilled(member)):
                 continue
             seeded = kind.with_seed(seed)
-            identity = fingerprint(
-                {
-                    **seeded.as_dict(),
-                    "windows": windows.key,
-                    "teacher": teacher,
-                    "teacher_outputs": "",
-                }
-            )
+            identity = refit_identity(seeded, windows.key, teacher)
             refits.append(
                 Refit(trial=member.number, model=model, seed=seed, spec=seeded, identity=identity)
             )
     return refits
 
 
+def refit_identity(spec: StudentSpec, windows: str, teacher: str) -> str:
+    """A hash of all that decides a refit's weights; `windows` is their key, `teacher` the teacher's fingerprint."""
+    told = {"family": spec.family, "sizes": dict(spec.sizes), "fit": as_dict(spec.plan)}
+    # where the outputs lie decides nothing
+    made_from = {"windows": windows, "teacher": teacher, "teacher_outputs": ""}
+    return fingerprint({**told, **spec.distillation.as_dict(), **made_from})
+
+
 def distilled(member: Trial) -> bool:
     """Whether the student learned from the teacher at all; else it is its own comparison."""
-    return any(weight > 0 for weight in member.distill["weights"].values())
+    return bool(member.distill.terms)

@@ -19,10 +19,11 @@ from gaitforge.weights import read_weights
 from gaitforge.work import SplitFolder, fingerprint, for_arrow, write_parquet
 from trainers.confirm.refit_file import SEED, STUDENT, refit_anew
 from trainers.terminal.say import say
+from trainers.training.examples import load_examples
 from trainers.training.measures import BATCH, HIDDEN_SEED, with_hidden_joints
 from trainers.training.scoring import score
 from trainers.training.teacher_file import Teacher
-from trainers.training.window_folder import WindowFolder, load_examples
+from trainers.training.window_folder import WindowFolder
 
 SHARES = (0.0, 0.1, 0.2, 0.3)  # of the joints, hidden for a whole window
 COLUMNS: dict[str, pa.DataType] = {

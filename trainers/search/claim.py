@@ -9,7 +9,6 @@ from typing import Any
 from gaitforge.provenance import Provenance
 from gaitforge.records.search import SEARCH, SearchHead
 from gaitforge.settings import (
-    CAME_LATER,
     FREE_TO_CHANGE,
     SearchSettings,
     as_dict,
@@ -31,11 +30,9 @@ def search_identity(settings: SearchSettings, windows: str, teacher: str) -> str
 
     `windows` is the key of the windows, `teacher` the teacher's fingerprint.
     """
-    shared = {
-        key: value
-        for key, value in as_dict(settings).items()
-        if key not in FREE_TO_CHANGE and not (key in CAME_LATER and value == CAME_LATER[key])
-    }
+    shared = {key: value for key, value in as_dict(settings).items() if key not in FREE_TO_CHANGE}
+    if not settings.terms_warmup:
+        del shared["terms_warmup"]  # as of a student: what is off has no part in a name
     versions = {family: SPACES[family].version for family in settings.families}
     later = {family: version for family, version in versions.items() if version > 1}
     return fingerprint(

@@ -14,9 +14,9 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from gaitforge.records.search import Need
-from gaitforge.settings import FitPlan
+from trainers.training.examples import load_taught
 from trainers.training.loop import EpochMetrics, fit
-from trainers.training.student import StudentSpec, new_student, taught
+from trainers.training.student import StudentSpec, new_student
 
 STEPS = 16  # of each measured epoch, where there are windows for so many
 TIMED = 3  # measured epochs; the median counts
@@ -105,11 +105,11 @@ def measure_student(spec: StudentSpec) -> Need:
 
 def _measure(spec: StudentSpec) -> Need:
     host_bytes = _peak_host_bytes()
-    train, valid = taught(spec)
+    train, valid = load_taught(spec.windows, spec.teacher_outputs, spec.distillation.terms)
     # the first windows may be of one class, which cannot be balanced
-    plan = FitPlan(**{**spec.fit, "epochs": TIMED + 2, "balance": False})
+    plan = dataclasses.replace(spec.plan, epochs=TIMED + 2, balance=False)
     some = train.first(STEPS * plan.batch)
-    fitting = new_student(dataclasses.replace(spec, fit=dataclasses.asdict(plan)))
+    fitting = new_student(dataclasses.replace(spec, plan=plan))
     device = next(fitting.model.parameters()).device
     epochs = fit(
         fitting,

@@ -15,6 +15,7 @@ import torch
 from gaitforge.cost import Cost
 from gaitforge.extensions import load_extensions
 from gaitforge.models import Sizes
+from gaitforge.recipe import Distillation
 from gaitforge.records.search import PACKING, Need, Packing
 from gaitforge.settings import ClusterSettings, SearchSettings, as_dict
 from gaitforge.work import SplitFolder, fingerprint
@@ -63,8 +64,8 @@ def measured_share(
     else:
         specs = [
             StudentSpec(
-                family=family, sizes=sizes.as_dict(), fit=as_dict(settings.fit),
-                weights=dict.fromkeys(settings.terms, 1.0), temperature=2.0, windows=str(windows.folder),
+                family=family, sizes=sizes.as_dict(), plan=settings.fit,
+                distillation=Distillation(weights=dict.fromkeys(settings.terms, 1.0)), windows=str(windows.folder),
                 teacher_outputs=str(windows.mapped_outputs(outputs)),
             )
             for family, sizes in largest_students(settings.families, budget, count_cost).items()

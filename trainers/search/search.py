@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -25,6 +25,7 @@ from gaitforge.extensions import load_extensions
 from gaitforge.failures import count_failures, failure_note
 from gaitforge.models import make_sizes
 from gaitforge.objectives import OBJECTIVES, SearchedFront
+from gaitforge.provenance import Provenance
 from gaitforge.records.search import FRONT, SEARCH, SearchHead
 from gaitforge.records.trial import TRIAL, Trial
 from gaitforge.settings import (
@@ -88,87 +89,144 @@ def search_students(
     other settings and `fresh` was not asked for; RuntimeError where the search gave up.
     """
     teacher = Teacher.read(folder)
-    budget = Budget.of(settings, teacher.params)
-    count_cost = CostCounter(windows)
+    budget, count_cost = Budget.of(settings, teacher.params), CostCounter(windows)
     check_budget(settings, budget, count_cost)
     check_classes(settings, len(windows.classes))
     check_nodes(settings, windows, outputs)
     starts = read_starts(settings.start_from, partial(propose, settings), settings.start_with)
     sources = check_starts(settings.start_from, settings.start_with, windows.people("confirm"))
-    reference = worst_values(settings, count_cost(make_sizes(teacher.family, teacher.sizes)))
-    identity = search_identity(settings, windows.key, teacher.fingerprint)
+    worst = worst_values(settings, count_cost(make_sizes(teacher.family, teacher.sizes)))
+    head = claimed_head(settings, windows, folder, budget, worst, sources, fresh)
+    kept = SearchKeeper(settings, folder, head)
+    searcher = StudySearcher(
+        settings,
+        kept.log,
+        budget,
+        partial(propose, settings),
+        count_cost,
+        kept.end_trial,
+        starts,
+        kept.progress.tried_again,
+    )
+    kept.take_up(searcher.ended.values())
+    kept.write_head(searcher, head.seconds)
+    if len(searcher.ended) < settings.trials:
+        started = time.monotonic()
+        train_students(searcher, cluster, windows, outputs, folder, kept.progress)
+        kept.write_head(searcher, head.seconds + time.monotonic() - started)
+    kept.close(searcher)
+    check_complete(searcher)
+
+
+def claimed_head(
+    settings: SearchSettings,
+    windows: WindowFolder,
+    folder: SplitFolder,
+    budget: Budget,
+    worst: Sequence[float],
+    sources: Mapping[str, Provenance],
+    fresh: bool,
+) -> SearchHead:
+    """Return what search.json will tell, once the folder's trials are known to be of this search.
+
+    `worst` is what counts least in each objective, `sources` what the students to try first come from. The
+    seconds are those that an earlier start has spent. Raises ValueError where the trials are of another search.
+    """
+    identity = search_identity(settings, windows.key, Teacher.read(folder).fingerprint)
     earlier = claim_folder(folder, identity, as_dict(settings), fresh)
     origin = search_provenance(identity, windows, folder, sources)
-    head = SearchHead(
+    return SearchHead(
         identity=identity, families=settings.families, epochs=settings.fit.epochs,
         rungs=settings.stopping.rungs(settings.fit.epochs), seed=settings.seed, objectives=settings.objectives,
-        reference=tuple(reference), max_params=budget.params, settings=as_dict(settings),
+        reference=tuple(worst), max_params=budget.params, settings=as_dict(settings),
         provenance=joined(origin, earlier.provenance) if earlier else origin,
         trials=settings.trials, rejected=0, seconds=earlier.seconds if earlier else 0.0,
     )  # fmt: skip
 
-    def write_front() -> None:
-        FRONT.write(folder.front, front.record(identity))
 
-    log = TrialLog(folder)
-    front = SearchedFront(settings.objectives, reference)
-    progress = SearchProgress(log, settings, front)
+class SearchKeeper:
+    """What a search keeps in its folder as it goes: the log, the front, the head, and the tables made of them."""
 
-    def on_end(trial: Trial) -> None:
-        if front.add(trial):
-            write_front()
-        progress.ended(trial)
-        keep_table(log, len(searcher.ended))
+    def __init__(self, settings: SearchSettings, folder: SplitFolder, head: SearchHead) -> None:
+        self.folder = folder
+        self.head = head
+        self.log = TrialLog(folder)
+        self.front = SearchedFront(head.objectives, head.reference)
+        self.progress = SearchProgress(self.log, settings, self.front)
+        self.ended = 0
 
-    searcher = StudySearcher(
-        settings,
-        log,
-        budget,
-        partial(propose, settings),
-        count_cost,
-        on_end,
-        starts,
-        progress.tried_again,
+    def take_up(self, trials: Collection[Trial]) -> None:
+        """Begin with the trials that have ended in earlier starts."""
+        for trial in trials:
+            self.front.add(trial)
+        self.ended = len(trials)
+
+    def end_trial(self, trial: Trial) -> None:
+        """Show a trial that has ended, and keep what it changes; its file is written already."""
+        if self.front.add(trial):
+            self.write_front()
+        self.progress.ended(trial)
+        self.ended += 1
+        keep_table(self.log, self.ended)
+
+    def write_front(self) -> None:
+        """Write `search/front.json`."""
+        FRONT.write(self.folder.front, self.front.record(self.head.identity))
+
+    def write_head(self, searcher: StudySearcher, seconds: float) -> None:
+        """Write `search/search.json`; `seconds` are those spent in all starts."""
+        told = replace(self.head, rejected=searcher.rejected, seconds=seconds)
+        SEARCH.write(self.folder.search_head, told)
+
+    def close(self, searcher: StudySearcher) -> None:
+        """Write what is made of all trials: the table, the front, what mattered; and say how many failed."""
+        self.log.remove_drafts()
+        self.log.compact()
+        self.write_front()
+        write_importance(self.folder, searcher)
+        if note := failure_note(count_failures(searcher.ended.values())):
+            say(f"  {note}")
+
+
+def train_students(
+    searcher: StudySearcher,
+    cluster: ClusterSettings,
+    windows: WindowFolder,
+    outputs: Path,
+    folder: SplitFolder,
+    progress: AbstractContextManager[Any],
+) -> None:
+    """Train on the cluster what the searcher proposes, until it has enough or gives up."""
+    settings = searcher.settings
+    context = TrialContext(
+        folder=str(folder.root), windows=str(windows.folder), outputs=str(windows.mapped_outputs(outputs)),
+        objectives=settings.objectives, rungs=searcher.rungs.epochs, max_latency_ms=settings.max_latency_ms,
+        data=windows.on_nodes("train", "validation", outputs=outputs, terms=settings.terms),
+    )  # fmt: skip
+    connect(cluster, folder.root)
+    check_arithmetic(
+        cluster, settings.families, windows, cluster.cpus_per_trial, gpus_per_trial(cluster)
     )
-    for trial in searcher.ended.values():
-        front.add(trial)
+    gpus = measured_share(
+        cluster, settings, searcher.budget, searcher.count_cost, windows, outputs, folder
+    )
+    trainable = tune.with_parameters(tune_trial, context=context)
+    check_gpus(gpus)
+    run_tune(searcher, trainable, cluster, gpus, folder.search / "ray", progress)
 
-    def write_head(seconds: float) -> None:
-        told = replace(head, rejected=searcher.rejected, seconds=seconds)
-        SEARCH.write(folder.search_head, told)
 
-    write_head(head.seconds)
-    if len(searcher.ended) < settings.trials:
-        started = time.monotonic()
-        context = TrialContext(
-            folder=str(folder.root), windows=str(windows.folder), outputs=str(windows.mapped_outputs(outputs)),
-            objectives=settings.objectives, rungs=searcher.rungs.epochs, max_latency_ms=settings.max_latency_ms,
-            data=windows.on_nodes("train", "validation", outputs=outputs, terms=settings.terms),
-        )  # fmt: skip
-        connect(cluster, folder.root)
-        check_arithmetic(
-            cluster, settings.families, windows, cluster.cpus_per_trial, gpus_per_trial(cluster)
-        )
-        gpus = measured_share(cluster, settings, budget, count_cost, windows, outputs, folder)
-        trainable = tune.with_parameters(tune_trial, context=context)
-        check_gpus(gpus)
-        run_tune(searcher, trainable, cluster, gpus, folder.search / "ray", progress)
-        write_head(head.seconds + time.monotonic() - started)
-    log.remove_drafts()
-    log.compact()
-    write_front()
-    write_importance(folder, searcher)
-    if note := failure_note(count_failures(searcher.ended.values())):
-        say(f"  {note}")
+def check_complete(searcher: StudySearcher) -> None:
+    """Raise RuntimeError, with the reason, where the search has not come to its end."""
     if searcher.refused:
         raise RuntimeError(searcher.refused)
     if searcher.gave_up:
         raise RuntimeError(
             f"The search gave up: {searcher.gave_up.rstrip('.')}; mend that, then start it anew with --fresh."
         )
-    if len(searcher.ended) < settings.trials:  # Tune ends quietly when it is interrupted
+    ended, wanted = len(searcher.ended), searcher.settings.trials
+    if ended < wanted:  # Tune ends quietly when it is interrupted
         raise RuntimeError(
-            f"The search was stopped after {len(searcher.ended)} of {settings.trials} trials; the same command goes on."
+            f"The search was stopped after {ended} of {wanted} trials; the same command goes on."
         )
 
 

@@ -13,8 +13,9 @@ from ray.tune.search import Searcher
 
 from gaitforge.cost import Cost
 from gaitforge.models import Sizes
+from gaitforge.recipe import Distillation, Recipe
 from gaitforge.records.trial import TRIAL, Trial
-from gaitforge.settings import FitPlan, SearchSettings, as_dict
+from gaitforge.settings import SearchSettings, as_dict
 from gaitforge.trials import TrialLog
 from gaitforge.work import fingerprint
 from search_spaces import Proposal
@@ -230,21 +231,25 @@ class StudySearcher(Searcher):
         searched: Mapping[str, Any],
         rejected: Sequence[Mapping[str, Any]],
     ) -> Trial:
-        plan = {
-            **as_dict(self.settings.fit),
-            "lr": proposal.lr,
-            "weight_decay": proposal.weight_decay,
-            "seed": self.settings.fit.seed + number,
-        }
+        fit = self.settings.fit
+        recipe = dataclasses.replace(
+            fit.recipe, lr=proposal.lr, weight_decay=proposal.weight_decay
+        )
         sizes = proposal.sizes.as_dict()
-        distill = proposal.distillation.as_dict()
-        recipe = {key: value for key, value in plan.items() if key != "seed"}
         return Trial(
             number=number, state="running", family=proposal.family, sizes=sizes, **dataclasses.asdict(cost),
-            seed=FitPlan(**plan).seed, recipe=recipe, distill=distill,
-            hash=fingerprint({"family": proposal.family, "sizes": sizes, "recipe": recipe, "distill": distill}),
+            seed=fit.seed + number, recipe=recipe, distill=proposal.distillation,
+            hash=configuration(proposal.family, sizes, recipe, proposal.distillation),
             rejected=tuple(rejected), **searched,
         )  # fmt: skip
+
+
+def configuration(
+    family: str, sizes: Mapping[str, Any], recipe: Recipe, distillation: Distillation
+) -> str:
+    """A hash of a student's settings without the seed."""
+    told = {"recipe": as_dict(recipe), "distill": distillation.as_dict()}
+    return fingerprint({"family": family, "sizes": sizes, **told})
 
 
 def _ended_by(death: Death | None, told: str) -> dict[str, Any]:

@@ -22,10 +22,11 @@ from gaitforge.records.trial import Trial
 from gaitforge.trials import TrialLog
 from gaitforge.work import SplitFolder, on_disk, open_path, write_whole
 from trainers.arithmetic.check import Refused, trust
+from trainers.training.examples import hold_examples
 from trainers.training.fitting import Fitting
 from trainers.training.measures import exported_latency_ms, validation_scores
 from trainers.training.predictions import write_predictions
-from trainers.training.student import mapped, new_student, train_student, trial_spec
+from trainers.training.student import StudentSpec, new_student, train_student
 from trainers.training.window_folder import NodeData, WindowFolder
 
 
@@ -106,7 +107,7 @@ def is_sticky(error: BaseException) -> bool:
 
 
 def _train(proposed: Trial, context: TrialContext, log: TrialLog) -> Iterator[dict[str, float]]:
-    spec = trial_spec(proposed, context.windows, context.outputs)
+    spec = StudentSpec.of(proposed, context.windows, context.outputs)
     fitting = new_student(spec)
     trial = go_on(proposed, fitting, log)
     windows = WindowFolder.open(Path(spec.windows))
@@ -120,7 +121,7 @@ def _train(proposed: Trial, context: TrialContext, log: TrialLog) -> Iterator[di
         if known["latency_ms"] > context.max_latency_ms:
             log.add(_too_slow(trial, known, context))
             return
-    valid = mapped(spec.windows, spec.teacher_outputs)[1]
+    valid = hold_examples(spec.windows, spec.teacher_outputs)[1]
     keys = [OBJECTIVES[name].key for name in context.objectives if OBJECTIVES[name].is_score]
     for metrics in train_student(spec, fitting):
         row = dataclasses.asdict(metrics)

@@ -22,13 +22,13 @@ from gaitforge.work import (
     write_whole,
 )
 from trainers.terminal.say import say
-from trainers.training.examples import Examples
+from trainers.training.examples import Examples, load_examples
 from trainers.training.teacher_file import (
     Teacher,
     outputs_identity,
     outputs_provenance,
 )
-from trainers.training.window_folder import WindowFolder, load_examples
+from trainers.training.window_folder import WindowFolder
 
 BATCH = 128
 HALF = float(np.finfo(np.float16).max)

@@ -40,7 +40,6 @@ from gaitforge.settings import (
     ClusterSettings,
     FitPlan,
     TeacherSettings,
-    as_dict,
     teacher_identity,
 )
 from gaitforge.weights import weights_fault, write_weights
@@ -61,7 +60,7 @@ from trainers.cluster.connection import connect, cores_per_worker, gpus_per_work
 from trainers.cluster.deaths import speak_when_dying
 from trainers.teacher.lost_nodes import LATE_STARTS, GivesUp, Keeper, KeepsItsName, forget_killed
 from trainers.terminal.say import say
-from trainers.training.examples import Examples
+from trainers.training.examples import Examples, load_examples
 from trainers.training.fitting import Fitting
 from trainers.training.loop import EpochMetrics, fit
 from trainers.training.predictions import write_predictions
@@ -75,7 +74,7 @@ from trainers.training.teacher_file import (
     check_weights,
     teacher_provenance,
 )
-from trainers.training.window_folder import NodeData, WindowFolder, load_examples, new_fitting
+from trainers.training.window_folder import NodeData, WindowFolder, new_fitting
 
 
 def train_teacher(
@@ -102,11 +101,11 @@ def train_teacher(
         if not fresh:
             check_weights(folder)
         if weights_fault(head) is None:
-            write_reference(windows, folder)  # a folder of an older version has none
+            write_reference(windows, folder)  # where somebody has removed it
             return Teacher.read(folder)
     cost = count(sizes, windows.layout, windows.channels, len(windows.classes), windows.length)
     job = Job(
-        windows=str(windows.folder), family=settings.family, sizes=dict(settings.sizes), fit=as_dict(settings.fit),
+        windows=str(windows.folder), family=settings.family, sizes=dict(settings.sizes), fit=settings.fit,
         patience=settings.patience, live=str(folder.teacher_live),
         data=windows.on_nodes("train", "validation"),
     )  # fmt: skip
@@ -167,12 +166,12 @@ def _fingerprint(folder: SplitFolder, fresh: bool) -> str | None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """What every worker is told; plain values, since it travels to other processes."""
+    """What every worker is told; it travels to other processes."""
 
     windows: str
     family: str
     sizes: Mapping[str, Any]
-    fit: Mapping[str, Any]
+    fit: FitPlan
     patience: int
     live: str
     data: NodeData | None  # what a node lacks of the windows at first
@@ -197,7 +196,7 @@ def run_workers(
     callbacks = [
         GivesUp(f"{job.live.removesuffix('.jsonl')}-failed.txt"),
         KeepsItsName(str(ray_name)),
-        ShowsEpochs(job.live, job.fit["epochs"]),
+        ShowsEpochs(job.live, job.fit.epochs),
     ]
     # the types that are ignored are those of Train's first version
     trainer = TorchTrainer(
@@ -310,7 +309,7 @@ def train_worker(config: dict[str, Any]) -> None:
         examples.to(home(examples.bytes, device))
         for examples in (load_examples(windows, role) for role in ("train", "validation"))
     )
-    fitting = new_fitting(windows, job.family, job.sizes, FitPlan(**job.fit), device)
+    fitting = new_fitting(windows, job.family, job.sizes, job.fit, device)
     progress = Progress()
     checkpoint = train.get_checkpoint()
     if checkpoint is not None:
@@ -338,9 +337,11 @@ def run_epochs(
 
     speed, parallel = fast_and_parallel(fitting, train_set, share)
     keeper = Keeper(keep)
-    for metrics in fit(
-        fitting, train_set, valid_set, Distillation(), share, parallel, speed, keeper.after_step
-    ):
+    epochs = fit(
+        fitting, train_set, valid_set, Distillation(),
+        share=share, parallel=parallel, speed=speed, after_step=keeper.after_step,
+    )  # fmt: skip
+    for metrics in epochs:
         progress.add(metrics, fitting.model)
         report(fitting, progress, share)
         keeper.kept()

@@ -1,8 +1,13 @@
-"""Windows of one role as tensors, with what they are held against."""
+"""Windows of one role as tensors, with what they are held against: from the mapped files to a batch's Targets."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,9 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gaitforge.batch import Batch
-from gaitforge.losses import (
-    Targets,
-)
+from gaitforge.losses import Targets, needed
+from gaitforge.work import OutputsFolder
+from trainers.training.speed import find_device, home
+from trainers.training.window_folder import WindowFolder
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,3 +96,78 @@ def _taken(answer: Tensor | None, window_B: Tensor, view_B: Tensor) -> Tensor | 
         return None
     there = answer.device
     return answer[window_B.to(there), view_B.to(there)].float().to(window_B.device)
+
+
+def load_taught(
+    windows: str, teacher_outputs: str, terms: Iterable[str]
+) -> tuple[Examples, Examples]:
+    """Load training windows with what the terms read of the teacher's outputs, and validation windows.
+
+    `windows` and `teacher_outputs` are folders. Raises FileNotFoundError where either is not there.
+    """
+    train, valid = hold_examples(windows, teacher_outputs)
+    return add_answers(train, teacher_outputs, terms), valid
+
+
+def add_answers(train: Examples, teacher_outputs: str, terms: Iterable[str]) -> Examples:
+    """Add what the terms read of the teacher's embedding and joints to windows that have its logits."""
+    asked = needed(terms, "stored")
+    embedding, joints = (
+        hold_outputs(teacher_outputs, name) if name in asked else None
+        for name in ("embedding", "joints")
+    )
+    return dataclasses.replace(train, teacher_embedding_NWD=embedding, teacher_joints_NWQVD=joints)
+
+
+@lru_cache(maxsize=4)
+def hold_outputs(teacher_outputs: str, name: str) -> Tensor:
+    """Map one array of the teacher's outputs once per worker process, on its device where there is room."""
+    array = load_outputs(Path(teacher_outputs), name)
+    return array.to(home(array.nbytes, find_device()))
+
+
+@lru_cache(maxsize=2)
+def hold_examples(windows: str, teacher_outputs: str) -> tuple[Examples, Examples]:
+    """Map training windows with the teacher's logits, and validation windows, once per worker process."""
+    folder, device = WindowFolder.open(Path(windows)), find_device()
+    train = load_examples(folder, "train", Path(teacher_outputs))
+    valid = load_examples(folder, "validation")
+    return train.to(home(train.bytes, device)), valid.to(home(valid.bytes, device))
+
+
+def load_examples(
+    windows: WindowFolder, role: str, teacher_outputs: Path | None = None
+) -> Examples:
+    """Make tensors over the mapped windows of a role, with the teacher's logits where its outputs are given."""
+    mapped = windows.role(role)
+    logits = None
+    if teacher_outputs is not None:
+        logits = load_outputs(teacher_outputs, "logits")
+    return Examples(
+        _tensor(mapped.joints),
+        _tensor(mapped.seen),
+        torch.from_numpy(np.array(mapped.label_N)),
+        np.array(mapped.recording_N),
+        len(windows.classes),
+        logits,
+    )
+
+
+def load_outputs(teacher_outputs: Path, name: str) -> Tensor:
+    """Make a tensor over one mapped array of the teacher's outputs: logits, embedding or joints.
+
+    Raises FileNotFoundError where there is no such file.
+    """
+    path = OutputsFolder(teacher_outputs).array(name)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"The teacher's outputs in {teacher_outputs} have no {path.name}; run `gaitforge outputs` again."
+        )
+    return _tensor(np.load(path, mmap_mode="c"))
+
+
+def _tensor(mapped: NDArray[Any]) -> Tensor:
+    """Make a tensor over a memory map; copy-on-write, since torch knows no read-only tensors."""
+    if isinstance(mapped, np.memmap) and mapped.mode != "c":
+        mapped = np.load(str(mapped.filename), mmap_mode="c", allow_pickle=False)
+    return torch.from_numpy(mapped)

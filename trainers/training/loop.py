@@ -17,6 +17,7 @@ from gaitforge.losses import (
     LOSSES,
     Distillation,
     Targets,
+    check_known,
     class_weights,
     loss_terms,
     needed,
@@ -82,7 +83,9 @@ def fit(
     )
     speed = speed or Speed.here(fitting.model, fitting.device, alone=parallel is None)
     model = fitting.model if parallel is None else parallel
-    gradients: Gradients = partial(find_gradients, fitting, model, goal, speed.bf16)
+    gradients: Gradients = partial(
+        find_gradients, fitting=fitting, model=model, goal=goal, bf16=speed.bf16
+    )
     if speed.graphed:
         gradients = Graphed(gradients)
     while fitting.epoch < plan.epochs:
@@ -169,17 +172,22 @@ Gradients = Callable[[Batch, Targets, "LossShare | None"], dict[str, Tensor]]
 
 
 def find_gradients(
-    fitting: Fitting,
-    parallel: nn.Module,
-    goal: Goal,
-    bf16: bool,
     batch: Batch,
     targets: Targets,
     part: LossShare | None,
+    *,
+    fitting: Fitting,
+    model: nn.Module,
+    goal: Goal,
+    bf16: bool,
 ) -> dict[str, Tensor]:
-    """The loss terms of a batch; their clipped gradient is left in the weights' `grad`."""
+    """Return the loss terms of a batch; their clipped gradient is left in the weights' `grad`.
+
+    `model` is `fitting.model`, or that as workers share it or as it is compiled; `part` this worker's share
+    of the loss.
+    """
     with torch.autocast(batch.joints_BTVC.device.type, dtype=torch.bfloat16, enabled=bf16):
-        output = parallel(batch)
+        output = model(batch)
     output = output._replace(logits_BK=output.logits_BK.float())
     terms = loss_terms(
         output,
@@ -230,7 +238,8 @@ def epoch_steps(
 
 
 def check_terms(distillation: Distillation, world: int) -> None:
-    """Raise ValueError where workers would share the batches of a term that needs them whole."""
+    """Refuse an unknown term (KeyError), or one that needs batches whole where workers share them (ValueError)."""
+    check_known(distillation)
     whole = [name for name in distillation.terms if LOSSES[name].whole_batch]
     if whole and world > 1:
         raise ValueError(

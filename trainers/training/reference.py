@@ -21,9 +21,10 @@ from gaitforge.reference import (
 from gaitforge.weights import read_weights, weights_fault, write_weights
 from gaitforge.work import SplitFolder, fingerprint
 from trainers.terminal.say import say
+from trainers.training.examples import load_examples
 from trainers.training.predictions import write_predictions
 from trainers.training.scoring import score_logits
-from trainers.training.window_folder import WindowFolder, load_examples
+from trainers.training.window_folder import WindowFolder
 
 MODEL = "reference"  # in the predictions table
 SEED = 0  # of the random features, and of the seed that the predictions table names
@@ -89,7 +90,7 @@ def load_reference(folder: SplitFolder) -> Reference:
 
 
 def score_reference(windows: WindowFolder, folder: SplitFolder) -> None:
-    """Write the reference's predictions for the confirm people; an older folder gets its reference first."""
+    """Write the reference's predictions for the confirm people; where it was removed, fit it again first."""
     write_reference(windows, folder)
     _predict(load_reference(folder), windows, folder, "confirm")
 

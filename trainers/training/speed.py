@@ -62,6 +62,11 @@ class Speed:
         )
 
 
+def find_device() -> torch.device:
+    """Return the device that a student's process trains on."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def home(size_bytes: int, device: torch.device) -> torch.device:
     """Where windows of that size are kept: on the device where they fit, else on the CPU."""
     if device.type != "cuda":

@@ -1,4 +1,4 @@
-"""The window cache as the training processes see it: a folder to map, made into tensors."""
+"""The window cache as the training processes see it: a folder to map."""
 
 from __future__ import annotations
 
@@ -28,7 +28,6 @@ from gaitforge.settings import FitPlan
 from gaitforge.window_cache import WindowSet, build_windows, open_role, window_provenance
 from gaitforge.windows import WindowSettings
 from gaitforge.work import OutputsFolder, WindowsFolder, open_path
-from trainers.training.examples import Examples
 from trainers.training.fitting import Fitting
 
 FEW = 7  # an export is checked with batches of 1 and of 7
@@ -237,46 +236,8 @@ def new_fitting(
     return Fitting(model.to(device), plan, None if heads is None else heads.to(device))
 
 
-def load_examples(
-    windows: WindowFolder, role: str, teacher_outputs: Path | None = None
-) -> Examples:
-    """The windows of a role as tensors over the mapped files, with the teacher's logits where given."""
-    mapped = windows.role(role)
-    logits = None
-    if teacher_outputs is not None:
-        logits = load_outputs(teacher_outputs, "logits")
-    return Examples(
-        _tensor(mapped.joints),
-        _tensor(mapped.seen),
-        torch.from_numpy(np.array(mapped.label_N)),
-        np.array(mapped.recording_N),
-        len(windows.classes),
-        logits,
-    )
-
-
-def load_outputs(teacher_outputs: Path, name: str) -> torch.Tensor:
-    """One array of the teacher's outputs (logits, embedding or joints), as a tensor over the mapped file.
-
-    Raises FileNotFoundError where outputs of an older version have no such file.
-    """
-    path = OutputsFolder(teacher_outputs).array(name)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"The teacher's outputs in {teacher_outputs} have no {path.name}; run `gaitforge outputs` again."
-        )
-    return _tensor(np.load(path, mmap_mode="c"))
-
-
 def few_windows(windows: WindowFolder) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """FEW real validation windows [N, T, V, C] and what was seen, repeated where there are fewer."""
     valid = windows.role("validation")
     index = np.arange(FEW) % valid.n
     return np.array(valid.joints[index, 0]), np.array(valid.seen[index, 0])
-
-
-def _tensor(mapped: NDArray[Any]) -> torch.Tensor:
-    """A tensor over a memory map; copy-on-write, since torch knows no read-only tensors."""
-    if isinstance(mapped, np.memmap) and mapped.mode != "c":
-        mapped = np.load(str(mapped.filename), mmap_mode="c", allow_pickle=False)
-    return torch.from_numpy(mapped)

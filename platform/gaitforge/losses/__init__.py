@@ -6,9 +6,8 @@ view of the same window. To add one: write it in a file here, and give it a line
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -27,6 +26,7 @@ from gaitforge.losses.similarity import similarity_loss
 from gaitforge.losses.standardise import standardise
 from gaitforge.losses.targets import Targets
 from gaitforge.models import Output
+from gaitforge.recipe import Distillation
 
 # what a term may read of the teacher's outputs, and have drawn for a step -> the field of Targets
 STORED = {
@@ -192,59 +192,6 @@ LOSSES: dict[str, Term] = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Distillation:
-    """Which terms are added to the cross entropy, with their weights, at which temperatures.
-
-    `temperature` is that of 'kd', which was the only term once, `temperatures` those of other terms;
-    what is not named has its term's default. Over the first `warmup` share of all steps the weights
-    grow linearly from 0.
-    """
-
-    weights: Mapping[str, float] = field(default_factory=dict)
-    temperature: float = 2.0
-    temperatures: Mapping[str, float] = field(default_factory=dict)
-    warmup: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name in (*self.weights, *self.temperatures):
-            if name not in LOSSES:
-                raise KeyError(
-                    f"There is no distillation term '{name}'. Known: {', '.join(LOSSES)}."
-                )
-        for name, weight in self.weights.items():
-            if weight < 0:
-                raise ValueError(f"The weight of '{name}' is {weight}, but must not be negative.")
-        for name, temperature in {"kd": self.temperature, **self.temperatures}.items():
-            if temperature <= 0:
-                raise ValueError(
-                    f"The temperature of '{name}' is {temperature}, but must be above 0."
-                )
-        if not 0 <= self.warmup <= 1:
-            raise ValueError(
-                f"The warm-up of the terms is {self.warmup}, but must be in [0, 1]: it is a share of all steps."
-            )
-
-    @property
-    def terms(self) -> tuple[str, ...]:
-        """Return the names of the terms that are on."""
-        return tuple(name for name, weight in self.weights.items() if weight > 0)
-
-    def temperature_of(self, name: str) -> float:
-        return (
-            self.temperature if name == "kd" else self.temperatures.get(name, LOSSES[name].default)
-        )
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return it as trials record it, without what is as it was when there was only 'kd'."""
-        return {
-            "weights": dict(self.weights),
-            "temperature": self.temperature,
-            **({"temperatures": dict(self.temperatures)} if self.temperatures else {}),
-            **({"warmup": self.warmup} if self.warmup else {}),
-        }
-
-
 def check_term(term: object) -> Term:
     """Return what LOSSES may hold; raises ValueError for anything else."""
     if not isinstance(term, Term):
@@ -284,11 +231,25 @@ def loss_terms(
     sides = Sides(output, targets, heads)
     for name in distillation.terms:
         check_targets(name, targets)
-        value = LOSSES[name].compute(sides, distillation.temperature_of(name))
+        value = LOSSES[name].compute(sides, temperature_of(name, distillation))
         terms[name] = distillation.weights[name] * value
         if targets.ramp is not None:
             terms[name] = terms[name] * targets.ramp
     return terms
+
+
+def temperature_of(name: str, distillation: Distillation) -> float:
+    """Return the temperature of a term: the one that is given, else the term's default."""
+    if name == "kd":
+        return distillation.temperature
+    return distillation.temperatures.get(name, LOSSES[name].default)
+
+
+def check_known(distillation: Distillation) -> None:
+    """Raise KeyError for a term that LOSSES does not have."""
+    for name in (*distillation.weights, *distillation.temperatures):
+        if name not in LOSSES:
+            raise KeyError(f"There is no distillation term '{name}'. Known: {', '.join(LOSSES)}.")
 
 
 def check_targets(name: str, targets: Targets) -> None:
@@ -310,6 +271,6 @@ def class_weights(label_N: Tensor, classes: int) -> Tensor:
 
 
 __all__ = [
-    "DRAWN", "LOSSES", "STORED", "Distillation", "Heads", "Targets", "Term", "check_term", "class_weights",
-    "loss_terms", "needed",
+    "DRAWN", "LOSSES", "STORED", "Distillation", "Heads", "Targets", "Term", "check_known", "check_term",
+    "class_weights", "loss_terms", "needed", "temperature_of",
 ]  # fmt: skip

@@ -43,4 +43,9 @@ class Split:
         return tuple(sorted(person for person, given in self.roles.items() if given == role))
 
 
-SPLIT = JsonFile(record=Split, what="a split", stage="gaitforge split")
+SPLIT = JsonFile(
+    record=Split,
+    what="a split",
+    stage="gaitforge split",
+    remedy="remove it, and run `gaitforge split` again",
+)

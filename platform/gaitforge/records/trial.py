@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal, NotRequired, Required
 from pydantic import ConfigDict, GetPydanticSchema
 from typing_extensions import TypedDict
 
+from gaitforge.recipe import FitPlan
 from gaitforge.records.json_file import JsonFile
-from gaitforge.records.values import Count, Number, Searched
+from gaitforge.records.values import Count, Distilled, Number, Searched, Trained
 
 State = Literal["finished", "stopped", "failed", "running"]
 ENDED: tuple[State, ...] = ("finished", "stopped", "failed")
@@ -78,8 +79,8 @@ class Trial:
     hash: str  # of its settings without the seed
     suggested: Mapping[str, Searched]
     distributions: Mapping[str, str] = field(default_factory=dict)
-    recipe: Mapping[str, Any]
-    distill: Mapping[str, Any]
+    recipe: Trained
+    distill: Distilled
     rejected: tuple[Mapping[str, Any], ...] = ()
     sampler: Mapping[str, Any] = field(default_factory=dict)
     scores: Mapping[str, Number] | None = None
@@ -113,8 +114,12 @@ class Trial:
     @property
     def weights(self) -> Mapping[str, float]:
         """Weights of the distillation terms."""
-        weights: Mapping[str, float] = self.distill.get("weights", {})
-        return weights
+        return self.distill.weights
+
+    @property
+    def plan(self) -> FitPlan:
+        """Return the recipe with the trial's seed."""
+        return FitPlan.of(self.recipe, self.seed)
 
 
 TRIAL = JsonFile(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any
+from dataclasses import dataclass, field
+from typing import Annotated, Any, get_type_hints
 
 from pydantic import AllowInfNan, Field, GetPydanticSchema
 from pydantic_core import core_schema
 
 from gaitforge.normalise import Normalisation
 from gaitforge.provenance import Provenance
+from gaitforge.recipe import Distillation, Recipe
+from gaitforge.records.json_file import parts_of
 
 Number = Annotated[float, AllowInfNan(False)]
 Count = Annotated[int, Field(ge=0)]
@@ -35,6 +38,20 @@ class _Told:
     made_from: Mapping[str, str]
     seen: tuple[str, ...]
     unknown: tuple[str, ...]
+
+
+# as a recipe, of which a file must tell all
+_Recipe = dataclasses.make_dataclass("_Recipe", list(get_type_hints(Recipe).items()), kw_only=True)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Distilled:
+    """How a distillation is written."""
+
+    weights: Mapping[str, Number]
+    temperature: Number
+    temperatures: Mapping[str, Number] = field(default_factory=dict)
+    warmup: Number = 0.0
 
 
 def _by_way_of(written: type[Any], made: Callable[[Any], Any]) -> GetPydanticSchema:
@@ -62,4 +79,8 @@ Told = Annotated[
             unknown=it.unknown,
         ),
     ),
+]
+Trained = Annotated[Recipe, _by_way_of(_Recipe, lambda it: Recipe(**parts_of(it)))]
+Distilled = Annotated[
+    Distillation, _by_way_of(_Distilled, lambda it: Distillation(**parts_of(it)))
 ]
