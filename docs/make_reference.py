@@ -78,7 +78,7 @@ class Table:
 
 def read_docstrings(kind: type[Any]) -> dict[str, str]:
     """Return the docstring below each field of a dataclass, and of those it extends, on one line."""
-    found = {}
+    found: dict[str, str] = {}
     for base in kind.__bases__:
         if dataclasses.is_dataclass(base):
             found |= read_docstrings(base)
