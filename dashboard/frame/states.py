@@ -92,7 +92,7 @@ def standstill(line: Line) -> str:
 
 
 def gave_up(line: Line) -> bool:
-    """Tell whether a larger share of the trials has failed than the search accepts (`max_failed`)."""
+    """Tell whether the search gave up: enough trials ended, and a larger share failed than `max_failed` allows."""
     share = line.search.settings.get("max_failed") if line.search else None
     ended, failed = len(line.trials), line.count("failed")
     return share is not None and ended >= GAVE_UP_AFTER and failed > share * ended
