@@ -35,6 +35,7 @@ HELD = (
     "trainers/terminal",
     "trainers/cluster",
     "trainers/arithmetic",
+    "trainers/training",
     "dashboard/frame/chart_style.py",
     "dashboard/compare/charts.py",
     "dashboard/fronts/charts.py",
