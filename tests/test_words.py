@@ -36,6 +36,7 @@ HELD = (
     "trainers/cluster",
     "trainers/arithmetic",
     "trainers/training",
+    "trainers/search",
     "dashboard/frame/chart_style.py",
     "dashboard/compare/charts.py",
     "dashboard/fronts/charts.py",
