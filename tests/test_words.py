@@ -37,6 +37,7 @@ HELD = (
     "trainers/arithmetic",
     "trainers/training",
     "trainers/search",
+    "trainers/confirm",
     "dashboard/frame/chart_style.py",
     "dashboard/compare/charts.py",
     "dashboard/fronts/charts.py",
