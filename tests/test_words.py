@@ -38,6 +38,7 @@ HELD = (
     "trainers/training",
     "trainers/search",
     "trainers/confirm",
+    "trainers/teacher",
     "dashboard/frame/chart_style.py",
     "dashboard/compare/charts.py",
     "dashboard/fronts/charts.py",
