@@ -177,7 +177,8 @@ class Line:
     def search(self) -> None:
         """Try students that learn from the stored outputs, scored on the validation people.
 
-        In: `runs/<split>/teacher/` and `teacher_outputs/`. Out: `search/`: trials, front, importance of settings.
+        In: `runs/<split>/teacher/` and `teacher_outputs/`. Out: `search/`: trials, front, and the importance of each
+        searched value.
         """
         self.refuse("search")
         splits = list(self.windows("train", "validation"))

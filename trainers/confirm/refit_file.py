@@ -55,7 +55,7 @@ class Refit:
         return folder.refit(self.model, self.trial, self.seed)
 
     def worker(self, folder: SplitFolder) -> Path:
-        """Return the file that says which process trains it; the file is there only while that lasts."""
+        """Return the file that says which process trains it; a training that ends well removes it."""
         return folder.refit_worker(self.head(folder))
 
     def last_words(self, folder: SplitFolder) -> Path:

@@ -272,7 +272,7 @@ def run_tune(
 def trial_resources(
     cluster: ClusterSettings, gpus: float, trials: int
 ) -> tune.PlacementGroupFactory:
-    """Return what a student asks Ray for, and where in the cluster it had better be, with `trials` at a time."""
+    """Return what a student asks Ray for, and which node it prefers, where `trials` are trained at a time."""
     bundle = {"CPU": float(cluster.cpus_per_trial)} | ({"GPU": gpus} if gpus > 0 else {})
     if cluster.placement == "spread":
         return tune.PlacementGroupFactory([bundle], strategy="SPREAD")

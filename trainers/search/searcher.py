@@ -113,10 +113,10 @@ class StudySearcher(Searcher):
         return verdict.go_on
 
     def on_error(self, trial_id: str, told: str, again: bool) -> bool:
-        """Keep why a trial's worker failed, by Ray's own words; return whether that does not count against the trial.
+        """Keep Ray's reason why a trial's worker failed; return whether that does not count against the trial.
 
-        A worker that was lost with its node says nothing of its student, which goes on elsewhere; one that
-        died of itself may have died of its student, which then is tried once more and no oftener.
+        A worker that was lost with its node says nothing of its student, which goes on elsewhere. One that
+        died of itself may have died of its student, which is then tried only once more.
         """
         trial = self.in_flight[trial_id][0]
         if self.log.has(trial.number):

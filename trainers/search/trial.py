@@ -59,10 +59,11 @@ def run_trial(
 ) -> Iterator[dict[str, float]]:
     """Train the student of a trial; yield its scores at each rung, and write its end to the log.
 
-    Asking for the next rung lets the trial go on. Whatever breaks the trial, or `prepare` before it,
-    is logged as its reason. A trial that has ended already, whose worker died before it could say so, is
-    not trained again. Raises Refused, and leaves the trial to others, where this machine must not train
-    its family, and BrokenAcceleratorError, after all else, where the process is of no use any more.
+    Asking for the next rung lets the trial go on. Any exception of the trial, or of `prepare` before it,
+    is logged as the reason for its end. A trial that has ended already, whose worker died before it could
+    say so, is not trained again. Raises Refused, and leaves the trial to others, where this machine must not
+    train its family; raises BrokenAcceleratorError, once the trial is logged, where the process can use its
+    accelerator no more.
     """
     log = TrialLog(SplitFolder(open_path(context.folder)))
     if log.has(proposed.number):

@@ -23,9 +23,9 @@ LATE_STARTS = 720  # in all, of 5 s each, while a lost node is waited for
 
 
 class Keeper:
-    """Keeps checkpoints within an epoch: while a node is said to go away, and every KEEP_S seconds.
+    """Keeps checkpoints within an epoch: while a node is announced to go away, and every KEEP_S seconds.
 
-    To ask is a barrier, so all workers ask after the same step, which rank 0 tells by its clock.
+    Asking for announcements is a barrier, so all workers ask after the same step, which rank 0 sets by its clock.
     """
 
     def __init__(
