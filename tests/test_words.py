@@ -32,9 +32,7 @@ HELD = (
     "platform/gaitforge/s3.py",
     "platform/gaitforge/toml.py",
     "platform/gaitforge/duration.py",
-    "trainers/terminal",
-    "trainers/cluster",
-    "trainers/arithmetic",
+    "trainers",
     "dashboard",
 )
 

@@ -35,7 +35,7 @@ OURS = ("gaitforge", "trainers", "search_spaces", "dashboard", "__main__")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status."""
+    """Run one command; return the exit status."""
     options = _parser().parse_args(arguments)
     try:
         return int(options.command(options))
@@ -71,7 +71,7 @@ def run_demo(options: argparse.Namespace) -> int:
 
 
 def run_predict(options: argparse.Namespace) -> int:
-    """Probabilities of every recording of the files, as CSV on standard output."""
+    """Print class probabilities of every recording of the files as CSV."""
     from gaitforge.extensions import load_readers
     from gaitforge.predict import Predictor
     from gaitforge.work import open_path
@@ -186,12 +186,12 @@ def _run(settings: RunSettings, stage: str, fresh: bool) -> int:
 
 
 def _complain(sentence: str) -> None:
-    """One line on standard error, also where the sentence quotes a library's longer one."""
+    """Print one line on standard error, also where the sentence quotes a library's longer one."""
     print("gaitforge:", " ".join(sentence.split()), file=sys.stderr)
 
 
 def _meant_for_user(error: BaseException) -> bool:
-    """Whether our own code raised it, with a sentence: anything else is a fault that needs its traceback."""
+    """Tell whether our own code raised it, with a sentence: anything else is a fault that needs its traceback."""
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
     # by module, since a checkout in a folder named gaitforge has all of numpy below that name
     ours = str(frame.f_globals.get("__name__")).partition(".")[0] in OURS

@@ -1,4 +1,4 @@
-"""The chain of a run: what the settings ask each artefact to be, and what a stage refuses before it writes anything.
+"""Check, before a stage writes anything, that what it builds on is what the settings ask for.
 
 An identity is a hash of all that an artefact is made from, so that it is known before the artefact is
 made. A stage goes on only where what lies before it has the identity that run.toml asks for; it makes
@@ -41,7 +41,7 @@ ANEW = "`gaitforge run --fresh run.toml`"
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """One split of a work folder, and the settings that its artefacts are held against."""
+    """One split of a work folder, and the settings that its artefacts are checked against."""
 
     settings: RunSettings
     store: SkeletonStore
@@ -67,7 +67,7 @@ class Chain:
         return search_identity(self.settings.search, self.windows.identity, teacher.identity)
 
     def check_made(self, stage: str) -> None:
-        """Refuse a stage whose predecessor has not run."""
+        """Raise FileNotFoundError where the stage before confirm or export has not run."""
         if stage == "confirm" and not self.folder.front.is_file():
             raise FileNotFoundError(
                 f"There is no searched front in {self.folder.search}; run `gaitforge search` first."
@@ -78,7 +78,7 @@ class Chain:
             )
 
     def check_teacher(self) -> None:
-        """Refuse a teacher that is not the one that the settings ask for."""
+        """Raise FileNotFoundError where there is no teacher, ValueError for one that the settings do not ask for."""
         now, before = self.teacher, Teacher.read(self.folder)
         if before.fingerprint == now.identity:
             check_weights(self.folder)
@@ -93,7 +93,7 @@ class Chain:
         )
 
     def check_outputs(self) -> None:
-        """Refuse to go on without the outputs of the teacher that is there."""
+        """Raise FileNotFoundError where there are no teacher outputs, ValueError for those of another teacher."""
         head = OUTPUTS.find(self.folder.outputs.head)
         if head is None:
             raise FileNotFoundError(
@@ -106,7 +106,7 @@ class Chain:
             )
 
     def check_search(self) -> None:
-        """Refuse a search that the settings do not ask for, or a front of another."""
+        """Raise ValueError for a search that the settings do not ask for, or the front of another search."""
         front = self.folder.front
         check_claim(self.folder, self.search_identity, as_dict(self.settings.search))
         if FRONT.read(front).search != self.search_identity:
@@ -115,7 +115,7 @@ class Chain:
             )
 
     def check_scores(self) -> None:
-        """Refuse scores of other settings, or of others than the search's front would have now."""
+        """Raise ValueError for scores of other settings, or of other members than the search's front has now."""
         path = self.folder.scores
         told = SCORES.read(path).provenance
         search = Provenance(identity=self.search_identity)
@@ -156,7 +156,7 @@ def check_stage(stage: str, settings: RunSettings, work: WorkFolder, fresh: bool
 
 
 def check_link(stage: str, chain: Chain, fresh: bool) -> None:
-    """`check_stage` for one split."""
+    """Run the checks of a stage on one split."""
     settings, folder = chain.settings, chain.folder
     chain.check_made(stage)
     if stage in ("run", "teacher"):
@@ -183,7 +183,7 @@ def check_link(stage: str, chain: Chain, fresh: bool) -> None:
 
 
 def check_ingest(settings: RunSettings, work: WorkFolder, fresh: bool) -> None:
-    """Refuse other recordings under what was made from those that are there."""
+    """Raise ValueError where the recordings have changed and something was made from the old ones, unless `fresh`."""
     if fresh or not work.store_head.is_file():
         return
     made = [name for folder in work.made_runs() for name in made_in(folder)]
@@ -201,7 +201,7 @@ def check_ingest(settings: RunSettings, work: WorkFolder, fresh: bool) -> None:
 
 
 def check_splits(work: WorkFolder, splits: Sequence[Split], fresh: bool) -> None:
-    """Refuse other roles of people under what was made with those that are there."""
+    """Raise ValueError where people's roles have changed and something was made with the old ones, unless `fresh`."""
     for folder in [] if fresh else stale_runs(work, splits):
         raise ValueError(
             f"{made_in(folder)[0]} was made with other roles of people, or of other recordings, than the settings "
@@ -213,9 +213,9 @@ def check_splits(work: WorkFolder, splits: Sequence[Split], fresh: bool) -> None
 def stale_runs(
     work: WorkFolder, splits: Sequence[Split], fresh: bool = False
 ) -> list[SplitFolder]:
-    """The splits' folders in which something was made for another split than these.
+    """List the splits' folders in which something was made for another split than these.
 
-    What another version wrote is refused by ValueError, and taken for stale by who begins anew.
+    What another version wrote raises ValueError; with `fresh` it counts as made for another split.
     """
     now = {split.name: split.identity for split in splits}
     files = {path.stem: path for path in work.split_files()}
@@ -236,14 +236,14 @@ def stale_runs(
 
 
 def split_of(folder: SplitFolder) -> str | None:
-    """The identity of the split that a teacher or a search was made for, as far as they tell."""
+    """Return the identity of the split that a teacher or a search was made for; None where neither tells."""
     heads = (TEACHER.find(folder.teacher_model), SEARCH.find(folder.search_head))
     told = (head.provenance.made_from.get("split") for head in heads if head is not None)
     return next((identity for identity in told if identity is not None), None)
 
 
 def made_in(folder: SplitFolder) -> list[Path]:
-    """What the stages behind the split have finished in its folder."""
+    """List the folders of what the stages behind the split have finished."""
     heads = (
         folder.teacher_model,
         folder.outputs.head,
@@ -254,7 +254,7 @@ def made_in(folder: SplitFolder) -> list[Path]:
 
 
 def read_splits(work: WorkFolder) -> list[Split]:
-    """The splits as the split stage wrote them; raises FileNotFoundError where it has not."""
+    """Read the splits as the split stage wrote them; raises FileNotFoundError where it has not run."""
     paths = work.split_files()
     if not paths:
         raise FileNotFoundError(
@@ -264,7 +264,7 @@ def read_splits(work: WorkFolder) -> list[Split]:
 
 
 def read_chains(settings: RunSettings, work: WorkFolder) -> list[Chain]:
-    """The splits of a work folder; refuses those of other recordings, or that the settings do not ask for."""
+    """Read a work folder's splits; raise ValueError for those of other recordings, or not asked for by the settings."""
     store = SkeletonStore.open(work.store)
     splits = read_splits(work)
     made = any(made_in(work.run(split.name)) for split in splits)
@@ -284,7 +284,7 @@ def read_chains(settings: RunSettings, work: WorkFolder) -> list[Chain]:
 
 
 def labels_by_person(store: SkeletonStore) -> dict[str, set[str]]:
-    """The classes that each person has recordings of."""
+    """Return the classes that each person has recordings of."""
     labels: dict[str, set[str]] = {}
     for row in store.index().select(["person", "label"]).to_pylist():
         labels.setdefault(str(row["person"]), set()).add(str(row["label"]))

@@ -1,4 +1,4 @@
-"""`gaitforge doctor`: what is here, what is missing, and what to type."""
+"""`gaitforge doctor`: what is installed, what is missing, and what to type."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Section:
 
 
 def examine(path: Path | None) -> int:
-    """Print the findings; 0 where the work can start, 1 where something is missing.
+    """Print the findings; return 0 where the work can start, 1 where something is missing.
 
     Raises what reading a run.toml raises, before anything is printed.
     """
@@ -100,7 +100,7 @@ def examine(path: Path | None) -> int:
 
 
 def render(section: Section) -> str:
-    """A section as aligned lines; what has a fault begins with an exclamation mark."""
+    """Format a section as aligned lines; what has a fault begins with an exclamation mark."""
     width = max((len(finding.what) for finding in section.findings), default=0)
     lines = [
         f"{'!' if finding.fault else ' '} {finding.what:<{width}}  {finding.found}".rstrip()
@@ -139,7 +139,7 @@ def _sections(
 
 
 def examine_machine(python: SpecifierSet) -> Iterator[Finding]:
-    """Python, cores and memory."""
+    """Report Python, cores and memory; a fault is a Python that pyproject.toml does not allow."""
     here = platform.python_version()
     fault = (
         ""
@@ -153,7 +153,10 @@ def examine_machine(python: SpecifierSet) -> Iterator[Finding]:
 
 
 def examine_gpus() -> Iterator[Finding]:
-    """CUDA devices with their memory, and what the selective scan would run on."""
+    """Report CUDA devices with their memory, and what the selective scan would run on.
+
+    A fault is a GPU whose driver is there, but which torch does not use.
+    """
     try:
         import torch
     except ImportError:
@@ -195,7 +198,7 @@ def _scan() -> str:
 
 
 def examine_packages(needed: Sequence[Requirement]) -> Iterator[Finding]:
-    """Each dependency with its version, held against the range that pyproject.toml gives it."""
+    """Report each dependency with its version; a fault is one outside the range that pyproject.toml gives it."""
     for requirement in needed:
         name, wanted = requirement.name, write_range(requirement.specifier)
         extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
@@ -210,7 +213,7 @@ def examine_packages(needed: Sequence[Requirement]) -> Iterator[Finding]:
 
 
 def examine_extensions() -> Iterator[Finding]:
-    """Add what installed packages extend us by, and tell each with its package; a fault is what cannot be added."""
+    """Load what installed packages extend us by, and report each with its package; a fault is what cannot be loaded."""
     from gaitforge.extensions import FAMILY, SPACE, find_extensions, load
     from search_spaces import SPACES
 
@@ -233,7 +236,7 @@ def examine_extensions() -> Iterator[Finding]:
 
 
 def examine_gradients(settings: RunSettings | None) -> Iterator[Finding]:
-    """Whether this machine computes the gradients of the run's families, or of all, looked at anew."""
+    """Check anew whether this machine computes right gradients for the run's families, or for all without a run."""
     from trainers.arithmetic.check import Asked, examine
 
     for family in trained_families(settings):
@@ -242,7 +245,7 @@ def examine_gradients(settings: RunSettings | None) -> Iterator[Finding]:
 
 
 def trained_families(settings: RunSettings | None) -> list[str]:
-    """The families that a run trains, or all."""
+    """List the families that a run trains, or all without settings."""
     from gaitforge.models import FAMILIES
 
     known = sorted(FAMILIES)
@@ -253,7 +256,7 @@ def trained_families(settings: RunSettings | None) -> list[str]:
 
 
 def gradients_finding(what: str, outcome: Outcome) -> Finding:
-    """What was found of one family; without oneDNN it is right, which is no fault."""
+    """Report what was found of one family; one that is right without oneDNN alone has no fault."""
     if outcome.state == "right":
         return Finding(what, f"right, to {outcome.error:.0e} of float64's")
     return Finding(what, outcome.sentence, outcome.sentence if outcome.state == "wrong" else "")
@@ -263,7 +266,7 @@ def gradients_finding(what: str, outcome: Outcome) -> Finding:
 
 
 def examine_port(port: int, owner: str, elsewhere: str) -> Finding:
-    """Whether somebody listens on a port of this machine, who, and how its owner is told to take another."""
+    """Report whether a port of this machine is taken, by whom, and how its owner is told to take another."""
     with socket.socket() as asking:
         asking.settimeout(1.0)
         if asking.connect_ex(("127.0.0.1", port)) != 0:
@@ -272,7 +275,7 @@ def examine_port(port: int, owner: str, elsewhere: str) -> Finding:
 
 
 def _listener(port: int) -> str:
-    """The command that listens on a port, as far as /proc tells this user."""
+    """Name the command that listens on a port, as far as /proc tells this user."""
     inodes = set()
     for table in ("tcp", "tcp6"):
         with suppress(OSError):
@@ -290,7 +293,7 @@ def _listener(port: int) -> str:
 
 
 def examine_token() -> Finding:
-    """Whether this machine has a token for clusters, and whether others can read it."""
+    """Report whether this machine has a token for clusters, and whether others can read it."""
     from trainers.cluster.joining import find_token
 
     path = Path.home() / ".ray" / "auth_token"
@@ -311,7 +314,7 @@ def examine_token() -> Finding:
 
 
 def examine_storage(settings: RunSettings) -> Iterator[Finding]:
-    """The work folder, written and read, and where this node keeps its windows."""
+    """Check the settings; report the work folder, written and read, and where this node keeps its windows."""
     from trainers.pipeline import Line
 
     line = Line(settings)
@@ -325,7 +328,7 @@ def examine_storage(settings: RunSettings) -> Iterator[Finding]:
 
 
 def examine_folder(what: str, folder: Path) -> Finding:
-    """Whether a folder gives back what is written to it, and what is left of its disk."""
+    """Check that a folder gives back what is written to it; report what is left of its disk."""
     probe = folder / f".probe-{uuid.uuid4().hex}"
     data = os.urandom(4096)
     try:
@@ -352,7 +355,7 @@ def _free(folder: Path) -> str:
 
 
 def examine_cluster(settings: RunSettings) -> Section:
-    """What the run's cluster has; of a joined one, a row for every node."""
+    """Report what the run's cluster has; of a joined one, a row for every node."""
     import ray
 
     from gaitforge.work import open_path
@@ -380,7 +383,7 @@ def examine_cluster(settings: RunSettings) -> Section:
 
 
 def examine_nodes(settings: RunSettings, shared: Path) -> tuple[list[Finding], list[list[str]]]:
-    """Join a cluster and have each node say what it has; the faults of nodes, and the table of all."""
+    """Join a cluster and have each node say what it has; return the faults of nodes, and the table of all."""
     import ray
 
     from trainers.cluster.joining import check_address, find, ship_code, survey
@@ -419,7 +422,7 @@ def examine_nodes(settings: RunSettings, shared: Path) -> tuple[list[Finding], l
 
 
 def gradients_of_nodes(settings: RunSettings) -> list[Outcome]:
-    """What every node of the joined cluster makes of the run's families."""
+    """Check the gradients of the run's families on every node of the joined cluster."""
     from trainers.arithmetic.check import Asked
     from trainers.arithmetic.machines import ask_machines
 
@@ -428,7 +431,10 @@ def gradients_of_nodes(settings: RunSettings) -> list[Outcome]:
 
 
 def node_faults(here: NodeFacts, node: NodeFacts, seen: bool) -> Iterator[Finding]:
-    """Why a node could not work together with this machine; `seen`: what it wrote to the work folder was found."""
+    """Yield why a node could not work together with this machine.
+
+    `seen` says that what the node wrote to the work folder was found there.
+    """
     from trainers.cluster.joining import check_versions
 
     if node.fault or not seen:
@@ -451,7 +457,7 @@ def node_row(
     seen: bool,
     outcomes: Sequence[Outcome] = (),
 ) -> list[str]:
-    """A node's line of the table, as COLUMNS names it."""
+    """Return a node's row of the table, whose columns are COLUMNS."""
     kinds = [name.partition(":")[2] for name in resources if name.startswith("accelerator_type:")]
     return [
         node.name + (" (head)" if "node:__internal_head__" in resources else ""),

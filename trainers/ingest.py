@@ -1,4 +1,4 @@
-"""Ingest: the settings' files, or the synthetic cohort, into the store; once for the same input."""
+"""Ingest: read the settings' files, or synthetic walkers, into the store; once for the same input."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from trainers.terminal.say import say
 
 
 def ingest_recordings(settings: IngestSettings, folder: Path) -> None:
-    """Write the store; one that holds the same input read in the same way is kept."""
+    """Write the store; keep one that holds the same input read in the same way."""
     layout = _layout(settings)
     items: Iterable[Recording | Rejected]
     if settings.synthetic:
@@ -55,7 +55,7 @@ def ingest_recordings(settings: IngestSettings, folder: Path) -> None:
 
 
 def ingest_identity(settings: IngestSettings) -> str:
-    """A hash of the recordings and of how they are read: the fingerprint of the store that they become."""
+    """Return a hash of the recordings and of how they are read: the fingerprint of the store that they become."""
     content: dict[str, object]
     if settings.synthetic:
         content = {"synthetic": as_dict(settings.synthetic)}
@@ -74,7 +74,7 @@ def _layout(settings: IngestSettings) -> Layout:
 
 
 def _holds(folder: Path, identity: str) -> bool:
-    """Whether the store has this input and can be read: a damaged one is written anew."""
+    """Tell whether the store has this input and can be read: a damaged one is written anew."""
     try:
         store = SkeletonStore.open(folder)
         # reading every recording is the only way to know that none is damaged, and takes little

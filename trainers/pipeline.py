@@ -1,6 +1,9 @@
 """READ FIRST: the line, one function per stage. Each reads what the one before wrote, and may be run again.
 
-files -> ingest -> store -> split -> teacher -> teacher outputs -> search -> confirm -> export -> predict
+files -> ingest -> store -> split -> teacher -> teacher outputs -> search -> confirm -> export
+
+From the teacher on, every stage also reads the windows that `store/` and `splits/` give, which are cached where they
+are missing. `gaitforge/predict.py` uses what export writes. How stored outputs become a loss: `training/__init__.py`.
 """
 
 from __future__ import annotations
@@ -56,7 +59,10 @@ class Line:
 
     @property
     def cache(self) -> Path:
-        """Where each node keeps windows: in the work folder where that is a disk and only this machine works on it."""
+        """Return where each node keeps windows: where cluster.cache says, else in the work folder or the home folder.
+
+        In the work folder where that is a disk and only this machine works on it.
+        """
         cluster = self.settings.cluster
         if cluster.cache:
             return Path(cluster.cache).expanduser()
@@ -80,7 +86,10 @@ class Line:
         SETTINGS.write(self.work.settings, self.settings)
 
     def refuse(self, stage: str) -> None:
-        """Refuse, before anything is written, what was made from something else; raises ValueError with what to do."""
+        """Check, before anything is written, that what is there belongs to the settings.
+
+        Raises FileNotFoundError or ValueError with what to do.
+        """
         check_stage(stage, self.settings, self.work, self.fresh)
 
     def run(self) -> None:
@@ -138,7 +147,7 @@ class Line:
     def teacher(self) -> None:
         """Train the large model on the training people of each split, and the reference that it must beat.
 
-        In: `store/` and `splits/`. Out: `runs/<split>/teacher/` and `reference/`.
+        In: `store/` and `splits/`. Out: `runs/<split>/teacher/`, `reference/` and their rows in `predictions/`.
         """
         self.refuse("teacher")
         for split, windows in self.windows("train", "validation"):
@@ -159,7 +168,7 @@ class Line:
             say(f"  {beside_teacher(teacher.val_macro_f1, reference)}")
 
     def outputs(self) -> None:
-        """Store what the teacher says to every view of every training window, once for all students.
+        """Store the teacher's outputs for every view of every training window, once for all students.
 
         In: `runs/<split>/teacher/`. Out: `teacher_outputs/` beside it: outputs.parquet, and arrays that students map.
         """
@@ -171,7 +180,8 @@ class Line:
     def search(self) -> None:
         """Try students that learn from the stored outputs, scored on the validation people.
 
-        In: `runs/<split>/teacher/` and `teacher_outputs/`. Out: `search/`: trials, front, what mattered.
+        In: `runs/<split>/teacher/` and `teacher_outputs/`. Out: `search/`: trials, front, and the importance of each
+        searched value.
         """
         self.refuse("search")
         splits = list(self.windows("train", "validation"))
@@ -193,7 +203,7 @@ class Line:
         """Train the searched front anew and score it on people that nothing has seen.
 
         In: `runs/<split>/search/`, `teacher/` and `teacher_outputs/`. Out: `confirm/`: refits, scores with their
-        verdict, latencies; `predictions/`; `folds/` where confirm.folds asks for them; `runs/pooled.json` of
+        verdict, latencies, robustness; `predictions/`; `scorings/`; `folds/` where confirm.folds asks for them; `runs/pooled.json` of
         several splits.
         """
         self.refuse("confirm")
@@ -233,7 +243,7 @@ class Line:
             self.pool()
 
     def pool(self) -> None:
-        """Say what several splits find together about all people.
+        """Say what several splits find together about all people, and write it.
 
         In: `runs/*/predictions/` and `confirm/`. Out: `runs/pooled.json`.
         """
@@ -298,7 +308,7 @@ class Line:
 
 
 def check_folds(settings: RunSettings) -> None:
-    """Refuse folds of the answer where the splits are folds of the whole line already."""
+    """Raise ValueError where confirm.folds is set and the splits are folds of the whole line already."""
     if settings.confirm.folds and settings.split.rule in ("folds", "leave_one_person_out"):
         raise ValueError(
             f"confirm.folds is {settings.confirm.folds}, but split.rule = '{settings.split.rule}' has every fold "

@@ -24,7 +24,7 @@ REASONS = 3  # of a family's failures; the rest are counted
 
 
 def describe(work: WorkFolder) -> str:
-    """A screen of text; raises FileNotFoundError where there is no work folder."""
+    """Describe a work folder in a screen of text; raises FileNotFoundError where no store is there."""
     store = STORE.find(work.store_head)
     if store is None:
         raise FileNotFoundError(
@@ -91,7 +91,7 @@ def _store(store: StoreInfo) -> str:
 
 
 def _reference(work: WorkFolder) -> Iterator[str]:
-    """The reference and chance beside the teacher, means over the splits; nothing where they were removed."""
+    """Describe reference and chance beside the teacher, means over the splits; nothing where they were removed."""
     found = [REFERENCE.find(folder.reference_facts) for folder in work.made_runs()]
     facts = [its for its in found if its is not None]
     if not facts:
@@ -104,7 +104,7 @@ def _reference(work: WorkFolder) -> Iterator[str]:
 
 
 def _failed(work: WorkFolder, failures: Mapping[str, FamilyEnds]) -> Iterator[str]:
-    """Of each family that had any, how many students failed of what, and the file of one of each."""
+    """Say of each family that had any how many students failed of what, with the file of one of each."""
     if not any(counts.failed for counts in failures.values()):
         return
     first: dict[tuple[str, str], Path] = {}
@@ -133,7 +133,7 @@ def _searched(row: SearchedMember) -> str:
 
 
 def _confirmed(folder: SplitFolder, outdated: str | None) -> Iterator[str]:
-    """What confirm has found out, its verdict and what that rests on last; that it is out of date first."""
+    """Describe what confirm has found, with the verdict last; that it is out of date comes first."""
     if outdated is not None:
         yield f"  {outdated}"
     try:
@@ -186,7 +186,7 @@ def _confirmed(folder: SplitFolder, outdated: str | None) -> Iterator[str]:
 
 
 def _by_person(one_by_one: ByPerson | None, indent: str) -> Iterator[str]:
-    """Each person's difference to the teacher, where people are too few for an interval."""
+    """List each person's difference to the teacher, where people are too few for an interval."""
     if one_by_one is None:
         return
     each = ", ".join(f"{person} {apart:+.3f}" for person, apart in one_by_one.differences.items())

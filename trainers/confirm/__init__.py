@@ -1,1 +1,1 @@
-"""What people never seen before say of the searched front."""
+"""Score the searched front on people that nothing has seen before."""

@@ -1,4 +1,4 @@
-"""The answers of the line in words, one sentence each, with how sure it is."""
+"""The results of the line in words, one sentence each, with how sure they are."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from gaitforge.records.confirm import Flattery, Pooled
 
 
 def optimism_sentence(flattery: Flattery, members: int) -> str:
-    """How much better the search scored its front than unseen people do."""
+    """Say how much better the search scored its front than unseen people confirm."""
     ends = flattery.interval
     sure = "too few people for an interval" if ends is None else f"95 % interval {between(ends)}"
     return (
@@ -17,7 +17,7 @@ def optimism_sentence(flattery: Flattery, members: int) -> str:
 
 
 def nested_sentence(pooled: Pooled) -> str:
-    """What several splits say together."""
+    """Say what several splits show together."""
     return (
         f"Over all {pooled.people} people of {pooled.splits} splits, nested (every split searched for itself "
         f"and picked its student without the people it is scored on), {_pooled(pooled, 'the chosen students have')}"
@@ -25,7 +25,7 @@ def nested_sentence(pooled: Pooled) -> str:
 
 
 def folds_sentence(folds: Pooled, trial: int) -> str:
-    """What folds over all people say about one student, and why that is too kind to it."""
+    """Say what folds over all people show about one student, and why that is too kind to it."""
     subject = f"the student of trial {trial} has {folds.student.params[0]:,} parameters and"
     return (
         f"Trained anew in {folds.splits} folds over all {folds.people} people, each scored by models that never "

@@ -1,4 +1,4 @@
-"""Confirm: the searched front's members and what lies just below them, trained again with several seeds.
+"""Confirm: train the members of the searched front, and what lies just below it, again with several seeds.
 
 What the trainings amount to is worked out in `verdict.py`.
 """
@@ -72,11 +72,11 @@ def confirm_front(
     folder: SplitFolder,
     work: WorkFolder,
 ) -> list[Member]:
-    """Train every refit that is not there yet and score all on the confirm people; the members, smallest first.
+    """Train every refit that is not there yet, score all on the confirm people; return the members, smallest first.
 
-    That they are scored is kept in the work folder's log first. Raises FileNotFoundError where there is no
-    searched front yet, ValueError where somebody to confirm has been seen by what it was made of,
-    RuntimeError where it is empty.
+    The work folder's log records first that these people are scored. Raises FileNotFoundError where there is no
+    searched front yet, ValueError where anything that confirm starts from has seen one of these people,
+    RuntimeError where the front is empty.
     """
     members = read_members(settings, folder)
     say(f"  {picked_words(read_front(folder), settings.members)}")
@@ -104,7 +104,7 @@ def train_refits(
     outputs: Path,
     folder: SplitFolder,
 ) -> None:
-    """Train those that are not there yet; predictions of all, and of the teacher, are written."""
+    """Train the refits that are not there yet; write the predictions of all, of the teacher and of the reference."""
     todo = [refit for refit in refits if not refit.done(folder)]
     if len(todo) < len(refits):
         say(f"  {len(refits) - len(todo)} of {len(refits)} trainings are there already")
@@ -124,10 +124,10 @@ def train_refits(
 def run_refits(
     todo: Sequence[Refit], cluster: ClusterSettings, folder: SplitFolder, data: NodeData | None
 ) -> None:
-    """Train those that are not done yet, as many at a time as the cluster has room for.
+    """Train the given refits, as many at a time as the cluster has room for.
 
-    Raises RuntimeError where a training fails, or its worker dies twice; where a node is lost, what
-    it trained is trained elsewhere.
+    Raises RuntimeError where a training fails, its worker dies twice, or its node is lost too often; else
+    what was trained on a lost node is trained elsewhere.
     """
     gpus = kept_share(cluster, folder)
     check_gpus(gpus)
@@ -181,7 +181,7 @@ def run_refits(
 
 
 def _died_again(refit: Refit, death: Death, folder: SplitFolder) -> str:
-    """Keep the last words of a worker, and say what it died of."""
+    """Write a worker's last words to a file; return a sentence that says what it died of."""
     file = refit.last_words(folder)
     write_whole(file, "\n".join(death.words).encode())
     frame = top_frame(death.words)
@@ -192,7 +192,7 @@ def _died_again(refit: Refit, death: Death, folder: SplitFolder) -> str:
 
 
 def refit_in_worker(refit: Refit, root: str, data: NodeData | None) -> str:
-    """`train_refit` as Ray calls it."""
+    """Run `train_refit` in a Ray worker, which notes its process and keeps to its share of a GPU."""
     speak_when_dying()
     load_extensions(SPACES)
     folder = SplitFolder(open_path(root))
@@ -205,7 +205,7 @@ def refit_in_worker(refit: Refit, root: str, data: NodeData | None) -> str:
 
 
 def train_refit(refit: Refit, root: str, data: NodeData | None) -> str:
-    """Train one student, keep its weights and its predictions; a line about it."""
+    """Train one student, write its weights and its predictions; return a line about it."""
     if data is not None:
         data.bring()
     trust(refit.spec.family, refit.spec.windows)

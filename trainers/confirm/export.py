@@ -31,10 +31,10 @@ def export_student(
     read: ReadOptions,
     target: Path,
 ) -> None:
-    """Write `export/` for the chosen student, or for the one that the settings name; once for the same.
+    """Write `export/` for the student that the settings name, or else the chosen one; keep one that is the same.
 
     `read` is how the recordings were read: predict must read new ones in the same way.
-    Raises FileNotFoundError before confirm, ValueError for the scores of an older one, KeyError for a
+    Raises FileNotFoundError before confirm, ValueError for scores of an older version, KeyError for a
     trial that was not confirmed.
     """
     scores = SCORES.read(folder.scores)
@@ -101,7 +101,7 @@ def export_student(
 
 
 def _identity(files: ExportFolder) -> str | None:
-    """Of what the export is that lies there; None where none does, or one of an older version."""
+    """Return the identity of the export that is there; None where there is none, or one of an older version."""
     try:
         card = CARD.find(files.card)
     except Unreadable:
@@ -110,7 +110,10 @@ def _identity(files: ExportFolder) -> str | None:
 
 
 def pick_member(settings: ExportSettings, scores: Scores) -> Member:
-    """The member that the settings name, else the chosen one, else the best, which is then said."""
+    """Return the member that the settings name, else the chosen one, else the best, and then say so.
+
+    Raises KeyError where the settings name a trial that was not confirmed.
+    """
     members = {member.trial: member for member in scores.members}
     if settings.trial is not None:
         if settings.trial not in members:

@@ -1,7 +1,7 @@
 """The chosen student over all people: trained anew in folds, each with a teacher of its own.
 
-A fold's people reach nothing that scores them: its windows are scaled, its teacher is trained, its
-outputs are written and its students learn with the other people alone. What no fold can take back
+A fold's people reach nothing that is scored on them: its windows are scaled, its teacher is trained,
+its outputs are written and its students learn with the other people alone. What no fold can take back
 is that the search and the verdict chose the configuration itself with these people.
 """
 
@@ -45,7 +45,7 @@ def deal_folds(
     split: Split,
     labels_by_person: Mapping[str, Collection[str]],
 ) -> list[Split]:
-    """The people of all roles of a split, dealt into folds that hold out one part each.
+    """Deal the people of all roles of a split into folds that hold out one part each.
 
     Seed and share of validation people are those of `settings`. Raises ValueError where people are
     too few for so many folds.
@@ -75,9 +75,9 @@ def confirm_folds(
     folder: SplitFolder,
     others: Collection[str],
 ) -> PooledFolds:
-    """Train the verdict's student in every fold, as far as that is not done, and write `confirm/folds.json`.
+    """Train the verdict's student in every fold where that is not done, and write `confirm/folds.json`.
 
-    `others` are the people whom confirm itself has not scored: that the folds score them is kept as well.
+    `others` are the people whom confirm itself has not scored: the log records that the folds score them.
     """
     scores = SCORES.read(folder.scores)
     member = scores.answer
@@ -119,10 +119,10 @@ def confirm_folds(
 def train_fold(
     settings: RunSettings, split: Split, windows_of: WindowsOf, folder: SplitFolder, trial: Trial
 ) -> Tables:
-    """Teacher, outputs and the trial's students of one fold; what is there already is kept.
+    """Train the teacher and the trial's students of one fold, as far as they are not there; return its Tables.
 
     What is there of other people is set aside. The trial's configuration has been chosen with the people
-    held out: what its students tell of whom they have seen is of their weights alone.
+    held out: the provenance of its students tells only whom their weights have seen.
     """
     windows = windows_of(split, "train", "validation")
     path = folder.split_copy

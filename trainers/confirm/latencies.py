@@ -1,4 +1,4 @@
-"""How long the teacher and confirmed students take once exported: measured by confirm, so that all can be compared."""
+"""Measure how long the exported teacher and confirmed students take, so that all can be compared."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from trainers.training.window_folder import WindowFolder
 def write_latencies(
     windows: WindowFolder, folder: SplitFolder, teacher: Teacher, members: Sequence[Member]
 ) -> None:
-    """Write `confirm/latency.json`: the teacher and a row per member; what was measured for the same sizes is kept.
+    """Write `confirm/latency.json`: the teacher and a row per member; times of the same sizes are kept.
 
     A model that cannot be exported has no times, which is said: it may well be confirmed.
     """
@@ -61,7 +61,7 @@ def _measured(
 
 
 def _before(folder: SplitFolder) -> Latencies | None:
-    """What the file says now; None of one that is missing, damaged or older."""
+    """Read what the file says now; None where it is missing, damaged or older."""
     try:
         return LATENCIES.find(folder.latencies)
     except Unreadable:

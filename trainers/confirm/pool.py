@@ -1,4 +1,4 @@
-"""Several splits, one answer: teacher and student of each, over all people together."""
+"""Pool several splits into one answer: teacher and student of each, over all people together."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ def pool_splits(tables: Sequence[Tables], settings: ConfirmSettings, path: Path)
 
 
 def pick_unseen(table: Tables, margin: float) -> Member:
-    """The member that a split stands for, picked without its confirm people.
+    """Pick the member that a split stands for, without its confirm people.
 
-    The smallest whose refits come within the margin of the teacher on the validation people, or the
+    It is the smallest whose refits come within the margin of the teacher on the validation people, or else the
     largest of the searched front. Both are scored after their last epoch: the best of a teacher's epochs
     was chosen on these very people. The split's own verdict is of no use here: the people who would be
     scored have chosen it.
@@ -76,7 +76,7 @@ def pick_unseen(table: Tables, margin: float) -> Member:
 
 
 def last_macro_f1(folder: SplitFolder) -> float:
-    """The teacher's macro F1 on the validation people after its last epoch."""
+    """Read the teacher's macro F1 on the validation people after its last epoch."""
     history = pq.read_table(for_arrow(folder.teacher_history))
     return float(history.column("val_macro_f1")[-1].as_py())
 
@@ -84,7 +84,7 @@ def last_macro_f1(folder: SplitFolder) -> float:
 def pool_people(
     tables: Sequence[Tables], members: Sequence[Member], settings: ConfirmSettings
 ) -> Pooled:
-    """Scores of teacher and students over the confirm people of all tables; a row of `members` for each.
+    """Score teacher and students over the confirm people of all tables; `members` has the student of each table.
 
     Intervals take the people of one table as independent, though they share a teacher and a search: as claims on
     the whole procedure they are somewhat too narrow.

@@ -1,4 +1,4 @@
-"""A confirmed student trained once more: what one such training is made from, and where it lies."""
+"""Refits, which are confirmed students trained once more: what each is made from, and where its files lie."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Refit:
         return replace(self.made_from, identity=self.identity)
 
     def done(self, folder: SplitFolder) -> bool:
-        """Whether it is there; raises ValueError where its weights are not those that its head tells of."""
+        """Tell whether the refit is there; raises ValueError where its weights are not those that its head tells of."""
         path = self.head(folder)
         told = REFIT.find(path)
         if told is None or told.identity != self.identity:
@@ -55,11 +55,11 @@ class Refit:
         return folder.refit(self.model, self.trial, self.seed)
 
     def worker(self, folder: SplitFolder) -> Path:
-        """Which process trains it; there while it does."""
+        """Return the file that says which process trains it; a training that ends well removes it."""
         return folder.refit_worker(self.head(folder))
 
     def last_words(self, folder: SplitFolder) -> Path:
-        """What was said where it failed."""
+        """Return the file of what was said where its training failed."""
         return folder.refit_failed(self.head(folder))
 
     def describe(self) -> str:
@@ -69,7 +69,7 @@ class Refit:
 
 
 def refit_anew(head: Path) -> str:
-    """What to do about a refit whose weights are not its own."""
+    """Say what to do about a refit whose weights are not its own."""
     return f"remove {head.name} and run `gaitforge confirm`, which trains it anew"
 
 
@@ -82,18 +82,18 @@ def check_refit(head: Path) -> None:
 
 
 def check_refits(folder: SplitFolder) -> None:
-    """`check_refit` for all that are there."""
+    """Run `check_refit` on all refits that are there."""
     for head in sorted(folder.refits.glob("*.json")):
         check_refit(head)
 
 
 def validated(folder: SplitFolder, trial: int, seeds: Iterable[int]) -> list[float]:
-    """The validation macro F1 of a member's distilled refits."""
+    """Read the validation macro F1 of a member's distilled refits, one for each seed."""
     return [REFIT.read(folder.refit(STUDENT, trial, seed)).val_macro_f1 for seed in seeds]
 
 
 def best_refit(folder: SplitFolder, trial: int, seeds: int) -> RefitHead:
-    """The seed that did best on the validation people; the confirm people must not choose it."""
+    """Return the distilled refit that did best on the validation people; the confirm people must not choose it."""
     paths = (folder.refit(STUDENT, trial, seed) for seed in range(SEED, SEED + seeds))
     return max(map(REFIT.read, paths), key=lambda head: head.val_macro_f1)
 
@@ -117,7 +117,10 @@ def check_unseen(folder: SplitFolder, people: Iterable[str]) -> None:
 def fitted_provenance(
     windows: WindowFolder, folder: SplitFolder, **configured: Provenance
 ) -> Provenance:
-    """What students are made from that learn here; `configured` is what their configurations are from."""
+    """Return the provenance of students that learn here, before their identity is known.
+
+    `configured` is what their configurations are made from.
+    """
     teacher = Teacher.read(folder).provenance
     sources = {
         "windows": windows.provenance,
@@ -129,7 +132,7 @@ def fitted_provenance(
 
 
 def models_of(refits: Iterable[Refit]) -> str:
-    """A hash of a set of models."""
+    """Return a hash of a set of refits."""
     return fingerprint(sorted(refit.identity for refit in refits))
 
 
@@ -141,7 +144,7 @@ def make_all_refits(
     folder: SplitFolder,
     origin: Provenance,
 ) -> list[Refit]:
-    """The trainings that confirm these trials, with what they are made from."""
+    """Make the refits that confirm these trials; `origin` is what they are made from."""
     teacher = Teacher.read(folder).fingerprint
     return [
         replace(refit, made_from=origin)
@@ -153,7 +156,10 @@ def make_all_refits(
 def make_refits(
     settings: ConfirmSettings, member: Trial, windows: WindowFolder, outputs: Path, teacher: str
 ) -> list[Refit]:
-    """The trainings that confirm one member; `teacher` is the teacher's fingerprint."""
+    """Make the refits that confirm one member: for each seed one distilled, and one alone where that is asked for.
+
+    `teacher` is the teacher's fingerprint.
+    """
     spec = StudentSpec.of(member, str(windows.folder), str(windows.mapped_outputs(outputs)))
     refits = []
     for seed in range(SEED, SEED + settings.seeds):
@@ -169,7 +175,10 @@ def make_refits(
 
 
 def refit_identity(spec: StudentSpec, windows: str, teacher: str) -> str:
-    """A hash of all that decides a refit's weights; `windows` is their key, `teacher` the teacher's fingerprint."""
+    """Return a hash of all that decides a refit's weights.
+
+    `windows` is the key of the windows, `teacher` the teacher's fingerprint.
+    """
     told = {"family": spec.family, "sizes": dict(spec.sizes), "fit": as_dict(spec.plan)}
     # where the outputs lie decides nothing
     made_from = {"windows": windows, "teacher": teacher, "teacher_outputs": ""}
@@ -177,5 +186,5 @@ def refit_identity(spec: StudentSpec, windows: str, teacher: str) -> str:
 
 
 def distilled(member: Trial) -> bool:
-    """Whether the student learned from the teacher at all; else it is its own comparison."""
+    """Tell whether the student learned from the teacher at all; else it is its own comparison."""
     return bool(member.distill.terms)

@@ -1,4 +1,4 @@
-"""What confirmed students and their teacher still know on unseen people where joints are missing."""
+"""Score confirmed students and their teacher on unseen people where joints are missing."""
 
 from __future__ import annotations
 
@@ -60,9 +60,9 @@ class Scorable:
 def write_robustness(
     windows: WindowFolder, folder: SplitFolder, members: Sequence[Member], seeds: int
 ) -> None:
-    """Write `confirm/robustness.parquet`: what each is said to be with SHARES of the joints hidden.
+    """Write `confirm/robustness.parquet`: each model's answer to each recording with SHARES of the joints hidden.
 
-    Once for the same models on the same windows. The same joints are hidden for every model, and
+    It is kept for the same models on the same windows. The same joints are hidden for every model, and
     those that are hidden at a share are hidden at every larger one.
     """
     path = folder.robustness
@@ -100,7 +100,7 @@ def write_robustness(
 
 
 def scorables(folder: SplitFolder, members: Sequence[Member], seeds: int) -> Iterator[Scorable]:
-    """The teacher, and the distilled refits of each member."""
+    """Yield the teacher, and the distilled refits of each member."""
     teacher = Teacher.read(folder).fingerprint
     yield Scorable(model="teacher", trial=None, seed=0, identity=teacher)
     for member in members:
@@ -113,7 +113,10 @@ def scorables(folder: SplitFolder, members: Sequence[Member], seeds: int) -> Ite
 
 @contextmanager
 def few_threads(model: Scorable) -> Iterator[None]:
-    """A student has too little to do for two: on a busy machine they wait for each other, up to 15 times as long."""
+    """Let a student score on one thread within the block; the teacher keeps all.
+
+    A student has too little to do for two: on a busy machine they wait for each other, up to 15 times as long.
+    """
     before = torch.get_num_threads()
     if model.trial is not None:
         torch.set_num_threads(1)
@@ -124,7 +127,7 @@ def few_threads(model: Scorable) -> Iterator[None]:
 
 
 def written_identity(folder: SplitFolder) -> str | None:
-    """What the table that is there was made of; None where there is none that can be read."""
+    """Read the identity of the table that is there; None where there is none that can be read."""
     try:
         schema = pq.read_schema(for_arrow(folder.robustness))
     except (OSError, pa.ArrowException):

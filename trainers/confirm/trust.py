@@ -1,4 +1,4 @@
-"""The verdict in words: ship, do not ship as a replacement, or cannot tell, and what it rests on."""
+"""The verdict in words: ship, do not ship as a replacement, or cannot tell, with the reasons for it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WIDE_SEEDS = 0.05
 
 
 def verdict(report: Report, failures: Mapping[str, FamilyEnds]) -> Verdict:
-    """The word, a headline of one sentence, and the reasons, each with a line and whether it speaks for the answer.
+    """Reach the verdict: its word, a headline of one sentence, and the reasons, each for it, against it or open.
 
     `failures` are those of `count_failures`.
     """
@@ -57,7 +57,7 @@ def verdict(report: Report, failures: Mapping[str, FamilyEnds]) -> Verdict:
 
 
 def verdict_lines(verdict: Verdict) -> list[str]:
-    """A verdict for the terminal: its headline, then a line for each reason with a mark for how it speaks."""
+    """Format a verdict for the terminal: its headline, then a line for each reason with a mark for how it speaks."""
     reasons = [f"  {MARKS[row.says]} {row.text}" for row in verdict.rests_on]
     return [
         verdict.sentence,
@@ -94,7 +94,7 @@ def _word(report: Report) -> str:
 
 
 def _ends(difference: HasDifference) -> tuple[float, float]:
-    """The interval, of people who are enough for one."""
+    """Return the interval of a difference, which is there where people are enough for one."""
     ends = difference.difference_interval
     assert ends is not None
     return ends
@@ -111,7 +111,7 @@ def _below(difference: HasDifference) -> bool:
 
 
 def _sentence(word: str, report: Report, reasons: Sequence[Reason]) -> str:
-    """The headline: the word, and in one sentence what decides it; the numbers stand in the reasons."""
+    """Write the headline: the word, and in one sentence what decides it; the numbers stand in the reasons."""
     member = report.answer
     margin, trial = f"{report.margin:g} macro F1", f"trial {member.trial}"
     # chance last: a teacher that may be guessing is worse than one that anybody could have had
@@ -145,13 +145,13 @@ def _sentence(word: str, report: Report, reasons: Sequence[Reason]) -> str:
 
 
 def _teacher_is(report: Report, what: str) -> str:
-    """What is shown of the teacher beside "reference" or "chance", as said after its name."""
+    """Say how the teacher compares with "reference" or "chance", in words that follow its name."""
     name = {"reference": "a ridge regression on the same windows", "chance": CHANCE}[what]
     return f"is {_shown(_beaten(report, what).teacher_minus_this)} than {name}"
 
 
 def _f1_against(report: Report, other: ModelScores) -> str:
-    """Macro F1 of the answer's network beside another's."""
+    """Format the macro F1 of the answer's network beside another's."""
     return f"macro F1 {report.answer.network.macro_f1:.3f} against {other.macro_f1:.3f}"
 
 
@@ -250,7 +250,7 @@ def _student_against_chance(report: Report) -> Reason:
 
 
 def _shown(difference: HasDifference) -> str:
-    """What an interval shows of somebody, as said before "than"."""
+    """Say what the interval of a difference shows, in words that come before "than"."""
     if _above(difference):
         return "shown to be better"
     return "shown to be worse" if _below(difference) else "not shown to be better"
@@ -304,12 +304,12 @@ def _times(report: Report) -> Reason:
 
 
 def _beaten(report: Report, what: str) -> Beaten:
-    """The reference's scores, or those of chance."""
+    """Return the reference's scores, or those of chance."""
     return report.reference if what == "reference" else report.chance
 
 
 def _at_once(report: Report) -> str:
-    """Which intervals against the reference hold together: the student is picked by the same people."""
+    """Say that the intervals of all students hold together, since the same people pick one; "" for one student."""
     members = len(report.members)
     return "" if members == 1 else f", of all {members} students at once,"
 

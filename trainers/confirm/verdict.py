@@ -1,4 +1,4 @@
-"""The verdict: what the predictions for unseen people say about the members, with how sure that is."""
+"""Work out what the predictions for unseen people say about the members, with how sure that is."""
 
 from __future__ import annotations
 
@@ -76,8 +76,8 @@ def write_verdict(
 ) -> Scores:
     """Write `confirm/scores.json` and return its content.
 
-    `times_scored` is how often the confirm people have been scored, this time included; `told` is what
-    the scores are made from, and whom that has seen.
+    `times_scored` is how often the confirm people have been scored, this time included; `told` is the
+    provenance of the scores.
     """
     report = Tables(folder, windows, settings).report(members, Teacher.read(folder), times_scored)
     verdict = verdict_of(report, count_failures(TrialLog(folder)))
@@ -105,7 +105,7 @@ class Tables:
         self.few = too_few(len(self.people))
 
     def confusions(self, model: str, trial: int | None, seeds: Sequence[int]) -> Ints:
-        """Confusion matrices by seed and person [S, P, K, K]."""
+        """Count a model's confusion matrices on the confirm people, by seed and person [S, P, K, K]."""
         return np.stack(
             [
                 self._person_confusions(
@@ -116,7 +116,7 @@ class Tables:
         )
 
     def chance(self) -> Ints:
-        """Those of somebody who always answers the commonest class of the training recordings."""
+        """Return the confusion matrices [1, P, K, K] of always answering the training recordings' commonest class."""
         classes = len(self.windows.classes)
         common = majority_class(recording_labels(self.windows.role("train")), classes)
         always_SPKK = np.zeros_like(self.teacher_SPKK)
@@ -124,7 +124,7 @@ class Tables:
         return always_SPKK
 
     def report(self, members: Sequence[Member], teacher: Teacher, times_scored: int) -> Report:
-        """The content of `confirm/scores.json` before its verdict."""
+        """Make the content of `confirm/scores.json` before its verdict."""
         student_MSPKK = [
             self.confusions(STUDENT, member.trial.number, self.seeds) for member in members
         ]
@@ -183,7 +183,7 @@ class Tables:
         noninferior: bool | None,
         network: Network,
     ) -> records.Member:
-        """One student as a recipe: the mean of its seeds, with intervals over people and seeds."""
+        """Score one student as a recipe: the mean of its seeds, with intervals over people and seeds."""
         trial = member.trial
         alone = None
         if self.settings.alone and distilled(trial):
@@ -212,10 +212,10 @@ class Tables:
         beside: Mapping[str, Ints],
         students: int,
     ) -> Network:
-        """The one network of a member that would be handed out, with intervals over people.
+        """Score the one network of a member that would be handed out, with intervals over people.
 
-        The people choose which of the students is held against the reference and chance, so that the
-        intervals of all of them hold together; against the teacher their order does that.
+        The people choose which of the students is compared with the reference and chance, so that the
+        intervals of all of them hold together; against the teacher the order of their tests does that.
         """
         level = level_at_once(students)
         against = {
@@ -242,12 +242,12 @@ class Tables:
         )
 
     def _beside_teacher(self, other_SPKK: Ints) -> Beaten:
-        """Scores of what the teacher should be better than, and by how much it is."""
+        """Score what the teacher should be better than, and by how much it is."""
         better = difference_of(compare(self.teacher_SPKK, other_SPKK), self.few)
         return Beaten(**parts_of(scores_of(other_SPKK)), teacher_minus_this=better)
 
     def _optimism(self, members: Sequence[Member], student_MSPKK: Sequence[Ints]) -> Optimism:
-        """What the search believed, what its refits had on the same people, and what others confirm.
+        """Compare what the search believed, what its refits scored on the same people, and what others confirm.
 
         Means and intervals are over the members from the front alone: the others have not been selected.
         """
@@ -318,7 +318,7 @@ class Tables:
 
 
 def scores_of(confusions_SPKK: Ints) -> ModelScores:
-    """Macro F1, its interval (None with too few people) and other scores, over all people and seeds."""
+    """Compute macro F1, its interval (None with too few people) and other scores, over all people and seeds."""
     confusions_SPKK = confusions_SPKK.reshape(-1, *confusions_SPKK.shape[-3:])
     summed = confusions_SPKK.sum(axis=(0, 1))
     found = estimate(confusions_SPKK)
@@ -334,20 +334,23 @@ def scores_of(confusions_SPKK: Ints) -> ModelScores:
 
 
 def difference_of(difference: Estimate, few: bool) -> Difference:
-    """A difference as the reports hold it, without its interval where people are too few."""
+    """Convert a difference to the form of the reports, without its interval where people are too few."""
     ends = None if few else (difference.low, difference.high)
     return Difference(difference=difference.mean, difference_interval=ends)
 
 
 def compared(confusions_SPKK: Ints, difference: Estimate, few: bool) -> Compared:
-    """Scores, and the difference to what a model is held against."""
+    """Join a model's scores with the difference to what it is compared with."""
     return Compared(
         **parts_of(scores_of(confusions_SPKK)), **parts_of(difference_of(difference, few))
     )
 
 
 def choose(members: Sequence[records.Member], teacher_f1: float, margin: float) -> int | None:
-    """The smallest member whose network is not inferior; where people are too few to tell, by its score alone."""
+    """Return the trial of the smallest member whose network is not inferior to the teacher; None where there is none.
+
+    Where people are too few to tell, a network counts whose macro F1 is within the margin of the teacher's.
+    """
     good = [
         member
         for member in members

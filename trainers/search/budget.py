@@ -1,4 +1,4 @@
-"""How large a student may be: refused before any work where nothing fits, and kept to by every proposal."""
+"""Limits on a student's size: checked before any work starts, and kept to by every proposal."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Budget:
 
     @classmethod
     def of(cls, settings: SearchSettings, teacher_params: int) -> Budget:
-        """The tighter of the limits in parameters and in shares of the teacher."""
+        """Take the limits of the settings; for parameters the tighter of the number and the share of the teacher's."""
         limits = [settings.max_params] if settings.max_params is not None else []
         if settings.max_params_share is not None:
             limits.append(int(settings.max_params_share * teacher_params))
@@ -34,7 +34,7 @@ class Budget:
         )
 
     def limits(self, cost: Cost) -> list[tuple[int, int, str]]:
-        """What a student takes of each limited thing, the limit, and its name."""
+        """List, for each thing that is limited, what a student takes of it, the limit, and its name."""
         every = [
             (cost.params, self.params, "parameters"),
             (cost.macs, self.macs, "multiply-accumulates"),
@@ -46,7 +46,7 @@ class Budget:
         return all(used <= limit for used, limit, _ in self.limits(cost))
 
     def excess(self, cost: Cost) -> float:
-        """How far over the limits a student is, in powers of ten; 0 or less within them."""
+        """Return how far over the limits a student is, in powers of ten; 0 or less within them."""
         return max(
             (math.log10(max(used, 1) / limit) for used, limit, _ in self.limits(cost)),
             default=-1.0,
@@ -58,7 +58,7 @@ class Budget:
 
 
 class CostCounter:
-    """What a student costs, counted without building it."""
+    """Counts what a student of some sizes costs for these windows, without building it."""
 
     def __init__(self, windows: WindowFolder) -> None:
         self.windows = windows
@@ -71,7 +71,7 @@ class CostCounter:
 def check_budget(
     settings: SearchSettings, budget: Budget, count_cost: Callable[[Sizes], Cost]
 ) -> None:
-    """Refuse, before any work, a budget that the smallest student of a family breaks."""
+    """Raise ValueError, before any work, where the smallest student of a family is over the budget."""
     for family in settings.families:
         cost = count_cost(SPACES[family].smallest)
         if not budget.allows(cost):

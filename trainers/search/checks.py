@@ -1,4 +1,4 @@
-"""What a search refuses before it trains anything."""
+"""Checks that a search makes before it trains anything."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from trainers.training.window_folder import WindowFolder
 
 
 def check_families(settings: SearchSettings) -> None:
-    """Refuse a student family that does not exist or has no space, and a distillation term that does not exist."""
+    """Raise KeyError for a student family that is unknown or has no search space, or an unknown distillation term."""
     for name in settings.families:
         if name in FAMILIES and name not in SPACES:
             raise KeyError(
@@ -42,7 +42,7 @@ def check_teacher(settings: SearchSettings, windows: WindowFolder, folder: Split
     """Refuse, before anything is written, a teacher from which there is nothing to learn.
 
     Raises ValueError where it is no better on the validation people than always answering the
-    commonest class, and that was not allowed; FileNotFoundError where there is no teacher.
+    commonest class, unless search.allow_chance is set; FileNotFoundError where there is no teacher.
     """
     teacher = Teacher.read(folder)
     chance = validation_chance(windows).macro_f1
@@ -56,7 +56,7 @@ def check_teacher(settings: SearchSettings, windows: WindowFolder, folder: Split
 
 
 def check_classes(settings: SearchSettings, classes: int) -> None:
-    """Refuse, before anything is trained, a term that has nothing to teach with so few classes."""
+    """Raise ValueError, before anything is trained, for a term that teaches nothing with so few classes."""
     for name in settings.terms:
         fewest = LOSSES[name].fewest_classes
         if classes < fewest:
@@ -67,7 +67,10 @@ def check_classes(settings: SearchSettings, classes: int) -> None:
 
 
 def check_nodes(settings: SearchSettings, windows: WindowFolder, outputs: Path) -> None:
-    """Refuse, before anything is trained, a family whose joints no term can match with the teacher's."""
+    """Raise ValueError, before anything is trained, for a family whose joints cannot be matched with the teacher's.
+
+    Only terms that read the teacher's joints ask for that.
+    """
     if "joints" not in needed(settings.terms, "stored"):
         return
     joints = OUTPUTS.read(OutputsFolder(outputs).head).joint_features[1]

@@ -1,4 +1,4 @@
-"""Which search the trials of a folder belong to: its identity, and what it was made from."""
+"""Tell which search the trials of a folder belong to, by its identity, and what it was made from."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from trainers.training.window_folder import WindowFolder
 
 
 def search_identity(settings: SearchSettings, windows: str, teacher: str) -> str:
-    """A hash of all that the trials of one search must share; more trials are the same search.
+    """Return a hash of all that the trials of one search must share, so not of settings such as the number of trials.
 
     `windows` is the key of the windows, `teacher` the teacher's fingerprint.
     """
@@ -47,7 +47,7 @@ def search_provenance(
     folder: SplitFolder,
     starts: Mapping[str, Provenance],
 ) -> Provenance:
-    """That of a search: windows, teacher and outputs, and the searches whose students it tries first."""
+    """Return a search's provenance: windows, teacher, outputs, and `starts`, what its first students come from."""
     teacher = Teacher.read(folder).provenance
     return Provenance.of(
         identity,
@@ -62,12 +62,15 @@ def search_provenance(
 
 
 def told_by_search(folder: SplitFolder) -> Provenance:
-    """The provenance of the search that lies in the folder."""
+    """Read the provenance of the search in the folder."""
     return SEARCH.read(folder.search_head).provenance
 
 
 def joined(now: Provenance, earlier: Provenance) -> Provenance:
-    """Of a search that goes on: what it starts from may change, and whom that has seen stays seen."""
+    """Join the provenance of a search that goes on with its earlier one.
+
+    What it starts from may change; whom earlier starts have seen stays seen.
+    """
     return replace(
         now,
         made_from={**earlier.made_from, **now.made_from},
@@ -79,7 +82,10 @@ def joined(now: Provenance, earlier: Provenance) -> Provenance:
 def claim_folder(
     folder: SplitFolder, identity: str, settings: Mapping[str, Any], fresh: bool
 ) -> SearchHead | None:
-    """Make sure that the folder's trials belong to this search; what its head said before, if there was one."""
+    """Make sure that the folder's trials belong to this search; return its earlier head, None where it is new.
+
+    With `fresh` an earlier search is set aside. Raises ValueError where the trials are of another search.
+    """
     if fresh and (folder.search_head.is_file() or any(folder.trials.glob("*.json"))):
         aside = set_aside(folder)
         say(f"  the search of before, and what was confirmed of it, lie in {aside} now")
@@ -90,9 +96,9 @@ def claim_folder(
 def check_claim(
     folder: SplitFolder, identity: str, settings: Mapping[str, Any]
 ) -> SearchHead | None:
-    """The head of the search that lies in the folder, if there is one.
+    """Return the head of the search in the folder; None where the folder has neither a search nor trials.
 
-    Raises ValueError where the folder's trials are of another search than that of this identity.
+    Raises ValueError where its trials are of a search with another identity, or no head tells of which.
     """
     before = SEARCH.find(folder.search_head)
     if before is None:

@@ -1,7 +1,7 @@
-"""Genetic samplers for a study that is rebuilt: what they propose follows from the trials and the seed alone.
+"""Genetic samplers whose proposals follow from the trials and the seed alone, so that a study can be rebuilt.
 
-Optuna's own keep the parents of a generation in the study once they are chosen, and forget with it
-in which order, and by what randomness, that was.
+Optuna's own samplers store a generation's parents in the study; with the study they lose the parents'
+order and the randomness that chose them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ POPULATION = 30
 
 
 class Nsga2(optuna.samplers.NSGAIISampler):
-    """NSGA-II whose parents come in one order, whether they were chosen just now or before."""
+    """NSGA-II whose parents have the same order, whether they were chosen just now or before."""
 
     def get_parent_population(self, study: optuna.Study, generation: int) -> list[FrozenTrial]:
         parents = super().get_parent_population(study, generation)
@@ -24,7 +24,7 @@ class Nsga2(optuna.samplers.NSGAIISampler):
 
 
 class Nsga3(optuna.samplers.NSGAIIISampler):
-    """NSGA-III likewise; the parents of a generation are chosen by a randomness of its own."""
+    """NSGA-III with the same order of parents; those of each generation are chosen with a seed of their own."""
 
     def get_parent_population(self, study: optuna.Study, generation: int) -> list[FrozenTrial]:
         parents = super().get_parent_population(study, generation)
@@ -38,7 +38,7 @@ GENETIC = ("nsga2", "nsga3")
 
 
 def genetic_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
-    """One of GENETIC."""
+    """Make one of the samplers named in GENETIC."""
     return Nsga2(population_size=POPULATION, seed=seed) if name == "nsga2" else _nsga3(seed)
 
 

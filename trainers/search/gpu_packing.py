@@ -1,4 +1,4 @@
-"""How many students share a GPU: what one takes of it, measured in a few steps, and the sum. It knows no Ray."""
+"""Measure in a few steps what a student takes of a GPU, and work out how many can share one; uses no Ray."""
 
 from __future__ import annotations
 
@@ -27,17 +27,18 @@ MOST = (
 
 
 class Packed(NamedTuple):
-    """How many students share a GPU, and what keeps it from more of them."""
+    """How many students share a GPU, and what keeps it from holding more."""
 
     students: int
     limit: str
 
 
 def pack(need: Need, cores_per_gpu: int, cpus_per_trial: int = 1) -> Packed:
-    """As many students as fit the memory, the device's time and the cores beside it.
+    """Return how many students fit a GPU's memory, its time and the CPU cores beside it.
 
     Processes take turns on a device, so a full one gains nothing from another student; the last is
-    worth it where at least half of its time is still free. Raises ValueError where not even one fits.
+    worth it where at least half of the time that it needs is still free. Raises ValueError where not
+    even one fits.
     """
     if need.bytes > need.device_bytes:
         raise ValueError(
@@ -56,12 +57,12 @@ def pack(need: Need, cores_per_gpu: int, cpus_per_trial: int = 1) -> Packed:
 
 
 def share_of(students: int) -> float:
-    """The share of a GPU of which so many fit into one: rounded down to Ray's steps of 0.0001."""
+    """Return the share of a GPU that each of so many students gets, rounded down to Ray's steps of 0.0001."""
     return 10_000 // students / 10_000
 
 
 def describe(need: Need, packed: Packed) -> str:
-    """`8 students share a GPU (NVIDIA H200): 1.2 GB and 11 % of its time each, limited by its time`."""
+    """Say `8 students share a GPU (NVIDIA H200): 1.2 GB and 11 % of its time each, limited by its time`."""
     count = packed.students
     who = f"{count} students share a GPU" if count > 1 else "One student at a time has a GPU"
     part = (
@@ -75,7 +76,7 @@ def gigabytes(count: int) -> str:
 
 
 def measure_students(specs: Sequence[StudentSpec]) -> Need:
-    """The most that any of these students takes; one process trains them, as in a search, one after the other."""
+    """Measure these students one after the other in this process, as in a search; return the most that any takes."""
     needs = [measure_student(spec) for spec in specs]
     busy = [need.busy for need in needs]
     return dataclasses.replace(
@@ -88,10 +89,10 @@ def measure_students(specs: Sequence[StudentSpec]) -> Need:
 
 
 def measure_student(spec: StudentSpec) -> Need:
-    """Train a student for a few epochs of a few steps, on the device that this process has for itself.
+    """Train a student for a few epochs of a few steps, and return what it takes of the device.
 
-    All its windows are on the device, as they are in a trial. Raises ValueError where it does not
-    fit the device's memory.
+    This process must have the device to itself. All the student's windows are on it, as they are in a
+    trial. Raises ValueError where they do not fit the device's memory.
     """
     try:
         return _measure(spec)
@@ -141,7 +142,7 @@ def _measure(spec: StudentSpec) -> Need:
 
 
 def covered(spans: Iterable[tuple[float, float]]) -> float:
-    """The length of what these spans cover together."""
+    """Return the length that these spans cover together, counting overlaps once."""
     total, reached = 0.0, -math.inf
     for start, end in sorted(spans):
         total += max(0.0, end - max(start, reached))
@@ -150,7 +151,7 @@ def covered(spans: Iterable[tuple[float, float]]) -> float:
 
 
 def _kernel_s(epochs: Iterator[EpochMetrics]) -> float | None:
-    """Seconds of the next epoch in which the device computes or copies; None where it does not say.
+    """Return the seconds of the next epoch in which the device computes or copies; None where it does not say.
 
     Recording costs the host time and the device none, so the epoch's own time is taken without it.
     """

@@ -1,4 +1,4 @@
-"""The share of a GPU that each student of a search gets: measured once on a worker, kept, and kept to."""
+"""The share of a GPU that each student of a search gets: measured once on a worker, kept in a file, and enforced."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ def measured_share(
     outputs: Path,
     folder: SplitFolder,
 ) -> float:
-    """The share that the settings name, or that lets as many students share a GPU as it has room for.
+    """Return each student's share of a GPU: the one that the settings name, else as small as a GPU has room for.
 
-    The largest student of each family is measured on each kind of GPU, the fewest that fit one
-    count, and `search/packing.json` keeps what was measured. 0 where the cluster has no GPU. Raises
+    The largest student of each family is measured on each kind of GPU; the kind that holds the fewest
+    decides, and `search/packing.json` keeps what was measured. 0 where the cluster has no GPU. Raises
     ValueError where a student does not fit, or where torch cannot use what Ray counts as a GPU.
     """
     kinds = gpu_kinds(ray.nodes())  # type: ignore[no-untyped-call]
@@ -86,7 +86,7 @@ def measured_share(
 
 
 def kept_share(cluster: ClusterSettings, folder: SplitFolder) -> float:
-    """The share that the search of this folder measured; without one, that of the settings."""
+    """Return the share that the search of this folder measured; without one, that of the settings."""
     share = gpus_per_trial(cluster)
     path = packing_file(folder)
     if cluster.gpus_per_trial != "auto" or share == 0 or not path.is_file():
@@ -95,7 +95,7 @@ def kept_share(cluster: ClusterSettings, folder: SplitFolder) -> float:
 
 
 def keep_to_share(folder: SplitFolder) -> None:
-    """Let this worker use what Ray has given it and no more: its cores, its share of a GPU, or no GPU.
+    """Limit this worker to what Ray has given it: its cores, its share of a GPU, or no GPU.
 
     Ray sets the threads of a process that has not loaded torch yet, hides no GPU from one that asked
     for none, and limits no memory. A student that outgrows its part of the memory fails with torch's
@@ -114,19 +114,22 @@ def keep_to_share(folder: SplitFolder) -> None:
 
 
 def packing_file(folder: SplitFolder) -> Path:
-    """What a search measured; folds, where its answer is trained again, have none of their own."""
+    """Return the file of what a search measured; for a fold, that of the split whose answer it trains again."""
     is_fold = folder.root.parent.name == "folds"
     return (SplitFolder(folder.root.parents[1]) if is_fold else folder).packing
 
 
 def memory_limit(share: float, needs: Sequence[Need]) -> float:
-    """The part of a GPU's memory that torch may take in one process; what is outside of torch's is taken off."""
+    """Return the part of a GPU's memory that torch may take in one process.
+
+    It is the share less what is taken outside of torch, but at least half of the share.
+    """
     outside = max((need.outside_bytes / need.device_bytes for need in needs), default=0.0)
     return max(share - outside, share / 2)
 
 
 def gpu_kinds(nodes: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """Kinds of GPU in the cluster, by Ray's name or "", and the fewest cores that a node has for each of its GPUs."""
+    """Return the cluster's kinds of GPU, by Ray's name or "", each with the fewest cores that a node has per GPU."""
     kinds: dict[str, int] = {}
     for node in nodes:
         has = node["Resources"]
@@ -141,7 +144,10 @@ def gpu_kinds(nodes: Sequence[Mapping[str, Any]]) -> dict[str, int]:
 def largest_students(
     families: Sequence[str], budget: Budget, count_cost: Callable[[Sizes], Cost]
 ) -> dict[str, Sizes]:
-    """Of each family, the student with the most multiply-accumulates among some that the budget allows."""
+    """Find for each family the student with the most multiply-accumulates, of DRAWN random ones within the budget.
+
+    Where none of them is within it, the family's smallest student is taken.
+    """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     largest = {}
     for family in families:
@@ -159,7 +165,10 @@ def largest_students(
 def _measure(
     kind: str, specs: Sequence[StudentSpec], data: NodeData | None, cluster: ClusterSettings
 ) -> Need:
-    """What one student needs, told by a worker that has a GPU of that kind for itself."""
+    """Measure what one student needs, in a worker that has a GPU of that kind to itself.
+
+    Raises ValueError where it does not fit or torch cannot use the GPU, RuntimeError where Ray fails.
+    """
     task = ray.remote(
         num_cpus=cluster.cpus_per_trial,
         num_gpus=1,
@@ -180,7 +189,7 @@ def _measure(
 
 
 def measure_on_gpu(specs: Sequence[StudentSpec], data: NodeData | None) -> Need:
-    """In a worker: raises ValueError where torch cannot use the GPU that Ray gave it."""
+    """Measure the students in a worker; raises ValueError where torch cannot use the GPU that Ray gave it."""
     if fault := blind_gpu():
         raise ValueError(fault)
     load_extensions(SPACES)
@@ -191,7 +200,7 @@ def measure_on_gpu(specs: Sequence[StudentSpec], data: NodeData | None) -> Need:
 
 
 def _keep_to_cores() -> dict[str, float]:
-    """As many threads as Ray gave this worker cores; all that it gave."""
+    """Set as many threads as Ray gave this worker cores; return all resources that it gave."""
     assigned: dict[str, float] = ray.get_runtime_context().get_assigned_resources()  # type: ignore[no-untyped-call]
     torch.set_num_threads(max(1, int(assigned.get("CPU", 1))))
     return assigned

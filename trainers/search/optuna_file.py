@@ -1,4 +1,4 @@
-"""The trial log as an Optuna study in one file, for optuna-dashboard and other readers of studies.
+"""Write the trial log as an Optuna study in one file, for optuna-dashboard and other readers of studies.
 
 The file is a copy to look at: nothing here ever reads one. It is Optuna's journal, a line of JSON
 for each operation, which optuna-dashboard opens as it does SQLite; SQLite takes far longer to
@@ -41,7 +41,7 @@ STATES = {
 
 
 def write_studies(work: WorkFolder, file: Path) -> str:
-    """Write one study for each split that has ended trials; returns a line that says what was written.
+    """Write one study for each split that has ended trials; return two lines: what was written, how to look at it.
 
     Raises FileNotFoundError where no trial has ended, FileExistsError where the file is there (it
     may hold notes that were made in optuna-dashboard), OSError where it cannot be written.
@@ -75,7 +75,7 @@ def write_studies(work: WorkFolder, file: Path) -> str:
 def add_study(
     storage: BaseStorage, name: str, trials: Iterable[Trial], objectives: Sequence[Objective]
 ) -> None:
-    """Put the trials into a storage as a new study; what a trial proposed over budget is left out."""
+    """Add the trials to a storage as a new study, without the proposals that were over budget."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(
         storage=storage, study_name=name, directions=[direction for _, direction, _ in objectives]
@@ -88,7 +88,7 @@ def add_study(
 
 
 class _Lines(BaseJournalBackend):
-    """A journal in memory, as the lines of the file that it becomes: so the file appears whole, and without locks."""
+    """A journal in memory, as the lines of its file: so the file is written whole, and without locks."""
 
     def __init__(self) -> None:
         self.lines: list[bytes] = []
@@ -101,7 +101,7 @@ class _Lines(BaseJournalBackend):
 
 
 def _objectives(folder: SplitFolder) -> list[Objective]:
-    """What the search of a split optimised."""
+    """Return what the search of a split optimised: each name, direction, and the value of a finished trial."""
     head = SEARCH.find(folder.search_head)
     names = DEFAULT if head is None else head.objectives
     return [
@@ -115,7 +115,7 @@ def _objectives(folder: SplitFolder) -> list[Objective]:
 
 
 def _frozen(trial: Trial, objectives: Sequence[Objective]) -> FrozenTrial:
-    """A trial of the log in Optuna's form; its macro F1 after each epoch are the intermediate values."""
+    """Convert a trial of the log to Optuna's form; its macro F1 after each epoch are the intermediate values."""
     is_finished = STATES[trial.state] == TrialState.COMPLETE
     distributions = trial.distributions.items()
     frozen = optuna.trial.create_trial(

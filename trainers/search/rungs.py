@@ -1,10 +1,10 @@
-"""Early stopping that knows several objectives: at a rung a student is held against others of its size.
+"""Early stopping for several objectives: at a rung a student is compared with others of its size.
 
-Successive halving in its stopping form: a student is compared after `first` epochs, then after
-`factor` times as many, and so on, with those that came as far before it. Compared are those that
-are no larger, and no smaller than its band reaches: a larger student, which scores higher anyway, never
-ends a smaller one, of which a front is made; that band is our own. The better ones are told by the
-non-dominated order of the scores, ties by crowding distance (Deb et al. 2002, NSGA-II).
+This is successive halving in its stopping form: a student is compared after `first` epochs, then after
+`factor` times as many, and so on, with those that came as far before it. It is compared with students
+that are no larger than itself, and smaller by no more than a band: a larger student, which scores higher
+anyway, must never end a smaller one, since the front needs both. That band is our own. The better
+ones are told by the non-dominated order of the scores, ties by crowding distance (Deb et al. 2002, NSGA-II).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from gaitforge.settings import StoppingSettings
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verdict:
-    """What is to become of a student at a rung; `violation` is how far it was from going on."""
+    """Whether a student goes on from a rung, if not why, and how far it was from going on (`violation`)."""
 
     go_on: bool
     reason: str = ""
@@ -39,13 +39,13 @@ class Rungs:
         self.values: dict[int, dict[int, list[float]]] = {}  # by epoch and trial
 
     def add(self, trial: Trial) -> None:
-        """Remember how a trial did at the rungs that it came to; the same again changes nothing."""
+        """Remember a trial's scores at the rungs that it has reached; the same again changes nothing."""
         for scores in trial.rungs:
             values = [value_of(trial, name, scores) for name in self.objectives]
             self.values.setdefault(int(scores["epoch"]), {})[trial.number] = values
 
     def judge(self, trial: Trial) -> Verdict:
-        """Whether a trial goes on from the rung that it has just come to (the last of `trial.rungs`)."""
+        """Decide whether a trial goes on from the rung that it has just reached (the last of `trial.rungs`)."""
         self.add(trial)
         epoch = int(trial.rungs[-1]["epoch"])
         came_as_far = self.values[epoch]

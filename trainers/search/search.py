@@ -1,4 +1,4 @@
-"""The search: Ray Tune round `train_student`, one plain function trial per student."""
+"""The search: Ray Tune trains one student per trial, each by one call of a plain function."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def search_students(
     folder: SplitFolder,
     fresh: bool = False,
 ) -> None:
-    """Try students until `settings.trials` have ended, and write `search/`; goes on where it was stopped.
+    """Try students until `settings.trials` have ended, and write `search/`; go on where it was stopped.
 
     Raises ValueError where no student can meet the budget, or where the folder holds a search with
     other settings and `fresh` was not asked for; RuntimeError where the search gave up.
@@ -127,10 +127,11 @@ def claimed_head(
     sources: Mapping[str, Provenance],
     fresh: bool,
 ) -> SearchHead:
-    """Return what search.json will tell, once the folder's trials are known to be of this search.
+    """Return what search.json will tell, after making sure that the folder's trials are of this search.
 
-    `worst` is what counts least in each objective, `sources` what the students to try first come from. The
-    seconds are those that an earlier start has spent. Raises ValueError where the trials are of another search.
+    `worst` is the value of each objective that a student must beat to count, `sources` what the students to try first
+    come from. Its seconds are those that earlier starts have spent. Raises ValueError where the trials are of another
+    search.
     """
     identity = search_identity(settings, windows.key, Teacher.read(folder).fingerprint)
     earlier = claim_folder(folder, identity, as_dict(settings), fresh)
@@ -145,7 +146,7 @@ def claimed_head(
 
 
 class SearchKeeper:
-    """What a search keeps in its folder as it goes: the log, the front, the head, and the tables made of them."""
+    """Keeps a search's files up to date as it goes: the log, the front, search.json, and the tables made of them."""
 
     def __init__(self, settings: SearchSettings, folder: SplitFolder, head: SearchHead) -> None:
         self.folder = folder
@@ -162,7 +163,7 @@ class SearchKeeper:
         self.ended = len(trials)
 
     def end_trial(self, trial: Trial) -> None:
-        """Show a trial that has ended, and keep what it changes; its file is written already."""
+        """Show a trial that has ended, and update front and table; the trial's own file is written already."""
         if self.front.add(trial):
             self.write_front()
         self.progress.ended(trial)
@@ -179,7 +180,7 @@ class SearchKeeper:
         SEARCH.write(self.folder.search_head, told)
 
     def close(self, searcher: StudySearcher) -> None:
-        """Write what is made of all trials: the table, the front, what mattered; and say how many failed."""
+        """Write what is made of all trials: the table, the front, the importance; say how many failed."""
         self.log.remove_drafts()
         self.log.compact()
         self.write_front()
@@ -196,7 +197,7 @@ def train_students(
     folder: SplitFolder,
     progress: AbstractContextManager[Any],
 ) -> None:
-    """Train on the cluster what the searcher proposes, until it has enough or gives up."""
+    """Train on the cluster the students that the searcher proposes, until it has enough or gives up."""
     settings = searcher.settings
     context = TrialContext(
         folder=str(folder.root), windows=str(windows.folder), outputs=str(windows.mapped_outputs(outputs)),
@@ -238,7 +239,7 @@ def run_tune(
     storage: Path,
     progress: AbstractContextManager[Any],
 ) -> None:
-    """The whole Ray side of a search: warm workers that take one student after the other."""
+    """Run the search in Ray Tune, whose workers stay warm and train one student after the other."""
     # Tune's state of an earlier start; the trial log is the truth
     remove_tree(storage)
     trials = concurrent_trials(cluster, gpus)
@@ -271,7 +272,7 @@ def run_tune(
 def trial_resources(
     cluster: ClusterSettings, gpus: float, trials: int
 ) -> tune.PlacementGroupFactory:
-    """What a student asks for, `trials` of them at a time, and where in the cluster it had better be."""
+    """Return what a student asks Ray for, and which node it prefers, where `trials` are trained at a time."""
     bundle = {"CPU": float(cluster.cpus_per_trial)} | ({"GPU": gpus} if gpus > 0 else {})
     if cluster.placement == "spread":
         return tune.PlacementGroupFactory([bundle], strategy="SPREAD")
@@ -283,7 +284,7 @@ def trial_resources(
 
 
 def tune_trial(config: dict[str, Any], context: TrialContext) -> None:
-    """One trial in a Tune worker; what it reports comes back to `StudySearcher.on_rung`."""
+    """Run one trial in a Tune worker; what it reports comes to `StudySearcher.on_rung`."""
     speak_when_dying()
     load_extensions(SPACES)
     trial = TRIAL.parse(config["trial"], open_path(context.folder))
@@ -304,13 +305,16 @@ def tune_trial(config: dict[str, Any], context: TrialContext) -> None:
 
 
 def propose(settings: SearchSettings, trial: optuna.trial.BaseTrial) -> Proposal:
-    """One student of the settings' families, asked of an Optuna trial."""
+    """Draw one student of the settings' families from an Optuna trial."""
     spaces = {family: SPACES[family].suggest for family in settings.families}
     return search_spaces.propose(trial, spaces, settings.terms, settings.terms_warmup)
 
 
 def worst_values(settings: SearchSettings, teacher: Cost) -> list[float]:
-    """What a student must beat in each objective to count in the hypervolume: the teacher in what it costs."""
+    """Return the value of each objective that a student must beat to count in the hypervolume.
+
+    For sizes it is the teacher's, for scores the objective's own worst, for the latency its limit.
+    """
     worst = []
     for name in settings.objectives:
         objective = OBJECTIVES[name]
@@ -325,15 +329,16 @@ def worst_values(settings: SearchSettings, teacher: Cost) -> list[float]:
 
 
 def keep_table(log: TrialLog, ended: int) -> None:
-    """Write the table of trials anew now and then while a search runs."""
+    """Write the table of trials anew after every COMPACT_EVERY trials, while a search runs."""
     if ended % COMPACT_EVERY == 0:
         log.compact()
 
 
 def write_importance(folder: SplitFolder, searcher: StudySearcher) -> None:
-    """`search/importance.parquet`: how much of each objective's variation each searched value explains.
+    """Write `search/importance.parquet`: how much of each objective's variation each searched value explains.
 
-    Over all families (`family` is null), and over the students of each.
+    Rows whose `family` is null are over all families, the others over the students of one. Nothing is
+    written with too few trials to tell.
     """
     rows = [
         {"family": family, "objective": objective, "name": name, "importance": value}
@@ -349,11 +354,11 @@ def write_importance(folder: SplitFolder, searcher: StudySearcher) -> None:
 
 
 class RungScheduler(FIFOScheduler):
-    """The rungs as Tune asks for them: each report of a trial comes from one.
+    """Passes a trial's reports and errors from Tune to two callbacks, which decide whether it goes on.
 
-    `on_rung` takes Tune's name of the trial and what it reported, and tells whether it goes on.
+    `on_rung` takes Tune's name of the trial and the scores that it reported, and returns whether it goes on.
     `on_error` takes that name, what Ray says of the error, and whether Tune tries the trial again; it
-    tells whether the trial has a life more than it would have.
+    returns whether the trial may fail once more than it could before.
     """
 
     def __init__(

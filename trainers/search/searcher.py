@@ -1,4 +1,4 @@
-"""The search as Tune asks for it: which student comes next, whether it goes on, and how it ended."""
+"""The search as Tune asks for it: which student comes next, whether a student goes on, and how it ended."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ MOST_REPEATS = 9
 class StudySearcher(Searcher):
     """Gives Tune one student after the other, within budget, and learns from the trial log how they did.
 
-    What has ended is read from the log, where the worker put it; Tune's word for the end of a trial,
-    the same for one that finished and one that was stopped, only says when to look. `propose` asks
-    an Optuna trial for one student, `count_cost` counts what it costs without building it, `on_end`
-    hears of each end, `starts` are searched values to try first, and `on_retry` hears which trial is
-    tried once more, and why.
+    How a trial ended is read from the log, where the worker wrote it; Tune reports a finished trial and a
+    stopped one alike, and only says when to look. `propose` draws a student from an Optuna trial,
+    `count_cost` counts what it costs without building it, `on_end` is called with each trial that has
+    ended, `starts` are searched values to try first, and `on_retry` is called with a trial that is tried
+    once more, and the reason.
     """
 
     def __init__(
@@ -79,11 +79,11 @@ class StudySearcher(Searcher):
 
     @property
     def ended(self) -> Mapping[int, Trial]:
-        """The trials of the log, by number."""
+        """Return the ended trials of the log, by number."""
         return self.study.ended
 
     def suggest(self, trial_id: str) -> Any:
-        """The next student, for Tune; FINISHED when enough have ended or too many have failed."""
+        """Return the next student, for Tune; FINISHED when enough are under way or too many have failed."""
         if (
             self.refused
             or self._too_many_failed()
@@ -96,7 +96,7 @@ class StudySearcher(Searcher):
         )
 
     def on_rung(self, trial_id: str, scores: Mapping[str, float]) -> bool:
-        """Whether a trial goes on from a rung; where it does not, its end and the reason are in the log."""
+        """Decide whether a trial goes on from a rung; where it does not, log its end and the reason."""
         trial = self.log.as_kept(self.in_flight[trial_id][0])
         at_rung = dataclasses.replace(trial, rungs=(*trial.rungs, dict(scores)))
         verdict = self.rungs.judge(at_rung)
@@ -113,10 +113,10 @@ class StudySearcher(Searcher):
         return verdict.go_on
 
     def on_error(self, trial_id: str, told: str, again: bool) -> bool:
-        """Keep why a trial's worker failed, by Ray's own words; whether that does not count against it.
+        """Keep Ray's reason why a trial's worker failed; return whether that does not count against the trial.
 
-        A worker that was lost with its node says nothing of its student, which goes on elsewhere; one
-        that died of itself may have died of its student, which then is tried once more and no oftener.
+        A worker that was lost with its node says nothing of its student, which goes on elsewhere. One that
+        died of itself may have died of its student, which is then tried only once more.
         """
         trial = self.in_flight[trial_id][0]
         if self.log.has(trial.number):
@@ -151,32 +151,32 @@ class StudySearcher(Searcher):
         self.on_end(ended)
 
     def common_failure(self) -> str:
-        """The reason that most failed trials gave."""
+        """Return the reason that most failed trials gave; "" where none failed."""
         reasons = Counter(trial.reason for trial in self.ended.values() if trial.state == "failed")
         return str(reasons.most_common(1)[0][0]) if reasons else ""
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: Tune's copy of a searcher would be a second truth beside the trial log."""
+        """Do nothing: Tune's copy of a searcher would be a second truth beside the trial log."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing: the study is rebuilt from the trial log."""
+        """Do nothing: the study is rebuilt from the trial log."""
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing, for the same reason: what Tune pickles of its own state must not hold a study."""
+        """Return nothing, for the same reason: what Tune pickles of its own state must not hold a study."""
         return {}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> StudySearcher:
         return self
 
     def _interrupted(self, trial_id: str) -> Trial:
-        """A trial that was in flight when the search was killed: the same student under its number."""
+        """Take up a trial that was in flight when the search was killed: the same student under its number."""
         trial = self.interrupted.pop(0)
         self.in_flight[trial_id] = (trial, self.study.ask_again(trial))
         self.rejected += len(trial.rejected)
         return trial
 
     def _new(self, trial_id: str) -> Trial | None:
-        """A new student within budget; None, and the reason in `gave_up`, where none is found."""
+        """Propose a new student within budget; where none is found, return None and keep the reason in `gave_up`."""
         number = self._next_number()
         rejected: list[dict[str, Any]] = []
         repeats = 0
@@ -247,13 +247,13 @@ class StudySearcher(Searcher):
 def configuration(
     family: str, sizes: Mapping[str, Any], recipe: Recipe, distillation: Distillation
 ) -> str:
-    """A hash of a student's settings without the seed."""
+    """Return a hash of a student's settings without the seed."""
     told = {"recipe": as_dict(recipe), "distill": distillation.as_dict()}
     return fingerprint({"family": family, "sizes": sizes, **told})
 
 
 def _ended_by(death: Death | None, told: str) -> dict[str, Any]:
-    """The fields of a trial that say how its worker failed."""
+    """Return the fields of a trial that say how its worker failed."""
     if death is not None:
         return {"reason": death.reason, "killed_by": death.by, "stderr": death.words}
     lines = [line for line in told.splitlines() if line.strip()]

@@ -1,4 +1,4 @@
-"""Students to try first: the front of another search, or configurations in a file."""
+"""Students to try first: the front of another search, or configurations in a file or in the settings."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def read_starts(
     propose: Callable[[optuna.trial.BaseTrial], Proposal],
     given: Sequence[Mapping[str, Any]] = (),
 ) -> list[dict[str, Any]]:
-    """Searched values of the students that a search tries first, each once: those of the paths, then the given.
+    """Read the searched values of the students to try first, each once: those of the paths, then the given ones.
 
     They are trained anew: a score of other data or of another teacher tells nothing here. A work folder
-    gives the members of its searched fronts, leaving out what this search's space does not hold; a
-    JSON file is a list of searched values; all of these, and of the given, must fit.
+    gives the members of its searched fronts, without those that this search's space does not hold; a
+    JSON file is a list of searched values. Those of a file, and the given ones, must all fit.
 
-    Raises FileNotFoundError or ValueError.
+    Raises FileNotFoundError where a path or its front is not there, ValueError where values do not fit.
     """
     found: list[dict[str, Any]] = []
     for text in paths:
@@ -69,10 +69,11 @@ def absent(path: Path) -> FileNotFoundError:
 def start_sources(
     paths: Sequence[str], given: Sequence[Mapping[str, Any]] = ()
 ) -> dict[str, Provenance]:
-    """By its name in the settings, whom each of these has seen; of configurations nobody knows it.
+    """Return the provenance of each source of students to try first, by its name in the settings.
 
-    A work folder has seen whom its searches have seen, and whom its confirm has scored: who names it knows
-    those scores. A JSON file may tell it: {"configurations": [...], "provenance": {...}}.
+    It tells whom the source has seen. A work folder has seen whom its searches have seen and its confirm has
+    scored, since who names it knows those scores. Of bare configurations nobody knows; a JSON file may tell it:
+    {"configurations": [...], "provenance": {...}}. Raises FileNotFoundError where a path is not there.
     """
     sources = {}
     for text in paths:
@@ -95,7 +96,7 @@ def start_sources(
 
 
 def seen_by_work(work: WorkFolder, name: str) -> Provenance:
-    """Whom the searches of a work folder have seen and its confirm has scored."""
+    """Return the provenance of a work folder: whom its searches have seen and its confirm has scored."""
     sources: dict[str, Provenance] = {}
     seen, unknown = people_scored(work), list[str]()
     searched = searched_in(work)
@@ -112,10 +113,10 @@ def seen_by_work(work: WorkFolder, name: str) -> Provenance:
 def check_starts(
     paths: Sequence[str], given: Sequence[Mapping[str, Any]], confirm: Iterable[str]
 ) -> dict[str, Provenance]:
-    """`start_sources`; raises ValueError where one of them has seen somebody of the people to confirm.
+    """Return `start_sources`; raise ValueError where one of them has seen a person to confirm.
 
-    People are compared by their ids also where the stores differ, and also where these write them otherwise
-    ("P1" for "P01"): mostly they are the same people.
+    People are compared by their ids even where the stores differ, and ids that differ only in how they are
+    written ("P1" for "P01") count as the same: mostly they are the same people.
     """
     sources = start_sources(paths, given)
     people = frozenset(confirm)
@@ -136,7 +137,7 @@ def check_fit(
     where: str,
     propose: Callable[[optuna.trial.BaseTrial], Proposal],
 ) -> None:
-    """Raises ValueError where a search space could not have proposed one of these."""
+    """Raise ValueError where the search space could not have proposed one of these configurations."""
     for number, values in enumerate(given):
         wrong = misfit(values, propose)
         if wrong is not None:
@@ -146,7 +147,7 @@ def check_fit(
 
 
 def front_values(work: WorkFolder) -> list[dict[str, Any]]:
-    """What was searched for each member of a work folder's fronts, from the smallest to the largest."""
+    """Return the searched values of each member of a work folder's fronts, from the smallest to the largest."""
     values = []
     for folder in searched_in(work):
         log = TrialLog(folder)
@@ -157,7 +158,7 @@ def front_values(work: WorkFolder) -> list[dict[str, Any]]:
 
 
 def searched_in(work: WorkFolder) -> list[SplitFolder]:
-    """The splits of a work folder that have a searched front; raises FileNotFoundError where there is none."""
+    """List the splits of a work folder that have a searched front; raise FileNotFoundError where none has."""
     folders = [work.run(path.name) for path in sorted(work.runs.glob("*"))]
     found = [folder for folder in folders if folder.front.is_file()]
     if not found:
@@ -175,7 +176,7 @@ def no_front(work: WorkFolder) -> FileNotFoundError:
 def misfit(
     values: Mapping[str, Any], propose: Callable[[optuna.trial.BaseTrial], Proposal]
 ) -> str | None:
-    """Why a search space could not have proposed these values; None where it could."""
+    """Say why the search space could not have proposed these values; None where it could."""
     fixed = optuna.trial.FixedTrial(dict(values))
     try:
         with warnings.catch_warnings():

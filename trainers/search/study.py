@@ -1,4 +1,4 @@
-"""The Optuna study of a search: in memory, rebuilt from the ended trials, never a second truth."""
+"""The Optuna study of a search: in memory and rebuilt from the ended trials, so that the log stays the only record."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ SAME_AGAIN = 3  # students tried already, after so many of which in a row the pr
 class Study:
     """Asks a sampler for students, and tells it how those did that have ended.
 
-    Told are the objectives of finished trials: means over the seeds that a configuration has had, and
-    sizes as logarithms, since a sampler weighs its front by the room that it covers. A stopped trial
-    is told as pruned with a broken constraint: worse than any that finished, the less so the longer
-    it lasted. A proposal over budget is told likewise, as worse than all of them.
+    For a finished trial it tells the objectives: means over the seeds that its configuration has had, and
+    sizes as logarithms, since a sampler weighs its front by the room that it covers. A stopped trial is
+    told as pruned with a broken constraint: worse than any that finished, the less so the longer it
+    lasted. A proposal over budget is told likewise, as worse than all of them.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Study:
         values: Mapping[str, Any] | None = None,
         repeats: int = 0,
     ) -> tuple[optuna.Trial, Proposal]:
-        """The sampler's proposal for a trial of that number, or the given values as if it had made it.
+        """Propose a student for a trial of that number: the sampler's, or the given values as if it had chosen them.
 
         `repeats` says how many of the `attempt` proposals before were students tried already.
         """
@@ -84,12 +84,12 @@ class Study:
         return asked, self.propose(asked)
 
     def ask_again(self, trial: Trial) -> optuna.Trial:
-        """The student of a trial that was in flight when its search was killed, as if proposed once more."""
+        """Propose again the student of a trial that was in flight when its search was killed."""
         self._add_rejected(trial)
         return self.ask(trial.number, values=trial.suggested)[0]
 
     def searched(self, asked: optuna.Trial) -> dict[str, Any]:
-        """What the sampler chose, from which ranges, and what it keeps with it: enough to rebuild it."""
+        """Return what the sampler chose, from which ranges, and what it keeps with it: enough to rebuild it."""
         kept = self.study.get_trials(deepcopy=False)[asked.number].system_attrs
         return {
             "suggested": asked.params,
@@ -101,22 +101,22 @@ class Study:
         }
 
     def forget(self, asked: optuna.Trial) -> None:
-        """Take a proposal back, of which nothing is to be learned."""
+        """Take back a proposal from which nothing is to be learned."""
         self.study.tell(asked, state=TrialState.FAIL)
 
     def reject(self, asked: optuna.Trial, excess: float) -> None:
-        """Tell that a proposal was over budget by so much: it was never trained."""
+        """Tell the sampler that a proposal was over budget by so much; it was never trained."""
         asked.set_constraint("budget", excess)
         self.study.tell(asked, state=TrialState.PRUNED)
 
     def add(self, trials: Sequence[Trial]) -> None:
-        """Take up what a log holds, at a start."""
+        """Take up the ended trials of a log at the start of a search."""
         for trial in trials:
             self._remember(trial)
         self._rebuild()
 
     def tell(self, asked: optuna.Trial, trial: Trial) -> None:
-        """Tell how a trial ended that `ask` had proposed."""
+        """Tell the sampler how a trial ended that `ask` had proposed."""
         self._remember(trial)
         same = asked.study is self.study and asked.params == dict(trial.suggested)
         if not same:
@@ -137,12 +137,12 @@ class Study:
             self._rebuild()
 
     def importance(self, family: str | None = None) -> dict[str, dict[str, float]]:
-        """By objective: the share of its variation that each value that all searched explains.
+        """Return, by objective, the share of its variation that each searched value explains (PED-ANOVA).
 
-        PED-ANOVA over the finished trials, or those of one family; {} with too few of them to tell.
-        Over all families, sizes in parameters and operations are left out: they follow by arithmetic
-        from the sizes of a model, which families do not share. Over one family, they are told of its
-        own sizes.
+        It is worked out over the finished trials, or those of one family; {} with too few of them to tell. Only
+        values that all these trials have are looked at. Over all families, objectives that count parameters or
+        operations are left out: they follow by arithmetic from a model's sizes, which families do not share. Over
+        one family they are explained by its own sizes alone.
         """
         finished = [
             trial
@@ -179,7 +179,7 @@ class Study:
             self.seeds.setdefault(trial.hash, {})[trial.number] = (row * signs).tolist()
 
     def _values(self, trial: Trial) -> list[float]:
-        """A finished trial's objectives: the means over the seeds that its configuration had by then."""
+        """Return a finished trial's objectives: the means over the seeds that its configuration had had by then."""
         rows = [row for n, row in self.seeds[trial.hash].items() if n <= trial.number]
         return [sum(column) / len(rows) for column in zip(*rows, strict=True)]
 
@@ -200,7 +200,7 @@ class Study:
             self.study.add_trial(_frozen(proposal, TrialState.PRUNED, over))
 
     def _remembered(self) -> list[int]:
-        """The trials that the study holds: all, or of a long log the front-most and the newest.
+        """List the trials that the study holds: all, or of a long log the front-most and the newest.
 
         It follows from the log alone, so that a study rebuilt after a stop is the one before it.
         """
@@ -226,7 +226,7 @@ class Study:
 
 
 def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
-    """A sampler by its name in settings."""
+    """Make the sampler that the settings name."""
     if name == "random":
         return optuna.samplers.RandomSampler(seed=seed)
     if name in GENETIC:
@@ -242,7 +242,7 @@ def _frozen(
     constraints: dict[str, float],
     values: list[float] | None = None,
 ) -> FrozenTrial:
-    """What `Study.searched` kept, as a trial of a study."""
+    """Make a study's trial of what `Study.searched` returned."""
     distributions = searched["distributions"].items()
     return optuna.trial.create_trial(
         state=state,

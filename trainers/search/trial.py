@@ -1,4 +1,4 @@
-"""One trial in a worker: it goes on from its checkpoint, reports at rungs, logs its end, and knows no Ray."""
+"""Run one trial in a worker: it goes on from its checkpoint, reports at rungs and logs its end; uses no Ray."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from trainers.training.window_folder import NodeData, WindowFolder
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrialContext:
-    """What all trials of a search share, as plain values that travel to other processes."""
+    """What all trials of a search share, as plain values that can be sent to other processes."""
 
     folder: str  # of the split
     windows: str
@@ -51,18 +51,19 @@ STICKY = re.compile(
 
 
 class BrokenAcceleratorError(RuntimeError):
-    """This process can train no student any more; the trial that found it out is in the log."""
+    """This process can train no more students; the trial that found it out is in the log."""
 
 
 def run_trial(
     proposed: Trial, context: TrialContext, prepare: Callable[[], None] = lambda: None
 ) -> Iterator[dict[str, float]]:
-    """Train the student of a trial; yields its scores at each rung, and keeps its end in the log.
+    """Train the student of a trial; yield its scores at each rung, and write its end to the log.
 
-    Who asks for the next rung lets the trial go on. Whatever breaks the trial, or `prepare` before it,
-    becomes its reason. A trial that has ended already, whose worker died before it could say so, is
-    not trained again. Raises Refused, and leaves the trial to others, where this machine must not train
-    its family, and BrokenAcceleratorError, after all else, where the process is of no use any more.
+    Asking for the next rung lets the trial go on. Any exception of the trial, or of `prepare` before it,
+    is logged as the reason for its end. A trial that has ended already, whose worker died before it could
+    say so, is not trained again. Raises Refused, and leaves the trial to others, where this machine must not
+    train its family; raises BrokenAcceleratorError, once the trial is logged, where the process can use its
+    accelerator no more.
     """
     log = TrialLog(SplitFolder(open_path(context.folder)))
     if log.has(proposed.number):
@@ -95,7 +96,7 @@ def run_trial(
 
 
 def is_sticky(error: BaseException) -> bool:
-    """Whether an error, or one that it came of, has left the accelerator unusable to this process."""
+    """Tell whether an error, or one that it came of, has left the accelerator unusable to this process."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, torch.AcceleratorError):
@@ -152,7 +153,7 @@ def _train(proposed: Trial, context: TrialContext, log: TrialLog) -> Iterator[di
 
 
 def rung_scores(curve: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> dict[str, float]:
-    """What a trial is compared by at a rung: its scores averaged over the later half of its epochs.
+    """Return what a trial is compared by at a rung: its scores averaged over the later half of its epochs.
 
     One epoch's score of few people is noisy. On `benchmarks/students.py`'s table the mean tells the
     final order better than the last score.
@@ -163,7 +164,7 @@ def rung_scores(curve: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> dict
 
 
 def keep_checkpoint(trial: Trial, fitting: Fitting, log: TrialLog) -> None:
-    """Keep a trial that goes on from a rung, so that a kill costs it no more than the epochs since."""
+    """Save a trial that goes on from a rung, so that a kill costs it no more than the epochs since."""
     # in this order: a kill in between leaves scores of more epochs than the weights have, never of fewer
     log.show_running(trial)
     told = {"epoch": str(fitting.epoch), "hash": trial.hash, "seed": str(trial.seed)}
@@ -171,7 +172,7 @@ def keep_checkpoint(trial: Trial, fitting: Fitting, log: TrialLog) -> None:
 
 
 def go_on(proposed: Trial, fitting: Fitting, log: TrialLog) -> Trial:
-    """The trial, and its student, as its checkpoint left them; from the start where there is none."""
+    """Return the trial, and load its student, as its checkpoint left them; begin anew where none can be used."""
     started = dataclasses.replace(
         proposed,
         curve=(),

@@ -1,1 +1,1 @@
-"""The teacher: Ray Train round the loop, and its answers, stored."""
+"""Train the teacher by Ray Train round the training loop, and store its outputs."""

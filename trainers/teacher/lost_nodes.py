@@ -1,4 +1,4 @@
-"""What a teacher's training survives: checkpoints in good time, and which failures end it."""
+"""Let the teacher's training survive lost nodes: checkpoints in good time, and which failures end it."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ LATE_STARTS = 720  # in all, of 5 s each, while a lost node is waited for
 
 
 class Keeper:
-    """Keeps checkpoints within an epoch: while a node is said to go away, and every KEEP_S.
+    """Keeps checkpoints within an epoch: while a node is announced to go away, and every KEEP_S seconds.
 
-    To ask is a barrier, so all workers ask after the same step, which rank 0 tells by its clock.
+    Asking for announcements is a barrier, so all workers ask after the same step, which rank 0 sets by its clock.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Keeper:
         self.asked = self.last_kept = clock()
 
     def kept(self) -> None:
-        """Others call it where they kept a checkpoint themselves."""
+        """Note that a checkpoint was kept just now by somebody else."""
         self.last_kept = self.clock()
 
     def after_step(self) -> None:
@@ -61,15 +61,15 @@ class Keeper:
 
 
 def next_question(steps: int, seconds: float) -> int:
-    """After how many steps ASK_S will have passed, where `steps` took `seconds`; at most ten times as many.
+    """Return after how many steps ASK_S seconds will have passed, where `steps` took `seconds`.
 
-    At most, since a few steps say little of the next ones.
+    At most ten times as many as `steps`, since a few steps say little of the next ones.
     """
     return max(1, min(10 * steps, round(steps * ASK_S / max(seconds, 1e-6))))
 
 
 class GivesUp(UserCallback):
-    """Ends a training that gets no further; lost nodes alone do not end it.
+    """Ends a training that gets no further; a node that is lost now and then does not end it.
 
     Ray calls it in the process that controls the run, and what it raises there ends the run.
     """
@@ -85,7 +85,10 @@ class GivesUp(UserCallback):
     def after_exception(
         self, run_context: Any, worker_exceptions: Mapping[int, Exception]
     ) -> None:
-        """Raises RuntimeError where an error came again, a worker died again, or too many were lost in a row."""
+        """Raise RuntimeError where an error came again, a worker died again, or too many were lost in a row.
+
+        Workers lost with a node of which there was notice do not count.
+        """
         errors = worker_exceptions.values()
         if any(is_announced(error) for error in errors):
             return
@@ -119,7 +122,7 @@ class GivesUp(UserCallback):
 
 
 class KeepsItsName(UserCallback):
-    """Keeps what Ray calls the run, for `forget_killed`."""
+    """Keeps Ray's id of the run in a file, for `forget_killed`."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -132,7 +135,7 @@ class KeepsItsName(UserCallback):
 
 
 def forget_killed(path: Path) -> None:
-    """Give back what Ray holds for the run that `path` names, whose driver was killed.
+    """Give back what Ray holds for the run whose id is in the file, and whose driver was killed.
 
     Ray keeps what an elastic training asked for 180 s longer, and gives the next one nothing of it.
     There is no public call for that; where Ray's actor has changed or is gone, the next one waits.
@@ -148,5 +151,5 @@ def forget_killed(path: Path) -> None:
 
 
 def is_announced(error: Exception) -> bool:
-    """Whether a worker was lost with its node, of which there was notice."""
+    """Tell whether a worker was lost with its node, of which there was notice."""
     return bool(getattr(getattr(error, "health_check_failure", error), "preempted", False))

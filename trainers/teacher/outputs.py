@@ -1,4 +1,4 @@
-"""Teacher outputs: what the teacher says to every view of every training window, stored once for all students."""
+"""Store the teacher's outputs for every view of every training window, once for all students."""
 
 from __future__ import annotations
 
@@ -35,14 +35,15 @@ HALF = float(np.finfo(np.float16).max)
 
 
 def write_outputs(windows: WindowFolder, folder: SplitFolder) -> Path:
-    """Write `teacher_outputs/`; kept as it is where it came from the same teacher. Returns its folder.
+    """Write `teacher_outputs/`, or keep it where it came from the same teacher; return its folder.
 
     `outputs.parquet` has a row for each training window and view: logits [K] and embedding [D] as
     floats, joint features [PHASES, V', D'] of the last map as half floats, each flattened. Students
     map the same as arrays: `logits.npy` [N, views, K] floats, `embedding.npy` [N, views, D] and
     `joints.npy` [N, views, PHASES, V', D'] half floats.
 
-    Raises FileNotFoundError where there is no teacher, ValueError where it is one of other windows.
+    Raises FileNotFoundError where there is no teacher, ValueError where it is one of other windows,
+    FloatingPointError where one of its outputs is not finite.
     """
     teacher = Teacher.read(folder)
     told = teacher.provenance
@@ -76,7 +77,7 @@ def write_outputs(windows: WindowFolder, folder: SplitFolder) -> Path:
 
 
 def _identity(files: OutputsFolder) -> str | None:
-    """Of what the outputs are that lie there; None where none do, or those of an older version."""
+    """Return the identity of the outputs that are there; None where there are none, or those of an older version."""
     try:
         head = OUTPUTS.find(files.head)
     except Unreadable:
@@ -88,7 +89,10 @@ def _identity(files: OutputsFolder) -> str | None:
 def answer_all(
     model: nn.Module, train: Examples
 ) -> tuple[dict[str, NDArray[Any]], list[pa.Table]]:
-    """What students map, by name, and the rows of the table."""
+    """Run the teacher on all views of the training windows; return the arrays by name, and the table's parts.
+
+    Raises FloatingPointError where one of its outputs is not finite.
+    """
     arrays: dict[str, NDArray[Any]] = {}
     tables = []
     for view in range(train.views):
@@ -126,7 +130,7 @@ def answer_all(
 
 
 def _half(values: Tensor) -> Tensor:
-    """Half floats; what they cannot hold is their largest, since an infinity would spoil every loss."""
+    """Convert to half floats; what they cannot hold becomes their largest, since an infinity would spoil every loss."""
     return values.clamp(-HALF, HALF).half()
 
 

@@ -1,4 +1,4 @@
-"""The teacher: Ray Train workers round the training loop, with checkpoints that resume bit by bit."""
+"""The teacher: Ray Train workers run the training loop, with checkpoints that resume bit by bit."""
 
 from __future__ import annotations
 
@@ -85,9 +85,9 @@ def train_teacher(
     progress: Callable[[Path], Any],
     fresh: bool = False,
 ) -> Teacher:
-    """Train by Ray Train and write `teacher/`; a finished one with the same inputs is kept as it is.
+    """Train the teacher by Ray Train and write `teacher/`; keep a finished one with the same inputs.
 
-    Before it comes the reference that it will be held against (`reference/`), kept likewise.
+    Before it comes the reference that it will be compared with (`reference/`), kept likewise.
 
     `progress` gets the path of the live epoch log and returns a context manager that shows it.
     Raises ValueError where students of another teacher have been searched and `fresh` was not asked
@@ -154,7 +154,10 @@ def train_teacher(
 
 
 def _fingerprint(folder: SplitFolder, fresh: bool) -> str | None:
-    """That of the teacher that is there; of one of another version None, where it is to be set aside."""
+    """Return the fingerprint of the teacher that is there; None without one.
+
+    One that cannot be read, as of another version, raises ValueError, or is None with `fresh`, which sets it aside.
+    """
     try:
         told = TEACHER.find(folder.teacher_model)
     except Unreadable:
@@ -166,7 +169,7 @@ def _fingerprint(folder: SplitFolder, fresh: bool) -> str | None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """What every worker is told; it travels to other processes."""
+    """What every worker is told; it is sent to other processes."""
 
     windows: str
     family: str
@@ -183,7 +186,8 @@ def run_workers(
     """Run the workers to their end and return the last checkpoint.
 
     `name` holds the hash of all inputs: Ray Train goes on from the last checkpoint of a run of the
-    same name, which is what a repeated command wants, and must never do with other inputs.
+    same name, which is what a repeated command wants, and must never do with other inputs. Raises
+    RuntimeError where training fails.
     """
     fewest, most = settings.worker_range
     ray_name = storage / "ray_name"
@@ -237,7 +241,7 @@ def run_workers(
 
 
 def worker_room(settings: TeacherSettings, cluster: ClusterSettings) -> tuple[int, float]:
-    """The cores and GPUs of each worker."""
+    """Return the cores and GPUs of each worker."""
     fewest, most = settings.worker_range
     gpus = gpus_per_worker(cluster, fewest)
     # what an elastic training may grow to later must not make its first workers small
@@ -247,7 +251,7 @@ def worker_room(settings: TeacherSettings, cluster: ClusterSettings) -> tuple[in
 
 @contextmanager
 def interrupts_kept() -> Iterator[None]:
-    """Ctrl-C means KeyboardInterrupt within the block and after it.
+    """Make Ctrl-C raise KeyboardInterrupt within the block and after it.
 
     Ray Train's own handler ends the process without a word, and stays when the training is over.
     """
@@ -263,7 +267,7 @@ def interrupts_kept() -> Iterator[None]:
 
 @dataclass(slots=True)
 class Progress:
-    """What the epochs so far amount to: all metrics, and the best epoch's weights."""
+    """The result of the epochs so far: all metrics, and the best epoch's weights."""
 
     history: list[TeacherEpoch] = field(default_factory=list)
     best_epoch: int = 0
@@ -290,7 +294,7 @@ class Progress:
 
 
 def train_worker(config: dict[str, Any]) -> None:
-    """One worker of the teacher's training, as Ray Train calls it."""
+    """Train the teacher in one of its workers, as Ray Train calls it."""
     speak_when_dying()
     load_extensions(SPACES)
     refuse_blind()
@@ -352,7 +356,7 @@ def run_epochs(
 def fast_and_parallel(
     fitting: Fitting, train_set: Examples, share: Share
 ) -> tuple[Speed, nn.Module | None]:
-    """What is done for speed, and the model as the step calls it; None where it is the model itself."""
+    """Choose what is done for speed, and make the model that a step calls; None where it is the plain one."""
     plan = fitting.plan
     steps = (plan.epochs - fitting.epoch) * -(-len(train_set) // plan.batch)
     speed = Speed.here(fitting.model, fitting.device, alone=share.world == 1, steps=steps)
@@ -380,7 +384,7 @@ def report(fitting: Fitting, progress: Progress, share: Share) -> None:
 
 
 def save_checkpoint(folder: Path, fitting: Fitting, progress: Progress) -> None:
-    """Flat tensors and JSON: all that `load_checkpoint` needs to go on as if nothing had happened."""
+    """Write flat tensors and JSON: all that `load_checkpoint` needs to go on as if nothing had happened."""
     files = CheckpointFolder(folder)
     save_file(fitting.tensors(), files.tensors)
     save_file(progress.best, files.best)
@@ -395,7 +399,7 @@ def save_checkpoint(folder: Path, fitting: Fitting, progress: Progress) -> None:
 
 
 def load_checkpoint(folder: Path, fitting: Fitting, progress: Progress) -> None:
-    """The inverse of `save_checkpoint`, into a new fitting of the same model and plan."""
+    """Load what `save_checkpoint` wrote into `progress` and a new fitting of the same model and plan."""
     files = CheckpointFolder(folder)
     state = TRAINING.read(files.state)
     fitting.load(load_file(files.tensors), state.epoch, state.step)

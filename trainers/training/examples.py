@@ -1,4 +1,4 @@
-"""Windows of one role as tensors, with what they are held against: from the mapped files to a batch's Targets."""
+"""Windows of one role as tensors, with the teacher's outputs for them, from which batches and Targets are taken."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from trainers.training.window_folder import WindowFolder
 class Examples:
     """Windows of one role as tensors, on the CPU or wholly on the device.
 
-    joints_NWTVC and seen_NWTV hold W fixed views of each of N windows (view 0 is the clean one);
-    recording_N says which recording a window was cut from. The teacher's logits, embedding and nodes
-    are its answers to each view, or None where no term asks for them; the last two are half floats,
-    and may lie elsewhere where a device has no room for them.
+    joints_NWTVC and seen_NWTV hold W fixed views of each of N windows; view 0 is the clean one.
+    recording_N is the index of the recording that each window was cut from. The teacher's logits,
+    embedding and joints are its outputs for each view, or None where no loss term needs them. Embedding
+    and joints are half floats, and may lie on the CPU where the device has no room for them.
     """
 
     joints_NWTVC: Tensor
@@ -61,7 +61,7 @@ class Examples:
         return self.teacher_logits_NWK, self.teacher_embedding_NWD, self.teacher_joints_NWQVD
 
     def take(self, window_B: Tensor, view_B: Tensor) -> tuple[Batch, Targets]:
-        """The given views of the given windows, with what they are held against."""
+        """Return the views `view_B` of the windows `window_B` as a batch, and the Targets to compare it with."""
         batch = Batch(
             joints_BTVC=self.joints_NWTVC[window_B, view_B].float(),
             seen_BTV=self.seen_NWTV[window_B, view_B],
@@ -70,7 +70,7 @@ class Examples:
         return batch, Targets(self.label_N[window_B], *taken)
 
     def first(self, count: int) -> Examples:
-        """The first windows, in the memory of them all."""
+        """Return the first `count` windows; their tensors share the memory of these."""
         return Examples(
             self.joints_NWTVC[:count],
             self.seen_NWTV[:count],
@@ -101,7 +101,7 @@ def _taken(answer: Tensor | None, window_B: Tensor, view_B: Tensor) -> Tensor | 
 def load_taught(
     windows: str, teacher_outputs: str, terms: Iterable[str]
 ) -> tuple[Examples, Examples]:
-    """Load training windows with what the terms read of the teacher's outputs, and validation windows.
+    """Load the training windows, with the teacher's outputs that the terms need, and the validation windows.
 
     `windows` and `teacher_outputs` are folders. Raises FileNotFoundError where either is not there.
     """
@@ -110,7 +110,7 @@ def load_taught(
 
 
 def add_answers(train: Examples, teacher_outputs: str, terms: Iterable[str]) -> Examples:
-    """Add what the terms read of the teacher's embedding and joints to windows that have its logits."""
+    """Return `train`, which has the teacher's logits, with its embedding and joints where the terms need them."""
     asked = needed(terms, "stored")
     embedding, joints = (
         hold_outputs(teacher_outputs, name) if name in asked else None
@@ -121,14 +121,17 @@ def add_answers(train: Examples, teacher_outputs: str, terms: Iterable[str]) -> 
 
 @lru_cache(maxsize=4)
 def hold_outputs(teacher_outputs: str, name: str) -> Tensor:
-    """Map one array of the teacher's outputs once per worker process, on its device where there is room."""
+    """Map one array of the teacher's outputs once per worker process; copy it to the device where it fits."""
     array = load_outputs(Path(teacher_outputs), name)
     return array.to(home(array.nbytes, find_device()))
 
 
 @lru_cache(maxsize=2)
 def hold_examples(windows: str, teacher_outputs: str) -> tuple[Examples, Examples]:
-    """Map training windows with the teacher's logits, and validation windows, once per worker process."""
+    """Map the training windows with the teacher's logits, and the validation windows, once per worker process.
+
+    Either is copied to the device where it fits.
+    """
     folder, device = WindowFolder.open(Path(windows)), find_device()
     train = load_examples(folder, "train", Path(teacher_outputs))
     valid = load_examples(folder, "validation")
@@ -138,7 +141,7 @@ def hold_examples(windows: str, teacher_outputs: str) -> tuple[Examples, Example
 def load_examples(
     windows: WindowFolder, role: str, teacher_outputs: Path | None = None
 ) -> Examples:
-    """Make tensors over the mapped windows of a role, with the teacher's logits where its outputs are given."""
+    """Return a role's mapped windows as tensors, with the teacher's logits where a folder of its outputs is given."""
     mapped = windows.role(role)
     logits = None
     if teacher_outputs is not None:
@@ -154,7 +157,7 @@ def load_examples(
 
 
 def load_outputs(teacher_outputs: Path, name: str) -> Tensor:
-    """Make a tensor over one mapped array of the teacher's outputs: logits, embedding or joints.
+    """Return one mapped array of the teacher's outputs (logits, embedding or joints) as a tensor.
 
     Raises FileNotFoundError where there is no such file.
     """
@@ -167,7 +170,7 @@ def load_outputs(teacher_outputs: Path, name: str) -> Tensor:
 
 
 def _tensor(mapped: NDArray[Any]) -> Tensor:
-    """Make a tensor over a memory map; copy-on-write, since torch knows no read-only tensors."""
+    """Make a tensor that shares a memory map, opened copy-on-write since torch knows no read-only tensors."""
     if isinstance(mapped, np.memmap) and mapped.mode != "c":
         mapped = np.load(str(mapped.filename), mmap_mode="c", allow_pickle=False)
     return torch.from_numpy(mapped)

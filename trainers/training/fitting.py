@@ -1,4 +1,4 @@
-"""A model in training: all that a step changes, and so all that a checkpoint must hold."""
+"""The state of a model in training: everything that a step changes, and so everything a checkpoint must hold."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from gaitforge.settings import FitPlan
 
 
 class Fitting:
-    """A model in training: all that a step changes, and so all that a checkpoint must hold.
+    """A model in training: everything that a step changes, and so everything that a checkpoint must hold.
 
-    `heads` are what distillation terms train along with it; they are no part of the model.
+    `heads` are trained along with the model for distillation terms; they are no part of the model.
     """
 
     def __init__(self, model: nn.Module, plan: FitPlan, heads: Heads | None = None) -> None:
@@ -41,7 +41,7 @@ class Fitting:
         return device_of(self.model)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Weights, optimiser state and loss sums under flat names, for a file of plain tensors."""
+        """Return copies of weights, optimiser state and loss sums on the CPU, under flat names, to save in one file."""
         flat = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         if self.heads is not None:
             flat |= {f"heads.{name}": value for name, value in self.heads.state_dict().items()}
@@ -51,7 +51,7 @@ class Fitting:
         return {name: value.detach().cpu().contiguous().clone() for name, value in flat.items()}
 
     def load(self, tensors: Mapping[str, Tensor], epoch: int, step: int = 0) -> None:
-        """Go on from `tensors()` of a fitting of the same model and plan, `step` steps into an epoch."""
+        """Go on from what `tensors()` returned for the same model and plan after `epoch` epochs and `step` steps."""
         self.model.load_state_dict(_named(tensors, "model."))
         if self.heads is not None:
             self.heads.load_state_dict(_named(tensors, "heads."))
@@ -67,7 +67,7 @@ class Fitting:
         }
 
     def check(self) -> None:
-        """Raise FloatingPointError where a loss of the epoch so far was no finite number."""
+        """Raise FloatingPointError where a loss of the epoch so far was not finite."""
         total = sum(value.item() for value in self.sums.values())
         if not math.isfinite(total):
             raise FloatingPointError(
@@ -76,9 +76,9 @@ class Fitting:
 
 
 def parameter_groups(model: nn.Module, heads: Heads | None) -> list[dict[str, Any]]:
-    """What weight decay pulls to 0, and what it leaves: the parameters that a module names in UNDECAYED.
+    """Split the parameters into those that weight decay applies to and those that a module lists in UNDECAYED.
 
-    Those are no weights but numbers of a meaning, such as a scan's rates of decay.
+    The latter are not weights but numbers with a meaning of their own, such as a scan's rates of decay.
     """
     kept = {
         id(module.get_parameter(name))

@@ -1,4 +1,4 @@
-"""The training loop: fit, epoch, step. It knows no Ray, no files and no settings but FitPlan."""
+"""The training loop: fit, epoch, step. It uses no Ray, no files and no settings but FitPlan."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ CHECK_STEPS = 50  # from one look at the loss to the next: a look makes a GPU's 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EpochMetrics:
-    """One epoch: mean training loss, its named terms, validation scores per recording, seconds."""
+    """Metrics of one epoch: mean training loss, its named terms, validation scores per recording, seconds."""
 
     epoch: int
     train_loss: float
@@ -64,12 +64,15 @@ def fit(
     speed: Speed | None = None,
     after_step: Callable[[], None] | None = None,
 ) -> Iterator[EpochMetrics]:
-    """Train up to `fitting.plan.epochs`; yield the metrics of each epoch. Stop by not asking for the next.
+    """Train until `fitting.plan.epochs` epochs are done; yield the metrics of each. Stop by not asking for the next.
 
-    `parallel` is the model as the training step must call it where several workers share it, or it
-    is compiled. `after_step` may keep `fitting`, which can go on from any step. With other numbers
-    of workers a step sees the same windows, views and noise and has the same gradient; only dropout
-    and batch norm, which know the share alone, differ.
+    `parallel` is the model that the training step calls instead of `fitting.model`: wrapped for several
+    workers, or compiled. `after_step` is called after each step and may save `fitting`, which can go on
+    from any step. With any number of workers a step sees the same windows, views and noise and has the
+    same gradient; only dropout and batch norm differ, since each worker sees its own share alone.
+
+    Raises KeyError for an unknown loss term, ValueError where workers cannot share the batches, and
+    FloatingPointError where the loss is not finite.
     """
     plan = fitting.plan
     check_share(len(train), plan.batch, share.world)
@@ -112,10 +115,10 @@ def train_epoch(
     share: Share = Share(),
     after_step: Callable[[], None] | None = None,
 ) -> dict[str, float]:
-    """The steps that are left of a pass over the training windows; the mean of each loss term.
+    """Train the steps that are left of this epoch; return the mean of each loss term over the epoch.
 
-    Order, views, noise and dropout follow from (plan.seed, epoch, step) alone, so that a step that
-    is run again after a crash is the same step.
+    The order of the windows, their views, noise and dropout follow from (plan.seed, epoch, step) alone,
+    so that a step that is run again after a crash is the same step.
     """
     plan, device = fitting.plan, fitting.device
     generator = torch.Generator().manual_seed(plan.seed * 100_003 + fitting.epoch)
@@ -152,7 +155,7 @@ def taken_and_drawn(
     distillation: Distillation,
     share: Share,
 ) -> Iterator[tuple[Batch, Targets]]:
-    """The batches of the steps that are left, with all that the distillation terms need for each."""
+    """Yield batch and targets of each step that is left, with all that the distillation terms need."""
     drawn = needed(distillation.terms, "drawn")
     joints = train.teacher_joints_NWQVD
     memory = None if joints is None or not drawn else Memory.of(joints, train.label_N)
@@ -181,10 +184,10 @@ def find_gradients(
     goal: Goal,
     bf16: bool,
 ) -> dict[str, Tensor]:
-    """Return the loss terms of a batch; their clipped gradient is left in the weights' `grad`.
+    """Return the loss terms of a batch; leave their clipped gradient in the weights' `grad`.
 
-    `model` is `fitting.model`, or that as workers share it or as it is compiled; `part` this worker's share
-    of the loss.
+    `model` is `fitting.model`, or that model wrapped for several workers or compiled; `part` is this worker's
+    share of the loss, None where it is the whole.
     """
     with torch.autocast(batch.joints_BTVC.device.type, dtype=torch.bfloat16, enabled=bf16):
         output = model(batch)
@@ -208,7 +211,7 @@ def find_gradients(
 
 
 class Step(NamedTuple):
-    """One step's global batch, whoever takes which part of it, and the seed of its noise."""
+    """The windows and views of one step's whole batch, before workers divide it, and the seed of its noise."""
 
     window_B: Tensor
     view_B: Tensor
@@ -222,10 +225,10 @@ def epoch_steps(
     generator: torch.Generator,
     device: torch.device | str = "cpu",
 ) -> list[Step]:
-    """The steps of an epoch, the same for any number of workers; their indices lie on the device.
+    """Return the steps of an epoch, the same for any number of workers, with their indices on `device`.
 
-    The order is filled up from its own start, so that no batch is smaller than the others: one
-    window alone breaks batch norm.
+    The order is filled up from its own start, so that all batches have one size: a batch of one window
+    breaks batch norm.
     """
     order_N = torch.randperm(windows, generator=generator)
     size = min(batch, windows)
@@ -238,7 +241,7 @@ def epoch_steps(
 
 
 def check_terms(distillation: Distillation, world: int) -> None:
-    """Refuse an unknown term (KeyError), or one that needs batches whole where workers share them (ValueError)."""
+    """Raise KeyError for an unknown term, ValueError for one that needs whole batches where workers share them."""
     check_known(distillation)
     whole = [name for name in distillation.terms if LOSSES[name].whole_batch]
     if whole and world > 1:
@@ -249,7 +252,7 @@ def check_terms(distillation: Distillation, world: int) -> None:
 
 
 def share_of_loss(step: Step, label_N: Tensor, goal: Goal, share: Share) -> LossShare | None:
-    """This worker's share of a step's loss; None where it is the whole."""
+    """Return this worker's share of a step's loss; None where one worker has the whole."""
     if share.world == 1:
         return None
     mine = share.of(step.window_B)
@@ -261,14 +264,17 @@ def share_of_loss(step: Step, label_N: Tensor, goal: Goal, share: Share) -> Loss
 
 
 def seed_dropout(seed: int, device: torch.device) -> None:
-    """Dropout knows no generator but the global ones; `torch.manual_seed` takes 0.1 ms for all that there are."""
+    """Seed the global generators, the only ones that dropout draws from: the CPU's, and CUDA's where it is used.
+
+    `torch.manual_seed` would seed those of every kind of device, which takes 0.1 ms.
+    """
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         torch.cuda.manual_seed(seed)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, plan: FitPlan, epoch: float) -> None:
-    """Linear warm-up, then half a cosine down to a hundredth, at a fractional epoch."""
+    """Set the learning rate at a fractional epoch: linear warm-up, then half a cosine down to a hundredth."""
     done = epoch / plan.epochs
     if done < plan.warmup:
         factor = done / plan.warmup
@@ -287,9 +293,10 @@ def disturb(
     share: Share = Share(),
     windows: int | None = None,
 ) -> Batch:
-    """Noise on coordinates and hidden joints, on top of a view whose teacher output stays the target.
+    """Add noise to the coordinates and hide joints for the whole window; the target stays the undisturbed view's.
 
-    Drawn for all `windows` that the workers share, on the generator's device.
+    Both are drawn on the generator's device for all `windows` of the batch that workers share, and each
+    worker takes its rows. Without `windows` the batch is the whole.
     """
     joints, seen = batch.joints_BTVC, batch.seen_BTV
     whole, device = windows or len(seen), generator.device

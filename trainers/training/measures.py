@@ -1,4 +1,4 @@
-"""What a student is worth besides its macro F1: the scores that a search may optimise, measured."""
+"""Measure what a search may optimise besides the macro F1: further validation scores, and the exported latency."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ HIDDEN_SEED = 20_261
 def validation_scores(
     model: nn.Module, valid: Examples, objectives: Sequence[str]
 ) -> tuple[dict[str, float], Scored]:
-    """The scores of a model on the validation people under the names that a trial keeps them by.
+    """Return a model's validation scores by the names that trials keep them under, and the scored recordings.
 
-    The one with joints missing costs a second pass, and is taken only where it is an objective.
+    The score with hidden joints costs a second pass, and is taken only where it is an objective.
     """
     scored = score(model, valid, BATCH)
     calibration = expected_calibration_error(softmax(scored.logits_RK), scored.true_R)
@@ -53,9 +53,9 @@ def validation_scores(
 
 
 def with_hidden_joints(examples: Examples, share: float = HIDDEN_SHARE) -> Examples:
-    """The clean views with a share of the joints hidden for a whole window, always the same ones.
+    """Return the clean views with a share of the joints hidden for a whole window, the same ones at every call.
 
-    What is hidden at one share is hidden at every larger one.
+    A joint that is hidden at one share is hidden at every larger one.
     """
     seen = examples.seen_NWTV[:, :1]
     generator = torch.Generator().manual_seed(HIDDEN_SEED)
@@ -67,14 +67,14 @@ def with_hidden_joints(examples: Examples, share: float = HIDDEN_SHARE) -> Examp
 
 
 def exported_latency_ms(model: nn.Module, windows: WindowFolder) -> float:
-    """Median time of one window on one CPU thread, of the model as it would be exported.
+    """Return the median milliseconds that the exported model takes for one window on one CPU thread.
 
-    It does not depend on the weights, so that it is known before a student is trained.
+    It does not depend on the weights, so that it can be measured before a student is trained.
     """
     return exported(model, windows).latency_ms_p50
 
 
 def exported(model: nn.Module, windows: WindowFolder) -> Exported:
-    """The facts of the model as it would be exported, measured on a file that is not kept."""
+    """Export the model to a file that is not kept, and return what is measured on it; the model moves to the CPU."""
     with tempfile.TemporaryDirectory() as folder:
         return export_onnx(model.cpu(), *few_windows(windows), ExportFolder(Path(folder)).onnx)

@@ -1,7 +1,7 @@
-"""The memory: a frozen teacher's stored outputs, of which each step draws what its windows are related to.
+"""A memory of the teacher's stored joint features, from which each step draws nodes and graphs for its loss.
 
-Nothing is pushed and nothing goes stale: the teacher's answers to the training people are all there,
-mapped once per node. What a step draws follows from its seed alone, so that a step that is run again
+It is never updated, so that nothing in it goes stale: the teacher's features of all training windows are
+there, mapped once per node. What a step draws follows from its seed alone, so that a step that is run again
 is the same step.
 """
 
@@ -27,7 +27,7 @@ OWN_SEEDS = {"pairs": 2**31 + 2**20, "nodes": 2**31 + 2**21, "graphs": 2**31 + 2
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """The teacher's nodes for all views of the training windows [N, W, Q, V', D'], and the windows of each class."""
+    """The teacher's joint features for all views of the training windows [N, W, Q, V', D'], and windows by class."""
 
     joints_NWQVD: Tensor
     by_class: tuple[Tensor, ...]  # of the classes that there are
@@ -41,13 +41,13 @@ class Memory:
 
     @property
     def phases_drawn(self) -> int:
-        """Of each class, for a step."""
+        """Return how many phases a step draws of each class: as NODES_DRAWN allows, within PHASES_DRAWN."""
         fewest, most = PHASES_DRAWN
         in_budget = NODES_DRAWN // (len(self.by_class) * self.joints_NWQVD.shape[3])
         return min(max(fewest, in_budget), most)
 
     def nodes(self, generator: torch.Generator) -> Tensor:
-        """All joints of some phases of each class [M, V', D']."""
+        """Draw all joints of `phases_drawn` random phases of each class [M, V', D']."""
         window_M, view_M = self._windows(self.phases_drawn, generator)
         phases = self.joints_NWQVD.shape[2]
         phase_M = torch.randint(phases, window_M.shape, generator=generator)
@@ -57,13 +57,13 @@ class Memory:
         ].float()
 
     def graphs(self, generator: torch.Generator) -> Tensor:
-        """All nodes of GRAPHS_DRAWN windows of each class [M, Q, V', D']."""
+        """Draw all phases and joints of GRAPHS_DRAWN random windows of each class [M, Q, V', D']."""
         window_M, view_M = self._windows(GRAPHS_DRAWN, generator)
         device = self.joints_NWQVD.device
         return self.joints_NWQVD[window_M.to(device), view_M.to(device)].float()
 
     def _windows(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """So many of each class, whatever its size, and a view of each; the same one may come twice."""
+        """Draw `count` windows of each class, whatever its size, and a view of each; one may be drawn twice."""
         chosen = [
             windows[torch.randint(len(windows), (count,), generator=generator)]
             for windows in self.by_class
@@ -76,9 +76,10 @@ class Memory:
 def draw(
     targets: Targets, what: Sequence[str], memory: Memory | None, batch: int, seed: int
 ) -> Targets:
-    """The targets of a step with what is drawn for it: pairs of its windows, nodes and graphs of the memory.
+    """Return a step's targets with what is drawn for it: pairs of its windows, nodes and graphs of the memory.
 
-    Each kind follows from the step's seed, whatever else is drawn.
+    Each kind follows from the step's seed, whatever else is drawn. Raises ValueError where nodes or graphs
+    are to be drawn and there is no memory.
     """
     device = targets.label_B.device
     for kind in what:

@@ -1,4 +1,4 @@
-"""The predictions table: who was scored by what, and what came out; dashboard and statistics read only this."""
+"""The predictions table: each recording's class probabilities by each model; dashboard and statistics read only it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def write_predictions(
     seed: int,
     scored: Scored,
 ) -> None:
-    """One file for one model scored on the people of one role; a file of the same name is replaced."""
+    """Write one model's predictions for the people of one role to a file; replace one of the same name."""
     recordings = windows.recordings(role)
     rows = len(scored.recording_R)
     table = pa.table(
@@ -56,5 +56,5 @@ def write_predictions(
 def read_predictions(
     folder: SplitFolder, role: str, model: str, trial: int | None, seed: int
 ) -> pa.Table:
-    """The table that `write_predictions` wrote."""
+    """Read the table that `write_predictions` wrote."""
     return pq.read_table(for_arrow(folder.predicted(role, model, trial, seed)))

@@ -1,4 +1,4 @@
-"""The reference in its place on the line: fitted before the teacher, kept, and scored on the same people."""
+"""The reference (ridge regression): fitted before the teacher, kept, and scored on the same people."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SEED = 0  # of the random features, and of the seed that the predictions table n
 
 
 def read_reference(folder: SplitFolder) -> ReferenceFacts:
-    """What the reference tells of itself; raises FileNotFoundError before the teacher stage."""
+    """Read the facts that `reference/` keeps; raises FileNotFoundError before the teacher stage."""
     facts = REFERENCE.find(folder.reference_facts)
     if facts is None:
         raise FileNotFoundError(
@@ -41,7 +41,10 @@ def read_reference(folder: SplitFolder) -> ReferenceFacts:
 
 
 def write_reference(windows: WindowFolder, folder: SplitFolder) -> ReferenceFacts:
-    """Write `reference/` and its predictions for the validation people; one of the same windows is kept as it is."""
+    """Fit the reference; write `reference/` and its predictions for the validation people.
+
+    A reference of the same windows whose weights are whole is kept as it is.
+    """
     identity = fingerprint({"windows": windows.key, "seed": SEED, "format": FORMAT})
     head = folder.reference_facts
     try:
@@ -81,7 +84,7 @@ def write_reference(windows: WindowFolder, folder: SplitFolder) -> ReferenceFact
 
 
 def load_reference(folder: SplitFolder) -> Reference:
-    """The fitted machine; raises FileNotFoundError before the teacher stage."""
+    """Load the fitted reference; raises FileNotFoundError before the teacher stage."""
     read_reference(folder)
     head = folder.reference_facts
     return Reference.from_arrays(
@@ -90,19 +93,19 @@ def load_reference(folder: SplitFolder) -> Reference:
 
 
 def score_reference(windows: WindowFolder, folder: SplitFolder) -> None:
-    """Write the reference's predictions for the confirm people; where it was removed, fit it again first."""
+    """Write the reference's predictions for the confirm people; fit it again first where it has been removed."""
     write_reference(windows, folder)
     _predict(load_reference(folder), windows, folder, "confirm")
 
 
 def validation_chance(windows: WindowFolder) -> Scores:
-    """What always answering the commonest class of the training people scores on the validation people."""
+    """Score always answering the training people's commonest class on the validation people."""
     train, valid = (recording_labels(windows.role(role)) for role in ("train", "validation"))
     return chance_scores(train, valid, len(windows.classes))
 
 
 def beside_teacher(teacher_f1: float, facts: ReferenceFacts) -> str:
-    """Teacher, reference and chance on the validation people, in one line."""
+    """Return a line with the macro F1 of teacher, reference and chance on the validation people."""
     kind = "linear" if facts.width is None else "random features"
     return (
         f"macro F1 on the validation people: teacher {teacher_f1:.3f}, reference {facts.val_macro_f1:.3f} "

@@ -1,4 +1,4 @@
-"""Scores of a model: the mean logits of each recording's windows, against its true class."""
+"""Score a model by recording: the mean logits of a recording's windows against its true class."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from trainers.training.sharing import Share
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Recordings scored by a model: ids, true classes, mean window logits [R, K]."""
+    """Recordings scored by a model: their indices, true classes, and mean window logits [R, K]."""
 
     recording_R: NDArray[np.int64]
     true_R: NDArray[np.int64]
@@ -40,7 +40,10 @@ class Scored:
 def window_logits(
     model: nn.Module, examples: Examples, batch: int, view: int = 0, share: Share = Share()
 ) -> NDArray[np.float64]:
-    """Logits [N, K] of one view of every window, in evaluation mode; workers find their shares and tell them all."""
+    """Return the logits [N, K] of one view of every window, in evaluation mode.
+
+    Several workers compute a share each and then all have the logits of all windows.
+    """
     model.eval()
     device = device_of(model)
     logits_NK = torch.zeros((len(examples), examples.classes), device=device)
@@ -54,12 +57,12 @@ def window_logits(
 
 
 def score(model: nn.Module, examples: Examples, batch: int, share: Share = Share()) -> Scored:
-    """Clean views scored, and averaged over the windows of each recording."""
+    """Score a model on the clean views, with the logits averaged over the windows of each recording."""
     return score_logits(window_logits(model, examples, batch, share=share), examples)
 
 
 def score_logits(logits_NK: NDArray[np.float64], examples: Examples) -> Scored:
-    """Window logits [N, K] averaged over the windows of each recording."""
+    """Average window logits [N, K] over the windows of each recording."""
     recording_R, logits_RK = recording_scores(logits_NK, examples.recording_N)
     _, first_R = np.unique(examples.recording_N, return_index=True)
     return Scored(recording_R, examples.label_N.cpu().numpy()[first_R], logits_RK)

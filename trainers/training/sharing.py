@@ -1,4 +1,4 @@
-"""A batch shared by several workers, so that they take the step that one worker would take."""
+"""Share a batch among several workers, so that together they take the step that one worker would take."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from trainers.training.fitting import Fitting
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """Which part of every batch this process takes: worker `rank` of `world`."""
+    """The part of every batch that this process takes: that of worker `rank` of `world`."""
 
     rank: int = 0
     world: int = 1
 
     def of(self, whole: Tensor) -> Tensor:
-        """This worker's rows."""
+        """Return this worker's rows of a whole batch: every `world`-th, from row `rank` on."""
         return whole[self.rank :: self.world]
 
 
@@ -34,7 +34,7 @@ def check_share(windows: int, batch: int, world: int) -> None:
 
 
 class LossShare(NamedTuple):
-    """What a worker's mean over its windows counts for, times the number of workers.
+    """The factors that a worker multiplies its loss terms by: `by_class` for cross entropy, `by_window` for others.
 
     The mean over the workers is then the loss of the whole batch, also where the batch does not
     divide evenly or a worker got the rarer classes, by whose weights cross entropy is averaged.
@@ -48,7 +48,7 @@ class LossShare(NamedTuple):
 
 
 def agree(fitting: Fitting, share: Share) -> None:
-    """Give all workers the mean of their loss sums and batch norm statistics: all score, stop and keep alike."""
+    """Give all workers the mean of their loss sums and batch norm statistics: all score, stop and save alike."""
     if share.world == 1:
         return
     kept = fitting.model.state_dict()

@@ -1,7 +1,7 @@
-"""What makes training faster on a GPU: windows that lie on it, bf16, one launch a step, compiling.
+"""Make training faster on a GPU: windows that lie on it, bf16, CUDA graphs, compiling.
 
-None of it changes what a step is: with all of it off, a step is that of a CPU, which is the oracle
-of `tests/test_gpu.py`.
+None of it changes what a step is: with all of it off a step is that of a CPU, against which
+`tests/test_gpu.py` checks it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Sent = tuple[Batch, Targets]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Speed:
-    """What is done for speed; all off is what a CPU does."""
+    """The means of speeding up a training; on a CPU all are off."""
 
     bf16: bool = False
     graphed: bool = False  # the gradients of a batch as one CUDA graph
@@ -48,9 +48,9 @@ class Speed:
     def here(
         cls, model: nn.Module, device: torch.device, *, alone: bool = True, steps: int = 0
     ) -> Speed:
-        """What pays on this device for a model that has `steps` steps to go.
+        """Choose what pays on this device for a model that has `steps` steps to go.
 
-        `alone` where no other process shares its batches: their all-reduce is no part of a graph.
+        `alone` says that no other process shares its batches: a CUDA graph cannot hold their all-reduce.
         """
         if device.type != "cuda":
             return cls()
@@ -68,7 +68,7 @@ def find_device() -> torch.device:
 
 
 def home(size_bytes: int, device: torch.device) -> torch.device:
-    """Where windows of that size are kept: on the device where they fit, else on the CPU."""
+    """Return where to keep windows of that size: on the device where they fit, else on the CPU."""
     if device.type != "cuda":
         return device
     free, total = torch.cuda.mem_get_info(device)
@@ -79,7 +79,7 @@ def home(size_bytes: int, device: torch.device) -> torch.device:
 
 
 def sent_ahead(batches: Iterable[Sent], device: torch.device) -> Iterator[Sent]:
-    """The same batches on the device; the next is gathered and copied while it works on this one."""
+    """Yield the same batches on the device; the next is gathered and copied while it works on this one."""
     stream = _stream(device) if device.type == "cuda" else None
     under_way: Sent | None = None
     for batch, targets in batches:
@@ -92,10 +92,10 @@ def sent_ahead(batches: Iterable[Sent], device: torch.device) -> Iterator[Sent]:
 
 
 class Graphed:
-    """Gradients recorded as a CUDA graph, which one launch replays; all batches have one shape.
+    """Computes gradients by a CUDA graph, recorded once and replayed by one launch; all batches must have one shape.
 
-    `gradients` must leave `grad` of all weights as new tensors, as it does after `zero_grad`: a
-    replay writes into those of the recording. What cannot be recorded goes on as it was.
+    `gradients` must leave `grad` of all weights as new tensors, as it does after `zero_grad`: a replay
+    writes into those of the recording. A model that cannot be recorded goes on without a graph.
     """
 
     def __init__(self, gradients: Callable[[Batch, Targets, None], dict[str, Tensor]]) -> None:
@@ -107,7 +107,7 @@ class Graphed:
         self.terms: dict[str, Tensor] = {}
 
     def __call__(self, batch: Batch, targets: Targets, part: object = None) -> dict[str, Tensor]:
-        """The loss terms of a batch, which the next call overwrites. `part` is None: it is the whole."""
+        """Return the loss terms of a batch, which the next call overwrites; no worker shares it, so `part` is None."""
         self.calls += 1
         if self.calls == WARM_UP + 1:
             self._record(batch, targets)
@@ -129,7 +129,7 @@ class Graphed:
         return terms
 
     def _record(self, batch: Batch, targets: Targets) -> None:
-        """Nothing is computed yet, so that neither weights nor statistics change."""
+        """Record the graph; nothing is computed yet, so that neither weights nor statistics change."""
         graph = torch.cuda.CUDAGraph()
         kept = rebuilt(batch, targets, [tensor.clone() for tensor in tensors_of(batch, targets)])
         try:
@@ -144,7 +144,7 @@ class Graphed:
 def compiled(
     model: nn.Module, batch: Batch, bf16: bool, backend: str | Callable[..., object] = "inductor"
 ) -> nn.Module:
-    """The model compiled and tried on a batch; the model itself where that fails, with a sentence."""
+    """Compile the model and try it on a batch; where that fails, say why and return the model itself."""
     device = batch.joints_BTVC.device
     statistics = {name: buffer.clone() for name, buffer in model.named_buffers()}
     try:
@@ -198,7 +198,7 @@ def tensors_of(batch: Batch, targets: Targets) -> list[Tensor]:
 
 
 def rebuilt(batch: Batch, targets: Targets, tensors: list[Tensor]) -> Sent:
-    """The inverse of `tensors_of`, with None where those of the batch are."""
+    """Build batch and targets from the list that `tensors_of` returns; what is None in the given ones stays None."""
     waiting = iter(tensors)
     joints, seen = next(waiting), next(waiting)
     features = None if batch.features_BF is None else next(waiting)
@@ -207,5 +207,5 @@ def rebuilt(batch: Batch, targets: Targets, tensors: list[Tensor]) -> Sent:
 
 
 def _reason(error: BaseException) -> str:
-    """The head of the message; torch names the cause in its second line."""
+    """Return the first two lines of the message, since torch names the cause in its second."""
     return " ".join(str(error).split("\n")[:2]).strip() or type(error).__name__

@@ -1,4 +1,4 @@
-"""One student: settings in, metrics of each epoch out. It knows no Ray."""
+"""Train one student: settings in, metrics of each epoch out. It uses no Ray."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from trainers.training.window_folder import WindowFolder, new_fitting
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StudentSpec:
-    """All that decides a student's weights; it travels to other processes.
+    """Everything that decides a student's weights; it is sent to other processes.
 
     `windows` is the window cache's folder and `teacher_outputs` that of the stored outputs.
     """
@@ -35,7 +35,7 @@ class StudentSpec:
 
     @classmethod
     def of(cls, trial: Trial, windows: str, teacher_outputs: str) -> StudentSpec:
-        """Return what decides the weights of a trial's student."""
+        """Collect what decides the weights of a trial's student."""
         return cls(
             family=trial.family,
             sizes=trial.sizes,
@@ -46,7 +46,7 @@ class StudentSpec:
         )
 
     def alone(self) -> StudentSpec:
-        """The same student, recipe and epochs without distillation."""
+        """Return the same student, recipe and epochs without distillation."""
         return dataclasses.replace(self, distillation=self.distillation.off)
 
     def with_seed(self, seed: int) -> StudentSpec:
@@ -54,7 +54,7 @@ class StudentSpec:
 
 
 def new_student(spec: StudentSpec) -> Fitting:
-    """The student with the first weights that its seed gives, and the heads that its terms train along.
+    """Build the student with the first weights that its seed gives, and the heads that its loss terms train along.
 
     Raises ValueError where terms compare joints that cannot be matched with the teacher's.
     """
@@ -64,7 +64,11 @@ def new_student(spec: StudentSpec) -> Fitting:
 
 
 def new_heads(spec: StudentSpec, windows: WindowFolder, seed: int) -> Heads | None:
-    """None where no term has one. The student's own first weights are the same with them and without."""
+    """Build the heads that the loss terms train along; None where no term has one.
+
+    The student's own first weights are the same with heads and without. Raises ValueError where terms
+    compare joints that cannot be matched with the teacher's.
+    """
     terms = spec.distillation.terms
     if "joints" not in needed(terms, "stored"):
         return None

@@ -1,4 +1,4 @@
-"""The trained teacher and its outputs as their files tell of them; trains nothing."""
+"""Read the trained teacher from its files, and tell what it and its outputs are made from; trains nothing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ANEW = "train it anew with `gaitforge teacher --fresh`, which sets aside what is
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Teacher:
-    """A trained teacher as its artefacts describe it (`teacher/model.json`)."""
+    """A trained teacher as `teacher/model.json` describes it."""
 
     fingerprint: str
     family: str
@@ -40,7 +40,7 @@ class Teacher:
 
     @classmethod
     def read(cls, folder: SplitFolder) -> Teacher:
-        """Raises FileNotFoundError where there is none, ValueError where its file is another one."""
+        """Read `teacher/model.json`; raises FileNotFoundError without one, ValueError where it cannot be used."""
         told = TEACHER.find(folder.teacher_model)
         if told is None:
             raise FileNotFoundError(
@@ -53,7 +53,10 @@ class Teacher:
         )  # fmt: skip
 
     def load(self, folder: SplitFolder, windows: WindowFolder) -> nn.Module:
-        """The trained model, in evaluation mode, on the CPU."""
+        """Load the trained model, in evaluation mode, on the CPU.
+
+        Raises ValueError where the weights are not those that `model.json` tells of.
+        """
         model = windows.build(self.family, self.sizes)
         model.load_state_dict(load(read_weights(folder.teacher_model, ANEW)))
         return model.eval()
@@ -62,7 +65,10 @@ class Teacher:
 def teacher_provenance(
     identity: str, windows: Provenance, learned_from: Iterable[str]
 ) -> Provenance:
-    """That of a teacher, also before there is one; the validation people choose its epoch."""
+    """Return the provenance of a teacher of that identity, also before there is one.
+
+    `learned_from` are all people that decide its weights; the validation people choose its epoch.
+    """
     sources = {"windows": windows}
     if "split" in windows.made_from:  # so that the split stage knows what was made for another
         sources["split"] = Provenance(identity=windows.made_from["split"])
@@ -70,7 +76,7 @@ def teacher_provenance(
 
 
 def check_weights(folder: SplitFolder) -> None:
-    """Raise ValueError where the weights of the teacher that is there are not those that its head tells of."""
+    """Raise ValueError where there is a teacher and its weights are not those that its `model.json` tells of."""
     head = folder.teacher_model
     fault = weights_fault(head) if head.is_file() else None
     if fault is not None:
@@ -93,12 +99,12 @@ def check_replaced(folder: SplitFolder, identity: str, fresh: bool) -> None:
 
 
 def outputs_identity(teacher: str, windows: str) -> str:
-    """A hash of all that decides the outputs: the teacher's fingerprint, the key of the windows, our format."""
+    """Return a hash of all that decides the outputs: the teacher's fingerprint, the windows' key, our format."""
     return fingerprint({"teacher": teacher, "windows": windows, "schema": OUTPUTS.schema})
 
 
 def outputs_provenance(teacher: Provenance, windows: Provenance) -> Provenance:
-    """That of a teacher's outputs, also before there are any."""
+    """Return the provenance of a teacher's outputs, also before there are any."""
     return Provenance.of(
         outputs_identity(teacher.identity, windows.identity),
         {"teacher": teacher, "windows": windows},

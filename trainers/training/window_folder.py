@@ -1,4 +1,4 @@
-"""The window cache as the training processes see it: a folder to map."""
+"""One split's cached windows as the training processes see them: a folder of arrays to map."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FEW = 7  # an export is checked with batches of 1 and of 7
 
 
 class RecordingOf(NamedTuple):
-    """A recording and the person it is of."""
+    """The names of a recording and of its person."""
 
     recording: str
     person: str
@@ -42,7 +42,7 @@ class RecordingOf(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WindowRecipe:
-    """What any node makes one split's windows from, on its own disk; it travels to other processes."""
+    """What a node needs to build one split's windows on its own disk; it is sent to other processes."""
 
     store: str  # seen by every node
     folder: str  # of the windows, at the same path on every node
@@ -51,11 +51,11 @@ class WindowRecipe:
 
     @property
     def is_in_work(self) -> bool:
-        """Whether the windows are kept beside the store, where every process of the run sees them."""
+        """Tell whether the windows lie beside the store, where every process of the run sees them."""
         return Path(self.folder).is_relative_to(Path(self.store).parent)
 
     def make(self, *roles: str) -> WindowFolder:
-        """The windows, of which those roles are there: built here where no process of this node has yet.
+        """Open the window folder; build missing roles once per node.
 
         Raises ValueError where the store has changed since the split.
         """
@@ -77,7 +77,7 @@ class WindowRecipe:
 
 @contextmanager
 def only_one_of_the_node(folder: Path) -> Iterator[None]:
-    """Let one process of this machine after the other through the block; a killed one holds up nobody."""
+    """Let one process of this machine at a time run the block; one that is killed frees its place."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".making").open("w") as file:
         # a mounted disk may know no locks: two then make the same, and the first to end has made it
@@ -88,7 +88,7 @@ def only_one_of_the_node(folder: Path) -> Iterator[None]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NodeData:
-    """What a worker maps and its node must have on its own disk first; it travels to other processes."""
+    """What a node must have on its own disk before its workers map it; it is sent to other processes."""
 
     recipe: WindowRecipe
     roles: tuple[str, ...]
@@ -100,7 +100,7 @@ class NodeData:
     )  # those of them that the terms read
 
     def bring(self) -> None:
-        """Make here what no process of this node has made yet."""
+        """Build the windows and copy the teacher's outputs that no process of this node has brought yet."""
         self.recipe.make(*self.roles)
         if self.outputs is None or self.copy is None:
             return
@@ -118,7 +118,7 @@ class NodeData:
 
 @dataclass(frozen=True, slots=True)
 class WindowFolder:
-    """One split's cached windows: what they are, and where; roles must have been built before."""
+    """One split's cached windows: their description and their folder; the roles must have been built before."""
 
     folder: Path
     layout: Layout
@@ -130,7 +130,7 @@ class WindowFolder:
 
     @classmethod
     def open(cls, folder: Path, recipe: WindowRecipe | None = None) -> WindowFolder:
-        """Raises FileNotFoundError where the cache has been removed."""
+        """Read the description of cached windows; raises FileNotFoundError where the cache has been removed."""
         head = WINDOWS.find(WindowsFolder(folder).head)
         if head is None:
             raise FileNotFoundError(
@@ -143,20 +143,20 @@ class WindowFolder:
 
     @property
     def provenance(self) -> Provenance:
-        """What the windows were made from; nothing is known of those that were not opened from a cache."""
+        """Return what the windows were made from; their key alone where no cache tells it."""
         if self.split is None:
             return Provenance(identity=self.key)
         return window_provenance(self.split, self.layout, self.classes, self.settings)
 
     def people(self, *roles: str) -> frozenset[str]:
-        """The people of the roles."""
+        """Return the people of the roles; none where the split is not known."""
         return frozenset(
             person for role in roles for person in (self.split.people(role) if self.split else ())
         )
 
     @property
     def key(self) -> str:
-        """Changes with everything that the windows depend on."""
+        """Return the cache's key, which changes with everything that the windows depend on."""
         return self.folder.name
 
     @property
@@ -168,11 +168,11 @@ class WindowFolder:
         return self.settings.length
 
     def build(self, family: str, sizes: Mapping[str, Any]) -> nn.Module:
-        """A model of that family and those sizes for these windows."""
+        """Build a model of that family and those sizes for these windows."""
         return make_sizes(family, sizes).build(self.layout, self.channels, len(self.classes))
 
     def nodes(self, family: str, sizes: Mapping[str, Any]) -> NodeShape:
-        """The last map of such a model, which is not built for it."""
+        """Return joints and width of the family's last feature map, counted on the meta device."""
         made = make_sizes(family, sizes)
         return find_node_shape(made, self.layout, self.channels, len(self.classes), self.length)
 
@@ -182,7 +182,10 @@ class WindowFolder:
     def on_nodes(
         self, *roles: str, outputs: Path | None = None, terms: Iterable[str] = ()
     ) -> NodeData | None:
-        """What workers need of these windows, and terms of teacher outputs; None where they share this disk."""
+        """Return what a node must have of these windows and of teacher outputs; None where all share this disk.
+
+        `terms` are the loss terms, which decide what of the outputs is needed besides the logits.
+        """
         if self.recipe is None or self.recipe.is_in_work:
             return None
         return NodeData(
@@ -197,21 +200,21 @@ class WindowFolder:
         )
 
     def mapped_outputs(self, outputs: Path) -> Path:
-        """Where students map teacher outputs that lie in the work folder."""
+        """Return where students map teacher outputs: in the work folder where all see it, else in the node's cache."""
         if self.recipe is None or self.recipe.is_in_work:
             return outputs
         identity = OUTPUTS.read(OutputsFolder(outputs).head).identity
         return self.folder.parent.parent / "outputs" / identity
 
     def recordings(self, role: str) -> list[RecordingOf]:
-        """The recordings of a role in the order that window arrays count them."""
+        """List a role's recordings with their people, in the order that window arrays count them."""
         windows = self.role(role)
         return [
             RecordingOf(*pair) for pair in zip(windows.recordings, windows.persons, strict=True)
         ]
 
     def as_dict(self) -> dict[str, Any]:
-        """What a model must know of its windows to be used elsewhere."""
+        """Return what a model must know of its windows to be used elsewhere, as JSON holds it."""
         return {
             "layout": self.layout.as_dict(),
             "classes": list(self.classes),
@@ -229,7 +232,7 @@ def new_fitting(
     device: torch.device,
     heads: Heads | None = None,
 ) -> Fitting:
-    """A model with the first weights that the plan's seed gives, ready to train with the heads of its terms."""
+    """Build a model with the first weights that the plan's seed gives, to be trained on `device` with these heads."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(plan.seed)
         model = windows.build(family, sizes)
@@ -237,7 +240,7 @@ def new_fitting(
 
 
 def few_windows(windows: WindowFolder) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """FEW real validation windows [N, T, V, C] and what was seen, repeated where there are fewer."""
+    """Return FEW real validation windows [N, T, V, C] and what was seen, repeated where there are fewer."""
     valid = windows.role("validation")
     index = np.arange(FEW) % valid.n
     return np.array(valid.joints[index, 0]), np.array(valid.seen[index, 0])
