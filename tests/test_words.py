@@ -16,6 +16,7 @@ HELD = (
     "platform/gaitforge/losses",
     "platform/gaitforge/ingest",
     "platform/gaitforge/testing",
+    "platform/gaitforge/records",
     "platform/gaitforge/layout.py",
     "platform/gaitforge/recording.py",
     "platform/gaitforge/windows.py",
