@@ -1,8 +1,8 @@
-"""The dashboard: its pages, and the frame that all of them stand in.
+"""The dashboard's Streamlit app: its list of pages, and the frame drawn around each of them.
 
-Start it with `gaitforge dashboard WORK [WORK...]`. What stands in a work folder (names of people,
-classes, families, reasons) is other people's text: st.text, st.code, st.dataframe, st.selectbox and
-charts show it as it is; it is never put into Markdown or HTML.
+Start it with `gaitforge dashboard WORK [WORK...]`. Text from a work folder (names of people, classes and
+families, reasons) was written by others and is not trusted: it is shown only by st.text, st.code,
+st.dataframe, st.selectbox and charts, which show it literally, and never put into Markdown or HTML.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from gaitforge.work import WorkFolder, open_path
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Page:
-    """One page; what it `needs` before it has anything to show: a store, a split or models."""
+    """One page of the dashboard; `needs` says what must exist before it is shown: a store, a split or models."""
 
     title: str
     path: str
@@ -113,7 +113,7 @@ def main() -> None:
 
 
 def drawn(page: Page, folders: tuple[WorkFolder, ...]) -> Callable[[], None]:
-    """The page as Streamlit's navigation calls it."""
+    """Wrap a page as the function without arguments that Streamlit's navigation calls."""
 
     def draw() -> None:
         show_page(page, folders)
@@ -122,13 +122,13 @@ def drawn(page: Page, folders: tuple[WorkFolder, ...]) -> Callable[[], None]:
 
 
 def work_folders(argv: Sequence[str], environment: Mapping[str, str]) -> tuple[WorkFolder, ...]:
-    """The work folders: the arguments after `--`, else GAITFORGE_WORK, else `work`."""
+    """Open the work folders named after `--`; without any, GAITFORGE_WORK, else `work`."""
     named = argv[1:] or [environment.get("GAITFORGE_WORK") or "work"]
     return tuple(WorkFolder(open_path(name)) for name in named)
 
 
 def show_page(page: Page, folders: tuple[WorkFolder, ...]) -> None:
-    """One page in its frame: the place above it, what moves, and at its end what could not be read."""
+    """Draw a page in its frame: folder and split at the top, then progress; at the end what could not be read."""
     work = folders[choice.settle("work", range(len(folders)), 0)]
     found = reading.look(work)
     name = choice.settle("split", found.splits, found.splits[0]) if found.splits else None
@@ -176,7 +176,7 @@ def show_page(page: Page, folders: tuple[WorkFolder, ...]) -> None:
 
 
 def show_place(folders: tuple[WorkFolder, ...], found: Found) -> None:
-    """Which work folder and which split; lists where there are several."""
+    """Show the work folder and the split; offer a list where there are several."""
     several, splits = len(folders) > 1, len(found.splits) > 1
     with st.container(key="place", horizontal=True, vertical_alignment="center"):
         if several:
@@ -201,7 +201,7 @@ def folder_name(path: Path) -> str:
 
 
 def defaults(found: Found, line: Line) -> dict[str, object]:
-    """What is chosen where the URL does not say."""
+    """Return what is chosen for each part of the URL that is not given."""
     families = sorted({trial.family for trial in line.trials})
     return {
         "work": 0,

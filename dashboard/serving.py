@@ -1,4 +1,4 @@
-"""How the dashboard's server is started: on this machine only, without details of errors, in our colours."""
+"""The command that starts the dashboard's server: on this machine only, without error details, in our colours."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ THEME = {
 def serve_command(
     folders: Sequence[str], port: int, other: Mapping[str, str] | None = None
 ) -> list[str]:
-    """The command that serves the work folders; `other` options of Streamlit come on top."""
+    """Build the command line that serves the work folders; `other` options of Streamlit override ours."""
     options = {**SERVER, **THEME, "server.port": str(port), **(other or {})}
     flags = [word for name, value in options.items() for word in (f"--{name}", value)]
     # -P: whoever asks may stand in a folder with a `dashboard` of its own

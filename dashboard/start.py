@@ -1,7 +1,7 @@
-"""The server's process: Streamlit as `serving.serve_command` asks for it, and ready for its first visitor.
+"""Entry point of the server's process: runs Streamlit and loads the data before the first visitor comes.
 
-Streamlit loads an app, and the app its libraries and the trials, when somebody opens a page: of a log of
-ten thousand trials that is two seconds. Here it is begun as the server starts.
+Streamlit imports an app with its libraries, and reads the trials, only when somebody opens a page; with ten
+thousand trials that takes two seconds. Here a background thread does both while the server starts.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def make_ready(folders: Sequence[str]) -> None:
-    """Load what pages need, and read the first split of each folder, which `reading` remembers."""
+    """Import the pages' libraries and read the first split of each folder, so that `reading` has them in memory."""
     for library in LIBRARIES:
         importlib.import_module(library)
     for folder in folders:

@@ -17,12 +17,7 @@ HELD = (
     "trainers/terminal",
     "trainers/cluster",
     "trainers/arithmetic",
-    "dashboard/frame/chart_style.py",
-    "dashboard/compare/charts.py",
-    "dashboard/fronts/charts.py",
-    "dashboard/store/charts.py",
-    "dashboard/student/charts.py",
-    "dashboard/why/charts.py",
+    "dashboard",
 )
 
 # Words that no verb is: a question, an article, a preposition, a name of what is returned.

@@ -1,1 +1,1 @@
-"""Compare: models side by side, and work folders."""
+"""The page Compare: models side by side, and work folders side by side."""

@@ -1,4 +1,4 @@
-"""Charts of models or work folders beside each other: pure functions of the tables of compare_tables."""
+"""Charts that compare models or work folders, drawn from the tables of compare/tables.py; pure functions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ROW = 30
 
 
 def looks(titles: Sequence[str], teacher: str, chosen: str) -> dict[str, tuple[str, str]]:
-    """Return colour and shape by title: the student in question in the accent, the teacher grey."""
+    """Return (colour, shape) by title: the accent for the student in question, grey for the teacher."""
     found = {}
     free = iter(COLOURS)
     for place, title in enumerate(titles):
@@ -41,7 +41,7 @@ def looks(titles: Sequence[str], teacher: str, chosen: str) -> dict[str, tuple[s
 
 
 def scores_chart(points: pd.DataFrame, look: dict[str, tuple[str, str]]) -> alt.LayerChart:
-    """Draw macro F1 of each model: on confirm people filled, with its interval, on validation people hollow."""
+    """Draw macro F1 of each model: filled with interval on the confirm people, hollow on the validation people."""
     y = rows("model:N", list(look), 200)
     low = min([*points["macro_f1"], *points["low"].dropna()], default=0.0)
     high = max([*points["macro_f1"], *points["high"].dropna()], default=1.0)
@@ -78,7 +78,7 @@ def scores_chart(points: pd.DataFrame, look: dict[str, tuple[str, str]]) -> alt.
 
 
 def curves_chart(curves: pd.DataFrame, look: dict[str, tuple[str, str]]) -> alt.LayerChart:
-    """Draw macro F1 of the validation people over the epochs, a line for each model."""
+    """Draw macro F1 on the validation people over the epochs, one line per model."""
     line = (
         alt.Chart(curves)
         .mark_line(strokeWidth=2, point=alt.OverlayMarkDef(size=18))
@@ -102,7 +102,7 @@ def curves_chart(curves: pd.DataFrame, look: dict[str, tuple[str, str]]) -> alt.
 
 
 def recalls_chart(recalls: pd.DataFrame, look: dict[str, tuple[str, str]]) -> alt.LayerChart:
-    """Draw recall of each class, a row for each model within it, with 95 % intervals."""
+    """Draw the recall of each class with 95 % intervals, one row per model within the class."""
     classes = list(dict.fromkeys(recalls["class"]))
     y = rows("class:N", classes, 200)
     within = alt.YOffset("model:N", sort=list(look))
@@ -135,7 +135,7 @@ def recalls_chart(recalls: pd.DataFrame, look: dict[str, tuple[str, str]]) -> al
 
 
 def people_chart(people: pd.DataFrame, look: dict[str, tuple[str, str]]) -> alt.LayerChart:
-    """Draw a row per person, a point for the accuracy of each model, joined from the lowest to the highest."""
+    """Draw one row per person: each model's accuracy as a point, and a line from the lowest to the highest."""
     order = list(dict.fromkeys(people["person"]))
     y = rows("person:N", order, 200)
     ends = people.groupby("person", sort=False)["accuracy"].agg(["min", "max"]).reset_index()
@@ -170,7 +170,7 @@ def people_chart(people: pd.DataFrame, look: dict[str, tuple[str, str]]) -> alt.
 
 
 def fronts_chart(points: pd.DataFrame, titles: Sequence[str]) -> alt.LayerChart:
-    """Draw fronts of two work folders over the number of parameters: searched hollow, confirmed with intervals."""
+    """Draw two folders' fronts, macro F1 over parameters: searched hollow, confirmed with intervals."""
     colour = alt.Color(
         "folder:N",
         scale=alt.Scale(domain=list(titles), range=[CONFIRMED, SEARCHED][: len(titles)]),

@@ -1,4 +1,4 @@
-"""The page Compare: two to four models side by side, or the work folder beside another one."""
+"""The page Compare: two to four models side by side, or this work folder beside another one."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def show_scores(view: View, models: Sequence[Model], look: dict[str, tuple[str, 
 
 
 def show_people(view: View, models: Sequence[Model], look: dict[str, tuple[str, str]]) -> None:
-    """What they get right and wrong on the same people: the confirm people where all were there."""
+    """Compare the models' answers on the same people: those of the role that most models have predictions for."""
     classes = view.found.store.classes if view.found.store else ()
     if not classes and view.line.teacher is not None:
         classes = view.line.teacher.classes
@@ -246,7 +246,7 @@ def show_people(view: View, models: Sequence[Model], look: dict[str, tuple[str, 
 
 
 def people_words(table: pd.DataFrame, drawn: int) -> str:
-    """On how many of the people of `compare_tables.people_table` the models differ, and how many of them are drawn."""
+    """Say on how many people of `people_table` the models differ, and how many of those are drawn."""
     differing, agree = int((table["spread"] > 0).sum()), int((table["spread"] == 0).sum())
     people = many(len(table), "person", "people")
     first = f", of whom the {drawn} most different are drawn" if drawn < differing else ""
@@ -256,7 +256,10 @@ def people_words(table: pd.DataFrame, drawn: int) -> str:
 def read_same_people(
     view: View, models: Sequence[Model], classes: tuple[str, ...]
 ) -> tuple[str, dict[str, pd.DataFrame]]:
-    """The role of the people and predictions by title: of the role in which most of the models have some."""
+    """Return a role (confirm or validation) and, by title, the models' predictions for its people.
+
+    It is the role for which most of the models have predictions; confirm if equal.
+    """
     trials = {None if model.number == TEACHER else model.number for model in models}
     files = reading.prediction_files(view.work, view.split, view.problems, trials)
     found: dict[str, dict[str, Predicted]] = {}
@@ -280,7 +283,10 @@ def read_same_people(
 
 
 def pickable(view: View) -> list[int]:
-    """Of many models those that one would compare: a list of ten thousand is none to pick from."""
+    """List the models to choose from: all, or of more than LISTED the best and those that matter.
+
+    Those are the front, the confirmed ones, the teacher and the chosen model.
+    """
     if len(view.models) <= LISTED:
         return list(view.models)
     finished = [m for m in view.models.values() if m.macro_f1 is not None]
@@ -291,7 +297,7 @@ def pickable(view: View) -> list[int]:
 
 
 def first_pick(view: View) -> list[int]:
-    """The one in question, and what one would hold it against: the best other confirmed one, the teacher."""
+    """Return the models compared at first: the chosen one, its best confirmed rival (else a front's), the teacher."""
     others = [m for m in view.models.values() if m.number not in (TEACHER, view.chosen)]
     rivals = [m for m in others if m.member is not None] or [m for m in others if m.on_front]
     best = max(rivals, key=lambda m: _score(m), default=None)
@@ -401,7 +407,7 @@ def show_folder_tables(
 def not_comparable(
     stores: tuple[StoreInfo | None, StoreInfo | None], lines: tuple[Line, Line]
 ) -> list[str]:
-    """Why scores of one folder say nothing about the other's."""
+    """Give the reasons why scores of the two folders cannot be compared: other classes, or other people."""
     one, other = stores
     said = []
     if one is not None and other is not None and one.classes != other.classes:
@@ -417,7 +423,7 @@ def not_comparable(
 
 
 def _titles(*places: tuple[WorkFolder, str]) -> list[str]:
-    """A short name for each folder, and the whole one where the short ones are the same."""
+    """Return a short unique name for each folder; full paths, splits or numbers are used where names are the same."""
     names = [work.root.name for work, _ in places]
     if len(set(names)) < len(names):
         names = [str(work.root) for work, _ in places]

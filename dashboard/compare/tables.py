@@ -1,4 +1,4 @@
-"""Two to four models beside each other, or two work folders: pure functions that make the tables."""
+"""Tables that compare two to four models, or two work folders; pure functions."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ ROLES = {"train": 0, "validation": 1, "confirm": 2}
 
 
 def settings_table(models: Sequence[Model]) -> pd.DataFrame:
-    """Columns of, setting, differs, shared, and one per model by its title, empty where it lacks the setting.
+    """Compare settings: columns of (their kind), setting, differs, shared, and one per model's title ("" for none).
 
-    Those that differ come first. The seed is no difference, nor is a kind of setting of which a model
-    says nothing at all, as a teacher of its recipe; but only what all of them say alike is shared.
+    Settings that differ come first. The seed never counts as a difference. A model without any setting of a kind
+    (a teacher has no recipe) makes no difference either, but a setting is shared only if all models have it.
     """
     groups = {model.title: {"sizes", *(s.group for s in model.settings)} for model in models}
     found: dict[tuple[str, str], dict[str, str]] = {}
@@ -51,7 +51,7 @@ def settings_table(models: Sequence[Model]) -> pd.DataFrame:
 
 
 def facts_table(models: Sequence[Model], confirm: Scores | None) -> pd.DataFrame:
-    """Column fact and one per model, in words with units and intervals; facts that nobody has left out."""
+    """Compare the models' facts in words: column fact and one per model; facts that no model has are left out."""
     facts = {model.title: _facts(model, confirm) for model in models}
     names = list(dict.fromkeys(name for its in facts.values() for name in its))
     rows = [
@@ -62,9 +62,9 @@ def facts_table(models: Sequence[Model], confirm: Scores | None) -> pd.DataFrame
 
 
 def score_points(models: Sequence[Model], confirm: Scores | None) -> pd.DataFrame:
-    """Columns model, people, macro_f1, low, high: on validation and on confirm people, NaN without ends.
+    """Tabulate macro F1 on validation and confirm people: columns model, people, macro_f1, low, high.
 
-    On confirm people a student counts by the mean of its seeds.
+    low and high are NaN without an interval. On confirm people a student's score is the mean of its seeds.
     """
     rows: list[dict[str, object]] = []
     for model in models:
@@ -87,10 +87,10 @@ def score_points(models: Sequence[Model], confirm: Scores | None) -> pd.DataFram
 
 
 def pairs_table(predictions: Mapping[str, pd.DataFrame], classes: tuple[str, ...]) -> pd.DataFrame:
-    """Columns first, second, difference, low, high: macro F1 of the first minus that of the second.
+    """Compare each pair of models: columns first, second, difference (macro F1, first minus second), low, high.
 
-    The interval is that of gaitforge.stats.compare, as in every file and on every page. No row where the
-    recordings are not the same, no ends (NaN) where people are too few.
+    The interval is that of gaitforge.stats.compare, as in all files and pages. A pair scored on different
+    recordings has no row; low and high are NaN with too few people.
     """
     counts = {
         title: found
@@ -119,7 +119,7 @@ def pairs_table(predictions: Mapping[str, pd.DataFrame], classes: tuple[str, ...
 def of_networks(
     models: Sequence[Model], predictions: Mapping[str, pd.DataFrame]
 ) -> dict[str, pd.DataFrame]:
-    """Of each confirmed student the predictions of the one network that is handed out; the others' as they are."""
+    """Reduce each confirmed student's predictions to the one network that is handed out; leave the others unchanged."""
     seeds = {model.title: model.member.network.seed for model in models if model.member}
     return {
         title: of_network(its, seeds[title]) if title in seeds else its
@@ -128,7 +128,7 @@ def of_networks(
 
 
 def curves_table(models: Sequence[Model]) -> pd.DataFrame:
-    """Columns model, epoch, macro_f1: the scores of the validation people as each was trained."""
+    """Tabulate learning curves: columns model, epoch, macro_f1 (on the validation people)."""
     tables = [curve_table(model.curve).assign(model=model.title) for model in models]
     return pd.concat(tables, ignore_index=True)[["model", "epoch", "macro_f1"]]
 
@@ -136,7 +136,7 @@ def curves_table(models: Sequence[Model]) -> pd.DataFrame:
 def recalls_table(
     predictions: Mapping[str, pd.DataFrame], classes: tuple[str, ...]
 ) -> pd.DataFrame:
-    """Columns model, class, people, recordings, recall, low, high, one row per model and class."""
+    """Tabulate recall: columns model, class, people, recordings, recall, low, high; one row per model and class."""
     tables = [
         recall_table(its, its.head(0), classes).drop(columns="teacher").assign(model=title)
         for title, its in predictions.items()
@@ -145,9 +145,9 @@ def recalls_table(
 
 
 def people_table(predictions: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Columns person, classes, recordings, one accuracy per model, spread; those who differ most first.
+    """Tabulate people: columns person, classes, recordings, each model's accuracy, spread; largest spread first.
 
-    The spread is NaN of whoever only one of the models has been asked about.
+    The spread is highest minus lowest accuracy, NaN for a person whom fewer than two models have scored.
     """
     table: pd.DataFrame | None = None
     for title, its in predictions.items():
@@ -176,7 +176,7 @@ def people_table(predictions: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def long_people(table: pd.DataFrame, titles: Sequence[str]) -> pd.DataFrame:
-    """The people's accuracies with a row for each model: person, classes, recordings, model, accuracy."""
+    """Reshape the people's accuracies to one row per model: person, classes, recordings, model, accuracy."""
     keys = ["person", "classes", "recordings"]
     return table.melt(keys, list(titles), var_name="model", value_name="accuracy").dropna()
 
@@ -190,7 +190,7 @@ def folder_facts(
     progress: Sequence[Progress],
     stores: Sequence[str],
 ) -> pd.DataFrame:
-    """Column fact and one per folder (its title), in words."""
+    """Compare the folders' facts in words: column fact and one per folder's title."""
     columns = {}
     for title, line, seen, store in zip(titles, lines, progress, stores, strict=True):
         columns[title] = _folder(line, seen, store)
@@ -200,9 +200,9 @@ def folder_facts(
 
 
 def front_points(titles: Sequence[str], lines: Sequence[Line]) -> pd.DataFrame:
-    """Columns folder, kind, trial, family, params, macro_f1, low, high of both fronts.
+    """Tabulate both fronts of each folder: columns folder, kind, trial, family, params, macro_f1, low, high.
 
-    `kind`: "searched" (on validation people) or "confirmed" (on confirm people).
+    `kind` is "searched" (on validation people) or "confirmed" (on confirm people).
     """
     rows: list[dict[str, object]] = []
     for title, line in zip(titles, lines, strict=True):
@@ -240,7 +240,7 @@ def front_points(titles: Sequence[str], lines: Sequence[Line]) -> pd.DataFrame:
 def settings_that_differ(
     titles: Sequence[str], settings: Sequence[Iterable[Setting]]
 ) -> pd.DataFrame:
-    """Column setting and one per folder: what their searches were set to differently."""
+    """List the searches' settings that differ between folders: column setting and one per folder."""
     found: dict[str, dict[str, str]] = {}
     for title, its in zip(titles, settings, strict=True):
         for setting in its:

@@ -1,1 +1,1 @@
-"""What every page is given, and the frame it stands in."""
+"""What all pages share: the data passed to each page, and the frame around it."""

@@ -1,7 +1,7 @@
 """The colours, shapes, axes and frame that the charts of all pages share.
 
-Colours are of middling lightness, so that they read on a light and on a dark page; orange is kept for
-the answer, and for the model that a page is about.
+Colours are of medium lightness, readable on a light and on a dark page. Orange is reserved for the answer and
+for the model that a page is about.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SHARES = alt.Scale(domain=[0, 1], nice=False)
 
 
 def finished(*layers: alt.Chart | alt.LayerChart, height: int, description: str) -> alt.LayerChart:
-    """Join layers into one chart, with the text that stands for it where it cannot be seen."""
+    """Join layers into one chart, with the description that is read out where the chart cannot be seen."""
     chart = alt.LayerChart(layer=list(layers), height=height, description=description)
     chart.config = alt.Config(view=alt.ViewConfig(strokeWidth=0))
     return chart
@@ -37,19 +37,19 @@ def legend() -> alt.Legend:
 
 
 def row_labels(limit: int, angle: int = 0) -> alt.Axis:
-    """Label rows or columns in so many pixels at most; Streamlit alone would move the outer ones inwards."""
+    """Make an axis with labels of at most `limit` pixels; by default Streamlit would move the outer ones inwards."""
     return alt.Axis(
         labelAngle=angle, labelLimit=limit, labelOverlap=False, labelFlush=False, domain=False, ticks=False,
     )  # fmt: skip
 
 
 def rows(field: str, order: Sequence[str], limit: int) -> alt.Y:
-    """Make an axis with a row for each name, in that order."""
+    """Make a vertical axis with one row for each name, in the given order."""
     return alt.Y(field, sort=list(order), title=None, axis=row_labels(limit))
 
 
 def share_axis(field: str, title: str | None) -> alt.X:
-    """Make an axis of a share from 0 to 100 %, told above rows."""
+    """Make an axis for a share from 0 to 100 %, labelled above the rows."""
     return alt.X(
         field,
         title=title,
@@ -59,7 +59,7 @@ def share_axis(field: str, title: str | None) -> alt.X:
 
 
 def tell_interval(form: str) -> list[alt.Tooltip]:
-    """Tell the ends of a 95 % interval (columns low and high) in that number format."""
+    """Make tooltips for the ends of a 95 % interval (columns low and high) in the given number format."""
     return [
         alt.Tooltip("low:Q", title="95 % interval from", format=form),
         alt.Tooltip("high:Q", title="to", format=form),
@@ -67,7 +67,7 @@ def tell_interval(form: str) -> list[alt.Tooltip]:
 
 
 def draw_intervals(table: pd.DataFrame, width: float, opacity: float) -> alt.Chart:
-    """Make faint round bars for the rows that have a 95 % interval; encode where `low` and `high` lie."""
+    """Draw faint round bars for the rows with a 95 % interval; the caller encodes where `low` and `high` lie."""
     bars: alt.Chart = alt.Chart(table.dropna(subset=["low"])).mark_rule(
         strokeWidth=width, opacity=opacity, strokeCap="round"
     )
@@ -75,7 +75,7 @@ def draw_intervals(table: pd.DataFrame, width: float, opacity: float) -> alt.Cha
 
 
 def draw_dots(table: pd.DataFrame, size: int) -> alt.Chart:
-    """Make filled points for the rows of a table."""
+    """Draw filled points for the rows of a table; the caller encodes where they lie."""
     points: alt.Chart = alt.Chart(table).mark_point(filled=True, size=size, opacity=1)
     return points
 

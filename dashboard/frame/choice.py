@@ -1,12 +1,12 @@
-"""What the person has chosen: one answer for all pages, and the same in the URL.
+"""What the visitor has chosen: kept once for all pages, and mirrored in the URL.
 
-The model in question is the value of session_state["model"], whichever chart, table or list was
-clicked last. A chart's own selection cannot be set from here, and clicking a point that it holds
-for selected already says nothing; so a chart whose selection is overtaken by another click is
-drawn afresh under its next key.
+session_state["model"] holds the number of the model in question, whichever chart, table or list was clicked
+last. Streamlit cannot set a chart's own selection from here, and clicking a point that the chart holds as
+selected sends no event. So when another click overrides a chart's selection, the chart is redrawn under a
+new key, without a selection.
 
-The URL holds the page as its path, and as its query what stands in `PARTS`. A work folder is named
-by its place among those the dashboard was started with: no path is ever read from a URL.
+In the URL the page is the path, and `PARTS` lists the query. A work folder is given by its position among
+those the dashboard was started with: no path is ever read from a URL.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ LONGEST = 200  # characters of one value in a URL; the rest of a longer one is n
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One part of the query: the key of the session's state that it is, and its value from text.
+    """One part of the URL's query: the session state's key that it sets, and how its value is read from text.
 
-    `read` returns None for what is no value; `many` parts are lists, one value each time they are given.
+    `read` returns None for an invalid value. A part with `many` is a list; its name is repeated, once per value.
     """
 
     key: str
@@ -77,9 +77,9 @@ PARTS: Mapping[str, Part] = {
 
 
 def restore() -> None:
-    """At a session's start, take up what the URL says, and at every run hold on to what was chosen.
+    """Take choices from the URL when a session starts, and keep those of the session at every run.
 
-    Streamlit forgets the value of a widget that another page does not draw, unless it is set again.
+    Streamlit forgets a widget's value when another page does not draw it, unless it is assigned again.
     """
     state = st.session_state
     if "restored" not in state:
@@ -97,7 +97,7 @@ def restore() -> None:
 
 
 def settle(key: str, options: Sequence[T], first: T) -> T:
-    """The chosen one of these options; what is none of them gives way to `first`."""
+    """Return the chosen option and store it; fall back to `first` if the choice is not among the options."""
     if st.session_state.get(key) not in options:
         st.session_state[key] = first
     chosen: T = st.session_state[key]
@@ -105,9 +105,9 @@ def settle(key: str, options: Sequence[T], first: T) -> T:
 
 
 def settle_many(key: str, options: Sequence[T], first: Sequence[T]) -> list[T]:
-    """The chosen ones of these options; `first` where nothing was chosen ever, or none is an option.
+    """Return the chosen options and store them; `first` if none was ever chosen or none is still an option.
 
-    Where all that there were are chosen, so are those that have come since.
+    A list that the visitor emptied stays empty. If all options were chosen before, new ones are chosen too.
     """
     state, before = st.session_state, f"{key}_before"
     chosen = state.get(key, first)
@@ -120,9 +120,10 @@ def settle_many(key: str, options: Sequence[T], first: Sequence[T]) -> list[T]:
 
 
 def settle_model(place: str, line: Line, models: Mapping[int, Model]) -> int:
-    """The number of the model that was chosen, else of the one that one would ask for first.
+    """Return the chosen model's number; without one the answer's, else the best of the front, else the first.
 
-    `place` is what its number belongs to: elsewhere it is another model, and other points are brushed.
+    `place` names the work folder and split that the number belongs to. When it changes, the choice and the
+    brushed trials are dropped, since numbers mean other models there.
     """
     state = st.session_state
     moved = state.get("model_of", place) != place
@@ -142,7 +143,7 @@ def settle_model(place: str, line: Line, models: Mapping[int, Model]) -> int:
 
 
 def write_url(defaults: Mapping[str, object]) -> None:
-    """Put into the URL what is chosen, without what would be chosen anyway."""
+    """Write the choices that differ from the defaults into the URL."""
     query: dict[str, str | list[str]] = {}
     for name, part in PARTS.items():
         value = st.session_state.get(part.key)
@@ -171,7 +172,7 @@ def chart_key(chart: str) -> str:
 
 
 def from_chart(chart: str) -> Callable[[], None]:
-    """What a chart calls when a point is clicked; a click beside every point changes nothing."""
+    """Make the callback for a click in a chart: it chooses the clicked trial; a click beside all points is ignored."""
     # as drawn: another call may give the chart its next key before this one
     key = chart_key(chart)
 
@@ -185,7 +186,7 @@ def from_chart(chart: str) -> Callable[[], None]:
 
 
 def from_table() -> None:
-    """What the table of trials calls; its rows are positions in the order it was shown in."""
+    """Choose the trial clicked in the table of trials; Streamlit gives its row's position in the order shown."""
     rows = st.session_state["trials"]["selection"]["rows"]
     order = st.session_state["trials_order"]
     if rows and rows[0] < len(order):
@@ -197,7 +198,7 @@ def from_list() -> None:
 
 
 def brushed(chart: str) -> Mapping[str, tuple[float, float]]:
-    """The ranges of a chart's fields that a brush was drawn over, empty where there is none."""
+    """Return the range dragged over in a chart, by field as (low, high); empty without a drag."""
     state = st.session_state.get(chart_key(chart))
     brush = state["selection"].get("brush") if state else None
     return {
@@ -208,12 +209,12 @@ def brushed(chart: str) -> Mapping[str, tuple[float, float]]:
 
 
 def keep_brushed(numbers: Iterable[int]) -> None:
-    """Hold on to the trials that a brush covers, for the pages that have no such chart."""
+    """Store the trials that the visitor dragged over, for pages without that chart."""
     st.session_state["brushed"] = tuple(numbers)
 
 
 def brushed_trials() -> tuple[int, ...]:
-    """The trials that were brushed over last in the trade-off; empty where none is."""
+    """Return the trials last dragged over on the Trade-off page; empty if there are none."""
     return tuple(st.session_state.get("brushed", ()))
 
 

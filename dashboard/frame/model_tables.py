@@ -1,6 +1,6 @@
-"""What the page of one model shows, as tables: pure functions of its epochs and its predictions.
+"""Tables for the page of one model, from its epochs and its predictions; pure functions.
 
-Predictions are those of `reading.read_predictions`: a row per recording and seed.
+Predictions have one row per recording and seed, as `reading.read_predictions` returns them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """What was said of one recording: by a model, as surely as `sure`, and by the teacher (None without)."""
+    """What a model said of one recording, with probability `sure`; `teacher_said` is None without a teacher."""
 
     recording: str
     person: str
@@ -41,13 +41,13 @@ class Answer:
 
     @property
     def words(self) -> str:
-        """The recording among others, in one line."""
+        """Return one line that tells the recording from others: name, person, true class, and a wrongly said class."""
         wrong = "" if self.said_class == self.true_class else f", said {self.said_class}"
         return f"{self.recording}: {self.person}, {self.true_class}{wrong}"
 
 
 def curve_table(curve: Iterable[Row]) -> pd.DataFrame:
-    """Columns epoch, macro_f1, accuracy: one row per epoch that was scored."""
+    """Tabulate scores by epoch: columns epoch, macro_f1, accuracy; epochs without scores are left out."""
     rows = [
         (e.epoch, e.val_macro_f1, e.val_accuracy)
         for e in map(Epoch.of, curve)
@@ -57,7 +57,7 @@ def curve_table(curve: Iterable[Row]) -> pd.DataFrame:
 
 
 def loss_table(curve: Iterable[Row]) -> pd.DataFrame:
-    """Columns epoch, term, loss: the whole training loss (as "total") and its named terms."""
+    """Tabulate training losses: columns epoch, term, loss; the whole loss is the term "total"."""
     rows = []
     for epoch in map(Epoch.of, curve):
         if epoch.train_loss is not None:
@@ -67,7 +67,10 @@ def loss_table(curve: Iterable[Row]) -> pd.DataFrame:
 
 
 def confusion_table(predictions: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:
-    """All K x K pairs: true_class, said_class, recordings (mean over seeds), share of the true."""
+    """Count all K x K pairs of classes: true_class, said_class, recordings (mean over seeds), share.
+
+    The share is that of the true class's recordings, NaN for a class without any.
+    """
     seeds = max(int(predictions["seed"].nunique()), 1)
     counts = (
         predictions.groupby(["true_class", "said_class"])
@@ -84,7 +87,7 @@ def confusion_table(predictions: pd.DataFrame, classes: tuple[str, ...]) -> pd.D
 
 
 def people_table(predictions: pd.DataFrame, teacher: pd.DataFrame) -> pd.DataFrame:
-    """Columns person, classes, recordings, accuracy, teacher (NaN without); lowest first."""
+    """Tabulate people, lowest accuracy first: columns person, classes, recordings, accuracy, teacher (NaN without)."""
     rows = [
         {
             "person": person,
@@ -105,9 +108,10 @@ def people_table(predictions: pd.DataFrame, teacher: pd.DataFrame) -> pd.DataFra
 def recall_table(
     predictions: pd.DataFrame, teacher: pd.DataFrame, classes: tuple[str, ...]
 ) -> pd.DataFrame:
-    """Columns class, people, recordings, recall, low, high (95 %, as gaitforge.stats has it), teacher.
+    """Tabulate recall by class: columns class, people, recordings, recall, low, high, teacher.
 
-    There is no interval (NaN) for a class of too few people, nor a recall without any.
+    low and high are the 95 % interval of gaitforge.stats, NaN if the class has too few people. recall and teacher
+    are NaN without recordings of the class.
     """
     counts_SPKK = confusions(predictions, classes)
     rows = []
@@ -132,10 +136,12 @@ HELD_COLUMNS = [
 
 
 def held_against_table(confirm: Scores, member: Member | None) -> pd.DataFrame:
-    """Columns model, over, macro_f1, interval, and what it is minus the teacher and minus the reference, in words.
+    """Compare a student on the confirm people with the teacher, the reference and chance.
 
-    All on the confirm people: what is handed out first, then the mean of its seeds, then what it is held
-    against; the teacher's own rows without a member.
+    Columns model, over (what the intervals are over), macro_f1, interval, and, in words, the difference to the
+    teacher and to the reference with their intervals. Rows: the network that is handed out, the mean of the
+    recipe's seeds, the same student trained without distillation, the teacher, the reference, the commonest
+    class. Without a member only the last three.
     """
     rows = []
     if member is not None:
@@ -190,12 +196,12 @@ def _minus(column: str, difference: float, ends: Interval) -> dict[str, object]:
 
 
 def of_network(predictions: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Those of the one training that is handed out."""
+    """Keep the predictions of the one training (seed) that is handed out."""
     return predictions[predictions["seed"] == seed].reset_index(drop=True)
 
 
 def calibration_table(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Columns confidence, accuracy (means of a bin), share (of all recordings); no empty bins.
+    """Bin predictions by confidence: mean confidence and accuracy per bin, and its share of all rows; no empty bins.
 
     Confidence is the largest probability; a value on an edge belongs to the bin below.
     """
@@ -213,7 +219,10 @@ def calibration_table(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def calibration_error(predictions: pd.DataFrame, classes: tuple[str, ...]) -> float | None:
-    """The expected calibration error, mean over the seeds: one of them is what one would use."""
+    """Compute the expected calibration error as the mean over seeds, since one seed alone would be used.
+
+    None if there are no predictions, or if true classes are unknown.
+    """
     errors = []
     for _, its in predictions.groupby("seed"):
         true_N = _numbers(its["true_class"], classes)
@@ -223,7 +232,10 @@ def calibration_error(predictions: pd.DataFrame, classes: tuple[str, ...]) -> fl
 
 
 def robustness_table(said: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:
-    """Columns model, hidden (share of joints), macro_f1, low, high (95 %, as gaitforge.stats has it)."""
+    """Tabulate macro F1 by model and share of hidden joints: columns model, hidden, macro_f1, low, high.
+
+    low and high are the 95 % interval of gaitforge.stats, NaN with too few people.
+    """
     rows = []
     for (model, hidden), its in said.groupby(["model", "hidden"]):
         counts_SPKK = confusions(its, classes)
@@ -243,9 +255,9 @@ def robustness_table(said: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFra
 def recording_table(
     student: pd.DataFrame, teacher: pd.DataFrame, classes: tuple[str, ...]
 ) -> pd.DataFrame:
-    """Columns recording, person, true_class, said_class, sure, teacher_said (None without).
+    """Tabulate recordings: columns recording, person, true_class, said_class, sure, teacher_said (None without).
 
-    What a model says is the class with the largest probability, mean over its seeds; `sure` is that.
+    A model says the class with the largest probability, averaged over its seeds; `sure` is that probability.
     """
     said = _answers(student, classes)
     of_teacher = _answers(teacher, classes).set_index("recording")["said_class"]
@@ -255,7 +267,7 @@ def recording_table(
 
 
 def answers(table: pd.DataFrame) -> dict[str, Answer]:
-    """The rows of `recording_table` by recording, in their order."""
+    """Turn the rows of `recording_table` into answers by recording, in the same order."""
     return {
         str(row["recording"]): Answer(
             recording=str(row["recording"]),
@@ -272,9 +284,10 @@ def answers(table: pd.DataFrame) -> dict[str, Answer]:
 def probability_table(
     models: Mapping[str, pd.DataFrame], recording: str, classes: tuple[str, ...]
 ) -> pd.DataFrame:
-    """Columns model, class, probability, low, high (of its seeds), true: for one recording.
+    """Tabulate the probabilities for one recording: columns model, class, probability, low, high, true.
 
-    Of many classes, those MOST_CLASSES that one of the models finds likeliest, and the true one.
+    probability is the mean over the model's seeds, low and high its least and greatest. With many classes only
+    the MOST_CLASSES with the largest probability by any model are kept, and the true one.
     """
     rows = []
     for model, predictions in models.items():
@@ -299,9 +312,9 @@ def probability_table(
 def channel_table(
     recording: Recording, nodes: Sequence[str], channels: Sequence[str]
 ) -> pd.DataFrame:
-    """Columns time, node, channel, value: a recording of what is no body in space, for lines.
+    """Tabulate a recording without an up axis (no body in space) as lines: columns time, node, channel, value.
 
-    Time is in seconds, or in per cent of the recording where there is no frame rate.
+    Time is in seconds, or in per cent of the recording if it has no frame rate. At most POINTS frames are kept.
     """
     values_TVC = recording.positions_TVC
     frames = len(values_TVC)
@@ -318,9 +331,9 @@ def channel_table(
 
 
 def confusions(predictions: pd.DataFrame, classes: tuple[str, ...]) -> Ints | None:
-    """Confusion matrices by seed and person [S, P, K, K], people by name.
+    """Count confusion matrices by seed and person [S, P, K, K], people ordered by name.
 
-    None where there are none, or where not all seeds have scored the same people.
+    None without predictions, with an unknown class, or if the seeds did not all score the same people.
     """
     true_N = _numbers(predictions["true_class"], classes)
     said_N = _numbers(predictions["said_class"], classes)
@@ -335,7 +348,7 @@ def confusions(predictions: pd.DataFrame, classes: tuple[str, ...]) -> Ints | No
 
 
 def _answers(predictions: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:
-    """Columns recording, person, true_class, said_class, sure; one row per recording."""
+    """Average over seeds: columns recording, person, true_class, said_class, sure; one row per recording."""
     columns = ["recording", "person", "true_class", "said_class", "sure"]
     if predictions.empty:
         return pd.DataFrame(columns=columns)
@@ -355,7 +368,7 @@ def _share_right(predictions: pd.DataFrame) -> float:
 
 
 def _numbers(names: pd.Series[str], classes: tuple[str, ...]) -> Ints:
-    """Places among the classes [N], -1 for a name that is none of them."""
+    """Return the index of each name among the classes [N], -1 for an unknown name."""
     return pd.Index(classes).get_indexer(pd.Index(names)).astype(np.int64)
 
 

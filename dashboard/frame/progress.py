@@ -1,4 +1,4 @@
-"""What moves while a stage works: how far it is, what runs, and how long it may take yet."""
+"""Progress while a stage works: how far it is, what runs, and about how long it will still take."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def watch(
     standstill: str,
     whole: bool,
 ) -> None:
-    """What moves, on its own clock; the rest of the page is drawn again only when it has news.
+    """Redraw the progress every LOOK_EVERY_S seconds, and the whole page once files have changed since `seen`.
 
-    `trial_s` is the time from the end of one trial to the next's, `standstill` what to say where no
-    trial runs, and `whole` asks for the running trials one by one.
+    `trial_s` is the mean time in seconds between the ends of trials, `standstill` the text shown while no trial
+    runs, and `whole` adds a table of the running trials.
     """
     if reading.pulse(work, name) != seen:
         st.rerun()

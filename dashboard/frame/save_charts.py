@@ -1,7 +1,7 @@
-"""Every chart of a page as an SVG file: a list of them at the page's end, filled in the browser.
+"""A list at the end of each page that saves its charts as SVG files, filled in the browser.
 
-Streamlit's own menu of a chart offers pictures of dots only. The script reads what is drawn
-already; the only text that it shows is a chart's description, and as text.
+Streamlit's own chart menu saves only bitmaps. The script copies what is already drawn; the only text it shows
+is a chart's description, inserted as text, not as HTML.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is not there, not done or not readable, each in words with what to do."""
+"""Messages for what is missing, unfinished or unreadable, each with what to do about it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OTHER_VERSION = "its schema is"
 
 
 def show_beginning(found: Found) -> None:
-    """Why there is nothing to see yet, and which command comes next."""
+    """Say why there is nothing to see yet, and which command comes next."""
     if not found.exists:
         st.info(
             "There is no such folder. Make it with `gaitforge run run.toml`, or name another: "
@@ -45,7 +45,7 @@ def show_beginning(found: Found) -> None:
 
 
 def next_step(line: Line, progress: Progress) -> str:
-    """What is missing before the answer can be given."""
+    """Say what is missing before there is an answer, and which command comes next."""
     if line.teacher is None and not line.trials:
         if progress.teacher:
             return "The teacher is still training; the search comes after it."
@@ -66,12 +66,12 @@ def next_step(line: Line, progress: Progress) -> str:
 
 
 def unread_scores(line: Line) -> bool:
-    """Whether there are confirmed scores of which this dashboard cannot tell: broken, or of another version."""
+    """Tell whether confirmed scores exist that cannot be read: broken, or written by another version."""
     return any(problem.file.endswith(SCORES) for problem in line.problems)
 
 
 def show_outdated(outdated: Outdated) -> None:
-    """That what was confirmed or exported is not of what lies there now, above all that is told of it."""
+    """Warn that the confirmed answer or the export was made from other data than the folder holds now."""
     sentences = [text for text in (outdated.answer, outdated.export) if text is not None]
     if not sentences:
         return
@@ -82,7 +82,7 @@ def show_outdated(outdated: Outdated) -> None:
 
 
 def standstill(line: Line) -> str:
-    """What to do where no trial is running, though not all that were asked for have ended."""
+    """Say what to do if no trial is running although some of those asked for have not ended."""
     if gave_up(line):
         return "The search gave up: too many of its trials failed. The overview gives the reasons."
     return (
@@ -92,14 +92,14 @@ def standstill(line: Line) -> str:
 
 
 def gave_up(line: Line) -> bool:
-    """Whether more of the trials have failed than the search puts up with."""
+    """Tell whether the search gave up: enough trials ended, and a larger share failed than `max_failed` allows."""
     share = line.search.settings.get("max_failed") if line.search else None
     ended, failed = len(line.trials), line.count("failed")
     return share is not None and ended >= GAVE_UP_AFTER and failed > share * ended
 
 
 def show_failures(line: Line) -> None:
-    """Which families' trials have failed and why, and of which nothing finished; nothing where all is well."""
+    """List the failed trials by family and reason, and name families without a finished trial; else show nothing."""
     failed = line.count("failed")
     note = failure_note(count_failures(line.trials))
     if failed == 0 and note is None:
@@ -136,7 +136,7 @@ def show_failures(line: Line) -> None:
 
 
 def show_problems(problems: Sequence[Problem]) -> None:
-    """The files that could not be used, why, and what to do about each."""
+    """List the files that could not be used, why, and what to do about each."""
     if not problems:
         return
     files = many(len({problem.file for problem in problems}), "file")
@@ -161,12 +161,12 @@ def show_problems(problems: Sequence[Problem]) -> None:
 
 
 def row_height(texts: Iterable[str], fits: int = ONE_LINE) -> int | None:
-    """Room for three lines where a text may need them, being longer than what fits in one; None for the usual."""
+    """Return the height in pixels of rows with three lines if a text is longer than `fits`; else None, the default."""
     return WRAPPED if any(len(text) > fits for text in texts) else None
 
 
 def remedy(problem: Problem) -> str:
-    """What to do about a file that could not be used, by where it lies."""
+    """Say what to do about an unusable file, by the reason and by the folder it lies in."""
     if OTHER_VERSION in problem.reason and problem.file.endswith(SCORES):
         return "Run gaitforge confirm run.toml again, or open it with the version of gaitforge that wrote it."
     if OTHER_VERSION in problem.reason:
@@ -195,7 +195,7 @@ def remedy(problem: Problem) -> str:
 
 
 def failures_table(trials: Sequence[Trial]) -> pd.DataFrame:
-    """Columns family, failed, of (its ended trials), example, reason: the most frequent first."""
+    """Count failures: columns family, failed, of (its ended trials), example, reason; the most frequent first."""
     ended = Counter(trial.family for trial in trials)
     failed: dict[tuple[str, str], list[int]] = {}
     for trial in trials:

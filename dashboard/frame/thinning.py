@@ -1,4 +1,4 @@
-"""Fewer points where they are too many to draw: one for each spot of the chart, and all that matter."""
+"""Thinning of charts with too many points: one point per small cell, and all points that matter."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ COLUMNS, ROWS = 72, 36  # spots of about 9 pixels: a point is as wide
 
 @dataclass(frozen=True, slots=True)
 class Thinned:
-    """`table` has the rows to draw and a column `stands_for`: of how many points each is one."""
+    """The rows to draw, of `of` in all; column `stands_for` says how many points each represents."""
 
     table: pd.DataFrame
     of: int
 
     @property
     def words(self) -> str:
-        """For the caption; empty where all are drawn."""
+        """Return the caption's sentence about thinning; empty if all points are drawn."""
         if len(self.table) == self.of:
             return ""
         return f"{len(self.table):,} of {self.of:,} points are drawn, one for each spot."
@@ -35,10 +35,10 @@ def thin(
     log_x: bool = False,
     most: int = MOST,
 ) -> Thinned:
-    """All rows of at most `most`; else those in `keep`, and of the others the first of each spot.
+    """Return all rows if at most `most`; else those in `keep` and, of the others, the first of each grid cell.
 
-    A spot is a cell of a grid over the ranges of `x` (of its logarithm where `log_x`) and `y`, made
-    coarser until the rows are few enough. Rows without a number in `x` or `y` are left out then.
+    The grid spans the ranges of `x` (of its logarithm with `log_x`) and `y`, and is made coarser until the rows
+    are few enough. Rows outside `keep` that lack a finite number in `x` or `y` are then left out.
     """
     whole = table.assign(stands_for=1)
     if len(table) <= most:
@@ -67,7 +67,7 @@ def thin(
 
 
 def _spots(values_M: NDArray[np.float64], cells: float) -> NDArray[np.int64]:
-    """The cell of each value, 0 to `cells`."""
+    """Return the index of each value's cell, from 0 to below `cells`."""
     low, high = values_M.min(), values_M.max()
     width = (high - low) or 1.0
     spots_M: NDArray[np.int64] = np.floor((values_M - low) / width * (cells - 1e-9)).astype(int)

@@ -1,4 +1,4 @@
-"""What every page of the dashboard is given."""
+"""The data that every page of the dashboard is given."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class View:
-    """What every page gets: the work folder and split in view, what was read, and the model in question."""
+    """The data of a page: the work folder and split in view, what was read of them, and the model in question."""
 
     work: WorkFolder
     others: tuple[WorkFolder, ...]  # the other folders the dashboard was started with
@@ -37,16 +37,16 @@ class View:
 def show_folded(
     title: str, table: pd.DataFrame, columns: Mapping[str, ColumnConfig], key: str
 ) -> None:
-    """Show a whole table below what was shown of it, folded away under a title."""
+    """Show the full table in a collapsed section under a title."""
     with st.expander(title):
         st.dataframe(table, hide_index=True, column_config=columns, key=key)
 
 
 def held(name: str, of: tuple[object, ...], make: Callable[[], T]) -> T:
-    """What `make` gave when it was last asked for under this name, as long as `of` has stayed the same.
+    """Return the value `make` gave last time under this name; call it again only if `of` has changed.
 
-    Of ten thousand trials that are the same objects, to see so takes less than a millisecond. One
-    value is held per name and visitor; whoever gets it must not change it.
+    Comparing ten thousand trials takes less than a millisecond as long as they are the same objects. One value is
+    held per name and visitor; callers must not change it.
     """
     key = f"held_{name}"
     before = st.session_state.get(key)

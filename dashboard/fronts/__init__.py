@@ -1,1 +1,1 @@
-"""Overview and Trade-off: accuracy against what a student takes."""
+"""The pages Overview and Trade-off: a student's accuracy against its size and cost."""

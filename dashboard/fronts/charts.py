@@ -1,7 +1,7 @@
-"""Charts of the search and its fronts: pure functions, table to Altair chart.
+"""Charts of the search and its fronts, from tables to Altair charts; pure functions.
 
-Families are told apart by colour and by shape; what a point is for the decision (on the front,
-beaten, stopped, confirmed) by how full it is drawn. Orange is kept for the answer.
+Colour and shape stand for the family; how full a point is drawn stands for its part in the decision (on the
+front, beaten, stopped, confirmed). Orange is reserved for the answer.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ LABEL_AT = "width * 0.68"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Axes:
-    """What two fronts side by side share: what is on each axis, and its range."""
+    """The two axes that both fronts share: score and size, their ranges, and the families' colours and shapes."""
 
     measure: str
     size: str
@@ -115,9 +115,9 @@ def shared_axes(
     confirmed: pd.DataFrame,
     families: Sequence[str],
 ) -> Axes:
-    """Find ranges in which both fronts lie whole; of the other trials the worst tenth may fall out.
+    """Find ranges that hold both fronts entirely; of the other trials the worst tenth may fall outside.
 
-    One student at the level of chance would otherwise press the whole front into a line.
+    Otherwise one student at chance level would squeeze the whole front into a line.
     """
     sizes = [float(value) for value in (*searched["size"], *confirmed["size"]) if value > 0]
     is_other = searched["kind"].isin([BEATEN, STOPPED])
@@ -139,9 +139,9 @@ def shared_axes(
 def searched_chart(
     points: pd.DataFrame, axes: Axes, chosen: int | None, answer: int | None, budget: float
 ) -> alt.LayerChart:
-    """Draw the searched students on the validation people; a click selects by `trial`, a drag a range.
+    """Draw the searched students on the validation people; a click selects by `trial`, a drag selects a range.
 
-    `points` is that of `front_tables.searched_points`.
+    `points` is the table of `tables.searched_points`.
     """
     shown = points[points["score"].between(*axes.scores) & (points["size"] > 0)]
     front = shown[shown["kind"] == FRONT]
@@ -182,7 +182,7 @@ def confirmed_chart(
 ) -> alt.LayerChart:
     """Draw the confirmed students on the confirm people with their intervals; a click selects by `trial`.
 
-    `points` is that of `front_tables.confirmed_points`; `loss` below the teacher is drawn as a line.
+    `points` is the table of `tables.confirmed_points`; a line is drawn `loss` below the teacher's score.
     """
     teacher = points[points["kind"] == TEACHER]
     lines = [_line_across(teacher, axes, "teacher")]
@@ -224,7 +224,7 @@ def confirmed_chart(
 
 
 def states_chart(counts: pd.DataFrame) -> alt.LayerChart:
-    """Draw one bar of all trials that were asked for, parted by state (columns state, trials)."""
+    """Draw one bar of all trials asked for, divided by state (columns state, trials)."""
     place = {state: number for number, state in enumerate(STATE_COLOURS)}
     drawn = counts.assign(
         place=counts["state"].map(place),
@@ -257,7 +257,7 @@ def states_chart(counts: pd.DataFrame) -> alt.LayerChart:
 
 
 def hypervolume_chart(volumes: pd.DataFrame) -> alt.LayerChart:
-    """Draw how much of the trade-off the search had reached (columns minutes, trials, hypervolume)."""
+    """Draw the hypervolume that the search had reached over time (columns minutes, trials, hypervolume)."""
     line = (
         alt.Chart(volumes)
         .mark_line(interpolate="step-after", color=DATA, strokeWidth=2)
@@ -287,7 +287,7 @@ def hypervolume_chart(volumes: pd.DataFrame) -> alt.LayerChart:
 
 
 def optimism_chart(beliefs: pd.DataFrame) -> alt.LayerChart:
-    """Draw for each confirmed member its three scores (columns title, what, score), joined by a line."""
+    """Draw the three scores of each confirmed member, joined by a line (columns title, what, score)."""
     stages = ["searched", "refitted", "confirmed"]
     y = alt.Y("title:N", sort=None, title=None, axis=alt.Axis(labelLimit=180))
     x = alt.X(
@@ -327,7 +327,7 @@ def optimism_chart(beliefs: pd.DataFrame) -> alt.LayerChart:
 
 
 def log_ticks(ends: tuple[float, float]) -> list[float]:
-    """Return 1, 2 and 5 of each decade, or whole decades alone where there are more than three."""
+    """Return ticks at 1, 2 and 5 of each decade; at whole decades only if the range exceeds three decades."""
     low, high = (math.log10(end) for end in ends)
     steps = (1, 2, 5) if high - low <= 3 else (1,)
     decades = range(math.floor(low), math.ceil(high) + 1)
@@ -336,7 +336,7 @@ def log_ticks(ends: tuple[float, float]) -> list[float]:
 
 
 def _points(table: pd.DataFrame, axes: Axes, tooltip: list[alt.Tooltip]) -> alt.Chart:
-    """Draw the models, in the order of DRAWN_IN_ORDER, in one layer, so that a click finds each of them."""
+    """Draw all models in one layer, in the order of DRAWN_IN_ORDER, so that a click can reach each of them."""
     place = {kind: number for number, kind in enumerate(DRAWN_IN_ORDER)}
     drawn = table.assign(
         look=table["family"].where(table["kind"] != TEACHER, TEACHER_LOOK),
@@ -367,7 +367,7 @@ def _low(axes: Axes) -> alt.Y:
 def _line_across(
     table: pd.DataFrame, axes: Axes, words: str, faint: bool = False
 ) -> alt.LayerChart:
-    """Draw a dashed line, named on it, across the chart, at the score that `table` holds."""
+    """Draw a labelled dashed line across the chart at the score in `table`."""
     base = alt.Chart(table.assign(words=words)).encode(y=axes.y)
     rule = base.mark_rule(
         color=GREY, strokeDash=[1, 4] if faint else [6, 4], strokeWidth=1.3, strokeCap="round"
@@ -379,7 +379,7 @@ def _line_across(
 
 
 def _budget(axes: Axes, budget: float) -> alt.LayerChart:
-    """Draw a line at the budget, where it lies in the chart."""
+    """Draw a line at the budget if it lies within the chart."""
     inside = axes.sizes[0] < budget < axes.sizes[1]
     table = pd.DataFrame(
         {"size": [budget] if inside else [], "words": ["budget"] if inside else []}
@@ -395,9 +395,9 @@ def _budget(axes: Axes, budget: float) -> alt.LayerChart:
 def _marked(
     points: pd.DataFrame, axes: Axes, chosen: int | None, answer: int | None
 ) -> list[alt.Chart]:
-    """Draw an orange ring round the answer and a grey one round another model that is looked at.
+    """Draw an orange ring round the answer, and a grey one round the chosen model if that is another.
 
-    Its name stands on the side where the teacher's line is not.
+    Its name is written on the side away from the teacher's line.
     """
     line = points.loc[points["kind"] == TEACHER, "score"].max()
     rings = [(answer, ANSWER, ": the answer")] if answer is not None else []

@@ -1,7 +1,7 @@
-"""The smallest student that is good enough, for a budget and an accepted loss, in one sentence.
+"""The smallest student that is good enough for a budget and an accepted loss, told in one sentence.
 
-Pure functions. A loss is macro F1 that a student may lose to the teacher; in sentences it is in
-points, hundredths of macro F1.
+Pure functions. The loss is the macro F1 that a student may lose to the teacher; sentences give it in points,
+hundredths of macro F1.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ USUAL_LOSS = 0.05  # macro F1, as confirm.margin has it where run.toml does not 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """`trial` is None where no student is good enough; `confirmed`: on people nothing had seen."""
+    """The smallest good enough student: `trial` is None if there is none, `confirmed` if shown on unseen people."""
 
     trial: int | None
     confirmed: bool
@@ -35,12 +35,12 @@ def smallest_good_enough(
     budget: float,
     loss: float,
 ) -> Answer | None:
-    """The answer by the confirmed students, else by the searched ones; None where there are none.
+    """Find the answer among the confirmed students, else among the searched ones; None if there are none.
 
-    `size` is a key of SIZES, `budget` its largest value (inf for none). A confirmed student is good
-    enough where the network that is handed out and those of all larger students are shown to lose less than
-    `loss` to the teacher, as gaitforge.decision has it; with too few people for tests, and before
-    confirmation, by the scores. What a budget keeps out is tested all the same.
+    `size` is a key of SIZES, `budget` the largest value of it (inf for no limit). A confirmed student is good
+    enough if its network that is handed out, and those of all larger students, are shown to lose less than `loss`
+    to the teacher (see gaitforge.decision). With too few people for tests, and before confirmation, the scores
+    alone decide. Students above the budget are tested all the same.
     """
     if confirm is not None and confirm.members:
         return _by_confirmed(confirm, models, size, budget, loss)
@@ -95,11 +95,11 @@ def _by_confirmed(
 
 
 def needed_losses(confirm: Scores) -> dict[int, float]:
-    """For each member, by trial, the accepted loss of macro F1 above which it would be good enough.
+    """Compute for each member, by trial, the accepted loss of macro F1 above which it would be good enough.
 
-    Members are tested from the largest down to the first that fails (gaitforge.stats.tested_down), so that
-    a member needs what it and all larger ones need: the lower ends of their networks' intervals. Too few people
-    make no tests; then a member needs its own difference, and may have exactly that.
+    Members are tested from the largest down to the first that fails (gaitforge.stats.tested_down), so a member
+    needs the greatest loss that it or any larger one needs, by the lower ends of their networks' intervals. With
+    too few people there are no tests: a member needs its own difference, and may lose exactly that.
     """
     if confirm.too_few:
         return {m.trial: -m.network.difference for m in confirm.members}
@@ -115,7 +115,7 @@ def needed_losses(confirm: Scores) -> dict[int, float]:
 
 
 def teacher_doubts(confirm: Scores) -> list[Reason]:
-    """Why being as good as this teacher may say little."""
+    """Return the verdict's reasons that speak against the teacher itself: being as good as it may then say little."""
     return [
         reason
         for reason in confirm.verdict.rests_on
@@ -156,7 +156,7 @@ def _by_searched(
 
 
 def member_size(member: Member, models: Mapping[int, Model], size: str) -> float | None:
-    """What a confirmed student takes, by its own row or by its trial's."""
+    """Return a confirmed student's size from its own record, else from its trial; None if unknown."""
     if size == "params":
         return float(member.params)
     if size == "macs" and member.macs is not None:
@@ -166,13 +166,13 @@ def member_size(member: Member, models: Mapping[int, Model], size: str) -> float
 
 
 def points(loss: float) -> str:
-    """A loss of macro F1 in words: 0.05 is "5 points", 0.01 "1 point"."""
+    """Write a loss of macro F1 in words: 0.05 is "5 points", 0.01 "1 point"."""
     value = round(100 * loss, 6)
     return f"{value:g} point" if value == 1 else f"{value:g} points"
 
 
 def interval_points(interval: Interval) -> str:
-    """The ends of an interval of differences in points."""
+    """Write the ends of an interval of differences in points; "" without an interval."""
     return "" if interval is None else f"{100 * interval[0]:+.1f} to {100 * interval[1]:+.1f}"
 
 
@@ -182,7 +182,7 @@ def _enough(confirm: Scores, needed: float, loss: float) -> bool:
 
 
 def _next_step(confirm: Scores, needed: float) -> float:
-    """The first step of the slider, half a point each, that is enough."""
+    """Return the smallest step of the slider, in points and a multiple of 0.5, that is enough."""
     step = math.ceil(round(200 * needed, 9)) / 2
     return step if _enough(confirm, needed, step / 100) else step + 0.5
 

@@ -1,4 +1,4 @@
-"""The first page: the verdict and what it rests on, what failed, and what was searched."""
+"""The page Overview: the verdict and its reasons, what failed, and what was searched."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def show_overview(view: View) -> None:
 
 
 def show_no_answer(line: Line, models: Mapping[int, Model], progress: Progress) -> None:
-    """Why there is none, and what the search says so far."""
+    """Say why there is no confirmed answer, and which student the search alone would suggest."""
     if unread_scores(line):
         st.warning(
             "The confirmed scores that are here cannot be read, or an older gaitforge has written them: run "
@@ -62,7 +62,7 @@ def show_no_answer(line: Line, models: Mapping[int, Model], progress: Progress) 
 
 
 def show_answer(confirm: Scores, outdated: bool) -> None:
-    """The verdict's word and sentence, as confirm has written them, and the numbers of its student."""
+    """Show the verdict's word and sentence as confirm wrote them, and the numbers of its student."""
     verdict, member = confirm.verdict, confirm.answer
     with st.container(key="answer", gap="xsmall"):
         with st.container(key="word"):
@@ -74,13 +74,13 @@ def show_answer(confirm: Scores, outdated: bool) -> None:
 
 
 def without_word(verdict: Verdict) -> str:
-    """The sentence without the word that it may begin with, which stands above it."""
+    """Return the verdict's sentence without its leading word, which is shown above it."""
     rest = verdict.sentence.removeprefix(f"{verdict.word.capitalize()}: ")
     return rest[:1].upper() + rest[1:]
 
 
 def show_reasons(verdict: Verdict) -> None:
-    """What the verdict rests on, each with a mark for how it speaks; app.STYLE sets them in columns."""
+    """List the verdict's reasons, each marked for, against or open; app.STYLE sets them in columns."""
     st.subheader("What it rests on", anchor=False)
     with st.container(key="reasons", gap="xsmall"):
         for place, reason in enumerate(verdict.rests_on):
@@ -91,7 +91,7 @@ def show_reasons(verdict: Verdict) -> None:
 
 
 def show_person_by_person(confirm: Scores) -> None:
-    """Where people are too few for an interval: what each of them says of the answer's student."""
+    """Show each person's difference to the teacher if people are too few for an interval; else nothing."""
     member = confirm.answer
     by_person = member.network.by_person
     if not confirm.too_few or by_person is None:
@@ -121,7 +121,7 @@ def show_person_by_person(confirm: Scores) -> None:
 
 
 def show_confirmed_front(view: View, confirm: Scores) -> None:
-    """The confirmed students beside the teacher, in small; the trade-off's page has all of it."""
+    """Show a small chart of the confirmed students beside the teacher; the page Trade-off has the full one."""
     if not confirm.members:
         return
     families = sorted({model.family for model in view.models.values() if model.number != TEACHER})
@@ -141,7 +141,7 @@ def show_confirmed_front(view: View, confirm: Scores) -> None:
 
 
 def show_answer_numbers(confirm: Scores, member: Member) -> None:
-    """The network that is handed out beside what it is held against, and what distillation gave its recipe."""
+    """Show the scores of the network that is handed out beside teacher and reference, and the gain of distillation."""
     size, score, teacher, difference, reference, gain = st.columns(6)
     network = member.network
     size.metric(
@@ -190,7 +190,7 @@ def show_answer_numbers(confirm: Scores, member: Member) -> None:
 
 
 def _score(column: st.delta_generator.DeltaGenerator, label: str, value: str, ends: str) -> None:
-    """A number with its 95 % interval below it."""
+    """Show a number with its 95 % interval below it."""
     column.metric(
         label,
         value,
@@ -201,7 +201,7 @@ def _score(column: st.delta_generator.DeltaGenerator, label: str, value: str, en
 
 
 def show_searched(found: Found, line: Line, progress: Progress) -> None:
-    """Data, teacher and search, side by side."""
+    """Show facts of data, teacher and search side by side, and the trials by state."""
     cards = {
         "Data": _data_facts(found, line),
         "Teacher": _teacher_facts(line, in_training=bool(progress.teacher)),
@@ -224,7 +224,7 @@ def show_searched(found: Found, line: Line, progress: Progress) -> None:
 
 
 def show_facts(card: str, facts: Mapping[str, str]) -> None:
-    """Names and values below each other; the style of the page sets them in two columns."""
+    """List names and values; the app's style sets them in two columns."""
     for place, (name, value) in enumerate(facts.items()):
         with st.container(key=f"fact_{card}_{place}", gap=None):
             st.text(name)
@@ -247,7 +247,7 @@ def _data_facts(found: Found, line: Line) -> dict[str, str]:
 
 
 def few(names: Sequence[str]) -> str:
-    """The first names, and how many more there are; the store's page has them all."""
+    """Join the first MOST_CLASSES names and say how many more there are; the page Store lists all."""
     shown = ", ".join(names[:MOST_CLASSES])
     more = len(names) - MOST_CLASSES
     return f"{shown} and {more} more" if more > 0 else shown

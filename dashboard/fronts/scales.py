@@ -1,6 +1,6 @@
-"""What the trade-off is between: the scores of a student, and what it takes; names, units, ways to write them.
+"""The axes of the trade-off: scores and sizes of a student, with names, units and number formats.
 
-A score's name and file key are those of `gaitforge.objectives`.
+A score's name and its key in files are those of `gaitforge.objectives`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dashboard.reading.models import Model
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measure:
-    """A score of the validation people; `key` is its name in a trial's file, `up`: more is better."""
+    """A score on the validation people; `key` is its name in a trial's file, with `up` a larger one is better."""
 
     key: str
     words: str
@@ -21,14 +21,14 @@ class Measure:
     ends: tuple[float, float] = (0.0, 1.0)
 
     def of(self, model: Model) -> float | None:
-        """The score that a model ended with; None where it has none."""
+        """Return the model's final score; None if it has none."""
         known = {"val_macro_f1": model.macro_f1, "val_accuracy": model.accuracy}
         return model.scores.get(self.key, known.get(self.key))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Size:
-    """What a student takes: how an axis calls it, and one value in words."""
+    """A size or cost of a student: the name on an axis, how it is read from a model, and a value in words."""
 
     words: str
     limit: str  # what a budget of it is called
@@ -87,7 +87,7 @@ SIZES: Mapping[str, Size] = {
 
 
 def stored_measures(models: Iterable[Model]) -> list[str]:
-    """The scores that at least one finished student has."""
+    """List the scores that at least one finished student has; macro F1 if none has any."""
     finished = [model for model in models if model.state == "finished"]
     return [
         name
@@ -97,7 +97,7 @@ def stored_measures(models: Iterable[Model]) -> list[str]:
 
 
 def stored_sizes(models: Iterable[Model]) -> list[str]:
-    """What at least one student is known to take."""
+    """List the sizes known of at least one model; parameters if none is."""
     students = list(models)
     return [
         name
@@ -107,7 +107,7 @@ def stored_sizes(models: Iterable[Model]) -> list[str]:
 
 
 def budget_steps(values: Sequence[float]) -> list[float]:
-    """Round steps, ten to the decade, from the smallest value's to the largest's; infinity is no budget."""
+    """List round budgets, ten per decade, from the smallest value to just above the largest, then inf (no limit)."""
     known = sorted(value for value in values if value > 0)
     if not known:
         return [float("inf")]

@@ -1,4 +1,4 @@
-"""From what was read to what the fronts are drawn from: pure functions, values to tables."""
+"""Tables that the fronts are drawn from; pure functions."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ PAUSE = 20  # times the median gap: the search was not running then
 def searched_points(
     models: Iterable[Model], measure: str, size: str, stopped: bool, families: Sequence[str]
 ) -> pd.DataFrame:
-    """Teacher, finished trials and, where asked for, stopped ones by their scores at the end.
+    """Tabulate teacher, finished and, with `stopped`, stopped trials by their final scores (SEARCHED_COLUMNS).
 
-    Those of `kind` "front" are what nothing drawn beats on the two axes: of macro F1 and parameters
-    that is the search's own front.
+    `kind` is "teacher", "front", "beaten" or "stopped". For macro F1 against parameters "front" is the search's
+    own front; for other axes the finished trials drawn that no other beats on both.
     """
     rows = []
     for model in models:
@@ -78,9 +78,9 @@ def confirmed_points(
     size: str,
     families: Sequence[str],
 ) -> pd.DataFrame:
-    """Teacher, each member's network that is handed out, and the mean of its seeds where it has several.
+    """Tabulate the teacher, each member's network that is handed out, and the mean of its seeds if it has several.
 
-    Empty for what confirmation does not score.
+    Empty if confirm does not score this measure, or before it.
     """
     rows: list[dict[str, object]] = []
     if confirm is not None and measure in CONFIRMED:
@@ -122,7 +122,7 @@ def confirmed_points(
 
 
 def drawn_words(confirm: Scores) -> str:
-    """What the points and bars of confirmed students are, in sentences."""
+    """Say in sentences what the points and bars of confirmed students stand for."""
     seeds = max((member.seeds for member in confirm.members), default=1)
     words = ["Each is the one network that is handed out."]
     if not confirm.too_few:
@@ -133,7 +133,7 @@ def drawn_words(confirm: Scores) -> str:
 
 
 def states_table(line: Line, running: int) -> pd.DataFrame:
-    """Columns state, trials: how many of the trials asked for ended how, run, or are to come."""
+    """Count the trials asked for: columns state, trials; by how they ended, running, or still to come."""
     counts: Counter[str] = Counter(trial.state for trial in line.trials)
     counts["running"] = running
     wanted = line.search.trials if line.search else 0
@@ -144,10 +144,10 @@ def states_table(line: Line, running: int) -> pd.DataFrame:
 
 
 def hypervolume_table(trials: Iterable[Trial], search: SearchHead | None) -> pd.DataFrame:
-    """Columns minutes, trials, hypervolume, one row per change; empty where there is none to be had.
+    """Tabulate the hypervolume over time: columns minutes, trials, hypervolume; one row per change.
 
-    The hypervolume is that of the search's objectives, as in its front.json: trials of the same
-    settings count by the mean of their scores.
+    It is the hypervolume of the search's objectives, as in its front.json: trials with the same settings count
+    by the mean of their scores. Empty without a finished trial, or unless there are two or three known objectives.
     """
     empty = pd.DataFrame({"minutes": [], "trials": [], "hypervolume": []}, dtype="float64")
     if search is None or not 2 <= len(search.objectives) <= 3:
@@ -190,7 +190,7 @@ def hypervolume_table(trials: Iterable[Trial], search: SearchHead | None) -> pd.
 
 
 def optimism_table(optimism: Optimism) -> pd.DataFrame:
-    """Columns title, what, score: three rows for each confirmed member."""
+    """Tabulate scores as searched, refitted and confirmed: columns title, what, score; three rows per member."""
     rows = []
     for member in optimism.members:
         title = f"Trial {member.trial}" + (" (near the front)" if member.searched == NEAR else "")
@@ -203,7 +203,7 @@ def optimism_table(optimism: Optimism) -> pd.DataFrame:
 
 
 def seconds_per_trial(trials: Iterable[Trial]) -> float | None:
-    """Mean time between the ends of the last trials, pauses of the search left out; None for fewer than 4."""
+    """Return the mean time between the ends of the latest trials, without pauses; None for fewer than 4 trials."""
     ends = sorted(moment for trial in trials if (moment := _moment(trial)) is not None)
     gaps = [after - before for before, after in pairwise(ends[-RECENT:])]
     if len(gaps) < 3:
@@ -213,13 +213,13 @@ def seconds_per_trial(trials: Iterable[Trial]) -> float | None:
 
 
 def few_enough(points: pd.DataFrame, always: Collection[int | None]) -> Thinned:
-    """The points to draw where they are too many; front, teacher and those of `always` are kept."""
+    """Thin the points if they are too many to draw; front, teacher and the trials in `always` are kept."""
     keep = points["kind"].isin(["front", "teacher"]) | points["trial"].isin(list(always))
     return thin(points, "size", "score", keep, log_x=True)
 
 
 def within(points: pd.DataFrame, ranges: Mapping[str, tuple[float, float]]) -> pd.DataFrame:
-    """The points that a brush covers: those inside all of its ranges."""
+    """Keep the points inside all ranges of a drag."""
     inside = pd.Series(True, index=points.index)
     for field, (low, high) in ranges.items():
         if field in points:
@@ -228,7 +228,7 @@ def within(points: pd.DataFrame, ranges: Mapping[str, tuple[float, float]]) -> p
 
 
 def _unbeaten(points: pd.DataFrame, up: bool) -> NDArray[np.bool_]:
-    """Which points no other beats in size and score at once."""
+    """Mark the points that no other beats in both size and score [N]."""
     gain = points["score"].to_numpy() * (1 if up else -1)
     order = np.lexsort((-gain, points["size"].to_numpy()))
     best = np.maximum.accumulate(np.concatenate([[-np.inf], gain[order][:-1]]))
@@ -238,7 +238,7 @@ def _unbeaten(points: pd.DataFrame, up: bool) -> NDArray[np.bool_]:
 
 
 def _objectives(trial: Trial, names: Sequence[str]) -> list[float] | None:
-    """The trial's values, None where it has not finished or lacks one."""
+    """Return the trial's objective values; None if it has not finished or lacks one."""
     if trial.state != "finished":
         return None
     own = {"params": trial.params, "macs": trial.macs, "bytes": trial.bytes or None}
@@ -256,7 +256,7 @@ def _volume(front: Floats, worst: Floats) -> float:
 
 
 def _moment(trial: Trial) -> float | None:
-    """When a trial ended, in seconds; None where its file does not say so in ISO's form."""
+    """Return when a trial ended as a Unix time in seconds; None if its file has no valid ISO date."""
     try:
         return datetime.fromisoformat(trial.ended).timestamp() if trial.ended else None
     except ValueError:

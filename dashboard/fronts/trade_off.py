@@ -1,4 +1,4 @@
-"""Accuracy against what a student takes: searched beside confirmed, and the smallest good enough."""
+"""The page Trade-off: accuracy against size, searched beside confirmed, and the smallest good enough student."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def show_trade_off(view: View) -> None:
 
 
 def show_answer(view: View, answer: Answer | None, wish: Wish) -> None:
-    """The verdict's word, as confirm has it, and which student the sliders come to."""
+    """Show the verdict's word from confirm, and the student found for the sliders' budget and loss."""
     sentence = answer.sentence if answer else "There is no student to choose from yet."
     line = view.line
     with st.container(key="answer", gap="xsmall"):
@@ -104,7 +104,7 @@ def show_answer(view: View, answer: Answer | None, wish: Wish) -> None:
 
 
 def ask(view: View) -> Wish:
-    """What the controls above the fronts say."""
+    """Show the controls above the fronts and return what is set in them."""
     models = view.models.values()
     measures, sizes = stored_measures(models), stored_sizes(models)
     families = sorted({m.family for m in models if m.number != TEACHER})
@@ -162,7 +162,7 @@ def ask(view: View) -> Wish:
 
 
 def default_loss(line: Line) -> float:
-    """The margin that confirmation was asked for, in points on the slider's steps; 5 before that."""
+    """Return the margin of confirm in points, rounded to the slider's steps; before confirm 5 points."""
     margin = line.confirm.margin if line.confirm else USUAL_LOSS
     return min(round(200 * margin) / 2, LARGEST_LOSS)
 
@@ -282,7 +282,7 @@ def show_members(confirm: Scores) -> None:
 
 
 def show_trials(view: View, drawn: pd.DataFrame) -> None:
-    """The table of trials; it follows what is chosen elsewhere, and a click in it chooses."""
+    """Show the table of trials; its selected row follows other charts and lists, and a click chooses a trial."""
     if not view.line.trials:
         return
     brush = choice.brushed("searched")

@@ -1,1 +1,1 @@
-"""Work folders, read and checked."""
+"""Reading of work folders, with checks."""

@@ -1,4 +1,4 @@
-"""One file of a work folder: which state of it there is, and what it says, or why it cannot be used."""
+"""Single files of a work folder: whether one has changed, its record, or why it cannot be used."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gaitforge.records.json_file import JsonFile, Unreadable
 from gaitforge.work import on_s3, open_path
 
 Stamp = tuple[int, int, str]
-"""Time of change (ns), size, and on S3 the tag: what changes with a file's content."""
+"""Time of change (ns), size in bytes, and on S3 the tag: together they change with the content."""
 
 LINK: Stamp = (-1, 0, "link")
 OUTSIDE = "it leads out of the work folder, and is not followed"
@@ -22,19 +22,22 @@ OUTSIDE = "it leads out of the work folder, and is not followed"
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A file that could not be used, relative to the work folder, and why."""
+    """A file that could not be used, and why; its path is relative to the work folder."""
 
     file: str
     reason: str
 
 
 def is_inside(root: Path, path: Path) -> bool:
-    """Whether a path stays in the work folder when links are followed; a bucket has no links."""
+    """Tell whether a path stays in the work folder when links are followed; always true on S3, which has no links."""
     return bool(on_s3(root)) or path.resolve().is_relative_to(root.resolve())
 
 
 def outside(root: Path, folder: Path) -> list[str]:
-    """What is in a folder, at any depth, and does not stay in the work folder: names from the folder on."""
+    """List links in a folder, at any depth, that lead out of the work folder; "." if the folder itself does.
+
+    Names are relative to the folder.
+    """
     if on_s3(root):
         return []
     found = [path for path in (folder, *folder.rglob("*")) if path.is_symlink()]
@@ -44,7 +47,7 @@ def outside(root: Path, folder: Path) -> list[str]:
 
 
 def stamp(path: Path) -> Stamp | None:
-    """None where there is nothing or it may not be seen."""
+    """Return a path's stamp; None if it does not exist or may not be accessed."""
     try:
         stat = path.stat()
     except OSError:
@@ -53,7 +56,10 @@ def stamp(path: Path) -> Stamp | None:
 
 
 def stamps(folder: Path) -> dict[str, Stamp]:
-    """The stamps of a folder's files by their names, drafts (dot files) left out; LINK for a link."""
+    """Return the stamps of a folder's entries by name; drafts (dot files) are left out, a link has LINK.
+
+    Empty if the folder cannot be listed.
+    """
     found: dict[str, Stamp] = {}
     try:
         if on_s3(folder):
@@ -74,7 +80,7 @@ def stamps(folder: Path) -> dict[str, Stamp]:
 
 
 def names(folder: Path) -> list[str]:
-    """The names in a folder, drafts (dot files) left out."""
+    """List the names in a folder without drafts (dot files); empty if it cannot be listed."""
     try:
         listed = [path.name for path in folder.iterdir()] if on_s3(folder) else os.listdir(folder)
     except OSError:
@@ -83,7 +89,7 @@ def names(folder: Path) -> list[str]:
 
 
 def parsed(path: str, kind: JsonFile[Any]) -> object:
-    """The record of a JSON file; None where it has gone, a Problem where it cannot be used."""
+    """Return the record of a JSON file; None if the file has gone, a Problem if it cannot be used."""
     try:
         return kind.find(open_path(path))
     except Unreadable as error:

@@ -1,4 +1,4 @@
-"""What one model has left besides its trial: robustness, export, weights, and the recordings of its people."""
+"""One model's other files: robustness, export and weights, and the store's recordings of its people."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ROBUSTNESS = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Export:
-    """What `export/card.json` says of the student that was handed out last."""
+    """The latest export, as `export/card.json` describes it."""
 
     trial: int
     split: str
@@ -39,7 +39,10 @@ class Export:
 def read_robustness(
     work: WorkFolder, split: str, trial: int | None, problems: list[Problem]
 ) -> pd.DataFrame:
-    """The rows of `confirm/robustness.parquet` of the teacher and of one trial; empty without."""
+    """Read the rows of `confirm/robustness.parquet` of the teacher and of one trial; empty without the file.
+
+    If it cannot be read, that is added to `problems`.
+    """
     path = work.run(split).robustness
     empty = pd.DataFrame(columns=list(ROBUSTNESS))
     if not is_inside(work.root, path) or not path.is_file():
@@ -55,7 +58,10 @@ def read_robustness(
 
 
 def read_export(work: WorkFolder, problems: list[Problem], outdated: str | None) -> Export | None:
-    """The export that is there; None where there is none that can be read. `outdated` says why it is not of now."""
+    """Read the export's card; None if it is missing or unreadable, which is added to `problems`.
+
+    `outdated` says why the export is out of date, None if it is current.
+    """
     path = work.exported.card
     if not is_inside(work.root, path):
         return None
@@ -76,7 +82,10 @@ def read_export(work: WorkFolder, problems: list[Problem], outdated: str | None)
 def read_tested_weights(
     work: WorkFolder, split: str, member: Member, problems: list[Problem]
 ) -> Path | None:
-    """The weights of a member's network that was tested; None where they are gone, or are others."""
+    """Return the weights file of a member's tested network; None if it is missing or not the one that was tested.
+
+    A mismatch is added to `problems`.
+    """
     head = work.run(split).refit("student", member.trial, member.network.seed)
     weights = weights_of(head)
     if not all(is_inside(work.root, path) for path in (head, weights)) or not weights.is_file():
@@ -93,7 +102,7 @@ def read_tested_weights(
 
 
 def content(work: WorkFolder, path: Path) -> bytes | None:
-    """A file's bytes; None where there is none, or where it lies outside the work folder."""
+    """Return a file's bytes; None if it cannot be read or lies outside the work folder."""
     if not is_inside(work.root, path):
         return None
     try:
@@ -104,7 +113,7 @@ def content(work: WorkFolder, path: Path) -> bytes | None:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A recording of the store, and the layout of its joints."""
+    """A recording of the store, with the layout of its joints."""
 
     recording: Recording
     layout: Layout
@@ -113,7 +122,7 @@ class Shown:
 def read_recording(
     work: WorkFolder, person: str, recording: str, problems: list[Problem]
 ) -> Shown | None:
-    """One recording of the store; None where it is not there, or where the store is damaged."""
+    """Read one recording of the store; None if it is not there, or if the store cannot be used (see `problems`)."""
     path = work.store_head
     strangers = outside(work.root, work.store)
     if strangers:

@@ -1,4 +1,4 @@
-"""From what was read to what is shown: pure functions that make the tables of the page."""
+"""Models and their settings, prepared for the pages; pure functions that turn what was read into tables."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Setting:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Model:
-    """The teacher or the student of one ended trial, as one looks at it.
+    """The teacher, or the student of one ended trial, as the pages show it.
 
     `macro_f1` and `accuracy` are of the validation people.
     """
@@ -67,7 +67,7 @@ class Model:
 
 
 def models(line: Line) -> dict[int, Model]:
-    """Everything that can be looked at alone: the teacher first, then the trials by number."""
+    """Collect the models by number: the teacher first (TEACHER), then all ended trials."""
     members = {member.trial: member for member in (line.confirm.members if line.confirm else ())}
     found: dict[int, Model] = {}
     teacher = line.teacher
@@ -114,7 +114,7 @@ def models(line: Line) -> dict[int, Model]:
 
 
 def teacher_settings(teacher: TeacherModel) -> tuple[Setting, ...]:
-    """How a teacher was built and what it takes."""
+    """Return how a teacher was built and which windows and normalisation it takes."""
     return (
         *in_words(teacher.sizes, "sizes"),
         *in_words(teacher.windows.as_dict(), "windows"),
@@ -123,7 +123,7 @@ def teacher_settings(teacher: TeacherModel) -> tuple[Setting, ...]:
 
 
 def trial_settings(trial: Trial) -> tuple[Setting, ...]:
-    """How a student was built and trained."""
+    """Return how a student was built and trained."""
     return (
         *in_words(trial.sizes, "sizes"),
         *in_words(plain(trial.recipe), "recipe"),
@@ -133,12 +133,12 @@ def trial_settings(trial: Trial) -> tuple[Setting, ...]:
 
 
 def search_settings(head: SearchHead | None) -> tuple[Setting, ...]:
-    """What a search was set to, as run.toml has it."""
+    """Return the settings of a search, as run.toml has them; none without a search."""
     return () if head is None else tuple(in_words(head.settings, "search"))
 
 
 def in_words(settings: Mapping[str, Any], group: str) -> list[Setting]:
-    """The leaves of settings, nested names joined by a dot; shown, not judged."""
+    """Flatten settings to single values in words, nested names joined by a dot; values are not checked."""
     found: list[Setting] = []
     for name, value in settings.items():
         if isinstance(value, Mapping):
@@ -156,13 +156,13 @@ def _shown(value: object) -> str:
 
 
 def _searched_latency(trial: Trial) -> Latency | None:
-    """What a search with a limit on it has measured before the training."""
+    """Return the latency that a search with a latency limit measured before training; None if it did not."""
     p50 = (trial.scores or {}).get("latency_ms")
     return None if p50 is None else Latency(p50=p50, p95=None)
 
 
 def trial_table(models: Iterable[Model]) -> pd.DataFrame:
-    """One row per ended trial: those of the front first, then by macro F1."""
+    """Tabulate the ended trials, one row each: the front first, then by macro F1."""
     rows = [
         {
             "trial": model.number,
@@ -190,9 +190,10 @@ def trial_table(models: Iterable[Model]) -> pd.DataFrame:
 
 
 def member_table(confirm: Scores) -> pd.DataFrame:
-    """One row per confirmed student, smallest first; NaN or empty for what it does not have.
+    """Tabulate the confirmed students, one row each, smallest first; NaN or "" where a value is missing.
 
-    First its network, with intervals over people, then the mean of its seeds, with those over people and seeds.
+    First come the scores of the network that is handed out, with intervals over people, then those of the mean of
+    its seeds, with intervals over people and seeds.
     """
     rows = []
     for member in sorted(confirm.members, key=lambda m: m.params):
@@ -227,24 +228,24 @@ def member_table(confirm: Scores) -> pd.DataFrame:
 
 
 def tested_words(confirm: Scores, member: Member) -> str:
-    """What came of the test of a student's network."""
+    """Say how the test of a student's network turned out."""
     return judged_words(
         tested=member.network.tested, noninferior=member.noninferior, margin=confirm.margin
     )
 
 
 def verdict_word(verdict: Verdict, outdated: bool) -> str:
-    """The word as it stands alone above its sentence; that it is none of now is said with it."""
+    """Return the verdict's word to stand above its sentence, with a note if it is out of date."""
     return f"Out of date: {verdict.word}" if outdated else verdict.word.capitalize()
 
 
 def over(seeds: int) -> str:
-    """What the interval of a score is over, by the trainings of its model."""
+    """Say what a score's interval is over, given the number of its model's trainings."""
     return "over people" if seeds == 1 else "over people and seeds"
 
 
 def many(count: int, one: str, more: str | None = None) -> str:
-    """A count with its noun: "1 person", "1,204 people"."""
+    """Write a count with its noun: "1 person", "1,204 people"."""
     return f"{count:,} {one if count == 1 else more or one + 's'}"
 
 

@@ -1,8 +1,8 @@
-"""The ended trials of a search, read fast: the table of them first, then the files that it lacks.
+"""The ended trials of a search, read quickly: first from their common table, then single files it lacks.
 
-The files are the truth. A row of `search/trials.parquet` counts only while the file that it was made
-from is there with the same time, size and tag; a file that is new or has changed is read itself.
-Curves are nine tenths of a file, so that they stay there until one looks at them.
+The files are the truth. A row of `search/trials.parquet` counts only while the file that it was made from has
+the same time, size and S3 tag; new and changed files are read themselves. Learning curves are nine tenths of
+a file, so they are read only when somebody looks at them.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _Known = dict[str, tuple[Stamp, Trial | Problem]]
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """All ended trials by number, and the names of files that could not be used, and why."""
+    """All ended trials, ordered by number, and the files that could not be used."""
 
     trials: tuple[Trial, ...] = ()
     problems: tuple[Problem, ...] = ()
@@ -47,7 +47,7 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """What one look at a folder found, when, and in which state the folder was."""
+    """What one look at a folder of trials found, when, and the stamp the folder had."""
 
     at_s: float
     state: Stamp | None
@@ -56,7 +56,7 @@ class _Look:
     log: Log
 
     def holds(self, state: Stamp | None, now_s: float) -> bool:
-        """Whether one need not look again."""
+        """Tell whether this look may be reused: a folder of many files, looked at recently, with the same stamp."""
         count = len(self.found)
         recent = now_s - self.at_s < LOOK_AGAIN_S * count
         return recent and self.state == state and count > MANY
@@ -67,7 +67,7 @@ _lock = threading.Lock()  # one thread per person who looks on
 
 
 def read_trials(folder: SplitFolder) -> Log:
-    """What stands in `search/trials`; the same objects as before where nothing has changed."""
+    """Read all trials in `search/trials`; return the same objects as before if nothing has changed."""
     key = str(folder.root)
     with _lock:
         before = _looks.get(key)
@@ -121,7 +121,7 @@ def _refreshed(folder: SplitFolder, found: dict[str, Stamp], known: _Known) -> _
 
 
 def _from_table(folder: SplitFolder, found: dict[str, Stamp], wanted: Collection[str]) -> _Known:
-    """The rows that still say what the wanted files say; none where the table cannot be used."""
+    """Return the wanted trials whose table rows match their files; none if the table cannot be used."""
     rows_of = folder.trials_table
     if not files.is_inside(folder.search, rows_of):
         return {}
@@ -148,14 +148,14 @@ def _from_table(folder: SplitFolder, found: dict[str, Stamp], wanted: Collection
 
 
 def _light(trial: Trial, path: str) -> Trial:
-    """A trial without what its row of the table leaves out, and with its curve to be read from its file."""
+    """Drop the parts that a table row leaves out from a trial, and let its curve be read from its file when needed."""
     return replace(
         trial, distributions={}, rejected=(), sampler={}, stderr=(), traceback=None, curve=StoredCurve(path)
     )  # fmt: skip
 
 
 def _brief_trial(brief: object) -> Trial | None:
-    """One row's trial; None where it is none, which its file will say."""
+    """Parse a table row's trial; None if it is invalid, in which case the file itself will be read."""
     try:
         return TRIAL.parse(str(brief), Path())
     except Unreadable:
@@ -163,7 +163,7 @@ def _brief_trial(brief: object) -> Trial | None:
 
 
 class StoredCurve(Sequence[Row]):
-    """A trial's learning curve, which is read from its file when it is looked at."""
+    """A trial's learning curve, read from its file only when it is used."""
 
     __slots__ = ("path",)
 

@@ -1,7 +1,7 @@
-"""From the work folder to values: reads what is there and names what it cannot read.
+"""Reading of a work folder: returns what is there, and lists what cannot be read.
 
-A file is parsed again only when its time or size has changed, so that looking every two seconds
-at a search of hundreds of trials costs a stat per file.
+A file is parsed again only if its time or size has changed, so looking every two seconds at a search of
+hundreds of trials costs one stat per file.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Found:
-    """What a work folder holds, before one looks at a split; `exists`: there is a folder."""
+    """What a work folder holds apart from any split; `exists` is False if there is no such folder."""
 
     exists: bool
     store: StoreInfo | None = None
@@ -68,7 +68,7 @@ class Found:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Latency:
-    """Milliseconds of one window on one CPU thread, of the model as it is or would be exported."""
+    """Latency of the exported (or exportable) model in milliseconds per window, on one CPU thread."""
 
     p50: float
     p95: float | None
@@ -76,7 +76,7 @@ class Latency:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Line:
-    """The artefacts of one split; None or empty where a stage has not run."""
+    """The results of all stages for one split; None or empty for a stage that has not run."""
 
     split: Split | None
     teacher: TeacherModel | None
@@ -95,7 +95,7 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Running:
-    """A trial in flight; `silent_s` is the time since it last reported."""
+    """A running trial; `silent_s` is the time in seconds since its last report."""
 
     trial: Trial
     silent_s: float
@@ -103,7 +103,7 @@ class Running:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:
-    """What moves while a stage works; `teacher` has the epochs of one still in training."""
+    """What changes while a stage works; `teacher` has the epochs of a teacher still in training."""
 
     wanted: int | None
     epochs: int | None
@@ -115,7 +115,7 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outdated:
-    """Why the confirmed answer, and the exported student, are not of what lies there now; None where they are."""
+    """Why the confirmed answer and the export no longer match what the folder holds; None if they match."""
 
     answer: str | None
     export: str | None
@@ -123,7 +123,7 @@ class Outdated:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Predicted:
-    """Whose predictions: role of the people, model, and its trial (None for the teacher)."""
+    """Whose predictions they are: the people's role, the kind of model, and its trial (None for the teacher)."""
 
     role: str
     model: str
@@ -131,7 +131,7 @@ class Predicted:
 
 
 def look(work: WorkFolder) -> Found:
-    """What the folder holds; never raises for what is missing or broken in it."""
+    """Return what the folder holds; never raises for what is missing or broken in it."""
     if not work.root.is_dir():
         return Found(exists=False)
     problems: list[Problem] = []
@@ -147,7 +147,7 @@ def read_split(work: WorkFolder, name: str) -> Split | None:
 
 
 def read_line(work: WorkFolder, name: str) -> Line:
-    """Everything that the line for one split has produced so far."""
+    """Read all that the stages have produced so far for one split."""
     run, problems = work.run(name), list[Problem]()
     log = read_trials(run) if _inside(work, run.trials, problems) else Log()
     trials = log.trials
@@ -170,9 +170,9 @@ def read_line(work: WorkFolder, name: str) -> Line:
 
 
 def read_outdated(work: WorkFolder, name: str, line: Line) -> Outdated:
-    """Which of answer and export is out of date; in a folder with links to elsewhere that cannot be told.
+    """Find out whether answer and export are out of date; for a folder with links to elsewhere, say it is unknown.
 
-    Of an answer that cannot be read, `read_line` tells why.
+    If the answer itself cannot be read, `read_line` tells why.
     """
     if not all(files.is_inside(work.root, path) for path in answer_files(work, name)):
         return Outdated(answer=LINKED, export=LINKED)
@@ -184,7 +184,10 @@ def read_outdated(work: WorkFolder, name: str, line: Line) -> Outdated:
 
 
 def answer_files(work: WorkFolder, name: str) -> tuple[Path, ...]:
-    """What tells whether answer and export are of now; trials are told by the front, which is written after each."""
+    """List the files that show whether answer and export are current.
+
+    The front stands for the trials, since it is written after each of them.
+    """
     run = work.run(name)
     return (
         work.store_head, *work.split_files(), work.settings, run.teacher_model, run.search_head, run.front, run.scores,
@@ -193,14 +196,14 @@ def answer_files(work: WorkFolder, name: str) -> tuple[Path, ...]:
 
 
 def read_wider_answers(work: WorkFolder, name: str, problems: list[Problem]) -> list[str]:
-    """What is said over more people than the split's own confirm people: all splits, or folds."""
+    """Return the answers' sentences over more people than the split's confirm people: over all splits, or folds."""
     pooled = _load(work, work.pooled, POOLED, problems)
     folds = _load(work, work.run(name).folds_answer, FOLDS, problems)
     return [answer.sentence for answer in (pooled, folds) if answer is not None]
 
 
 def read_importance(work: WorkFolder, name: str, problems: list[Problem]) -> pd.DataFrame:
-    """Columns family (None: over all), objective, name, importance; no rows where none is told."""
+    """Read the settings' importance: columns family (None: over all), objective, name, importance; empty if missing."""
     path = work.run(name).importance
     stamp = stamp_of(path) if _inside(work, path, problems) else None
     read = _parsed_importance(str(path), stamp) if stamp else None
@@ -212,7 +215,7 @@ def read_importance(work: WorkFolder, name: str, problems: list[Problem]) -> pd.
 
 
 def read_progress(work: WorkFolder, name: str) -> Progress:
-    """What changes every few seconds; `read_line` names what cannot be read."""
+    """Read what changes every few seconds; unreadable files are reported by `read_line`, not here."""
     run, problems = work.run(name), list[Problem]()
     ended = {n.removesuffix(".json") for n in files.names(run.trials) if n.endswith(".json")}
     running = []
@@ -236,7 +239,7 @@ def read_progress(work: WorkFolder, name: str) -> Progress:
 
 
 def pulse(work: WorkFolder, name: str | None) -> tuple[Stamp | None, ...]:
-    """Stamps of the few files and folders of which one changes when there is something new."""
+    """Return stamps of a few files and folders; at least one of them changes when there is something new."""
     watched = [work.root, work.settings, work.store_head, work.splits, work.runs]
     if name is not None:
         run = work.run(name)
@@ -253,7 +256,7 @@ def pulse(work: WorkFolder, name: str | None) -> tuple[Stamp | None, ...]:
 
 
 def unbeaten(trials: Iterable[Trial]) -> frozenset[int]:
-    """Numbers of the finished trials that no other beats in macro F1 and in parameters at once."""
+    """Return the numbers of the finished trials that no other beats in both macro F1 and parameters."""
     front: set[int] = set()
     best = -1.0
     finished = [
@@ -272,10 +275,10 @@ def prediction_files(
     problems: list[Problem],
     models: Collection[int | None] | None = None,
 ) -> Mapping[Predicted, tuple[Path, ...]]:
-    """Which file holds whose predictions; with `models`, of these trials (None: the teacher) alone.
+    """Find the files that hold each model's predictions; `models` limits the search to trials (None: the teacher).
 
-    Each finished trial has a file, and to look into ten thousand takes half a minute: those whose
-    names tell of other models are then passed over.
+    Each finished trial has a file, and opening ten thousand takes half a minute: with `models`, files whose names
+    say that they are of other models are not opened.
     """
     found: dict[Predicted, tuple[Path, ...]] = {}
     for path in _files(work, work.run(name).predictions, problems, ending=".parquet"):
@@ -303,7 +306,10 @@ def read_predictions(
     classes: tuple[str, ...],
     problems: list[Problem],
 ) -> pd.DataFrame:
-    """Columns of PREDICTED; one row per recording and seed, `probabilities` in the order of `classes`."""
+    """Read predictions (columns PREDICTED), one row per recording and seed; `probabilities` follow `classes`.
+
+    A file that cannot be used is added to `problems`.
+    """
     tables = []
     for path in paths:
         stamp = stamp_of(path)
@@ -324,7 +330,7 @@ def _listed(folder: Path) -> list[Path]:
 def _files(
     work: WorkFolder, folder: Path, problems: list[Problem], ending: str = ".json"
 ) -> list[Path]:
-    """The folder's files of one kind; drafts (dot files) are passed over, strangers named."""
+    """List a folder's files with this ending; drafts (dot files) are skipped, others added to `problems`."""
     found = []
     if not _inside(work, folder, problems):
         return []
@@ -339,7 +345,7 @@ def _files(
 
 
 def _inside(work: WorkFolder, path: Path, problems: list[Problem]) -> bool:
-    """Whether a path stays in the work folder; where it does not, that is a problem."""
+    """Tell whether a path stays in the work folder; if it does not, add that to `problems`."""
     if files.is_inside(work.root, path):
         return True
     problems.append(Problem(_short(work, path), files.OUTSIDE))
@@ -351,7 +357,7 @@ def _short(work: WorkFolder, path: Path) -> str:
 
 
 def _load(work: WorkFolder, path: Path, kind: JsonFile[T], problems: list[Problem]) -> T | None:
-    """The record of a file, or None where there is none or where a problem was added."""
+    """Return a file's record; None if there is no file, or if a problem was added."""
     stamp = stamp_of(path)
     if stamp is None or not _inside(work, path, problems):
         return None
@@ -363,7 +369,7 @@ def _load(work: WorkFolder, path: Path, kind: JsonFile[T], problems: list[Proble
 
 
 def latencies_of(told: Latencies | None) -> dict[int | None, Latency]:
-    """By trial, the teacher's under None; without those that could not be measured."""
+    """Return latencies by trial, the teacher's under None; models that could not be measured are left out."""
     if told is None:
         return {}
     rows = {None: told.teacher, **{row.trial: row for row in told.members}}
@@ -375,7 +381,7 @@ def latencies_of(told: Latencies | None) -> dict[int | None, Latency]:
 
 
 def _history(work: WorkFolder, path: Path, problems: list[Problem]) -> tuple[Row, ...]:
-    """The learning curve of a trained teacher, empty where it has none."""
+    """Read the learning curve of a trained teacher; empty if it has none."""
     stamp = stamp_of(path)
     if stamp is None or not _inside(work, path, problems):
         return ()
@@ -456,7 +462,7 @@ def _parsed_predictions(
 
 
 def _live_epochs(path: Path) -> tuple[LiveEpoch, ...]:
-    """The lines of a file that grows; a last line that is half there waits for the next look."""
+    """Read the epochs of a file that still grows; a last line written only in part waits for the next look."""
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

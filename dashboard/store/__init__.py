@@ -1,1 +1,1 @@
-"""Store: people, classes, lengths, missing joints, quarantine."""
+"""The page Store: people, classes, lengths, missing joints, quarantine."""

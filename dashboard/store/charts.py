@@ -1,4 +1,4 @@
-"""Charts of what the store holds: pure functions of the tables of store_tables."""
+"""Charts of what the store holds, drawn from the tables of store/tables.py; pure functions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ROW = 26
 
 
 def people_chart(people: pd.DataFrame) -> alt.LayerChart:
-    """Draw bars of people by class, parted by role (see people_table)."""
+    """Draw the number of people by class as bars, divided by role (see people_table)."""
     roles = [role for role in ROLE_COLOURS if (people["role"] == role).any()]
     roles += sorted(set(people["role"]) - set(roles))
     colours = [ROLE_COLOURS.get(role, "#a661b8") for role in roles]
@@ -49,7 +49,7 @@ def people_chart(people: pd.DataFrame) -> alt.LayerChart:
 
 
 def lengths_chart(table: pd.DataFrame, unit: str) -> alt.LayerChart:
-    """Draw per class a line from the shortest to the longest, half of the recordings in the bar, the median."""
+    """Draw the lengths per class: a line from shortest to longest, a bar for the middle half, and the median."""
     y = _classes(table["class"])
     scale = alt.Scale(zero=True, nice=True)
 
@@ -84,7 +84,7 @@ def lengths_chart(table: pd.DataFrame, unit: str) -> alt.LayerChart:
 
 
 def missing_chart(joints: pd.DataFrame) -> alt.LayerChart:
-    """Draw bars of the share of frames in which each joint is missing."""
+    """Draw for each joint a bar of the share of frames in which it is missing."""
     bars = (
         alt.Chart(joints)
         .mark_bar(color=SEARCHED, height=12, cornerRadiusEnd=2)

@@ -1,4 +1,4 @@
-"""The page Store: who was recorded, how long, what is missing, and what could not be used."""
+"""The page Store: who was recorded, for how long, what is missing, and what could not be used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The store as the page of it needs it, read from its own files; says what it cannot read."""
+"""Reading of the store for its page, from its own files; says what it cannot read."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MOVEMENTS = ("recording", "person", "label", "frames", "positions")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Held:
-    """What a store holds; None for a part that cannot be read."""
+    """What a store holds; a part that cannot be read is None."""
 
     info: StoreInfo
     index: pd.DataFrame | None
@@ -33,7 +33,7 @@ class Held:
 
 
 def read_store(work: WorkFolder, problems: list[Problem]) -> Held | None:
-    """None where there is no store, or none that can be read."""
+    """Read the store; None if there is none, or none that can be read (see `problems`)."""
     stamp = files.stamp(work.store_head)
     if stamp is None:
         return None
@@ -47,7 +47,7 @@ def read_store(work: WorkFolder, problems: list[Problem]) -> Held | None:
 
 
 def read_roles(work: WorkFolder, split: str) -> dict[str, str]:
-    """Role by person of a split; empty where it cannot be read, which `reading.read_line` tells."""
+    """Return each person's role in a split; empty if it cannot be read, which `reading.read_line` reports."""
     path = work.split_file(split)
     read = files.parsed(str(path), SPLIT) if files.is_inside(work.root, path) else None
     return dict(read.roles) if isinstance(read, Split) else {}

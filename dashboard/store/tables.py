@@ -1,4 +1,4 @@
-"""What the store holds, as tables: people, lengths, missing joints, further columns, quarantine."""
+"""Tables of what the store holds: people, lengths, missing joints, further columns, quarantine."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ SECONDS, FRAMES = "seconds", "frames"
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """How often each joint is missing, over the recordings that were looked at.
+    """How often each joint is missing, in the `seen` recordings that were looked at.
 
-    `joints` has columns joint, share (of frames); `recordings` has columns recording, person, label,
-    share (of joints and frames), of those that miss any, the most first; `seen` recordings were read.
+    `joints` has columns joint and share (of frames). `recordings` lists those with missing joints, worst first,
+    with columns recording, person, label and share (of joints and frames).
     """
 
     joints: pd.DataFrame
@@ -35,7 +35,7 @@ class Missing:
 
 
 def people_table(index: pd.DataFrame, roles: Mapping[str, str]) -> pd.DataFrame:
-    """Columns class, role, people, recordings: a row for each class and role that has any."""
+    """Count people by class and role: columns class, role, people, recordings; one row for each pair that occurs."""
     rows = index.assign(role=[roles.get(person, NO_ROLE) for person in index["person"]])
     table = rows.groupby(["label", "role"], sort=True).agg(
         people=("person", "nunique"), recordings=("recording", "size")
@@ -47,19 +47,22 @@ def people_table(index: pd.DataFrame, roles: Mapping[str, str]) -> pd.DataFrame:
 
 
 def classes_per_person(index: pd.DataFrame) -> float:
-    """In the mean; above 1, a person stands in several rows of `people_table`."""
+    """Return the mean number of classes per person; above 1, `people_table` counts some people several times."""
     return float(index.groupby("person")["label"].nunique().mean()) if len(index) else 0.0
 
 
 def lengths(index: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """The index with a column `length`, and its unit: seconds where each recording has a frame rate."""
+    """Add a column `length` to the index and return its unit: seconds if all recordings have a rate, else frames."""
     if len(index) and index["fps"].notna().all() and (index["fps"] > 0).all():
         return index.assign(length=index["frames"] / index["fps"]), SECONDS
     return index.assign(length=index["frames"].astype("float64")), FRAMES
 
 
 def lengths_table(index: pd.DataFrame) -> pd.DataFrame:
-    """Per class: recordings, shortest, low, median, high, longest; half of them lie from low to high."""
+    """Summarise lengths per class: columns class, shortest, low, median, high, longest, recordings.
+
+    low and high are the quartiles: half of the recordings lie between them.
+    """
     table, _ = lengths(index)
     found = table.groupby("label")["length"].quantile(np.array([0, 0.25, 0.5, 0.75, 1])).unstack()
     found.columns = pd.Index(["shortest", "low", "median", "high", "longest"])
@@ -68,10 +71,10 @@ def lengths_table(index: pd.DataFrame) -> pd.DataFrame:
 
 
 def missing_joints(groups: Iterable[pa.Table], joints: Sequence[str], channels: int) -> Missing:
-    """Which joints are missing (have no number in some channel) in the frames of these row groups.
+    """Count missing joints in the frames of row groups; a joint is missing if any of its channels is NaN.
 
-    Groups have columns recording, person, label, frames, positions. Raises ValueError where
-    positions are not frames x joints x channels.
+    Groups have columns recording, person, label, frames, positions. Raises ValueError if the size of positions is
+    not frames x joints x channels.
     """
     missing_V = np.zeros(len(joints), dtype=np.int64)
     frames, seen = 0, 0
@@ -104,7 +107,7 @@ def missing_joints(groups: Iterable[pa.Table], joints: Sequence[str], channels: 
 
 
 def further_columns(index: pd.DataFrame) -> pd.DataFrame:
-    """Columns column, known (share of recordings), values: what the sources told besides."""
+    """Summarise the sources' further columns: columns column, known (percent of recordings), values (in words)."""
     rows = []
     for name in index.columns:
         if name in OWN:
@@ -124,7 +127,7 @@ def further_columns(index: pd.DataFrame) -> pd.DataFrame:
 
 
 def reasons_table(quarantine: pd.DataFrame) -> pd.DataFrame:
-    """Columns reason (its kind), recordings, sources; the most frequent first."""
+    """Count the quarantine by kind of reason: columns reason, recordings, sources; the most frequent first."""
     kinds = quarantine.assign(reason=quarantine["reason"].map(find_kind))
     grouped = kinds.groupby("reason", dropna=False).agg(
         recordings=("reason", "size"), sources=("source", "nunique")

@@ -1,1 +1,1 @@
-"""Student: one model with its scores, people, recordings and files."""
+"""The page Student: one model with its scores, people, recordings and files."""

@@ -1,6 +1,6 @@
-"""The charts of one model: pure functions of the tables of `model_tables.py`.
+"""Charts of one model, drawn from the tables of frame/model_tables.py; pure functions.
 
-The model is blue, the teacher grey, and orange is left for what is the answer.
+The model is blue, the teacher grey; orange is reserved for the answer.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ CHANNEL_COLOURS = (SEARCHED, CONFIRMED, "#3f9c72")
 
 
 def curve_chart(curve: pd.DataFrame, measure: str, teacher: float | None) -> alt.LayerChart:
-    """Draw a score of validation people (columns epoch and `measure`), beside the teacher's."""
+    """Draw a score on the validation people over the epochs (columns epoch and `measure`), and the teacher's score."""
     scores = [*curve[measure], *([] if teacher is None else [teacher])]
     low, high = min(scores, default=0.0), max(scores, default=1.0)
     y = alt.Y(
@@ -70,7 +70,7 @@ def curve_chart(curve: pd.DataFrame, measure: str, teacher: float | None) -> alt
 
 
 def loss_chart(losses: pd.DataFrame) -> alt.LayerChart:
-    """Draw the terms of the training loss per epoch (columns epoch, term, loss)."""
+    """Draw the terms of the training loss over the epochs (columns epoch, term, loss)."""
     terms = list(dict.fromkeys(losses["term"]))
     colours = {"total": TEACHER}
     for place, term in enumerate(term for term in terms if term != "total"):
@@ -108,9 +108,9 @@ def loss_chart(losses: pd.DataFrame) -> alt.LayerChart:
 def confusion_chart(
     cells: pd.DataFrame, classes: tuple[str, ...], dark: bool = False
 ) -> alt.LayerChart:
-    """Draw rows of the true class, columns of the one said, coloured by the true class's share (see confusion_table).
+    """Draw the confusion matrix: true class by row, said class by column, coloured by share (see confusion_table).
 
-    `dark` says that the page is: numbers on pale tiles are then light.
+    With `dark` the page is dark: numbers on pale tiles are then light.
     """
     cells = cells.assign(percent=(cells["share"].fillna(0) * 100).round())
     angle = -35 if len(classes) <= 6 else -90
@@ -147,7 +147,7 @@ def confusion_chart(
 
 
 def recall_chart(recalls: pd.DataFrame) -> alt.LayerChart:
-    """Draw a row per class: recall a dot with its interval, the teacher's a tick (see recall_table)."""
+    """Draw one row per class: the model's recall as a dot with interval, the teacher's as a tick (see recall_table)."""
     y = rows("class:N", list(recalls["class"]), 190)
     x = share_axis("recall:Q", "Recall")
     tooltip = [
@@ -170,7 +170,7 @@ def recall_chart(recalls: pd.DataFrame) -> alt.LayerChart:
 
 
 def people_chart(people: pd.DataFrame) -> alt.LayerChart:
-    """Draw one row per person: the model's accuracy a dot, the teacher's a tick (see people_table)."""
+    """Draw one row per person: the model's accuracy as a dot, the teacher's as a tick (see people_table)."""
     y = rows("person:N", list(people["person"]), 160)
     x = share_axis("accuracy:Q", "Accuracy")
     links = []
@@ -197,7 +197,7 @@ def people_chart(people: pd.DataFrame) -> alt.LayerChart:
 
 
 def calibration_chart(bins: pd.DataFrame) -> alt.LayerChart:
-    """Draw accuracy against confidence (columns of calibration_table, and `model`), beside the diagonal."""
+    """Draw accuracy against confidence with the diagonal (columns of calibration_table, and `model`)."""
     diagonal = (
         alt.Chart(pd.DataFrame({"confidence": [0.0, 1.0], "accuracy": [0.0, 1.0]}))
         .mark_line(color=TEACHER, strokeDash=[1, 4], strokeWidth=1.3, strokeCap="round")
@@ -290,7 +290,7 @@ def robustness_chart(scores: pd.DataFrame) -> alt.LayerChart:
 
 
 def probability_chart(answers: pd.DataFrame, classes: tuple[str, ...]) -> alt.LayerChart:
-    """Draw a pair of bars per class for one recording (columns of probability_table); the true class is ringed."""
+    """Draw a pair of bars per class for one recording (columns of probability_table); an arrow marks the true class."""
     present = [model for model in (HERE, THERE) if (answers["model"] == model).any()]
     y = rows("class:N", classes, 190)
     offset = alt.YOffset("model:N", sort=present)
@@ -338,7 +338,7 @@ def probability_chart(answers: pd.DataFrame, classes: tuple[str, ...]) -> alt.La
 
 
 def channel_chart(lines: pd.DataFrame, time: str, unit: str) -> alt.Chart:
-    """Draw the channels of what is no body in space, a panel per node (columns of channel_table)."""
+    """Draw the channels of a recording without an up axis, one panel per node (columns of channel_table)."""
     channels = list(dict.fromkeys(lines["channel"]))
     chart: alt.Chart = (
         alt.Chart(lines, width="container")
@@ -373,7 +373,7 @@ def channel_chart(lines: pd.DataFrame, time: str, unit: str) -> alt.Chart:
 def _two(
     table: pd.DataFrame, column: str, y: alt.Y, x: alt.X, tooltip: list[alt.Tooltip]
 ) -> alt.Chart:
-    """Draw the model's values of a column and the teacher's, who comes first and lies below."""
+    """Draw a column's values of the model and of the teacher; the teacher's are drawn first, below."""
     teacher = table.dropna(subset=["teacher"])
     both = pd.concat(
         [
@@ -404,7 +404,7 @@ def _shape(models: pd.Series[str], teacher: str = UPRIGHT) -> alt.Shape:
 
 
 def _reference(table: pd.DataFrame, y: alt.Y) -> list[alt.Chart]:
-    """Draw a dashed line, named at its left, across the chart at the teacher's score."""
+    """Draw a dashed line across the chart at the teacher's score, labelled at its left."""
     base = alt.Chart(table.assign(words=THERE)).encode(y=y)
     return [
         base.mark_rule(color=TEACHER, strokeDash=[6, 4], strokeWidth=1.3, strokeCap="round"),

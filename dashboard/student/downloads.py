@@ -1,4 +1,4 @@
-"""The files of one student, or what to type where they are not there yet."""
+"""Downloads of one student's files, or the command that makes them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dashboard.student.run_file import run_toml
 
 
 def show_downloads(view: View, model: Model, export: Export | None) -> None:
-    """What one takes away, or what to type where it is not there yet."""
+    """Offer the student's files for download, or say which command makes those that are missing."""
     number = model.number
     with st.container(border=True, key="downloads"):
         st.markdown("**Take it with you**")

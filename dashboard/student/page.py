@@ -1,4 +1,4 @@
-"""The page of one model: how good it is and on whom, how sure, how it moves, how it was trained, and its files."""
+"""The page Student: one model's scores, confidence, recordings, training and files."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NETWORK = "Confirm people, the network that is handed out"
 
 
 def show_student(view: View) -> None:
-    """Everything about the model that is chosen; adds to `view.problems` what could not be read for it."""
+    """Show the chosen model; what cannot be read of it is added to `view.problems`."""
     model = view.models[view.chosen]
     show_choice(view, model)
     export = model_files.read_export(view.work, view.problems, view.outdated.export)
@@ -52,7 +52,7 @@ def show_student(view: View) -> None:
 
 
 def show_held_against(view: View, model: Model) -> None:
-    """A confirmed student, or the teacher, beside what it is held against on the confirm people."""
+    """Compare a confirmed student, or the teacher, with teacher, reference and chance on the confirm people."""
     confirm = view.line.confirm
     if confirm is None or (model.member is None and model.number != TEACHER):
         return
@@ -137,7 +137,7 @@ def show_numbers(view: View, model: Model, export: Export | None) -> None:
 def show_latency(
     model: Model, teacher: Model | None, export: Export | None, place: DeltaGenerator
 ) -> None:
-    """Of the export, else as confirm has measured it, else as the search has before it trained it."""
+    """Show the latency measured by export, else by confirm, else by the search before training."""
     measured = model.latency if export is None else export.latency
     if measured is None:
         place.metric("Latency", "not measured")
@@ -154,7 +154,7 @@ def show_latency(
 
 
 def show_predictions(view: View, model: Model) -> None:
-    """Which classes and people it gets right, how sure it is, and the recordings themselves."""
+    """Show which classes and people the model gets right, how sure it is, and the recordings themselves."""
     classes = _classes(view)
     trial = None if model.number == TEACHER else model.number
     files = reading.prediction_files(view.work, view.split, view.problems, {None, model.number})
@@ -245,7 +245,7 @@ def _read(
 
 
 def _classes(view: View) -> tuple[str, ...]:
-    """The names of the classes in the order of the stored probabilities; empty where unknown."""
+    """Return the class names in the order of the stored probabilities; empty if unknown."""
     if view.found.store is not None:
         return view.found.store.classes
     return view.line.teacher.classes if view.line.teacher is not None else ()

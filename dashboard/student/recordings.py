@@ -1,4 +1,4 @@
-"""One recording, moving, and what a model and its teacher say of it."""
+"""One recording as a moving figure, with what the model and its teacher say of it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def show_recordings(
     teacher: pd.DataFrame,
     classes: tuple[str, ...],
 ) -> None:
-    """One recording, moving, and what is said of it."""
+    """Let the visitor choose a recording; show it moving, and what the models say of it."""
     st.subheader("Recordings", anchor=False)
     rows = pick_recordings(
         model_tables.recording_table(table, teacher, classes),
@@ -83,7 +83,7 @@ def show_recordings(
 def pick_recordings(
     rows: pd.DataFrame, classes: tuple[str, ...], has_teacher: bool
 ) -> pd.DataFrame:
-    """The recordings that the three choices leave."""
+    """Show the three filters and return the recordings that pass them."""
     which, of_class, of_person = st.columns([2, 1, 1], vertical_alignment="bottom")
     kind = which.segmented_control(
         "Which",

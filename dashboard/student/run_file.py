@@ -1,4 +1,4 @@
-"""A run.toml that trains one student: its data and teacher as they were, and a search of that one student."""
+"""A run.toml that trains one student again: the same data and teacher settings, and a search of that one student."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from gaitforge.work import WorkFolder
 
 
 def run_toml(work: WorkFolder, split: str, number: int) -> str:
-    """The text of the file for one ended trial.
+    """Write the run.toml for one ended trial, as text.
 
-    It names the same people for the same roles, has the teacher trained in the same way, tries this
-    trial's searched values alone, confirms that student, and exports it. Raises FileNotFoundError,
-    ValueError or KeyError where the folder lacks what it is made of.
+    It gives the same people the same roles, trains the teacher in the same way, tries only this trial's values,
+    confirms that student and exports it. Raises FileNotFoundError, ValueError or KeyError if the work folder
+    lacks what is needed.
     """
     run = work.run(split)
     trial = TRIAL.read(run.trial(number))
@@ -57,12 +57,12 @@ def _head(trial: Trial) -> list[str]:
 
 
 def _one_line(text: str) -> str:
-    """Other people's text within a comment."""
+    """Reduce untrusted text to one ASCII line, so that it cannot leave its comment."""
     return " ".join(text.split()).encode("ascii", "replace").decode()
 
 
 def _without_none(table: Mapping[str, Any]) -> dict[str, Any]:
-    """TOML has no null: what is left out has its default."""
+    """Drop None values, nested ones too: TOML has no null, and a missing key has its default."""
     return {
         key: _without_none(value) if isinstance(value, Mapping) else value
         for key, value in table.items()

@@ -1,4 +1,4 @@
-"""How good one model is, on whom, and how far it can be trusted: the charts of its predictions."""
+"""One model's scores by class and person, its calibration and its robustness, from its predictions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gaitforge.stats import MIN_PEOPLE
 
 FEW_PEOPLE = 12
 Tables = Mapping[str, pd.DataFrame]
-"""What charts were drawn of, by what it is called."""
+"""Tables behind the charts, by title."""
 
 
 def show_scores(
@@ -29,7 +29,7 @@ def show_scores(
     teacher: pd.DataFrame,
     classes: tuple[str, ...],
 ) -> None:
-    """All of it; `table` and `teacher` are predictions for the same people."""
+    """Show all scores of a model; `table` and `teacher` are predictions for the same people."""
     st.text(scores_words(table, classes))
     tables = dict(show_classes(table, teacher, classes))
     left, right = pair("trust", [1, 1])
@@ -128,7 +128,7 @@ def show_robustness(view: View, model: Model, classes: tuple[str, ...]) -> Table
 
 
 def show_tables(tables: Tables) -> None:
-    """What the charts are drawn of, in numbers; each can be saved as CSV from its own menu."""
+    """Show the numbers behind the charts as tables, which can be saved as CSV from their own menu."""
     with st.expander("These numbers as tables"):
         for place, (name, table) in enumerate(tables.items()):
             if not table.empty:
@@ -137,6 +137,6 @@ def show_tables(tables: Tables) -> None:
 
 
 def pair(name: str, widths: list[int]) -> list[DeltaGenerator]:
-    """Two columns, which lie below each other where the window is narrow (see STYLE in app.py)."""
+    """Make two columns that are stacked in a narrow window (see STYLE in app.py)."""
     with st.container(key=f"pair_{name}"):
         return st.columns(widths, gap="large")

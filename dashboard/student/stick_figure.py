@@ -1,7 +1,7 @@
-"""A recording of joints as a stick figure that moves: numbers to the browser, drawn there as SVG.
+"""A player that shows a recording's joints as a moving stick figure, drawn in the browser as SVG.
 
-The component's markup, style and script are the constants of this file. What travels to it are
-numbers alone, so that no text of a work folder can become part of the page.
+The component's markup, style and script are constants of this file. Only numbers are sent to it, so no text
+of a work folder can become part of the page.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ NO_FRAME_RATE_S = 3.0  # how long a recording without a frame rate (a normalised
 
 
 def figure(recording: Recording, layout: Layout, min_confidence: float = 0.0) -> Numbers:
-    """What the player draws, as numbers: joints right, up and towards the viewer in bodies / UNIT.
+    """Convert a recording to the numbers that the player draws: joints right, up and towards the viewer.
 
-    A body is the greatest extent of the joints about their root. `yaw` turns a figure in space so that
-    it faces the viewer, by its left and right joints; a flat one stays as it was seen.
+    Lengths are whole numbers, UNIT to a body; a body is the greatest extent of the joints about their root. `yaw`
+    (radians) turns a figure in space to face the viewer, by its left and right joints; a flat recording stays as
+    it was seen. Of a recording longer than MOST_FRAMES only every second, third ... frame is used.
 
     Raises ValueError for a layout without an up axis.
     """
@@ -66,7 +67,7 @@ def figure(recording: Recording, layout: Layout, min_confidence: float = 0.0) ->
 def _right_up_near(
     recording: Recording, layout: Layout, min_confidence: float
 ) -> NDArray[np.float64]:
-    """Joints in right-handed axes with the second up [T, V, 3]; NaN where a joint is missing."""
+    """Turn joints to right-handed axes with the second one up [T, V, 3]; NaN for a missing joint, depth 0 if flat."""
     positions_TVC = recording.positions_TVC.astype(np.float64)
     positions_TVC[~recording.seen_TV(min_confidence)] = np.nan
     up = layout.up_axis or 0
@@ -81,7 +82,10 @@ def _right_up_near(
 
 
 def _root(xyz_TVC: NDArray[np.float64], layout: Layout) -> NDArray[np.float64]:
-    """The middle of the root joints [T, 3], else of all; where none is seen, as in the last frame that has one."""
+    """Return the middle of the root joints [T, 3], or of all joints if no root joint is seen.
+
+    A frame without any joint has the middle of the last frame before it that has one, else of the first.
+    """
     seen_TV = ~np.isnan(xyz_TVC[..., 0])
     root_TC = np.full((len(xyz_TVC), 3), np.nan)
     for joints in (list(layout.root), list(range(layout.joint_count))):
@@ -94,14 +98,14 @@ def _root(xyz_TVC: NDArray[np.float64], layout: Layout) -> NDArray[np.float64]:
 
 
 def _spread(points_NC: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How far points reach along each axis [C], but for the outermost 2 % on either side."""
+    """Measure how far points reach along each axis [C], without the outermost 1 % at either end."""
     low_C, high_C = np.nanpercentile(points_NC, [1, 99], axis=0)
     spread_C: NDArray[np.float64] = np.nan_to_num(high_C - low_C)
     return spread_C
 
 
 def _yaw(about_TVC: NDArray[np.float64], layout: Layout) -> float:
-    """The turn about the up axis after which the left joints lie to the viewer's right."""
+    """Find the turn about the up axis, in radians, that brings the left joints to the viewer's right."""
     if not layout.left_right:
         return 0.0
     left, right = zip(*layout.left_right, strict=True)
@@ -343,5 +347,5 @@ PLAYER = st.components.v2.component("gaitforge_stick_figure", html=HTML, css=CSS
 
 
 def show_figure(numbers: Numbers, key: str) -> None:
-    """The player with a recording in it, as `figure` made its numbers."""
+    """Show the player with the numbers of `figure`."""
     PLAYER(data=numbers, key=key)

@@ -1,1 +1,1 @@
-"""Why: what decides, by the settings of the trials."""
+"""The page Why: how the search's settings relate to its objectives."""

@@ -1,4 +1,4 @@
-"""Charts of what the settings of a search did: pure functions of the tables of why_tables."""
+"""Charts of what the settings of a search did, drawn from the tables of why/tables.py; pure functions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FAINT = 0.16
 
 
 def importance_chart(table: pd.DataFrame, objective: str) -> alt.LayerChart:
-    """Draw bars of how much each setting explains of one objective (columns setting, importance)."""
+    """Draw how much each setting explains of one objective as bars (columns setting, importance)."""
     order = table["setting"].tolist()
     base = alt.Chart(table).encode(
         y=alt.Y(
@@ -56,7 +56,7 @@ def importance_chart(table: pd.DataFrame, objective: str) -> alt.LayerChart:
 
 
 def terms_chart(points: pd.DataFrame, terms: Sequence[str], chosen: int) -> alt.LayerChart:
-    """Draw weights by term: of the finished trials faint ticks, of the front dots, the chosen one apart."""
+    """Draw weights by distillation term: the front as dots, the chosen student as a diamond, others as faint ticks."""
     rows = points.assign(
         kind=["chosen" if t == chosen else "front" if f else "beaten"
               for t, f in zip(points["trial"], points["on_front"], strict=True)],
@@ -95,7 +95,7 @@ def terms_chart(points: pd.DataFrame, terms: Sequence[str], chosen: int) -> alt.
 def parallel_chart(
     paths: pd.DataFrame, marks: pd.DataFrame, axes: Sequence[str], families: Sequence[str]
 ) -> alt.LayerChart:
-    """Draw a line per trial over upright axes: the picked ones by family, others faint, the chosen one apart."""
+    """Draw one line per trial across upright axes: picked ones by family, others faint, the chosen one set apart."""
     x = alt.X(
         "axis:N",
         sort=list(axes),
@@ -155,9 +155,9 @@ def slice_chart(
     log_x: bool,
     log_y: bool,
 ) -> alt.LayerChart:
-    """Draw one setting against one objective, by family; a click selects by `trial`.
+    """Draw one setting against one objective, coloured by family; a click selects by `trial`.
 
-    `table` is that of `why_tables.slice_table`; its value is a number or, of a choice, text.
+    `table` is that of `tables.slice_table`; its value is a number, or text for a choice.
     """
     is_choice = not is_numeric_dtype(table["value"])
     x: alt.X

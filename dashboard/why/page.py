@@ -1,4 +1,4 @@
-"""The page Why: which settings decide, what the front has in common, and one setting at a time."""
+"""The page Why: which settings decide, what the front's students have in common, and one setting at a time."""
 
 from __future__ import annotations
 
@@ -239,7 +239,7 @@ def show_slice(
 
 
 def _first(view: View, names: list[str], objective: str, family: str | None) -> str:
-    """The setting that decides most, which is the one to look at first."""
+    """Return the setting that decides most, to be shown first; the first name if that is unknown."""
     found = reading.read_importance(view.work, view.split, [])
     for of in (family, None):
         for name in why_tables.importance_table(found, objective, of)["name"]:
@@ -249,7 +249,7 @@ def _first(view: View, names: list[str], objective: str, family: str | None) -> 
 
 
 def _objectives(view: View, finished: list[Trial]) -> list[str]:
-    """What the search was asked for, as far as the trials have it."""
+    """List the search's objectives (macro F1 and parameters without one) for which at least one trial has a value."""
     asked = view.line.search.objectives if view.line.search else ()
     return [
         name

@@ -1,4 +1,4 @@
-"""What the settings of a search did to its objectives: pure functions that make the tables of Why."""
+"""Tables of how a search's settings relate to its objectives; pure functions."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ OBJECTIVE_WORDS = {
 
 
 def setting_words(name: str) -> str:
-    """A searched value as one would call it; "tcn.channels" is "channels of tcn"."""
+    """Name a searched setting in words; "tcn.channels" is "channels of tcn"."""
     if name in SETTING_WORDS:
         return SETTING_WORDS[name]
     group, dot, rest = name.partition(".")
@@ -55,7 +55,7 @@ def objective_words(name: str) -> str:
 
 
 def objective_value(trial: Trial, name: str) -> float | None:
-    """A trial's value of an objective of the search; None where it has none."""
+    """Return a trial's value of an objective; None if it has none."""
     objective = OBJECTIVES.get(name)
     if objective is None:
         return None
@@ -72,9 +72,10 @@ def objective_value(trial: Trial, name: str) -> float | None:
 def importance_table(
     importance: pd.DataFrame, objective: str, family: str | None, most: int = 12
 ) -> pd.DataFrame:
-    """Columns setting, name, importance (shares of 1), the largest first; `family` None: over all.
+    """Rank settings by importance: columns setting, name, importance (shares of 1), the largest first.
 
-    `importance` is that of `reading.read_importance`. Beyond `most` settings the smallest are left out.
+    `family` None takes the importance over all families. `importance` is the table of `reading.read_importance`;
+    only the `most` largest are kept.
     """
     of_family = importance["family"].isna() if family is None else importance["family"].eq(family)
     rows = importance[of_family & importance["objective"].eq(objective)]
@@ -84,9 +85,9 @@ def importance_table(
 
 
 def searched_names(trials: Iterable[Trial], family: str | None) -> list[str]:
-    """The values that the search asked of these trials, those of other families left out.
+    """List the settings that the search chose for these trials; sizes of other families are left out.
 
-    First what all share, then the sizes of the family, then what only some were asked for.
+    Those that all trials share come first, then the sizes of the family, then those of only some trials.
     """
     trials = list(trials)
     counts: dict[str, int] = {}
@@ -109,10 +110,10 @@ def searched_names(trials: Iterable[Trial], family: str | None) -> list[str]:
 
 
 def terms_table(trials: Iterable[Trial], front: Collection[int]) -> pd.DataFrame:
-    """One row per distillation term of a finished trial, those that most of the front use first.
+    """Summarise the distillation terms of finished trials, one row each, the front's most used first.
 
-    Columns term, front (members that use it), of (all members), low, median, high (their weights, NaN
-    without any), share (percent of all finished trials).
+    Columns term, front (members that use it), of (all members), low, median, high (their weights, NaN if none
+    uses it), share (percent of all finished trials).
     """
     finished = [trial for trial in trials if trial.state == "finished"]
     on_front = [trial for trial in finished if trial.number in front]
@@ -137,7 +138,7 @@ def terms_table(trials: Iterable[Trial], front: Collection[int]) -> pd.DataFrame
 
 
 def term_points(trials: Iterable[Trial], front: Collection[int]) -> pd.DataFrame:
-    """Columns trial, family, term, weight, macro_f1, params, on_front: one row per weight above 0."""
+    """List the weights above 0: columns trial, family, term, weight, macro_f1, params, on_front; one row each."""
     rows = [
         {
             "trial": trial.number,
@@ -160,9 +161,10 @@ def term_points(trials: Iterable[Trial], front: Collection[int]) -> pd.DataFrame
 def slice_table(
     trials: Iterable[Trial], setting: str, objective: str, front: Collection[int], chosen: int
 ) -> pd.DataFrame:
-    """One row per finished trial that has both: trial, family, value, shown, objective, params, kind.
+    """Tabulate one setting and one objective: trial, family, value, shown, objective, params, kind.
 
-    `kind` is "chosen", "front" or "beaten"; `value` is a number, or text where the setting is a choice.
+    There is one row per finished trial that has both. `kind` is "chosen", "front" or "beaten"; `value` is a
+    number, or text if the setting is a choice.
     """
     rows = []
     for trial in trials:
@@ -189,7 +191,7 @@ def slice_table(
 
 
 def spans_decades(values: Iterable[float]) -> bool:
-    """Whether values are better looked at by their logarithms."""
+    """Tell whether a log scale suits the values: all above 0, and spanning at least a factor of LOG_FROM."""
     known = [value for value in values if math.isfinite(value)]
     return bool(known) and min(known) > 0 and max(known) / min(known) >= LOG_FROM
 
@@ -209,9 +211,9 @@ def shown(value: Searched) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """One upright axis: its values lie between 0 (`low`) and 1, by logarithm where `log`.
+    """One upright axis: `low` is drawn at height 0 and `high` at 1, on a log scale with `log`.
 
-    `choices` are the values of an axis that has no numbers, from below to above.
+    `choices` are the values of an axis without numbers, from bottom to top.
     """
 
     name: str
@@ -222,7 +224,7 @@ class Axis:
     choices: tuple[str, ...] = ()
 
     def place(self, value: Searched) -> float | None:
-        """How far up a value lies; None where it is none of this axis."""
+        """Return a value's height on the axis; None if it does not belong on it."""
         if self.choices:
             text = shown(value)
             if value is None or text not in self.choices:
@@ -239,7 +241,7 @@ class Axis:
 
     @property
     def marks(self) -> Mapping[float, str]:
-        """What stands beside the axis, by how far up."""
+        """Return the labels beside the axis, by height."""
         if self.choices:
             return {(n + 0.5) / len(self.choices): text for n, text in enumerate(self.choices)}
         if self.low == self.high:
@@ -250,7 +252,7 @@ class Axis:
 def axes_of(
     trials: Sequence[Trial], settings: Sequence[str], objectives: Sequence[str]
 ) -> list[Axis]:
-    """An axis for each setting that varies, then for each objective, over the finished trials."""
+    """Make an axis for each setting that varies among finished trials, then for each objective that does."""
     finished = [trial for trial in trials if trial.state == "finished"]
     axes = []
     for name in settings:
@@ -267,9 +269,9 @@ def axes_of(
 def paths_table(
     trials: Sequence[Trial], picked: Collection[int], axes: Sequence[Axis], chosen: int
 ) -> pd.DataFrame:
-    """Where each trial crosses each axis: trial, family, kind, axis (its words), place, value.
+    """Tabulate where each trial crosses each axis: trial, family, kind, axis (its words), place, value.
 
-    `kind` is "chosen", "picked", or "other" for at most CONTEXT of the finished rest, evenly taken.
+    `kind` is "chosen", "picked", or "other" for at most CONTEXT of the other finished trials, evenly taken.
     """
     finished = [trial for trial in trials if trial.state == "finished"]
     rest = [t for t in finished if t.number not in picked and t.number != chosen]
@@ -295,7 +297,7 @@ def paths_table(
 
 
 def marks_table(axes: Sequence[Axis]) -> pd.DataFrame:
-    """Columns axis, place, text: what stands beside the axes."""
+    """List the labels beside the axes: columns axis, place, text."""
     rows = [(axis.words, place, text) for axis in axes for place, text in axis.marks.items()]
     return pd.DataFrame(rows, columns=["axis", "place", "text"])
 
