@@ -1,4 +1,4 @@
-"""What every student's search shares: the family, the optimiser, and the distillation derived from LOSSES."""
+"""The part of the search space that all families share: family, optimiser, and distillation terms from LOSSES."""
 
 from __future__ import annotations
 
@@ -29,7 +29,11 @@ def propose(
     terms: Sequence[str],
     terms_warmup: float = 0.0,
 ) -> Proposal:
-    """Ask an Optuna trial for one student of any of the families."""
+    """Ask an Optuna trial for one student: a family, its sizes, the optimiser and the distillation.
+
+    `spaces` gives the function that asks for sizes, by family. `terms_warmup` is the share of all steps
+    over which the weights of the terms grow from 0.
+    """
     family = trial.suggest_categorical("family", sorted(spaces))
     sizes = spaces[family](trial)
     lr = trial.suggest_float("lr", 5e-4, 1e-2, log=True)
@@ -44,7 +48,7 @@ def propose(
 
 
 def suggest_distillation(trial: Suggester, terms: Sequence[str], warmup: float) -> Distillation:
-    """Which of the terms, at which weights and temperatures."""
+    """Ask a trial which of the terms are on, and for their weights and temperatures."""
     weights: dict[str, float] = {}
     temperatures: dict[str, float] = {}
     for name in choose_terms(trial, terms):
@@ -62,10 +66,11 @@ def suggest_distillation(trial: Suggester, terms: Sequence[str], warmup: float) 
 
 
 def choose_terms(trial: Suggester, terms: Sequence[str]) -> list[str]:
-    """The terms of one student: a single one is always on; of several, each choice gives one or none.
+    """Ask a trial for the terms of one student; a single term is always on, without asking.
 
-    A value per choice keeps the sampler's question small: it learns which of the terms that teach the
-    same thing is best, and asks for weights and temperatures of those alone that are on.
+    Of several terms, those with the same `choice` teach the same thing, and the trial picks one of them or
+    none. So the sampler learns which of them is best, and is asked for weights and temperatures only of
+    terms that are on.
     """
     if len(terms) == 1:
         return list(terms)

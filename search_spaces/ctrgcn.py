@@ -1,6 +1,6 @@
 """Sizes of a CTR-GCN student, from about a thousand parameters to about a million.
 
-Parameter names carry the family's name: one Optuna study knows one range for one name.
+Parameter names begin with the family's name, because an Optuna study knows one range for one name.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ BRANCHES = 4  # of the temporal convolution, among which a width is shared
 
 
 def suggest(trial: Suggester) -> CtrgcnSizes:
-    """`depth` blocks; the second half is wider by `growth` and sees half the frames of the first."""
+    """Ask a trial for sizes: `depth` blocks in two halves.
+
+    The second half is wider by the factor `growth` and sees half the frames of the first.
+    """
     quarter = trial.suggest_int("ctrgcn.quarter_width", 1, 24, log=True)
     depth = trial.suggest_int("ctrgcn.depth", 1, 6)
     growth = trial.suggest_float("ctrgcn.growth", 1.0, 2.0)

@@ -1,6 +1,6 @@
 """Sizes of a DynSTG-Mamba student, from some hundred parameters to the teacher L of benchmarks/model_sizes.py.
 
-Parameter names carry the family's name: one Optuna study knows one range for one name.
+Parameter names begin with the family's name, because an Optuna study knows one range for one name.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ SMALLEST = DynstgMambaSizes(
 
 
 def suggest(trial: Suggester) -> DynstgMambaSizes:
-    """`depth` blocks in `stages` of `stage` blocks (the last takes the rest), each wider than the former by `growth`.
+    """Ask a trial for sizes: `depth` blocks in up to `stages` stages of `stage` blocks (the last takes the rest).
 
-    The frames are halved by block number `halve` and by the one `again` blocks later, where there are
-    such blocks. A learned filter costs 2 * V**2 parameters per block and hop, most of a small student,
-    hence "none". Both scan directions and the fusion cost no parameters worth naming.
+    Each stage is wider than the one before by the factor `growth`. Block number `halve`, and the one
+    `again` blocks later, halve the frames, where there are such blocks. A learned filter costs 2 * V**2
+    parameters per block and hop, most of a small student, hence the choice "none". Scanning both ways and
+    the fusion cost hardly any parameters.
     """
     width = trial.suggest_int("dynstg_mamba.width", 4, 64, log=True)
     depth = trial.suggest_int("dynstg_mamba.depth", 1, 6)

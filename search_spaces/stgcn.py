@@ -1,6 +1,6 @@
 """Sizes of an ST-GCN student, from about a thousand parameters to about a million.
 
-Parameter names carry the family's name: one Optuna study knows one range for one name.
+Parameter names begin with the family's name, because an Optuna study knows one range for one name.
 """
 
 from __future__ import annotations
@@ -12,7 +12,10 @@ SMALLEST = StgcnSizes(widths=(4, 4), strides=(1, 2), kernel=3, temporal="separab
 
 
 def suggest(trial: Suggester) -> StgcnSizes:
-    """`depth` blocks; the second half is wider by `growth` and sees half the frames of the first."""
+    """Ask a trial for sizes: `depth` blocks in two halves.
+
+    The second half is wider by the factor `growth` and sees half the frames of the first.
+    """
     width = trial.suggest_int("stgcn.width", 4, 64, log=True)
     depth = trial.suggest_int("stgcn.depth", 2, 6)
     growth = trial.suggest_float("stgcn.growth", 1.0, 2.0)

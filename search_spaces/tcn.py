@@ -9,7 +9,7 @@ SMALLEST = TcnSizes(channels=4, layers=1, kernel=3, dropout=0.0)
 
 
 def suggest(trial: Suggester) -> TcnSizes:
-    """Width, depth and reach; dilation doubles from layer to layer."""
+    """Ask a trial for width, depth, kernel and dropout; the dilation doubles from layer to layer."""
     return TcnSizes(
         channels=trial.suggest_int("tcn.channels", 4, 128, log=True),
         layers=trial.suggest_int("tcn.layers", 1, 6),

@@ -203,8 +203,8 @@ class Line:
         """Train the searched front anew and score it on people that nothing has seen.
 
         In: `runs/<split>/search/`, `teacher/` and `teacher_outputs/`. Out: `confirm/`: refits, scores with their
-        verdict, latencies, robustness; `predictions/`; `scorings/`; `folds/` where confirm.folds asks for them; `runs/pooled.json` of
-        several splits.
+        verdict, latencies, robustness; `predictions/`; `scorings/`; `folds/` where confirm.folds asks for them;
+        `runs/pooled.json` of several splits.
         """
         self.refuse("confirm")
         store = SkeletonStore.open(self.work.store)

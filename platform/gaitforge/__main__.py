@@ -1,7 +1,7 @@
-"""The command `gaitforge`: puts the line's packages on the path, and hands over to trainers.
+"""The command `gaitforge`: make the packages of the pipeline importable, then hand over to trainers.
 
-A wheel keeps trainers, search_spaces and dashboard in `_line`, since other people's packages have these names too.
-In a checkout they are on the path already.
+A wheel keeps trainers, search_spaces and dashboard in the folder `_line`, because other people's packages have
+these names too. In a checkout they are importable already.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def main() -> int:
 
 
 def put_on_path(folder: str) -> None:
-    """Let this process and all that it starts (Ray's workers, the dashboard's server) find what lies in a folder."""
+    """Make what lies in a folder importable, here and in all that starts from here (Ray's workers, the dashboard)."""
     sys.path.insert(0, folder)
     inherited = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [folder, inherited]))

@@ -1,4 +1,4 @@
-"""Export: a student as ONNX, checked against the original, timed, and described by a card."""
+"""Export a student as ONNX, check the file against the original, time it, and describe it by a card."""
 
 from __future__ import annotations
 
@@ -27,21 +27,25 @@ REPEATS, WARMUP = 200, 20
 
 
 class Exportable(nn.Module):
-    """A student as a function of plain tensors, as ONNX wants it."""
+    """Wraps a student so that it takes plain tensors instead of a Batch, as an ONNX export needs."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, joints: Tensor, seen: Tensor) -> Tensor:
-        """Logits [B, K] of joints [B, T, V, C] float32 and seen [B, T, V] bool."""
+        """Return logits [B, K] for joints [B, T, V, C] float32 and seen [B, T, V] bool."""
         logits: Tensor = self.model(Batch(joints_BTVC=joints, seen_BTV=seen)).logits_BK
         return logits
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Exported:
-    """The measured facts of an exported student: file size, parity, latency of one window on one CPU thread."""
+    """What was measured of an exported student.
+
+    `max_abs_difference` is the largest between its logits and the original's; latencies are of one window
+    on one CPU thread.
+    """
 
     onnx_bytes: int
     max_abs_difference: float
@@ -52,9 +56,10 @@ class Exported:
 def export_onnx(
     model: nn.Module, joints_NTVC: np.ndarray, seen_NTV: np.ndarray, path: Path
 ) -> Exported:
-    """Write `path` and measure it on real windows (at least 7), at batch sizes 1 and 7.
+    """Write the ONNX file `path` and measure it on real windows: at least 7, as it is run at batch sizes 1 and 7.
 
-    Raises ArithmeticError where the file's logits differ from the model's by more than TOLERANCE.
+    Raises ArithmeticError where the file's logits differ from the model's by more than TOLERANCE,
+    RuntimeError where this version of torch cannot export the model.
     """
     exportable = Exportable(model).eval()
     example = (torch.from_numpy(joints_NTVC[:2].copy()), torch.from_numpy(seen_NTV[:2].copy()))
@@ -101,10 +106,10 @@ MARKS = {"good": "✓", "bad": "✗", "open": "?"}  # how a reason of the verdic
 
 
 def card_text(card: Card) -> str:
-    """The model card in Markdown: the verdict, what was tested, on whom, and what it must not be used for.
+    """Write the model card in Markdown: the verdict, what was tested, on whom, and what it must not be used for.
 
-    What is handed out is one network, so that its own test comes first; the mean of its seeds tells what
-    training it anew would give.
+    One network is handed out, so its own test comes first; the mean over seeds below it tells what training
+    it anew would give.
     """
     recipe, network, teacher = card.confirmed, card.network, card.teacher
     params = f"{card.params:,}"
@@ -176,7 +181,7 @@ def card_text(card: Card) -> str:
 
 @contextmanager
 def _quiet_exporter() -> Iterator[None]:
-    """Without the exporter's words on torchvision, its own old calls and shapes, which nobody here can act on."""
+    """Silence what torch's exporter says on torchvision, its own old calls and shapes: nobody here can act on it."""
     loggers = [logging.getLogger(f"torch.{name}") for name in ("onnx", "fx.experimental")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -191,7 +196,10 @@ def _quiet_exporter() -> Iterator[None]:
 
 
 def _of_another(card: Card) -> list[str]:
-    """Where run.toml named a student, the verdict may be about another one."""
+    """Return a note where the verdict is about another student than this one, else nothing.
+
+    That happens where run.toml names the student to export.
+    """
     about = card.verdict.about
     if about == card.trial:
         return []
@@ -205,7 +213,7 @@ def _row(scores: ModelScores) -> str:
 
 
 def _minus(scores: HasDifference) -> str:
-    """The cells of a difference, of the model of the row minus that of the column."""
+    """Write the two cells of a difference, the model of the row minus that of the column."""
     ends = scores.difference_interval
     interval = "too few people" if ends is None else between(ends)
     return f"{scores.difference:+.3f} | {interval} |"
@@ -220,7 +228,7 @@ def _tested(card: Card) -> str:
 
 
 def _by_person(network: Network) -> list[str]:
-    """Each person's difference, where people are few enough to be told one by one."""
+    """Return a line with each person's difference; nothing where there are too many people to list."""
     each = network.by_person
     if each is None:
         return []

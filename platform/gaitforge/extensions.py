@@ -1,6 +1,6 @@
 """Extensions: what installed packages add to FAMILIES, LOSSES, READERS and SPACES, by entry points.
 
-No import adds anything: whoever uses the tables calls `load_extensions` first.
+Importing this file adds nothing: whoever uses the tables calls `load_extensions` first.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ class Extension:
 
     @property
     def what(self) -> str:
-        """As in "family 'mean'"."""
+        """Return its kind and name for a sentence, such as "family 'mean'"."""
         return f"{GROUPS[self.group]} '{self.name}'"
 
     def refuse(self, reason: str) -> ValueError:
-        """The error for an extension that cannot be added."""
+        """Return the error for an extension that cannot be added; it names the package and the reason."""
         return ValueError(
             f"The package {self.package} {self.version} adds the {self.what} as {self.entry.value}, but {reason}; mend "
             "or uninstall the package."
@@ -51,9 +51,9 @@ class Extension:
 
 @cache
 def find_extensions() -> tuple[Extension, ...]:
-    """List what installed packages declare, in the order of GROUPS; nothing of it is imported.
+    """List what installed packages declare, in the order of GROUPS, without importing any of it.
 
-    Asked once a process.
+    Packages are searched once per process.
     """
     found = [
         Extension(
@@ -73,24 +73,24 @@ def find_extensions() -> tuple[Extension, ...]:
 
 
 def load_extensions(spaces: dict[str, Space]) -> None:
-    """Add all extensions to the tables, those of spaces to `spaces`; what is there already stays.
+    """Add all extensions to their tables, search spaces to `spaces`; what is there already stays.
 
-    Raises ValueError, naming the package, for a name that is taken, for what cannot be loaded, and for
-    what is not of its table's kind.
+    Raises ValueError, naming the package, for a name that is taken or no plain word (of a reader: no
+    suffix), for what cannot be loaded, and for what is not of its table's kind.
     """
     for extension in find_extensions():
         load(extension, spaces)
 
 
 def load_readers() -> None:
-    """Add the extensions that read files, without loading torch; raises as `load_extensions`."""
+    """Add only the extensions that read files, without loading torch; raises ValueError as `load_extensions` does."""
     for extension in find_extensions():
         if extension.group == READER:
             load(extension, {})
 
 
 def load(extension: Extension, spaces: dict[str, Space]) -> None:
-    """Add one extension to its table; raises ValueError as `load_extensions`."""
+    """Add one extension to its table; raises ValueError as `load_extensions` does."""
     if extension.group == READER:
         from gaitforge.ingest import READERS, check_reader
 

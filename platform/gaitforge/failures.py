@@ -1,4 +1,4 @@
-"""What became of the students of each family, and why those failed that did."""
+"""Count how the students of each family ended, and say in words why some failed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SILENT = ("(unknown)", "kill", "raise", "gsignal", "abort")
 
 
 class Ended(Protocol):
-    """What is asked of a trial here, by whomever it was read."""
+    """The fields of a trial that are read here; any class that has them will do."""
 
     @property
     def family(self) -> str: ...
@@ -28,7 +28,7 @@ class Ended(Protocol):
 
 
 def count_failures(trials: Iterable[Ended]) -> dict[str, FamilyEnds]:
-    """By family: how many of its trials finished, stopped and failed, and how often each reason was given."""
+    """Count, by family, how many trials finished, stopped and failed, and how often each reason to fail was given."""
     states: dict[str, Counter[str]] = {}
     reasons: dict[str, Counter[str]] = {}
     for trial in trials:
@@ -47,9 +47,10 @@ def count_failures(trials: Iterable[Ended]) -> dict[str, FamilyEnds]:
 
 
 def failure_note(failures: Mapping[str, FamilyEnds]) -> str | None:
-    """Which families a search says little of, since nothing of them finished or much of them failed; None for none.
+    """Return a sentence that names the families of which a search says little; None where there are none.
 
-    `failures` are those of `count_failures`.
+    Of such a family no student finished, or more than FAILED_SHARE failed. `failures` comes from
+    `count_failures`.
     """
     parts = []
     for family, counts in failures.items():
@@ -73,18 +74,21 @@ def failure_note(failures: Mapping[str, FamilyEnds]) -> str | None:
 
 
 def top_frame(stderr: Sequence[str]) -> str | None:
-    """The innermost function with a name in the native stack that a dying process printed, if it printed one."""
+    """Find the innermost named function of the native stack that a dying process printed; None where there is none.
+
+    Functions by which a process sends itself a signal are passed over.
+    """
     named = (match[1] for line in stderr if (match := FRAME.match(line)))
     return next((name for name in named if name not in SILENT), None)
 
 
 def describe_student(family: str, sizes: Mapping[str, Any]) -> str:
-    """A family and its sizes in words: tcn (channels 16, layers 2)."""
+    """Describe a family and its sizes in words, such as: tcn (channels 16, layers 2)."""
     return f"{family} ({', '.join(f'{name} {_value(value)}' for name, value in sizes.items())})"
 
 
 def _shortened(reason: str) -> str:
-    """A reason without its full stop, and of a length to stand in a sentence."""
+    """Cut a reason to at most 160 characters without its full stop, so that it fits into a sentence."""
     text = reason.rstrip(".")
     return text if len(text) <= 160 else f"{text[:159]}…"
 

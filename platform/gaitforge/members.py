@@ -1,4 +1,4 @@
-"""Which students of a search are confirmed: members of its front, and what lies just below it."""
+"""Choose the students of a search that are confirmed: members of its front, and some just below it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,11 @@ NEAR_F1 = 0.03
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Member:
-    """A student to confirm, whether the search had it on its front, and the macro F1 it believed of it there."""
+    """A student to confirm.
+
+    `searched` says whether it was on the search's front or near it, `believed` is its macro F1 in the
+    search.
+    """
 
     trial: Trial
     searched: Place
@@ -35,9 +39,11 @@ class Member:
 def read_members(
     settings: ConfirmSettings, folder: SplitFolder, trials: Iterable[Trial] | None = None
 ) -> list[Member]:
-    """The students to confirm, from the smallest to the largest; `trials` are those of the log, read already.
+    """Return the students to confirm, from the smallest to the largest.
 
-    Raises FileNotFoundError where there is no searched front yet, RuntimeError where it is empty.
+    `trials` are those of the search's log, where they have been read already. Raises FileNotFoundError
+    where there is no searched front yet, RuntimeError where it is empty, ValueError where it names a trial
+    that the log does not hold.
     """
     front = read_front(folder)
     log = {trial.number: trial for trial in (TrialLog(folder) if trials is None else trials)}
@@ -58,7 +64,10 @@ def read_members(
 
 
 def read_front(folder: SplitFolder) -> Sequence[FrontRow]:
-    """The rows of the searched front; raises FileNotFoundError where there is none, RuntimeError where it is empty."""
+    """Read the rows of the searched front.
+
+    Raises FileNotFoundError where there is none, RuntimeError where it is empty.
+    """
     found = FRONT.read(folder.front).front
     if not found:
         raise RuntimeError(
@@ -68,10 +77,10 @@ def read_front(folder: SplitFolder) -> Sequence[FrontRow]:
 
 
 def pick_members(front: Sequence[FrontRow], count: int) -> list[FrontRow]:
-    """The rows of a searched front to confirm: spread over the sizes of those that are worth it.
+    """Choose at most `count` rows of a searched front to confirm, spread over the sizes of those that are worth it.
 
-    The smallest members of a front are often little better than guessing; training them again
-    with several seeds would tell nobody anything.
+    The smallest members of a front are often little better than guessing; training them again with several
+    seeds would tell nobody anything.
     """
     worth = [row for row in front if row.val_macro_f1 >= worth_f1(front)]
     chosen = spread_along_front(np.array([row.params for row in worth]), count)
@@ -79,7 +88,7 @@ def pick_members(front: Sequence[FrontRow], count: int) -> list[FrontRow]:
 
 
 def picked_words(front: Sequence[FrontRow], count: int) -> str:
-    """How many of a searched front's members are confirmed, and why the others are not, in a sentence."""
+    """Say in a sentence how many of a searched front's members are confirmed, and why the others are not."""
     picked = len(pick_members(front, count))
     low = sum(row.val_macro_f1 < worth_f1(front) for row in front)
     between = len(front) - low - picked
@@ -100,11 +109,11 @@ def pick_neighbours(
     trials: Iterable[Trial],
     count: int,
 ) -> list[Member]:
-    """The configurations that only the seed may have kept off a searched front; `picked` are its rows to confirm.
+    """Choose at most `count` configurations that only the luck of a seed may have kept off a searched front.
 
-    They are other ones than the front's, and none of its rows beats them by more than NEAR_F1. First
-    come those that could take the place of a picked row, being no larger and as near to it, then
-    those nearest to the front.
+    They are not on the front, and none of its rows that is no larger beats them by more than NEAR_F1. First
+    come those that could take the place of one of the rows `picked` to confirm, being no larger and at most
+    NEAR_F1 worse, then those nearest to the front.
     """
     on_front = {row.trial for row in front}
     near = []
@@ -125,7 +134,7 @@ def pick_neighbours(
 
 
 def worth_f1(front: Sequence[FrontRow]) -> float:
-    """The validation macro F1 below which no student is worth confirming."""
+    """Return the validation macro F1 below which no student is worth confirming: WORTH_SHARE of the front's best."""
     return WORTH_SHARE * max(row.val_macro_f1 for row in front)
 
 
@@ -135,7 +144,10 @@ def scores_provenance(
     search: Provenance,
     confirm: Iterable[str],
 ) -> Provenance:
-    """That of the scores of these members, also before there are any; the people scored choose among them."""
+    """Return the provenance that the scores of these members have, or will have once they are made.
+
+    `confirm` are the people scored: the scores choose among the members, so they count as having seen them.
+    """
     rows = [
         [member.trial.number, member.trial.hash, member.searched, member.believed]
         for member in members

@@ -1,7 +1,7 @@
-"""Whether what was confirmed and exported answers for what lies in the work folder now, and if not, what to type.
+"""Tell whether the confirmed answer and the exported student are out of date, and what to type if they are.
 
-For readers of a folder, who must not tell an old verdict as the one of now. It goes by what the artefacts tell of
-themselves (provenance.py) and by the settings that the last command had (settings.json).
+Whoever shows a work folder asks here, so as not to show an old verdict as the current one. It compares what the
+artefacts say of themselves (provenance.py), and the settings that the last command had (settings.json).
 """
 
 from __future__ import annotations
@@ -36,21 +36,23 @@ EXPORT = "run `gaitforge export run.toml`"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outdated:
-    """Of what else than there is now an answer or an export is, and what brings it up to date."""
+    """What an answer or an export was made from that is no longer current, and what brings it up to date."""
 
     of: str
     remedy: str
 
     def sentence(self, subject: str) -> str:
+        """Say it of `subject` in one sentence, with what to do."""
         return f"{subject} is out of date, being of {self.of}; {self.remedy}."
 
 
 def outdated_answer(
     work: WorkFolder, split: str, trials: Iterable[Trial] | None = None
 ) -> str | None:
-    """One sentence where a split's confirmed answer is not of what lies there now; None where it is, or there is none.
+    """Return a sentence where a split's confirmed answer is out of date; None where it is not, or there is none.
 
-    `trials` are those of the split's log, where they are read already. Never raises for what is missing or broken.
+    `trials` are those of the split's log, where they have been read already. Missing or broken files raise
+    nothing: the sentence then says that it cannot be told.
     """
     if not work.run(split).scores.is_file():
         return None
@@ -64,9 +66,10 @@ def outdated_answer(
 def outdated_export(
     work: WorkFolder, trials: Mapping[str, Iterable[Trial]] | None = None
 ) -> str | None:
-    """One sentence where the exported student is not that of the answer of now; None where it is, or there is none.
+    """Return a sentence where the exported student is out of date; None where it is not, or there is none.
 
-    `trials` are those of the logs of splits, by name, as far as they are read already. Never raises.
+    `trials` are those of the logs of splits, by name, as far as they have been read already. Missing or
+    broken files raise nothing: the sentence then says that it cannot be told.
     """
     try:
         card = CARD.find(work.exported.card)
@@ -84,7 +87,7 @@ def outdated_export(
 
 
 def _answer(work: WorkFolder, split: str, trials: Iterable[Trial] | None) -> Outdated | None:
-    """The first link of the line, from its start on, that the answer is not of."""
+    """Return the earliest part of the pipeline that has changed since the answer was made; None where none has."""
     folder, settings = work.run(split), SETTINGS.find(work.settings)
     search = SEARCH.read(folder.search_head)
     before = _before_search(work, split, settings)
@@ -130,7 +133,7 @@ def _before_search(work: WorkFolder, name: str, settings: RunSettings | None) ->
 
 
 def _export(work: WorkFolder, card: Card) -> Outdated | None:
-    """Whether the student that is handed out is another than the answer of now, or run.toml, names."""
+    """Return how the export differs from what the current answer, or run.toml, names; None where it does not."""
     folder, settings = work.run(card.split), SETTINGS.find(work.settings)
     scores = SCORES.read(folder.scores)
     refit = REFIT.read(folder.refit("student", card.trial, card.seed))

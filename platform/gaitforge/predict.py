@@ -1,4 +1,4 @@
-"""Predict: new recordings to class probabilities by an exported student, without torch."""
+"""Predict class probabilities of new recordings by an exported student, without torch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from gaitforge.work import ExportFolder, on_s3
 
 @dataclass(frozen=True, slots=True)
 class Predictor:
-    """An exported student with the preparation of its input."""
+    """An exported student, with what is needed to prepare its input."""
 
     session: onnxruntime.InferenceSession
     layout: Layout
@@ -33,7 +33,7 @@ class Predictor:
 
     @classmethod
     def open(cls, folder: Path) -> Predictor:
-        """Raises FileNotFoundError or ValueError where the folder is not an export."""
+        """Load the student from an export's folder; raises FileNotFoundError or ValueError where it is no export."""
         files = ExportFolder(folder)
         card = CARD.find(files.card)
         if card is None or not files.onnx.is_file():
@@ -51,7 +51,7 @@ class Predictor:
         )
 
     def probabilities(self, recording: Recording) -> NDArray[np.float64]:
-        """Class probabilities [K]: the softmax of the mean of the windows' logits.
+        """Return class probabilities [K]: the softmax of the mean of the windows' logits.
 
         Raises ValueError where the recording does not fit the student's layout and coordinates.
         """
@@ -67,10 +67,10 @@ class Predictor:
         return softmax(np.asarray(logits, dtype=np.float64).mean(axis=0))
 
     def files(self, paths: Sequence[Path]) -> Iterator[tuple[str, NDArray[np.float64]]]:
-        """Every recording of the files with its class probabilities, in the files' order.
+        """Yield the id and the class probabilities [K] of every recording of the files, in the files' order.
 
-        The files need not tell classes and persons. Raises ValueError for a recording that cannot
-        be used, besides what reading raises.
+        The files need not tell classes and persons. Raises ValueError for a recording that cannot be used,
+        besides what reading raises.
         """
         for item in read_files(paths, self.layout, self.read, labelled=False):
             if isinstance(item, Rejected):
@@ -81,7 +81,7 @@ class Predictor:
 
 
 def open_session(path: Path) -> onnxruntime.InferenceSession:
-    """An ONNX file ready to run on one CPU thread; raises ValueError where it is none."""
+    """Load an ONNX file to run on one CPU thread; raises ValueError where it is none."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1

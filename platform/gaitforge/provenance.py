@@ -1,8 +1,7 @@
 """Provenance: what an artefact is, what it was made from, and the people whom it has seen.
 
-Every artefact of the line keeps its own in the file that describes it, under the key `provenance`. A stage refuses
-an artefact that was made from something else than lies before it, and confirm refuses people who are
-among those that anything before it has seen.
+The file that describes an artefact keeps its provenance under the key `provenance`. A stage refuses an artefact that
+was made from other things than it finds now, and confirm refuses people whom anything before it has seen.
 """
 
 from __future__ import annotations
@@ -16,10 +15,10 @@ NAMED = 4  # people that a sentence names before it only counts
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Provenance:
-    """Identity of an artefact, identities of what it was made from by name, and whom it has seen.
+    """The identity of an artefact, the identities of its sources by name, and the people whom it has seen.
 
-    `seen` are the people by whom it was scaled, fitted or selected, those of what it was made from
-    included. `unknown` names sources of which nobody knows whom they have seen.
+    `seen` are the people by whom it was scaled, fitted or selected, and those whom its sources have seen.
+    `unknown` names sources of which nobody knows whom they have seen.
     """
 
     identity: str
@@ -35,7 +34,7 @@ class Provenance:
         seen: Iterable[str] = (),
         unknown: Iterable[str] = (),
     ) -> Provenance:
-        """That of an artefact made from these; `seen` and `unknown` are what it adds to theirs."""
+        """Return the provenance of an artefact made from `sources`; `seen` and `unknown` are added to theirs."""
         return cls(
             identity=identity,
             made_from={name: source.identity for name, source in sources.items()},
@@ -46,6 +45,7 @@ class Provenance:
         )
 
     def as_dict(self) -> dict[str, Any]:
+        """Return it as values for JSON, with people sorted."""
         return {
             "identity": self.identity,
             "made_from": dict(self.made_from),
@@ -55,7 +55,7 @@ class Provenance:
 
     @classmethod
     def from_dict(cls, data: Any, source: str) -> Provenance:
-        """The inverse of `as_dict`; `source` names the file in what is raised (ValueError)."""
+        """Make it from what `as_dict` gave; raises ValueError, naming the file `source`, where a part is missing."""
         try:
             return cls(
                 identity=str(data["identity"]),
@@ -69,7 +69,10 @@ class Provenance:
             ) from error
 
     def check_made_from(self, what: str, now: Mapping[str, Provenance], remedy: str) -> None:
-        """Raise ValueError where a source that it names is not the one of now."""
+        """Raise ValueError where a source had another identity when this was made than it has in `now`.
+
+        `what` names this artefact in the sentence, `remedy` says what to do.
+        """
         for name, source in now.items():
             before = self.made_from.get(name, source.identity)
             if before != source.identity:
@@ -78,7 +81,10 @@ class Provenance:
                 )
 
     def check_unseen(self, what: str, people: Iterable[str], remedy: str) -> None:
-        """Raise ValueError where it has seen somebody of these people, who are to be scored as unseen."""
+        """Raise ValueError where it has seen any of these people, who are to be scored as unseen.
+
+        `what` names this artefact in the sentence, `remedy` says what to do.
+        """
         known = sorted(self.seen.intersection(people))
         if known:
             are = "is" if len(known) == 1 else "are"
@@ -89,11 +95,12 @@ class Provenance:
 
 
 def named(people: Iterable[str]) -> str:
-    """The first few of them."""
+    """Join the first NAMED of these people, sorted; "…" stands for the others."""
     names = sorted(people)
     return ", ".join(names[:NAMED]) + (", …" if len(names) > NAMED else "")
 
 
 def count_people(people: Iterable[str]) -> str:
+    """Count different people in words, such as "1 person" or "5 people"."""
     count = len(set(people))
     return "1 person" if count == 1 else f"{count} people"

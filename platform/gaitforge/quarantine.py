@@ -1,8 +1,8 @@
-"""The quarantine: what of the sources could not be used and why, and when that is too much.
+"""The quarantine: recordings of the sources that could not be used and why, and when there are too many of them.
 
 quarantine.parquet   what each version of the store could not use
 refused.csv          what an ingest could not use that was refused because that was too much;
-                     the store is as it was before, and the next one that is written removes it
+                     the store stays as it was before, and the next version written removes this file
 """
 
 from __future__ import annotations
@@ -34,21 +34,22 @@ _COLUMNS: dict[str, pa.DataType] = {
 
 
 def count_reasons(rejected: Iterable[Rejected]) -> dict[str, int]:
-    """How many there are of each kind of reason, the most frequent first."""
+    """Count the rejected recordings by kind of reason, the most frequent first."""
     return dict(Counter(find_kind(item.reason) for item in rejected).most_common())
 
 
 def in_words(reasons: Mapping[str, int]) -> str:
-    """Kinds of reasons with their counts."""
+    """Join kinds of reasons with their counts, as "12 x one kind, 3 x another"."""
     return ", ".join(f"{count:,} x {kind}" for kind, count in reasons.items())
 
 
 def refuse_too_many(
     folder: Path, recordings: int, rejected: Sequence[Rejected], most: float
 ) -> None:
-    """Raise ValueError where `rejected`, beside so many `recordings`, are a larger share than `most`.
+    """Raise ValueError where `rejected` are a larger share of all recordings than `most`, or where none can be used.
 
-    They are then listed in refused.csv of the store's `folder`. None at all are too few as well.
+    `recordings` is the number of those that can be used. The rejected, if any, are then listed in
+    refused.csv of the store's `folder`.
     """
     total = recordings + len(rejected)
     if recordings and len(rejected) <= most * total:
@@ -71,7 +72,10 @@ def refuse_too_many(
 
 
 def write_quarantine(folder: Path, rejected: Sequence[Rejected], version: int) -> None:
-    """Add a version's rejected ones to those of the versions before, of which one is in force."""
+    """Add what a version of the store could not use to the quarantine, which keeps that of earlier versions.
+
+    A quarantine that is damaged is begun anew.
+    """
     path = StoreFolder(folder).quarantine
     rows = [{"version": version, **asdict(item)} for item in rejected]
     tables = [pa.Table.from_pylist(rows, schema=pa.schema(_COLUMNS))]
@@ -81,12 +85,12 @@ def write_quarantine(folder: Path, rejected: Sequence[Rejected], version: int) -
 
 
 def forget_refused(folder: Path) -> None:
-    """Remove the list of an ingest that was refused: a later one was not."""
+    """Remove refused.csv, which an earlier, refused ingest has left; called once an ingest has succeeded."""
     StoreFolder(folder).refused.unlink(missing_ok=True)
 
 
 def read_quarantine(folder: Path, version: int) -> pa.Table:
-    """What a version could not use: source, position in it, person, label, reason."""
+    """Read what a version could not use, in the columns source, position in it, person, label, reason."""
     table = _read(StoreFolder(folder).quarantine)
     return table.filter(pc.field("version") == version).drop_columns(["version"])
 

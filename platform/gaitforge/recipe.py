@@ -1,4 +1,4 @@
-"""How a student learns: the recipe of its training, and what it takes from the teacher. It knows no torch.
+"""How a student learns: the recipe of its training, and what it takes from the teacher. Needs no torch.
 
 A proposal, its trial and its refits hold these objects; they become plain values only in files.
 """
@@ -12,7 +12,7 @@ from typing import Any
 
 
 def must(holds: bool, sentence: str) -> None:
-    """Raise ValueError with the sentence where something that must hold does not."""
+    """Raise ValueError with the sentence unless `holds` is true."""
     if not holds:
         raise ValueError(sentence)
 
@@ -81,7 +81,7 @@ class FitPlan(Recipe):
 
     @classmethod
     def of(cls, recipe: Recipe, seed: int) -> FitPlan:
-        """Return the plan of that recipe and seed."""
+        """Return the plan that trains by this recipe with this seed."""
         return cls(**_parts(recipe), seed=seed)
 
     @property
@@ -126,7 +126,7 @@ class Distillation:
         return tuple(name for name, weight in self.weights.items() if weight > 0)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as trials record it, with `temperatures` and `warmup` only where they say something."""
+        """Return it as values for JSON, as trials store it; empty `temperatures` and a `warmup` of 0 are left out."""
         return {
             "weights": dict(self.weights),
             "temperature": self.temperature,
@@ -136,5 +136,5 @@ class Distillation:
 
     @property
     def off(self) -> Distillation:
-        """Return the same without any term."""
+        """Return a copy without any term, temperatures of terms or warm-up."""
         return dataclasses.replace(self, weights={}, temperatures={}, warmup=0.0)

@@ -2,8 +2,8 @@
 
 One row per recording: its description, the source's further columns, then its movement, where
 `positions` is one list in the order [T, V, C] and `confidence` one in the order [T, V]. Both are
-byte-split and compressed, as measured in benchmarks/store_encodings.py. Checksums of the pages and
-of the footer find, on reading, what is no longer as it was written.
+byte-split and compressed, as measured in benchmarks/store_encodings.py. On reading, checksums of the
+pages and of the footer find what has changed since it was written.
 """
 
 from __future__ import annotations
@@ -42,7 +42,10 @@ MOVEMENT: dict[str, pa.DataType] = {
 
 
 def file_schema(recordings: Sequence[Recording]) -> pa.Schema:
-    """The columns for all of `recordings`; ValueError where further columns do not fit in."""
+    """Return the columns that hold all of `recordings`.
+
+    Raises ValueError where a further column has a name that is taken, or holds both text and numbers.
+    """
     own = DESCRIPTION | MOVEMENT
     further: dict[str, pa.DataType] = {}
     for name in dict.fromkeys(name for recording in recordings for name in recording.columns):
@@ -57,7 +60,7 @@ def file_schema(recordings: Sequence[Recording]) -> pa.Schema:
 
 
 def row_groups(recordings: Sequence[Recording], group_bytes: int) -> Iterator[list[Recording]]:
-    """Recordings, sorted by person, cut at about `group_bytes` of positions.
+    """Yield recordings, which must be sorted by person, in groups of about `group_bytes` of positions.
 
     A person who would not fit whole starts a new group.
     """
@@ -79,7 +82,7 @@ def row_groups(recordings: Sequence[Recording], group_bytes: int) -> Iterator[li
 
 
 def files(groups: Iterable[list[Recording]], file_bytes: int) -> Iterator[list[list[Recording]]]:
-    """Row groups gathered to files of about `file_bytes` of positions."""
+    """Gather row groups into files of about `file_bytes` of positions; yield the groups of each file."""
     file: list[list[Recording]] = []
     size = 0
     for group in groups:
@@ -95,7 +98,7 @@ def files(groups: Iterable[list[Recording]], file_bytes: int) -> Iterator[list[l
 def write_file(
     folder: Path, stem: str, schema: pa.Schema, groups: Iterable[Sequence[Recording]]
 ) -> Path:
-    """Write one file to the disk; its name is `stem` and the checksum of its footer."""
+    """Write one file to the disk and return its path; its name is `stem` and the checksum of its footer."""
     if on_s3(folder):
         with tempfile.TemporaryDirectory() as near:
             written = write_file(Path(near), stem, schema, groups)
@@ -126,9 +129,10 @@ def write_file(
 def read_recordings(
     path: Path, layout: Layout, people: Sequence[str] | None
 ) -> Iterator[Recording]:
-    """The recordings in a file, of `people` (sorted) or of all, one row group at a time.
+    """Yield the recordings in a file, of `people` (sorted) or of all, reading one row group at a time.
 
-    Row groups that none of `people` is in are not read. Raises ValueError for a damaged file.
+    Row groups that none of `people` can be in are not read. Raises ValueError for a damaged file,
+    FileNotFoundError for one that is gone.
     """
     with damage_named(path), _open(path) as file:
         for group in range(file.num_row_groups):
@@ -138,13 +142,13 @@ def read_recordings(
 
 
 def read_columns(path: Path, names: Sequence[str]) -> pa.Table:
-    """Some columns of all of a file's rows; ValueError for a damaged file."""
+    """Read some columns of all of a file's rows; raises ValueError for a damaged file."""
     with damage_named(path), _open(path) as file:
         return file.read(columns=list(names), use_threads=False)
 
 
 def bytes_of_groups(path: Path, names: Sequence[str]) -> list[int]:
-    """What some columns of each row group take in memory; ValueError for a damaged file."""
+    """Return the uncompressed bytes of some columns together, by row group; raises ValueError for a damaged file."""
     with damage_named(path), _open(path) as file:
         groups = [file.metadata.row_group(n) for n in range(file.num_row_groups)]
         return [
@@ -158,7 +162,7 @@ def bytes_of_groups(path: Path, names: Sequence[str]) -> list[int]:
 
 
 def read_groups(path: Path, names: Sequence[str], groups: Sequence[int]) -> Iterator[pa.Table]:
-    """Some columns of some row groups, one at a time; ValueError for a damaged file."""
+    """Yield some columns of some row groups, one group at a time; raises ValueError for a damaged file."""
     if not groups:
         return
     with damage_named(path), _open(path) as file:
@@ -168,7 +172,11 @@ def read_groups(path: Path, names: Sequence[str], groups: Sequence[int]) -> Iter
 
 @contextmanager
 def damage_named(path: Path) -> Iterator[None]:
-    """Turns what pyarrow raises about a bad file into one sentence."""
+    """Turn what pyarrow raises about a bad file into one sentence that names it.
+
+    Raises FileNotFoundError where the file is gone, ValueError where it is damaged. A ConnectionError
+    passes through unchanged.
+    """
     try:
         yield
     except ConnectionError:
@@ -219,7 +227,7 @@ def _as_table(group: Sequence[Recording], schema: pa.Schema) -> pa.Table:
 
 
 def _lists(arrays: Sequence[NDArray[np.float32] | None]) -> pa.Array[Any]:
-    """One flat list per array, null for None; NaN stays NaN."""
+    """Put arrays into one Arrow array of flat lists, null for None; NaN stays NaN."""
     flat = [np.empty(0, np.float32) if array is None else array.ravel() for array in arrays]
     bounds = pa.array(np.cumsum([0, *map(len, flat)], dtype=np.int32), pa.int32())
     # pa.array of the list of arrays does the same a hundred times slower
@@ -229,7 +237,7 @@ def _lists(arrays: Sequence[NDArray[np.float32] | None]) -> pa.Array[Any]:
 
 
 def _footer_checksum(path: Path) -> str:
-    """CRC-32 of what follows the pages: metadata, its length in four bytes, "PAR1"."""
+    """Return the CRC-32, in hex, of what follows the pages: metadata, its length in four bytes, "PAR1"."""
     with path.open("rb") as file:
         file.seek(-8, os.SEEK_END)
         length = int.from_bytes(file.read(4), "little")
@@ -249,7 +257,7 @@ def _open(path: Path) -> pq.ParquetFile:
 
 
 def _may_hold(group: pq.RowGroupMetaData, people: Sequence[str]) -> bool:
-    """Whether one of `people` (sorted) lies between a row group's first and last person."""
+    """Tell whether one of `people` (sorted) lies between a row group's first and last person, or these are unknown."""
     held = group.column(list(DESCRIPTION).index("person")).statistics
     if held is None or not held.has_min_max:
         return True

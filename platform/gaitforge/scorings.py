@@ -2,10 +2,10 @@
 
     <work>/scorings/<event>.json     one file for each set of models that was scored on people to confirm
 
-Whoever looks at scores, changes something and looks again chooses by these people, although no model was
-trained on them. An event is kept before its models are scored, so that no kill can lose it, and once however
-often its command is repeated. People are counted by their ids, also where the store has been written anew since,
-and also where that writes them otherwise ("P1" for "P01"): it mostly holds the same people then.
+Whoever looks at scores, changes something and looks again makes a choice by these people, although no model
+was trained on them. An event is written before its models are scored, so that no kill can lose it, and only once,
+however often its command is repeated. People are counted by their ids over all stores that the folder has had: a
+store that is written anew mostly holds the same people, also where it spells their ids otherwise ("P1" for "P01").
 What other work folders have scored is not known here.
 """
 
@@ -23,7 +23,10 @@ from gaitforge.work import WorkFolder, fingerprint, write_once
 def record_scoring(
     work: WorkFolder, *, store: str, split: str, people: Iterable[str], models: str
 ) -> None:
-    """Keep that models, known by the hash of all of them, are to be scored on these people of a store."""
+    """Record that models are about to be scored on these people of a store; a repetition adds nothing.
+
+    `models` is a hash of all of them.
+    """
     named = sorted(people)
     event = {"store": store, "split": split, "people": named, "models": models}
     scoring = Scoring(
@@ -34,7 +37,7 @@ def record_scoring(
 
 
 def times_scored(work: WorkFolder, people: Iterable[str]) -> int:
-    """How often the most often scored of these people has been scored in the work folder."""
+    """Return how often the most often scored of these people has been scored in the work folder."""
     counts: Counter[str] = Counter()
     for event in read_scorings(work):
         counts.update({likeness(person) for person in event.people})
@@ -42,17 +45,17 @@ def times_scored(work: WorkFolder, people: Iterable[str]) -> int:
 
 
 def people_scored(work: WorkFolder) -> frozenset[str]:
-    """All people who have been scored as unseen in the work folder."""
+    """Return all people who have been scored as unseen in the work folder."""
     return frozenset(person for event in read_scorings(work) for person in event.people)
 
 
 def read_scorings(work: WorkFolder) -> list[Scoring]:
-    """All that has been scored in the work folder."""
+    """Read the records of all that has been scored in the work folder."""
     return [SCORING.read(path) for path in sorted(work.scorings.glob("*.json"))]
 
 
 def scored_sentence(times: int) -> str | None:
-    """What must be said of people who have been scored so often; None the first time."""
+    """Return what must be said of people who have been scored so often; None the first time."""
     if times <= 1:
         return None
     return (

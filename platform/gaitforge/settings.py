@@ -108,7 +108,7 @@ class TeacherSettings:
 
     @property
     def worker_range(self) -> tuple[int, int]:
-        """The fewest and the most workers."""
+        """Return the fewest and the most workers."""
         return (self.workers, self.workers) if isinstance(self.workers, int) else self.workers
 
 
@@ -144,7 +144,7 @@ class StoppingSettings:
         _must(self.band > 0, f"search.stopping.band is {self.band}, but must be above 0.")
 
     def rungs(self, epochs: int) -> tuple[int, ...]:
-        """The epochs at which students of that many epochs are compared."""
+        """Return the epochs after which students are compared, where each is trained for `epochs`."""
         found = []
         epoch = self.first
         while 0 < epoch < epochs:
@@ -366,7 +366,7 @@ Settings = TypeVar("Settings")
 
 
 def read_settings(path: Path) -> RunSettings:
-    """The settings of a run.toml; its relative paths are taken from the folder that holds it.
+    """Read the settings of a run.toml; its relative paths are taken from the folder that holds it.
 
     Raises FileNotFoundError, KeyError (unknown key) or ValueError, each with one sentence.
     """
@@ -410,9 +410,10 @@ def _from(folder: Path, work: str) -> str:
 def parse(
     kind: type[Settings], data: Mapping[str, Any], where: str, default: Settings | None = None
 ) -> Settings:
-    """A settings dataclass from a TOML table; `where` is the table's dotted name for what is raised.
+    """Make a settings dataclass from a TOML table; `where` is the table's dotted name, for error sentences.
 
-    Keys that the table lacks are those of `default`: [search.fit] has its own, fewer epochs.
+    Keys that the table lacks are those of `default`, if given: [search.fit] has its own, fewer epochs.
+    Raises KeyError for an unknown key, ValueError for a missing key or a value that is not valid.
     """
     hints = typing.get_type_hints(kind)
     known = {item.name: item for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
@@ -445,7 +446,7 @@ def _default(item: dataclasses.Field[Any]) -> Any:
 
 
 def table_type(hint: Any) -> type[Any] | None:
-    """The dataclass behind a field's type, through `X | None`; None where the field is a plain value."""
+    """Return the dataclass behind a field's type, also through `X | None`; None where the field is a plain value."""
     options = (
         typing.get_args(hint)
         if typing.get_origin(hint) in (typing.Union, types.UnionType)
@@ -480,7 +481,7 @@ def _checked(hint: Any, value: Any, name: str) -> Any:
 
 
 def as_dict(settings: Any) -> dict[str, Any]:
-    """A settings dataclass as plain values for JSON and for fingerprints."""
+    """Return a settings dataclass as plain values, for JSON and for fingerprints."""
     return typing.cast(
         "dict[str, Any]", json.loads(json.dumps(dataclasses.asdict(settings), default=dict))
     )
@@ -490,12 +491,15 @@ SETTINGS = JsonFile(record=RunSettings, what="kept settings", stage="gaitforge r
 
 
 def teacher_identity(settings: TeacherSettings, windows: str) -> str:
-    """A hash of all that decides a teacher's weights; `windows` is the key of the windows."""
+    """Return a hash of all that decides a teacher's weights; `windows` is the key of the windows."""
     return fingerprint(
         {"windows": windows, "family": settings.family, "settings": as_dict(settings)}
     )
 
 
 def changed_search(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """The keys of [search] by which another search is asked for than there was; both as `as_dict` has them."""
+    """List the keys of [search] that differ and so ask for another search; FREE_TO_CHANGE are left out.
+
+    `before` and `now` are as `as_dict` returns them.
+    """
     return [key for key in now if key not in FREE_TO_CHANGE and before.get(key) != now[key]]

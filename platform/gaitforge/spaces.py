@@ -1,6 +1,6 @@
 """Space: which sizes of one family a search may try.
 
-A space asks for values by name, and Optuna's trials answer; it needs nothing of Optuna itself.
+A space asks for values by name, and one of Optuna's trials answers; the space itself does not use Optuna.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from gaitforge.models import FAMILIES, Sizes
 
 
 class Suggester(Protocol):
-    """What a space asks for its values: one of Optuna's trials, or whoever else picks one in the range.
+    """What a space asks for its values: one of Optuna's trials, or anything else that picks one in the range.
 
     The same name must always come with the same range: a study knows one range for one name.
     """
@@ -49,7 +49,7 @@ class Space:
 
 
 def check_space(family: str, space: object) -> Space:
-    """Return what SPACES may hold for a family; raises ValueError for anything else."""
+    """Return `space` where SPACES may hold it for the family; raises ValueError where it may not."""
     if not isinstance(space, Space):
         raise ValueError(f"{space!r} is no gaitforge.spaces.Space.")
     if family not in FAMILIES:

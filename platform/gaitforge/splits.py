@@ -1,4 +1,4 @@
-"""People to roles, train, validation and confirm: by fractions, by name, or by folds.
+"""Give people their roles, train, validation and confirm: by fractions, by name, or by folds.
 
 People are split, never recordings: two movements of one person in two roles would let a model
 recognise the person.
@@ -99,7 +99,7 @@ def make_splits(
     labels_by_person: Mapping[str, Collection[str]],
     store_fingerprint: str,
 ) -> list[Split]:
-    """The splits of a rule: "main", or "fold-1-of-5" …, or "without-<person>" …
+    """Make the splits of a rule, named "main", or "fold-1-of-5" …, or "without-<person>" …
 
     People are drawn stratified by their set of labels: where a person has one class, by class;
     where everybody has every class, from one stratum. The same seed and people give the same
@@ -139,7 +139,7 @@ def make_splits(
 
 
 def check_rule(settings: SplitSettings, splits: Sequence[Split], remedy: str) -> None:
-    """Raise ValueError, with the remedy, where splits that were read are not those that the settings ask for."""
+    """Raise ValueError, with the remedy, where splits read from files are not those that the settings ask for."""
     asked = _rule(settings)
     for split in splits:
         before = dict(split.rule)
@@ -176,7 +176,7 @@ def _split(name: str, settings: SplitSettings, store: str, roles: Mapping[str, s
 
 
 def _rule(settings: SplitSettings) -> dict[str, Any]:
-    """What of the settings decides the roles, but for the names of people."""
+    """Return those settings that decide the roles, without the names of people."""
     rule: dict[str, Any] = {"rule": settings.rule}
     match settings.rule:
         case "people":
@@ -214,7 +214,10 @@ def _named_roles(
 def _held_out(
     settings: SplitSettings, labels_by_person: Mapping[str, Collection[str]]
 ) -> list[tuple[str, list[str]]]:
-    """Name and confirm people of each split of the rules "folds" and "leave_one_person_out"."""
+    """List the name and the confirm people of each split, for the rules "folds" and "leave_one_person_out".
+
+    Raises ValueError where there are more folds than people.
+    """
     if settings.rule == "leave_one_person_out":
         return [(f"without-{_file_name(person)}", [person]) for person in sorted(labels_by_person)]
     if settings.folds > len(labels_by_person):
@@ -231,7 +234,7 @@ def _held_out(
 
 
 def _file_name(person: str) -> str:
-    """The person's id where it can name a folder, else a readable form of it that stays unique."""
+    """Return the person's id where it can name a folder, else a readable form of it that stays unique."""
     safe = re.sub(r"[^A-Za-z0-9._-]", "_", person)
     return safe if safe == person else f"{safe}-{fingerprint(person)[:6]}"
 
@@ -243,7 +246,7 @@ def _roles_without(
     labels_by_person: Mapping[str, Collection[str]],
     number: int,
 ) -> dict[str, str]:
-    """Train and validation for the people outside `held_out`, confirm for those inside."""
+    """Draw train and validation among the people outside `held_out`; those inside get confirm."""
     others = {
         person: labels for person, labels in labels_by_person.items() if person not in held_out
     }
@@ -271,10 +274,11 @@ def _covering_roles(
     seed: tuple[int, ...],
     remedy: str,
 ) -> dict[str, str]:
-    """The first draw in which every class has people in every required role.
+    """Draw roles until every class has people in every required role, at most 100 times.
 
-    Strata make the first draw succeed where a person has one class. Where almost every person has
-    a set of labels of their own, strata hold one person and chance decides: hence a few draws.
+    Strata make the first draw succeed where a person has one class. Where almost every person has a set of
+    labels of their own, strata hold one person and chance decides: hence a few draws. Raises ValueError,
+    with the remedy, where all fail.
     """
     draws = 100
     for attempt in range(draws):
@@ -290,7 +294,10 @@ def _uncovered(
     labels_by_person: Mapping[str, Collection[str]],
     required: Sequence[str],
 ) -> tuple[str, str] | None:
-    """The first class, rarest first, that nobody of a required role has, and that role."""
+    """Find the first class, rarest first, that nobody of a required role has; return it and that role.
+
+    Returns None where every class is covered.
+    """
     people_with: dict[str, list[str]] = {}
     for person, labels in labels_by_person.items():
         for label in labels:
@@ -334,7 +341,7 @@ def _check_classes(
 def _strata(
     labels_by_person: Mapping[str, Collection[str]], rng: np.random.Generator
 ) -> list[list[str]]:
-    """People grouped by their set of labels; groups, and people in a group, in random order."""
+    """Group people by their set of labels; groups, and people in a group, are in random order."""
     groups: dict[tuple[str, ...], list[str]] = {}
     for person in sorted(labels_by_person):
         groups.setdefault(tuple(sorted(set(labels_by_person[person]))), []).append(person)
@@ -359,7 +366,7 @@ def _draw_roles(
 
 
 def _seats(sizes: Sequence[int], shares: Sequence[float]) -> NDArray[np.int64]:
-    """People per stratum and role [S, R]: each stratum's shares, and the shares of all people.
+    """Return how many people each stratum gives to each role [S, R], near the shares in each and over all.
 
     Largest remainder, over all strata at once: the seats that rounding down leaves open go where
     most is missing, among the roles that are still too small in total.
@@ -382,7 +389,7 @@ def _seats(sizes: Sequence[int], shares: Sequence[float]) -> NDArray[np.int64]:
 
 
 def _certain_seats(size: int, shares: Sequence[float]) -> NDArray[np.int64]:
-    """Shares of a group rounded down, but at least one per role where the group is big enough."""
+    """Round a group's shares down to people per role [R], at least one each where the group is big enough."""
     # 1e-9: 0.29 * 100 is a little below 29
     seats_R = np.floor(size * np.asarray(shares) + 1e-9).astype(np.int64)
     if size >= len(shares):

@@ -72,7 +72,7 @@ class SkeletonStore:
 
     @classmethod
     def open(cls, folder: Path) -> SkeletonStore:
-        """The store in `folder`; FileNotFoundError before the first ingest."""
+        """Open the store in `folder`; raises FileNotFoundError before the first ingest."""
         info = STORE.find(StoreFolder(folder).head)
         if info is None:
             raise FileNotFoundError(
@@ -136,7 +136,7 @@ class SkeletonStore:
         return info
 
     def recordings(self, people: Collection[str] | None = None) -> Iterator[Recording]:
-        """All recordings, or those of `people`, in the order of person and id.
+        """Yield all recordings, or those of `people`, in the order of person and id.
 
         Reads only the row groups that one of `people` may be in, one at a time. Raises ValueError
         where a file is damaged and, after all that was found, KeyError where one of `people` has
@@ -159,7 +159,7 @@ class SkeletonStore:
             )
 
     def index(self) -> pa.Table:
-        """Everything but the movements, in the order of `recordings`.
+        """Read everything but the movements, in the order of `recordings`.
 
         Columns: recording, person, label, frames, fps (Hz, null without a frame rate), and the
         sources' further columns, null where a source has none.
@@ -170,10 +170,10 @@ class SkeletonStore:
         return table
 
     def sample(self, names: Sequence[str], most_bytes: int) -> Iterator[pa.Table]:
-        """These columns of recordings from all over the store, a row group at a time.
+        """Yield these columns of recordings from all over the store, a row group at a time.
 
         Row groups are left out at even steps so that what is read, uncompressed, is about
-        `most_bytes`; of a smaller store all are there. Raises ValueError where a file is damaged.
+        `most_bytes`; a smaller store is read whole. Raises ValueError where a file is damaged.
         """
         paths = self._paths()
         sizes = [bytes_of_groups(path, names) for path in paths]
@@ -185,7 +185,7 @@ class SkeletonStore:
             yield from read_groups(path, names, wanted)
 
     def quarantined(self) -> pa.Table:
-        """What could not be used: source, position in it, person, label, reason."""
+        """Read what could not be used, in the columns source, position in it, person, label, reason."""
         return read_quarantine(self.folder, self.info.version)
 
     def _log(self) -> DeltaTable:
@@ -216,7 +216,7 @@ class SkeletonStore:
 
 
 def _sort_out(items: Iterable[Recording | Rejected]) -> tuple[list[Recording], list[Rejected]]:
-    """Recordings in the order of person and id, and the rejected apart."""
+    """Return the recordings, in the order of person and id, and the rejected apart from them."""
     recordings: list[Recording] = []
     rejected: list[Rejected] = []
     for item in items:
@@ -256,7 +256,7 @@ def _make_table_folder(table: Path) -> None:
 
 
 def _add_action(path: Path, groups: Sequence[Sequence[Recording]]) -> AddAction:
-    """What the log must know of a written file; with first and last person, others skip files."""
+    """Describe a written file for the log; by first and last person, other programs can skip files."""
     status = path.stat()
     statistics = {
         "numRecords": sum(map(len, groups)),
@@ -280,7 +280,7 @@ def _remove_files(table: Path, write_id: str) -> None:
 
 
 def _commit(table: Path, schema: pa.Schema, added: list[AddAction]) -> None:
-    """Make `added` the whole content of a new version, all or nothing."""
+    """Make `added` the whole content of a new version, all or nothing; raises ValueError where the log takes none."""
     try:
         # not write_deltalake: its writer knows neither page checksums nor where to cut row groups
         create_table_with_add_actions(
@@ -300,7 +300,7 @@ def _commit(table: Path, schema: pa.Schema, added: list[AddAction]) -> None:
 
 
 def _version_of(table: Path, name: str) -> int:
-    """The version that holds a file just committed: another write may have followed already."""
+    """Find the version that holds a file just committed: another write may have followed already."""
     newest = _table(table).version()
     # not by DeltaTable.history(), which is empty where the path has a '#' or '?' (seen in 1.6.6)
     return next(v for v in range(newest, -1, -1) if name in _names(_table(table, v)))
@@ -319,5 +319,5 @@ def _options(folder: Path) -> dict[str, str] | None:
 
 
 def _names(log: DeltaTable) -> list[str]:
-    """A version's Parquet files, in the order of their rows."""
+    """List a version's Parquet files, in the order of their rows."""
     return sorted(map(str, pa.table(log.get_add_actions()).column("path").to_pylist()))

@@ -1,4 +1,4 @@
-"""summary.json: the whole result for machines, gathered from what the stages wrote."""
+"""Write summary.json: the whole result for other programs, gathered from what the stages wrote."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ class Searched:
 
 
 def write_summary(work: WorkFolder) -> Summary:
-    """Write `summary.json` anew; a part is None where its stage has not run.
+    """Write `summary.json` anew and return it; a part is None where its stage has not run.
 
-    With several splits the scores are those of `runs/pooled.json`, over all people, and each row of
-    a front names its split; what only a single split has (a verdict) is then None. An answer or an export
-    that is not of what lies in the folder now is told to be so under `outdated`, and has no verdict.
-    docs/summary.md lists all keys.
+    With several splits the scores are those of `runs/pooled.json`, over all people, and each row of a front
+    names its split; what only a single split has (a verdict) is then None. Where the answer is out of date,
+    `outdated` says why and there is no verdict; so it is with an export and its network. docs/summary.md
+    lists all keys.
     """
     folders = work.made_runs()
     searches = [
@@ -127,7 +127,7 @@ def _teacher(models: Sequence[TeacherModel]) -> TeacherSummary | None:
 
 
 def _search(searches: Sequence[Searched]) -> SearchSummary | None:
-    """What all searches together did."""
+    """Sum up what all searches together did; None where there is none."""
     if not searches:
         return None
     trials = [trial for search in searches for trial in search.trials]
@@ -182,7 +182,7 @@ def _members(folders: Sequence[SplitFolder]) -> tuple[ConfirmedMember, ...] | No
 
 
 def _name(folder: SplitFolder, folders: Sequence[SplitFolder]) -> str | None:
-    """A split's name, where there are several."""
+    """Return a split's name where there are several splits, else None."""
     return folder.root.name if len(folders) > 1 else None
 
 
@@ -202,7 +202,7 @@ def _export(card: Card) -> ExportSummary:
 
 
 def _exported(card: Card) -> ExportedNetwork:
-    """The very network of `export/`, as it was tested."""
+    """Return the one network that lies in `export/`, with the scores of its own test."""
     its = card.network
     return ExportedNetwork(
         trial=card.trial, split=card.split, seed=its.seed, macro_f1=its.macro_f1, interval=its.interval,
@@ -212,12 +212,15 @@ def _exported(card: Card) -> ExportedNetwork:
 
 
 def _found(find: Callable[[Path], T | None], paths: Sequence[Path]) -> list[T]:
-    """What the files hold that are there."""
+    """Read those of the files that are there."""
     return [found for path in paths if (found := find(path)) is not None]
 
 
 def _usable(kind: JsonFile[T], path: Path) -> T | None:
-    """What a file holds; None also where it is of another version, as `outdated` tells: its stage writes it anew."""
+    """Read a file; None where it is not there, or cannot be used, as one of another version.
+
+    `outdated` tells of the latter, and its stage writes it anew.
+    """
     try:
         return kind.find(path)
     except Unreadable:

@@ -1,4 +1,4 @@
-"""The trial log: one immutable file per ended trial is the only truth about a search; tables are derived from it."""
+"""The trial log of a search: one file per ended trial, never changed once written; tables are derived from these."""
 
 from __future__ import annotations
 
@@ -46,7 +46,11 @@ class TrialLog:
         self.folder = folder
 
     def add(self, trial: Trial) -> bool:
-        """Keep an ended trial; False, and nothing changed, where its number has an entry already."""
+        """Write an ended trial's file; return False, and leave the file as it is, where its number has one already.
+
+        What was kept of the trial while it ran is removed. Raises ValueError for a trial that has not
+        ended.
+        """
         if trial.state not in ENDED:
             raise ValueError(
                 f"Trial {trial.number} is {trial.state}, but only an ended one enters the log."
@@ -56,15 +60,15 @@ class TrialLog:
         return added
 
     def file(self, number: int) -> Path:
-        """Where an ended trial stands."""
+        """Return the path of an ended trial's file."""
         return self.folder.trial(number)
 
     def checkpoint(self, number: int) -> Path:
-        """Where a trial in flight keeps its weights from rung to rung."""
+        """Return the path where a running trial keeps its weights from one comparison (rung) to the next."""
         return self.folder.rung(number)
 
     def has(self, number: int) -> bool:
-        """Whether a trial of that number has ended."""
+        """Tell whether a trial of that number has ended, on this node or another."""
         path = self.file(number)
         if path.is_file():
             return True
@@ -72,21 +76,24 @@ class TrialLog:
         return on_s3(path) is None and path.is_file()
 
     def show_running(self, trial: Trial) -> None:
-        """Keep how far a trial is, for onlookers and for going on with it; no part of the log."""
+        """Write how far a running trial is, for onlookers and for going on with it; no part of the log."""
         path = self.folder.running_trial(trial.number)
         write_whole(path, TRIAL.as_json(trial), through=False)
 
     def read_running(self, number: int) -> Trial | None:
-        """A trial in flight as it was kept last; None where nothing was."""
+        """Read a running trial as it was written last; None where it was not."""
         return TRIAL.find(self.folder.running_trial(number))
 
     def as_kept(self, trial: Trial) -> Trial:
-        """A trial in flight as its worker kept it last; as given where nothing of it was kept."""
+        """Return a running trial as its worker wrote it last, or `trial` itself where nothing of it was written."""
         kept = self.read_running(trial.number)
         return kept if kept is not None and kept.hash == trial.hash else trial
 
     def interrupted(self) -> list[Trial]:
-        """What was in flight when a search was killed, by number; what has ended since is forgotten."""
+        """List the trials, by number, that were running when a search was killed.
+
+        What was kept of those that have ended since is removed.
+        """
         found = []
         for path in self.folder.running.glob("[0-9]*.json"):
             trial = self.read_running(int(path.stem))
@@ -99,12 +106,12 @@ class TrialLog:
         return sorted(found, key=lambda trial: trial.number)
 
     def __iter__(self) -> Iterator[Trial]:
-        """All ended trials by number. Raises ValueError for a file that is no trial."""
+        """Iterate over all ended trials by number; raises ValueError for a file that is no trial."""
         trials = [TRIAL.read(path) for path in self._files()]
         return iter(sorted(trials, key=lambda trial: trial.number))
 
     def read(self, number: int) -> Trial:
-        """One ended trial."""
+        """Read one ended trial; raises FileNotFoundError where there is none of that number."""
         path = self.file(number)
         look_again(path.parent)
         return TRIAL.read(path)
@@ -134,7 +141,7 @@ class TrialLog:
             write_parquet(path, table.sort_by("trial"))
 
     def remove_drafts(self) -> None:
-        """Remove what is left of files whose writers were killed in the middle."""
+        """Remove unfinished files that killed writers have left, once they are older than DRAFT_S seconds."""
         for folder in (self.folder.search, self.folder.predictions):
             for path in list(folder.rglob(".*.*")):
                 with suppress(FileNotFoundError):
@@ -147,7 +154,7 @@ class TrialLog:
         self.folder.running_trial(number).unlink(missing_ok=True)
 
     def _files(self) -> list[Path]:
-        """The files of ended trials, without drafts."""
+        """List the files of ended trials, without drafts."""
         return [
             path for path in self.folder.trials.glob("*.json") if not path.name.startswith(".")
         ]
@@ -157,13 +164,13 @@ _KEY = ("trial", "file_changed_ns", "file_bytes", "file_tag")
 
 
 def _stamp(file: Path) -> list[int | str]:
-    """What of a file's description changes with its content."""
+    """Return what tells that a file has changed: its time in ns, its size in bytes and, on S3, its tag."""
     stat = file.stat()
     return [stat.st_mtime_ns, stat.st_size, getattr(stat, "etag", "")]
 
 
 def _read_table(path: Path) -> pa.Table:
-    """The table as it was written last; empty where it is none of this version."""
+    """Read the table as it was written last; return an empty one where there is none of this version."""
     try:
         table = pq.read_table(for_arrow(path))
     except (OSError, pa.ArrowException):

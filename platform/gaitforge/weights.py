@@ -1,4 +1,4 @@
-"""Weights tied to the JSON file that tells of them: beside it, under its name, with their hash in it."""
+"""Weights, each file beside the JSON file that describes it (its head), which holds their hash."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ KEY = "weights_sha256"
 
 
 def write_weights(head: Path, weights: bytes) -> dict[str, str]:
-    """Write them beside a head that is to be written after them; what it must tell of them."""
+    """Write weights beside a head, which must be written after them; return the entry that it must hold."""
     write_whole(weights_of(head), weights)
     return {KEY: hashlib.sha256(weights).hexdigest()}
 
 
 def read_weights(head: Path, remedy: str) -> bytes:
-    """The weights that a head tells of; raises ValueError, with the remedy, where those beside it are others."""
+    """Read the weights that a head describes; raises ValueError, with the remedy, where they are missing or others."""
     weights = _read(head)
     fault = _fault(head, weights)
     if fault is not None or weights is None:
@@ -26,11 +26,12 @@ def read_weights(head: Path, remedy: str) -> bytes:
 
 
 def weights_fault(head: Path) -> str | None:
-    """What is wrong with the weights beside a head, as a sentence begins; None where they are its own."""
+    """Say what is wrong with the weights beside a head, as a sentence begins; None where they are its own."""
     return _fault(head, _read(head))
 
 
 def weights_of(head: Path) -> Path:
+    """Return the path of the weights beside a head."""
     return head.with_suffix(".safetensors")
 
 

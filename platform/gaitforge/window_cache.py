@@ -1,4 +1,4 @@
-"""The windows of a split on disk, memory-mapped: a folder per split and settings, a part per role.
+"""Cache of the windows of a split on disk, memory-mapped: a folder per split and settings, within it one per role.
 
     <cache>/windows/<key>/meta.json            normalisation, classes, layout, settings, split
     <cache>/windows/<key>/<role>/joints.npy    float32 [N, views, T, V, C], z-scores
@@ -9,7 +9,7 @@
 
 The key changes with everything that the windows depend on: a folder is never out of date and may
 be deleted at any time. A role is built when it is first asked for, so the confirm people's windows
-do not exist before somebody opens them; they are scaled by the training people's numbers.
+do not exist before somebody opens them. All roles are scaled by the training people's mean and deviation.
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ class WindowSet:
 
     @property
     def n(self) -> int:
+        """Return the number of windows."""
         return len(self.joints)
 
 
@@ -79,7 +80,7 @@ class WindowCache:
     recordings: RecordingsOf
 
     def role(self, role: str) -> WindowSet:
-        """The windows of "train", "validation" or "confirm".
+        """Open the windows of "train", "validation" or "confirm"; build them first where they are missing.
 
         Raises KeyError for another role, ValueError where the role has no recordings or one of
         them does not fit the layout or the classes.
@@ -97,7 +98,7 @@ class WindowCache:
         return open_role(self.folder, role)
 
     def _write(self, folder: Path, people: tuple[str, ...], views: int) -> None:
-        """One role's files, recording by recording: the arrays need not fit the memory."""
+        """Write one role's files, recording by recording: the arrays need not fit the memory."""
         settings = replace(self.settings, views=views)
         ids, persons, labels, counts = [], [], [], []
         for recording in _recordings_of(people, self.recordings):
@@ -141,11 +142,11 @@ def build_windows(
     settings: WindowSettings,
     recordings: RecordingsOf,
 ) -> WindowCache:
-    """The window cache of a split, with its normalisation fitted on the training people alone.
+    """Open the window cache of a split, or begin it by fitting its normalisation on the training people alone.
 
-    Calling it again, in this process or another, costs one small file. Nothing else is built
-    before `WindowCache.role` asks for it.
-    Raises ValueError where the split was made for another store or a recording does not fit.
+    Calling it again, in this process or another, reads one small file. No windows are built before
+    `WindowCache.role` asks for them. Raises ValueError where the split was made for another store or a
+    recording does not fit.
     """
     if split.store != store_fingerprint:
         raise ValueError(
@@ -177,7 +178,7 @@ def build_windows(
 def window_parts(
     split: Split, layout: Layout, classes: tuple[str, ...], settings: WindowSettings
 ) -> dict[str, Any]:
-    """All that the windows of a split depend on; their key is its fingerprint."""
+    """Return all that the windows of a split depend on; their key is its fingerprint."""
     return {
         "format": FORMAT,
         "store": split.store,
@@ -191,7 +192,10 @@ def window_parts(
 def window_provenance(
     split: Split, layout: Layout, classes: tuple[str, ...], settings: WindowSettings
 ) -> Provenance:
-    """That of a split's windows, also before there are any: the training people scale them."""
+    """Return the provenance that a split's windows have, or will have once they are built.
+
+    They have seen the training people, by whom they are scaled.
+    """
     return Provenance.of(
         fingerprint(window_parts(split, layout, classes, settings)),
         {
@@ -203,7 +207,7 @@ def window_provenance(
 
 
 def open_role(folder: Path, role: str) -> WindowSet:
-    """The windows of a role that has been built in the cache folder of a split.
+    """Open the windows of a role that has been built in the cache folder of a split.
 
     Raises FileNotFoundError where it has not.
     """
@@ -225,7 +229,7 @@ def open_role(folder: Path, role: str) -> WindowSet:
 
 
 def _recordings_of(people: tuple[str, ...], recordings: RecordingsOf) -> Iterator[Recording]:
-    """The recordings of these people; ValueError where one of somebody else is among them."""
+    """Yield the recordings of these people; raises ValueError where one of somebody else is among them."""
     for recording in recordings(people):
         if recording.person not in people:
             raise ValueError(

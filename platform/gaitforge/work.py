@@ -1,4 +1,4 @@
-"""The work folder: where each artefact of the line lies, and how small files are written whole or not at all."""
+"""The work folder: where each artefact of the pipeline lies, and how files are written whole or not at all."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ S3 = "s3://"
 
 
 def open_path(text: str | Path) -> Path:
-    """The path that a text names, on this machine, on a mounted disk, or on S3 (`s3://bucket/folder`).
+    """Return the path that a text names, on this machine, on a mounted disk, or on S3 (`s3://bucket/folder`).
 
-    One on S3 is an `S3Path`. It is typed as the Path whose methods it has, since nobody but the
-    functions of this file must tell the two apart. Raises ValueError where it cannot be used.
+    One on S3 is an `S3Path`. It is typed as the Path whose methods it has, since hardly any code must tell
+    the two apart (`on_s3` does). Raises ValueError where it cannot be used.
     """
     if not str(text).startswith(S3):
         return Path(text)
@@ -38,7 +38,7 @@ def open_path(text: str | Path) -> Path:
 
 
 def on_s3(path: Path) -> S3Path | None:
-    """The path if it is on S3, else None."""
+    """Return the path if it is on S3, else None."""
     return None if isinstance(path, Path) else path
 
 
@@ -54,7 +54,7 @@ class StoreFolder:
 
     @property
     def recordings(self) -> Path:
-        """The table, a folder of Parquet files under a log."""
+        """Return the folder of the table: Parquet files under a log."""
         return self.root / "recordings"
 
     @property
@@ -63,12 +63,12 @@ class StoreFolder:
 
     @property
     def refused(self) -> Path:
-        """What an ingest could not use that was refused as a whole."""
+        """Return the path of what could not be used by an ingest that was refused as a whole."""
         return self.root / "refused.csv"
 
     @property
     def layout(self) -> Path:
-        """A copy of the layout for other programs."""
+        """Return the path of a copy of the layout, for other programs."""
         return self.root / "layout.json"
 
 
@@ -93,7 +93,7 @@ class RoleFolder:
     root: Path
 
     def array(self, name: str) -> Path:
-        """The file of an array: joints, seen, label or recording."""
+        """Return the path of an array: joints, seen, label or recording."""
         return self.root / f"{name}.npy"
 
     @property
@@ -103,7 +103,7 @@ class RoleFolder:
 
 @dataclass(frozen=True, slots=True)
 class OutputsFolder:
-    """Teacher outputs, as the line keeps them or as a node has copied them."""
+    """Teacher outputs: those of the work folder, or a node's own copy."""
 
     root: Path
 
@@ -116,7 +116,7 @@ class OutputsFolder:
         return self.root / "outputs.parquet"
 
     def array(self, name: str) -> Path:
-        """The file of an array: logits, embedding or joints."""
+        """Return the path of an array: logits, embedding or joints."""
         return self.root / f"{name}.npy"
 
 
@@ -136,7 +136,7 @@ class CheckpointFolder:
 
     @property
     def best(self) -> Path:
-        """The weights of the best epoch so far."""
+        """Return the path of the weights of the best epoch so far."""
         return self.root / "best.safetensors"
 
 
@@ -165,13 +165,13 @@ class ExportFolder:
 
 @dataclass(frozen=True, slots=True)
 class SplitFolder:
-    """The line's artefacts for one split: `<work>/runs/<split>/`."""
+    """Paths of all that is made for one split: `<work>/runs/<split>/`."""
 
     root: Path
 
     @property
     def split_copy(self) -> Path:
-        """Of a fold, or of what was set aside: the split that it was made for."""
+        """Return the path of the split that a fold, or what was set aside, was made for."""
         return self.root / "split.json"
 
     @property
@@ -204,7 +204,7 @@ class SplitFolder:
 
     @property
     def teacher_live(self) -> Path:
-        """The epochs of a teacher in training, one a line."""
+        """Return the path of the epochs of a teacher in training, one a line."""
         return self.teacher / "live.jsonl"
 
     @property
@@ -248,7 +248,7 @@ class SplitFolder:
 
     @property
     def running(self) -> Path:
-        """What trials in flight tell onlookers."""
+        """Return the folder where running trials tell how far they are."""
         return self.search / "running"
 
     def running_trial(self, number: int) -> Path:
@@ -256,7 +256,7 @@ class SplitFolder:
 
     @property
     def rungs(self) -> Path:
-        """Checkpoints of trials in flight."""
+        """Return the folder of running trials' checkpoints."""
         return self.search / "rungs"
 
     def rung(self, number: int) -> Path:
@@ -280,7 +280,7 @@ class SplitFolder:
 
     @property
     def folds_answer(self) -> Path:
-        """The answer over the people of all roles, where run.toml asks for folds."""
+        """Return the path of the answer over the people of all roles, where run.toml asks for folds."""
         return self.confirm / "folds.json"
 
     @property
@@ -288,15 +288,15 @@ class SplitFolder:
         return self.confirm / "refits"
 
     def refit(self, model: str, trial: int, seed: int) -> Path:
-        """What a finished refit tells about itself; its weights lie beside it."""
+        """Return the path of what a finished refit tells about itself; its weights lie beside it."""
         return self.refits / f"{model}-{trial}-seed{seed}.json"
 
     def refit_worker(self, refit: Path) -> Path:
-        """Which process trains a refit; there while it does."""
+        """Return the path of the file that says which process trains a refit; it is there while that lasts."""
         return self.confirm / "running" / refit.name
 
     def refit_failed(self, refit: Path) -> Path:
-        """What was said where a refit failed."""
+        """Return the path of the error text of a refit that failed."""
         return self.confirm / "failed" / f"{refit.stem}.txt"
 
     @property
@@ -304,7 +304,7 @@ class SplitFolder:
         return self.root / "predictions"
 
     def predicted(self, role: str, model: str, trial: int | None, seed: int) -> Path:
-        """What a model says to the recordings of a role."""
+        """Return the path of a model's predictions for the recordings of a role."""
         parts = [role, model, *([] if trial is None else [str(trial)]), f"seed{seed}"]
         return self.predictions / f"{'-'.join(parts)}.parquet"
 
@@ -313,7 +313,7 @@ class SplitFolder:
         return self.root / "folds"
 
     def fold(self, name: str) -> SplitFolder:
-        """Teacher, outputs and students of one fold over the people of all roles."""
+        """Return the folder of one fold over the people of all roles: its teacher, outputs and students."""
         return SplitFolder(self.folds / name)
 
 
@@ -349,7 +349,7 @@ class WorkFolder:
 
     @property
     def settings(self) -> Path:
-        """The settings that the last command on this folder had."""
+        """Return the path of the settings that the last command on this folder had."""
         return self.root / "settings.json"
 
     @property
@@ -362,12 +362,12 @@ class WorkFolder:
 
     @property
     def pooled(self) -> Path:
-        """Scores over the confirm people of all splits, where there are several."""
+        """Return the path of the scores over the confirm people of all splits, where there are several."""
         return self.runs / "pooled.json"
 
     @property
     def scorings(self) -> Path:
-        """What was scored on people to confirm; nothing removes it or sets it aside."""
+        """Return the folder of notes on what was scored on people to confirm; no stage removes it or sets it aside."""
         return self.root / "scorings"
 
     def scoring(self, event: str) -> Path:
@@ -377,18 +377,21 @@ class WorkFolder:
         return self.splits / f"{split}.json"
 
     def split_files(self) -> list[Path]:
-        """The splits that there are, by name; not all of runs/, which may hold what was made by another rule."""
+        """List the files of the splits that there are, by name.
+
+        The folders of runs/ would not do: some may have been made by another rule.
+        """
         return sorted(self.splits.glob("*.json"))
 
     def run(self, split: str) -> SplitFolder:
         return SplitFolder(self.runs / split)
 
     def made_runs(self) -> list[SplitFolder]:
-        """The folders of the splits that there are."""
+        """List the run folders of the splits that there are."""
         return [self.run(path.stem) for path in self.split_files()]
 
     def make(self) -> None:
-        """Create the folder and prove that it can be written; raises PermissionError with one sentence."""
+        """Create the folder and prove that it can be written; raises PermissionError where it cannot."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             probe = self.root / f".probe-{uuid.uuid4().hex}"
@@ -403,9 +406,9 @@ class WorkFolder:
 
 
 def write_whole(path: Path, data: bytes, through: bool = True) -> None:
-    """Write a file so that a reader, or a kill in the middle, sees the old one or the new one, never a part.
+    """Write a file so that a reader, or a kill in the middle, finds the old one or the new one, never a part.
 
-    Not `through` to the disk is faster, and for what may be lost in a power cut.
+    `through=False` does not wait for the disk: that is faster, for files that a power cut may lose.
     """
     if on_s3(path):
         path.write_bytes(data)
@@ -420,7 +423,7 @@ def write_whole(path: Path, data: bytes, through: bool = True) -> None:
 
 
 def write_once(path: Path, data: bytes) -> bool:
-    """Write a file that must never change again; False, and nothing written, where it exists already."""
+    """Write a file that must never change again; where it exists already, return False and leave it as it is."""
     if remote := on_s3(path):
         return remote.write_once(data)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -441,10 +444,10 @@ def write_once(path: Path, data: bytes) -> bool:
 
 
 def _claim(path: Path, draft: Path) -> bool:
-    """`write_once` without hard links: who first renames a folder into place has written the file.
+    """Do what `write_once` does without hard links: who first renames a folder into place has written the file.
 
-    A folder replaces no folder that holds something, on any file system. Whoever comes later finishes
-    what a killed one has left, so that no claim is ever stale; the claims are removed with the drafts.
+    A folder replaces no folder that holds something, on any file system. Whoever comes later finishes what
+    a killed one has left, so that no claim is ever stale; the claims are removed with the drafts.
     """
     claim = path.with_name(f".{path.name}.once")
     mine = draft.with_name(f"{draft.name}.once")
@@ -466,7 +469,7 @@ def _claim(path: Path, draft: Path) -> bool:
 
 
 def remove_draft(path: Path) -> None:
-    """Remove what a killed writer, or a claim, has left: a hidden file, or a folder of one."""
+    """Remove what a killed writer, or a claim, has left: a hidden file, or a folder with one in it."""
     if path.is_dir():
         remove_tree(path)
     else:
@@ -474,7 +477,7 @@ def remove_draft(path: Path) -> None:
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove a folder with all in it; nothing where there is none."""
+    """Remove a folder with all in it; do nothing where there is none."""
     if remote := on_s3(folder):
         remote.remove_tree()
     else:
@@ -482,9 +485,10 @@ def remove_tree(folder: Path) -> None:
 
 
 def set_aside(folder: SplitFolder, everything: bool = False) -> Path:
-    """Move a search, and all that was made from it, out of the way of another; `everything`: the teacher too.
+    """Move a search, and all that was made from it, into a folder of its own, to make room for another.
 
-    Returns the folder in which it lies from now on.
+    `everything` moves teacher, outputs, reference and folds too. Returns the folder in which all of it lies
+    from now on.
     """
     aside = folder.root / f"until-{datetime.now(UTC):%Y%m%dT%H%M%S}"
     while aside.is_dir():
@@ -511,7 +515,7 @@ def set_aside(folder: SplitFolder, everything: bool = False) -> Path:
 
 @contextmanager
 def on_disk(path: Path) -> Iterator[Path]:
-    """A file to be read by a library that knows paths on disks alone: itself, or a copy within the block."""
+    """Yield a path for a library that reads from disks alone: the file itself, or a copy that the block removes."""
     if not on_s3(path):
         yield path
         return
@@ -522,12 +526,15 @@ def on_disk(path: Path) -> Iterator[Path]:
 
 
 def for_arrow(path: Path) -> Path | pa.BufferReader:
-    """A file, or its content, as pyarrow takes it; raises FileNotFoundError where there is none."""
+    """Return a file as pyarrow takes it: the path of one on a disk, the content of one on S3.
+
+    Raises FileNotFoundError where there is none on S3.
+    """
     return pa.BufferReader(path.read_bytes()) if on_s3(path) else path
 
 
 def look_again(folder: Path) -> None:
-    """Make an NFS client ask the server for the folder's names: it remembers for a minute that one was not there."""
+    """Make an NFS client ask the server for the folder's names; it remembers for a minute that one was not there."""
     if not on_s3(folder):
         with suppress(FileNotFoundError):
             os.listdir(folder)  # opening the folder is what does it
@@ -546,15 +553,17 @@ def _write_through(path: Path, data: bytes) -> None:
 
 
 def as_json(data: Any) -> bytes:
+    """Return data as the bytes of a JSON file; raises ValueError for a number that is not finite."""
     return (json.dumps(data, indent=1, allow_nan=False) + "\n").encode()
 
 
 def write_json(path: Path, data: Any) -> None:
+    """Write data as a JSON file, whole or not at all."""
     write_whole(path, as_json(data))
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file; ValueError with one sentence where it is not JSON."""
+    """Read a JSON file; raises ValueError with one sentence where it is not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -564,7 +573,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_object(path: Path, *keys: str) -> dict[str, Any]:
-    """A JSON file that holds an object with these keys; ValueError with one sentence where it does not."""
+    """Read a JSON file that must hold an object with these keys; raises ValueError with one sentence if it does not."""
     data = read_json(path)
     missing = [key for key in keys if not isinstance(data, dict) or key not in data]
     if missing or not isinstance(data, dict):
@@ -576,13 +585,14 @@ def read_object(path: Path, *keys: str) -> dict[str, Any]:
 
 
 def write_parquet(path: Path, table: pa.Table) -> None:
+    """Write a table as a Parquet file, whole or not at all, with checksums of its pages."""
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
     write_whole(path, sink.getvalue().to_pybytes())
 
 
 def fingerprint(data: Any) -> str:
-    """Twelve hex digits that change when any value in `data` (JSON-able) changes."""
+    """Return twelve hex digits that change when any value in `data` (JSON-able) changes."""
     return hashlib.sha256(json.dumps(data, sort_keys=True, allow_nan=False).encode()).hexdigest()[
         :12
     ]

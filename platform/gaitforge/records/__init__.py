@@ -1,7 +1,7 @@
-"""Every JSON file that the line writes: one record, one writer and one reader each.
+"""All kinds of JSON files that the stages write; each has one record, one writer and one reader.
 
-A record is imported from the file that holds it; FILES names all kinds by where they lie, PUBLIC those of which
-`docs/schemas/` has a JSON Schema. run.toml's settings, which are kept as settings.json, are in settings.py.
+Import a record from the file that holds it. FILES lists all kinds by where they lie, PUBLIC those that have a
+JSON Schema in `docs/schemas/`. The settings of run.toml, kept as settings.json, are in settings.py.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ SCHEMAS = Path(__file__).parents[3] / "docs" / "schemas"
 
 
 def main(folder: Path) -> None:
-    """Write `<name>.json` for each of them into a folder."""
+    """Write the JSON Schema of each public file into a folder, as `<name>.json`."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, file in PUBLIC.items():
         (folder / f"{name}.json").write_bytes(as_json(file.json_schema()))

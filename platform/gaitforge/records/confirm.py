@@ -1,4 +1,4 @@
-"""What confirm leaves: refits, scores with their verdict, latencies, and answers over more people than a split's."""
+"""Files that confirm writes: refits, scores and verdict, latencies, answers over people of several splits or roles."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class ModelScores:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Compared(ModelScores):
-    """Scores, and the difference in macro F1 to what a model is held against."""
+    """Scores, and the difference in macro F1 to the model that it is compared with."""
 
     difference: Number
     difference_interval: Interval
@@ -48,7 +48,7 @@ class Compared(ModelScores):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TeacherScores(ModelScores):
-    """The teacher's."""
+    """Scores of the teacher on the confirm people, with its family and its number of parameters."""
 
     params: Count
     family: str
@@ -56,14 +56,14 @@ class TeacherScores(ModelScores):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Beaten(ModelScores):
-    """Of what a teacher should be better than: the reference, or chance."""
+    """Scores of something that the teacher should beat (the reference, or chance), and the teacher's lead over it."""
 
     teacher_minus_this: Difference
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ByPerson:
-    """Each person's share of right answers minus the teacher's, and the exact sign-flip test over people."""
+    """Each person's share of right answers minus the teacher's, and the p of an exact sign-flip test over people."""
 
     differences: Mapping[str, Number]
     sign_flip_p: Number
@@ -73,7 +73,7 @@ class ByPerson:
 class Network(Compared):
     """The one network of a member that is handed out; intervals are over people, differences to the teacher.
 
-    `by_person` is told where people are few enough to be told one by one.
+    `by_person` is None where there are too many people to list each of them.
     """
 
     FIRST: ClassVar[tuple[str, ...]] = ("seed",)
@@ -87,9 +87,9 @@ class Network(Compared):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Member(Compared):
-    """One student of the confirmed front as a recipe, the mean of its seeds; intervals are over people and seeds.
+    """One confirmed student with means over its seeds; intervals are over people and seeds.
 
-    Differences are to the teacher, those of `alone` are what distillation adds; `noninferior` is of its
+    Differences are to the teacher, those of `alone` are what distillation adds; `noninferior` is about its
     `network`, and None where people are too few.
     """
 
@@ -109,9 +109,10 @@ class Member(Compared):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Flattery:
-    """How much better the search scored its front than other people do, and of what that came.
+    """How much the search's scores exceed those on the confirm people, and why.
 
-    `luck` went away when students were trained again and scored on the same people, `people` on others.
+    `luck` is the part that went away when students were trained again and scored on the same people, `people`
+    the part that went away on other people.
     """
 
     total: Number
@@ -123,7 +124,7 @@ class Flattery:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Belief(Flattery):
-    """One member's macro F1 as searched, as refitted on the same people, and on the confirm people."""
+    """One member's macro F1: from the search, and of its refits on the same people and on the confirm people."""
 
     FIRST: ClassVar[tuple[str, ...]] = ("trial", "searched", "believed", "validated", "confirmed")
 
@@ -136,7 +137,10 @@ class Belief(Flattery):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Optimism(Flattery):
-    """Means over the members from the front, each member's own, and the spread over seeds (None for one seed)."""
+    """How much too good the search's scores were: means over the members from the front, and each member's own.
+
+    `seed_sd` is the standard deviation over seeds, None for one seed.
+    """
 
     seed_sd: Number | None
     members: tuple[Belief, ...]
@@ -156,7 +160,7 @@ class PersonScore:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reason:
-    """One of what a verdict rests on, in a sentence, and whether it speaks for the answer."""
+    """One reason for a verdict, in a sentence, and whether it speaks for the answer."""
 
     about: str
     says: Says
@@ -165,7 +169,7 @@ class Reason:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verdict:
-    """Whether to ship, in a word and a sentence, and why."""
+    """Whether to ship, in a word and a sentence, and the reasons."""
 
     word: str
     sentence: str
@@ -174,7 +178,7 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
-    """What the predictions for the confirm people say, before a verdict comes of it.
+    """What the predictions for the confirm people say, before a verdict is drawn from it.
 
     `chosen` is the trial of the smallest member that is good enough.
     """
@@ -193,7 +197,7 @@ class Report:
 
     @property
     def answer(self) -> Member:
-        """The member that a verdict is about: the chosen one, or the best where none was good enough."""
+        """Return the member that a verdict is about: the chosen one, or the best where none was good enough."""
         chosen = (member for member in self.members if member.trial == self.chosen)
         return next(chosen, None) or max(self.members, key=lambda one: one.network.macro_f1)
 
@@ -225,7 +229,7 @@ class RefitHead:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorkerOf:
-    """confirm/running/<refit>.json: which process trains it."""
+    """confirm/running/<refit>.json: the process that trains this refit."""
 
     pid: Count
     address: str
@@ -244,7 +248,7 @@ class Latency:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Latencies:
-    """confirm/latency.json: the teacher's and each member's."""
+    """confirm/latency.json: latencies of the teacher and of each member."""
 
     teacher: Latency
     members: tuple[Latency, ...]
@@ -277,7 +281,7 @@ class Pooled:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PooledSplits(Pooled):
-    """runs/pooled.json: the whole procedure; `chosen` is each split's trial."""
+    """runs/pooled.json: scores of the whole procedure over all splits; `chosen` is each split's trial."""
 
     nested: bool
     chosen: Mapping[str, Count]

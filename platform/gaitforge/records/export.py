@@ -26,7 +26,7 @@ from gaitforge.work import fingerprint
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HowRead:
-    """How recordings were read, and new ones must be."""
+    """How recordings were read, and how new ones must be read."""
 
     confidence_channel: int | None
     fps: Number | None
@@ -92,7 +92,7 @@ CARD = JsonFile(
 
 
 def export_identity(refit: RefitHead, scores: Scores, read: HowRead) -> str:
-    """Return the hash of all that an export is made of."""
+    """Return a hash of all that an export is made from: the refit, the scores, and how recordings are read."""
     return fingerprint(
         {"refit": REFIT.as_dict(refit), "scores": SCORES.as_dict(scores), "read": plain(read)}
     )

@@ -1,4 +1,4 @@
-"""How a JSON file of the line is written, read and refused: one schema number, one type, one sentence.
+"""How each JSON file is written, read and refused: by its schema number, its record class and one error sentence.
 
 A record is a frozen dataclass whose fields are the keys of its file, in their order. Keys that it does
 not know are passed over, so that a later version may add some; a key that is missing, of another kind
@@ -42,7 +42,7 @@ KINDS = {
 
 
 class Unreadable(ValueError):
-    """A file that cannot be used; `found` says why, and goes on after the file's name."""
+    """The error for a file that cannot be used; `found` says why, and goes on after the file's name."""
 
     def __init__(self, path: Path, what: str, found: str, remedy: str) -> None:
         super().__init__(f"{path} cannot be used as {what}: {found}; {remedy}.")
@@ -73,13 +73,14 @@ class JsonFile(Generic[T]):
         return as_json(self.as_dict(record))
 
     def write(self, path: Path, record: T) -> None:
-        """Write the file whole."""
+        """Write the file, whole or not at all."""
         write_whole(path, self.as_json(record))
 
     def read(self, path: Path) -> T:
         """Read the file.
 
-        Raises FileNotFoundError where there is none, Unreadable (a ValueError) where it is another one.
+        Raises FileNotFoundError where there is none, Unreadable (a ValueError) where its content is not of
+        this kind.
         """
         try:
             text = path.read_bytes()
@@ -90,7 +91,7 @@ class JsonFile(Generic[T]):
         return self.parse(text, path)
 
     def find(self, path: Path) -> T | None:
-        """Read the file; None where there is none."""
+        """Read the file; return None where there is none. Raises Unreadable as `read` does."""
         try:
             text = path.read_bytes()
         except FileNotFoundError:
@@ -98,18 +99,18 @@ class JsonFile(Generic[T]):
         return self.parse(text, path)
 
     def parse(self, text: bytes | str, path: Path) -> T:
-        """Read a file's content; raises Unreadable, which names `path`."""
+        """Read a file's content; raises Unreadable, which names `path`, where it is not of this kind."""
         try:
             return self._reader.validate_json(text, strict=True)
         except ValidationError as error:
             raise self.refusal(path, found_by(error, self.schema)) from error
 
     def parse_many(self, texts: Sequence[str]) -> list[T]:
-        """Read the content of many files at once; raises ValueError where any of them is another one."""
+        """Read the content of many files at once; raises ValueError where any of them is not of this kind."""
         return self._many.validate_json(f"[{','.join(texts)}]", strict=True)
 
     def refusal(self, path: Path, found: str) -> Unreadable:
-        """Return the error of a file of which something else was found than it must hold."""
+        """Return the error for a file that cannot be used; `found` says what is wrong with it."""
         return Unreadable(path, self.what, found, self.remedy or f"run `{self.stage}` again")
 
     def json_schema(self) -> dict[str, Any]:
@@ -133,7 +134,7 @@ class JsonFile(Generic[T]):
 
     @property
     def _numbered(self) -> Any:
-        """The record as a choice by its schema number, which pydantic looks at before all else."""
+        """Return the type that pydantic reads: the record, chosen by its schema number, which is looked at first."""
         number = self.schema
         if number is None:
             return self.record
@@ -147,7 +148,7 @@ class JsonFile(Generic[T]):
 
 
 class _WithoutTitles(GenerateJsonSchema):
-    """A title for each key would only say its name once more."""
+    """Leaves out the titles of keys, which would only repeat their names."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
@@ -156,8 +157,8 @@ class _WithoutTitles(GenerateJsonSchema):
 def plain(value: Any) -> Any:
     """Return a record, or a part of one, as values that JSON knows, in the order of its file.
 
-    What knows its own form says it by `as_dict`. A class whose base has fields that come later in the file
-    names those before them in FIRST.
+    A value with a method `as_dict` is converted by that. Where fields of a base class come later in the
+    file, the class names in FIRST those that come before them.
     """
     if hasattr(value, "as_dict"):
         return value.as_dict()
@@ -180,7 +181,7 @@ def plain(value: Any) -> Any:
 
 
 def parts_of(record: Any) -> dict[str, Any]:
-    """Return the fields of a record by their names, for a record that has them as well."""
+    """Return the fields of a record by name, for making another record that has the same fields."""
     return {item.name: getattr(record, item.name) for item in dataclasses.fields(record)}
 
 
@@ -213,7 +214,7 @@ def found_by(error: ValidationError, schema: int | None) -> str:
 
 
 def _dotted(place: Sequence[int | str]) -> str:
-    """A place in a file as one writes it: members[0].trial."""
+    """Write a place in a file as a path, such as members[0].trial."""
     text = ""
     for part in place:
         text += f"[{part}]" if isinstance(part, int) else f".{part}"

@@ -9,7 +9,7 @@ from gaitforge.records.json_file import JsonFile
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scoring:
-    """Models, known by the hash of all of them, that were scored on these people of a store, and when."""
+    """One set of models, identified by a hash of all of them, that was scored on these people of a store, and when."""
 
     store: str
     split: str

@@ -1,4 +1,4 @@
-"""What a search leaves beside its trials: its head, the searched front, and how many students share a GPU."""
+"""Files that a search writes beside its trials: its head, the searched front, and how many students share a GPU."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class SearchHead:
 class FrontRow:
     """A configuration that nothing beats on the validation people; scores are means over its seeds.
 
-    Its number is that of the first of its `trials`. Scores that no objective asked for are left out.
+    `trial` is the first of its `trials`. Scores that no objective asked for are left out.
     """
 
     trial: Count

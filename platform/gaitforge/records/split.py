@@ -33,11 +33,11 @@ class Split:
 
     @property
     def identity(self) -> str:
-        """Changes with the store and with every person's role."""
+        """Return a hash that changes with the store and with every person's role."""
         return fingerprint({"store": self.store, "roles": dict(self.roles)})
 
     def people(self, role: str) -> tuple[str, ...]:
-        """The people of a role, sorted; KeyError for a role that does not exist."""
+        """Return the people of a role, sorted; raises KeyError for a role that does not exist."""
         if role not in ROLES:
             raise KeyError(f"There is no role '{role}'; use one of {', '.join(ROLES)}.")
         return tuple(sorted(person for person, given in self.roles.items() if given == role))

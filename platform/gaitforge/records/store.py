@@ -1,4 +1,4 @@
-"""What store/store.json says of the recordings that are in force."""
+"""store/store.json: which version of the recordings is in force, and what it holds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""summary.json: the whole result for machines; what its keys mean to readers stands in the README."""
+"""summary.json: the whole result for other programs; docs/summary.md says what its keys mean."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class SearchSummary:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FamilyEnds(EndedTrials):
-    """What became of the students of a family, and how often each reason to fail was given, the commonest first."""
+    """How the students of a family ended, and how often each failure was given as reason, the commonest first."""
 
     reasons: Mapping[str, Count]
 
@@ -66,7 +66,7 @@ class FamilyEnds(EndedTrials):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SearchedMember:
-    """A claim: scores are of the validation people; `split` is told where there are several."""
+    """A student on a searched front, with scores on the validation people; `split` is there where there are several."""
 
     trial: Count
     family: str
@@ -88,7 +88,10 @@ class Confirmed:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConfirmedMember:
-    """A member as a recipe; `noninferior` and what it is `against` are of its own network."""
+    """A confirmed student, with means over its seeds.
+
+    `noninferior`, `against_reference` and `against_chance` are about its one network that is handed out.
+    """
 
     trial: Count
     family: str
@@ -118,7 +121,7 @@ class ExportSummary:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExportedNetwork:
-    """The very network that was handed out, as it was tested."""
+    """The one network that was handed out, with the scores of its own test."""
 
     trial: Count
     split: str
@@ -134,7 +137,7 @@ class ExportedNetwork:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OutOfDate:
-    """Why the confirmed answer, and the exported student, are not of what lies there now; None where they are."""
+    """Why the confirmed answer, and the exported student, are out of date; None where they are not."""
 
     answer: str | None
     export: str | None
@@ -142,7 +145,10 @@ class OutOfDate:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Summary:
-    """A part is null where its stage has not run, and what one split alone can have where there are several."""
+    """The whole result: a part is null where its stage has not run.
+
+    Where there are several splits, what only a single split can have is null too.
+    """
 
     store: StoreCounts | None
     teacher: TeacherSummary | None

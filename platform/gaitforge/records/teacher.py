@@ -1,4 +1,4 @@
-"""What the teacher stage and the outputs stage leave: the model, its epochs, the reference, the outputs' head."""
+"""Files of the teacher stage and the outputs stage: the model, its epochs, the reference, the head of the outputs."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class ReferenceFacts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OutputsHead:
-    """teacher_outputs/outputs.json: of what the teacher's stored answers are, and their shapes.
+    """teacher_outputs/outputs.json: what the teacher's stored answers were made from, and their shapes.
 
     `embedding` is its width, `joint_features` the shape of a window's joints, [phases, joints, width].
     """

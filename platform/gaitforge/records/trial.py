@@ -42,7 +42,7 @@ class Epoch:
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Epoch:
-        """Return the epoch that a row of a file tells of."""
+        """Make an epoch of a row of a file; keys that an epoch does not have are passed over."""
         known = (item.name for item in fields(cls))
         return cls(**{name: row[name] for name in known if name in row})
 
@@ -103,17 +103,17 @@ class Trial:
 
     @property
     def macro_f1(self) -> float | None:
-        """On the validation people, at its end."""
+        """Return macro F1 on the validation people at the trial's end; None where it has no scores."""
         return None if self.scores is None else self.scores.get("val_macro_f1")
 
     @property
     def accuracy(self) -> float | None:
-        """On the validation people, at its end."""
+        """Return the accuracy on the validation people at the trial's end; None where it has no scores."""
         return None if self.scores is None else self.scores.get("val_accuracy")
 
     @property
     def weights(self) -> Mapping[str, float]:
-        """Weights of the distillation terms."""
+        """Return the weights of the distillation terms."""
         return self.distill.weights
 
     @property

@@ -1,4 +1,4 @@
-"""Kinds of values that several files hold, and how a part that has a form of its own is read."""
+"""Types of values that several files hold, some of them written in another form than the program works with."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class _Moments:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Told:
-    """How a provenance is written: nothing may be missing, since who has been seen is never nobody by default."""
+    """How a provenance is written; no key has a default, so that missing people never pass for unseen ones."""
 
     identity: str
     made_from: Mapping[str, str]
@@ -55,7 +55,7 @@ class _Distilled:
 
 
 def _by_way_of(written: type[Any], made: Callable[[Any], Any]) -> GetPydanticSchema:
-    """Read a part in the form in which it is written, and make of it what the program works with."""
+    """Return the pydantic schema of a part that is read in its `written` form and turned into an object by `made`."""
     return GetPydanticSchema(
         lambda _, handler: core_schema.no_info_after_validator_function(made, handler(written))
     )

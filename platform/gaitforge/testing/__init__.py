@@ -1,4 +1,4 @@
-"""The contracts of families, terms, readers and spaces, as checks that anybody can run on theirs.
+"""Checks of the rules for families, terms, readers and spaces, which anybody can run on their own.
 
 `families.check(MySizes)`, `losses.check(MY_TERM)`, `readers.check(read_mine, sample, layout)` and
 `spaces.check("mine", MY_SPACE, MySizes)` raise AssertionError with a sentence for the first rule that
@@ -9,6 +9,6 @@ from __future__ import annotations
 
 
 def require(holds: object, sentence: str) -> None:
-    """Raise AssertionError with the sentence unless it holds."""
+    """Raise AssertionError with the sentence unless `holds` is true."""
     if not holds:
         raise AssertionError(sentence)

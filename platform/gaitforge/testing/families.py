@@ -1,4 +1,4 @@
-"""What every model family must hold, whoever wrote it."""
+"""Rules that every model family must keep, as checks: those of this project and those of extensions alike."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ PLATES = Layout(name="plates", joints=("one", "other"), bones=((0, 1),), up="non
 
 
 def check(kind: type[Sizes], *sizes: Sizes) -> None:
-    """Hold a family to every rule, at each of these sizes, or at its defaults where none are given.
+    """Check a family against every rule, at each of these sizes, or at its defaults where none are given.
 
-    Small sizes take a second or two each; every switch of a family should be on in one of them.
+    Raises AssertionError for the first rule that is broken. Small sizes take a second or two each; every
+    switch of a family should be on in one of them.
     """
     try:
         check_kind(kind)
@@ -43,14 +44,17 @@ def check(kind: type[Sizes], *sizes: Sizes) -> None:
 
 
 def check_dict(sizes: Sizes) -> None:
-    """The sizes survive JSON, since every artefact holds them so."""
+    """Check that the sizes survive JSON, because every artefact stores them in it."""
     values = json.loads(json.dumps(sizes.as_dict()))
     made = sizes_from(type(sizes), type(sizes).__name__, values)
     require(made == sizes, f"{sizes!r} come back from their as_dict() as {made!r}.")
 
 
 def check_shapes(sizes: Sizes) -> None:
-    """Logits, embedding and the last map have the shapes that losses and tables rely on."""
+    """Check the shapes that losses and tables rely on: logits [B, K], embedding [B, D], last map [B, D, T', V'].
+
+    T' is at most the number of frames, V' the number of joints or 1.
+    """
     for layout, channels, batch_size, frames in _kinds_of_windows():
         model = _model(sizes, layout, channels)
         output = model(_batch(batch_size, frames, layout.joint_count, channels))
@@ -82,9 +86,9 @@ def check_shapes(sizes: Sizes) -> None:
 
 
 def check_gradients(sizes: Sizes) -> None:
-    """Every parameter learns.
+    """Check that every parameter learns: in the second step its gradient is finite and not 0 everywhere.
 
-    In the second step: what a weight that starts at 0 scales learns from then on.
+    The second step counts, since a weight that is scaled by a factor starting at 0 learns nothing before.
     """
     for layout in (COCO, PLATES):
         model = _model(sizes, layout)
@@ -104,7 +108,7 @@ def check_gradients(sizes: Sizes) -> None:
 
 
 def check_missing_joints(sizes: Sizes) -> None:
-    """What stands in the place of an unseen joint, NaN too, reaches no output and no gradient."""
+    """Check that values at unseen joints, NaN too, change no logits and leave all gradients finite."""
     seen = _batch(3, 17, 17).seen_BTV.clone()
     seen[0, :, 5] = False
     seen[1] = False
@@ -135,7 +139,10 @@ def check_missing_joints(sizes: Sizes) -> None:
 
 
 def check_first_missing_joint(sizes: Sizes) -> None:
-    """The first joint that is missing, after data in which none was, moves the embedding within reason."""
+    """Check that the first missing joint, after data in which none was, moves the embedding within reason.
+
+    The norm of the embedding must stay below 3 times what it is without the gap.
+    """
     model = _model(sizes, COCO)
     batch = _batch(8, 17, 17)
     for _ in range(50):  # what is averaged over batches has settled by then
@@ -154,7 +161,7 @@ def check_first_missing_joint(sizes: Sizes) -> None:
 
 
 def check_alone(sizes: Sizes) -> None:
-    """In evaluation a window's outputs do not depend on the windows beside it."""
+    """Check that in evaluation a window's outputs do not depend on the other windows of its batch."""
     model = _model(sizes, COCO)
     for _ in range(3):
         _outputs(model, _batch(8, 17, 17))
@@ -171,9 +178,9 @@ def check_alone(sizes: Sizes) -> None:
 
 
 def check_meta(sizes: Sizes) -> None:
-    """A model can be built without memory, and what is counted there is what it has.
+    """Check that a model can be built on the meta device, without memory, and is counted there as it is.
 
-    So students are sized before any is trained.
+    A search sizes students in this way before any is trained.
     """
     with torch.device("meta"):
         model = sizes.build(COCO, 3, CLASSES)
@@ -193,7 +200,7 @@ def check_meta(sizes: Sizes) -> None:
 
 
 def check_weights(sizes: Sizes) -> None:
-    """The weights survive a safetensors file."""
+    """Check that the weights survive a safetensors file, and that models with the same weights answer alike."""
     first, second = (_model(sizes, COCO, seed=seed) for seed in (1, 2))
     _outputs(first, _batch(4, 17, 17))
     state = safetensors.torch.load(safetensors.torch.save(first.state_dict()))
@@ -207,7 +214,7 @@ def check_weights(sizes: Sizes) -> None:
 
 
 def check_bfloat16(sizes: Sizes) -> None:
-    """Training under bfloat16 autocast, as on GPUs, gives finite numbers."""
+    """Check that training under bfloat16 autocast, as on GPUs, gives finite logits and gradients."""
     model = _model(sizes, COCO)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         logits = _outputs(model, _batch(4, 17, 17)).logits_BK
@@ -217,7 +224,7 @@ def check_bfloat16(sizes: Sizes) -> None:
 
 
 def check_seed(sizes: Sizes) -> None:
-    """The same seed builds the same model."""
+    """Check that the same seed builds the same model."""
     first, second = (_model(sizes, PLATES, seed=3).state_dict() for _ in range(2))
     for name, value in first.items():
         require(
@@ -227,7 +234,7 @@ def check_seed(sizes: Sizes) -> None:
 
 
 def check_export(sizes: Sizes) -> None:
-    """The exported network answers as the model does."""
+    """Check that the network exported to ONNX answers as the model does."""
     model = _model(sizes, COCO)
     _outputs(model, _batch(4, 17, 17))
     batch = _batch(7, 16, 17)
@@ -257,7 +264,7 @@ CHECKS: Mapping[str, Callable[[Sizes], None]] = MappingProxyType(
 
 
 def _kinds_of_windows() -> Iterator[tuple[Layout, int, int, int]]:
-    """Layout, coordinates, windows and frames."""
+    """Yield the kinds of batches to try: layout, number of coordinates, of windows and of frames."""
     for layout in (COCO, PLATES):
         for channels in (2, 3):
             for batch_size in (1, 5):
@@ -272,7 +279,7 @@ def _model(sizes: Sizes, layout: Layout, channels: int = 3, seed: int = 0) -> nn
 
 
 def _outputs(model: nn.Module, batch: Batch) -> Output:
-    """What the model gives; what it drops out in training is the same in every call."""
+    """Run the model on a batch; its dropout is the same in every call."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         output: Output = model(batch)

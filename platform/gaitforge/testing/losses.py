@@ -1,4 +1,4 @@
-"""What every distillation term must hold, whoever wrote it."""
+"""Rules that every distillation term must keep, as checks: those of this project and those of extensions alike."""
 
 from __future__ import annotations
 
@@ -21,13 +21,16 @@ BATCH = 6
 
 
 def check(term: Term, name: str = "of yours") -> None:
-    """Hold a term to every rule; `name` is what the sentences call it. Takes less than a second."""
+    """Check a term against every rule, in less than a second; `name` is what the sentences call it.
+
+    Raises AssertionError for the first rule that is broken.
+    """
     for holds in CHECKS.values():
         holds(term, name)
 
 
 def check_declared(term: Term, name: str) -> None:
-    """A term reads no more of the teacher, of what is drawn and of the heads than it declares.
+    """Check that a term reads only what it declares: of the teacher's outputs, of what is drawn, of the heads.
 
     Nothing else is loaded, drawn or built for it.
     """
@@ -47,7 +50,7 @@ def check_declared(term: Term, name: str) -> None:
 
 
 def check_value(term: Term, name: str) -> None:
-    """A term is one finite number above 0 where the student does not say what the teacher says."""
+    """Check that a term is one finite number above 0 where student and teacher say different things."""
     for temperature in _ends(term):
         value = _value(term, student_says(), teacher_said(), temperature)
         require(
@@ -62,7 +65,7 @@ def check_value(term: Term, name: str) -> None:
 
 
 def check_agreement(term: Term, name: str) -> None:
-    """A term is 0 for a student that says what the teacher says."""
+    """Check that a term is 0 for a student that says what the teacher says; else it would pull the student away."""
     said = Output(*(tensor.detach() for tensor in student_says()))
     told = teacher_said()._replace(
         teacher_logits_BK=said.logits_BK.clone(),
@@ -81,7 +84,7 @@ def check_agreement(term: Term, name: str) -> None:
 
 
 def check_gradients(term: Term, name: str) -> None:
-    """A term teaches the student, and leaves teacher and memory alone."""
+    """Check that a term has a gradient in the student's outputs, and none in what teacher and memory hold."""
     said, told = student_says(), teacher_said()
     held = [
         getattr(told, field).requires_grad_()
@@ -109,7 +112,7 @@ def check_gradients(term: Term, name: str) -> None:
 
 
 def check_temperature(term: Term, name: str) -> None:
-    """A temperature changes a term that declares one."""
+    """Check that the temperature changes the value of a term that declares a range of it."""
     if term.temperature is None:
         return
     cold, warm = (
@@ -122,9 +125,9 @@ def check_temperature(term: Term, name: str) -> None:
 
 
 def check_fewest_classes(term: Term, name: str) -> None:
-    """A term on logits teaches from its `fewest_classes` on, and nothing with fewer.
+    """Check that a term on logits teaches from `fewest_classes` classes on, and teaches nothing with fewer.
 
-    A search refuses it there: it would count as distilled and be the student alone.
+    A search refuses the term there: its student would count as distilled, but learn from labels alone.
     """
     if term.stored != "logits":
         return
@@ -145,7 +148,11 @@ def check_fewest_classes(term: Term, name: str) -> None:
 
 
 def check_edges(term: Term, name: str) -> None:
-    """A term and its gradient are finite where all windows are of one class, a teacher is certain, a net is silent."""
+    """Check that a term and its gradients are finite in extreme cases.
+
+    These are windows of one class only, a teacher that is certain, and a student or a teacher whose outputs
+    are all 0; each with two windows and with more.
+    """
     for batch in (2, BATCH):
         for case, (said, told) in _edges(batch).items():
             for temperature in _ends(term):
@@ -165,7 +172,7 @@ def check_edges(term: Term, name: str) -> None:
 
 
 def check_mixed_joints(term: Term, name: str) -> None:
-    """A term holds where student, teacher or both have mixed the joints into one."""
+    """Check that a term is finite and above 0 where student, teacher or both have mixed all joints into one."""
     for of_student, of_teacher in ((1, JOINTS), (JOINTS, 1), (1, 1)):
         value = _value(term, student_says(joints=of_student), teacher_said(joints=of_teacher))
         require(
@@ -176,7 +183,10 @@ def check_mixed_joints(term: Term, name: str) -> None:
 
 
 def check_mean_over_windows(term: Term, name: str) -> None:
-    """A term that is no mean over windows says so by `whole_batch`; only others go to workers that share a batch."""
+    """Check that a term is a mean over windows, unless it declares `whole_batch`.
+
+    Only a mean over windows may be computed by workers that share a batch.
+    """
     if term.whole_batch:
         return
     whole = _of_rows(term, slice(0, BATCH))
@@ -204,7 +214,7 @@ CHECKS: Mapping[str, Callable[[Term, str], None]] = MappingProxyType(
 
 
 def student_says(batch: int = BATCH, joints: int = JOINTS) -> Output:
-    """Whatever a student may say, with gradients."""
+    """Draw made-up outputs of a student, with gradients; the same in every call."""
     rng = torch.Generator().manual_seed(1)
     return Output(
         torch.randn(batch, CLASSES, generator=rng).requires_grad_(),
@@ -214,7 +224,10 @@ def student_says(batch: int = BATCH, joints: int = JOINTS) -> Output:
 
 
 def teacher_said(batch: int = BATCH, joints: int = JOINTS) -> Targets:
-    """Whatever a teacher may have said, wider than the student, and all that is drawn for a step."""
+    """Draw made-up outputs of a teacher wider than the student, and all that is drawn for a step.
+
+    They are the same in every call.
+    """
     rng = torch.Generator().manual_seed(2)
     return Targets(
         torch.arange(batch) % CLASSES,
@@ -249,7 +262,7 @@ def _edges(batch: int) -> dict[str, tuple[Output, Targets]]:
 
 
 def _of_rows(term: Term, rows: slice) -> float:
-    """The term on some windows of the batch."""
+    """Compute the term on some windows of the batch."""
     said = Output(*(tensor[rows] for tensor in student_says()))
     told = teacher_said()
     kept = {field: getattr(told, field)[rows] for field in ("label_B", *STORED.values())}

@@ -1,4 +1,4 @@
-"""What every reader of recordings must hold, whoever wrote it."""
+"""Rules that every reader of recordings must keep, as checks: those of this project and those of extensions alike."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CUTS = (0.0, 0.3, 0.9)  # shares of a file that are left of it
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
-    """A file that a reader can read, with at least one recording that can be used."""
+    """A file to try a reader on, with at least one usable recording, and what the reader is told about it."""
 
     path: Path
     layout: Layout
@@ -30,14 +30,17 @@ class Sample:
 
 
 def check(reader: Reader, path: Path, layout: Layout, options: ReadOptions | None = None) -> None:
-    """Hold a reader to every rule on a sample file, which has at least one recording that can be used."""
+    """Check a reader against every rule on a sample file, which must hold at least one usable recording.
+
+    Raises AssertionError for the first rule that is broken.
+    """
     sample = Sample(path=path, layout=layout, options=options or ReadOptions())
     for holds in CHECKS.values():
         holds(reader, sample)
 
 
 def check_missing_file(reader: Reader, sample: Sample) -> None:
-    """A file that is not there is a FileNotFoundError."""
+    """Check that a file that is not there raises FileNotFoundError."""
     with TemporaryDirectory() as folder:
         nowhere = Path(folder, f"nowhere{sample.path.suffix}")
         try:
@@ -54,7 +57,10 @@ def check_missing_file(reader: Reader, sample: Sample) -> None:
 
 
 def check_items(reader: Reader, sample: Sample) -> None:
-    """Each item is a Recording of the layout's joints, or a Rejected that says where it stood and why."""
+    """Check that each item is a Recording of the layout's joints, or a Rejected with source, position and reason.
+
+    At least one item must be a Recording.
+    """
     items = _read(reader, sample)
     require(
         any(isinstance(item, Recording) for item in items),
@@ -81,7 +87,7 @@ def check_items(reader: Reader, sample: Sample) -> None:
 
 
 def check_ids(reader: Reader, sample: Sample) -> None:
-    """Ids differ; those that the file does not tell begin with the name that was given."""
+    """Check that all ids differ, and that ids which the file does not tell begin with the name that was given."""
     ids = [item.recording for item in _read(reader, sample) if isinstance(item, Recording)]
     for id_ in ids:
         require(
@@ -102,7 +108,7 @@ def check_ids(reader: Reader, sample: Sample) -> None:
 
 
 def check_repeated(reader: Reader, sample: Sample) -> None:
-    """The same file gives the same items in the same order."""
+    """Check that reading a file again gives the same items in the same order."""
     first, again = (_read(reader, sample) for _ in range(2))
     require(
         len(first) == len(again) and all(map(_alike, first, again)),
@@ -111,7 +117,10 @@ def check_repeated(reader: Reader, sample: Sample) -> None:
 
 
 def check_unlabelled(reader: Reader, sample: Sample) -> None:
-    """For prediction, the same movements come, whatever is told of persons and classes."""
+    """Check that reading for prediction, where persons and classes do not matter, gives the same movements.
+
+    No recording that is read with labels may be left out or have another id.
+    """
     told = [i for i in _read(reader, sample) if isinstance(i, Recording)]
     untold = [i for i in _read(reader, sample, labelled=False) if isinstance(i, Recording)]
     require(
@@ -130,7 +139,7 @@ def check_unlabelled(reader: Reader, sample: Sample) -> None:
 
 
 def check_other_layout(reader: Reader, sample: Sample) -> None:
-    """A layout of another number of joints is refused, or every recording with it."""
+    """Check that a layout with another number of joints raises ValueError, or gives no usable recording."""
     joints = tuple(f"j{n}" for n in range(sample.layout.joint_count + 1))
     other = Layout(name="other", joints=joints, bones=((0, 1),), up="none", fps=sample.layout.fps)
     try:
@@ -145,7 +154,10 @@ def check_other_layout(reader: Reader, sample: Sample) -> None:
 
 
 def check_damaged(reader: Reader, sample: Sample) -> None:
-    """A file of which a part is missing is a ValueError, or gives what is left, and never another error."""
+    """Check that a truncated file raises ValueError, which names the file, or gives what is left.
+
+    No other error may be raised.
+    """
     data = sample.path.read_bytes()
     for cut in CUTS:
         with TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""What every search space must hold, whoever wrote it."""
+"""Rules that every search space must keep, as checks: those of this project and those of extensions alike."""
 
 from __future__ import annotations
 
@@ -23,14 +23,17 @@ T = TypeVar("T", bound=Value)
 
 
 def check(family: str, space: Space, kind: type[Sizes]) -> None:
-    """Hold the space of a family to every rule; takes seconds. `kind` is the family's class of sizes."""
+    """Check the space of a family against every rule; takes seconds. `kind` is the family's class of sizes.
+
+    Raises AssertionError for the first rule that is broken.
+    """
     check_kind(family, space, kind)
     for holds in CHECKS.values():
         holds(family, space)
 
 
 def check_kind(family: str, space: Space, kind: type[Sizes]) -> None:
-    """The smallest and all that is drawn are sizes of the family."""
+    """Check that the smallest sizes and all that are drawn are of the family's class."""
     for sizes in (space.smallest, *(space.suggest(draw) for draw in drawn_answers(5))):
         require(
             isinstance(sizes, kind),
@@ -39,7 +42,7 @@ def check_kind(family: str, space: Space, kind: type[Sizes]) -> None:
 
 
 def check_stored(family: str, space: Space) -> None:
-    """Every proposal can be stored and made again."""
+    """Check that every proposal can be stored as JSON and made again."""
     for draw in drawn_answers():
         sizes = space.suggest(draw)
         made = sizes_from(type(sizes), family, json.loads(json.dumps(sizes.as_dict())))
@@ -47,9 +50,9 @@ def check_stored(family: str, space: Space) -> None:
 
 
 def check_repeated(family: str, space: Space) -> None:
-    """The searched values alone make the same student.
+    """Check that the same searched values always make the same student.
 
-    A search that starts from others, or goes on after a kill, has no more than these.
+    A search that starts from others' values, or goes on after a kill, has nothing but these.
     """
     for draw in drawn_answers():
         sizes = space.suggest(draw)
@@ -61,7 +64,7 @@ def check_repeated(family: str, space: Space) -> None:
 
 
 def check_names(family: str, space: Space) -> None:
-    """Every name begins with the family's and has one range, so that one study can hold all families."""
+    """Check that every name begins with the family's and has one range, so that one study can hold all families."""
     ranges: dict[str, object] = {}
     for draw in drawn_answers():
         space.suggest(draw)
@@ -79,9 +82,9 @@ def check_names(family: str, space: Space) -> None:
 
 
 def check_smallest(family: str, space: Space) -> None:
-    """Nothing that can be drawn has fewer parameters than the smallest, and one draw has as many.
+    """Check that no draw has fewer parameters than `smallest`, and that the low end of all ranges has as many.
 
-    A budget that the smallest does not meet is refused before a search.
+    A search refuses, before it starts, a budget that the smallest does not meet.
     """
     least = count_params(space.smallest)
     lowest = count_params(space.suggest(lowest_answers()))
@@ -111,7 +114,7 @@ CHECKS: Mapping[str, Callable[[str, Space], None]] = MappingProxyType(
 class Answers:
     """Answers each question once and remembers it: `share` says where in the range, from 0 to below 1.
 
-    `values` are those answered, or to be answered, by name; `ranges` what was asked for.
+    `values` holds the answers by name, given ones included; `ranges` holds the ranges that were asked for.
     """
 
     share: Callable[[], float]
@@ -144,23 +147,23 @@ class Answers:
 
 
 def drawn_answers(number: int = DRAWN) -> Iterator[Answers]:
-    """Answers that are spread over the ranges, the same in every call."""
+    """Draw `number` sets of answers that are spread over the ranges; the same in every call."""
     rng = np.random.default_rng(1)
     return (Answers(lambda: float(rng.random())) for _ in range(number))
 
 
 def lowest_answers() -> Answers:
-    """The low end of every range; of categories the first."""
+    """Return answers at the low end of every range; of categories the first."""
     return Answers(lambda: 0.0)
 
 
 def highest_answers() -> Answers:
-    """The high end of every range; of categories the last."""
+    """Return answers at the high end of every range; of categories the last."""
     return Answers(lambda: math.nextafter(1.0, 0.0))
 
 
 def count_params(sizes: Sizes) -> int:
-    """Parameters for 17 joints in three coordinates and four classes."""
+    """Count the parameters for 17 joints in three coordinates and four classes."""
     return count(sizes, LAYOUTS["coco17"], channels=3, classes=4, frames=32).params
 
 
