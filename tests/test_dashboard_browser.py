@@ -59,6 +59,7 @@ def browser() -> Iterator[Browser]:
 def page(browser: Browser) -> Iterator[Page]:
     # with less motion the stick figure waits, and a page comes to rest (see settle)
     page = browser.new_page(viewport={"width": 1400, "height": 2900}, reduced_motion="reduce")
+    page.set_default_timeout(PATIENCE_MS)
     yield page
     page.close()
 
@@ -197,6 +198,7 @@ def test_a_deep_link_restores_page_trial_and_filters(
     settle(page)
     # the same in a window of its own
     other = browser.new_page(reduced_motion="reduce")
+    other.set_default_timeout(PATIENCE_MS)
     open_page(other, link)
     assert other.url == link
     other.close()

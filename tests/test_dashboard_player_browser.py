@@ -49,6 +49,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def page(browser: Browser, address: str) -> Iterator[Page]:
     page = browser.new_page(viewport={"width": 1280, "height": 2600})
+    page.set_default_timeout(PATIENCE_MS)
     page.goto(address)
     page.locator("svg.figure").wait_for(timeout=PATIENCE_MS)
     yield page
@@ -130,6 +131,7 @@ def test_views_and_a_drag_turn_it(page: Page) -> None:
 
 def test_who_prefers_less_motion_gets_a_figure_that_waits(browser: Browser, address: str) -> None:
     page = browser.new_page(viewport={"width": 1280, "height": 2600}, reduced_motion="reduce")
+    page.set_default_timeout(PATIENCE_MS)
     page.goto(address)
     page.locator("svg.figure circle").first.wait_for(timeout=PATIENCE_MS)
     expect(page.get_by_role("button", name="Play", exact=True)).to_be_visible()
