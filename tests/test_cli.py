@@ -323,6 +323,14 @@ def test_predict_refuses_a_folder_that_is_no_export(
     must_say(refused(capsys, "predict", tmp_path, walks), "export the student again")
 
 
+def test_a_folder_in_place_of_a_file_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "card.json").mkdir()
+    sentence = refused(capsys, "predict", tmp_path, write_recordings(tmp_path / "walks.npz"))
+    must_say(sentence, "card.json cannot be read", "it is a folder", "move it away, then export")
+
+
 def test_show_refuses_a_folder_without_a_store(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -211,6 +211,32 @@ def test_a_file_that_is_not_there_names_the_stage_that_writes_it(tmp_path: Path)
         FRONT.read(path)
 
 
+def test_what_cannot_be_read_is_refused_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, below = tmp_path / "front.json", tmp_path / "file" / "search" / "front.json"
+    folder.mkdir()
+    (tmp_path / "file").write_text("{}")
+    for read in (FRONT.read, FRONT.find):
+        with pytest.raises(IsADirectoryError) as refused:
+            read(folder)
+        assert str(refused.value) == (
+            f"{folder} cannot be read as a searched front: it is a folder, but must be a file; "
+            "move it away, then run `gaitforge search` again."
+        )
+        assert refused.value.strerror == "Is a directory"
+        with pytest.raises(NotADirectoryError, match=r"/file is a file, but must be a folder"):
+            read(below)
+
+    def forbidden(path: Path) -> bytes:  # root may read what nobody else may
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", forbidden)
+    for read in (FRONT.read, FRONT.find):
+        with pytest.raises(PermissionError, match=r"this user may not read it; let its owner"):
+            read(FRONT_FILE)
+
+
 def test_keys_of_a_later_version_are_passed_over(tmp_path: Path) -> None:
     path = changed(FRONT_FILE, tmp_path, lambda front: front.update(later=1))
     assert FRONT.read(path) == FRONT.read(FRONT_FILE)

@@ -79,11 +79,11 @@ class JsonFile(Generic[T]):
     def read(self, path: Path) -> T:
         """Read the file.
 
-        Raises FileNotFoundError where there is none, Unreadable (a ValueError) where its content is not of
-        this kind.
+        Raises FileNotFoundError where there is none, another OSError where it cannot be read (a folder, a
+        file of another user), Unreadable (a ValueError) where its content is not of this kind.
         """
         try:
-            text = path.read_bytes()
+            text = self._content(path)
         except FileNotFoundError as error:
             raise FileNotFoundError(
                 f"There is no file {path} ({self.what}); run `{self.stage}` first."
@@ -91,12 +91,28 @@ class JsonFile(Generic[T]):
         return self.parse(text, path)
 
     def find(self, path: Path) -> T | None:
-        """Read the file; return None where there is none. Raises Unreadable as `read` does."""
+        """Read the file; return None where there is none. Raises what `read` does where it cannot be used."""
         try:
-            text = path.read_bytes()
+            text = self._content(path)
         except FileNotFoundError:
             return None
         return self.parse(text, path)
+
+    def _content(self, path: Path) -> bytes:
+        """Read a file's bytes; raises an OSError of the same class, with a sentence, where that cannot be done."""
+        try:
+            return path.read_bytes()
+        except (IsADirectoryError, NotADirectoryError, PermissionError) as error:
+            what = f"{path} cannot be read as {self.what}"
+            if isinstance(error, PermissionError):
+                fault = "this user may not read it; let its owner give the right to read it and the folders above it"
+            elif isinstance(error, IsADirectoryError):
+                fault = f"it is a folder, but must be a file; move it away, then {self._remedy}"
+            else:
+                fault = f"{_file_above(path)} is a file, but must be a folder; move it away, then {self._remedy}"
+            refused = type(error)(f"{what}: {fault}.")
+            refused.strerror = error.strerror  # for who has a sentence of their own
+            raise refused from error
 
     def parse(self, text: bytes | str, path: Path) -> T:
         """Read a file's content; raises Unreadable, which names `path`, where it is not of this kind."""
@@ -111,7 +127,11 @@ class JsonFile(Generic[T]):
 
     def refusal(self, path: Path, found: str) -> Unreadable:
         """Return the error for a file that cannot be used; `found` says what is wrong with it."""
-        return Unreadable(path, self.what, found, self.remedy or f"run `{self.stage}` again")
+        return Unreadable(path, self.what, found, self._remedy)
+
+    @property
+    def _remedy(self) -> str:
+        return self.remedy or f"run `{self.stage}` again"
 
     def json_schema(self) -> dict[str, Any]:
         """Return the JSON Schema of the file, for readers of other programs."""
@@ -211,6 +231,11 @@ def found_by(error: ValidationError, schema: int | None) -> str:
     elif kind in ("too_short", "too_long", "unexpected_positional_argument"):
         must = "of another length"
     return f"its '{_dotted(place)}' is {_shown(given)}, but must be {must or first['msg']}"
+
+
+def _file_above(path: Path) -> Path:
+    """Return the file that stands where a path needs a folder."""
+    return next((above for above in path.parents if above.is_file()), path.parent)
 
 
 def _dotted(place: Sequence[int | str]) -> str:
