@@ -118,6 +118,25 @@ def test_another_schema_is_refused_with_what_to_do(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        ("1", '"1"'),
+        (True, "true"),
+        (None, "null"),
+        ([1], "[1]"),
+        (2**70, "1180591620717411303424"),
+    ],
+)
+def test_a_schema_that_only_looks_alike_is_refused_as_it_stands_there(
+    told: object, shown: str, tmp_path: Path
+) -> None:
+    path = changed(FRONT_FILE, tmp_path, lambda front: front.update(schema=told))
+    with pytest.raises(Unreadable) as refused:
+        FRONT.read(path)
+    assert refused.value.found == f"its schema is {shown}, but must be 1"
+
+
+@pytest.mark.parametrize(
     ("change", "found"),
     [
         (lambda front: front.pop("schema"), "it tells no schema, but must be of schema 1"),

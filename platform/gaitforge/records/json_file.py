@@ -161,7 +161,7 @@ class JsonFile(Generic[T]):
 
         def choice(source: Any, handler: Any) -> CoreSchema:
             return core_schema.tagged_union_schema(
-                {number: handler(source)}, discriminator="schema"
+                {number: handler(source)}, discriminator=_schema_number
             )
 
         return Annotated[self.record, GetPydanticSchema(choice)]
@@ -212,9 +212,11 @@ def found_by(error: ValidationError, schema: int | None) -> str:
     if kind == "json_invalid":
         return f"it is not JSON ({first['ctx']['error']})"
     if kind == "union_tag_not_found":
+        if not isinstance(given, dict):
+            return "it holds no JSON object"
         return f"it tells no schema, but must be of schema {schema}"
     if kind == "union_tag_invalid":
-        return f"its schema is {first['ctx']['tag']}, but must be {schema}"
+        return f"its schema is {_shown(given['schema'])}, but must be {schema}"
     place = first["loc"] if schema is None else first["loc"][1:]
     if kind == "value_error":
         reason = str(first["ctx"]["error"]).rstrip(".")
@@ -231,6 +233,15 @@ def found_by(error: ValidationError, schema: int | None) -> str:
     elif kind in ("too_short", "too_long", "unexpected_positional_argument"):
         must = "of another length"
     return f"its '{_dotted(place)}' is {_shown(given)}, but must be {must or first['msg']}"
+
+
+def _schema_number(content: Any) -> float | str | None:
+    """Return the schema number that a file's content tells; None where it tells none, a text for what is no number."""
+    if not isinstance(content, dict) or "schema" not in content:
+        return None
+    told = content["schema"]
+    # by type, since Python holds True for equal to 1
+    return told if type(told) in (int, float) else _shown(told)
 
 
 def _file_above(path: Path) -> Path:
