@@ -20,7 +20,7 @@ from torch import nn
 from gaitforge import export as export_module
 from gaitforge.batch import Batch
 from gaitforge.cost import count
-from gaitforge.export import TOLERANCE, card_text, export_onnx
+from gaitforge.export import TOLERANCE, Exported, card_text, export_onnx
 from gaitforge.ingest import ReadOptions
 from gaitforge.layout import Layout
 from gaitforge.metrics import softmax
@@ -248,6 +248,21 @@ def test_a_file_that_answers_otherwise_is_refused(tmp_path: Path) -> None:
         export_onnx(Moody(), joints, seen, tmp_path / "student.onnx")
 
 
+class Mean(nn.Module):
+    """The mean of each window, so that one window's NaN is its own answer's alone."""
+
+    def forward(self, batch: Batch) -> Output:
+        logits = batch.joints_BTVC.mean(dim=(1, 2))
+        return Output(logits, logits, logits[..., None, None])
+
+
+def test_an_answer_that_is_no_number_is_refused_whichever_window_gives_it(tmp_path: Path) -> None:
+    joints, seen = np.zeros((7, 16, 3, 2), np.float32), np.ones((7, 16, 3), np.bool_)
+    joints[3] = np.nan
+    with pytest.raises(ArithmeticError, match=r"differ by nan, .*; name another confirmed trial"):
+        export_onnx(Mean(), joints, seen, tmp_path / "student.onnx")
+
+
 # predicting
 
 
@@ -374,6 +389,62 @@ def test_nothing_is_exported_before_it_is_confirmed(exported: Path, tmp_path: Pa
         export_student(
             ExportSettings(), windows, SPLIT, SplitFolder(tmp_path), ReadOptions(), tmp_path
         )
+
+
+def export_again(exported: Path, target: Path) -> None:
+    """Another export into a folder: recordings were read at another rate since."""
+    windows = WindowFolder.open(next((exported.parent / "cache" / "windows").iterdir()))
+    folder = SplitFolder(exported.parent / "runs" / "main")
+    export_student(ExportSettings(), windows, SPLIT, folder, ReadOptions(fps=25.0), target)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_an_export_that_fails_leaves_the_one_before_as_it_was(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> Exported:
+        raise ArithmeticError("The exported student's logits differ.")
+
+    folder = Path(shutil.copytree(exported, tmp_path / "export"))
+    monkeypatch.setattr("trainers.confirm.export.export_onnx", fails)
+    with pytest.raises(ArithmeticError):
+        export_again(exported, folder)
+    assert contents(folder) == contents(exported)
+    assert Predictor.open(folder).classes == ("ill", "well")
+
+
+@pytest.mark.parametrize("killed_at", range(4))
+def test_a_killed_export_leaves_no_card_of_other_files(
+    killed_at: int, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exports(_model: object, _joints: object, _seen: object, path: Path) -> Exported:
+        path.write_bytes(b"another student")
+        return Exported(
+            onnx_bytes=15, max_abs_difference=0.0, latency_ms_p50=1.0, latency_ms_p95=2.0
+        )
+
+    def writes(path: Path, data: bytes) -> None:
+        if len(written) == killed_at:
+            raise KeyboardInterrupt
+        written.append(path.name)
+        path.write_bytes(data)
+
+    written: list[str] = []
+    folder = Path(shutil.copytree(exported, tmp_path / "export"))
+    monkeypatch.setattr("trainers.confirm.export.export_onnx", exports)
+    monkeypatch.setattr("trainers.confirm.export.write_whole", writes)
+    with pytest.raises(KeyboardInterrupt):
+        export_again(exported, folder)
+    assert written == ["student.safetensors", "student.onnx", "card.md"][:killed_at]
+    assert not (folder / "card.json").exists()
+    assert (folder / "card.md").exists() == (killed_at == 3)
+    monkeypatch.undo()
+    export_again(exported, folder)  # and the next one makes it whole
+    assert read_json(folder / "card.json")["read"]["fps"] == 25.0
+    assert Predictor.open(folder).read.fps == 25.0
 
 
 def test_the_card_begins_with_the_verdict_and_the_network_that_was_tested(exported: Path) -> None:

@@ -33,6 +33,7 @@ def export_student(
 ) -> None:
     """Write `export/` for the student that the settings name, or else the chosen one; keep one that is the same.
 
+    What is there stays as it is until the new ONNX file is made and has been checked.
     `read` is how the recordings were read: predict must read new ones in the same way.
     Raises FileNotFoundError before confirm, ValueError for scores of an older version, KeyError for a
     trial that was not confirmed.
@@ -53,11 +54,10 @@ def export_student(
     model = windows.build(head.family, head.sizes)
     model.load_state_dict(weights)
     joints, seen = few_windows(windows)
-    files.card.unlink(missing_ok=True)  # it would describe another student's files
     with tempfile.TemporaryDirectory() as near:
-        onnx = ExportFolder(Path(near)).onnx
-        exported = export_onnx(model.eval(), joints, seen, onnx)
-        write_whole(files.onnx, onnx.read_bytes())
+        path = ExportFolder(Path(near)).onnx
+        exported = export_onnx(model.eval(), joints, seen, path)
+        onnx = path.read_bytes()
     card = Card(
         identity=identity,
         trial=member.trial,
@@ -90,9 +90,13 @@ def export_student(
         **parts_of(exported),
         made=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+    text, content = card_text(card).encode(), CARD.as_json(card)
+    for told in (files.card, files.card_text):  # from here on they would describe another's files
+        told.unlink(missing_ok=True)
     write_whole(files.weights, save(weights))
-    write_whole(files.card_text, card_text(card).encode())
-    CARD.write(files.card, card)
+    write_whole(files.onnx, onnx)
+    write_whole(files.card_text, text)
+    write_whole(files.card, content)
     say(
         f"  trial {member.trial}: {exported.onnx_bytes:,} bytes, "
         f"largest difference {exported.max_abs_difference:.1e}, "
