@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -349,6 +352,38 @@ def test_show_says_what_is_there_and_what_is_missing(
     out = capsys.readouterr().out
     assert "24 recordings of 24 people in 4 classes" in out
     assert "not there yet: teacher, search, confirm, export" in out
+
+
+def test_output_that_nobody_reads_ends_a_command_without_a_word(tmp_path: Path) -> None:
+    assert main(["ingest", str(write_run(tmp_path))]) == 0
+    show = ["show", str(tmp_path / "work")]
+    # Python writes at the command's end, or else (unbuffered) at once
+    for unbuffered, command in (("", ["--help"]), ("", show), ("1", show)):
+        reading, writing = os.pipe()
+        os.close(reading)  # as `| true` does, sooner or later
+        try:
+            answer = subprocess.run(
+                [sys.executable, "-m", "trainers", *command], check=False,
+                stdout=writing, stderr=subprocess.PIPE, text=True,
+                env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+            )  # fmt: skip
+        finally:
+            os.close(writing)
+        assert (answer.returncode, answer.stderr) == (141, ""), command
+
+
+def test_a_broken_pipe_of_another_kind_is_a_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr("trainers.pipeline.ingest_recordings", broken)
+    settings = write_run(tmp_path)
+    with (tmp_path / "out").open("w", encoding="utf-8") as out:
+        monkeypatch.setattr("sys.stdout", out)
+        with pytest.raises(BrokenPipeError, match="Broken pipe"):
+            main(["ingest", str(settings)])
 
 
 def test_ingest_again_keeps_the_version_and_new_input_makes_the_next(tmp_path: Path) -> None:

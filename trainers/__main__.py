@@ -1,6 +1,7 @@
 """The command line: `gaitforge <stage> run.toml`, and what goes with it.
 
-Exit status: 0 done, 1 the work failed or was stopped, 2 the input is wrong (one sentence says how).
+Exit status: 0 done, 1 the work failed or was stopped, 2 the input is wrong (one sentence says how), 141 nobody
+reads the output any more.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import argparse
 import csv
 import dataclasses
 import os
+import select
 import sys
 import traceback
 from collections.abc import Sequence
@@ -32,10 +34,29 @@ STAGES = {
 DEMO = Path(__file__).parents[1] / "examples" / "demo.toml"  # the wheel has it too
 # the last is this file's name where it runs as `python -m trainers`
 OURS = ("gaitforge", "trainers", "search_spaces", "dashboard", "__main__")
+UNREAD = 141  # what a shell tells of the tools that SIGPIPE ends: 128 and the signal's number
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return the exit status."""
+    """Run one command; return the exit status, UNREAD without a word where nobody reads its output to the end."""
+    status = 0
+    try:
+        try:
+            status = _answer(arguments)
+        except SystemExit:  # --help was printed
+            _flush()
+            raise
+        _flush()
+    except BrokenPipeError:
+        if not _unread():
+            raise  # another pipe, which is a fault
+        # what is still to be written goes nowhere, or Python would complain at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return status or UNREAD
+    return status
+
+
+def _answer(arguments: Sequence[str] | None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return int(options.command(options))
@@ -183,6 +204,19 @@ def _run(settings: RunSettings, stage: str, fresh: bool) -> int:
     getattr(line, stage)()
     line.summarise()
     return 0
+
+
+def _flush() -> None:
+    print(end="", flush=True)  # without standard output that does nothing
+
+
+def _unread() -> bool:
+    """Tell whether standard output is a pipe that nobody reads any more."""
+    if sys.stdout is None:
+        return False
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)  # errors are told unasked
+    return bool(poll.poll(0))
 
 
 def _complain(sentence: str) -> None:
