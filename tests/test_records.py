@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from operator import methodcaller
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -31,6 +32,7 @@ from gaitforge.records.teacher import (
 )
 from gaitforge.records.trial import TRIAL
 from gaitforge.records.values import ABSENT, Count
+from gaitforge.records.windows import WINDOWS
 from tests.made import WRITTEN, kind_of
 
 
@@ -212,6 +214,38 @@ def test_who_has_been_seen_is_never_nobody_by_default(tmp_path: Path) -> None:
     path = changed(model, tmp_path, lambda it: it["provenance"].pop("seen"))
     with pytest.raises(Unreadable, match=r"it lacks 'provenance.seen'"):
         TEACHER.read(path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "part"),
+    [
+        (CARD, "export/card.json", "windows"),
+        (TEACHER, "runs/main/teacher/model.json", "windows"),
+        (WINDOWS, "cache/windows/8767786ff2df/meta.json", "settings"),
+    ],
+    ids=["card", "teacher", "windows"],
+)
+def test_how_windows_are_cut_is_never_a_default(
+    kind: JsonFile[Any], name: str, part: str, tmp_path: Path
+) -> None:
+    whole = json.loads(written(name).read_text())[part]
+    for key in ("size", "center", "min_confidence", "length"):
+        rest = {other: its for other, its in whole.items() if other != key}
+        path = changed(written(name), tmp_path, methodcaller("update", {part: rest}))
+        with pytest.raises(Unreadable, match=f"it lacks '{part}.{key}'"):
+            kind.read(path)
+    path = changed(written(name), tmp_path, lambda it: it.update({part: {}}))
+    with pytest.raises(Unreadable, match=f"it lacks '{part}.mode'"):
+        kind.read(path)
+    path = changed(written(name), tmp_path, lambda it: it[part].update(size="leg"))
+    with pytest.raises(Unreadable, match=f"its '{part}' cannot be .*must be one of body, none"):
+        kind.read(path)
+
+
+def test_a_card_without_classes_is_refused(tmp_path: Path) -> None:
+    path = changed(written("export/card.json"), tmp_path, lambda it: it.update(classes=[]))
+    with pytest.raises(Unreadable, match=r"its 'classes' is \[\], but must be of another length"):
+        CARD.read(path)
 
 
 def test_a_finished_trial_has_scores(tmp_path: Path) -> None:

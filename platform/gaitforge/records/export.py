@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
 
 from gaitforge.layout import Layout
 from gaitforge.records.confirm import (
@@ -19,8 +21,7 @@ from gaitforge.records.confirm import (
     Verdict,
 )
 from gaitforge.records.json_file import JsonFile, plain
-from gaitforge.records.values import Count, Moments, Number, Told
-from gaitforge.windows import WindowSettings
+from gaitforge.records.values import Count, Moments, Number, Told, Windows
 from gaitforge.work import fingerprint
 
 
@@ -60,9 +61,9 @@ class Card:
     macs: Count
     seed: int
     layout: Layout
-    classes: tuple[str, ...]
+    classes: Annotated[tuple[str, ...], Field(min_length=1)]
     channels: Count
-    windows: WindowSettings
+    windows: Windows
     normalisation: Moments
     read: HowRead
     split: str

@@ -8,8 +8,7 @@ from typing import Any
 
 from gaitforge.layout import Layout
 from gaitforge.records.json_file import JsonFile
-from gaitforge.records.values import Count, Moments, Number, Told
-from gaitforge.windows import WindowSettings
+from gaitforge.records.values import Count, Moments, Number, Told, Windows
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,7 +31,7 @@ class TeacherModel:
     layout: Layout
     classes: tuple[str, ...]
     channels: Count
-    windows: WindowSettings
+    windows: Windows
     normalisation: Moments
     weights_sha256: str
     provenance: Told

@@ -14,6 +14,7 @@ from gaitforge.normalise import Normalisation
 from gaitforge.provenance import Provenance
 from gaitforge.recipe import Distillation, Recipe
 from gaitforge.records.json_file import parts_of
+from gaitforge.windows import WindowSettings
 
 Number = Annotated[float, AllowInfNan(False)]
 Count = Annotated[int, Field(ge=0)]
@@ -42,6 +43,13 @@ class _Told:
 
 # as a recipe, of which a file must tell all
 _Recipe = dataclasses.make_dataclass("_Recipe", list(get_type_hints(Recipe).items()), kw_only=True)
+# as window settings, of which a file must tell all: a default would cut other windows than the model was made for
+_Windows = dataclasses.make_dataclass(
+    "_Windows",
+    list(get_type_hints(WindowSettings).items()),
+    namespace={"__doc__": WindowSettings.__doc__},
+    kw_only=True,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,6 +89,9 @@ Told = Annotated[
     ),
 ]
 Trained = Annotated[Recipe, _by_way_of(_Recipe, lambda it: Recipe(**parts_of(it)))]
+Windows = Annotated[
+    WindowSettings, _by_way_of(_Windows, lambda it: WindowSettings(**parts_of(it)))
+]
 Distilled = Annotated[
     Distillation, _by_way_of(_Distilled, lambda it: Distillation(**parts_of(it)))
 ]

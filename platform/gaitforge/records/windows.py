@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from gaitforge.layout import Layout
 from gaitforge.records.json_file import JsonFile
-from gaitforge.records.values import Moments
-from gaitforge.windows import WindowSettings
+from gaitforge.records.values import Moments, Windows
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,7 +20,7 @@ class WindowsHead:
     format: int
     store: str
     roles: Mapping[str, str]
-    settings: WindowSettings
+    settings: Windows
     layout: Layout
     classes: tuple[str, ...]
     split: str
