@@ -244,6 +244,32 @@ def test_several_splits_have_no_verdict_together_and_are_counted_by_the_one_scor
     assert summary["exported"]["split"] == "fold-2-of-2"
 
 
+@pytest.mark.parametrize("content", [None, "{"])
+def test_scores_of_one_split_never_stand_for_a_pooled_answer_that_is_missing_or_damaged(
+    work: WorkFolder, content: str | None
+) -> None:
+    write_all(work, "fold-1-of-2")
+    write_all(work, "fold-2-of-2")
+    if content is not None:
+        work.pooled.write_text(content, encoding="utf-8")
+    summary = summary_of(work)
+    told = [summary[key] for key in ("confirm_teacher", "reference", "chance", "verdict")]
+    assert told == [None] * 4
+    assert "answer of all splits" in summary["outdated"]["answer"]
+    assert "`gaitforge confirm run.toml`" in summary["outdated"]["answer"]
+    write_pooled(work, macro_f1=0.7)
+    summary = summary_of(work)
+    assert summary["confirm_teacher"]["macro_f1"] == 0.7
+    assert summary["outdated"]["answer"] is None
+
+
+def test_splits_of_which_none_is_confirmed_lack_no_pooled_answer(work: WorkFolder) -> None:
+    for split in ("fold-1-of-2", "fold-2-of-2"):
+        write_split(work, split)
+        write_search(work, split, ["finished"])
+    assert summary_of(work)["outdated"] == CURRENT
+
+
 def test_one_confirmed_split_of_several_has_a_verdict_for_itself_alone(work: WorkFolder) -> None:
     write_all(work, "fold-1-of-2")
     write_split(work, "fold-2-of-2")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from gaitforge.members import read_members, scores_provenance
 from gaitforge.provenance import Provenance
-from gaitforge.records.confirm import REFIT, SCORES
+from gaitforge.records.confirm import POOLED, REFIT, SCORES
 from gaitforge.records.export import CARD, Card, export_identity
 from gaitforge.records.search import FRONT, SEARCH
 from gaitforge.records.split import SPLIT
@@ -61,6 +61,23 @@ def outdated_answer(
     except (ValueError, KeyError, OSError, RuntimeError) as error:
         return _cannot_be_told("confirmed answer", error)
     return None if found is None else found.sentence("The confirmed answer")
+
+
+def outdated_pooled(work: WorkFolder) -> str | None:
+    """Return a sentence where several splits' answer over all people is missing or cannot be used; else None.
+
+    It is None too where there is one split, or none has been confirmed.
+    """
+    folders = work.made_runs()
+    if len(folders) < 2 or not any(folder.scores.is_file() for folder in folders):
+        return None
+    try:
+        pooled = POOLED.find(work.pooled)
+    except (ValueError, OSError) as error:
+        return _cannot_be_told("answer of all splits", error, CONFIRM)
+    if pooled is None:
+        return f"There is no answer of all splits together, {work.pooled}; {CONFIRM}."
+    return None
 
 
 def outdated_export(
@@ -147,9 +164,11 @@ def _export(work: WorkFolder, card: Card) -> Outdated | None:
     return None
 
 
-def _cannot_be_told(what: str, error: Exception) -> str:
+def _cannot_be_told(
+    what: str, error: Exception, remedy: str = "run `gaitforge run run.toml`"
+) -> str:
     reason = str(error.args[0] if error.args and isinstance(error, KeyError) else error)
     return (
         f"Whether the {what} is of what lies here now cannot be told ({' '.join(reason.split()).rstrip('.')}); "
-        "run `gaitforge run run.toml`."
+        f"{remedy}."
     )
