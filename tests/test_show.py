@@ -158,6 +158,14 @@ def test_that_there_is_no_answer_of_all_splits_is_told(work: WorkFolder) -> None
     assert lines[lines.index("all splits together:") + 1].startswith("  There is no answer of all")
 
 
+def test_an_answer_of_all_splits_of_earlier_scores_is_told_to_be_so(work: WorkFolder) -> None:
+    make_split(work, Toy(trials=12, running=0, split="other"))
+    POOLED.write(work.pooled, made(POOLED, sentence="Over all people, nested."))
+    lines = describe(work).splitlines()
+    place = lines.index("  Over all people, nested.")
+    assert lines[place - 1].startswith("  The answer of all splits is out of date, being of other")
+
+
 def test_a_search_of_four_objectives_is_shown_without_a_hypervolume(work: WorkFolder) -> None:
     path = work.run(TOY.split).search / "front.json"
     assert "; hypervolume " in describe(work)

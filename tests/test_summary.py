@@ -99,12 +99,14 @@ def write_search(work: WorkFolder, split: str, states: list[State]) -> None:
     FRONT.write(folder.front, front)
 
 
-def write_confirm(work: WorkFolder, split: str, times_scored: int = 1) -> None:
+def write_confirm(
+    work: WorkFolder, split: str, times_scored: int = 1, identity: str = "c"
+) -> None:
     scores = made(
         SCORES, times_scored=times_scored, reference=BESIDE, chance=ALWAYS, verdict=VERDICT, chosen=0,
         teacher={**TEACHER_SCORES, "params": 10_000, "family": "stgcn"},
         members=[{**MEMBER, "network": NETWORK}],
-        provenance={"identity": "c", "made_from": {"search": "s"}},
+        provenance={"identity": identity, "made_from": {"search": "s"}},
     )  # fmt: skip
     SCORES.write(work.run(split).scores, scores)
 
@@ -129,7 +131,11 @@ def write_export(work: WorkFolder, split: str) -> None:
 
 
 def write_pooled(work: WorkFolder, **teacher: float) -> None:
-    POOLED.write(work.pooled, made(POOLED, teacher={**TEACHER_SCORES, **teacher}))
+    """The pooled answer of what is confirmed in the splits now."""
+    folders = [folder for folder in work.made_runs() if folder.scores.is_file()]
+    identities = {f.root.name: SCORES.read(f.scores).provenance.identity for f in folders}
+    content = {"teacher": {**TEACHER_SCORES, **teacher}, "provenance": {"made_from": identities}}
+    POOLED.write(work.pooled, made(POOLED, **content))
 
 
 @pytest.fixture
@@ -261,6 +267,18 @@ def test_scores_of_one_split_never_stand_for_a_pooled_answer_that_is_missing_or_
     summary = summary_of(work)
     assert summary["confirm_teacher"]["macro_f1"] == 0.7
     assert summary["outdated"]["answer"] is None
+
+
+def test_a_pooled_answer_of_earlier_scores_of_a_split_is_told_to_be_so(work: WorkFolder) -> None:
+    write_all(work, "fold-1-of-2")
+    write_all(work, "fold-2-of-2")
+    write_pooled(work)
+    assert summary_of(work)["outdated"]["answer"] is None
+    write_confirm(work, "fold-2-of-2", identity="c2")  # and confirm is killed before it pools
+    assert summary_of(work)["outdated"]["answer"] == (
+        "The answer of all splits is out of date, being of other scores than those of the splits; "
+        "run `gaitforge confirm run.toml`, which keeps what is trained already."
+    )
 
 
 def test_splits_of_which_none_is_confirmed_lack_no_pooled_answer(work: WorkFolder) -> None:

@@ -64,7 +64,7 @@ def outdated_answer(
 
 
 def outdated_pooled(work: WorkFolder) -> str | None:
-    """Return a sentence where several splits' answer over all people is missing or cannot be used; else None.
+    """Return a sentence where several splits' answer over all people is missing or out of date; else None.
 
     It is None too where there is one split, or none has been confirmed.
     """
@@ -73,10 +73,18 @@ def outdated_pooled(work: WorkFolder) -> str | None:
         return None
     try:
         pooled = POOLED.find(work.pooled)
+        now = {
+            folder.root.name: scores.provenance.identity
+            for folder in folders
+            if (scores := SCORES.find(folder.scores)) is not None
+        }
     except (ValueError, OSError) as error:
         return _cannot_be_told("answer of all splits", error, CONFIRM)
     if pooled is None:
         return f"There is no answer of all splits together, {work.pooled}; {CONFIRM}."
+    if dict(pooled.provenance.made_from) != now:
+        of = "other scores than those of the splits"
+        return Outdated(of=of, remedy=CONFIRM).sentence("The answer of all splits")
     return None
 
 
