@@ -15,6 +15,7 @@ from gaitforge.records.export import CARD, export_identity
 from gaitforge.records.search import FRONT, SEARCH
 from gaitforge.records.split import SPLIT, Split
 from gaitforge.records.store import STORE as STORE_FILE
+from gaitforge.records.store import HowRead
 from gaitforge.records.summary import SUMMARY
 from gaitforge.records.teacher import TEACHER
 from gaitforge.records.trial import State, Trial
@@ -322,6 +323,23 @@ def test_an_export_of_an_earlier_answer_is_told_to_be_so(work: WorkFolder) -> No
         "answer": None,
         "export": (
             "The exported student is out of date, being of an earlier answer; run `gaitforge export run.toml`."
+        ),
+    }
+
+
+def test_an_export_that_tells_of_another_reading_than_that_of_the_store_is_told_to_be_so(
+    work: WorkFolder,
+) -> None:
+    write_all(work)
+    store = STORE_FILE.read(work.store_head)
+    STORE_FILE.write(work.store_head, replace(store, read=CARD.read(work.exported.card).read))
+    assert summary_of(work)["outdated"] == CURRENT
+    STORE_FILE.write(work.store_head, replace(store, read=HowRead(confidence_channel=2, fps=None)))
+    assert summary_of(work)["outdated"] == {
+        "answer": None,
+        "export": (
+            "The exported student is out of date, being of another [ingest.read] than the recordings; run `gaitforge "
+            "export run.toml`."
         ),
     }
 

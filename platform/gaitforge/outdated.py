@@ -23,6 +23,7 @@ from gaitforge.settings import (
     RunSettings,
     as_dict,
     changed_search,
+    how_read,
     teacher_identity,
 )
 from gaitforge.splits import check_rule
@@ -140,6 +141,8 @@ def _before_search(work: WorkFolder, name: str, settings: RunSettings | None) ->
     split = SPLIT.read(work.split_file(name))
     if split.store != store.fingerprint:
         return Outdated(of="other recordings", remedy=ANEW)
+    if settings and store.read is not None and store.read != how_read(settings.ingest):
+        return Outdated(of="recordings read otherwise than [ingest.read] says", remedy=ANEW)
     folder = work.run(name)
     teacher = TEACHER.read(folder.teacher_model).fingerprint
     told = SEARCH.read(folder.search_head).provenance
@@ -164,6 +167,8 @@ def _export(work: WorkFolder, card: Card) -> Outdated | None:
     refit = REFIT.read(folder.refit("student", card.trial, card.seed))
     if card.identity != export_identity(refit, scores, card.read):
         return Outdated(of="an earlier answer", remedy=EXPORT)
+    if STORE.read(work.store_head).read not in (None, card.read):
+        return Outdated(of="another [ingest.read] than the recordings", remedy=EXPORT)
     if settings is None:
         return None
     named = settings.export.trial
