@@ -21,6 +21,7 @@ from gaitforge.provenance import Provenance
 from gaitforge.records.split import ROLES, SPLIT
 from gaitforge.scorings import scored_sentence, times_scored
 from gaitforge.settings import SETTINGS
+from gaitforge.weights import weights_of
 from gaitforge.work import StoreFolder, WorkFolder, read_json, write_json
 from tests.conftest import LineFolder
 from tests.made import kind_of, read_provenance
@@ -355,6 +356,27 @@ def test_an_export_of_recordings_that_were_read_otherwise_is_refused_and_told_to
     read(2)
     assert line.run("export") == 0
     assert read_json(line.work.summary)["outdated"] == {"answer": None, "export": None}
+
+
+@pytest.mark.parametrize("weights", [None, b"others"])
+def test_an_answer_whose_refit_has_lost_its_weights_is_told_to_be_so(
+    weights: bytes | None, line: Copy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert line.run("ingest") == 0  # settings.json names the copy
+    assert read_json(line.work.summary)["outdated"] == {"answer": None, "export": None}
+    head, *_ = sorted(line.split.refits.glob("*.json"))
+    if weights is None:
+        weights_of(head).unlink()
+    else:
+        weights_of(head).write_bytes(weights)
+    refused(capsys, "export", line.settings)
+    shown(line, capsys)
+    told = read_json(line.work.summary)["outdated"]
+    for sentence in (told["answer"], told["export"]):
+        must_say(sentence, f"remove {head.name} and run `gaitforge confirm run.toml`")
+    head.unlink()
+    assert line.run("confirm") == 0
+    assert read_json(line.work.summary)["outdated"]["answer"] is None
 
 
 ADVICE = re.compile(r"`gaitforge (\w+)( --fresh)?(?: run\.toml)?`")

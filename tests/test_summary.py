@@ -21,6 +21,7 @@ from gaitforge.records.teacher import TEACHER
 from gaitforge.records.trial import State, Trial
 from gaitforge.summary import write_summary
 from gaitforge.trials import TrialLog
+from gaitforge.weights import write_weights
 from gaitforge.work import WorkFolder, read_json, write_json
 from tests.made import made
 
@@ -124,8 +125,9 @@ def write_all(work: WorkFolder, split: str = "main", val_macro_f1: float = 0.8) 
 def write_export(work: WorkFolder, split: str) -> None:
     """The export of what is confirmed there now."""
     folder = work.run(split)
-    refit = made(REFIT, seed=NETWORK["seed"], family="tcn")
-    REFIT.write(folder.refit("student", 0, refit.seed), refit)
+    head = folder.refit("student", 0, 10_001)
+    refit = made(REFIT, seed=10_001, family="tcn", **write_weights(head, b"weights"))
+    REFIT.write(head, refit)
     card = made(CARD, **EXPORT, family="tcn", split=split, network=NETWORK, seed=refit.seed)
     identity = export_identity(refit, SCORES.read(folder.scores), card.read)
     CARD.write(work.exported.card, replace(card, identity=identity))

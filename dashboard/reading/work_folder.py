@@ -191,7 +191,7 @@ def answer_files(work: WorkFolder, name: str) -> tuple[Path, ...]:
     run = work.run(name)
     return (
         work.store_head, *work.split_files(), work.settings, run.teacher_model, run.search_head, run.front, run.scores,
-        work.exported.card,
+        work.exported.card, *sorted(run.refits.glob("*.json")), *sorted(run.refits.glob("*.safetensors")),
     )  # fmt: skip
 
 

@@ -27,8 +27,9 @@ from gaitforge.settings import (
     teacher_identity,
 )
 from gaitforge.splits import check_rule
+from gaitforge.weights import weights_fault
 from gaitforge.window_cache import window_provenance
-from gaitforge.work import WorkFolder
+from gaitforge.work import SplitFolder, WorkFolder
 
 ANEW = "undo the change, or begin anew with `gaitforge run --fresh run.toml`"
 CONFIRM = "run `gaitforge confirm run.toml`, which keeps what is trained already"
@@ -133,6 +134,17 @@ def _answer(work: WorkFolder, split: str, trials: Iterable[Trial] | None) -> Out
         return Outdated(
             of="an earlier front of the search, or of another [confirm]", remedy=CONFIRM
         )
+    return _changed_refit(folder)
+
+
+def _changed_refit(folder: SplitFolder) -> Outdated | None:
+    for head in sorted(folder.refits.glob("*.json")):
+        if weights_fault(head) is not None:
+            remedy = (
+                f"remove {head.name} and run `gaitforge confirm run.toml`, which trains it anew"
+            )
+            of = f"a refit, {head.name}, whose weights are now missing or others"
+            return Outdated(of=of, remedy=remedy)
     return None
 
 
