@@ -8,6 +8,7 @@ error as CUDA's, after which a process is of no use. Each beginning is a line in
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import signal
 import sys
@@ -46,7 +47,7 @@ def begin(stage: str, number: int) -> str | None:
 def tune_trial(config: dict[str, Any], context: TrialContext) -> None:
     from trainers.search import search, trial
 
-    how = begin("search", config["trial"]["number"])
+    how = begin("search", json.loads(config["trial"])["number"])
     vars(trial)["train_student"] = dying(how)
     search.tune_trial(config, context)
 
