@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from dashboard.reading import work_folder
@@ -20,10 +21,11 @@ from gaitforge.provenance import Provenance
 from gaitforge.records.split import ROLES, SPLIT
 from gaitforge.scorings import scored_sentence, times_scored
 from gaitforge.settings import SETTINGS
+from gaitforge.weights import weights_of
 from gaitforge.work import StoreFolder, WorkFolder, read_json, write_json
 from tests.conftest import LineFolder
 from tests.made import kind_of, read_provenance
-from tests.small_line import Tables, write_run
+from tests.small_line import Tables, write_recordings, write_run
 from tests.test_cli import must_say, one_sentence, refused
 from tests.test_trial import nan_logits
 from tests.try_page import APP, open_page, words
@@ -309,6 +311,72 @@ def test_an_export_of_before_the_last_confirm_is_told_to_be_so(
     assert summary["exported"] is summary["outdated"]["answer"] is None
     must_say(summary["outdated"]["export"], "being of an earlier answer", "`gaitforge export ")
     assert summary["outdated"]["export"] in shown(line, capsys)
+
+
+def test_an_export_of_recordings_that_were_read_otherwise_is_refused_and_told_to_be_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line, people, frames = Copy(tmp_path), 24, 40
+    recordings = tmp_path / "walks.npz"
+    write_recordings(
+        recordings,
+        frames=np.random.default_rng(0).random((people * frames, 17, 3), dtype=np.float32),
+        offsets=np.arange(0, people * frames + 1, frames),
+        subject=np.array([f"s{number}" for number in range(people)]),
+        label=np.array(["healthy", "ataxia"] * (people // 2)),
+    )
+
+    def read(confidence_channel: int) -> None:
+        tables: Tables = {
+            "ingest": {"files": [recordings.name], "layout": "coco17"},
+            "ingest.read": {"confidence_channel": confidence_channel, "fps": 20.0},
+            "search": {"allow_chance": True},
+        }
+        write_run(line.folder, {**changed(tables), "ingest.synthetic": None})
+
+    def refused_export(*words: str) -> None:
+        before = line.tree()
+        must_say(refused(capsys, "export", line.settings), *words, "undo the change")
+        assert line.tree() == before
+
+    read(2)
+    assert line.run("run") == 0
+    read(0)
+    refused_export("confidence_channel = 2 and", "confidence_channel = 0 and")
+    assert line.run("outputs") == 0  # it has no need of them, and readers know of the settings
+    told = read_json(line.work.summary)["outdated"]
+    for sentence in (told["answer"], told["export"]):
+        must_say(sentence, "being of recordings read otherwise than [ingest.read] says", "--fresh")
+    head = read_json(line.work.store_head)
+    write_json(line.work.store_head, {key: head[key] for key in head if key != "read"})
+    refused_export("read in another way", "confidence_channel = 0 and")  # as an older version's
+    write_json(line.work.store_head, head)
+    recordings.unlink()
+    refused_export("confidence_channel = 2 and")
+    read(2)
+    assert line.run("export") == 0
+    assert read_json(line.work.summary)["outdated"] == {"answer": None, "export": None}
+
+
+@pytest.mark.parametrize("weights", [None, b"others"])
+def test_an_answer_whose_refit_has_lost_its_weights_is_told_to_be_so(
+    weights: bytes | None, line: Copy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert line.run("ingest") == 0  # settings.json names the copy
+    assert read_json(line.work.summary)["outdated"] == {"answer": None, "export": None}
+    head, *_ = sorted(line.split.refits.glob("*.json"))
+    if weights is None:
+        weights_of(head).unlink()
+    else:
+        weights_of(head).write_bytes(weights)
+    refused(capsys, "export", line.settings)
+    shown(line, capsys)
+    told = read_json(line.work.summary)["outdated"]
+    for sentence in (told["answer"], told["export"]):
+        must_say(sentence, f"remove {head.name} and run `gaitforge confirm run.toml`")
+    head.unlink()
+    assert line.run("confirm") == 0
+    assert read_json(line.work.summary)["outdated"]["answer"] is None
 
 
 ADVICE = re.compile(r"`gaitforge (\w+)( --fresh)?(?: run\.toml)?`")

@@ -19,7 +19,7 @@ from gaitforge.records.confirm import POOLED
 from gaitforge.records.teacher import LiveEpoch
 from gaitforge.work import WorkFolder, read_json, write_json
 from tests.made import made
-from tests.toy_work import Toy, make_work
+from tests.toy_work import Toy, make_split, make_work
 from tests.try_page import APP, Show, open_page, table, words
 
 
@@ -162,6 +162,17 @@ def test_answers_over_more_people_are_shown_as_they_were_written(
     pooled = made(POOLED, sentence="Over all 30 people of 5 splits, **nested**.")
     POOLED.write(work.pooled, pooled)
     assert "Over all 30 people of 5 splits, **nested**." in [t.value for t in show(work).text]
+
+
+def test_an_answer_over_all_splits_of_earlier_scores_is_told_to_be_so(
+    tmp_path: Path, show: Show
+) -> None:
+    work = make_work(tmp_path / "work", Toy(trials=6, running=0))
+    make_split(work, Toy(trials=6, running=0, split="other"))
+    POOLED.write(work.pooled, made(POOLED, sentence="Over all 30 people."))
+    shown = [t.value for t in show(work).text]
+    place = shown.index("Over all 30 people.")
+    assert shown[place - 1].startswith("The answer of all splits is out of date, being of other")
 
 
 def with_families_and_failures(work: WorkFolder) -> None:

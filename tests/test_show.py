@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from gaitforge.records.confirm import FOLDS, POOLED
+from gaitforge.records.json_file import Unreadable
 from gaitforge.records.teacher import REFERENCE
 from gaitforge.trials import TrialLog
 from gaitforge.work import WorkFolder, read_json, write_json
@@ -136,6 +137,33 @@ def test_several_splits_are_told_together_and_a_single_one_is_not(work: WorkFold
     assert "Over all people, nested." not in describe(work)
     make_split(work, Toy(trials=12, running=0, split="other"))
     assert "Over all people, nested." in describe(work)
+
+
+def test_a_damaged_answer_of_all_splits_is_refused_before_the_summary_is_written(
+    work: WorkFolder,
+) -> None:
+    make_split(work, Toy(trials=12, running=0, split="other"))
+    work.pooled.write_text("{", encoding="utf-8")
+    work.summary.write_text("as before", encoding="utf-8")
+    with pytest.raises(
+        Unreadable, match=r"the answer of all splits.*run `gaitforge confirm` again"
+    ):
+        describe(work)
+    assert work.summary.read_text(encoding="utf-8") == "as before"
+
+
+def test_that_there_is_no_answer_of_all_splits_is_told(work: WorkFolder) -> None:
+    make_split(work, Toy(trials=12, running=0, split="other"))
+    lines = describe(work).splitlines()
+    assert lines[lines.index("all splits together:") + 1].startswith("  There is no answer of all")
+
+
+def test_an_answer_of_all_splits_of_earlier_scores_is_told_to_be_so(work: WorkFolder) -> None:
+    make_split(work, Toy(trials=12, running=0, split="other"))
+    POOLED.write(work.pooled, made(POOLED, sentence="Over all people, nested."))
+    lines = describe(work).splitlines()
+    place = lines.index("  Over all people, nested.")
+    assert lines[place - 1].startswith("  The answer of all splits is out of date, being of other")
 
 
 def test_a_search_of_four_objectives_is_shown_without_a_hypervolume(work: WorkFolder) -> None:

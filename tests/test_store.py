@@ -17,7 +17,7 @@ from gaitforge.layout import Layout, read_layout
 from gaitforge.recording import Recording, Rejected
 from gaitforge.recording_files import read_recordings
 from gaitforge.records.store import StoreInfo
-from gaitforge.store import SkeletonStore
+from gaitforge.store import FILE_BYTES, GROUP_BYTES, SkeletonStore
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 LEG = Layout(name="leg", joints=("hip", "knee"), bones=((0, 1),), parts={"leg": (0, 1)}, fps=50.0)
@@ -32,8 +32,15 @@ def recording(name: str, person: str, frames: int = 4, **other: Any) -> Recordin
     return replace(made, **other)
 
 
-def write(folder: Path, *items: Recording | Rejected, **sizes: int) -> StoreInfo:
-    return SkeletonStore.write(folder, LEG, items, "f00d", **sizes)
+def write(
+    folder: Path,
+    *items: Recording | Rejected,
+    group_bytes: int = GROUP_BYTES,
+    file_bytes: int = FILE_BYTES,
+) -> StoreInfo:
+    return SkeletonStore.write(
+        folder, LEG, items, "f00d", group_bytes=group_bytes, file_bytes=file_bytes
+    )
 
 
 def ids(folder: Path) -> list[str]:

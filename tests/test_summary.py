@@ -15,11 +15,13 @@ from gaitforge.records.export import CARD, export_identity
 from gaitforge.records.search import FRONT, SEARCH
 from gaitforge.records.split import SPLIT, Split
 from gaitforge.records.store import STORE as STORE_FILE
+from gaitforge.records.store import HowRead
 from gaitforge.records.summary import SUMMARY
 from gaitforge.records.teacher import TEACHER
 from gaitforge.records.trial import State, Trial
 from gaitforge.summary import write_summary
 from gaitforge.trials import TrialLog
+from gaitforge.weights import write_weights
 from gaitforge.work import WorkFolder, read_json, write_json
 from tests.made import made
 
@@ -99,12 +101,14 @@ def write_search(work: WorkFolder, split: str, states: list[State]) -> None:
     FRONT.write(folder.front, front)
 
 
-def write_confirm(work: WorkFolder, split: str, times_scored: int = 1) -> None:
+def write_confirm(
+    work: WorkFolder, split: str, times_scored: int = 1, identity: str = "c"
+) -> None:
     scores = made(
         SCORES, times_scored=times_scored, reference=BESIDE, chance=ALWAYS, verdict=VERDICT, chosen=0,
         teacher={**TEACHER_SCORES, "params": 10_000, "family": "stgcn"},
         members=[{**MEMBER, "network": NETWORK}],
-        provenance={"identity": "c", "made_from": {"search": "s"}},
+        provenance={"identity": identity, "made_from": {"search": "s"}},
     )  # fmt: skip
     SCORES.write(work.run(split).scores, scores)
 
@@ -121,15 +125,20 @@ def write_all(work: WorkFolder, split: str = "main", val_macro_f1: float = 0.8) 
 def write_export(work: WorkFolder, split: str) -> None:
     """The export of what is confirmed there now."""
     folder = work.run(split)
-    refit = made(REFIT, seed=NETWORK["seed"], family="tcn")
-    REFIT.write(folder.refit("student", 0, refit.seed), refit)
+    head = folder.refit("student", 0, 10_001)
+    refit = made(REFIT, seed=10_001, family="tcn", **write_weights(head, b"weights"))
+    REFIT.write(head, refit)
     card = made(CARD, **EXPORT, family="tcn", split=split, network=NETWORK, seed=refit.seed)
     identity = export_identity(refit, SCORES.read(folder.scores), card.read)
     CARD.write(work.exported.card, replace(card, identity=identity))
 
 
 def write_pooled(work: WorkFolder, **teacher: float) -> None:
-    POOLED.write(work.pooled, made(POOLED, teacher={**TEACHER_SCORES, **teacher}))
+    """The pooled answer of what is confirmed in the splits now."""
+    folders = [folder for folder in work.made_runs() if folder.scores.is_file()]
+    identities = {f.root.name: SCORES.read(f.scores).provenance.identity for f in folders}
+    content = {"teacher": {**TEACHER_SCORES, **teacher}, "provenance": {"made_from": identities}}
+    POOLED.write(work.pooled, made(POOLED, **content))
 
 
 @pytest.fixture
@@ -244,6 +253,44 @@ def test_several_splits_have_no_verdict_together_and_are_counted_by_the_one_scor
     assert summary["exported"]["split"] == "fold-2-of-2"
 
 
+@pytest.mark.parametrize("content", [None, "{"])
+def test_scores_of_one_split_never_stand_for_a_pooled_answer_that_is_missing_or_damaged(
+    work: WorkFolder, content: str | None
+) -> None:
+    write_all(work, "fold-1-of-2")
+    write_all(work, "fold-2-of-2")
+    if content is not None:
+        work.pooled.write_text(content, encoding="utf-8")
+    summary = summary_of(work)
+    told = [summary[key] for key in ("confirm_teacher", "reference", "chance", "verdict")]
+    assert told == [None] * 4
+    assert "answer of all splits" in summary["outdated"]["answer"]
+    assert "`gaitforge confirm run.toml`" in summary["outdated"]["answer"]
+    write_pooled(work, macro_f1=0.7)
+    summary = summary_of(work)
+    assert summary["confirm_teacher"]["macro_f1"] == 0.7
+    assert summary["outdated"]["answer"] is None
+
+
+def test_a_pooled_answer_of_earlier_scores_of_a_split_is_told_to_be_so(work: WorkFolder) -> None:
+    write_all(work, "fold-1-of-2")
+    write_all(work, "fold-2-of-2")
+    write_pooled(work)
+    assert summary_of(work)["outdated"]["answer"] is None
+    write_confirm(work, "fold-2-of-2", identity="c2")  # and confirm is killed before it pools
+    assert summary_of(work)["outdated"]["answer"] == (
+        "The answer of all splits is out of date, being of other scores than those of the splits; "
+        "run `gaitforge confirm run.toml`, which keeps what is trained already."
+    )
+
+
+def test_splits_of_which_none_is_confirmed_lack_no_pooled_answer(work: WorkFolder) -> None:
+    for split in ("fold-1-of-2", "fold-2-of-2"):
+        write_split(work, split)
+        write_search(work, split, ["finished"])
+    assert summary_of(work)["outdated"] == CURRENT
+
+
 def test_one_confirmed_split_of_several_has_a_verdict_for_itself_alone(work: WorkFolder) -> None:
     write_all(work, "fold-1-of-2")
     write_split(work, "fold-2-of-2")
@@ -278,6 +325,23 @@ def test_an_export_of_an_earlier_answer_is_told_to_be_so(work: WorkFolder) -> No
         "answer": None,
         "export": (
             "The exported student is out of date, being of an earlier answer; run `gaitforge export run.toml`."
+        ),
+    }
+
+
+def test_an_export_that_tells_of_another_reading_than_that_of_the_store_is_told_to_be_so(
+    work: WorkFolder,
+) -> None:
+    write_all(work)
+    store = STORE_FILE.read(work.store_head)
+    STORE_FILE.write(work.store_head, replace(store, read=CARD.read(work.exported.card).read))
+    assert summary_of(work)["outdated"] == CURRENT
+    STORE_FILE.write(work.store_head, replace(store, read=HowRead(confidence_channel=2, fps=None)))
+    assert summary_of(work)["outdated"] == {
+        "answer": None,
+        "export": (
+            "The exported student is out of date, being of another [ingest.read] than the recordings; run `gaitforge "
+            "export run.toml`."
         ),
     }
 

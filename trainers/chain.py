@@ -17,8 +17,9 @@ from gaitforge.records.confirm import SCORES
 from gaitforge.records.json_file import Unreadable
 from gaitforge.records.search import FRONT, SEARCH
 from gaitforge.records.split import SPLIT, Split
+from gaitforge.records.store import HowRead
 from gaitforge.records.teacher import OUTPUTS, TEACHER
-from gaitforge.settings import RunSettings, as_dict, teacher_identity
+from gaitforge.settings import IngestSettings, RunSettings, as_dict, how_read, teacher_identity
 from gaitforge.splits import check_rule, make_splits
 from gaitforge.store import SkeletonStore
 from gaitforge.window_cache import window_provenance
@@ -180,6 +181,7 @@ def check_link(stage: str, chain: Chain, fresh: bool) -> None:
         check_unseen(folder, chain.split.people("confirm"))
     if stage == "export":
         chain.check_scores()
+        check_read(settings.ingest, chain.store)
 
 
 def check_ingest(settings: RunSettings, work: WorkFolder, fresh: bool) -> None:
@@ -198,6 +200,36 @@ def check_ingest(settings: RunSettings, work: WorkFolder, fresh: bool) -> None:
             f"The recordings, or how they are read, have changed since {work.store} was written, and {made[0]} was "
             f"made from it; undo the change, choose another work folder, or begin anew with {ANEW}."
         )
+
+
+def check_read(settings: IngestSettings, store: SkeletonStore) -> None:
+    """Raise ValueError where [ingest.read] is not what the recordings of the store were read with.
+
+    Their files need not be there any more. Only a store of an older version, which does not tell how it was read,
+    is held against them, where they are.
+    """
+    now, before = how_read(settings), store.info.read
+    if now == before:
+        return
+    if before is None:
+        try:
+            if ingest_identity(settings) == store.info.fingerprint:
+                return
+        except FileNotFoundError:
+            return
+    raise ValueError(
+        f"The recordings in {store.folder} were read {_read_words(before)}, but the settings ask for reading "
+        f"{_read_words(now)}, as an exported student would then read new ones; undo the change, or begin anew with "
+        f"{ANEW}."
+    )
+
+
+def _read_words(read: HowRead | None) -> str:
+    if read is None:
+        return "in another way"
+    pairs = {"confidence_channel": read.confidence_channel, "fps": read.fps}
+    told = [f"{key} = {value}" for key, value in pairs.items() if value is not None]
+    return f"with {' and '.join(told)}" if told else "without confidence_channel and fps"
 
 
 def check_splits(work: WorkFolder, splits: Sequence[Split], fresh: bool) -> None:

@@ -12,7 +12,7 @@ from gaitforge.ingest.synthetic import synthetic_cohort
 from gaitforge.layout import Layout, read_layout
 from gaitforge.quarantine import in_words, refuse_too_many
 from gaitforge.recording import Recording, Rejected
-from gaitforge.settings import IngestSettings, as_dict
+from gaitforge.settings import IngestSettings, as_dict, how_read
 from gaitforge.store import SkeletonStore
 from gaitforge.work import StoreFolder, fingerprint
 from trainers.terminal.say import say
@@ -40,7 +40,12 @@ def ingest_recordings(settings: IngestSettings, folder: Path) -> None:
         say(f"  {info.recordings:,} recordings of {info.people} people are there already")
     else:
         info = SkeletonStore.write(
-            folder, layout, items, identity, max_quarantined=settings.max_quarantined
+            folder,
+            layout,
+            items,
+            identity,
+            read=how_read(settings),
+            max_quarantined=settings.max_quarantined,
         )
         say(
             f"  {info.recordings:,} recordings of {info.people} people "

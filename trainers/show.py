@@ -8,7 +8,7 @@ from statistics import mean
 
 from gaitforge.decision import HasDifference, between, judged_words
 from gaitforge.failures import failure_note
-from gaitforge.outdated import outdated_answer
+from gaitforge.outdated import outdated_answer, outdated_pooled
 from gaitforge.quarantine import in_words
 from gaitforge.records.confirm import FOLDS, POOLED, SCORES, ByPerson, ModelScores
 from gaitforge.records.json_file import Unreadable
@@ -24,12 +24,17 @@ REASONS = 3  # of a family's failures; the rest are counted
 
 
 def describe(work: WorkFolder) -> str:
-    """Describe a work folder in a screen of text; raises FileNotFoundError where no store is there."""
+    """Describe a work folder in a screen of text.
+
+    Raises FileNotFoundError where no store is there, ValueError for a file that cannot be used.
+    """
     store = STORE.find(work.store_head)
     if store is None:
         raise FileNotFoundError(
             f"{work.root} is no work folder with a store; run `gaitforge ingest run.toml` first."
         )
+    # refused before summary.json is written; with a single split it would be of an earlier rule
+    pooled = POOLED.find(work.pooled) if len(work.split_files()) > 1 else None
     summary = write_summary(work)
     parts = [_store(store)]
     if summary.teacher:
@@ -60,10 +65,11 @@ def describe(work: WorkFolder) -> str:
             ]
         if (folds := FOLDS.find(folder.folds_answer)) is not None:
             parts.append(f"  {folds.sentence}")
-    # with a single split it would be of an earlier rule
-    pooled = POOLED.find(work.pooled) if len(work.split_files()) > 1 else None
-    if pooled is not None:
-        parts += ["all splits together:", f"  {pooled.sentence}"]
+    pooled_outdated = outdated_pooled(work)
+    if pooled is not None or pooled_outdated is not None:
+        parts.append("all splits together:")
+        sentences = (pooled_outdated, pooled and pooled.sentence)
+        parts += [f"  {sentence}" for sentence in sentences if sentence is not None]
     if summary.export:
         export = summary.export
         parts.append(

@@ -24,7 +24,7 @@ from dashboard.reading.files import PARQUET_ERRORS, Stamp
 from dashboard.reading.files import Problem as Problem
 from dashboard.reading.files import stamp as stamp_of
 from dashboard.reading.trial_log import Log, Row, read_trials
-from gaitforge.outdated import outdated_answer, outdated_export
+from gaitforge.outdated import outdated_answer, outdated_export, outdated_pooled
 from gaitforge.records.confirm import FOLDS, LATENCIES, POOLED, SCORES, Latencies, Scores
 from gaitforge.records.json_file import JsonFile, Unreadable
 from gaitforge.records.search import FRONT, SEARCH, SearchHead
@@ -191,15 +191,23 @@ def answer_files(work: WorkFolder, name: str) -> tuple[Path, ...]:
     run = work.run(name)
     return (
         work.store_head, *work.split_files(), work.settings, run.teacher_model, run.search_head, run.front, run.scores,
-        work.exported.card,
+        work.exported.card, *sorted(run.refits.glob("*.json")), *sorted(run.refits.glob("*.safetensors")),
     )  # fmt: skip
 
 
 def read_wider_answers(work: WorkFolder, name: str, problems: list[Problem]) -> list[str]:
-    """Return the answers' sentences over more people than the split's confirm people: over all splits, or folds."""
+    """Return the answers' sentences over more people than the split's confirm people: over all splits, or folds.
+
+    That the former is out of date comes first.
+    """
     pooled = _load(work, work.pooled, POOLED, problems)
     folds = _load(work, work.run(name).folds_answer, FOLDS, problems)
-    return [answer.sentence for answer in (pooled, folds) if answer is not None]
+    told = [answer.sentence for answer in (pooled, folds) if answer is not None]
+    scores = (folder.scores for folder in work.made_runs())
+    if pooled is None or not all(files.is_inside(work.root, path) for path in scores):
+        return told
+    outdated = outdated_pooled(work)
+    return told if outdated is None else [outdated, *told]
 
 
 def read_importance(work: WorkFolder, name: str, problems: list[Problem]) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from gaitforge.members import read_members, scores_provenance
 from gaitforge.provenance import Provenance
-from gaitforge.records.confirm import REFIT, SCORES
+from gaitforge.records.confirm import POOLED, REFIT, SCORES
 from gaitforge.records.export import CARD, Card, export_identity
 from gaitforge.records.search import FRONT, SEARCH
 from gaitforge.records.split import SPLIT
@@ -23,11 +23,13 @@ from gaitforge.settings import (
     RunSettings,
     as_dict,
     changed_search,
+    how_read,
     teacher_identity,
 )
 from gaitforge.splits import check_rule
+from gaitforge.weights import weights_fault
 from gaitforge.window_cache import window_provenance
-from gaitforge.work import WorkFolder
+from gaitforge.work import SplitFolder, WorkFolder
 
 ANEW = "undo the change, or begin anew with `gaitforge run --fresh run.toml`"
 CONFIRM = "run `gaitforge confirm run.toml`, which keeps what is trained already"
@@ -61,6 +63,31 @@ def outdated_answer(
     except (ValueError, KeyError, OSError, RuntimeError) as error:
         return _cannot_be_told("confirmed answer", error)
     return None if found is None else found.sentence("The confirmed answer")
+
+
+def outdated_pooled(work: WorkFolder) -> str | None:
+    """Return a sentence where several splits' answer over all people is missing or out of date; else None.
+
+    It is None too where there is one split, or none has been confirmed.
+    """
+    folders = work.made_runs()
+    if len(folders) < 2 or not any(folder.scores.is_file() for folder in folders):
+        return None
+    try:
+        pooled = POOLED.find(work.pooled)
+        now = {
+            folder.root.name: scores.provenance.identity
+            for folder in folders
+            if (scores := SCORES.find(folder.scores)) is not None
+        }
+    except (ValueError, OSError) as error:
+        return _cannot_be_told("answer of all splits", error, CONFIRM)
+    if pooled is None:
+        return f"There is no answer of all splits together, {work.pooled}; {CONFIRM}."
+    if dict(pooled.provenance.made_from) != now:
+        of = "other scores than those of the splits"
+        return Outdated(of=of, remedy=CONFIRM).sentence("The answer of all splits")
+    return None
 
 
 def outdated_export(
@@ -107,6 +134,17 @@ def _answer(work: WorkFolder, split: str, trials: Iterable[Trial] | None) -> Out
         return Outdated(
             of="an earlier front of the search, or of another [confirm]", remedy=CONFIRM
         )
+    return _changed_refit(folder)
+
+
+def _changed_refit(folder: SplitFolder) -> Outdated | None:
+    for head in sorted(folder.refits.glob("*.json")):
+        if weights_fault(head) is not None:
+            remedy = (
+                f"remove {head.name} and run `gaitforge confirm run.toml`, which trains it anew"
+            )
+            of = f"a refit, {head.name}, whose weights are now missing or others"
+            return Outdated(of=of, remedy=remedy)
     return None
 
 
@@ -115,6 +153,8 @@ def _before_search(work: WorkFolder, name: str, settings: RunSettings | None) ->
     split = SPLIT.read(work.split_file(name))
     if split.store != store.fingerprint:
         return Outdated(of="other recordings", remedy=ANEW)
+    if settings and store.read is not None and store.read != how_read(settings.ingest):
+        return Outdated(of="recordings read otherwise than [ingest.read] says", remedy=ANEW)
     folder = work.run(name)
     teacher = TEACHER.read(folder.teacher_model).fingerprint
     told = SEARCH.read(folder.search_head).provenance
@@ -139,6 +179,8 @@ def _export(work: WorkFolder, card: Card) -> Outdated | None:
     refit = REFIT.read(folder.refit("student", card.trial, card.seed))
     if card.identity != export_identity(refit, scores, card.read):
         return Outdated(of="an earlier answer", remedy=EXPORT)
+    if STORE.read(work.store_head).read not in (None, card.read):
+        return Outdated(of="another [ingest.read] than the recordings", remedy=EXPORT)
     if settings is None:
         return None
     named = settings.export.trial
@@ -147,9 +189,11 @@ def _export(work: WorkFolder, card: Card) -> Outdated | None:
     return None
 
 
-def _cannot_be_told(what: str, error: Exception) -> str:
+def _cannot_be_told(
+    what: str, error: Exception, remedy: str = "run `gaitforge run run.toml`"
+) -> str:
     reason = str(error.args[0] if error.args and isinstance(error, KeyError) else error)
     return (
         f"Whether the {what} is of what lies here now cannot be told ({' '.join(reason.split()).rstrip('.')}); "
-        "run `gaitforge run run.toml`."
+        f"{remedy}."
     )

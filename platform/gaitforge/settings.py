@@ -21,6 +21,7 @@ from gaitforge.objectives import DEFAULT, check_objectives
 from gaitforge.recipe import FitPlan as FitPlan
 from gaitforge.recipe import must as _must
 from gaitforge.records.json_file import JsonFile
+from gaitforge.records.store import HowRead
 from gaitforge.splits import SplitSettings
 from gaitforge.toml import read_toml
 from gaitforge.windows import WindowSettings
@@ -488,6 +489,13 @@ def as_dict(settings: Any) -> dict[str, Any]:
 
 
 SETTINGS = JsonFile(record=RunSettings, what="kept settings", stage="gaitforge run")
+
+
+def how_read(settings: IngestSettings) -> HowRead | None:
+    """Return how recordings are read, as their store and an export's card tell; None for synthetic walkers."""
+    if settings.synthetic is not None:
+        return None
+    return HowRead(confidence_channel=settings.read.confidence_channel, fps=settings.read.fps)
 
 
 def teacher_identity(settings: TeacherSettings, windows: str) -> str:

@@ -46,7 +46,7 @@ from gaitforge.recording_files import (
     row_groups,
     write_file,
 )
-from gaitforge.records.store import STORE, StoreInfo
+from gaitforge.records.store import STORE, HowRead, StoreInfo
 from gaitforge.work import StoreFolder, on_s3, write_json
 
 # About 9 minutes of 22 joints at 30 Hz: in most studies a person fills one group, and what a group
@@ -87,15 +87,17 @@ class SkeletonStore:
         items: Iterable[Recording | Rejected],
         fingerprint: str,
         *,
+        read: HowRead | None = None,
         max_quarantined: float = 1.0,
         group_bytes: int = GROUP_BYTES,
         file_bytes: int = FILE_BYTES,
     ) -> StoreInfo:
         """Replace the store's content by `items`, as a new version.
 
-        `fingerprint` stands for the inputs and settings that `items` come from. A row group and a
-        file end at about `group_bytes` and `file_bytes` of positions. All recordings are held in
-        memory, because they are sorted by person; their Arrow form is made group by group.
+        `fingerprint` stands for the inputs and settings that `items` come from, `read` says how files
+        of them were read. A row group and a file end at about `group_bytes` and `file_bytes` of
+        positions. All recordings are held in memory, because they are sorted by person; their Arrow
+        form is made group by group.
 
         Raises ValueError, and leaves the store as it was, where `items` hold no recording, a larger
         share of Rejected than `max_quarantined`, or recordings that do not fit together (joints,
@@ -128,6 +130,7 @@ class SkeletonStore:
             quarantined=len(rejected),
             layout=layout,
             reasons=count_reasons(rejected),
+            read=read,
         )
         write_quarantine(folder, rejected, info.version)
         write_json(StoreFolder(folder).layout, layout.as_dict())

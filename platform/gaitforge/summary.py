@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from gaitforge.failures import count_failures
-from gaitforge.outdated import outdated_answer, outdated_export
+from gaitforge.outdated import outdated_answer, outdated_export, outdated_pooled
 from gaitforge.records.confirm import POOLED, SCORES, Member, ModelScores, PooledSplits, Scores
 from gaitforge.records.export import CARD, Card
 from gaitforge.records.json_file import JsonFile, Unreadable
@@ -64,8 +64,10 @@ def write_summary(work: WorkFolder) -> Summary:
     scores = _found(partial(_usable, SCORES), [folder.scores for folder in folders])
     several = len(folders) > 1
     one = scores[0] if len(folders) == len(scores) == 1 else None
-    pooled = _usable(POOLED, work.pooled) if several else None
-    told: PooledSplits | Scores | None = pooled or next(iter(scores), None)
+    # one split's scores never stand for those of all
+    told: PooledSplits | Scores | None = (
+        _usable(POOLED, work.pooled) if several else next(iter(scores), None)
+    )
     card = _usable(CARD, work.exported.card)
     outdated = _outdated(work, searches)
     summary = Summary(
@@ -96,8 +98,9 @@ def _outdated(work: WorkFolder, searches: Sequence[Searched]) -> OutOfDate:
         outdated_answer(work, folder.root.name, trials.get(folder.root.name))
         for folder in work.made_runs()
     )
+    answer = next((sentence for sentence in answers if sentence is not None), None)
     return OutOfDate(
-        answer=next((sentence for sentence in answers if sentence is not None), None),
+        answer=outdated_pooled(work) if answer is None else answer,
         export=outdated_export(work, trials),
     )
 

@@ -12,9 +12,10 @@ from gaitforge.export import card_text, export_onnx
 from gaitforge.ingest import ReadOptions
 from gaitforge.provenance import Provenance
 from gaitforge.records.confirm import REFIT, SCORES, Member, Scores
-from gaitforge.records.export import CARD, AboutVerdict, Card, HandedOut, HowRead, export_identity
+from gaitforge.records.export import CARD, AboutVerdict, Card, HandedOut, export_identity
 from gaitforge.records.json_file import Unreadable, parts_of
 from gaitforge.records.split import ROLES, Split
+from gaitforge.records.store import HowRead
 from gaitforge.settings import ExportSettings
 from gaitforge.weights import read_weights
 from gaitforge.work import ExportFolder, SplitFolder, write_whole

@@ -21,16 +21,9 @@ from gaitforge.records.confirm import (
     Verdict,
 )
 from gaitforge.records.json_file import JsonFile, plain
+from gaitforge.records.store import HowRead
 from gaitforge.records.values import Count, Moments, Number, Told, Windows
 from gaitforge.work import fingerprint
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class HowRead:
-    """How recordings were read, and how new ones must be read."""
-
-    confidence_channel: int | None
-    fps: Number | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

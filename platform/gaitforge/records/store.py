@@ -7,14 +7,23 @@ from dataclasses import dataclass, field
 
 from gaitforge.layout import Layout
 from gaitforge.records.json_file import JsonFile
-from gaitforge.records.values import Count
+from gaitforge.records.values import ABSENT, Count, Number
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HowRead:
+    """How recordings were read, and how new ones must be read."""
+
+    confidence_channel: int | None
+    fps: Number | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoreInfo:
     """The version of the store's log that is in force and what it holds.
 
-    `reasons` counts the quarantined by the kind of their reason, the most frequent first.
+    `reasons` counts the quarantined by the kind of their reason, the most frequent first. `read` is None for synthetic
+    walkers, and in stores of older versions.
     """
 
     fingerprint: str
@@ -26,6 +35,7 @@ class StoreInfo:
     quarantined: Count
     layout: Layout
     reasons: Mapping[str, int] = field(default_factory=dict)
+    read: HowRead | None = field(default=None, metadata=ABSENT)
 
 
 STORE = JsonFile(record=StoreInfo, what="the store's head", stage="gaitforge ingest")
