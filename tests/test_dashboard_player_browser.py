@@ -144,6 +144,8 @@ def test_who_prefers_less_motion_gets_a_figure_that_waits(browser: Browser, addr
 def test_another_recording_takes_the_place_of_the_first_and_stays_paused(
     page: Page,
 ) -> None:
+    # the figure is there before the page has run to its end, which would drop a choice made meanwhile
+    page.locator("[data-test-script-state=notRunning]").wait_for()
     page.get_by_role("button", name="Pause").click()
     first = places(page)
     page.locator(".st-key-recording input").click()
