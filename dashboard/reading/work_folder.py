@@ -142,10 +142,6 @@ def look(work: WorkFolder) -> Found:
     return Found(exists=True, store=store, splits=tuple(sorted(names)), problems=tuple(problems))
 
 
-def read_split(work: WorkFolder, name: str) -> Split | None:
-    return _load(work, work.split_file(name), SPLIT, [])
-
-
 def read_line(work: WorkFolder, name: str) -> Line:
     """Read all that the stages have produced so far for one split."""
     run, problems = work.run(name), list[Problem]()

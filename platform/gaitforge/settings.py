@@ -495,7 +495,12 @@ def how_read(settings: IngestSettings) -> HowRead | None:
     """Return how recordings are read, as their store and an export's card tell; None for synthetic walkers."""
     if settings.synthetic is not None:
         return None
-    return HowRead(confidence_channel=settings.read.confidence_channel, fps=settings.read.fps)
+    return tell_reading(settings.read)
+
+
+def tell_reading(read: ReadOptions) -> HowRead:
+    """Return what a store and an export's card tell of the options with which recordings are read."""
+    return HowRead(confidence_channel=read.confidence_channel, fps=read.fps)
 
 
 def teacher_identity(settings: TeacherSettings, windows: str) -> str:

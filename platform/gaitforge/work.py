@@ -183,10 +183,6 @@ class SplitFolder:
         return self.reference / "reference.json"
 
     @property
-    def reference_weights(self) -> Path:
-        return self.reference / "reference.safetensors"
-
-    @property
     def teacher(self) -> Path:
         return self.root / "teacher"
 

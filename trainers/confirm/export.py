@@ -15,8 +15,7 @@ from gaitforge.records.confirm import REFIT, SCORES, Member, Scores
 from gaitforge.records.export import CARD, AboutVerdict, Card, HandedOut, export_identity
 from gaitforge.records.json_file import Unreadable, parts_of
 from gaitforge.records.split import ROLES, Split
-from gaitforge.records.store import HowRead
-from gaitforge.settings import ExportSettings
+from gaitforge.settings import ExportSettings, tell_reading
 from gaitforge.weights import read_weights
 from gaitforge.work import ExportFolder, SplitFolder, write_whole
 from trainers.confirm.refit_file import STUDENT, refit_anew
@@ -45,7 +44,7 @@ def export_student(
     refit = folder.refit(STUDENT, member.trial, member.network.seed)
     head = REFIT.read(refit)
     kept = read_weights(refit, refit_anew(refit))
-    how_read = HowRead(confidence_channel=read.confidence_channel, fps=read.fps)
+    how_read = tell_reading(read)
     identity = export_identity(head, scores, how_read)
     files = ExportFolder(target)
     if _identity(files) == identity:
