@@ -1,8 +1,9 @@
 """The command line, with students and teachers that die in their workers: `python -m tests.deadly_line`.
 
 DEADLY says where and how, as "search 1 SIGSEGV, search 2 sticky": trials of a search. "confirm 10000
-SIGABRT" is the refits with that seed, "teacher 1 SIGSEGV" a teacher in its second epoch. "sticky" is an
-error as CUDA's, after which a process is of no use. Each beginning is a line in the file DEADLY_LOG.
+SIGABRT" is the refits with that seed, "teacher 1 SIGSEGV" a teacher in its first epoch: later ones are
+reported, and a report that the death overtakes would make one more beginning. "sticky" is an error as
+CUDA's, after which a process is of no use. Each beginning is a line in the file DEADLY_LOG.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def train_worker(config: dict[str, Any]) -> None:
     original = teacher.Progress.add
 
     def add(self: Any, metrics: EpochMetrics, model: Any) -> None:
-        if how is not None and metrics.epoch == 2:
+        if how is not None and metrics.epoch == 1:
             die(how)
         original(self, metrics, model)
 
