@@ -41,6 +41,7 @@ from trainers.teacher.outputs import write_outputs
 from trainers.teacher.teacher import train_teacher
 from trainers.terminal.progress import teacher_progress
 from trainers.terminal.say import say
+from trainers.terminal.stopping import check_stop
 from trainers.training.reference import beside_teacher, read_reference
 from trainers.training.teacher_file import Teacher
 from trainers.training.window_folder import WindowFolder, WindowRecipe
@@ -88,8 +89,9 @@ class Line:
     def refuse(self, stage: str) -> None:
         """Check, before anything is written, that what is there belongs to the settings.
 
-        Raises FileNotFoundError or ValueError with what to do.
+        Raises FileNotFoundError or ValueError with what to do, KeyboardInterrupt where the command was told to stop.
         """
+        check_stop()
         check_stage(stage, self.settings, self.work, self.fresh)
 
     def run(self) -> None:

@@ -135,7 +135,7 @@ class SearchProgress:
         self._done.set()
         if self._thread is not None:
             self._thread.join()
-            print(self._clear(), end="", flush=True)
+            say(self._clear(), end="")
 
     def _watch(self) -> None:
         """Rewrite the last line with what is running, where the output is a terminal."""
@@ -147,9 +147,7 @@ class SearchProgress:
                 except (OSError, Unreadable):
                     continue  # it ended while we looked
                 running.append(f"{trial.number} ({trial.epochs}/{self.epochs})")
-            print(
-                f"{self._clear()}  running: {', '.join(running) or 'starting'}", end="", flush=True
-            )
+            say(f"{self._clear()}  running: {', '.join(running) or 'starting'}", end="")
 
     def _clear(self) -> str:
         return "\r\x1b[K" if self.live else ""
