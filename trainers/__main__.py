@@ -12,6 +12,7 @@ import dataclasses
 import errno
 import os
 import select
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -227,14 +228,23 @@ def run_submit(options: argparse.Namespace) -> int:
 
 def _run(settings: RunSettings, stage: str, fresh: bool) -> int:
     from gaitforge.extensions import load_extensions
+    from gaitforge.hold import hold
     from search_spaces import SPACES
     from trainers.pipeline import Line
+    from trainers.terminal.say import say
 
     load_extensions(SPACES)
     line = Line(settings, fresh)
-    line.begin(stage)
-    getattr(line, stage)()
-    line.summarise()
+    line.check()
+
+    def lost() -> None:
+        say(f"another command has taken over {line.work.root} meanwhile: this one ends")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with hold(line.work.root, stage, say, lost):
+        line.begin(stage)
+        getattr(line, stage)()
+        line.summarise()
     return 0
 
 

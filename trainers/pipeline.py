@@ -81,7 +81,6 @@ class Line:
 
     def begin(self, stage: str) -> None:
         """Let a stage, or `run`, write into the folder, unless something there does not belong to the settings."""
-        self.check()
         self.refuse(stage)
         # for readers of the folder, who do not know the run.toml
         SETTINGS.write(self.work.settings, self.settings)
