@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import stat
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from gaitforge.work import (
     fingerprint,
     read_json,
     read_object,
+    sweep_drafts,
     write_json,
     write_once,
     write_parquet,
@@ -125,3 +128,36 @@ def test_a_file_without_the_keys_that_it_must_have_is_named(tmp_path: Path) -> N
         read_object(path)
     write_json(path, {"a": 1, "b": 2})
     assert read_object(path, "a") == {"a": 1, "b": 2}
+
+
+def test_drafts_of_killed_writers_are_swept_and_hidden_files_of_others_are_not(
+    tmp_path: Path,
+) -> None:
+    hexes = "0123456789abcdef" * 2
+    drafts = [f".a.json.{hexes}", f".a.json.{hexes}.once", ".a.json.once", f".probe-{hexes}-node"]
+    others = [".held", ".making", ".DS_Store", ".nfs0001", ".notes.v2.txt", "a.json", f"a.{hexes}"]
+    for name in (*drafts, *others):
+        path = tmp_path / "runs" / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+        os.utime(path, (0, 0))
+    young = tmp_path / "runs" / f".b.json.{hexes}"
+    young.touch()
+    sweep_drafts(tmp_path)
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {*others, young.name}
+
+
+def test_a_file_that_the_disk_cannot_hold_leaves_the_old_one_and_no_draft(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(number: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path = tmp_path / "a.json"
+    write_whole(path, b"old")
+    monkeypatch.setattr(os, "fsync", full)
+    for write in (write_whole, write_once):
+        with pytest.raises(OSError, match="No space left"):
+            write(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["a.json"]

@@ -45,7 +45,8 @@ STAGES = {
 DEMO = Path(__file__).parents[1] / "examples" / "demo.toml"  # the wheel has it too
 # the last is this file's name where it runs as `python -m trainers`
 OURS = ("gaitforge", "trainers", "search_spaces", "dashboard", "__main__")
-UNWRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EIO)  # a full disk, or a terminal that has gone
+# a full disk, a terminal that has gone, a file of another user
+UNUSABLE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM)
 UNREAD = 141  # what a shell tells of the tools that SIGPIPE ends: 128 and the signal's number
 
 
@@ -66,11 +67,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 raise  # another pipe, which is a fault
             status = status or UNREAD
         except OSError as error:
-            if error.errno not in UNWRITTEN:
+            if error.errno not in UNUSABLE:
                 raise
             what = error.filename or "A file, or the output of this command,"
             _complain(
-                f"{what} cannot be written ({error.strerror}); mend that, and the same command goes on from here."
+                f"{what} cannot be used ({error.strerror}); mend that, and the same command goes on from here."
             )
             status = status or 1
         finally:
@@ -243,6 +244,7 @@ def _run(settings: RunSettings, stage: str, fresh: bool) -> int:
 
     with hold(line.work.root, stage, say, lost):
         line.begin(stage)
+        line.sweep()
         getattr(line, stage)()
         line.summarise()
     return 0

@@ -21,8 +21,16 @@ from gaitforge.settings import SETTINGS, RunSettings
 from gaitforge.splits import make_splits
 from gaitforge.store import SkeletonStore
 from gaitforge.summary import write_summary
-from gaitforge.window_cache import build_windows
-from gaitforge.work import SplitFolder, WorkFolder, on_s3, open_path, set_aside, write_whole
+from gaitforge.window_cache import build_windows, sweep_windows
+from gaitforge.work import (
+    SplitFolder,
+    WorkFolder,
+    on_s3,
+    open_path,
+    set_aside,
+    sweep_drafts,
+    write_whole,
+)
 from trainers.chain import check_stage, labels_by_person, read_splits, stale_runs
 from trainers.cluster.joining import check_folder
 from trainers.confirm.confirm import confirm_front
@@ -84,6 +92,11 @@ class Line:
         self.refuse(stage)
         # for readers of the folder, who do not know the run.toml
         SETTINGS.write(self.work.settings, self.settings)
+
+    def sweep(self) -> None:
+        """Remove what killed commands have left half written in the work folder and in this node's windows."""
+        sweep_drafts(self.work.root)
+        sweep_windows(self.cache)
 
     def refuse(self, stage: str) -> None:
         """Check, before anything is written, that what is there belongs to the settings.

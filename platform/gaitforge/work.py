@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from gaitforge.s3 import S3Path
 
 S3 = "s3://"
+DRAFT_S = 60.0  # a younger draft may be another process's, which is still writing it
+# what `_draft` makes, and the claims and probes that go with it
+DRAFT = re.compile(r"\..+\.(?:[0-9a-f]{32}(?:\.once)?|once)|\.probe-[0-9a-f]{32}.*")
 
 
 def open_path(text: str | Path) -> Path:
@@ -411,11 +416,16 @@ def write_whole(path: Path, data: bytes, through: bool = True) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = _draft(path)
-    if through:
-        _write_through(draft, data)
-    else:
-        draft.write_bytes(data)
-    draft.replace(path)
+    try:
+        if through:
+            _write_through(draft, data)
+        else:
+            draft.write_bytes(data)
+        draft.replace(path)
+    except BaseException:
+        # half a file would take room on a disk that is full
+        draft.unlink(missing_ok=True)
+        raise
 
 
 def write_once(path: Path, data: bytes) -> bool:
@@ -424,16 +434,16 @@ def write_once(path: Path, data: bytes) -> bool:
         return remote.write_once(data)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = _draft(path)
-    _write_through(draft, data)
     try:
-        os.link(draft, path)
-    except FileExistsError:
-        # NFS may say so of our own link, when it answers the request's repetition
-        return draft.stat().st_nlink > 1
-    except (
-        OSError
-    ):  # file systems without hard links (SMB, FAT, many of FUSE) each say it in their own way
-        return _claim(path, draft)
+        _write_through(draft, data)
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            # NFS may say so of our own link, when it answers the request's repetition
+            return draft.stat().st_nlink > 1
+        except OSError:
+            # file systems without hard links (SMB, FAT, many of FUSE) each say it in their own way
+            return _claim(path, draft)
     finally:
         draft.unlink(missing_ok=True)
     return True
@@ -470,6 +480,16 @@ def remove_draft(path: Path) -> None:
         remove_tree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def sweep_drafts(folder: Path) -> None:
+    """Remove the drafts of killed writers below a folder: what is called as one and older than DRAFT_S seconds."""
+    if on_s3(folder):
+        return  # what is written there is written whole
+    for path in list(folder.rglob(".*")):
+        with suppress(FileNotFoundError):
+            if DRAFT.fullmatch(path.name) and time.time() - path.stat().st_mtime > DRAFT_S:
+                remove_draft(path)
 
 
 def remove_tree(folder: Path) -> None:
