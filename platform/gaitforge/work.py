@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -480,6 +481,11 @@ def remove_draft(path: Path) -> None:
         remove_tree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def is_full(error: OSError) -> bool:
+    """Tell whether an error is that of a full disk, or of a user's full share of it."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def sweep_drafts(folder: Path) -> None:
