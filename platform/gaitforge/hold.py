@@ -136,7 +136,11 @@ def _lock(root: Path, me: Owner, say: Callable[[str], None]) -> Iterator[None]:
             file.truncate(0)
             file.write(json.dumps(asdict(me)).encode())
             file.flush()
-        yield
+        try:
+            yield
+        finally:
+            if mine:
+                file.truncate(0)  # a work folder at rest is the same whoever worked there
 
 
 @contextmanager
