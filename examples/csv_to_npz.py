@@ -25,6 +25,7 @@ from gaitforge.sentences import one_line
 NAMED = ("recording", "subject", "label")
 CHANNELS = ("x", "y", "z", "confidence")
 FILE = "its file"
+MOST_NAME = 1_000  # characters
 MOST_HEADER = 1_000_000  # bytes; a body of 100 joints needs 10,000
 Arrays = Mapping[str, NDArray[np.generic]]
 
@@ -78,9 +79,14 @@ def read_table(path: Path) -> pd.DataFrame:
             )
         file.seek(0)
         try:
-            return pd.read_csv(file, dtype=dict.fromkeys(NAMED, str), low_memory=False)
+            table = pd.read_csv(file, dtype=dict.fromkeys(NAMED, str), low_memory=False)
         except ValueError as error:  # pandas' own are of this class
             raise ValueError(f"{path} is no CSV file ({error}); write it again.") from error
+    if long := [name for name in map(str, table.columns) if len(name) > MOST_NAME]:
+        raise ValueError(
+            f"{path} has the column '{long[0]}', but a name has at most {MOST_NAME} characters; rename it."
+        )
+    return table
 
 
 def as_plain(values: pd.Series[float] | pd.Series[str]) -> NDArray[np.generic]:
