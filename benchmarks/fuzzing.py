@@ -153,7 +153,7 @@ def fault_of(status: int, out: str, err: str, trace: str) -> str:
     said = [line for line in err.splitlines() if line.startswith(VOICES)]
     if len(said) != 1 or not err.endswith(said[0] + "\n"):
         return "wrong input is not answered by one sentence"
-    if len(said[0]) > MOST + max(map(len, VOICES)):
+    if len(said[0].partition(": ")[2]) > MOST:
         return f"a sentence of more than {MOST} characters"
     return ""
 
