@@ -30,8 +30,8 @@ from gaitforge.models.tcn import TcnSizes
 from gaitforge.settings import FitPlan
 from trainers.training.examples import Examples
 from trainers.training.fitting import Fitting
-from trainers.training.loop import Goal, epoch_steps, find_gradients, taken_and_drawn
-from trainers.training.sharing import Share
+from trainers.training.loop import Goal, draw_batches, epoch_steps, find_gradients
+from trainers.training.sharing import Shard
 
 JOINTS, FRAMES, CHANNELS, CLASSES = 22, 64, 3, 4
 WINDOWS, VIEWS, TEACHER_WIDTH = 256, 2, 128
@@ -111,7 +111,7 @@ def timed_step(fitting: Fitting, examples: Examples, goal: Goal, number: int) ->
     generator = torch.Generator().manual_seed(number)
     steps = epoch_steps(WINDOWS, VIEWS, plan.batch, generator)[:1]
     started = time.process_time()
-    ((batch, targets),) = taken_and_drawn(examples, steps, fitting, goal.distillation, Share())
+    ((batch, targets),) = draw_batches(examples, steps, fitting, goal.distillation, Shard())
     find_gradients(
         batch, targets, None, fitting=fitting, model=fitting.model, goal=goal, bf16=False
     )
@@ -140,7 +140,7 @@ def measure(sizes: Sizes, rounds: int) -> dict[str, Row]:
     for name, terms in VARIANTS.items():
         steps = epoch_steps(WINDOWS, VIEWS, 32, torch.Generator().manual_seed(0))[:1]
         distillation = goal_of(terms).distillation
-        ((batch, targets),) = taken_and_drawn(every, steps, fittings[name], distillation, Share())
+        ((batch, targets),) = draw_batches(every, steps, fittings[name], distillation, Shard())
         norms[name] = gradient_norm(fittings[name], batch, targets, terms)
     seconds: dict[str, list[float]] = {name: [] for name in VARIANTS}
     for number in range(rounds):

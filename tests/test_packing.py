@@ -189,10 +189,10 @@ def test_a_student_that_does_not_fit_the_device_is_refused_in_one_sentence(
 
 def test_the_first_windows_are_a_part_of_the_same_memory(spec: StudentSpec) -> None:
     train, _ = hold_examples(spec.windows, spec.teacher_outputs)
-    few = train.first(2)
+    few = train.take_first(2)
     assert len(few) == 2
     assert few.joints_NWTVC.data_ptr() == train.joints_NWTVC.data_ptr()
-    assert len(train.first(10_000)) == len(train)
+    assert len(train.take_first(10_000)) == len(train)
 
 
 def test_kernels_that_run_at_the_same_time_count_once() -> None:

@@ -39,9 +39,9 @@ from tests.made import made
 from trainers.search.checks import check_teacher
 from trainers.training.predictions import read_predictions
 from trainers.training.reference import (
-    beside_teacher,
     load_reference,
     read_reference,
+    say_beside_teacher,
     score_reference,
     write_reference,
 )
@@ -387,12 +387,12 @@ def test_before_the_teacher_stage_there_is_none(tmp_path: Path) -> None:
 
 def test_teacher_reference_and_chance_stand_in_one_line(tmp_path: Path) -> None:
     facts = write_reference(make_windows(tmp_path), SplitFolder(tmp_path / "runs" / "main"))
-    line = beside_teacher(0.5, dataclasses.replace(facts, width=None))
+    line = say_beside_teacher(0.5, dataclasses.replace(facts, width=None))
     assert line == (
         "macro F1 on the validation people: teacher 0.500, reference 1.000 (ridge regression, linear), "
         "chance 0.333 (always 'ill')"
     )
-    assert "(ridge regression, random features)" in beside_teacher(
+    assert "(ridge regression, random features)" in say_beside_teacher(
         0.5, dataclasses.replace(facts, width=2.0)
     )
 

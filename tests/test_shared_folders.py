@@ -47,7 +47,7 @@ from tests.test_trials import ended
 from tests.toy_work import make_work
 from tests.try_page import turn_to, words
 from trainers.pipeline import Line
-from trainers.training.window_folder import only_one_of_the_node
+from trainers.training.window_folder import lock_node
 
 PLACES = ("disk", "no hard links", "s3")
 
@@ -337,6 +337,6 @@ def test_a_mounted_disk_without_locks_is_no_hindrance(
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with only_one_of_the_node(tmp_path / "windows"):
+    with lock_node(tmp_path / "windows"):
         (tmp_path / "windows" / "a").mkdir()
     assert (tmp_path / "windows" / "a").is_dir()

@@ -52,7 +52,7 @@ from trainers.training.examples import Examples
 from trainers.training.fitting import Fitting
 from trainers.training.loop import fit
 from trainers.training.scoring import window_logits
-from trainers.training.sharing import Share
+from trainers.training.sharing import Shard
 
 # of a test that runs the command
 on_ray = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="finds processes by /proc")
@@ -242,8 +242,8 @@ def uneven() -> Examples:
     return dataclasses.replace(examples(), label_N=torch.tensor([0] * 2 + [1] * 8))
 
 
-def plain_losses(fitting: Fitting, share: Share, parallel: nn.Module | None) -> list[float]:
-    return [m.train_loss for m in fit(fitting, uneven(), uneven(), KD, share, parallel)]
+def plain_losses(fitting: Fitting, shard: Shard, parallel: nn.Module | None) -> list[float]:
+    return [m.train_loss for m in fit(fitting, uneven(), uneven(), KD, shard, parallel)]
 
 
 def plain_fitting() -> Fitting:
@@ -257,11 +257,13 @@ def share_steps(rank: int, folder: str) -> None:
     torch.distributed.init_process_group("gloo", init_method=init, rank=rank, world_size=2)
     fitting = plain_fitting()
     parallel = nn.parallel.DistributedDataParallel(fitting.model, broadcast_buffers=False)
-    losses = plain_losses(fitting, Share(rank, 2), parallel)
+    losses = plain_losses(fitting, Shard(rank, 2), parallel)
     weights = {name: value.clone() for name, value in fitting.model.state_dict().items()}
     # an odd number of windows, and fewer of them than workers
     for windows in (9, 1):
-        logits = window_logits(fitting.model, uneven().first(windows), 2, share=Share(rank, 2))
+        logits = window_logits(
+            fitting.model, uneven().take_first(windows), 2, shard=Shard(rank, 2)
+        )
         weights[f"logits{windows}"] = torch.from_numpy(logits)
     save_file({**weights, "losses": torch.tensor(losses)}, f"{folder}/{rank}.safetensors")
     torch.distributed.destroy_process_group()
@@ -271,13 +273,13 @@ def share_steps(rank: int, folder: str) -> None:
 def test_two_processes_take_the_steps_that_one_takes(tmp_path: Path) -> None:
     """By gloo, with batches of five: three windows for the one and two for the other."""
     fitting = plain_fitting()
-    losses = plain_losses(fitting, Share(), None)
+    losses = plain_losses(fitting, Shard(), None)
     spawn(share_steps, (str(tmp_path),), nprocs=2)  # type: ignore[no-untyped-call]
     for rank in range(2):
         together = load_file(tmp_path / f"{rank}.safetensors")
         assert together.pop("losses").tolist() == pytest.approx(losses, rel=1e-4)
         for windows in (9, 1):
-            alone = window_logits(fitting.model, uneven().first(windows), 2)
+            alone = window_logits(fitting.model, uneven().take_first(windows), 2)
             torch.testing.assert_close(
                 together.pop(f"logits{windows}"), torch.from_numpy(alone), rtol=1e-3, atol=1e-4
             )

@@ -484,7 +484,7 @@ def test_a_trial_that_was_stopped_at_a_rung_leaves_nothing_in_flight(worker: Wor
 def measured(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """What comes out when a student is timed, first to last."""
     latencies = [2.0, 50.0]
-    monkeypatch.setattr(trial_module, "exported_latency_ms", lambda *_: latencies.pop(0))
+    monkeypatch.setattr(trial_module, "measure_exported_latency_ms", lambda *_: latencies.pop(0))
     return latencies
 
 

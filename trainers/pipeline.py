@@ -41,7 +41,7 @@ from trainers.teacher.outputs import write_outputs
 from trainers.teacher.teacher import train_teacher
 from trainers.terminal.progress import teacher_progress
 from trainers.terminal.say import say
-from trainers.training.reference import beside_teacher, read_reference
+from trainers.training.reference import read_reference, say_beside_teacher
 from trainers.training.teacher_file import Teacher
 from trainers.training.window_folder import WindowFolder, WindowRecipe
 
@@ -165,7 +165,7 @@ class Line:
                 f"accuracy {teacher.val_accuracy:.3f} at epoch {teacher.best_epoch} of {teacher.epochs}"
             )
             reference = read_reference(self.work.run(split.name))
-            say(f"  {beside_teacher(teacher.val_macro_f1, reference)}")
+            say(f"  {say_beside_teacher(teacher.val_macro_f1, reference)}")
 
     def outputs(self) -> None:
         """Store the teacher's outputs for every view of every training window, once for all students.

@@ -37,7 +37,7 @@ from gaitforge.layout import LAYOUTS, Layout
 from gaitforge.models import FAMILIES
 from gaitforge.work import fingerprint, read_json, write_json
 from search_spaces import SPACES
-from trainers.training.window_folder import WindowFolder, only_one_of_the_node
+from trainers.training.window_folder import WindowFolder, lock_node
 
 # Students take a second or two, what compiles itself some more, and a teacher as published up to 20. Where memory is
 # corrupt a loop may have no end, or wait for one.
@@ -191,7 +191,7 @@ def examine(asked: Asked, threads: int, *, anew: bool = False) -> Outcome:
     path = folder / f"{_key(asked, threads)}.json"
     outcome = None if anew else _read(path)
     if outcome is None:
-        with only_one_of_the_node(folder):
+        with lock_node(folder):
             # another worker may have found it out meanwhile
             outcome = None if anew else _read(path)
             if outcome is None:

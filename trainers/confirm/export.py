@@ -20,7 +20,7 @@ from gaitforge.weights import read_weights
 from gaitforge.work import ExportFolder, SplitFolder, write_whole
 from trainers.confirm.refit_file import STUDENT, refit_anew
 from trainers.terminal.say import say
-from trainers.training.window_folder import WindowFolder, few_windows
+from trainers.training.window_folder import WindowFolder, take_few_windows
 
 
 def export_student(
@@ -53,7 +53,7 @@ def export_student(
     weights = load(kept)
     model = windows.build(head.family, head.sizes)
     model.load_state_dict(weights)
-    joints, seen = few_windows(windows)
+    joints, seen = take_few_windows(windows)
     with tempfile.TemporaryDirectory() as near:
         path = ExportFolder(Path(near)).onnx
         exported = export_onnx(model.eval(), joints, seen, path)

@@ -20,7 +20,7 @@ from gaitforge.work import SplitFolder, fingerprint, for_arrow, write_parquet
 from trainers.confirm.refit_file import SEED, STUDENT, refit_anew
 from trainers.terminal.say import say
 from trainers.training.examples import load_examples
-from trainers.training.measures import BATCH, HIDDEN_SEED, with_hidden_joints
+from trainers.training.measures import BATCH, HIDDEN_SEED, hide_joints
 from trainers.training.scoring import score
 from trainers.training.teacher_file import Teacher
 from trainers.training.window_folder import WindowFolder
@@ -78,7 +78,7 @@ def write_robustness(
     say(f"  {len(models)} models where joints are missing")
     confirm = load_examples(windows, "confirm")
     recordings = windows.recordings("confirm")
-    hidden = {share: with_hidden_joints(confirm, share) for share in SHARES}
+    hidden = {share: hide_joints(confirm, share) for share in SHARES}
     rows: list[dict[str, Any]] = []
     for model in models:
         built = model.load(folder, windows)

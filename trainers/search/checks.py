@@ -16,7 +16,7 @@ from gaitforge.work import (
     SplitFolder,
 )
 from search_spaces import SPACES
-from trainers.training.reference import validation_chance
+from trainers.training.reference import score_validation_chance
 from trainers.training.teacher_file import Teacher
 from trainers.training.window_folder import WindowFolder
 
@@ -45,7 +45,7 @@ def check_teacher(settings: SearchSettings, windows: WindowFolder, folder: Split
     commonest class, unless search.allow_chance is set; FileNotFoundError where there is no teacher.
     """
     teacher = Teacher.read(folder)
-    chance = validation_chance(windows).macro_f1
+    chance = score_validation_chance(windows).macro_f1
     # rounding must not tell a teacher of one answer from chance
     if teacher.val_macro_f1 <= chance + 1e-9 and not settings.allow_chance:
         raise ValueError(
@@ -76,4 +76,4 @@ def check_nodes(settings: SearchSettings, windows: WindowFolder, outputs: Path) 
     joints = OUTPUTS.read(OutputsFolder(outputs).head).joint_features[1]
     for family in settings.families:
         sizes = SPACES[family].smallest.as_dict()
-        check_joints(windows.nodes(family, sizes).joints, joints, family)
+        check_joints(windows.find_node_shape(family, sizes).joints, joints, family)

@@ -109,13 +109,13 @@ def _measure(spec: StudentSpec) -> Need:
     train, valid = load_taught(spec.windows, spec.teacher_outputs, spec.distillation.terms)
     # the first windows may be of one class, which cannot be balanced
     plan = dataclasses.replace(spec.plan, epochs=TIMED + 2, balance=False)
-    some = train.first(STEPS * plan.batch)
+    some = train.take_first(STEPS * plan.batch)
     fitting = new_student(dataclasses.replace(spec, plan=plan))
     device = next(fitting.model.parameters()).device
     epochs = fit(
         fitting,
         some,
-        valid.first(max(1, len(valid) * len(some) // len(train))),
+        valid.take_first(max(1, len(valid) * len(some) // len(train))),
         spec.distillation,
     )
     next(epochs)  # loads kernels, chooses convolutions, fills torch's pool

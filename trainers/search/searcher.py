@@ -150,7 +150,7 @@ class StudySearcher(Searcher):
         self.study.tell(asked, ended)
         self.on_end(ended)
 
-    def common_failure(self) -> str:
+    def find_common_failure(self) -> str:
         """Return the reason that most failed trials gave; "" where none failed."""
         reasons = Counter(trial.reason for trial in self.ended.values() if trial.state == "failed")
         return str(reasons.most_common(1)[0][0]) if reasons else ""
@@ -209,9 +209,7 @@ class StudySearcher(Searcher):
     def _too_many_failed(self) -> bool:
         failed = sum(trial.state == "failed" for trial in self.ended.values())
         if len(self.ended) >= 4 and failed > self.settings.max_failed * len(self.ended):
-            self.gave_up = (
-                f"{failed} of {len(self.ended)} trials failed; most often: {self.common_failure()}"
-            )
+            self.gave_up = f"{failed} of {len(self.ended)} trials failed; most often: {self.find_common_failure()}"
             return True
         return False
 
@@ -239,12 +237,12 @@ class StudySearcher(Searcher):
         return Trial(
             number=number, state="running", family=proposal.family, sizes=sizes, **dataclasses.asdict(cost),
             seed=fit.seed + number, recipe=recipe, distill=proposal.distillation,
-            hash=configuration(proposal.family, sizes, recipe, proposal.distillation),
+            hash=hash_configuration(proposal.family, sizes, recipe, proposal.distillation),
             rejected=tuple(rejected), **searched,
         )  # fmt: skip
 
 
-def configuration(
+def hash_configuration(
     family: str, sizes: Mapping[str, Any], recipe: Recipe, distillation: Distillation
 ) -> str:
     """Return a hash of a student's settings without the seed."""

@@ -66,8 +66,8 @@ from trainers.training.loop import EpochMetrics, fit
 from trainers.training.predictions import write_predictions
 from trainers.training.reference import write_reference
 from trainers.training.scoring import score
-from trainers.training.sharing import Share, agree, check_share
-from trainers.training.speed import Speed, compiled, home
+from trainers.training.sharing import Shard, agree, check_shards
+from trainers.training.speed import Speed, choose_home, compile_model
 from trainers.training.teacher_file import (
     Teacher,
     check_replaced,
@@ -109,7 +109,7 @@ def train_teacher(
         patience=settings.patience, live=str(folder.teacher_live),
         data=windows.on_nodes("train", "validation"),
     )  # fmt: skip
-    check_share(windows.role("train").n, settings.fit.batch, settings.worker_range[1])
+    check_shards(windows.role("train").n, settings.fit.batch, settings.worker_range[1])
     if fresh and (head.is_file() or folder.search_head.is_file()):
         aside = set_aside(folder, everything=True)
         say(f"  the teacher of before, and all that was made with it, lie in {aside} now")
@@ -302,7 +302,7 @@ def train_worker(config: dict[str, Any]) -> None:
     if job.data is not None:
         job.data.bring()
     context = train.get_context()
-    share = Share(context.get_world_rank(), context.get_world_size())
+    shard = Shard(context.get_world_rank(), context.get_world_size())
     # the environment's number is that of a process which had not loaded torch yet
     assigned = ray.get_runtime_context().get_assigned_resources()  # type: ignore[no-untyped-call]
     torch.set_num_threads(max(1, int(assigned.get("CPU", 1))))
@@ -310,7 +310,7 @@ def train_worker(config: dict[str, Any]) -> None:
     device = get_device()
     windows = WindowFolder.open(Path(job.windows))
     train_set, valid_set = (
-        examples.to(home(examples.bytes, device))
+        examples.to(choose_home(examples.bytes, device))
         for examples in (load_examples(windows, role) for role in ("train", "validation"))
     )
     fitting = new_fitting(windows, job.family, job.sizes, job.fit, device)
@@ -319,7 +319,7 @@ def train_worker(config: dict[str, Any]) -> None:
     if checkpoint is not None:
         with checkpoint.as_directory() as folder:
             load_checkpoint(Path(folder), fitting, progress)
-    run_epochs(job, fitting, progress, train_set, valid_set, share)
+    run_epochs(job, fitting, progress, train_set, valid_set, shard)
 
 
 def run_epochs(
@@ -328,53 +328,55 @@ def run_epochs(
     progress: Progress,
     train_set: Examples,
     valid_set: Examples,
-    share: Share,
+    shard: Shard,
 ) -> None:
     """Train to the last epoch or the end of patience; rank 0 keeps a checkpoint of every epoch."""
     if progress.out_of_patience(job.patience):
         return
 
     def keep() -> None:
-        agree(fitting, share)
+        agree(fitting, shard)
         fitting.check()
-        report(fitting, progress, share)
+        report(fitting, progress, shard)
 
-    speed, parallel = fast_and_parallel(fitting, train_set, share)
+    speed, parallel = fast_and_parallel(fitting, train_set, shard)
     keeper = Keeper(keep)
     epochs = fit(
         fitting, train_set, valid_set, Distillation(),
-        share=share, parallel=parallel, speed=speed, after_step=keeper.after_step,
+        shard=shard, parallel=parallel, speed=speed, after_step=keeper.after_step,
     )  # fmt: skip
     for metrics in epochs:
         progress.add(metrics, fitting.model)
-        report(fitting, progress, share)
+        report(fitting, progress, shard)
         keeper.kept()
         if progress.out_of_patience(job.patience):
             return
 
 
 def fast_and_parallel(
-    fitting: Fitting, train_set: Examples, share: Share
+    fitting: Fitting, train_set: Examples, shard: Shard
 ) -> tuple[Speed, nn.Module | None]:
     """Choose what is done for speed, and make the model that a step calls; None where it is the plain one."""
     plan = fitting.plan
     steps = (plan.epochs - fitting.epoch) * -(-len(train_set) // plan.batch)
-    speed = Speed.here(fitting.model, fitting.device, alone=share.world == 1, steps=steps)
+    speed = Speed.choose(fitting.model, fitting.device, alone=shard.world == 1, steps=steps)
     model = fitting.model
     if speed.compiled:
         some_B = torch.arange(min(plan.batch, len(train_set)), device=train_set.device)
-        batch, _ = train_set.take(share.of(some_B), torch.zeros_like(share.of(some_B)))
-        model = compiled(model, batch.to(fitting.device), speed.bf16)
-    if share.world > 1:
+        batch, _ = train_set.take(
+            shard.take_rows(some_B), torch.zeros_like(shard.take_rows(some_B))
+        )
+        model = compile_model(model, batch.to(fitting.device), speed.bf16)
+    if shard.world > 1:
         # each worker's batch norm goes its own way to the next `agree`, which costs fewer messages
         model = nn.parallel.DistributedDataParallel(model, broadcast_buffers=False)
     return speed, None if model is fitting.model else model
 
 
-def report(fitting: Fitting, progress: Progress, share: Share) -> None:
+def report(fitting: Fitting, progress: Progress, shard: Shard) -> None:
     """Tell Ray how far the training is, a barrier over the workers; rank 0 adds a checkpoint."""
     reached: dict[str, Any] = {"epoch": fitting.epoch, "step": fitting.step}
-    if share.rank != 0:
+    if shard.rank != 0:
         train.report(reached)
         return
     reached["history"] = [plain(row) for row in progress.history]  # for ShowsEpochs

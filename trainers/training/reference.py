@@ -63,7 +63,7 @@ def write_reference(windows: WindowFolder, folder: SplitFolder) -> ReferenceFact
     machine, choice = fit_reference(train, valid, len(windows.classes), SEED)
     arrays = machine.arrays()
     common = majority_class(recording_labels(train), len(windows.classes))
-    chance = validation_chance(windows)
+    chance = score_validation_chance(windows)
     seconds = time.monotonic() - started
     # it would describe other weights if we were killed before the end
     head.unlink(missing_ok=True)
@@ -98,13 +98,13 @@ def score_reference(windows: WindowFolder, folder: SplitFolder) -> None:
     _predict(load_reference(folder), windows, folder, "confirm")
 
 
-def validation_chance(windows: WindowFolder) -> Scores:
+def score_validation_chance(windows: WindowFolder) -> Scores:
     """Score always answering the training people's commonest class on the validation people."""
     train, valid = (recording_labels(windows.role(role)) for role in ("train", "validation"))
     return chance_scores(train, valid, len(windows.classes))
 
 
-def beside_teacher(teacher_f1: float, facts: ReferenceFacts) -> str:
+def say_beside_teacher(teacher_f1: float, facts: ReferenceFacts) -> str:
     """Return a line with the macro F1 of teacher, reference and chance on the validation people."""
     kind = "linear" if facts.width is None else "random features"
     return (

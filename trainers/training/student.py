@@ -72,7 +72,7 @@ def new_heads(spec: StudentSpec, windows: WindowFolder, seed: int) -> Heads | No
     terms = spec.distillation.terms
     if "joints" not in needed(terms, "stored"):
         return None
-    student = windows.nodes(spec.family, spec.sizes)
+    student = windows.find_node_shape(spec.family, spec.sizes)
     *_, joints, width = load_outputs(Path(spec.teacher_outputs), "joints").shape
     check_joints(student.joints, joints)
     names = needed(terms, "head")

@@ -64,7 +64,7 @@ class WindowRecipe:
             # here, since a process that finds its windows needs none of what reads a store
             from gaitforge.store import SkeletonStore
 
-            with only_one_of_the_node(folder.parent):
+            with lock_node(folder.parent):
                 store = SkeletonStore.open(open_path(self.store))
                 cache = build_windows(
                     folder.parent.parent, store_fingerprint=store.info.fingerprint, split=self.split,
@@ -76,7 +76,7 @@ class WindowRecipe:
 
 
 @contextmanager
-def only_one_of_the_node(folder: Path) -> Iterator[None]:
+def lock_node(folder: Path) -> Iterator[None]:
     """Let one process of this machine at a time run the block; one that is killed frees its place."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".making").open("w") as file:
@@ -107,7 +107,7 @@ class NodeData:
         copies = [Path(self.copy) / name for name in self.files]
         if all(copy.is_file() for copy in copies):
             return
-        with only_one_of_the_node(Path(self.copy).parent):
+        with lock_node(Path(self.copy).parent):
             for copy in copies:
                 if not copy.is_file():
                     copy.parent.mkdir(exist_ok=True)
@@ -171,7 +171,7 @@ class WindowFolder:
         """Build a model of that family and those sizes for these windows."""
         return make_sizes(family, sizes).build(self.layout, self.channels, len(self.classes))
 
-    def nodes(self, family: str, sizes: Mapping[str, Any]) -> NodeShape:
+    def find_node_shape(self, family: str, sizes: Mapping[str, Any]) -> NodeShape:
         """Return joints and width of the family's last feature map, counted on the meta device."""
         made = make_sizes(family, sizes)
         return find_node_shape(made, self.layout, self.channels, len(self.classes), self.length)
@@ -239,7 +239,7 @@ def new_fitting(
     return Fitting(model.to(device), plan, None if heads is None else heads.to(device))
 
 
-def few_windows(windows: WindowFolder) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+def take_few_windows(windows: WindowFolder) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Return FEW real validation windows [N, T, V, C] and what was seen, repeated where there are fewer."""
     valid = windows.role("validation")
     index = np.arange(FEW) % valid.n
