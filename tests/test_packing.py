@@ -23,12 +23,12 @@ from gaitforge.windows import WindowSettings
 from trainers.search import gpu_packing as packing
 from trainers.search.gpu_packing import (
     MOST,
-    covered,
+    compute_share,
     describe,
+    measure_covered,
     measure_student,
     measure_students,
     pack,
-    share_of,
 )
 from trainers.training.examples import hold_examples
 from trainers.training.student import StudentSpec
@@ -107,11 +107,11 @@ def test_a_student_larger_than_the_device_is_refused_in_one_sentence() -> None:
 
 def test_the_shares_of_all_students_fit_one_gpu_and_one_more_does_not() -> None:
     for students in range(1, MOST + 1):
-        steps = round(share_of(students) * 10_000)  # Ray counts in these
-        assert steps / 10_000 == share_of(students)
+        steps = round(compute_share(students) * 10_000)  # Ray counts in these
+        assert steps / 10_000 == compute_share(students)
         assert 10_000 // steps == students
-    assert share_of(1) == 1.0
-    assert share_of(3) == 0.3333
+    assert compute_share(1) == 1.0
+    assert compute_share(3) == 0.3333
 
 
 def test_what_was_measured_is_said_in_one_line() -> None:
@@ -196,8 +196,8 @@ def test_the_first_windows_are_a_part_of_the_same_memory(spec: StudentSpec) -> N
 
 
 def test_kernels_that_run_at_the_same_time_count_once() -> None:
-    assert covered([(5, 7), (0, 2), (1, 3), (1, 2)]) == 5
-    assert covered([]) == 0
+    assert measure_covered([(5, 7), (0, 2), (1, 3), (1, 2)]) == 5
+    assert measure_covered([]) == 0
 
 
 def test_only_kernels_count_as_the_devices_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,9 +45,9 @@ from trainers.teacher.lost_nodes import (
     GivesUp,
     Keeper,
     KeepsItsName,
-    next_question,
+    plan_next_question,
 )
-from trainers.teacher.teacher import Progress, load_checkpoint, save_checkpoint
+from trainers.teacher.teacher import TrainingHistory, load_checkpoint, save_checkpoint
 from trainers.training.examples import Examples
 from trainers.training.fitting import Fitting
 from trainers.training.loop import fit
@@ -161,8 +161,8 @@ def test_notices_are_asked_for_about_every_five_seconds(monkeypatch: pytest.Monk
 
 
 def test_a_slow_step_is_asked_after_at_once() -> None:
-    assert next_question(steps=1, seconds=60.0) == 1
-    assert next_question(steps=10, seconds=10.0) == 5
+    assert plan_next_question(steps=1, seconds=60.0) == 1
+    assert plan_next_question(steps=10, seconds=10.0) == 5
 
 
 def test_a_notice_makes_checkpoints_as_long_as_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,7 +190,7 @@ def test_a_checkpoint_that_was_kept_at_the_end_of_an_epoch_counts(
     keeper = clock.keeper(lambda: kept.append(clock.now))
     for _ in range(10):
         run_steps(clock, keeper, steps=int(KEEP_S / 2), step_s=1.0)
-        keeper.kept()
+        keeper.note_kept()
     assert kept == []
 
 
@@ -199,21 +199,21 @@ def test_a_checkpoint_in_the_middle_of_an_epoch_holds_all_that_going_on_needs(
 ) -> None:
     whole, stopped, resumed = new_fitting(**NOISY), new_fitting(**NOISY), new_fitting(**NOISY)
     *_, last = fit(whole, examples(), examples(views=1), KD)
-    progress = Progress()
+    history = TrainingHistory()
 
     def keep_and_stop() -> None:
         if (stopped.epoch, stopped.step) == (1, 2):
-            save_checkpoint(tmp_path, stopped, progress)
+            save_checkpoint(tmp_path, stopped, history)
             raise InterruptedError
 
     epochs = fit(stopped, examples(), examples(views=1), KD, after_step=keep_and_stop)
-    progress.add(next(epochs), stopped.model)
+    history.add(next(epochs), stopped.model)
     with pytest.raises(InterruptedError):
         next(epochs)
 
-    again = Progress()
+    again = TrainingHistory()
     load_checkpoint(tmp_path, resumed, again)
-    assert (resumed.epoch, resumed.step, again.history) == (1, 2, progress.history)
+    assert (resumed.epoch, resumed.step, again.epochs) == (1, 2, history.epochs)
     *_, end = fit(resumed, examples(), examples(views=1), KD)
     assert end.train_loss == last.train_loss
     one, other = whole.tensors(), resumed.tensors()

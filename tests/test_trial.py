@@ -29,9 +29,9 @@ from trainers.search import trial as trial_module
 from trainers.search.trial import (
     BrokenAcceleratorError,
     TrialContext,
+    average_rung_scores,
     is_sticky,
     run_trial,
-    rung_scores,
 )
 from trainers.training import scoring
 from trainers.training.examples import Examples
@@ -211,9 +211,11 @@ def test_the_predictions_of_a_finished_trial_are_kept(worker: Worker) -> None:
 
 def test_what_is_compared_at_a_rung_is_the_mean_of_the_later_half() -> None:
     curve = [{"epoch": epoch, "a": epoch / 10, "b": 1.0} for epoch in (1, 2, 3, 4, 5)]
-    assert rung_scores(curve, ["a", "b"]) == pytest.approx({"epoch": 5, "a": 0.4, "b": 1.0})
-    assert rung_scores(curve[:4], ["a"]) == pytest.approx({"epoch": 4, "a": 0.35})
-    assert rung_scores(curve[:1], ["a"]) == pytest.approx({"epoch": 1, "a": 0.1})
+    assert average_rung_scores(curve, ["a", "b"]) == pytest.approx(
+        {"epoch": 5, "a": 0.4, "b": 1.0}
+    )
+    assert average_rung_scores(curve[:4], ["a"]) == pytest.approx({"epoch": 4, "a": 0.35})
+    assert average_rung_scores(curve[:1], ["a"]) == pytest.approx({"epoch": 1, "a": 0.1})
 
 
 def test_scores_that_are_objectives_are_measured_every_epoch(

@@ -20,7 +20,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from trainers.cluster.requirements import read_needs, version, write_range
+from trainers.cluster.requirements import find_version, read_needs, write_range
 
 if TYPE_CHECKING:
     from gaitforge.settings import RunSettings
@@ -128,7 +128,7 @@ def _sections(
             yield Section("Extensions", extensions)
         yield Section("Gradients", list(examine_gradients(settings)))
     yield Section("Ports", [examine_port(port, *names) for port, names in PORTS.items()])
-    if version("ray") is not None:
+    if find_version("ray") is not None:
         yield Section("Access", [examine_token()])
     if settings is not None:
         yield Section(str(path), list(examine_storage(settings)))
@@ -183,7 +183,7 @@ def examine_gpus() -> Iterator[Finding]:
 def _scan() -> str:
     from gaitforge.models.scan_cuda import find_mamba_scan
 
-    numba = version("numba")
+    numba = find_version("numba")
     cpu = (
         f"numba {numba} on a CPU"
         if numba
@@ -191,7 +191,7 @@ def _scan() -> str:
     )
     if find_mamba_scan() is None:
         return f"{cpu}; plain torch on a GPU: mamba-ssm with its CUDA kernels is not here"
-    return f"{cpu}; mamba-ssm {version('mamba-ssm')} on a GPU"
+    return f"{cpu}; mamba-ssm {find_version('mamba-ssm')} on a GPU"
 
 
 # packages
@@ -203,7 +203,7 @@ def examine_packages(needed: Sequence[Requirement]) -> Iterator[Finding]:
         name, wanted = requirement.name, write_range(requirement.specifier)
         extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
         install = f"{name}{extras}{wanted}"
-        here = version(name)
+        here = find_version(name)
         if here is None:
             yield Finding(name, f"{'missing':<14}  {wanted}", "missing", install)
         elif requirement.specifier.contains(Version(here), prereleases=True):
@@ -359,7 +359,12 @@ def examine_cluster(settings: RunSettings) -> Section:
     import ray
 
     from gaitforge.work import open_path
-    from trainers.cluster.connection import concurrent_trials, connect, gpus_per_trial, nodes
+    from trainers.cluster.connection import (
+        connect,
+        count_concurrent_trials,
+        gpus_per_trial,
+        list_nodes,
+    )
 
     address = settings.cluster.address
     heading = f"Cluster '{address}'"
@@ -371,8 +376,8 @@ def examine_cluster(settings: RunSettings) -> Section:
         else:
             faults, table = examine_nodes(settings, open_path(settings.work))
             found += faults
-        cores, gpus = sum(n.cores for n in nodes()), sum(n.gpus for n in nodes())
-        trials = concurrent_trials(settings.cluster, gpus_per_trial(settings.cluster))
+        cores, gpus = sum(n.cores for n in list_nodes()), sum(n.gpus for n in list_nodes())
+        trials = count_concurrent_trials(settings.cluster, gpus_per_trial(settings.cluster))
         at_once = f"{trials} trial{'' if trials == 1 else 's'} at a time"
         found.insert(0, Finding("all", f"{cores:g} cores, {gpus:g} GPUs, {at_once}"))
     except (OSError, ValueError, RuntimeError) as error:

@@ -35,11 +35,11 @@ from trainers.confirm.trust import verdict_lines
 from trainers.confirm.verdict import Tables, write_verdict
 from trainers.ingest import ingest_recordings
 from trainers.search.checks import check_families, check_teacher
-from trainers.search.claim import told_by_search
+from trainers.search.claim import read_search_provenance
 from trainers.search.search import search_students
 from trainers.teacher.outputs import write_outputs
 from trainers.teacher.teacher import train_teacher
-from trainers.terminal.progress import teacher_progress
+from trainers.terminal.progress import print_teacher_epochs
 from trainers.terminal.say import say
 from trainers.training.reference import read_reference, say_beside_teacher
 from trainers.training.teacher_file import Teacher
@@ -157,7 +157,7 @@ class Line:
                 self.settings.cluster,
                 windows,
                 self.work.run(split.name),
-                teacher_progress,
+                print_teacher_epochs,
                 self.fresh,
             )
             say(
@@ -223,7 +223,7 @@ class Line:
             told = scores_provenance(
                 self.settings.confirm,
                 members,
-                told_by_search(folder),
+                read_search_provenance(folder),
                 split.people("confirm"),
             )
             times = times_scored(self.work, split.people("confirm"))

@@ -66,7 +66,7 @@ def check_classes(settings: SearchSettings, classes: int) -> None:
             )
 
 
-def check_nodes(settings: SearchSettings, windows: WindowFolder, outputs: Path) -> None:
+def check_joint_counts(settings: SearchSettings, windows: WindowFolder, outputs: Path) -> None:
     """Raise ValueError, before anything is trained, for a family whose joints cannot be matched with the teacher's.
 
     Only terms that read the teacher's joints ask for that.

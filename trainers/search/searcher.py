@@ -19,7 +19,7 @@ from gaitforge.settings import SearchSettings, as_dict
 from gaitforge.trials import TrialLog
 from gaitforge.work import fingerprint
 from search_spaces import Proposal
-from trainers.cluster.deaths import LOST_NODES, NODE, UNKNOWN, Death, death_of
+from trainers.cluster.deaths import LOST_NODES, NODE, UNKNOWN, Death, find_death
 from trainers.search.budget import Budget
 from trainers.search.rungs import Rungs
 from trainers.search.study import Study
@@ -121,7 +121,7 @@ class StudySearcher(Searcher):
         trial = self.in_flight[trial_id][0]
         if self.log.has(trial.number):
             return False  # it had ended before its worker did
-        death = death_of(told)
+        death = find_death(told)
         self.died[trial_id] = _ended_by(death, told)
         if not again:
             return False
@@ -184,7 +184,7 @@ class StudySearcher(Searcher):
             start = self.starts[number] if number < len(self.starts) and attempt == 0 else None
             asked, proposal = self.study.ask(number, attempt, start, repeats)
             cost = self.count_cost(proposal.sizes)
-            searched = self.study.searched(asked)
+            searched = self.study.describe_choice(asked)
             if self.budget.allows(cost):
                 trial = self._trial(number, proposal, cost, searched, rejected)
                 if start is None and trial.hash in self.known and repeats < MOST_REPEATS:

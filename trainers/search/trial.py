@@ -141,7 +141,7 @@ def _train(proposed: Trial, context: TrialContext, log: TrialLog) -> Iterator[di
         )  # fmt: skip
         log.show_running(trial)
         if metrics.epoch in context.rungs:
-            at_rung = {**rung_scores(trial.curve, keys), **known}
+            at_rung = {**average_rung_scores(trial.curve, keys), **known}
             yield at_rung
             trial = dataclasses.replace(trial, rungs=(*trial.rungs, at_rung))
             keep_checkpoint(trial, fitting, log)
@@ -152,7 +152,9 @@ def _train(proposed: Trial, context: TrialContext, log: TrialLog) -> Iterator[di
     log.add(dataclasses.replace(trial, state="finished", scores={**scores, **known}, ended=now()))
 
 
-def rung_scores(curve: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> dict[str, float]:
+def average_rung_scores(
+    curve: Sequence[Mapping[str, Any]], keys: Sequence[str]
+) -> dict[str, float]:
     """Return what a trial is compared by at a rung: its scores averaged over the later half of its epochs.
 
     One epoch's score of few people is noisy. On `benchmarks/students.py`'s table the mean tells the
