@@ -145,7 +145,11 @@ class Line:
         if not any(True for _ in self.log):
             return None
         return next(
-            (t for t in self.log.interrupted() if t.node == "worker" and t.epochs > RUNG + 10),
+            (
+                t
+                for t in self.log.list_interrupted()
+                if t.node == "worker" and t.epochs > RUNG + 10
+            ),
             None,
         )
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from gaitforge.batch import Batch
 from gaitforge.layout import Layout
-from gaitforge.losses import LOSSES, Distillation, Heads, Targets, loss_terms, needed
+from gaitforge.losses import LOSSES, Distillation, Heads, Targets, collect_needed, loss_terms
 from gaitforge.losses.heads import find_node_shape
 from gaitforge.losses.nodes import PHASES
 from gaitforge.models import Sizes
@@ -78,7 +78,7 @@ def new_fitting(sizes: Sizes, terms: tuple[str, ...]) -> Fitting:
         torch.manual_seed(0)
         model = sizes.build(LAYOUT, CHANNELS, CLASSES)
     width = find_node_shape(sizes, LAYOUT, CHANNELS, CLASSES, FRAMES).width
-    names = needed(terms, "head")
+    names = collect_needed(terms, "head")
     heads = Heads.new(names, width, TEACHER_WIDTH, 0) if names else None
     return Fitting(model, FitPlan(), heads)
 
@@ -92,7 +92,7 @@ def goal_of(terms: tuple[str, ...]) -> Goal:
 
 def only_read(examples: Examples, terms: tuple[str, ...]) -> Examples:
     """The windows with what the terms read of the teacher, as a student has them."""
-    read = needed(terms, "stored")
+    read = collect_needed(terms, "stored")
     return Examples(
         examples.joints_NWTVC,
         examples.seen_NWTV,

@@ -83,7 +83,7 @@ def our_searcher(folder: Path, settings: SearchSettings) -> tuple[StudySearcher,
 
     def on_end(trial: Trial) -> None:
         if front.add(trial):
-            FRONT.write(log.folder.front, front.record("s"))
+            FRONT.write(log.folder.front, front.as_record("s"))
         progress.print_ended(trial)
 
     searcher = StudySearcher(

@@ -322,7 +322,11 @@ def found_of(
     ("loss", "budget", "expected"),
     [
         (0.05, math.inf, 2),
-        (0.04, math.inf, None),  # the interval must lie above, as in gaitforge.stats.noninferior
+        (
+            0.04,
+            math.inf,
+            None,
+        ),  # the interval must lie above, as in gaitforge.stats.is_noninferior
         (0.125, math.inf, 1),
         (0.05, 5_000, None),
         (0.125, 5_000, 1),
@@ -340,7 +344,7 @@ def test_below_a_student_that_fails_none_is_tested() -> None:
     better = member(1, 1_000, 0.81, -0.01, 0.03)
     assert found_of(confirmed(better, LARGE), 0.03).trial is None
     assert found_of(confirmed(better, LARGE), 0.041).trial == 1
-    # of two of one size the later counts as the larger, as in gaitforge.stats.tested_down
+    # of two of one size the later counts as the larger, as in gaitforge.stats.find_tested
     assert found_of(confirmed(member(3, 9_000, 0.8, -0.01, 0.01), LARGE), 0.03).trial is None
     assert found_of(confirmed(LARGE, member(3, 9_000, 0.8, -0.01, 0.01)), 0.03).trial == 3
 
@@ -360,7 +364,7 @@ def test_the_answer_is_that_of_the_rule_that_confirm_decides_by(margin: float) -
         sizes = rng.choice([10, 20, 30], 4)
         members = [member(n, int(sizes[n]), 0.8, float(lows[n]), 0.1) for n in range(4)]
         passes = [low > -margin for low in lows]
-        tested = stats.tested_down(sizes.tolist(), passes)
+        tested = stats.find_tested(sizes.tolist(), passes)
         good = [
             m for m, is_tested, ok in zip(members, tested, passes, strict=True) if is_tested and ok
         ]

@@ -54,7 +54,7 @@ class Stored:
             settings=replace(WINDOWS, views=2), recordings=walks,
         )  # fmt: skip
         for role in ("train", "validation"):
-            cache.role(role)
+            cache.open_role(role)
         self.windows = WindowFolder.open(cache.folder)
         self.folder = SplitFolder(root / "main")
         teacher = replace(TEACHER, family=family, sizes={"stgcn": STGCN, "tcn": TCN}[family])

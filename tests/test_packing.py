@@ -59,8 +59,8 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> StudentSpec:
         root, store_fingerprint="s", split=Split(name="main", rule={}, store="s", roles=ROLES), layout=LEGS,
         classes=("ill", "well"), settings=WindowSettings(length=16, views=2), recordings=walks,
     )  # fmt: skip
-    train = cache.role("train")
-    cache.role("validation")
+    train = cache.open_role("train")
+    cache.open_role("validation")
     np.save(root / "logits.npy", np.zeros((train.n, 2, 2), dtype=np.float32))
     return StudentSpec(
         family="tcn", sizes=TcnSizes(channels=4, layers=1, kernel=3).as_dict(),

@@ -195,7 +195,7 @@ class Told:
         self.study, self.settings, self.found = self, self, importance
         self.families = ("tcn",)
 
-    def importance(self, family: str | None) -> dict[str, dict[str, float]]:
+    def measure_importance(self, family: str | None) -> dict[str, dict[str, float]]:
         return self.found.get(family, {})
 
 

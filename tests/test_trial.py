@@ -83,8 +83,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
         root, store_fingerprint="s", split=SPLIT, layout=LEGS, classes=("ill", "well"),
         settings=WindowSettings(length=16, views=2), recordings=walks,
     )  # fmt: skip
-    train = cache.role("train")
-    cache.role("validation")
+    train = cache.open_role("train")
+    cache.open_role("validation")
     logits = np.random.default_rng(0).normal(size=(train.n, 2, 2)).astype(np.float32)
     np.save(root / "logits.npy", logits)
     return Data(cache.folder, root)

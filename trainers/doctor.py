@@ -239,12 +239,12 @@ def examine_gradients(settings: RunSettings | None) -> Iterator[Finding]:
     """Check anew whether this machine computes right gradients for the run's families, or for all without a run."""
     from trainers.arithmetic.check import Asked, examine
 
-    for family in trained_families(settings):
+    for family in list_trained_families(settings):
         threads = 1 if settings is None else settings.cluster.cpus_per_trial
-        yield gradients_finding(family, examine(Asked.typical(family), threads, anew=True))
+        yield report_gradients(family, examine(Asked.typical(family), threads, anew=True))
 
 
-def trained_families(settings: RunSettings | None) -> list[str]:
+def list_trained_families(settings: RunSettings | None) -> list[str]:
     """List the families that a run trains, or all without settings."""
     from gaitforge.models import FAMILIES
 
@@ -255,7 +255,7 @@ def trained_families(settings: RunSettings | None) -> list[str]:
     return [family for family in known if family in named]
 
 
-def gradients_finding(what: str, outcome: Outcome) -> Finding:
+def report_gradients(what: str, outcome: Outcome) -> Finding:
     """Report what was found of one family; one that is right without oneDNN alone has no fault."""
     if outcome.state == "right":
         return Finding(what, f"right, to {outcome.error:.0e} of float64's")
@@ -408,14 +408,14 @@ def examine_nodes(settings: RunSettings, shared: Path) -> tuple[list[Finding], l
     }
     faults: list[Finding] = []
     for fact in found.nodes:
-        faults += node_faults(found.here, fact, fact.name in found.seen)
+        faults += find_node_faults(found.here, fact, fact.name in found.seen)
     # with other versions, or without what is missing there, a node could not say
-    outcomes = [] if faults else gradients_of_nodes(settings)
+    outcomes = [] if faults else check_gradients_of_nodes(settings)
     for outcome in outcomes:
         if outcome.state != "right":
-            faults.append(gradients_finding(outcome.machine, outcome))
+            faults.append(report_gradients(outcome.machine, outcome))
     rows = [
-        node_row(
+        format_node_row(
             fact,
             resources.get(fact.name, {}),
             fact.name in found.seen,
@@ -426,16 +426,16 @@ def examine_nodes(settings: RunSettings, shared: Path) -> tuple[list[Finding], l
     return faults, [list(COLUMNS), *rows]
 
 
-def gradients_of_nodes(settings: RunSettings) -> list[Outcome]:
+def check_gradients_of_nodes(settings: RunSettings) -> list[Outcome]:
     """Check the gradients of the run's families on every node of the joined cluster."""
     from trainers.arithmetic.check import Asked
     from trainers.arithmetic.machines import ask_machines
 
-    asked = [Asked.typical(family) for family in trained_families(settings)]
+    asked = [Asked.typical(family) for family in list_trained_families(settings)]
     return ask_machines(settings.cluster, asked, settings.cluster.cpus_per_trial, anew=True)
 
 
-def node_faults(here: NodeFacts, node: NodeFacts, seen: bool) -> Iterator[Finding]:
+def find_node_faults(here: NodeFacts, node: NodeFacts, seen: bool) -> Iterator[Finding]:
     """Yield why a node could not work together with this machine.
 
     `seen` says that what the node wrote to the work folder was found there.
@@ -456,7 +456,7 @@ def node_faults(here: NodeFacts, node: NodeFacts, seen: bool) -> Iterator[Findin
         yield Finding(node.name, "has other versions", str(error))
 
 
-def node_row(
+def format_node_row(
     node: NodeFacts,
     resources: Mapping[str, float],
     seen: bool,

@@ -103,7 +103,7 @@ def pairs_table(predictions: Mapping[str, pd.DataFrame], classes: tuple[str, ...
             found_difference = stats.compare(one, other)
         except ValueError:  # other recordings: nothing to pair
             continue
-        few = stats.too_few(one.shape[-3])
+        few = stats.is_too_few(one.shape[-3])
         rows.append(
             {
                 "first": first,

@@ -19,7 +19,7 @@ from gaitforge.recording import Recording
 from gaitforge.records.confirm import Member, Scores
 from gaitforge.records.trial import Epoch
 from gaitforge.records.values import Interval
-from gaitforge.stats import estimate, estimate_recall, too_few
+from gaitforge.stats import estimate, estimate_recall, is_too_few
 
 BINS = 10  # of confidence, as those of the expected calibration error
 POINTS = 400  # of a line that is drawn
@@ -242,7 +242,7 @@ def robustness_table(said: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFra
         if counts_SPKK is None:
             continue
         found = estimate(counts_SPKK)
-        few = too_few(counts_SPKK.shape[1])
+        few = is_too_few(counts_SPKK.shape[1])
         rows.append(
             {
                 "model": model, "hidden": hidden, "macro_f1": found.mean,

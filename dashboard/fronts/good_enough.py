@@ -97,7 +97,7 @@ def _by_confirmed(
 def needed_losses(confirm: Scores) -> dict[int, float]:
     """Compute for each member, by trial, the accepted loss of macro F1 above which it would be good enough.
 
-    Members are tested from the largest down to the first that fails (gaitforge.stats.tested_down), so a member
+    Members are tested from the largest down to the first that fails (gaitforge.stats.find_tested), so a member
     needs the greatest loss that it or any larger one needs, by the lower ends of their networks' intervals. With
     too few people there are no tests: a member needs its own difference, and may lose exactly that.
     """

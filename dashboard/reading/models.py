@@ -10,7 +10,7 @@ import pandas as pd
 
 from dashboard.reading.trial_log import Row
 from dashboard.reading.work_folder import Latency, Line
-from gaitforge.decision import judged_words
+from gaitforge.decision import say_judged
 from gaitforge.records.confirm import Member, Scores, Verdict
 from gaitforge.records.json_file import plain
 from gaitforge.records.search import SearchHead
@@ -229,7 +229,7 @@ def member_table(confirm: Scores) -> pd.DataFrame:
 
 def tested_words(confirm: Scores, member: Member) -> str:
     """Say how the test of a student's network turned out."""
-    return judged_words(
+    return say_judged(
         tested=member.network.tested, noninferior=member.noninferior, margin=confirm.margin
     )
 

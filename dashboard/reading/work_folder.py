@@ -24,7 +24,11 @@ from dashboard.reading.files import PARQUET_ERRORS, Stamp
 from dashboard.reading.files import Problem as Problem
 from dashboard.reading.files import stamp as stamp_of
 from dashboard.reading.trial_log import Log, Row, read_trials
-from gaitforge.outdated import outdated_answer, outdated_export, outdated_pooled
+from gaitforge.outdated import (
+    explain_outdated_answer,
+    explain_outdated_export,
+    explain_outdated_pooled,
+)
 from gaitforge.records.confirm import FOLDS, LATENCIES, POOLED, SCORES, Latencies, Scores
 from gaitforge.records.json_file import JsonFile, Unreadable
 from gaitforge.records.search import FRONT, SEARCH, SearchHead
@@ -174,8 +178,8 @@ def read_outdated(work: WorkFolder, name: str, line: Line) -> Outdated:
         return Outdated(answer=LINKED, export=LINKED)
     finished = [trial for trial in line.trials if trial.state == "finished"]
     return Outdated(
-        answer=outdated_answer(work, name, finished) if line.confirm else None,
-        export=outdated_export(work, {name: finished}),
+        answer=explain_outdated_answer(work, name, finished) if line.confirm else None,
+        export=explain_outdated_export(work, {name: finished}),
     )
 
 
@@ -202,7 +206,7 @@ def read_wider_answers(work: WorkFolder, name: str, problems: list[Problem]) -> 
     scores = (folder.scores for folder in work.made_runs())
     if pooled is None or not all(files.is_inside(work.root, path) for path in scores):
         return told
-    outdated = outdated_pooled(work)
+    outdated = explain_outdated_pooled(work)
     return told if outdated is None else [outdated, *told]
 
 

@@ -64,13 +64,13 @@ def _read(folder: str, stamp: Stamp) -> tuple[Held | None, tuple[Problem, ...]]:
         return None, (Problem(WorkFolder(Path()).store_head.as_posix(), str(error)),)
     index = missing = quarantine = None
     try:
-        index = store.index().to_pandas()
+        index = store.read_index().to_pandas()
         groups = store.sample(MOVEMENTS, MOST_BYTES)
         missing = missing_joints(groups, store.layout.joints, store.info.channels)
     except (OSError, ValueError) as error:
         problems.append(Problem("store/recordings", str(error)))
     try:
-        quarantine = store.quarantined().to_pandas()
+        quarantine = store.read_quarantine().to_pandas()
     except (OSError, ValueError) as error:
         problems.append(Problem(StoreFolder(Path("store")).quarantine.as_posix(), str(error)))
     held = Held(info=store.info, index=index, missing=missing, quarantine=quarantine)

@@ -96,7 +96,7 @@ class Asked:
                 Problem(
                     sizes=dict(sizes), layout=layout.as_dict(), channels=channels, classes=classes
                 )
-                for sizes in (*typical_sizes(family), *more)
+                for sizes in (*find_typical_sizes(family), *more)
             ),
         )
 
@@ -142,7 +142,7 @@ class Outcome:
         return f"{self.family} {'without oneDNN' if self.state == 'mended' else 'WRONG'}"
 
 
-def typical_sizes(family: str) -> tuple[Mapping[str, Any], ...]:
+def find_typical_sizes(family: str) -> tuple[Mapping[str, Any], ...]:
     """Return the smallest student of a family, and the first that a search would draw; of no space, the defaults.
 
     Narrow maps are what libraries get wrong: they fill no vector of the processor.

@@ -49,8 +49,8 @@ from trainers.confirm.refit_file import (
     Refit,
     check_unseen,
     fitted_provenance,
+    hash_models,
     make_all_refits,
-    models_of,
 )
 from trainers.search.claim import read_search_provenance
 from trainers.search.gpu_shares import keep_to_share, read_kept_share
@@ -91,7 +91,7 @@ def confirm_front(
             split=folder.root.name,
             people=windows.people("confirm"),
             # who moves the margin after a look has chosen by these people as well
-            models=fingerprint([models_of(refits), settings.margin]),
+            models=fingerprint([hash_models(refits), settings.margin]),
         )
     train_refits(refits, cluster, windows, outputs, folder)
     return members
@@ -105,7 +105,7 @@ def train_refits(
     folder: SplitFolder,
 ) -> None:
     """Train the refits that are not there yet; write the predictions of all, of the teacher and of the reference."""
-    todo = [refit for refit in refits if not refit.done(folder)]
+    todo = [refit for refit in refits if not refit.is_done(folder)]
     if len(todo) < len(refits):
         say(f"  {len(refits) - len(todo)} of {len(refits)} trainings are there already")
     if todo:

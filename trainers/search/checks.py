@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gaitforge.losses import LOSSES, needed
+from gaitforge.losses import LOSSES, collect_needed
 from gaitforge.losses.nodes import check_joints
 from gaitforge.models import FAMILIES
 from gaitforge.records.teacher import OUTPUTS
@@ -71,7 +71,7 @@ def check_joint_counts(settings: SearchSettings, windows: WindowFolder, outputs:
 
     Only terms that read the teacher's joints ask for that.
     """
-    if "joints" not in needed(settings.terms, "stored"):
+    if "joints" not in collect_needed(settings.terms, "stored"):
         return
     joints = OUTPUTS.read(OutputsFolder(outputs).head).joint_features[1]
     for family in settings.families:

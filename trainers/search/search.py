@@ -177,7 +177,7 @@ class SearchKeeper:
 
     def write_front(self) -> None:
         """Write `search/front.json`."""
-        FRONT.write(self.folder.front, self.front.record(self.head.identity))
+        FRONT.write(self.folder.front, self.front.as_record(self.head.identity))
 
     def write_head(self, searcher: StudySearcher, seconds: float) -> None:
         """Write `search/search.json`; `seconds` are those spent in all starts."""

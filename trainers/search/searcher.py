@@ -74,7 +74,7 @@ class StudySearcher(Searcher):
             self.rungs.add(trial)
         self.study.add(ended)
         self.rejected = sum(len(trial.rejected) for trial in ended)  # proposals over budget
-        self.interrupted = log.interrupted()
+        self.interrupted = log.list_interrupted()
         self.known = {trial.hash for trial in (*ended, *self.interrupted)}  # configurations
 
     @property

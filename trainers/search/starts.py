@@ -14,7 +14,7 @@ from gaitforge.ingest.people import likeness
 from gaitforge.provenance import Provenance
 from gaitforge.records.json_file import plain
 from gaitforge.records.search import FRONT, SEARCH
-from gaitforge.scorings import people_scored
+from gaitforge.scorings import list_scored_people
 from gaitforge.trials import TrialLog
 from gaitforge.work import SplitFolder, WorkFolder, fingerprint, open_path, read_json
 from search_spaces import Proposal
@@ -98,7 +98,7 @@ def read_start_sources(
 def collect_seen(work: WorkFolder, name: str) -> Provenance:
     """Return the provenance of a work folder: whom its searches have seen and its confirm has scored."""
     sources: dict[str, Provenance] = {}
-    seen, unknown = people_scored(work), list[str]()
+    seen, unknown = list_scored_people(work), list[str]()
     searched = list_searched(work)
     for folder in searched:
         head = SEARCH.find(folder.search_head)

@@ -42,7 +42,7 @@ from gaitforge.settings import (
     TeacherSettings,
     teacher_identity,
 )
-from gaitforge.weights import weights_fault, write_weights
+from gaitforge.weights import find_weights_fault, write_weights
 from gaitforge.work import (
     CheckpointFolder,
     SplitFolder,
@@ -106,7 +106,7 @@ def train_teacher(
     if _fingerprint(folder, fresh) == identity:
         if not fresh:
             check_weights(folder)
-        if weights_fault(head) is None:
+        if find_weights_fault(head) is None:
             write_reference(windows, folder)  # where somebody has removed it
             return Teacher.read(folder)
     cost = count(sizes, windows.layout, windows.channels, len(windows.classes), windows.length)
@@ -115,7 +115,7 @@ def train_teacher(
         patience=settings.patience, live=str(folder.teacher_live),
         data=windows.on_nodes("train", "validation"),
     )  # fmt: skip
-    check_shards(windows.role("train").n, settings.fit.batch, settings.worker_range[1])
+    check_shards(windows.open_role("train").n, settings.fit.batch, settings.worker_range[1])
     if fresh and (head.is_file() or folder.search_head.is_file()):
         aside = set_aside(folder, everything=True)
         say(f"  the teacher of before, and all that was made with it, lie in {aside} now")

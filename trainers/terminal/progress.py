@@ -104,7 +104,7 @@ class SearchProgress:
 
     def format_line(self) -> str:
         """Return the state of the search in one line."""
-        rows = self.front.rows()
+        rows = self.front.list_rows()
         size = np.array([row.params for row in rows])
         shown = [rows[i] for i in spread_along_front(size, SHOWN)] if rows else []
         best = ", ".join(f"{row.val_macro_f1:.3f} at {row.params:,}" for row in shown)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gaitforge.batch import Batch
-from gaitforge.losses import Targets, needed
+from gaitforge.losses import Targets, collect_needed
 from gaitforge.work import OutputsFolder
 from trainers.training.speed import choose_home, find_device
 from trainers.training.window_folder import WindowFolder
@@ -111,7 +111,7 @@ def load_taught(
 
 def add_answers(train: Examples, teacher_outputs: str, terms: Iterable[str]) -> Examples:
     """Return `train`, which has the teacher's logits, with its embedding and joints where the terms need them."""
-    asked = needed(terms, "stored")
+    asked = collect_needed(terms, "stored")
     embedding, joints = (
         hold_outputs(teacher_outputs, name) if name in asked else None
         for name in ("embedding", "joints")
@@ -142,7 +142,7 @@ def load_examples(
     windows: WindowFolder, role: str, teacher_outputs: Path | None = None
 ) -> Examples:
     """Return a role's mapped windows as tensors, with the teacher's logits where a folder of its outputs is given."""
-    mapped = windows.role(role)
+    mapped = windows.open_role(role)
     logits = None
     if teacher_outputs is not None:
         logits = load_outputs(teacher_outputs, "logits")

@@ -19,8 +19,8 @@ from gaitforge.losses import (
     Targets,
     check_known,
     class_weights,
+    collect_needed,
     loss_terms,
-    needed,
 )
 from gaitforge.settings import FitPlan
 from trainers.training.examples import Examples
@@ -156,7 +156,7 @@ def draw_batches(
     shard: Shard,
 ) -> Iterator[tuple[Batch, Targets]]:
     """Yield batch and targets of each step that is left, with all that the distillation terms need."""
-    drawn = needed(distillation.terms, "drawn")
+    drawn = collect_needed(distillation.terms, "drawn")
     joints = train.teacher_joints_NWQVD
     memory = None if joints is None or not drawn else Memory.of(joints, train.label_N)
     epoch, epochs = fitting.epoch, fitting.plan.epochs
