@@ -21,13 +21,13 @@ from dashboard.frame import choice
 from dashboard.frame.progress import watch
 from dashboard.frame.save_charts import show_save_charts
 from dashboard.frame.states import (
-    next_step,
+    explain_standstill,
+    find_next_step,
     show_beginning,
     show_outdated,
     show_problems,
-    standstill,
 )
-from dashboard.frame.view import View, held
+from dashboard.frame.view import View, hold
 from dashboard.fronts.overview import show_overview
 from dashboard.fronts.tables import seconds_per_trial
 from dashboard.fronts.trade_off import default_loss, show_trade_off
@@ -101,18 +101,20 @@ def main() -> None:
     folders = work_folders(sys.argv, os.environ)
     choice.restore()
     first, *others = PAGES
-    pages = [st.Page(drawn(first, folders), title=first.title, url_path="start", default=True)]
+    pages = [st.Page(wrap_page(first, folders), title=first.title, url_path="start", default=True)]
     pages += [
-        st.Page(drawn(page, folders), title=page.title, url_path=page.path) for page in others
+        st.Page(wrap_page(page, folders), title=page.title, url_path=page.path) for page in others
     ]
     # the first one stands at "/"; Streamlit would answer its name by "Page not found"
     pages.append(
-        st.Page(drawn(first, folders), title=first.title, url_path=first.path, visibility="hidden")
+        st.Page(
+            wrap_page(first, folders), title=first.title, url_path=first.path, visibility="hidden"
+        )
     )
     st.navigation(pages, position="top").run()
 
 
-def drawn(page: Page, folders: tuple[WorkFolder, ...]) -> Callable[[], None]:
+def wrap_page(page: Page, folders: tuple[WorkFolder, ...]) -> Callable[[], None]:
     """Wrap a page as the function without arguments that Streamlit's navigation calls."""
 
     def draw() -> None:
@@ -141,15 +143,15 @@ def show_page(page: Page, folders: tuple[WorkFolder, ...]) -> None:
         return
     line = reading.read_line(work, name) if name is not None else NOTHING
     per_trial_s = seconds_per_trial(line.trials)
-    watch(work, name, seen, per_trial_s, standstill(line), whole=page is PAGES[0])
+    watch(work, name, seen, per_trial_s, explain_standstill(line), whole=page is PAGES[0])
     told = (
         line.teacher, line.teacher_curve, line.teacher_bytes, line.trials, line.front, line.confirm, line.latencies,
     )  # fmt: skip
-    models = held("models", (name, *told), lambda: review_tables.models(line))
+    models = hold("models", (name, *told), lambda: review_tables.models(line))
     outdated = Outdated(answer=None, export=None)
     if name is not None:
         stamps = tuple(stamp(path) for path in reading.answer_files(work, name))
-        outdated = held(
+        outdated = hold(
             "outdated",
             (work.root, name, stamps),
             lambda: reading.read_outdated(work, name, line),
@@ -169,7 +171,7 @@ def show_page(page: Page, folders: tuple[WorkFolder, ...]) -> None:
         show_outdated(view.outdated)
         page.show(view)
     else:
-        st.info(next_step(line, reading.read_progress(work, view.split)))
+        st.info(find_next_step(line, reading.read_progress(work, view.split)))
     show_problems(view.problems)
     show_save_charts()
     choice.write_url(defaults(found, line))

@@ -16,7 +16,7 @@ from streamlit.testing.v1 import AppTest
 
 from dashboard.compare import charts as charts_compare
 from dashboard.compare import tables as compare_tables
-from dashboard.compare.page import LISTED, first_pick, people_words, pickable
+from dashboard.compare.page import LISTED, list_pickable, people_words, pick_first
 from dashboard.frame.chart_style import CONFIRMED
 from dashboard.frame.chart_style import TEACHER as GREY
 from dashboard.frame.view import View
@@ -201,7 +201,7 @@ def test_recalls_are_told_for_each_model_and_class() -> None:
 
 
 def test_looks_keep_the_accent_for_the_student_in_question() -> None:
-    look = charts_compare.looks(["Trial 1", "Trial 2", "Teacher"], "Teacher", "Trial 2")
+    look = charts_compare.choose_looks(["Trial 1", "Trial 2", "Teacher"], "Teacher", "Trial 2")
     assert look["Trial 2"][0] == CONFIRMED
     assert look["Teacher"][0] == GREY
     assert len(set(look.values())) == 3
@@ -324,10 +324,10 @@ def test_of_very_many_models_those_that_matter_can_be_picked(full: WorkFolder) -
         work=full, others=(), split="people", found=reading.look(full), line=line, models=most, chosen=12,
         outdated=reading.Outdated(answer=None, export=None), problems=[],
     )  # fmt: skip
-    options = pickable(view)
+    options = list_pickable(view)
     assert {TEACHER, 12, *line.front} <= set(options)
     assert len(options) <= LISTED + len(line.front) + 5
-    assert first_pick(view)[0] == 12
+    assert pick_first(view)[0] == 12
 
 
 def test_two_folders_are_held_against_each_other(

@@ -15,8 +15,8 @@ from streamlit.testing.v1 import AppTest
 
 from dashboard.fronts import charts as charts_fronts
 from dashboard.fronts import tables as front_tables
-from dashboard.fronts.good_enough import Answer, smallest_good_enough
-from dashboard.fronts.scales import budget_steps
+from dashboard.fronts.good_enough import Answer, find_smallest_good_enough
+from dashboard.fronts.scales import list_budget_steps
 from dashboard.reading import models as review_tables
 from dashboard.reading import work_folder as reading
 from dashboard.reading.models import Model
@@ -313,7 +313,7 @@ LARGE = member(2, 9_000, 0.79, -0.04, 0.02)
 def found_of(
     confirm: Scores, loss: float, budget: float = math.inf, size: str = "params"
 ) -> Answer:
-    found = smallest_good_enough(confirm, {}, size=size, budget=budget, loss=loss)
+    found = find_smallest_good_enough(confirm, {}, size=size, budget=budget, loss=loss)
     assert found is not None
     return found
 
@@ -411,17 +411,17 @@ def test_too_few_people_are_told_by_the_networks_scores_and_nothing_is_called_sh
 
 def test_before_confirmation_the_answer_is_marked_as_not_confirmed(full: WorkFolder) -> None:
     models = review_tables.models(reading.read_line(full, "people"))
-    found = smallest_good_enough(None, models, size="params", budget=math.inf, loss=0.1)
+    found = find_smallest_good_enough(None, models, size="params", budget=math.inf, loss=0.1)
     assert found is not None
     assert not found.confirmed
     assert found.sentence.startswith("Not confirmed: ")
-    assert smallest_good_enough(None, {}, size="params", budget=math.inf, loss=0.1) is None
+    assert find_smallest_good_enough(None, {}, size="params", budget=math.inf, loss=0.1) is None
 
 
 def test_the_answer_at_the_margin_is_the_one_that_confirm_chose(full: WorkFolder) -> None:
     line = reading.read_line(full, "people")
     assert line.confirm is not None
-    found = smallest_good_enough(
+    found = find_smallest_good_enough(
         line.confirm,
         review_tables.models(line),
         size="params",
@@ -538,13 +538,13 @@ def test_a_brush_keeps_what_lies_in_all_of_its_ranges() -> None:
     points = pd.DataFrame(
         {"trial": [1, 2, 3], "size": [10.0, 20.0, 30.0], "score": [0.1, 0.5, 0.9]}
     )
-    kept = front_tables.within(points, {"size": (15.0, 40.0), "score": (0.0, 0.6)})
+    kept = front_tables.keep_within(points, {"size": (15.0, 40.0), "score": (0.0, 0.6)})
     assert kept["trial"].tolist() == [2]
 
 
 def test_budget_steps_are_round_and_go_from_the_smallest_student_past_the_largest() -> None:
-    assert budget_steps([900.0, 2400.0]) == [1000, 1250, 1600, 2000, 2500, math.inf]
-    assert budget_steps([]) == [math.inf]
+    assert list_budget_steps([900.0, 2400.0]) == [1000, 1250, 1600, 2000, 2500, math.inf]
+    assert list_budget_steps([]) == [math.inf]
 
 
 def test_one_bad_student_does_not_press_the_front_into_a_line(full: WorkFolder) -> None:
@@ -552,10 +552,10 @@ def test_one_bad_student_does_not_press_the_front_into_a_line(full: WorkFolder) 
     models = review_tables.models(line)
     searched = front_tables.searched_points(models.values(), "macro_f1", "params", False, ALL)
     confirmed = front_tables.confirmed_points(line.confirm, models, "macro_f1", "params", ALL)
-    before = charts_fronts.shared_axes("macro_f1", "params", searched, confirmed, ALL)
+    before = charts_fronts.find_shared_axes("macro_f1", "params", searched, confirmed, ALL)
     bad = searched[searched["kind"] == "beaten"].head(1).assign(score=0.01)
     more = pd.concat([searched, bad])
-    after = charts_fronts.shared_axes("macro_f1", "params", more, confirmed, ALL)
+    after = charts_fronts.find_shared_axes("macro_f1", "params", more, confirmed, ALL)
     assert after.scores[0] > 0.1
     assert before.scores[0] < confirmed["score"].min()
     assert before.scores[1] >= max(searched["score"].max(), confirmed["high"].max())
@@ -566,12 +566,12 @@ def test_fronts_select_by_trial_and_say_in_words_what_they_show(full: WorkFolder
     models = review_tables.models(line)
     searched = front_tables.searched_points(models.values(), "macro_f1", "params", True, ALL)
     confirmed = front_tables.confirmed_points(line.confirm, models, "macro_f1", "params", ALL)
-    axes = charts_fronts.shared_axes("macro_f1", "params", searched, confirmed, ALL)
-    spec = charts_fronts.searched_chart(searched, axes, 0, 1, 50_000.0).to_dict()
+    axes = charts_fronts.find_shared_axes("macro_f1", "params", searched, confirmed, ALL)
+    spec = charts_fronts.draw_searched(searched, axes, 0, 1, 50_000.0).to_dict()
     assert [param["name"] for param in spec["params"]] == ["picked", "brush"]
     assert spec["params"][0]["select"]["fields"] == ["trial"]
     assert "Macro F1 on the validation people against parameters" in spec["description"]
     lines = [layer for layer in spec["layer"] if layer.get("mark", {}).get("type") == "line"]
     assert len(spec["datasets"][lines[0]["data"]["name"]]) == len(line.front)
-    spec = charts_fronts.confirmed_chart(confirmed, axes, 0, 1, 0.05, math.inf).to_dict()
+    spec = charts_fronts.draw_confirmed(confirmed, axes, 0, 1, 0.05, math.inf).to_dict()
     assert "3 confirmed students with 95 % intervals" in spec["description"]

@@ -49,11 +49,11 @@ def show_compare(view: View) -> None:
 
 
 def show_models(view: View) -> None:
-    options = pickable(view)
-    picked = st.session_state.get("compared", first_pick(view))
+    options = list_pickable(view)
+    picked = st.session_state.get("compared", pick_first(view))
     # of another work folder's none may be here
     known = [number for number in picked if number in options][:MOST]
-    st.session_state["compared"] = known if known or not picked else first_pick(view)
+    st.session_state["compared"] = known if known or not picked else pick_first(view)
     numbers = st.multiselect(
         "Two to four models",
         options,
@@ -71,7 +71,7 @@ def show_models(view: View) -> None:
         st.info("Pick at least two models to see them side by side.")
         return
     models = [view.models[number] for number in numbers]
-    look = charts_compare.looks(
+    look = charts_compare.choose_looks(
         [model.title for model in models],
         "Teacher",
         view.models[view.chosen].title if view.chosen != TEACHER else "",
@@ -129,7 +129,7 @@ def show_scores(view: View, models: Sequence[Model], look: dict[str, tuple[str, 
         if points.empty:
             st.info("None of them has a score.")
         else:
-            st.altair_chart(charts_compare.scores_chart(points, look), key="scores")
+            st.altair_chart(charts_compare.draw_scores(points, look), key="scores")
             words = "Hollow: the validation people, by whom students were chosen."
             if confirm is not None:
                 people = many(confirm.people, "person", "people")
@@ -146,7 +146,7 @@ def show_scores(view: View, models: Sequence[Model], look: dict[str, tuple[str, 
         if curves.empty:
             st.info("None of them has a learning curve.")
         else:
-            st.altair_chart(charts_compare.curves_chart(curves, look), key="curves")
+            st.altair_chart(charts_compare.draw_curves(curves, look), key="curves")
 
 
 def show_people(view: View, models: Sequence[Model], look: dict[str, tuple[str, str]]) -> None:
@@ -173,7 +173,7 @@ def show_people(view: View, models: Sequence[Model], look: dict[str, tuple[str, 
             )
             == AS[1]
         ):
-            predictions, several = compare_tables.of_networks(models, predictions), set()
+            predictions, several = compare_tables.keep_networks(models, predictions), set()
     seeds = 2 if several else 1
     pairs = compare_tables.pairs_table(predictions, classes)
     number = st.column_config.NumberColumn
@@ -206,7 +206,7 @@ def show_people(view: View, models: Sequence[Model], look: dict[str, tuple[str, 
         recalls = compare_tables.recalls_table(predictions, classes)
         st.markdown("**Recall of each class**")
         with st.container(height=900 if len(classes) > 24 else "content", border=False):
-            st.altair_chart(charts_compare.recalls_chart(recalls, look), key="recalls")
+            st.altair_chart(charts_compare.draw_recalls(recalls, look), key="recalls")
         st.caption(
             "There are too few people of each class for intervals."
             if recalls["low"].isna().all()
@@ -219,7 +219,7 @@ def show_people(view: View, models: Sequence[Model], look: dict[str, tuple[str, 
         st.markdown("**People on whom they differ**")
         if not drawn.empty:
             st.altair_chart(
-                charts_compare.people_chart(
+                charts_compare.draw_people(
                     compare_tables.long_people(drawn, list(predictions)), look
                 ),
                 key="people_differ",
@@ -282,7 +282,7 @@ def read_same_people(
     return role, tables
 
 
-def pickable(view: View) -> list[int]:
+def list_pickable(view: View) -> list[int]:
     """List the models to choose from: all, or of more than LISTED the best and those that matter.
 
     Those are the front, the confirmed ones, the teacher and the chosen model.
@@ -296,7 +296,7 @@ def pickable(view: View) -> list[int]:
     return [number for number in view.models if number in wanted]
 
 
-def first_pick(view: View) -> list[int]:
+def pick_first(view: View) -> list[int]:
     """Return the models compared at first: the chosen one, its best confirmed rival (else a front's), the teacher."""
     others = [m for m in view.models.values() if m.number not in (TEACHER, view.chosen)]
     rivals = [m for m in others if m.member is not None] or [m for m in others if m.on_front]
@@ -345,7 +345,7 @@ def show_folders(view: View) -> None:
     )
     titles = _titles((view.work, view.split), (other, split))
     show_answers(titles, (view.line, line))
-    for warning in not_comparable((view.found.store, found.store), (view.line, line)):
+    for warning in explain_not_comparable((view.found.store, found.store), (view.line, line)):
         st.warning(warning)
     show_folder_tables(view, titles, (other, split), found.store, line)
 
@@ -372,7 +372,7 @@ def show_folder_tables(
     if points.empty:
         st.info("Neither has a finished trial.")
     else:
-        st.altair_chart(charts_compare.fronts_chart(points, titles), key="folder_fronts")
+        st.altair_chart(charts_compare.draw_fronts(points, titles), key="folder_fronts")
         st.caption(
             "Circles and steps: the searched fronts on the validation people. Diamonds: the "
             "confirmed students on people never seen before, each the mean of its seeds, with 95 % intervals over "
@@ -393,7 +393,7 @@ def show_folder_tables(
         key="folder_facts",
     )
     settings = [search_settings(line.search) for line in lines]
-    differing = compare_tables.settings_that_differ(titles, settings)
+    differing = compare_tables.list_settings_that_differ(titles, settings)
     if not differing.empty:
         st.markdown("**Settings of the searches that differ**")
         st.dataframe(
@@ -404,7 +404,7 @@ def show_folder_tables(
         )
 
 
-def not_comparable(
+def explain_not_comparable(
     stores: tuple[StoreInfo | None, StoreInfo | None], lines: tuple[Line, Line]
 ) -> list[str]:
     """Give the reasons why scores of the two folders cannot be compared: other classes, or other people."""

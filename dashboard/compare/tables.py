@@ -9,7 +9,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from dashboard.frame.model_tables import confusions, curve_table, of_network, recall_table
+from dashboard.frame.model_tables import count_confusions, curve_table, keep_network, recall_table
 from dashboard.reading.models import TEACHER, Model, Setting, interval_words, many, tested_words
 from dashboard.reading.work_folder import Line, Progress
 from gaitforge import stats
@@ -95,7 +95,7 @@ def pairs_table(predictions: Mapping[str, pd.DataFrame], classes: tuple[str, ...
     counts = {
         title: found
         for title, its in predictions.items()
-        if (found := confusions(its, classes)) is not None
+        if (found := count_confusions(its, classes)) is not None
     }
     rows = []
     for (first, one), (second, other) in combinations(counts.items(), 2):
@@ -116,13 +116,13 @@ def pairs_table(predictions: Mapping[str, pd.DataFrame], classes: tuple[str, ...
     return pd.DataFrame(rows, columns=["first", "second", "difference", "low", "high"])
 
 
-def of_networks(
+def keep_networks(
     models: Sequence[Model], predictions: Mapping[str, pd.DataFrame]
 ) -> dict[str, pd.DataFrame]:
     """Reduce each confirmed student's predictions to the one network that is handed out; leave the others unchanged."""
     seeds = {model.title: model.member.network.seed for model in models if model.member}
     return {
-        title: of_network(its, seeds[title]) if title in seeds else its
+        title: keep_network(its, seeds[title]) if title in seeds else its
         for title, its in predictions.items()
     }
 
@@ -237,7 +237,7 @@ def front_points(titles: Sequence[str], lines: Sequence[Line]) -> pd.DataFrame:
     return table.astype(dict.fromkeys(["params", "macro_f1", "low", "high"], "float64"))
 
 
-def settings_that_differ(
+def list_settings_that_differ(
     titles: Sequence[str], settings: Sequence[Iterable[Setting]]
 ) -> pd.DataFrame:
     """List the searches' settings that differ between folders: column setting and one per folder."""

@@ -197,7 +197,7 @@ def from_list() -> None:
     _choose(st.session_state["model"], by="model")
 
 
-def brushed(chart: str) -> Mapping[str, tuple[float, float]]:
+def read_brushed(chart: str) -> Mapping[str, tuple[float, float]]:
     """Return the range dragged over in a chart, by field as (low, high); empty without a drag."""
     state = st.session_state.get(chart_key(chart))
     brush = state["selection"].get("brush") if state else None
@@ -213,7 +213,7 @@ def keep_brushed(numbers: Iterable[int]) -> None:
     st.session_state["brushed"] = tuple(numbers)
 
 
-def brushed_trials() -> tuple[int, ...]:
+def read_brushed_trials() -> tuple[int, ...]:
     """Return the trials last dragged over on the Trade-off page; empty if there are none."""
     return tuple(st.session_state.get("brushed", ()))
 

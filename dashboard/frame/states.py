@@ -44,7 +44,7 @@ def show_beginning(found: Found) -> None:
         )
 
 
-def next_step(line: Line, progress: Progress) -> str:
+def find_next_step(line: Line, progress: Progress) -> str:
     """Say what is missing before there is an answer, and which command comes next."""
     if line.teacher is None and not line.trials:
         if progress.teacher:
@@ -52,7 +52,7 @@ def next_step(line: Line, progress: Progress) -> str:
         return "There is no trained teacher yet. `gaitforge teacher run.toml` trains one."
     if line.search is None and not line.trials:
         return "The search has not been started. `gaitforge search run.toml` starts it."
-    if gave_up(line):
+    if has_given_up(line):
         return "The search gave up, since too many of its trials failed; the reasons stand below."
     if line.count("finished") == 0:
         return "The search has no finished trial so far; the first will appear here by itself."
@@ -65,7 +65,7 @@ def next_step(line: Line, progress: Progress) -> str:
     return f"{flattered}`gaitforge confirm run.toml` measures it on people whom nothing has seen."
 
 
-def unread_scores(line: Line) -> bool:
+def has_unread_scores(line: Line) -> bool:
     """Tell whether confirmed scores exist that cannot be read: broken, or written by another version."""
     return any(problem.file.endswith(SCORES) for problem in line.problems)
 
@@ -81,9 +81,9 @@ def show_outdated(outdated: Outdated) -> None:
             st.text(sentence)
 
 
-def standstill(line: Line) -> str:
+def explain_standstill(line: Line) -> str:
     """Say what to do if no trial is running although some of those asked for have not ended."""
-    if gave_up(line):
+    if has_given_up(line):
         return "The search gave up: too many of its trials failed. The overview gives the reasons."
     return (
         "No trial is running: the search has been stopped, or is just starting. "
@@ -91,7 +91,7 @@ def standstill(line: Line) -> str:
     )
 
 
-def gave_up(line: Line) -> bool:
+def has_given_up(line: Line) -> bool:
     """Tell whether the search gave up: enough trials ended, and a larger share failed than `max_failed` allows."""
     share = line.search.settings.get("max_failed") if line.search else None
     ended, failed = len(line.trials), line.count("failed")
@@ -108,7 +108,7 @@ def show_failures(line: Line) -> None:
         st.warning("Of some families no student has finished so far.")
         st.text(note)
         return
-    if gave_up(line):
+    if has_given_up(line):
         st.error(
             f"The search gave up: {failed} of {many(len(line.trials), 'ended trial')} failed. Mend what the "
             "reasons below name, then start it anew with `gaitforge search run.toml --fresh`."
@@ -146,7 +146,7 @@ def show_problems(problems: Sequence[Problem]) -> None:
             {
                 "File": [problem.file for problem in problems],
                 "Why": [problem.reason for problem in problems],
-                "What to do": [remedy(problem) for problem in problems],
+                "What to do": [find_remedy(problem) for problem in problems],
             }
         ).drop_duplicates(),
         hide_index=True,
@@ -155,7 +155,7 @@ def show_problems(problems: Sequence[Problem]) -> None:
             "Why": st.column_config.TextColumn(width="medium"),
             "What to do": st.column_config.TextColumn(width="medium"),
         },
-        row_height=row_height(problem.reason + remedy(problem) for problem in problems),
+        row_height=row_height(problem.reason + find_remedy(problem) for problem in problems),
         key="problems",
     )
 
@@ -165,7 +165,7 @@ def row_height(texts: Iterable[str], fits: int = ONE_LINE) -> int | None:
     return WRAPPED if any(len(text) > fits for text in texts) else None
 
 
-def remedy(problem: Problem) -> str:
+def find_remedy(problem: Problem) -> str:
     """Say what to do about an unusable file, by the reason and by the folder it lies in."""
     if OTHER_VERSION in problem.reason and problem.file.endswith(SCORES):
         return "Run gaitforge confirm run.toml again, or open it with the version of gaitforge that wrote it."

@@ -42,7 +42,7 @@ def show_folded(
         st.dataframe(table, hide_index=True, column_config=columns, key=key)
 
 
-def held(name: str, of: tuple[object, ...], make: Callable[[], T]) -> T:
+def hold(name: str, of: tuple[object, ...], make: Callable[[], T]) -> T:
     """Return the value `make` gave last time under this name; call it again only if `of` has changed.
 
     Comparing ten thousand trials takes less than a millisecond as long as they are the same objects. One value is

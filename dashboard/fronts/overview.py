@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 import streamlit as st
 
-from dashboard.frame.states import next_step, show_failures, unread_scores
+from dashboard.frame.states import find_next_step, has_unread_scores, show_failures
 from dashboard.frame.view import View
 from dashboard.fronts import charts as charts_fronts
 from dashboard.fronts import tables as front_tables
-from dashboard.fronts.good_enough import USUAL_LOSS, interval_points, smallest_good_enough
+from dashboard.fronts.good_enough import USUAL_LOSS, find_smallest_good_enough, say_interval_points
 from dashboard.fronts.scales import SIZES
 from dashboard.reading import work_folder as reading
 from dashboard.reading.models import TEACHER, Model, interval_words, many, over, verdict_word
@@ -49,14 +49,16 @@ def show_overview(view: View) -> None:
 
 def show_no_answer(line: Line, models: Mapping[int, Model], progress: Progress) -> None:
     """Say why there is no confirmed answer, and which student the search alone would suggest."""
-    if unread_scores(line):
+    if has_unread_scores(line):
         st.warning(
             "The confirmed scores that are here cannot be read, or an older gaitforge has written them: run "
             "`gaitforge confirm run.toml` again."
         )
     else:
-        st.info(f"**No confirmed answer yet.** {next_step(line, progress)}")
-    so_far = smallest_good_enough(None, models, size="params", budget=math.inf, loss=USUAL_LOSS)
+        st.info(f"**No confirmed answer yet.** {find_next_step(line, progress)}")
+    so_far = find_smallest_good_enough(
+        None, models, size="params", budget=math.inf, loss=USUAL_LOSS
+    )
     if so_far is not None:
         st.text(so_far.sentence)
 
@@ -68,12 +70,12 @@ def show_answer(confirm: Scores, outdated: bool) -> None:
         with st.container(key="word"):
             st.text(verdict_word(verdict, outdated))
         with st.container(key="sentence"):
-            st.text(without_word(verdict))
+            st.text(drop_word(verdict))
     if member is not None:
         show_answer_numbers(confirm, member)
 
 
-def without_word(verdict: Verdict) -> str:
+def drop_word(verdict: Verdict) -> str:
     """Return the verdict's sentence without its leading word, which is shown above it."""
     rest = verdict.sentence.removeprefix(f"{verdict.word.capitalize()}: ")
     return rest[:1].upper() + rest[1:]
@@ -127,9 +129,9 @@ def show_confirmed_front(view: View, confirm: Scores) -> None:
     families = sorted({model.family for model in view.models.values() if model.number != TEACHER})
     points = front_tables.confirmed_points(confirm, view.models, "macro_f1", "params", families)
     searched = front_tables.searched_points([], "macro_f1", "params", False, families)
-    axes = charts_fronts.shared_axes("macro_f1", "params", searched, points, families)
+    axes = charts_fronts.find_shared_axes("macro_f1", "params", searched, points, families)
     st.altair_chart(
-        charts_fronts.confirmed_chart(
+        charts_fronts.draw_confirmed(
             points, axes, None, confirm.chosen, confirm.margin, math.inf, 290
         ),
         key="confirmed_in_short",
@@ -165,13 +167,13 @@ def show_answer_numbers(confirm: Scores, member: Member) -> None:
         difference,
         "Minus the teacher, points",
         f"{100 * network.difference:+.1f}",
-        interval_points(network.difference_interval),
+        say_interval_points(network.difference_interval),
     )
     _score(
         reference,
         "Minus the reference, points",
         f"{100 * network.against_reference.difference:+.1f}",
-        interval_points(network.against_reference.difference_interval),
+        say_interval_points(network.against_reference.difference_interval),
     )
     alone = member.alone
     if alone is not None:
@@ -179,7 +181,7 @@ def show_answer_numbers(confirm: Scores, member: Member) -> None:
             gain,
             "Distillation adds, points",
             f"{100 * alone.difference:+.1f}",
-            interval_points(alone.difference_interval),
+            say_interval_points(alone.difference_interval),
         )
     words = f"The network of seed {network.seed}, which is handed out"
     words += "." if confirm.too_few else ", with intervals over people."
@@ -220,7 +222,7 @@ def show_searched(found: Found, line: Line, progress: Progress) -> None:
         counts = front_tables.states_table(line, len(progress.running))
         if not counts.empty:
             st.subheader("Trials", anchor=False)
-            st.altair_chart(charts_fronts.states_chart(counts), key="states")
+            st.altair_chart(charts_fronts.draw_states(counts), key="states")
 
 
 def show_facts(card: str, facts: Mapping[str, str]) -> None:
@@ -238,7 +240,7 @@ def _data_facts(found: Found, line: Line) -> dict[str, str]:
         facts["Recordings"] = f"{store.recordings:,}"
         facts["In quarantine"] = f"{store.quarantined:,}"
         facts["People"] = f"{store.people:,}"
-        facts[many(len(store.classes), "class", "classes")] = few(store.classes)
+        facts[many(len(store.classes), "class", "classes")] = join_few(store.classes)
     if line.split is not None:
         roles = Counter(line.split.roles.values())
         for role in sorted(roles, key=lambda role: (*ROLES, role).index(role)):
@@ -246,7 +248,7 @@ def _data_facts(found: Found, line: Line) -> dict[str, str]:
     return facts
 
 
-def few(names: Sequence[str]) -> str:
+def join_few(names: Sequence[str]) -> str:
     """Join the first MOST_CLASSES names and say how many more there are; the page Store lists all."""
     shown = ", ".join(names[:MOST_CLASSES])
     more = len(names) - MOST_CLASSES

@@ -10,7 +10,7 @@ import pandas as pd
 
 from dashboard.reading import files
 from dashboard.reading.files import Problem, Stamp
-from dashboard.store.tables import Missing, missing_joints
+from dashboard.store.tables import Missing, count_missing_joints
 from gaitforge.records.json_file import Unreadable
 from gaitforge.records.split import SPLIT, Split
 from gaitforge.records.store import StoreInfo
@@ -66,7 +66,7 @@ def _read(folder: str, stamp: Stamp) -> tuple[Held | None, tuple[Problem, ...]]:
     try:
         index = store.read_index().to_pandas()
         groups = store.sample(MOVEMENTS, MOST_BYTES)
-        missing = missing_joints(groups, store.layout.joints, store.info.channels)
+        missing = count_missing_joints(groups, store.layout.joints, store.info.channels)
     except (OSError, ValueError) as error:
         problems.append(Problem("store/recordings", str(error)))
     try:
