@@ -178,7 +178,7 @@ def test_the_dashboard_reads_without_a_problem_what_the_line_has_trained(finishe
     work = WorkFolder(finished / "work")
     found = work_folder.look(work)
     assert (found.splits, found.problems) == (("main",), ())
-    line = work_folder.read_line(work, "main")
+    line = work_folder.read_results(work, "main")
     assert line.problems == ()
     assert found.store is not None
     assert line.teacher is not None

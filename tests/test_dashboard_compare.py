@@ -104,7 +104,7 @@ def test_a_term_that_only_one_student_uses_is_a_difference() -> None:
 
 
 def test_facts_have_intervals_and_leave_out_what_nobody_has(full: WorkFolder) -> None:
-    confirm = reading.read_line(full, "people").confirm
+    confirm = reading.read_results(full, "people").confirm
     network = {
         "seed": 10_000, "macro_f1": 0.62, "interval": [0.55, 0.7], "accuracy": 0.6, "difference": -0.01,
         "difference_interval": [-0.08, 0.06], "tested": False,
@@ -317,11 +317,11 @@ def test_one_model_alone_is_nothing_to_compare(full: WorkFolder, show: Show) -> 
 
 
 def test_of_very_many_models_those_that_matter_can_be_picked(full: WorkFolder) -> None:
-    line = reading.read_line(full, "people")
+    line = reading.read_results(full, "people")
     few = models(line)
     most = {n: model(n, macro_f1=n / 1e4) for n in range(1000, 1000 + LISTED)} | few
     view = View(
-        work=full, others=(), split="people", found=reading.look(full), line=line, models=most, chosen=12,
+        work=full, others=(), split="people", found=reading.look(full), results=line, models=most, chosen=12,
         outdated=reading.Outdated(answer=None, export=None), problems=[],
     )  # fmt: skip
     options = list_pickable(view)

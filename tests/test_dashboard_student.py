@@ -287,7 +287,7 @@ def test_of_another_confirmed_student_there_are_the_weights_of_its_best_seed(
     assert f"set `trial = {second}` under `[export]`" in words(app)
     assert "download_weights" in buttons(app)
     assert "download_onnx" not in buttons(app)
-    confirm = reading.read_line(small, "people").confirm
+    confirm = reading.read_results(small, "people").confirm
     assert confirm is not None
     its = next(member for member in confirm.members if member.trial == second)
     weights = model_files.read_tested_weights(small, "people", its, [])
@@ -310,7 +310,7 @@ def test_nothing_outside_the_work_folder_is_handed_out(small: WorkFolder, tmp_pa
     refits = small.run("people").confirm / "refits"
     refits.rename(outside)
     refits.symlink_to(outside)
-    confirm = reading.read_line(small, "people").confirm
+    confirm = reading.read_results(small, "people").confirm
     assert confirm is not None
     for member in confirm.members:
         assert model_files.read_tested_weights(small, "people", member, []) is None
@@ -339,7 +339,7 @@ def test_latency_is_what_confirm_has_measured_where_there_is_no_export(
     app = show(small, number)
     assert {metric.label: metric.value for metric in app.metric}["Latency"] == "0.12 ms"
     assert "1 / 100 of the teacher's" in words(app)
-    line = reading.read_line(small, "people")
+    line = reading.read_results(small, "people")
     assert line.latencies == {
         number: Latency(p50=0.123, p95=0.2),
         None: Latency(p50=12.3, p95=13.0),
@@ -352,10 +352,10 @@ def test_latencies_that_are_damaged_are_a_problem(small: WorkFolder) -> None:
     unknown = {"latency_ms_p50": None, "latency_ms_p95": None, "onnx_bytes": None}
     row = {"key": "k", "trial": 3, **unknown}
     LATENCIES.write(path, made(LATENCIES, teacher=unknown, members=[row]))
-    line = reading.read_line(small, "people")
+    line = reading.read_results(small, "people")
     assert (line.latencies, line.problems) == ({}, ())
     write_json(path, {**read_json(path), "members": [{**row, "trial": "first"}]})
-    line = reading.read_line(small, "people")
+    line = reading.read_results(small, "people")
     assert [problem.file for problem in line.problems] == ["runs/people/confirm/latency.json"]
 
 

@@ -140,7 +140,7 @@ def test_teacher_and_confirmed_students_stand_on_the_axis_of_latency_and_the_res
     teacher = {"key": "t", "latency_ms_p50": 40.0, "latency_ms_p95": 41.0, "onnx_bytes": 9}
     write_json(run.confirm / "latency.json", {"schema": 1, "teacher": teacher, "members": [row]})
     (run.teacher / "model.safetensors").write_bytes(b"w" * 1234)
-    line = reading.read_line(work, "people")
+    line = reading.read_results(work, "people")
     models = review_tables.models(line)
     # the toy's trials do not tell their bytes
     for size, takes in (("latency_ms", {-1: 40.0, member: 0.5}), ("bytes", {-1: 1234.0})):
@@ -410,7 +410,7 @@ def test_too_few_people_are_told_by_the_networks_scores_and_nothing_is_called_sh
 
 
 def test_before_confirmation_the_answer_is_marked_as_not_confirmed(full: WorkFolder) -> None:
-    models = review_tables.models(reading.read_line(full, "people"))
+    models = review_tables.models(reading.read_results(full, "people"))
     found = find_smallest_good_enough(None, models, size="params", budget=math.inf, loss=0.1)
     assert found is not None
     assert not found.confirmed
@@ -419,7 +419,7 @@ def test_before_confirmation_the_answer_is_marked_as_not_confirmed(full: WorkFol
 
 
 def test_the_answer_at_the_margin_is_the_one_that_confirm_chose(full: WorkFolder) -> None:
-    line = reading.read_line(full, "people")
+    line = reading.read_results(full, "people")
     assert line.confirm is not None
     found = find_smallest_good_enough(
         line.confirm,
@@ -463,7 +463,7 @@ def test_hypervolume_grows_with_time_and_falls_only_where_a_second_seed_corrects
 
 def test_hypervolume_at_the_end_is_that_of_the_searched_front(full: WorkFolder) -> None:
     log = list(TrialLog(full.run("people")))
-    line = reading.read_line(full, "people")
+    line = reading.read_results(full, "people")
     assert line.search is not None
     front = SearchedFront(line.search.objectives, line.search.reference)
     for ended in log:
@@ -516,7 +516,7 @@ def test_confirmed_students_are_drawn_by_every_score_that_confirmation_stored(
 def test_the_point_with_its_bar_is_the_network_that_ships_and_the_faint_one_its_recipe(
     full: WorkFolder,
 ) -> None:
-    confirm = reading.read_line(full, "people").confirm
+    confirm = reading.read_results(full, "people").confirm
     assert confirm is not None
     points = front_tables.confirmed_points(confirm, {}, "macro_f1", "params", ALL)
     for member in confirm.members:
@@ -548,7 +548,7 @@ def test_budget_steps_are_round_and_go_from_the_smallest_student_past_the_larges
 
 
 def test_one_bad_student_does_not_press_the_front_into_a_line(full: WorkFolder) -> None:
-    line = reading.read_line(full, "people")
+    line = reading.read_results(full, "people")
     models = review_tables.models(line)
     searched = front_tables.searched_points(models.values(), "macro_f1", "params", False, ALL)
     confirmed = front_tables.confirmed_points(line.confirm, models, "macro_f1", "params", ALL)
@@ -562,7 +562,7 @@ def test_one_bad_student_does_not_press_the_front_into_a_line(full: WorkFolder) 
 
 
 def test_fronts_select_by_trial_and_say_in_words_what_they_show(full: WorkFolder) -> None:
-    line = reading.read_line(full, "people")
+    line = reading.read_results(full, "people")
     models = review_tables.models(line)
     searched = front_tables.searched_points(models.values(), "macro_f1", "params", True, ALL)
     confirmed = front_tables.confirmed_points(line.confirm, models, "macro_f1", "params", ALL)

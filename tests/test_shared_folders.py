@@ -213,7 +213,7 @@ def test_the_dashboard_shows_a_finished_line(
         assert not [frame for frame in app.dataframe if "What to do" in frame.value]
         assert "problem" not in " ".join(text.value for text in app.text)
     (split,) = reading.look(WorkFolder(folder)).splits
-    line = reading.read_line(WorkFolder(folder), split)
+    line = reading.read_results(WorkFolder(folder), split)
     assert line.problems == ()
     assert line.trials
 

@@ -15,7 +15,7 @@ from dashboard.frame import choice
 from dashboard.frame.view import View
 from dashboard.reading import work_folder as reading
 from dashboard.reading.models import TEACHER, Model, many, over, search_settings
-from dashboard.reading.work_folder import Line, Predicted, Problem
+from dashboard.reading.work_folder import Predicted, Problem, SplitResults
 from gaitforge.records.store import StoreInfo
 from gaitforge.stats import MIN_PEOPLE
 from gaitforge.work import WorkFolder
@@ -113,7 +113,7 @@ def show_settings(models: Sequence[Model]) -> None:
 
 
 def show_scores(view: View, models: Sequence[Model], look: dict[str, tuple[str, str]]) -> None:
-    confirm = view.line.confirm
+    confirm = view.results.confirm
     st.markdown("**Size and scores**")
     facts = compare_tables.facts_table(models, confirm)
     st.dataframe(
@@ -152,8 +152,8 @@ def show_scores(view: View, models: Sequence[Model], look: dict[str, tuple[str, 
 def show_people(view: View, models: Sequence[Model], look: dict[str, tuple[str, str]]) -> None:
     """Compare the models' answers on the same people: those of the role that most models have predictions for."""
     classes = view.found.store.classes if view.found.store else ()
-    if not classes and view.line.teacher is not None:
-        classes = view.line.teacher.classes
+    if not classes and view.results.teacher is not None:
+        classes = view.results.teacher.classes
     role, predictions = read_same_people(view, models, classes)
     if len(predictions) < 2:
         st.info(
@@ -291,7 +291,7 @@ def list_pickable(view: View) -> list[int]:
         return list(view.models)
     finished = [m for m in view.models.values() if m.macro_f1 is not None]
     best = sorted(finished, key=lambda m: -(m.macro_f1 or 0.0))[:LISTED]
-    wanted = {m.number for m in best} | set(view.line.front) | {TEACHER, view.chosen}
+    wanted = {m.number for m in best} | set(view.results.front) | {TEACHER, view.chosen}
     wanted |= {m.number for m in view.models.values() if m.member is not None}
     return [number for number in view.models if number in wanted]
 
@@ -338,24 +338,30 @@ def show_folders(view: View) -> None:
         split = right.selectbox(
             "Its split", found.splits, index=found.splits.index(split), key="compare_split"
         )
-    line = reading.read_line(other, split)
+    results = reading.read_results(other, split)
     view.problems.extend(
         Problem(f"{other.root.name}/{problem.file}", problem.reason)
-        for problem in (*found.problems, *line.problems)
+        for problem in (*found.problems, *results.problems)
     )
     titles = _titles((view.work, view.split), (other, split))
-    show_answers(titles, (view.line, line))
-    for warning in explain_not_comparable((view.found.store, found.store), (view.line, line)):
+    show_answers(titles, (view.results, results))
+    for warning in explain_not_comparable(
+        (view.found.store, found.store), (view.results, results)
+    ):
         st.warning(warning)
-    show_folder_tables(view, titles, (other, split), found.store, line)
+    show_folder_tables(view, titles, (other, split), found.store, results)
 
 
-def show_answers(titles: Sequence[str], lines: Sequence[Line]) -> None:
-    for column, title, line in zip(st.columns(2, gap="large"), titles, lines, strict=True):
+def show_answers(titles: Sequence[str], both: Sequence[SplitResults]) -> None:
+    for column, title, results in zip(st.columns(2, gap="large"), titles, both, strict=True):
         with column, st.container(border=True):
             st.caption("Confirmed answer of")
             st.text(title)
-            st.text(line.confirm.verdict.sentence if line.confirm else "Nothing is confirmed yet.")
+            st.text(
+                results.confirm.verdict.sentence
+                if results.confirm
+                else "Nothing is confirmed yet."
+            )
 
 
 def show_folder_tables(
@@ -363,11 +369,11 @@ def show_folder_tables(
     titles: Sequence[str],
     other: tuple[WorkFolder, str],
     store: StoreInfo | None,
-    line: Line,
+    results: SplitResults,
 ) -> None:
     places = ((view.work, view.split), other)
-    lines = (view.line, line)
-    points = compare_tables.front_points(titles, lines)
+    both = (view.results, results)
+    points = compare_tables.front_points(titles, both)
     st.markdown("**Accuracy against size**")
     if points.empty:
         st.info("Neither has a finished trial.")
@@ -381,7 +387,7 @@ def show_folder_tables(
     st.markdown("**What was found**")
     facts = compare_tables.folder_facts(
         titles,
-        lines,
+        both,
         [reading.read_progress(work, split) for work, split in places],
         [_store_words(view.found.store), _store_words(store)],
     )
@@ -392,7 +398,7 @@ def show_folder_tables(
         column_config={"fact": st.column_config.TextColumn("")},
         key="folder_facts",
     )
-    settings = [search_settings(line.search) for line in lines]
+    settings = [search_settings(its.search) for its in both]
     differing = compare_tables.list_settings_that_differ(titles, settings)
     if not differing.empty:
         st.markdown("**Settings of the searches that differ**")
@@ -405,7 +411,7 @@ def show_folder_tables(
 
 
 def explain_not_comparable(
-    stores: tuple[StoreInfo | None, StoreInfo | None], lines: tuple[Line, Line]
+    stores: tuple[StoreInfo | None, StoreInfo | None], both: tuple[SplitResults, SplitResults]
 ) -> list[str]:
     """Give the reasons why scores of the two folders cannot be compared: other classes, or other people."""
     one, other = stores
@@ -414,7 +420,7 @@ def explain_not_comparable(
         said.append(
             "The two folders tell other classes apart: a score of one is no measure for the other."
         )
-    people = [dict(Counter(line.split.roles.values())) if line.split else {} for line in lines]
+    people = [dict(Counter(its.split.roles.values())) if its.split else {} for its in both]
     if people[0] != people[1]:
         said.append(
             "The two folders have other people: a difference between them may be one of the people."

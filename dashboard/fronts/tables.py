@@ -15,7 +15,7 @@ from dashboard.frame.thinning import Thinned, thin
 from dashboard.fronts.good_enough import read_member_size
 from dashboard.fronts.scales import CONFIRMED, MEASURES, SIZES
 from dashboard.reading.models import TEACHER, Model
-from dashboard.reading.work_folder import Line
+from dashboard.reading.work_folder import SplitResults
 from gaitforge.front import hypervolume_2d, hypervolume_3d
 from gaitforge.objectives import OBJECTIVES, costs
 from gaitforge.records.confirm import NEAR, Optimism, Scores
@@ -132,12 +132,12 @@ def drawn_words(confirm: Scores) -> str:
     return " ".join(words)
 
 
-def states_table(line: Line, running: int) -> pd.DataFrame:
+def states_table(results: SplitResults, running: int) -> pd.DataFrame:
     """Count the trials asked for: columns state, trials; by how they ended, running, or still to come."""
-    counts: Counter[str] = Counter(trial.state for trial in line.trials)
+    counts: Counter[str] = Counter(trial.state for trial in results.trials)
     counts["running"] = running
-    wanted = line.search.trials if line.search else 0
-    counts["to come"] = max(wanted - len(line.trials) - running, 0)
+    wanted = results.search.trials if results.search else 0
+    counts["to come"] = max(wanted - len(results.trials) - running, 0)
     order = ("finished", "stopped", "failed", "running", "to come")
     rows = [(state, counts[state]) for state in order if counts[state]]
     return pd.DataFrame(rows, columns=["state", "trials"])

@@ -29,7 +29,7 @@ from dashboard.fronts.scales import (
 )
 from dashboard.reading import models as review_tables
 from dashboard.reading.models import TEACHER, many, verdict_word
-from dashboard.reading.work_folder import Line
+from dashboard.reading.work_folder import SplitResults
 from gaitforge.records.confirm import Scores
 
 STOPPED = "stopped"
@@ -51,7 +51,7 @@ class Wish:
 def show_trade_off(view: View) -> None:
     wish = ask(view)
     answer = find_smallest_good_enough(
-        view.line.confirm, view.models, size=wish.size, budget=wish.budget, loss=wish.loss
+        view.results.confirm, view.models, size=wish.size, budget=wish.budget, loss=wish.loss
     )
     show_answer(view, answer, wish)
     searched = hold(
@@ -62,7 +62,7 @@ def show_trade_off(view: View) -> None:
         ),
     )
     confirmed = front_tables.confirmed_points(
-        view.line.confirm, view.models, wish.measure, wish.size, wish.families
+        view.results.confirm, view.models, wish.measure, wish.size, wish.families
     )
     families = sorted({m.family for m in view.models.values() if m.number != TEACHER})
     axes = charts_fronts.find_shared_axes(wish.measure, wish.size, searched, confirmed, families)
@@ -73,32 +73,32 @@ def show_trade_off(view: View) -> None:
     with right:
         st.subheader("Confirmed", anchor=False)
         show_confirmed(view, confirmed, axes, answer, wish)
-    confirm = view.line.confirm
+    confirm = view.results.confirm
     if confirm is not None and confirm.members:
         show_members(confirm)
     show_trials(view, searched)
     left, right = st.columns(2, gap="medium")
     with left:
-        show_hypervolume(view.line)
+        show_hypervolume(view.results)
     with right:
-        show_optimism(view.line)
+        show_optimism(view.results)
 
 
 def show_answer(view: View, answer: Answer | None, wish: Wish) -> None:
     """Show the verdict's word from confirm, and the student found for the sliders' budget and loss."""
     sentence = answer.sentence if answer else "There is no student to choose from yet."
-    line = view.line
+    results = view.results
     with st.container(key="answer", gap="xsmall"):
-        if line.confirm is None:
+        if results.confirm is None:
             st.text(sentence)
             return
         with st.container(key="word"):
-            st.text(verdict_word(line.confirm.verdict, view.outdated.answer is not None))
+            st.text(verdict_word(results.confirm.verdict, view.outdated.answer is not None))
         with st.container(key="sentence"):
             st.text(sentence)
-    if not math.isinf(wish.budget) or round(wish.loss, 6) != round(default_loss(line) / 100, 6):
+    if not math.isinf(wish.budget) or round(wish.loss, 6) != round(default_loss(results) / 100, 6):
         st.caption(
-            f"The verdict is of the margin that confirm was given, {say_points(line.confirm.margin)}, and of no "
+            f"The verdict is of the margin that confirm was given, {say_points(results.confirm.margin)}, and of no "
             "budget; the sentence below it follows the sliders."
         )
 
@@ -138,7 +138,7 @@ def ask(view: View) -> Wish:
     )
     choice.settle("budget", steps, math.inf)
     choice.settle(
-        "loss", [n / 2 for n in range(int(2 * LARGEST_LOSS) + 1)], default_loss(view.line)
+        "loss", [n / 2 for n in range(int(2 * LARGEST_LOSS) + 1)], default_loss(view.results)
     )
     left, right = st.columns(2, gap="medium")
     budget = left.select_slider(
@@ -165,16 +165,16 @@ def ask(view: View) -> Wish:
     )
 
 
-def default_loss(line: Line) -> float:
+def default_loss(results: SplitResults) -> float:
     """Return the margin of confirm in points, rounded to the slider's steps; before confirm 5 points."""
-    margin = line.confirm.margin if line.confirm else USUAL_LOSS
+    margin = results.confirm.margin if results.confirm else USUAL_LOSS
     return min(round(200 * margin) / 2, LARGEST_LOSS)
 
 
 def show_searched(
     view: View, drawn: pd.DataFrame, axes: charts_fronts.Axes, answer: Answer | None, wish: Wish
 ) -> None:
-    line = view.line
+    results = view.results
     found = answer.trial if answer else None
     inside = drawn["score"].between(*axes.scores)
     thinned = front_tables.thin_points(drawn[inside], [view.chosen, found])
@@ -184,9 +184,11 @@ def show_searched(
             key=choice.chart_key("searched"),
             on_select=choice.from_chart("searched"),
         )
-    words = [many(line.count("finished"), "finished trial")]
+    words = [many(results.count("finished"), "finished trial")]
     words += [
-        f"{line.count(state)} {state}" for state in ("stopped", "failed") if line.count(state)
+        f"{results.count(state)} {state}"
+        for state in ("stopped", "failed")
+        if results.count(state)
     ]
     unknown = sum(
         model.state == "finished" and SIZES[wish.size].read_from(model) is None
@@ -208,7 +210,7 @@ def show_searched(
 def show_confirmed(
     view: View, drawn: pd.DataFrame, axes: charts_fronts.Axes, answer: Answer | None, wish: Wish
 ) -> None:
-    confirm = view.line.confirm
+    confirm = view.results.confirm
     if confirm is None:
         st.info(
             "Nothing is confirmed yet. `gaitforge confirm run.toml` retrains the members of the "
@@ -287,7 +289,7 @@ def show_members(confirm: Scores) -> None:
 
 def show_trials(view: View, drawn: pd.DataFrame) -> None:
     """Show the table of trials; its selected row follows other charts and lists, and a click chooses a trial."""
-    if not view.line.trials:
+    if not view.results.trials:
         return
     brush = choice.read_brushed("searched")
     brushed = front_tables.keep_within(drawn, brush) if brush else None
@@ -334,11 +336,11 @@ def show_trials(view: View, drawn: pd.DataFrame) -> None:
     )
 
 
-def show_hypervolume(line: Line) -> None:
+def show_hypervolume(results: SplitResults) -> None:
     volumes = hold(
         "hypervolume",
-        (line.trials, line.search),
-        lambda: front_tables.hypervolume_table(line.trials, line.search),
+        (results.trials, results.search),
+        lambda: front_tables.hypervolume_table(results.trials, results.search),
     )
     st.subheader("Hypervolume over time", anchor=False)
     if volumes.empty:
@@ -353,14 +355,14 @@ def show_hypervolume(line: Line) -> None:
     )
 
 
-def show_optimism(line: Line) -> None:
+def show_optimism(results: SplitResults) -> None:
     st.subheader("Optimism of the search", anchor=False)
-    if line.confirm is None:
+    if results.confirm is None:
         st.caption(
             "It takes scores of people whom the search has not seen: `gaitforge confirm run.toml` works it out."
         )
         return
-    optimism = line.confirm.optimism
+    optimism = results.confirm.optimism
     st.altair_chart(
         charts_fronts.draw_optimism(front_tables.optimism_table(optimism)), key="optimism"
     )

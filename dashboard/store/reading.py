@@ -47,7 +47,7 @@ def read_store(work: WorkFolder, problems: list[Problem]) -> Held | None:
 
 
 def read_roles(work: WorkFolder, split: str) -> dict[str, str]:
-    """Return each person's role in a split; empty if it cannot be read, which `reading.read_line` reports."""
+    """Return each person's role in a split; empty if it cannot be read, which `reading.read_results` reports."""
     path = work.split_file(split)
     read = files.parsed(str(path), SPLIT) if files.is_inside(work.root, path) else None
     return dict(read.roles) if isinstance(read, Split) else {}

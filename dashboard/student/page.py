@@ -53,7 +53,7 @@ def show_student(view: View) -> None:
 
 def show_held_against(view: View, model: Model) -> None:
     """Compare a confirmed student, or the teacher, with teacher, reference and chance on the confirm people."""
-    confirm = view.line.confirm
+    confirm = view.results.confirm
     if confirm is None or (model.member is None and model.number != TEACHER):
         return
     table = model_tables.held_against_table(confirm, model.member)
@@ -118,9 +118,9 @@ def show_numbers(view: View, model: Model, export: Export | None) -> None:
             if network.interval
             else "its network; too few people for an interval"
         )
-    elif model.number == TEACHER and view.line.confirm is not None:
-        confirmed.metric("Macro F1, confirm", f"{view.line.confirm.teacher.macro_f1:.3f}")
-        ends = interval_words(view.line.confirm.teacher.interval)
+    elif model.number == TEACHER and view.results.confirm is not None:
+        confirmed.metric("Macro F1, confirm", f"{view.results.confirm.teacher.macro_f1:.3f}")
+        ends = interval_words(view.results.confirm.teacher.interval)
         confirmed.caption(f"95 % interval {ends}" if ends else "too few people for an interval")
     else:
         confirmed.metric("Macro F1, confirm", "none")
@@ -248,7 +248,7 @@ def _classes(view: View) -> tuple[str, ...]:
     """Return the class names in the order of the stored probabilities; empty if unknown."""
     if view.found.store is not None:
         return view.found.store.classes
-    return view.line.teacher.classes if view.line.teacher is not None else ()
+    return view.results.teacher.classes if view.results.teacher is not None else ()
 
 
 def _in_list(model: Model) -> str:

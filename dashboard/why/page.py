@@ -23,7 +23,7 @@ BRUSHED = "dragged over in Trade-off"
 
 
 def show_why(view: View) -> None:
-    trials = view.line.trials
+    trials = view.results.trials
     finished = [trial for trial in trials if trial.state == "finished"]
     st.subheader("Why these students", anchor=False)
     if not finished:
@@ -98,14 +98,14 @@ def _why_no_importance(view: View, found: pd.DataFrame, family: str | None, fini
 
 
 def show_terms(view: View, finished: list[Trial]) -> None:
-    table = why_tables.terms_table(finished, view.line.front)
+    table = why_tables.terms_table(finished, view.results.front)
     if table.empty:
         return
-    members = sum(trial.number in view.line.front for trial in finished)
+    members = sum(trial.number in view.results.front for trial in finished)
     st.markdown("**What the front learns from the teacher by**")
     left, right = st.columns(2, gap="large")
     with left:
-        points = why_tables.term_points(finished, view.line.front)
+        points = why_tables.term_points(finished, view.results.front)
         kept = points["on_front"] | points["trial"].eq(view.chosen)
         rest = points[~kept]
         step = max(len(rest) // 400, 1)
@@ -141,8 +141,8 @@ def show_paths(
     family: str | None,
     objectives: list[str],
 ) -> None:
-    confirm = view.line.confirm
-    groups = {FRONT: sorted(view.line.front)}
+    confirm = view.results.confirm
+    groups = {FRONT: sorted(view.results.front)}
     if confirm is not None and confirm.members:
         groups[CONFIRMED] = [member.trial for member in confirm.members]
     if choice.read_brushed_trials():
@@ -205,7 +205,7 @@ def show_slice(
     objective = right.selectbox(
         "Objective", objectives, format_func=objective_words, key="why_objective"
     )
-    table = why_tables.slice_table(finished, setting, objective, view.line.front, view.chosen)
+    table = why_tables.slice_table(finished, setting, objective, view.results.front, view.chosen)
     if table.empty:
         st.info("No finished trial has this setting.")
         return
@@ -252,7 +252,7 @@ def _first(view: View, names: list[str], objective: str, family: str | None) -> 
 
 def _objectives(view: View, finished: list[Trial]) -> list[str]:
     """List the search's objectives (macro F1 and parameters without one) for which at least one trial has a value."""
-    asked = view.line.search.objectives if view.line.search else ()
+    asked = view.results.search.objectives if view.results.search else ()
     return [
         name
         for name in asked or ("macro_f1", "params")
