@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gaitforge.batch import Batch
-from gaitforge.losses import Targets, needed
+from gaitforge.losses import Targets, collect_needed
 from gaitforge.work import OutputsFolder
-from trainers.training.speed import find_device, home
+from trainers.training.speed import choose_home, find_device
 from trainers.training.window_folder import WindowFolder
 
 
@@ -66,10 +66,10 @@ class Examples:
             joints_BTVC=self.joints_NWTVC[window_B, view_B].float(),
             seen_BTV=self.seen_NWTV[window_B, view_B],
         )
-        taken = (_taken(answer, window_B, view_B) for answer in self._answers)
+        taken = (_gather(answer, window_B, view_B) for answer in self._answers)
         return batch, Targets(self.label_N[window_B], *taken)
 
-    def first(self, count: int) -> Examples:
+    def take_first(self, count: int) -> Examples:
         """Return the first `count` windows; their tensors share the memory of these."""
         return Examples(
             self.joints_NWTVC[:count],
@@ -91,7 +91,7 @@ class Examples:
         )
 
 
-def _taken(answer: Tensor | None, window_B: Tensor, view_B: Tensor) -> Tensor | None:
+def _gather(answer: Tensor | None, window_B: Tensor, view_B: Tensor) -> Tensor | None:
     if answer is None:
         return None
     there = answer.device
@@ -111,7 +111,7 @@ def load_taught(
 
 def add_answers(train: Examples, teacher_outputs: str, terms: Iterable[str]) -> Examples:
     """Return `train`, which has the teacher's logits, with its embedding and joints where the terms need them."""
-    asked = needed(terms, "stored")
+    asked = collect_needed(terms, "stored")
     embedding, joints = (
         hold_outputs(teacher_outputs, name) if name in asked else None
         for name in ("embedding", "joints")
@@ -123,7 +123,7 @@ def add_answers(train: Examples, teacher_outputs: str, terms: Iterable[str]) -> 
 def hold_outputs(teacher_outputs: str, name: str) -> Tensor:
     """Map one array of the teacher's outputs once per worker process; copy it to the device where it fits."""
     array = load_outputs(Path(teacher_outputs), name)
-    return array.to(home(array.nbytes, find_device()))
+    return array.to(choose_home(array.nbytes, find_device()))
 
 
 @lru_cache(maxsize=2)
@@ -135,14 +135,14 @@ def hold_examples(windows: str, teacher_outputs: str) -> tuple[Examples, Example
     folder, device = WindowFolder.open(Path(windows)), find_device()
     train = load_examples(folder, "train", Path(teacher_outputs))
     valid = load_examples(folder, "validation")
-    return train.to(home(train.bytes, device)), valid.to(home(valid.bytes, device))
+    return train.to(choose_home(train.bytes, device)), valid.to(choose_home(valid.bytes, device))
 
 
 def load_examples(
     windows: WindowFolder, role: str, teacher_outputs: Path | None = None
 ) -> Examples:
     """Return a role's mapped windows as tensors, with the teacher's logits where a folder of its outputs is given."""
-    mapped = windows.role(role)
+    mapped = windows.open_role(role)
     logits = None
     if teacher_outputs is not None:
         logits = load_outputs(teacher_outputs, "logits")

@@ -46,7 +46,7 @@ class Memory:
         in_budget = NODES_DRAWN // (len(self.by_class) * self.joints_NWQVD.shape[3])
         return min(max(fewest, in_budget), most)
 
-    def nodes(self, generator: torch.Generator) -> Tensor:
+    def draw_nodes(self, generator: torch.Generator) -> Tensor:
         """Draw all joints of `phases_drawn` random phases of each class [M, V', D']."""
         window_M, view_M = self._windows(self.phases_drawn, generator)
         phases = self.joints_NWQVD.shape[2]
@@ -56,7 +56,7 @@ class Memory:
             window_M.to(device), view_M.to(device), phase_M.to(device)
         ].float()
 
-    def graphs(self, generator: torch.Generator) -> Tensor:
+    def draw_graphs(self, generator: torch.Generator) -> Tensor:
         """Draw all phases and joints of GRAPHS_DRAWN random windows of each class [M, Q, V', D']."""
         window_M, view_M = self._windows(GRAPHS_DRAWN, generator)
         device = self.joints_NWQVD.device
@@ -92,7 +92,7 @@ def draw(
                 f"A term draws {kind} of the memory, but the teacher's joint maps were not loaded; load them."
             )
         elif kind == "nodes":
-            targets = targets._replace(memory_nodes_MVD=memory.nodes(generator).to(device))
+            targets = targets._replace(memory_nodes_MVD=memory.draw_nodes(generator).to(device))
         else:
-            targets = targets._replace(memory_graphs_MQVD=memory.graphs(generator).to(device))
+            targets = targets._replace(memory_graphs_MQVD=memory.draw_graphs(generator).to(device))
     return targets

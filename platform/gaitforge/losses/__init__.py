@@ -199,7 +199,7 @@ def check_term(term: object) -> Term:
     return term
 
 
-def needed(terms: Iterable[str], what: str) -> tuple[str, ...]:
+def collect_needed(terms: Iterable[str], what: str) -> tuple[str, ...]:
     """Collect the values of a field of these terms (stored, drawn or head), each once, in LOSSES' order."""
     asked = set(terms)
     found = [getattr(term, what) for name, term in LOSSES.items() if name in asked]
@@ -271,6 +271,17 @@ def class_weights(label_N: Tensor, classes: int) -> Tensor:
 
 
 __all__ = [
-    "DRAWN", "LOSSES", "STORED", "Distillation", "Heads", "Targets", "Term", "check_known", "check_term",
-    "class_weights", "loss_terms", "needed", "temperature_of",
+    "DRAWN",
+    "LOSSES",
+    "STORED",
+    "Distillation",
+    "Heads",
+    "Targets",
+    "Term",
+    "check_known",
+    "check_term",
+    "class_weights",
+    "collect_needed",
+    "loss_terms",
+    "temperature_of",
 ]  # fmt: skip
