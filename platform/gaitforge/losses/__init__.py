@@ -21,10 +21,9 @@ from gaitforge.losses.heads import HEADS, Heads
 from gaitforge.losses.hint import hint_loss
 from gaitforge.losses.kd import soft_label_kl
 from gaitforge.losses.rkd import relation_loss
-from gaitforge.losses.sides import Sides, require
+from gaitforge.losses.sides import Sides, Targets, require
 from gaitforge.losses.similarity import similarity_loss
 from gaitforge.losses.standardise import standardise
-from gaitforge.losses.targets import Targets
 from gaitforge.models import Output
 from gaitforge.recipe import Distillation
 
