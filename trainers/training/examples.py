@@ -1,4 +1,4 @@
-"""Windows of one role as tensors, and the teacher's stored outputs: loaded, then taken and drawn as a step's Targets."""
+"""Windows as tensors, with the teacher's stored outputs: loaded, then taken and drawn as a step's Targets."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """The training losses: cross entropy, and the table of distillation terms.
 
 A term is a pure function of what the student puts out and what the teacher put out for the same
-view of the same window. To add one: write it in a file here, and give it a line in LOSSES.
+view of the same window: Sides hands it logits, embeddings or nodes of both, the student's first. To add
+one: write it in a file here, and give it a line in LOSSES.
 """
 
 from __future__ import annotations
