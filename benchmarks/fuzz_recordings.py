@@ -23,6 +23,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.fuzzing import Fuzzer, Spoiled, main
+from gaitforge.ingest import ReadOptions, read_files
+from gaitforge.layout import LAYOUTS
+from gaitforge.sentences import one_line
 from trainers.__main__ import main as gaitforge
 
 Rng = np.random.Generator
@@ -97,6 +100,8 @@ def spoil(rng: Rng, folder: Path) -> Spoiled:
     path.write_bytes(data)
     if 4 in ways:
         told.append(pick(rng, FILES)(rng, path))
+    if rng.random() < 0.1:
+        return Spoiled(command=["read", str(folder)], what="; ".join(["unlabelled", *told]))
     if rng.random() < 0.1:
         with (folder / "run.toml").open("a", encoding="utf-8") as run:
             run.write("[ingest.read]\nconfidence_channel = 2\n")
@@ -543,10 +548,21 @@ CELLS = (
 
 
 def command(arguments: Sequence[str]) -> int:
-    """Run gaitforge; a folder with a CSV file is converted first."""
-    if arguments[0] != "csv":
+    """Run gaitforge; a folder with a CSV file is converted first, and one to "read" is read as for prediction."""
+    if arguments[0] not in ("csv", "read"):
         return gaitforge(list(arguments))
     folder = Path(arguments[1])
+    if arguments[0] == "read":
+        try:
+            found = list(
+                read_files(
+                    [folder / "walks.npz"], LAYOUTS["coco17"], ReadOptions(), labelled=False
+                )
+            )
+        except (ValueError, KeyError, OSError) as error:
+            print("gaitforge:", one_line(str(error.args[0])), file=sys.stderr)
+            return 2
+        return 0 if found else 1
     layout, out = folder / "leg.toml", folder / "from_csv.npz"
     sys.argv = [
         "csv_to_npz.py",
