@@ -59,7 +59,7 @@ NUMBERS = (
 TEXTS = (
     '""', '" "', '"auto"', '"none"', '"a\\u0000b"', '"\\u001b[31mred"', '"\\u202egnp"', '"~nobody"', '"~"',
     '"/dev/null"', '"/dev/zero"', '"/dev/stdin"', '"."', '".."', '"/"', '"loop"', '"pipe"', '"folder"',
-    '"' + "x" * 300 + '"', '"' + "x" * 200_000 + '"', '"coco17"', '"kinect25"', '"body.toml"', '"nowhere.toml"',
+    '"' + "x" * 300 + '"', '"' + "x" * 150_000 + '"', '"coco17"', '"kinect25"', '"body.toml"', '"nowhere.toml"',
     '"folder.toml"', '"pipe.toml"', '"walks.npz"', '"folder.npz"', '"pipe.npz"', '"file://x"', '"%s%n{}"',
     '"\\n\\r\\t"', '"\\U0001F600"', '"[[[["', '"without-\\ue000"', '"a/b/../c"', '"s3://"',
     *(f'"{name}"' for name in (*FAMILIES, *OBJECTIVES, *SAMPLERS, *RULES)), '"kd"', '"slide"', '"label"', '"subject"',
@@ -68,7 +68,7 @@ OTHERS = (
     "true", "false", "[]", "[[]]", "{}", "[1, 2, 3]", '["a", "a"]', '["s0", "s1"]', '[["P1", "p1"]]',
     "[0.6, 0.2, 0.2]", "[0.5, 0.5]", "[1, 4]", "[4, 1]", "1979-05-27", "07:32:00", "1979-05-27T07:32:00Z",
     "{ a = 1 }", '{ "*" = "rest" }', '{ a = "" }', "[" * 150 + "]" * 150, "[" * 3000 + "]" * 3000,
-    "[" + "1, " * 50_000 + "1]", "{ x = { y = { z = [ { a = inf } ] } } }", "[nan]", "[[0, 1], [1]]", "[-1]",
+    "[" + "1, " * 40_000 + "1]", "{ x = { y = { z = [ { a = inf } ] } } }", "[nan]", "[[0, 1], [1]]", "[-1]",
     "[[0, 1000000000000]]", '{ arm = [1.5] }', '[{ family = "tcn", "tcn.layers" = 2 }]', "[true]", '["\\u0000"]',
     "[[[[0]]]]", "{ channels = 16, layers = 1000000000000, dilation_growth = 3 }", "{ channels = -1 }",
     '{ kernel = "5" }', "{ layers = 100000 }", "{ widths = [], strides = [] }", "{ widths = [1000000000000] }",
@@ -81,10 +81,10 @@ WORK_TEXTS = (
     '"a/loop/b"',
 )
 TEXT_FAULTS = (
-    b"\xff\xfe", b"\0", b"work = ", b"[[ingest]]\n", b"[" * 5000, b"\xef\xbb\xbf", b"\n[ingest]\n", b"x" * 1_100_000,
+    b"\xff\xfe", b"\0", b"work = ", b"[[ingest]]\n", b"[" * 5000, b"\xef\xbb\xbf", b"\n[ingest]\n", b"x" * 210_000,
     b"'''", b"a" + b".a" * 3000 + b" = 1\n", b"[" + b"a." * 3000 + b"a]\n", b"\xc3", b"work = 'x'\n", b"\r",
     b'"\\ud800" = 1\n', b"\x1b[2J", b'"\\u0000" = 1\n', b'"" = 1\n', b"x = " + b"[{a=" * 300 + b"\n",
-    b"".join(b"k%d = 1\n" % n for n in range(3000)), b'"' + b"k" * 300_000 + b'" = 1\n',
+    b"".join(b"k%d = 1\n" % n for n in range(3000)), b'"' + b"k" * 150_000 + b'" = 1\n',
 )  # fmt: skip
 HEAVY = ("teacher", "outputs", "search", "confirm", "export")
 
@@ -192,8 +192,8 @@ def spoil_layout(rng: Rng, body: dict[str, str]) -> str:
             told.append(f"no {key}")
             continue
         many = (
-            "[" + ", ".join(f'"k{n}"' for n in range(60_000)) + "]",
-            "[" + ", ".join(f"[{n}, {n + 1}]" for n in range(20_000)) + "]",
+            "[" + ", ".join(f'"k{n}"' for n in range(16_000)) + "]",
+            "[" + ", ".join(f"[{n}, {n + 1}]" for n in range(9_000)) + "]",
             "[" + ", ".join(f'"k{n}"' for n in range(17)) + "]",
         )
         body[key] = (

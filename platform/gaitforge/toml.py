@@ -12,7 +12,8 @@ from typing import Any
 
 from gaitforge.regular_file import open_regular
 
-MOST_BYTES = 1_000_000  # the names of a hundred thousand people
+# the ids of ten thousand people; a key of so many parts takes the parser seconds, and the square of that for more
+MOST_BYTES = 200_000
 MOST_DEEP = 20  # tables and lists in one another; settings have five
 _TOO_DEEP = "holds tables or lists in one another beyond any use; take them apart"
 

@@ -91,10 +91,11 @@ def read_files(
                 "convert the file, or add a reader in gaitforge/ingest/__init__.py."
             )
         check_regular(path, "The recordings file", "mend its path in the settings")
-    places = [os.path.abspath(path) for path in paths]
-    for n, place in enumerate(places):
-        if place in places[:n]:
-            raise ValueError(f"The recordings file {paths[n]} is named twice; name it once.")
+    places: set[str] = set()
+    for path in paths:
+        if (place := os.path.abspath(path)) in places:
+            raise ValueError(f"The recordings file {path} is named twice; name it once.")
+        places.add(place)
     items = _read_in_turn(paths, layout, options, labelled)
     return _check(items, distinct_people) if labelled else (item for _, _, item in items)
 
