@@ -428,7 +428,7 @@ def test_a_full_disk_is_told_in_a_sentence_and_the_same_command_goes_on(
         # all of the old or, once it is whole, all of the new
         now = SkeletonStore.open(store)
         assert now.info == info or now.info.version > info.version
-        assert sum(1 for _ in now.recordings()) == 6
+        assert sum(1 for _ in now.read_recordings()) == 6
         assert not [path for path in store.rglob(".*") if path.is_file()]  # no draft
         room += 1
     assert room > 3  # it was full at each of several places

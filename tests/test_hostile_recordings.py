@@ -235,4 +235,4 @@ def test_whole_numbers_of_64_bits_are_kept_in_a_column(tmp_path: Path) -> None:
     path = written(tmp_path, {"serial.npy": packed(np.array([2**63, 2**64 - 1], np.uint64))})
     SkeletonStore.write(tmp_path / "store", TWO, read(path), "f")
     store = SkeletonStore.open(tmp_path / "store")
-    assert [item.columns["serial"] for item in store.recordings()] == [2.0**63, 2.0**64]
+    assert [item.columns["serial"] for item in store.read_recordings()] == [2.0**63, 2.0**64]
