@@ -30,8 +30,9 @@ from gaitforge.models.tcn import TcnSizes
 from gaitforge.settings import FitPlan
 from trainers.training.examples import Examples
 from trainers.training.fitting import Fitting
-from trainers.training.loop import Goal, draw_batches, epoch_steps, find_gradients
+from trainers.training.loop import Goal, draw_batches, find_gradients
 from trainers.training.sharing import Shard
+from trainers.training.steps import epoch_steps
 
 JOINTS, FRAMES, CHANNELS, CLASSES = 22, 64, 3, 4
 WINDOWS, VIEWS, TEACHER_WIDTH = 256, 2, 128

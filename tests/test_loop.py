@@ -24,16 +24,13 @@ from trainers.training.examples import Examples
 from trainers.training.fitting import Fitting
 from trainers.training.loop import (
     Goal,
-    Step,
-    disturb,
-    epoch_steps,
     find_gradients,
     find_loss_factors,
     fit,
-    set_learning_rate,
 )
 from trainers.training.scoring import score, score_logits, window_logits
 from trainers.training.sharing import Shard, check_shards
+from trainers.training.steps import Step, disturb, epoch_steps, set_learning_rate
 
 LEGS = Layout(name="legs", joints=("hip", "left", "right"), bones=((0, 1), (0, 2)))
 WINDOWS, VIEWS, FRAMES, CLASSES = 10, 2, 16, 2

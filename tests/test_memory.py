@@ -16,11 +16,11 @@ from gaitforge.losses.heads import HEADS
 from gaitforge.losses.nodes import PHASES
 from gaitforge.settings import FitPlan
 from tests.test_loop import CLASSES, KD, NOISY, VIEWS, WINDOWS, examples, new_fitting, same
-from trainers.training.examples import Examples
+from trainers.training.examples import GRAPHS_DRAWN, PAIRS_DRAWN, Examples, Memory, draw
 from trainers.training.fitting import Fitting
-from trainers.training.loop import draw_batches, epoch_steps, fit
-from trainers.training.memory import GRAPHS_DRAWN, PAIRS_DRAWN, Memory, draw
+from trainers.training.loop import draw_batches, fit
 from trainers.training.sharing import Shard
+from trainers.training.steps import epoch_steps
 
 JOINTS, WIDTH = 3, 6
 EVERY = Distillation(weights=dict.fromkeys(LOSSES, 0.1), warmup=0.5)

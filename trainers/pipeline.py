@@ -3,7 +3,7 @@
 files -> ingest -> store -> split -> teacher -> teacher outputs -> search -> confirm -> export
 
 From the teacher on, every stage also reads the windows that `store/` and `splits/` give, which are cached where they
-are missing. `gaitforge/predict.py` uses what export writes. How stored outputs become a loss: `training/__init__.py`.
+are missing. `gaitforge/predict.py` uses what export writes. How stored outputs become a loss: `docs/line.md`.
 """
 
 from __future__ import annotations

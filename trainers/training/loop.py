@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,13 +20,18 @@ from gaitforge.losses import (
     collect_needed,
     loss_terms,
 )
-from gaitforge.settings import FitPlan
-from trainers.training.examples import Examples
+from trainers.training.examples import Examples, Memory, draw
 from trainers.training.fitting import Fitting
-from trainers.training.memory import Memory, draw
 from trainers.training.scoring import score
 from trainers.training.sharing import LossFactors, Shard, agree, check_shards
 from trainers.training.speed import CudaGraphGradients, Speed, send_ahead
+from trainers.training.steps import (
+    Step,
+    disturb,
+    epoch_steps,
+    seed_dropout,
+    set_learning_rate,
+)
 
 CHECK_STEPS = 50  # from one look at the loss to the next: a look makes a GPU's launches wait
 
@@ -66,6 +69,7 @@ def fit(
 ) -> Iterator[EpochMetrics]:
     """Train until `fitting.plan.epochs` epochs are done; yield the metrics of each. Stop by not asking for the next.
 
+    `train` holds the teacher's stored outputs that the terms of `distillation` compare the model with.
     `parallel` is the model that the training step calls instead of `fitting.model`: wrapped for several
     workers, or compiled. `after_step` is called after each step and may save `fitting`, which can go on
     from any step. With any number of workers a step sees the same windows, views and noise and has the
@@ -210,36 +214,6 @@ def find_gradients(
     return {name: value.detach() for name, value in terms.items()}
 
 
-class Step(NamedTuple):
-    """The windows and views of one step's whole batch, before workers divide it, and the seed of its noise."""
-
-    window_B: Tensor
-    view_B: Tensor
-    seed: int
-
-
-def epoch_steps(
-    windows: int,
-    views: int,
-    batch: int,
-    generator: torch.Generator,
-    device: torch.device | str = "cpu",
-) -> list[Step]:
-    """Return the steps of an epoch, the same for any number of workers, with their indices on `device`.
-
-    The order is filled up from its own start, so that all batches have one size: a batch of one window
-    breaks batch norm.
-    """
-    order_N = torch.randperm(windows, generator=generator)
-    size = min(batch, windows)
-    steps = math.ceil(windows / size)
-    window_SB = order_N.repeat(2)[: steps * size].view(steps, size)
-    view_SB = torch.randint(views, (steps, size), generator=generator)
-    seed_S = torch.randint(2**31, (steps,), generator=generator).tolist()
-    pairs = zip(window_SB.to(device), view_SB.to(device), strict=True)
-    return [Step(*pair, seed) for pair, seed in zip(pairs, seed_S, strict=True)]
-
-
 def check_terms(distillation: Distillation, world: int) -> None:
     """Raise KeyError for an unknown term, ValueError for one that needs whole batches where workers share them."""
     check_known(distillation)
@@ -261,50 +235,3 @@ def find_loss_factors(step: Step, label_N: Tensor, goal: Goal, shard: Shard) -> 
         return LossFactors(by_window, by_window)
     weight_B = goal.class_weights_K[label_N[step.window_B].to(goal.class_weights_K.device)]
     return LossFactors(shard.world * shard.take_rows(weight_B).sum() / weight_B.sum(), by_window)
-
-
-def seed_dropout(seed: int, device: torch.device) -> None:
-    """Seed the global generators, the only ones that dropout draws from: the CPU's, and CUDA's where it is used.
-
-    `torch.manual_seed` would seed those of every kind of device, which takes 0.1 ms.
-    """
-    torch.default_generator.manual_seed(seed)
-    if device.type == "cuda":
-        torch.cuda.manual_seed(seed)
-
-
-def set_learning_rate(optimizer: torch.optim.Optimizer, plan: FitPlan, epoch: float) -> None:
-    """Set the learning rate at a fractional epoch: linear warm-up, then half a cosine down to a hundredth."""
-    done = epoch / plan.epochs
-    if done < plan.warmup:
-        factor = done / plan.warmup
-    else:
-        factor = 0.01 + 0.99 * 0.5 * (
-            1 + math.cos(math.pi * (done - plan.warmup) / (1 - plan.warmup))
-        )
-    for group in optimizer.param_groups:
-        group["lr"] = plan.lr * max(factor, 0.01)
-
-
-def disturb(
-    batch: Batch,
-    plan: FitPlan,
-    generator: torch.Generator,
-    shard: Shard = Shard(),
-    windows: int | None = None,
-) -> Batch:
-    """Add noise to the coordinates and hide joints for the whole window; the target stays the undisturbed view's.
-
-    Both are drawn on the generator's device for all `windows` of the batch that workers share, and each
-    worker takes its rows. Without `windows` the batch is the whole.
-    """
-    joints, seen = batch.joints_BTVC, batch.seen_BTV
-    whole, device = windows or len(seen), generator.device
-    if plan.jitter > 0:
-        noise = torch.randn((whole, *joints.shape[1:]), generator=generator, device=device)
-        joints = joints + plan.jitter * shard.take_rows(noise).to(joints.device) * seen[..., None]
-    if plan.joint_drop > 0:
-        drawn = torch.rand((whole, 1, seen.shape[2]), generator=generator, device=device)
-        seen = seen & (shard.take_rows(drawn) >= plan.joint_drop).to(seen.device)
-        joints = joints * seen[..., None]
-    return Batch(joints_BTVC=joints, seen_BTV=seen)

@@ -1,7 +1,8 @@
 """The training losses: cross entropy, and the table of distillation terms.
 
 A term is a pure function of what the student puts out and what the teacher put out for the same
-view of the same window. To add one: write it in a file here, and give it a line in LOSSES.
+view of the same window: Sides hands it logits, embeddings or nodes of both, the student's first. To add
+one: write it in a file here, and give it a line in LOSSES.
 """
 
 from __future__ import annotations
@@ -21,10 +22,9 @@ from gaitforge.losses.heads import HEADS, Heads
 from gaitforge.losses.hint import hint_loss
 from gaitforge.losses.kd import soft_label_kl
 from gaitforge.losses.rkd import relation_loss
-from gaitforge.losses.sides import Sides, require
+from gaitforge.losses.sides import Sides, Targets, require
 from gaitforge.losses.similarity import similarity_loss
 from gaitforge.losses.standardise import standardise
-from gaitforge.losses.targets import Targets
 from gaitforge.models import Output
 from gaitforge.recipe import Distillation
 
