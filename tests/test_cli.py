@@ -272,7 +272,7 @@ def test_settings_that_are_no_toml_are_refused(
     must_say(refused(capsys, "run", path), "is not TOML", "line 1", "mend that line")
     path.write_bytes(b"work = '\xff'\n")
     must_say(refused(capsys, "run", path), "is not TOML", "mend that line")
-    must_say(refused(capsys, "run", tmp_path), "does not exist", "give the path of a run.toml")
+    must_say(refused(capsys, "run", tmp_path), "is a folder", "give the path of a run.toml")
 
 
 @pytest.mark.parametrize(

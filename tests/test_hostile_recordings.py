@@ -193,7 +193,7 @@ NO_FILES: dict[str, tuple[Callable[[Path], None], str]] = {
     "pipe": (make_pipe, "is a named pipe, but must be a file"),
     "folder": (Path.mkdir, "is a folder, but must be a file"),
     "device": (lambda path: path.symlink_to("/dev/zero"), "is a device, but must be a file"),
-    "loop": (lambda path: path.symlink_to(path), "cannot be read .*symbolic link.*; give the path"),
+    "loop": (lambda path: path.symlink_to(path), "cannot be read .*symbolic link.*; mend its path"),
     "below a file": (lambda path: path.symlink_to("/etc/passwd/x"), "cannot be read .Not a dir"),
 }  # fmt: skip
 

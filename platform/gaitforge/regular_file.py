@@ -19,16 +19,15 @@ _KINDS = {
 def check_regular(path: Path, what: str, remedy: str) -> None:
     """Raise an OSError or a ValueError, with one sentence, where a path names no file.
 
-    `what` begins the sentence ("The recordings file"), and `remedy` ends the one for a file that does not exist
-    (FileNotFoundError).
+    `what` begins the sentence ("The recordings file"), and `remedy` ends it. FileNotFoundError where there is nothing.
     """
     try:
         mode = os.stat(path).st_mode
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{what} {path} does not exist; {remedy}.") from error
     except (OSError, ValueError) as error:  # ValueError: a NUL character in the path
-        raise _refusal(error, path, what) from error
-    _check_mode(mode, path, what)
+        raise _refusal(error, path, what, remedy) from error
+    _check_mode(mode, path, what, remedy)
 
 
 def open_regular(path: Path, what: str, remedy: str) -> BufferedReader:
@@ -38,26 +37,27 @@ def open_regular(path: Path, what: str, remedy: str) -> BufferedReader:
         # without waiting, should it have become a pipe by now
         file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb")
     except OSError as error:
-        raise _refusal(error, path, what) from error
+        raise _refusal(error, path, what, remedy) from error
     try:
-        _check_mode(os.fstat(file.fileno()).st_mode, path, what)
+        _check_mode(os.fstat(file.fileno()).st_mode, path, what, remedy)
     except ValueError:
         file.close()
         raise
     return file
 
 
-def _check_mode(mode: int, path: Path, what: str) -> None:
+def _check_mode(mode: int, path: Path, what: str, remedy: str) -> None:
     if not stat.S_ISREG(mode):
         kind = _KINDS.get(stat.S_IFMT(mode), "no file")
-        raise ValueError(f"{what} {path} is {kind}, but must be a file; give the path of one.")
+        raise ValueError(f"{what} {path} is {kind}, but must be a file; {remedy}.")
 
 
-def _refusal(error: OSError | ValueError, path: Path, what: str) -> OSError | ValueError:
+def _refusal(
+    error: OSError | ValueError, path: Path, what: str, remedy: str
+) -> OSError | ValueError:
     """Return the error with one sentence, of the same class."""
     if isinstance(error, ValueError):
-        return ValueError(f"{what} {path} cannot be read ({error}); give the path of a file.")
-    remedy = "give the path of a file"
+        return ValueError(f"{what} {path} cannot be read ({error}); {remedy}.")
     if isinstance(error, PermissionError):
         remedy = "let its owner give this user the right to read it and to enter the folders above"
     return type(error)(f"{what} {path} cannot be read ({error.strerror}); {remedy}.")
