@@ -467,6 +467,8 @@ def test_settings_that_are_no_file_are_never_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "run.toml")
     with pytest.raises(ValueError, match="is a named pipe, but must be a file"):
         read_settings(tmp_path / "run.toml")
+    with pytest.raises(OSError, match=r"/proc/self/mem cannot be read .Input/output error."):
+        read_settings(Path("/proc/self/mem"))  # no disk is as broken
     with pytest.raises(ValueError, match=r"The settings file .* is a folder, but must be a file"):
         read_settings(tmp_path)
 

@@ -46,6 +46,15 @@ def open_regular(path: Path, what: str, remedy: str) -> BufferedReader:
     return file
 
 
+def read_regular(path: Path, what: str, remedy: str, most: int) -> bytes:
+    """Return the first `most` bytes of a file, or all; raises as `open_regular` does, and OSError for a broken disk."""
+    with open_regular(path, what, remedy) as file:
+        try:
+            return file.read(most)
+        except OSError as error:
+            raise _refusal(error, path, what, remedy) from error
+
+
 def _check_mode(mode: int, path: Path, what: str, remedy: str) -> None:
     if not stat.S_ISREG(mode):
         kind = _KINDS.get(stat.S_IFMT(mode), "no file")

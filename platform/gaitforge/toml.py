@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from gaitforge.regular_file import open_regular
+from gaitforge.regular_file import read_regular
 
 # the ids of ten thousand people; a key of so many parts takes the parser seconds, and the square of that for more
 MOST_BYTES = 200_000
@@ -25,8 +25,7 @@ def read_toml(path: Path, kind: str, wanted: str) -> dict[str, Any]:
     it is not TOML or holds what no settings do: numbers that are not finite or of more than 64 bits, NUL characters,
     tables in tables without end.
     """
-    with open_regular(path, f"The {kind}", f"give the path of {wanted}") as file:
-        data = file.read(MOST_BYTES + 1)
+    data = read_regular(path, f"The {kind}", f"give the path of {wanted}", MOST_BYTES + 1)
     if len(data) > MOST_BYTES:
         raise ValueError(
             f"The {kind} {path} is larger than {MOST_BYTES:,} bytes, which no {kind} is; give the path of {wanted}."
