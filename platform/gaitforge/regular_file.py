@@ -16,6 +16,11 @@ _KINDS = {
 }
 
 
+def spell_name(name: str | Path) -> str:
+    """Write out the bytes of a file's name that are no UTF-8, since no table holds such text."""
+    return str(name).encode("utf-8", "backslashreplace").decode()
+
+
 def check_regular(path: Path, what: str, remedy: str) -> None:
     """Raise an OSError or a ValueError, with one sentence, where a path names no file.
 

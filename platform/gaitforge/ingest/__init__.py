@@ -17,7 +17,7 @@ from gaitforge.ingest.npz import ReadOptions, read_npz
 from gaitforge.ingest.people import refuse_look_alikes, stands_for_none
 from gaitforge.layout import LAYOUTS, Layout
 from gaitforge.recording import Recording, Rejected
-from gaitforge.regular_file import check_regular
+from gaitforge.regular_file import check_regular, spell_name
 
 __all__ = ["READERS", "RULES", "ReadOptions", "Reader", "check_reader", "file_names", "read_files"]
 
@@ -110,7 +110,7 @@ def file_names(paths: Sequence[Path]) -> list[str]:
     namesakes: defaultdict[str, list[int]] = defaultdict(list)
     for n, file in enumerate(files):
         namesakes[file.stem].append(n)
-    names = [as_text(file.stem) for file in files]
+    names = [spell_name(file.stem) for file in files]
     for group in namesakes.values():
         if len(group) == 1:
             continue
@@ -123,13 +123,8 @@ def file_names(paths: Sequence[Path]) -> list[str]:
         else:
             longer = {n: (*below[n], files[n].name) for n in group}
         for n in group:
-            names[n] = as_text("/".join(longer[n]))
+            names[n] = spell_name("/".join(longer[n]))
     return names
-
-
-def as_text(name: str) -> str:
-    """Write out the bytes of a file's name that are no UTF-8, since no table holds such text."""
-    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _read_in_turn(
@@ -184,7 +179,7 @@ def _check(
 
 def _reject(recording: Recording, path: Path, position: int, reason: str) -> Rejected:
     return Rejected(
-        source=as_text(str(path)),
+        source=spell_name(path),
         position=position,
         person=recording.person,
         label=recording.label,

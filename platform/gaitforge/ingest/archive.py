@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 
 from gaitforge.regular_file import open_regular
 
-# A file of arrays may unpack to this many times its size, or to so many bytes: movements become 1.1 to 20 times as
-# large, while files made to fill the memory become up to 1,030 times as large.
+# A file of arrays may unpack to this many times its size, or to so many bytes: files of real movements become 1.1 to
+# 1.6 times as large, and those made to fill the memory up to 1,030 times.
 MOST_TIMES = 100
 ALWAYS_BYTES = 32 * 2**20
 # Far more arrays than a table of recordings has columns.

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from gaitforge.ingest.archive import Header, open_archive
 from gaitforge.layout import Layout
 from gaitforge.recording import Recording, Rejected, Value
+from gaitforge.regular_file import spell_name
 
 FIXED = ("frames", "offsets")
 ANY_OTHER = "*"
@@ -107,7 +108,7 @@ def read_npz(
         persons = _as_text(columns.pop(options.person))
         labels = [_rename(label, options.relabel) for label in _as_text(columns[options.label])]
     contents = _Contents(
-        source=str(path).encode("utf-8", "backslashreplace").decode(),
+        source=spell_name(path),
         frames_TVC=frames_TVC,
         offsets=offsets,
         ids=_take_ids(columns, path.stem if name is None else name, count),
