@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import os
 import shutil
 import subprocess
@@ -108,7 +109,7 @@ def test_a_spoiled_file_is_refused_and_the_store_keeps_what_it_has(
 
     after = SkeletonStore.open(tmp_path / "work" / "store")
     assert after.info == before.info
-    assert sum(1 for _ in after.recordings()) == 6
+    assert sum(1 for _ in after.read_recordings()) == 6
 
 
 def test_a_recording_with_infinities_is_quarantined_and_the_others_are_kept(
@@ -126,7 +127,7 @@ def test_a_recording_with_infinities_is_quarantined_and_the_others_are_kept(
     )
     store = SkeletonStore.open(tmp_path / "work" / "store")
     assert (store.info.recordings, store.info.quarantined) == (5, 1)
-    (row,) = store.quarantined().to_pylist()
+    (row,) = store.read_quarantine().to_pylist()
     assert (row["position"], row["person"]) == (1, "s2")
     assert "infinities" in row["reason"]
     assert read_json(tmp_path / "work" / "summary.json")["store"]["quarantined"] == 1
@@ -154,7 +155,7 @@ def test_too_many_unusable_recordings_are_an_error_and_listed_and_the_store_stay
     }  # fmt: skip
     after = SkeletonStore.open(tmp_path / "work" / "store")
     assert after.info == before
-    assert sum(1 for _ in after.recordings()) == 6
+    assert sum(1 for _ in after.read_recordings()) == 6
 
     allowed = with_files(max_quarantined=0.2)
     assert main(["ingest", str(write_run(tmp_path, allowed))]) == 0
@@ -180,7 +181,7 @@ def test_ids_that_look_alike_leave_the_store_as_it_was(
     )
     after = SkeletonStore.open(tmp_path / "work" / "store")
     assert after.info == before
-    assert sum(1 for _ in after.recordings()) == 6
+    assert sum(1 for _ in after.read_recordings()) == 6
 
     apart = with_files(distinct_people=[["p1", "P1"]])
     assert main(["ingest", str(write_run(tmp_path, apart))]) == 0
@@ -271,7 +272,7 @@ def test_settings_that_are_no_toml_are_refused(
     must_say(refused(capsys, "run", path), "is not TOML", "line 1", "mend that line")
     path.write_bytes(b"work = '\xff'\n")
     must_say(refused(capsys, "run", path), "is not TOML", "mend that line")
-    must_say(refused(capsys, "run", tmp_path), "does not exist", "give the path of a run.toml")
+    must_say(refused(capsys, "run", tmp_path), "is a folder", "give the path of a run.toml")
 
 
 @pytest.mark.parametrize(
@@ -393,6 +394,45 @@ def test_ingest_again_keeps_the_version_and_new_input_makes_the_next(tmp_path: P
         write_recordings(tmp_path / "walks.npz", frames=FRAMES * factor)
         assert main(["ingest", str(settings)]) == 0
         assert SkeletonStore.open(store).info.version == version
+
+
+def test_a_full_disk_is_told_in_a_sentence_and_the_same_command_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = write_file_run(tmp_path)
+    assert main(["ingest", str(settings)]) == 0
+    store = WorkFolder(tmp_path / "work").store
+    before = sorted(path for path in store.rglob("*") if path.name != "quarantine.parquet")
+    info = SkeletonStore.open(store).info
+    write_recordings(tmp_path / "walks.npz", frames=FRAMES * 2)
+
+    written: list[int] = []
+
+    def full(number: int) -> None:
+        written.append(number)
+        if len(written) == room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    room = 1
+    while True:
+        written.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", full)
+            capsys.readouterr()
+            status = main(["ingest", str(settings)])
+        if status == 0:
+            break
+        assert status == 1
+        told = one_sentence(capsys.readouterr().err)
+        must_say(told, "is full (No space left on device)", "free some room", "same command")
+        # all of the old or, once it is whole, all of the new
+        now = SkeletonStore.open(store)
+        assert now.info == info or now.info.version > info.version
+        assert sum(1 for _ in now.read_recordings()) == 6
+        assert not [path for path in store.rglob(".*") if path.is_file()]  # no draft
+        room += 1
+    assert room > 3  # it was full at each of several places
+    assert set(before) <= set(store.rglob("*"))
 
 
 def test_a_stage_whose_code_is_at_fault_shows_its_traceback(

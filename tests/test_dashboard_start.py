@@ -10,7 +10,7 @@ import pytest
 
 from dashboard.reading import trial_log
 from dashboard.reading import work_folder as reading
-from dashboard.serving import serve_command
+from dashboard.serving import build_serve_command
 from dashboard.start import make_ready
 from gaitforge.work import WorkFolder
 from tests.toy_work import Toy, make_work
@@ -20,7 +20,7 @@ def test_the_trials_of_a_folder_are_read_before_anybody_asks(tmp_path: Path) -> 
     work = make_work(tmp_path / "work", Toy(trials=4, running=0, confirmed=False))
     make_ready([str(tmp_path / "none"), "s3://no plain name", str(work.root)])
     known = trial_log._looks[str(work.run("people").root)].log.trials
-    assert reading.read_line(work, "people").trials[0] is known[0]
+    assert reading.read_results(work, "people").trials[0] is known[0]
 
 
 def test_a_damaged_folder_does_not_keep_the_server_from_starting(tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ def test_a_damaged_folder_does_not_keep_the_server_from_starting(tmp_path: Path)
     (tmp_path / "splits" / "people.json").write_text("{")
     (tmp_path / "runs").write_text("no folder")
     make_ready([str(tmp_path)])
-    assert reading.read_line(WorkFolder(tmp_path), "people").trials == ()
+    assert reading.read_results(WorkFolder(tmp_path), "people").trials == ()
 
 
 @pytest.mark.slow
@@ -47,6 +47,6 @@ def test_what_is_loaded_beforehand_registers_no_component() -> None:
 
 
 def test_the_command_starts_this_module() -> None:
-    command = serve_command(["work/a", "work/b"], 8501)
+    command = build_serve_command(["work/a", "work/b"], 8501)
     assert command[1:5] == ["-P", "-m", "dashboard.start", "run"]
     assert command[-3:] == ["--", "work/a", "work/b"]

@@ -19,7 +19,7 @@ from gaitforge.window_cache import build_windows
 from gaitforge.work import SplitFolder, WorkFolder, read_json, write_parquet
 from tests.made import made
 from tests.test_confirm import CLASSES, LEGS, WINDOWS, walks
-from trainers.confirm.pool import last_macro_f1, pick_unseen, pool_splits
+from trainers.confirm.pool import pick_unseen, pool_splits, read_last_macro_f1
 from trainers.confirm.refit_file import ALONE, SEED, STUDENT
 from trainers.confirm.verdict import Tables
 from trainers.training.predictions import write_predictions
@@ -56,7 +56,7 @@ def tables_of(
         work.cache, store_fingerprint="s", split=Split(name=name, rule={}, store="s", roles=roles), layout=LEGS,
         classes=CLASSES, settings=WINDOWS, recordings=walks,
     )  # fmt: skip
-    cache.role("confirm")
+    cache.open_role("confirm")
     windows, folder = WindowFolder.open(cache.folder), work.run(name)
     TEACHER_FILE.write(folder.teacher_model, made(TEACHER_FILE, val_macro_f1=0.97))
     # what the best of its epochs had on the people who chose that epoch is not what students are asked for
@@ -82,7 +82,7 @@ def predict(
     seed: int,
     misses: int,
 ) -> None:
-    true_R = np.array([int(item.person[1:]) % 2 for item in windows.recordings("confirm")])
+    true_R = np.array([int(item.person[1:]) % 2 for item in windows.list_recordings("confirm")])
     said_R = np.where(np.arange(len(true_R)) < misses, 1 - true_R, true_R)
     scored = Scored(np.arange(len(true_R)), true_R, 3.0 * np.eye(2)[said_R])
     write_predictions(folder, windows, "confirm", model, trial, seed, scored)
@@ -113,7 +113,7 @@ def test_a_split_asks_for_what_the_teacher_had_after_its_last_epoch(tmp_path: Pa
     """The best of its epochs, 0.97, was chosen on these people; students are scored after their last."""
     rows = [row(1, 100), row(2, 200)]
     table = tables_of(WorkFolder(tmp_path), "a", range(4), rows, validated=(0.82, 0.95))
-    assert last_macro_f1(table.folder) == 0.9
+    assert read_last_macro_f1(table.folder) == 0.9
     assert pick_unseen(table, margin=0.1).trial == 1
 
 

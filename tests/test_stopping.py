@@ -166,7 +166,7 @@ def test_an_answer_that_cannot_be_written_is_one_sentence(
     assert main(["ingest", str(write_run(tmp_path))]) == 0
     answer = in_shell(["show", tmp_path / "work"], where, unbuffered=unbuffered)
     assert answer.returncode == 1
-    words = ("closed", "give the command") if where == CLOSED else ("No space left", "mend that")
+    words = ("closed", "give the command") if where == CLOSED else ("No space left", "free some")
     must_say(one_sentence(answer.stderr), *words)
 
 
@@ -187,7 +187,7 @@ def test_work_goes_on_without_standard_files_and_no_file_takes_their_place(tmp_p
 def test_work_whose_progress_cannot_be_written_ends_with_a_sentence(tmp_path: Path) -> None:
     answer = in_shell(["ingest", write_file_run(tmp_path)], FULL)
     assert answer.returncode == 1
-    must_say(one_sentence(answer.stderr), "No space left", "the same command goes on")
+    must_say(one_sentence(answer.stderr), "No space left", "the same command")
 
 
 @pytest.mark.parametrize("errors", ["2>&-", "2>/dev/full"])

@@ -20,6 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gaitforge.sentences import one_line
 from trainers.terminal.stopping import (
     Stopped,
     listening,
@@ -46,7 +47,7 @@ DEMO = Path(__file__).parents[1] / "examples" / "demo.toml"  # the wheel has it 
 # the last is this file's name where it runs as `python -m trainers`
 OURS = ("gaitforge", "trainers", "search_spaces", "dashboard", "__main__")
 # a full disk, a terminal that has gone, a file of another user
-UNUSABLE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM)
+UNUSABLE = (errno.ENOSPC, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM)
 UNREAD = 141  # what a shell tells of the tools that SIGPIPE ends: 128 and the signal's number
 
 
@@ -69,10 +70,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except OSError as error:
             if error.errno not in UNUSABLE:
                 raise
-            what = error.filename or "A file, or the output of this command,"
-            _complain(
-                f"{what} cannot be used ({error.strerror}); mend that, and the same command goes on from here."
-            )
+            if not status:  # else what cannot be written now was told already
+                what = error.filename or "A file, or the output of this command,"
+                told = f"{what} cannot be used ({error.strerror}); mend that, and the same command goes on from here."
+                _complain(_told_of_full_disk(error) or told)
             status = status or 1
         finally:
             _drop_unwritten()
@@ -98,6 +99,9 @@ def _answer(arguments: Sequence[str] | None) -> int:
             stop_listening()
             _complain("stopped; the same command goes on from here.")
             return stop_status()
+        if sentence := _told_of_full_disk(error):
+            _complain(sentence)
+            return 1
         if not _meant_for_user(error):
             raise
         if isinstance(error, KeyError | ValueError | OSError):
@@ -142,11 +146,11 @@ def run_predict(options: argparse.Namespace) -> int:
 
 
 def run_dashboard(options: argparse.Namespace) -> int:
-    from dashboard.serving import serve_command
+    from dashboard.serving import build_serve_command
     from gaitforge.work import open_path
 
     folders = [str(open_path(work).resolve()) for work in options.work]
-    os.execv(sys.executable, serve_command(folders, options.port))
+    os.execv(sys.executable, build_serve_command(folders, options.port))
 
 
 def run_show(options: argparse.Namespace) -> int:
@@ -179,24 +183,24 @@ def run_manifest(options: argparse.Namespace) -> int:
     from trainers.cluster.manifest import (
         Machines,
         Pods,
-        job_script,
-        kuberay_manifest,
-        ray_up_cluster,
+        describe_ray_up_cluster,
+        write_job_script,
+        write_kuberay_manifest,
     )
     from trainers.cluster.shipment import pack
 
     shipment = pack(options.settings)
     if options.kind == "job":
-        text = job_script(options.settings, options.address)
+        text = write_job_script(options.settings, options.address)
     elif options.kind == "kuberay":
         fleet = plan_fleet(shipment.settings, options.nodes, options.cpus, options.gpus)
         pods = Pods(memory=options.memory, image=options.image, claim=options.claim)
-        text = kuberay_manifest(shipment, fleet, pods)
+        text = write_kuberay_manifest(shipment, fleet, pods)
     else:
         machines = Machines(provider=options.provider, hosts=tuple(options.hosts))
         nodes = len(machines.hosts) - 1 if machines.hosts else options.nodes
         fleet = plan_fleet(shipment.settings, nodes, options.cpus, options.gpus)
-        text = ray_up_cluster(shipment, fleet, machines)
+        text = describe_ray_up_cluster(shipment, fleet, machines)
     if options.out is None:
         sys.stdout.write(text)
     else:
@@ -206,12 +210,12 @@ def run_manifest(options: argparse.Namespace) -> int:
 
 
 def run_ship(options: argparse.Namespace) -> int:
-    from trainers.cluster.shipment import entrypoint, pack
+    from trainers.cluster.shipment import pack, write_entrypoint
 
     pack(options.settings).write(options.out)
     print(
         f"{options.out} is a working folder for a job: ray job submit --working-dir {options.out} "
-        f"-- {entrypoint('run')}"
+        f"-- {write_entrypoint('run')}"
     )
     return 0
 
@@ -282,11 +286,24 @@ def _unread() -> bool:
     return bool(poll.poll(0))
 
 
+def _told_of_full_disk(error: BaseException) -> str | None:
+    """Return the sentence for a disk without room, whoever wrote to it; None for another error."""
+    from gaitforge.work import NO_ROOM
+
+    if not isinstance(error, OSError) or error.errno not in NO_ROOM:
+        return None
+    where = f" of {error.filename}" if error.filename else ""
+    return (
+        f"The disk{where} is full ({error.strerror}); free some room, and type the same command again: what is "
+        "finished is kept, and it goes on from here."
+    )
+
+
 def _complain(sentence: str) -> None:
-    """Print one line on standard error, also where the sentence quotes a library's longer one."""
+    """Print one line on standard error, also where the sentence quotes a library's longer one, or a long value."""
     if sys.stderr is not None:  # print would take standard output instead
         with suppress(OSError):  # nobody is left to be told
-            print("gaitforge:", " ".join(sentence.split()), file=sys.stderr)
+            print("gaitforge:", one_line(sentence), file=sys.stderr)
 
 
 def _meant_for_user(error: BaseException) -> bool:

@@ -12,6 +12,7 @@ from gaitforge.ingest.synthetic import synthetic_cohort
 from gaitforge.layout import Layout, read_layout
 from gaitforge.quarantine import in_words, refuse_too_many
 from gaitforge.recording import Recording, Rejected
+from gaitforge.regular_file import check_regular, open_regular
 from gaitforge.settings import IngestSettings, as_dict, how_read
 from gaitforge.store import SkeletonStore
 from gaitforge.work import StoreFolder, fingerprint
@@ -35,7 +36,7 @@ def ingest_recordings(settings: IngestSettings, folder: Path) -> None:
     if _holds(folder, identity):
         store = SkeletonStore.open(folder)
         info = store.info
-        rejected = [Rejected(**row) for row in store.quarantined().to_pylist()]
+        rejected = [Rejected(**row) for row in store.read_quarantine().to_pylist()]
         refuse_too_many(folder, info.recordings, rejected, settings.max_quarantined)
         say(f"  {info.recordings:,} recordings of {info.people} people are there already")
     else:
@@ -85,19 +86,20 @@ def _holds(folder: Path, identity: str) -> bool:
         # reading every recording is the only way to know that none is damaged, and takes little
         return (
             store.info.fingerprint == identity
-            and store.quarantined().num_rows == store.info.quarantined
-            and sum(1 for _ in store.recordings()) > 0
+            and store.read_quarantine().num_rows == store.info.quarantined
+            and sum(1 for _ in store.read_recordings()) > 0
         )
     except (FileNotFoundError, ValueError):
         return False
 
 
 def _digest(path: Path) -> str:
+    check_regular(path, "The recordings file", "mend its path in the settings")
     known = path.stat()
     return _digest_of(path, known.st_size, known.st_mtime_ns)
 
 
 @lru_cache(maxsize=10_000)  # a command asks several times
 def _digest_of(path: Path, size: int, changed_ns: int) -> str:
-    with path.open("rb") as file:
+    with open_regular(path, "The recordings file", "mend its path in the settings") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -28,6 +28,8 @@ S3 = "s3://"
 DRAFT_S = 60.0  # a younger draft may be another process's, which is still writing it
 # what `_draft` makes, and the claims and probes that go with it
 DRAFT = re.compile(r"\..+\.(?:[0-9a-f]{32}(?:\.once)?|once)|\.probe-[0-9a-f]{32}.*")
+# of an OSError: the disk is full, or the user's share of it
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 def open_path(text: str | Path) -> Path:
@@ -396,10 +398,11 @@ class WorkFolder:
         """Create the folder and prove that it can be written; raises PermissionError where it cannot."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            probe = self.root / f".probe-{uuid.uuid4().hex}"
-            probe.write_bytes(b"probe")
+            write_whole(probe := self.root / f".probe-{uuid.uuid4().hex}", b"probe")
             probe.unlink()
         except OSError as error:
+            if error.errno in NO_ROOM:
+                raise
             reason = error.strerror or str(error).rstrip(".")
             raise PermissionError(
                 f"The work folder {self.root} cannot be written ({reason}); "
@@ -417,16 +420,8 @@ def write_whole(path: Path, data: bytes, through: bool = True) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = _draft(path)
-    try:
-        if through:
-            _write_through(draft, data)
-        else:
-            draft.write_bytes(data)
-        draft.replace(path)
-    except BaseException:
-        # half a file would take room on a disk that is full
-        draft.unlink(missing_ok=True)
-        raise
+    _write_draft(draft, data, through)
+    draft.replace(path)
 
 
 def write_once(path: Path, data: bytes) -> bool:
@@ -435,16 +430,16 @@ def write_once(path: Path, data: bytes) -> bool:
         return remote.write_once(data)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = _draft(path)
+    _write_draft(draft, data)
     try:
-        _write_through(draft, data)
-        try:
-            os.link(draft, path)
-        except FileExistsError:
-            # NFS may say so of our own link, when it answers the request's repetition
-            return draft.stat().st_nlink > 1
-        except OSError:
-            # file systems without hard links (SMB, FAT, many of FUSE) each say it in their own way
-            return _claim(path, draft)
+        os.link(draft, path)
+    except FileExistsError:
+        # NFS may say so of our own link, when it answers the request's repetition
+        return draft.stat().st_nlink > 1
+    except (
+        OSError
+    ):  # file systems without hard links (SMB, FAT, many of FUSE) each say it in their own way
+        return _claim(path, draft)
     finally:
         draft.unlink(missing_ok=True)
     return True
@@ -481,11 +476,6 @@ def remove_draft(path: Path) -> None:
         remove_tree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-def is_full(error: OSError) -> bool:
-    """Tell whether an error is that of a full disk, or of a user's full share of it."""
-    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def sweep_drafts(folder: Path) -> None:
@@ -566,12 +556,18 @@ def _draft(path: Path) -> Path:
     return path.with_name(f".{path.name}.{uuid.uuid4().hex}")
 
 
-def _write_through(path: Path, data: bytes) -> None:
-    """Write a file and wait until it is on the disk, so that a power cut cannot leave it empty."""
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+def _write_draft(path: Path, data: bytes, through: bool = True) -> None:
+    """Write a file; wait until it is `through` to the disk, so that a power cut cannot leave it empty."""
+    try:
+        with path.open("wb") as file:
+            file.write(data)
+            if through:
+                file.flush()
+                os.fsync(file.fileno())
+    except OSError as error:  # a full disk needs the room of what was written
+        path.unlink(missing_ok=True)
+        error.filename = error.filename or str(path.parent)
+        raise
 
 
 def as_json(data: Any) -> bytes:

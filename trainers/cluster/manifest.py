@@ -19,8 +19,8 @@ import yaml
 from packaging.requirements import Requirement
 
 from trainers.cluster.fleet import Fleet
-from trainers.cluster.requirements import read_needs, version
-from trainers.cluster.shipment import Shipment, entrypoint
+from trainers.cluster.requirements import find_version, read_needs
+from trainers.cluster.shipment import Shipment, write_entrypoint
 
 # A lost node is noticed after about 5 s in place of 24: three missed checks, one a second.
 HEALTH_CHECKS = {
@@ -64,20 +64,20 @@ class Machines:
             )
 
 
-def kuberay_manifest(shipment: Shipment, fleet: Fleet, pods: Pods) -> str:
+def write_kuberay_manifest(shipment: Shipment, fleet: Fleet, pods: Pods) -> str:
     """Write a ConfigMap with the shipment and a RayJob that runs it, for `kubectl create -f`.
 
     KubeRay 1.5.1 or later, whose `authOptions` makes the token. Raises ValueError where the files
     that travel are more than a ConfigMap takes.
     """
-    zipped = shipment.zipped()
+    zipped = shipment.as_zip()
     if len(zipped) > MAX_CONFIG_BYTES:
         raise ValueError(
             f"The files of this run come to {len(zipped) / 1e6:.1f} MB, but a ConfigMap takes "
             f"{MAX_CONFIG_BYTES / 1e6:.1f}; put the data in the work folder's volume, and name them by their "
             "absolute paths."
         )
-    name = cluster_name(shipment)
+    name = make_cluster_name(shipment)
     archive = f"run-{hashlib.sha256(zipped).hexdigest()[:12]}.zip"
     config = {
         "apiVersion": "v1",
@@ -89,7 +89,7 @@ def kuberay_manifest(shipment: Shipment, fleet: Fleet, pods: Pods) -> str:
     if pods.image is None:
         # its image has Ray, and a second one would not be its own
         environment["pip"] = [
-            r for r in node_requirements(shipment.work) if not r.startswith("ray[")
+            r for r in list_node_requirements(shipment.work) if not r.startswith("ray[")
         ]
     autoscales = shipment.settings.cluster.autoscales
     cluster: dict[str, Any] = {
@@ -119,7 +119,7 @@ def kuberay_manifest(shipment: Shipment, fleet: Fleet, pods: Pods) -> str:
         "kind": "RayJob",
         "metadata": {"name": name},
         "spec": {
-            "entrypoint": entrypoint("run"),
+            "entrypoint": write_entrypoint("run"),
             "runtimeEnvYAML": _Block(_yaml(environment)),
             "shutdownAfterJobFinishes": True,
             "ttlSecondsAfterFinished": 600,  # to read the head's logs
@@ -185,7 +185,7 @@ def _pod(name: str, shipment: Shipment, fleet: Fleet, pods: Pods, *, head: bool)
     }
 
 
-def ray_up_cluster(shipment: Shipment, fleet: Fleet, machines: Machines) -> str:
+def describe_ray_up_cluster(shipment: Shipment, fleet: Fleet, machines: Machines) -> str:
     """Describe a cluster for `ray up`: machines of one's own, or of AWS; the token travels with it."""
     checks = " ".join(f"{name}={value}" for name, value in HEALTH_CHECKS.items())
     # an environment of its own, since many systems let pip install nothing into theirs
@@ -193,7 +193,7 @@ def ray_up_cluster(shipment: Shipment, fleet: Fleet, machines: Machines) -> str:
     pip = f"{python} -m pip install" + ("" if fleet.gpus else f" --extra-index-url {CPU_WHEELS}")
     path = f"export PATH={ENVIRONMENT}/bin:$PATH;"
     cluster: dict[str, Any] = {
-        "cluster_name": cluster_name(shipment),
+        "cluster_name": make_cluster_name(shipment),
         "max_workers": fleet.nodes,
         "provider": _provider(fleet, machines),
         "auth": {"ssh_user": "ubuntu" if machines.provider == "aws" else "USER"},
@@ -201,7 +201,7 @@ def ray_up_cluster(shipment: Shipment, fleet: Fleet, machines: Machines) -> str:
         "setup_commands": [
             "chmod 600 ~/.ray/auth_token",
             f"test -x {python} || python{_python()} -m venv {ENVIRONMENT}",
-            f"{pip} {shlex.join(node_requirements(shipment.work))}",
+            f"{pip} {shlex.join(list_node_requirements(shipment.work))}",
         ],
         # its dashboard listens on the loopback alone, where `ray dashboard` reaches it
         "head_start_ray_commands": [
@@ -257,7 +257,7 @@ def _provider(fleet: Fleet, machines: Machines) -> dict[str, Any]:
     return {"type": "local", "head_ip": head, "worker_ips": nodes}
 
 
-def job_script(path: Path, address: str) -> str:
+def write_job_script(path: Path, address: str) -> str:
     """Write a shell script that sends a run.toml to the cluster whose jobs are taken at `address`."""
     return "\n".join(
         [
@@ -269,13 +269,13 @@ def job_script(path: Path, address: str) -> str:
             'shipment="$(mktemp -d)"',
             "trap 'rm -rf \"$shipment\"' EXIT",
             f'gaitforge cluster ship {shlex.quote(str(path.resolve()))} --out "$shipment"',
-            f'ray job submit --address {shlex.quote(address)} --working-dir "$shipment" -- {entrypoint("run")}',
+            f'ray job submit --address {shlex.quote(address)} --working-dir "$shipment" -- {write_entrypoint("run")}',
             "",
         ]
     )
 
 
-def node_requirements(work: str) -> list[str]:
+def list_node_requirements(work: str) -> list[str]:
     """List what a node installs by pip: our dependencies but the dashboard's, in this machine's versions.
 
     The same versions, since what one node writes another must read.
@@ -292,7 +292,7 @@ def _extras(requirement: Requirement) -> str:
     return f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
 
 
-def cluster_name(shipment: Shipment) -> str:
+def make_cluster_name(shipment: Shipment) -> str:
     """Return the work folder's name in letters that Kubernetes takes."""
     name = re.sub(r"[^a-z0-9]+", "-", shipment.work.rstrip("/").rpartition("/")[2].lower())
     return f"gaitforge-{name.strip('-')}"[:40].rstrip(
@@ -301,7 +301,7 @@ def cluster_name(shipment: Shipment) -> str:
 
 
 def _version(package: str) -> str:
-    found = version(package)
+    found = find_version(package)
     if found is None:
         raise ModuleNotFoundError(
             f"{package} is missing here, so that its version for the nodes is not known; run `gaitforge doctor`."

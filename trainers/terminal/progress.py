@@ -14,7 +14,7 @@ from types import TracebackType
 import numpy as np
 
 from gaitforge.duration import say_duration
-from gaitforge.failures import describe_student, top_frame
+from gaitforge.failures import describe_student, find_top_frame
 from gaitforge.front import spread_along_front
 from gaitforge.objectives import SearchedFront
 from gaitforge.records.json_file import Unreadable
@@ -28,7 +28,7 @@ SHOWN = 4  # members of the front in a line of progress, spread over the sizes
 
 
 @contextmanager
-def teacher_progress(live: Path) -> Iterator[None]:
+def print_teacher_epochs(live: Path) -> Iterator[None]:
     """Print each epoch that the teacher's worker writes to its live log, as it comes."""
     done = threading.Event()
     shown = 0
@@ -80,10 +80,10 @@ class SearchProgress:
         self._done = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def ended(self, trial: Trial) -> None:
+    def print_ended(self, trial: Trial) -> None:
         """Print a line for a trial that has ended, and one for the search."""
         self.states[trial.state] += 1
-        text = f"{self._clear()}  trial {trial.number:>3} {trial.state:<8}"
+        text = f"  trial {trial.number:>3} {trial.state:<8}"
         if trial.state != "failed":
             text += f" {trial.family:<6} {trial.params:>8,} parameters"
         if trial.state == "finished" and trial.scores is not None:
@@ -92,19 +92,19 @@ class SearchProgress:
             if trial.state == "failed":
                 text += f" {describe_student(trial.family, trial.sizes)}"
             text += f": {trial.reason}"
-            if frame := top_frame(trial.stderr):
+            if frame := find_top_frame(trial.stderr):
                 text += f", in {frame}"
-        say(text)
-        say(self.line())
+        say(text, before=self._clear())
+        say(self.format_line())
 
-    def tried_again(self, trial: Trial, why: str) -> None:
+    def print_retry(self, trial: Trial, why: str) -> None:
         """Print a line for a trial that has lost its worker and goes on in another."""
         student = describe_student(trial.family, trial.sizes)
-        say(f"{self._clear()}  trial {trial.number:>3} again    {student}: {why}")
+        say(f"  trial {trial.number:>3} again    {student}: {why}", before=self._clear())
 
-    def line(self) -> str:
+    def format_line(self) -> str:
         """Return the state of the search in one line."""
-        rows = self.front.rows()
+        rows = self.front.list_rows()
         size = np.array([row.params for row in rows])
         shown = [rows[i] for i in spread_along_front(size, SHOWN)] if rows else []
         best = ", ".join(f"{row.val_macro_f1:.3f} at {row.params:,}" for row in shown)
@@ -135,7 +135,7 @@ class SearchProgress:
         self._done.set()
         if self._thread is not None:
             self._thread.join()
-            say(self._clear(), end="")
+            say("", before=self._clear(), end="")
 
     def _watch(self) -> None:
         """Rewrite the last line with what is running, where the output is a terminal."""
@@ -147,7 +147,7 @@ class SearchProgress:
                 except (OSError, Unreadable):
                     continue  # it ended while we looked
                 running.append(f"{trial.number} ({trial.epochs}/{self.epochs})")
-            say(f"{self._clear()}  running: {', '.join(running) or 'starting'}", end="")
+            say(f"  running: {', '.join(running) or 'starting'}", before=self._clear(), end="")
 
     def _clear(self) -> str:
         return "\r\x1b[K" if self.live else ""
