@@ -659,7 +659,7 @@ def test_the_next_build_sweeps_what_a_killed_one_has_left_and_nothing_that_lives
         seen.append(sorted(path.name for path in cache.folder.glob(".train.*")))
         return ToyStore(cohort()).recordings(people)
 
-    assert replace(cache, recordings=watched).role("train").n == 10
+    assert replace(cache, recordings=watched).open_role("train").n == 10
     assert [len(drafts) for drafts in seen] == [1, 1]
     assert not killed.exists()
     assert sorted(os.listdir(cache.folder)) == [".notes.txt", "meta.json", "train"]
@@ -674,7 +674,7 @@ def test_windows_that_the_disk_cannot_hold_are_an_error_and_leave_nothing(
     cache = build(tmp_path, ToyStore(cohort()))
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(OSError, match="No space left"):
-        cache.role("train")
+        cache.open_role("train")
     assert os.listdir(cache.folder) == ["meta.json"]
 
 
