@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gaitforge.sentences import one_line
+
 # commands import what they need themselves, so that predict never waits for torch
 if TYPE_CHECKING:
     from gaitforge.settings import RunSettings
@@ -220,8 +222,8 @@ def _unread() -> bool:
 
 
 def _complain(sentence: str) -> None:
-    """Print one line on standard error, also where the sentence quotes a library's longer one."""
-    print("gaitforge:", " ".join(sentence.split()), file=sys.stderr)
+    """Print one line on standard error, also where the sentence quotes a library's longer one, or a long value."""
+    print("gaitforge:", one_line(sentence), file=sys.stderr)
 
 
 def _meant_for_user(error: BaseException) -> bool:
