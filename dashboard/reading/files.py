@@ -30,7 +30,15 @@ class Problem:
 
 def is_inside(root: Path, path: Path) -> bool:
     """Tell whether a path stays in the work folder when links are followed; always true on S3, which has no links."""
-    return bool(on_s3(root)) or path.resolve().is_relative_to(root.resolve())
+    if on_s3(root):
+        return True
+    try:
+        return path.resolve().is_relative_to(root.resolve())
+    except (
+        OSError,
+        RuntimeError,
+    ):  # links that lead to each other; a folder that may not be entered
+        return False
 
 
 def outside(root: Path, folder: Path) -> list[str]:

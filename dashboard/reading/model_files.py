@@ -18,7 +18,7 @@ from gaitforge.records.confirm import REFIT, Member
 from gaitforge.records.export import CARD, Card
 from gaitforge.store import SkeletonStore
 from gaitforge.weights import weights_fault, weights_of
-from gaitforge.work import WorkFolder, for_arrow, open_path
+from gaitforge.work import WorkFolder, for_arrow, open_path, read_bytes
 
 ROBUSTNESS = (
     "model", "trial", "seed", "hidden", "recording", "person", "true_class", "said_class",
@@ -106,7 +106,7 @@ def content(work: WorkFolder, path: Path) -> bytes | None:
     if not is_inside(work.root, path):
         return None
     try:
-        return path.read_bytes()
+        return read_bytes(path)
     except OSError:
         return None
 

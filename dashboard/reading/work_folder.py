@@ -32,7 +32,7 @@ from gaitforge.records.split import SPLIT, Split
 from gaitforge.records.store import STORE, StoreInfo
 from gaitforge.records.teacher import LIVE, TEACHER, LiveEpoch, TeacherModel
 from gaitforge.records.trial import TRIAL, Trial
-from gaitforge.work import WorkFolder, for_arrow, open_path
+from gaitforge.work import WorkFolder, for_arrow, open_path, read_bytes
 
 PREDICTION_COLUMNS = (
     "role",
@@ -186,8 +186,9 @@ def answer_files(work: WorkFolder, name: str) -> tuple[Path, ...]:
     """
     run = work.run(name)
     return (
-        work.store_head, *work.split_files(), work.settings, run.teacher_model, run.search_head, run.front, run.scores,
-        work.exported.card, *sorted(run.refits.glob("*.json")), *sorted(run.refits.glob("*.safetensors")),
+        work.store_head, *work.split_files(), work.settings, run.teacher_model, run.outputs.head, run.search_head,
+        run.front, run.scores, work.exported.card, *sorted(run.refits.glob("*.json")),
+        *sorted(run.refits.glob("*.safetensors")),
     )  # fmt: skip
 
 
@@ -468,7 +469,7 @@ def _parsed_predictions(
 def _live_epochs(path: Path) -> tuple[LiveEpoch, ...]:
     """Read the epochs of a file that still grows; a last line written only in part waits for the next look."""
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = read_bytes(path).decode(errors="replace").splitlines()
     except OSError:
         return ()
     epochs = []
