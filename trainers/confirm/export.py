@@ -18,10 +18,10 @@ from gaitforge.records.split import ROLES, Split
 from gaitforge.settings import ExportSettings, tell_reading
 from gaitforge.weights import read_weights
 from gaitforge.work import ExportFolder, SplitFolder, write_whole
-from trainers.confirm.refit_file import STUDENT, refit_anew
+from trainers.confirm.refit_file import STUDENT, advise_refit
 from trainers.terminal.say import say
 from trainers.training.kept_weights import load_kept
-from trainers.training.window_folder import WindowFolder, few_windows
+from trainers.training.window_folder import WindowFolder, take_few_windows
 
 
 def export_student(
@@ -44,7 +44,7 @@ def export_student(
     # the very network that was tested
     refit = folder.refit(STUDENT, member.trial, member.network.seed)
     head = REFIT.read(refit)
-    read_weights(refit, refit_anew(refit))  # refused also where the export is there already
+    read_weights(refit, advise_refit(refit))  # refused also where the export is there already
     how_read = tell_reading(read)
     identity = export_identity(head, scores, how_read)
     files = ExportFolder(target)
@@ -52,8 +52,8 @@ def export_student(
         say(f"  trial {member.trial} is there already")
         return
     model = windows.build(head.family, head.sizes)
-    weights = load_kept(model, refit, refit_anew(refit))
-    joints, seen = few_windows(windows)
+    weights = load_kept(model, refit, advise_refit(refit))
+    joints, seen = take_few_windows(windows)
     with tempfile.TemporaryDirectory() as near:
         path = ExportFolder(Path(near)).onnx
         exported = export_onnx(model.eval(), joints, seen, path)
