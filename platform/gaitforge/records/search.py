@@ -10,7 +10,14 @@ from gaitforge.records.json_file import JsonFile
 from gaitforge.records.values import ABSENT, Count, Number, Told
 
 # settings that readers of a search calculate with; numbers, or None
-LIMITS = ("max_failed", "max_params", "max_params_share", "max_macs", "max_bytes", "max_latency_ms")
+LIMITS = (
+    "max_failed",
+    "max_params",
+    "max_params_share",
+    "max_macs",
+    "max_bytes",
+    "max_latency_ms",
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
