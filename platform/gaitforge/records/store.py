@@ -27,7 +27,7 @@ class StoreInfo:
     """
 
     fingerprint: str
-    version: int
+    version: Count
     recordings: Count
     people: Count
     classes: Classes
