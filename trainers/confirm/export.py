@@ -6,7 +6,7 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-from safetensors.torch import load, save
+from safetensors.torch import save
 
 from gaitforge.export import card_text, export_onnx
 from gaitforge.ingest import ReadOptions
@@ -20,6 +20,7 @@ from gaitforge.weights import read_weights
 from gaitforge.work import ExportFolder, SplitFolder, write_whole
 from trainers.confirm.refit_file import STUDENT, advise_refit
 from trainers.terminal.say import say
+from trainers.training.kept_weights import load_kept
 from trainers.training.window_folder import WindowFolder, take_few_windows
 
 
@@ -43,16 +44,15 @@ def export_student(
     # the very network that was tested
     refit = folder.refit(STUDENT, member.trial, member.network.seed)
     head = REFIT.read(refit)
-    kept = read_weights(refit, advise_refit(refit))
+    read_weights(refit, advise_refit(refit))  # refused also where the export is there already
     how_read = tell_reading(read)
     identity = export_identity(head, scores, how_read)
     files = ExportFolder(target)
     if _identity(files) == identity:
         say(f"  trial {member.trial} is there already")
         return
-    weights = load(kept)
     model = windows.build(head.family, head.sizes)
-    model.load_state_dict(weights)
+    weights = load_kept(model, refit, advise_refit(refit))
     joints, seen = take_few_windows(windows)
     with tempfile.TemporaryDirectory() as near:
         path = ExportFolder(Path(near)).onnx

@@ -6,17 +6,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from safetensors.torch import load
 from torch import nn
 
 from gaitforge.provenance import Provenance
 from gaitforge.records.search import SEARCH
 from gaitforge.records.teacher import OUTPUTS, TEACHER
-from gaitforge.weights import find_weights_fault, read_weights
+from gaitforge.weights import find_weights_fault
 from gaitforge.work import (
     SplitFolder,
     fingerprint,
 )
+from trainers.training.kept_weights import load_kept
 from trainers.training.window_folder import WindowFolder
 
 ANEW = "train it anew with `gaitforge teacher --fresh`, which sets aside what is there"
@@ -58,7 +58,7 @@ class Teacher:
         Raises ValueError where the weights are not those that `model.json` tells of.
         """
         model = windows.build(self.family, self.sizes)
-        model.load_state_dict(load(read_weights(folder.teacher_model, ANEW)))
+        load_kept(model, folder.teacher_model, ANEW)
         return model.eval()
 
 
