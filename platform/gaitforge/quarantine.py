@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from gaitforge.plain_text import as_cell
 from gaitforge.recording import Rejected, find_kind
 from gaitforge.recording_files import damage_named
 from gaitforge.work import StoreFolder, for_arrow, write_parquet, write_whole
@@ -104,7 +105,10 @@ def _read(path: Path) -> pa.Table:
 
 def _as_csv(rejected: Sequence[Rejected]) -> bytes:
     text = io.StringIO()
-    writer = csv.DictWriter(text, [name for name in _COLUMNS if name != "version"])
-    writer.writeheader()
-    writer.writerows(asdict(item) for item in rejected)
+    names = [name for name in _COLUMNS if name != "version"]
+    writer = csv.writer(text)
+    writer.writerow(names)
+    for item in rejected:
+        values = (getattr(item, name) for name in names)
+        writer.writerow(as_cell(value) if isinstance(value, str) else value for value in values)
     return text.getvalue().encode()

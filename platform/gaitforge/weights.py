@@ -35,6 +35,12 @@ def weights_of(head: Path) -> Path:
     return head.with_suffix(".safetensors")
 
 
+def sha256_of(path: Path) -> str:
+    """Return the hash of a file's content, which need not fit the memory."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _read(head: Path) -> bytes | None:
     path = weights_of(head)
     return path.read_bytes() if path.is_file() else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +17,7 @@ from gaitforge.records.export import CARD, AboutVerdict, Card, HandedOut, export
 from gaitforge.records.json_file import Unreadable, parts_of
 from gaitforge.records.split import ROLES, Split
 from gaitforge.settings import ExportSettings, tell_reading
-from gaitforge.weights import read_weights
+from gaitforge.weights import read_weights, sha256_of
 from gaitforge.work import ExportFolder, SplitFolder, write_whole
 from trainers.confirm.refit_file import STUDENT, refit_anew
 from trainers.terminal.say import say
@@ -47,7 +48,7 @@ def export_student(
     how_read = tell_reading(read)
     identity = export_identity(head, scores, how_read)
     files = ExportFolder(target)
-    if _identity(files) == identity:
+    if _is_there(files, identity):
         say(f"  trial {member.trial} is there already")
         return
     weights = load(kept)
@@ -87,6 +88,7 @@ def export_student(
             identity, {"scores": scores.provenance, "refit": head.provenance}
         ),
         onnx=files.onnx.name,
+        onnx_sha256=hashlib.sha256(onnx).hexdigest(),
         **parts_of(exported),
         made=datetime.now(UTC).isoformat(timespec="seconds"),
     )
@@ -104,13 +106,15 @@ def export_student(
     )
 
 
-def _identity(files: ExportFolder) -> str | None:
-    """Return the identity of the export that is there; None where there is none, or one of an older version."""
+def _is_there(files: ExportFolder, identity: str) -> bool:
+    """Tell whether the export of that identity is there, with the ONNX file that its card tells of."""
     try:
         card = CARD.find(files.card)
-    except Unreadable:
-        return None
-    return None if card is None else card.identity
+    except Unreadable:  # or of an older version
+        return False
+    if card is None or card.identity != identity or not files.onnx.is_file():
+        return False
+    return sha256_of(files.onnx) == card.onnx_sha256
 
 
 def pick_member(settings: ExportSettings, scores: Scores) -> Member:
