@@ -28,7 +28,7 @@ Session: TypeAlias = onnxruntime.InferenceSession
 AGAIN = "export the student again with `gaitforge export`"
 # of our families, those with a recurrence over time export it as a Scan, which ends with its input
 LOOPS = ("Loop", "If", "SequenceMap")
-OPERATORS = ("", "ai.onnx")  # names of the standard's own
+STANDARD = ""  # the domain of ONNX's own operators
 # One run is over a few windows (predict.py), a matter of milliseconds: even a busy machine is far from these.
 PATIENCE_S = 60.0
 MEMORY_BYTES = 768 * 2**20
@@ -170,7 +170,7 @@ def _unwanted_in(graph: onnx.GraphProto, *, within_scan: bool) -> Iterator[str]:
     sparse = [part for one in graph.sparse_initializer for part in (one.values, one.indices)]
     yield from _outside([*graph.initializer, *sparse])
     for node in graph.node:
-        if node.domain not in OPERATORS:
+        if node.domain != STANDARD:
             yield f"an operator of '{printable(node.domain)}'"
         if node.op_type in LOOPS or (within_scan and node.op_type == "Scan"):
             yield f"the control flow {node.op_type}{' in a Scan' if within_scan else ''}"

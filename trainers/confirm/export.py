@@ -7,7 +7,7 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-from safetensors.torch import load, save
+from safetensors.torch import save
 
 from gaitforge.export import card_text, export_onnx
 from gaitforge.ingest import ReadOptions
@@ -17,9 +17,9 @@ from gaitforge.records.export import CARD, AboutVerdict, Card, HandedOut, export
 from gaitforge.records.json_file import Unreadable, parts_of
 from gaitforge.records.split import ROLES, Split
 from gaitforge.settings import ExportSettings, tell_reading
-from gaitforge.weights import read_weights, sha256_of
+from gaitforge.weights import sha256_of
 from gaitforge.work import ExportFolder, SplitFolder, write_whole
-from trainers.confirm.refit_file import STUDENT, refit_anew
+from trainers.confirm.refit_file import STUDENT, load_refit
 from trainers.terminal.say import say
 from trainers.training.window_folder import WindowFolder, few_windows
 
@@ -44,20 +44,17 @@ def export_student(
     # the very network that was tested
     refit = folder.refit(STUDENT, member.trial, member.network.seed)
     head = REFIT.read(refit)
-    kept = read_weights(refit, refit_anew(refit))
+    model = load_refit(windows, refit)
     how_read = tell_reading(read)
     identity = export_identity(head, scores, how_read)
     files = ExportFolder(target)
     if _is_there(files, identity):
         say(f"  trial {member.trial} is there already")
         return
-    weights = load(kept)
-    model = windows.build(head.family, head.sizes)
-    model.load_state_dict(weights)
     joints, seen = few_windows(windows)
     with tempfile.TemporaryDirectory() as near:
         path = ExportFolder(Path(near)).onnx
-        exported = export_onnx(model.eval(), joints, seen, path)
+        exported = export_onnx(model, joints, seen, path)
         onnx = path.read_bytes()
     card = Card(
         identity=identity,
@@ -95,7 +92,7 @@ def export_student(
     text, content = card_text(card).encode(), CARD.as_json(card)
     for told in (files.card, files.card_text):  # from here on they would describe another's files
         told.unlink(missing_ok=True)
-    write_whole(files.weights, save(weights))
+    write_whole(files.weights, save(model.state_dict()))
     write_whole(files.onnx, onnx)
     write_whole(files.card_text, text)
     write_whole(files.card, content)

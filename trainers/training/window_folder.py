@@ -23,11 +23,17 @@ from gaitforge.normalise import Normalisation
 from gaitforge.provenance import Provenance
 from gaitforge.records.split import Split
 from gaitforge.records.teacher import OUTPUTS
-from gaitforge.records.windows import WINDOWS
 from gaitforge.settings import FitPlan
-from gaitforge.window_cache import WindowSet, build_windows, open_role, window_provenance
+from gaitforge.weights import sha256_of
+from gaitforge.window_cache import (
+    WindowSet,
+    build_windows,
+    find_head,
+    open_role,
+    window_provenance,
+)
 from gaitforge.windows import WindowSettings
-from gaitforge.work import OutputsFolder, WindowsFolder, open_path
+from gaitforge.work import OutputsFolder, open_path
 from trainers.training.fitting import Fitting
 
 FEW = 7  # an export is checked with batches of 1 and of 7
@@ -112,7 +118,14 @@ class NodeData:
                 if not copy.is_file():
                     copy.parent.mkdir(exist_ok=True)
                     draft = copy.with_name(f".{copy.name}.{uuid.uuid4().hex}")
-                    draft.write_bytes((open_path(self.outputs) / copy.name).read_bytes())
+                    source = OutputsFolder(open_path(self.outputs))
+                    draft.write_bytes((source.root / copy.name).read_bytes())
+                    if sha256_of(draft) != OUTPUTS.read(source.head).sha256.get(copy.stem):
+                        draft.unlink()
+                        raise ValueError(
+                            f"{copy.name} of {source.root} is not the array that {source.head.name} tells of; run "
+                            "`gaitforge outputs`, which makes it again."
+                        )
                     draft.rename(copy)
 
 
@@ -131,7 +144,7 @@ class WindowFolder:
     @classmethod
     def open(cls, folder: Path, recipe: WindowRecipe | None = None) -> WindowFolder:
         """Read the description of cached windows; raises FileNotFoundError where the cache has been removed."""
-        head = WINDOWS.find(WindowsFolder(folder).head)
+        head = find_head(folder)
         if head is None:
             raise FileNotFoundError(
                 f"The window cache {folder} is gone; run the stage again to build it."
