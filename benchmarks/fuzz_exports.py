@@ -1,6 +1,6 @@
 """Predict by exports and from recordings that were changed on purpose: what ends otherwise than with right words.
 
-python -m benchmarks.fuzz_exports --cases 100 [--seed 0] [--patience 20]
+python -m benchmarks.fuzz_exports --cases 100 [--seed 0] [--patience 60]
 
 Every case changes one thing of a small export (its card, the bytes of its graph, the graph itself) or of the
 recordings, and runs `gaitforge predict` in a process of its own. Prints a line for each case that ends wrongly: with a
@@ -476,7 +476,11 @@ def run_case(files: ExportFolder, patience_s: float) -> Outcome:
     folder = files.root.parent
     out, err = folder / "out.csv", folder / "err.txt"
     begin = time.monotonic()
-    child = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", DeprecationWarning
+        )  # threads of libraries, which the child has no use for
+        child = os.fork()
     if child == 0:
         _predict(files, out, err)
     status, usage = 0, None
