@@ -35,13 +35,13 @@ from gaitforge.records.split import Split
 from gaitforge.records.trial import State, Trial
 from gaitforge.settings import ConfirmSettings
 from gaitforge.trials import TrialLog
-from gaitforge.weights import sha256_of, write_weights
+from gaitforge.weights import hash_file, write_weights
 from gaitforge.window_cache import build_windows
 from gaitforge.windows import WindowSettings
 from gaitforge.work import SplitFolder, write_whole
 from tests.made import made
 from trainers.confirm.refit_file import ALONE, SEED, STUDENT, Refit, make_refits
-from trainers.confirm.trust import verdict as verdict_of
+from trainers.confirm.trust import reach_verdict as verdict_of
 from trainers.confirm.verdict import Tables, choose
 from trainers.training.predictions import read_predictions, write_predictions
 from trainers.training.reference import MODEL as REFERENCE
@@ -286,9 +286,9 @@ def test_a_work_folder_that_was_moved_is_not_trained_anew() -> None:
 def test_a_refit_is_done_once_its_own_result_is_there(tmp_path: Path) -> None:
     folder = SplitFolder(tmp_path)
     refit = refits()[0]
-    assert not refit.done(folder)
+    assert not refit.is_done(folder)
     REFIT.write(refit.head(folder), made(REFIT, identity="of an older teacher"))
-    assert not refit.done(folder)
+    assert not refit.is_done(folder)
     told = write_weights(refit.head(folder), b"weights")
     predicted = {
         role: folder.predicted(role, refit.model, refit.trial, refit.seed)
@@ -297,13 +297,13 @@ def test_a_refit_is_done_once_its_own_result_is_there(tmp_path: Path) -> None:
     for role, path in predicted.items():
         write_whole(path, role.encode())
     spec = {"family": refit.spec.family, "sizes": dict(refit.spec.sizes)}
-    told["predictions_sha256"] = {role: sha256_of(path) for role, path in predicted.items()}
+    told["predictions_sha256"] = {role: hash_file(path) for role, path in predicted.items()}
     REFIT.write(refit.head(folder), made(REFIT, identity=refit.identity, **spec, **told))
-    assert refit.done(folder)
+    assert refit.is_done(folder)
     predicted["confirm"].write_bytes(b"of another")
-    assert not refit.done(folder)
+    assert not refit.is_done(folder)
     predicted["confirm"].unlink()
-    assert not refit.done(folder)
+    assert not refit.is_done(folder)
     assert (refit.head(folder).parent / f"student-3-seed{SEED}.safetensors").is_file()
 
 
@@ -332,7 +332,7 @@ def confirm_windows(root: Path, people: int) -> WindowFolder:
         settings=WINDOWS, recordings=walks,
     )  # fmt: skip
     for role in ("train", "confirm"):
-        cache.role(role)
+        cache.open_role(role)
     return WindowFolder.open(cache.folder)
 
 
@@ -340,7 +340,7 @@ def predict(
     root: Path, windows: WindowFolder, model: str, trial: int | None, seed: int, misses: list[int]
 ) -> None:
     """Predictions that are right but for the recordings with these numbers."""
-    recordings = windows.recordings("confirm")
+    recordings = windows.list_recordings("confirm")
     true_R = np.array([int(item.person[1:]) % 2 for item in recordings])
     said_R = np.where(np.isin(np.arange(len(true_R)), misses), 1 - true_R, true_R)
     scored = Scored(np.arange(len(true_R)), true_R, 3.0 * np.eye(2)[said_R])

@@ -16,7 +16,7 @@ import pytest
 from benchmarks import fuzz_exports as fuzz
 from gaitforge import onnx_file
 from gaitforge.onnx_file import look_through, open_session
-from gaitforge.plain_text import as_cell, printable
+from gaitforge.plain_text import escape, escape_cell
 from gaitforge.predict import Predictor
 from gaitforge.work import ExportFolder, read_json, write_json
 from tests.small_line import ROOT
@@ -223,12 +223,12 @@ def test_names_of_classes_and_recordings_are_neither_run_nor_obeyed(
     ],
 )  # fmt: skip
 def test_a_cell_is_never_a_formula_and_stays_a_number(text: str, cell: str) -> None:
-    assert as_cell(text) == cell
+    assert escape_cell(text) == cell
 
 
 def test_text_with_half_a_character_can_be_printed() -> None:
-    printable("a\udcffb\x9b").encode("utf-8")
-    assert printable("\u00fcber \u0394") == "\u00fcber \u0394"
+    escape("a\udcffb\x9b").encode("utf-8")
+    assert escape("\u00fcber \u0394") == "\u00fcber \u0394"
 
 
 # at home nothing is written

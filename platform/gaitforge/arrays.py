@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from gaitforge.weights import sha256_of
+from gaitforge.weights import hash_file
 from gaitforge.work import on_s3
 
 # what NumPy raises for headers that somebody has made up
@@ -57,7 +57,7 @@ def check_array(
     """
     if not path.is_file():
         raise Damaged(f"{path} is not there")
-    if sha256_of(path) != sha256:
+    if hash_file(path) != sha256:
         raise Damaged(f"{path} holds another array than the file beside it tells of")
     if not on_s3(path):
         map_array(path, dtype, shape)

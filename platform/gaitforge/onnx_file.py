@@ -18,7 +18,7 @@ import onnx
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
-from gaitforge.plain_text import printable
+from gaitforge.plain_text import escape
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
@@ -44,7 +44,7 @@ class Port:
 
     def __str__(self) -> str:
         sizes = ", ".join("any" if size is None else str(size) for size in self.shape)
-        return f"{printable(self.name)} [{sizes}]"
+        return f"{escape(self.name)} [{sizes}]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +171,7 @@ def _unwanted_in(graph: onnx.GraphProto, *, within_scan: bool) -> Iterator[str]:
     yield from _outside([*graph.initializer, *sparse])
     for node in graph.node:
         if node.domain != STANDARD:
-            yield f"an operator of '{printable(node.domain)}'"
+            yield f"an operator of '{escape(node.domain)}'"
         if node.op_type in LOOPS or (within_scan and node.op_type == "Scan"):
             yield f"the control flow {node.op_type}{' in a Scan' if within_scan else ''}"
         for value in node.attribute:

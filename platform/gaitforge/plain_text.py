@@ -9,7 +9,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?", re.ASCII)
 
 
-def printable(text: str) -> str:
+def escape(text: str) -> str:
     """Return the text with what a terminal would obey, hide or refuse written as an escape, such as \\x1b."""
     if text.isprintable():
         return text
@@ -18,10 +18,10 @@ def printable(text: str) -> str:
     )
 
 
-def as_cell(text: str) -> str:
-    """Return printable text for a cell of a CSV file; an apostrophe leads what a spreadsheet would run as a formula.
+def escape_cell(text: str) -> str:
+    """Return text for a cell of a CSV file; an apostrophe leads what a spreadsheet would run as a formula.
 
     A plain number, such as -5, is none.
     """
     risky = text.lstrip(" ").startswith(FORMULA) and not _NUMBER.fullmatch(text)
-    return f"'{printable(text)}" if risky else printable(text)
+    return f"'{escape(text)}" if risky else escape(text)

@@ -15,7 +15,7 @@ from gaitforge.layout import Layout
 from gaitforge.metrics import softmax
 from gaitforge.normalise import Normalisation, normalise
 from gaitforge.onnx_file import AGAIN, Ports, Session, load_session, look_through, run_bounded
-from gaitforge.plain_text import as_cell
+from gaitforge.plain_text import escape_cell
 from gaitforge.recording import Recording, Rejected
 from gaitforge.records.export import CARD, Card
 from gaitforge.windows import WindowSettings, prepare_in_parts
@@ -165,18 +165,18 @@ class Predictor:
         return logits_NK
 
 
-def table_head(classes: Sequence[str]) -> list[str]:
+def name_columns(classes: Sequence[str]) -> list[str]:
     """Return the cells of the first line of a table of predictions."""
-    return ["recording", "predicted", *map(as_cell, classes), "reason"]
+    return ["recording", "predicted", *map(escape_cell, classes), "reason"]
 
 
-def table_row(prediction: Prediction, classes: Sequence[str]) -> list[str]:
+def fill_row(prediction: Prediction, classes: Sequence[str]) -> list[str]:
     """Return the cells of a line of a table of predictions; without an answer they are empty but for the reason."""
-    name, reason = as_cell(prediction.recording), as_cell(prediction.reason)
+    name, reason = escape_cell(prediction.recording), escape_cell(prediction.reason)
     probabilities = prediction.probabilities_K
     if probabilities is None:
         return [name, *[""] * (1 + len(classes)), reason]
-    best = as_cell(classes[int(probabilities.argmax())])
+    best = escape_cell(classes[int(probabilities.argmax())])
     return [name, best, *(f"{value:.4f}" for value in probabilities), reason]
 
 

@@ -19,9 +19,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from gaitforge.plain_text import as_cell
+from gaitforge.plain_text import escape_cell
 from gaitforge.recording import Rejected, find_kind
-from gaitforge.recording_files import damage_named
+from gaitforge.recording_files import name_damage
 from gaitforge.work import StoreFolder, for_arrow, write_parquet, write_whole
 
 _COLUMNS: dict[str, pa.DataType] = {
@@ -97,7 +97,7 @@ def read_quarantine(folder: Path, version: int) -> pa.Table:
 
 
 def _read(path: Path) -> pa.Table:
-    with damage_named(path):
+    with name_damage(path):
         return pq.read_table(
             for_arrow(path), schema=pa.schema(_COLUMNS), page_checksum_verification=True
         )
@@ -110,5 +110,7 @@ def _as_csv(rejected: Sequence[Rejected]) -> bytes:
     writer.writerow(names)
     for item in rejected:
         values = (getattr(item, name) for name in names)
-        writer.writerow(as_cell(value) if isinstance(value, str) else value for value in values)
+        writer.writerow(
+            escape_cell(value) if isinstance(value, str) else value for value in values
+        )
     return text.getvalue().encode()

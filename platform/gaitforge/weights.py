@@ -25,7 +25,7 @@ def read_weights(head: Path, remedy: str) -> bytes:
     return weights
 
 
-def weights_fault(head: Path) -> str | None:
+def find_weights_fault(head: Path) -> str | None:
     """Say what is wrong with the weights beside a head, as a sentence begins; None where they are its own."""
     return _fault(head, _read(head))
 
@@ -35,7 +35,7 @@ def weights_of(head: Path) -> Path:
     return head.with_suffix(".safetensors")
 
 
-def sha256_of(path: Path) -> str:
+def hash_file(path: Path) -> str:
     """Return the hash of a file's content, which need not fit the memory."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

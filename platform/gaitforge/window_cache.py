@@ -34,7 +34,7 @@ from gaitforge.provenance import Provenance
 from gaitforge.recording import Recording
 from gaitforge.records.split import Split
 from gaitforge.records.windows import ROLE_RECORDINGS, WINDOWS, RoleRecordings, WindowsHead
-from gaitforge.weights import sha256_of
+from gaitforge.weights import hash_file
 from gaitforge.windows import Bools, Floats, WindowSettings, prepare, window_times
 from gaitforge.work import RoleFolder, WindowsFolder, fingerprint
 
@@ -69,7 +69,7 @@ class WindowSet:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class WindowCache:
-    """A split's windows; `role` opens those of one role and builds them where they are missing.
+    """A split's windows; `open_role` opens those of one role and builds them where they are missing.
 
     `recordings` gives the recordings of people, the same and in the same order at every call, as
     `SkeletonStore.recordings` does.
@@ -83,7 +83,7 @@ class WindowCache:
     normalisation: Normalisation
     recordings: RecordingsOf
 
-    def role(self, role: str) -> WindowSet:
+    def open_role(self, role: str) -> WindowSet:
         """Open the windows of "train", "validation" or "confirm"; build them first where they are missing.
 
         Raises KeyError for another role, ValueError where the role has no recordings or one of
@@ -131,7 +131,7 @@ class WindowCache:
         seen.flush()
         np.save(files.array("label"), np.repeat(np.array(labels, dtype=np.int64), counts))
         np.save(files.array("recording"), np.repeat(np.arange(len(ids), dtype=np.int64), counts))
-        hashes = {name: sha256_of(files.array(name)) for name in ARRAYS}
+        hashes = {name: hash_file(files.array(name)) for name in ARRAYS}
         ROLE_RECORDINGS.write(
             files.recordings,
             RoleRecordings(recordings=tuple(ids), persons=tuple(persons), sha256=hashes),
@@ -159,7 +159,9 @@ def build_windows(
             f"Split '{split.name}' was made for the store {split.store}, but the store is now "
             f"{store_fingerprint}; run the split stage again."
         )
-    folder = cache / "windows" / fingerprint(window_parts(split, layout, classes, settings))
+    folder = (
+        cache / "windows" / fingerprint(collect_window_parts(split, layout, classes, settings))
+    )
     meta = WindowsFolder(folder).head
     head = find_head(folder)
     if head is None:
@@ -181,7 +183,7 @@ def build_windows(
     )
 
 
-def window_parts(
+def collect_window_parts(
     split: Split, layout: Layout, classes: tuple[str, ...], settings: WindowSettings
 ) -> dict[str, Any]:
     """Return all that the windows of a split depend on; their key is its fingerprint."""
@@ -203,7 +205,7 @@ def window_provenance(
     They have seen the training people, by whom they are scaled.
     """
     return Provenance.of(
-        fingerprint(window_parts(split, layout, classes, settings)),
+        fingerprint(collect_window_parts(split, layout, classes, settings)),
         {
             "recordings": Provenance(identity=split.store),
             "split": Provenance(identity=split.identity),
@@ -223,7 +225,7 @@ def find_head(folder: Path) -> WindowsHead | None:
         return None
     split = Split(name=head.split, rule={}, store=head.store, roles=head.roles)
     parts = {
-        **window_parts(split, head.layout, head.classes, head.settings),
+        **collect_window_parts(split, head.layout, head.classes, head.settings),
         "format": head.format,
     }
     if fingerprint(parts) != folder.name:
@@ -283,7 +285,7 @@ def check_role(folder: Path, role: str) -> None:
 
 @lru_cache(maxsize=64)
 def _hashed(path: Path, changed_ns: int, size: int) -> str:
-    return sha256_of(path)
+    return hash_file(path)
 
 
 def _built_anew(fault: Damaged, folder: Path) -> ValueError:

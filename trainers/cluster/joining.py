@@ -92,7 +92,7 @@ def ask(address: str, token: str | None) -> grpc.StatusCode:
     return grpc.StatusCode.OK
 
 
-def answers(address: str) -> bool:
+def is_answering(address: str) -> bool:
     """Return True where somebody is there at all."""
     return ask(address, find_token()) not in (
         grpc.StatusCode.UNAVAILABLE,

@@ -17,11 +17,11 @@ from gaitforge.records.export import CARD, AboutVerdict, Card, HandedOut, export
 from gaitforge.records.json_file import Unreadable, parts_of
 from gaitforge.records.split import ROLES, Split
 from gaitforge.settings import ExportSettings, tell_reading
-from gaitforge.weights import sha256_of
+from gaitforge.weights import hash_file
 from gaitforge.work import ExportFolder, SplitFolder, write_whole
 from trainers.confirm.refit_file import STUDENT, load_refit
 from trainers.terminal.say import say
-from trainers.training.window_folder import WindowFolder, few_windows
+from trainers.training.window_folder import WindowFolder, take_few_windows
 
 
 def export_student(
@@ -51,7 +51,7 @@ def export_student(
     if _is_there(files, identity):
         say(f"  trial {member.trial} is there already")
         return
-    joints, seen = few_windows(windows)
+    joints, seen = take_few_windows(windows)
     with tempfile.TemporaryDirectory() as near:
         path = ExportFolder(Path(near)).onnx
         exported = export_onnx(model, joints, seen, path)
@@ -111,7 +111,7 @@ def _is_there(files: ExportFolder, identity: str) -> bool:
         return False
     if card is None or card.identity != identity or not files.onnx.is_file():
         return False
-    return sha256_of(files.onnx) == card.onnx_sha256
+    return hash_file(files.onnx) == card.onnx_sha256
 
 
 def pick_member(settings: ExportSettings, scores: Scores) -> Member:

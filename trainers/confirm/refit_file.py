@@ -16,7 +16,7 @@ from gaitforge.records.search import SEARCH
 from gaitforge.records.teacher import OUTPUTS, REFERENCE, TEACHER
 from gaitforge.records.trial import Trial
 from gaitforge.settings import ConfirmSettings, as_dict
-from gaitforge.weights import read_weights, sha256_of, weights_fault
+from gaitforge.weights import find_weights_fault, hash_file, read_weights
 from gaitforge.work import (
     SplitFolder,
     fingerprint,
@@ -46,7 +46,7 @@ class Refit:
     def provenance(self) -> Provenance:
         return replace(self.made_from, identity=self.identity)
 
-    def done(self, folder: SplitFolder) -> bool:
+    def is_done(self, folder: SplitFolder) -> bool:
         """Tell whether the refit is there, with its predictions, which are made by training it once more.
 
         Raises ValueError where its weights or sizes are not those that its head tells of.
@@ -58,13 +58,13 @@ class Refit:
         check_refit(path)
         if told.family != self.spec.family or told.sizes != dict(self.spec.sizes):
             raise ValueError(
-                f"{path} tells of other sizes than its trial has; {refit_anew(path)}."
+                f"{path} tells of other sizes than its trial has; {advise_refit(path)}."
             )
         return all(self._predicted(folder, told, role) for role in PREDICTED)
 
     def _predicted(self, folder: SplitFolder, told: RefitHead, role: str) -> bool:
         path = folder.predicted(role, self.model, self.trial, self.seed)
-        return path.is_file() and sha256_of(path) == told.predictions_sha256.get(role)
+        return path.is_file() and hash_file(path) == told.predictions_sha256.get(role)
 
     def head(self, folder: SplitFolder) -> Path:
         return folder.refit(self.model, self.trial, self.seed)
@@ -83,7 +83,7 @@ class Refit:
         return f"trial {self.trial}, {student}, seed {self.seed}{kind}"
 
 
-def refit_anew(head: Path) -> str:
+def advise_refit(head: Path) -> str:
     """Say what to do about a refit whose weights are not its own."""
     return f"remove {head.name} and run `gaitforge confirm`, which trains it anew"
 
@@ -91,9 +91,9 @@ def refit_anew(head: Path) -> str:
 def check_refit(head: Path) -> None:
     """Raise ValueError where the weights of a refit are not those that its head tells of."""
     REFIT.read(head)  # a damaged one is said to be that
-    fault = weights_fault(head)
+    fault = find_weights_fault(head)
     if fault is not None:
-        raise ValueError(f"{fault}; {refit_anew(head)}.")
+        raise ValueError(f"{fault}; {advise_refit(head)}.")
 
 
 def load_refit(windows: WindowFolder, head: Path) -> nn.Module:
@@ -101,10 +101,10 @@ def load_refit(windows: WindowFolder, head: Path) -> nn.Module:
     told = REFIT.read(head)
     model = windows.build(told.family, told.sizes)
     try:
-        model.load_state_dict(load(read_weights(head, refit_anew(head))))
+        model.load_state_dict(load(read_weights(head, advise_refit(head))))
     except RuntimeError as error:
         raise ValueError(
-            f"{head} tells of other sizes than its weights have; {refit_anew(head)}."
+            f"{head} tells of other sizes than its weights have; {advise_refit(head)}."
         ) from error
     return model.eval()
 
@@ -115,12 +115,12 @@ def check_refits(folder: SplitFolder) -> None:
         check_refit(head)
 
 
-def validated(folder: SplitFolder, trial: int, seeds: Iterable[int]) -> list[float]:
+def read_validated_f1(folder: SplitFolder, trial: int, seeds: Iterable[int]) -> list[float]:
     """Read the validation macro F1 of a member's distilled refits, one for each seed."""
     return [REFIT.read(folder.refit(STUDENT, trial, seed)).val_macro_f1 for seed in seeds]
 
 
-def best_refit(folder: SplitFolder, trial: int, seeds: int) -> RefitHead:
+def find_best_refit(folder: SplitFolder, trial: int, seeds: int) -> RefitHead:
     """Return the distilled refit that did best on the validation people; the confirm people must not choose it."""
     paths = (folder.refit(STUDENT, trial, seed) for seed in range(SEED, SEED + seeds))
     return max(map(REFIT.read, paths), key=lambda head: head.val_macro_f1)
@@ -159,7 +159,7 @@ def fitted_provenance(
     return Provenance.of("", sources, windows.people("train", "validation"))
 
 
-def models_of(refits: Iterable[Refit]) -> str:
+def hash_models(refits: Iterable[Refit]) -> str:
     """Return a hash of a set of refits."""
     return fingerprint(sorted(refit.identity for refit in refits))
 
@@ -192,7 +192,7 @@ def make_refits(
     refits = []
     for seed in range(SEED, SEED + settings.seeds):
         for model, kind in ((STUDENT, spec), (ALONE, spec.alone())):
-            if model == ALONE and not (settings.alone and distilled(member)):
+            if model == ALONE and not (settings.alone and is_distilled(member)):
                 continue
             seeded = kind.with_seed(seed)
             identity = refit_identity(seeded, windows.key, teacher)
@@ -213,6 +213,6 @@ def refit_identity(spec: StudentSpec, windows: str, teacher: str) -> str:
     return fingerprint({**told, **spec.distillation.as_dict(), **made_from})
 
 
-def distilled(member: Trial) -> bool:
+def is_distilled(member: Trial) -> bool:
     """Tell whether the student learned from the teacher at all; else it is its own comparison."""
     return bool(member.distill.terms)

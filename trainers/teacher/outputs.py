@@ -26,7 +26,7 @@ from trainers.terminal.say import say
 from trainers.training.examples import Examples, load_examples
 from trainers.training.teacher_file import (
     Teacher,
-    outputs_fault,
+    find_outputs_fault,
     outputs_identity,
     outputs_provenance,
 )
@@ -87,7 +87,7 @@ def _is_there(files: OutputsFolder, identity: str) -> bool:
         head = OUTPUTS.find(files.head)
     except Unreadable:  # or of an older version
         return False
-    return head is not None and head.identity == identity and outputs_fault(files) is None
+    return head is not None and head.identity == identity and find_outputs_fault(files) is None
 
 
 @torch.no_grad()

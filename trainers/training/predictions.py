@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gaitforge.metrics import softmax
-from gaitforge.weights import sha256_of
+from gaitforge.weights import hash_file
 from gaitforge.work import SplitFolder, for_arrow, write_parquet
 from trainers.training.scoring import Scored
 from trainers.training.window_folder import WindowFolder
@@ -38,7 +38,7 @@ def write_predictions(
 
     One of the same name is replaced.
     """
-    recordings = windows.recordings(role)
+    recordings = windows.list_recordings(role)
     rows = len(scored.recording_R)
     table = pa.table(
         {
@@ -56,7 +56,7 @@ def write_predictions(
     )
     path = folder.predicted(role, model, trial, seed)
     write_parquet(path, table)
-    return sha256_of(path)
+    return hash_file(path)
 
 
 def read_predictions(

@@ -14,7 +14,7 @@ from gaitforge.arrays import Damaged, check_array
 from gaitforge.provenance import Provenance
 from gaitforge.records.search import SEARCH
 from gaitforge.records.teacher import OUTPUTS, TEACHER
-from gaitforge.weights import read_weights, weights_fault
+from gaitforge.weights import find_weights_fault, read_weights
 from gaitforge.work import (
     OutputsFolder,
     SplitFolder,
@@ -81,7 +81,7 @@ def teacher_provenance(
 def check_weights(folder: SplitFolder) -> None:
     """Raise ValueError where there is a teacher and its weights are not those that its `model.json` tells of."""
     head = folder.teacher_model
-    fault = weights_fault(head) if head.is_file() else None
+    fault = find_weights_fault(head) if head.is_file() else None
     if fault is not None:
         raise ValueError(f"{fault}; {ANEW}.")
 
@@ -106,7 +106,7 @@ def outputs_identity(teacher: str, windows: str) -> str:
     return fingerprint({"teacher": teacher, "windows": windows, "schema": OUTPUTS.schema})
 
 
-def outputs_fault(files: OutputsFolder) -> str | None:
+def find_outputs_fault(files: OutputsFolder) -> str | None:
     """Say which of the arrays is not the one that the outputs' head tells of, as a sentence begins; None if all are."""
     head = OUTPUTS.read(files.head)
     each = (head.windows, head.views)
