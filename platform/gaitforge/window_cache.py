@@ -32,6 +32,7 @@ from gaitforge.layout import Layout
 from gaitforge.normalise import Normalisation, fit_normalisation, normalise
 from gaitforge.provenance import Provenance
 from gaitforge.recording import Recording
+from gaitforge.records.json_file import Unreadable
 from gaitforge.records.split import Split
 from gaitforge.records.windows import ROLE_RECORDINGS, WINDOWS, RoleRecordings, WindowsHead
 from gaitforge.weights import hash_file
@@ -91,7 +92,8 @@ class WindowCache:
         """
         people = self.split.people(role)
         folder = self.folder / role
-        if not folder.is_dir():
+        if not is_built(self.folder, role):
+            shutil.rmtree(folder, ignore_errors=True)
             draft = self.folder / f".{role}.{uuid.uuid4().hex}"
             draft.mkdir(parents=True)
             try:
@@ -231,6 +233,14 @@ def find_head(folder: Path) -> WindowsHead | None:
     if fingerprint(parts) != folder.name:
         raise WINDOWS.refusal(path, "it tells of other windows than its folder is named after")
     return head
+
+
+def is_built(folder: Path, role: str) -> bool:
+    """Tell whether a role has been built in the cache folder of a split, and by no older version."""
+    try:
+        return ROLE_RECORDINGS.find(RoleFolder(folder / role).recordings) is not None
+    except Unreadable:
+        return False
 
 
 def open_role(folder: Path, role: str) -> WindowSet:

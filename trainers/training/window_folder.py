@@ -29,6 +29,7 @@ from gaitforge.window_cache import (
     WindowSet,
     build_windows,
     find_head,
+    is_built,
     open_role,
     window_provenance,
 )
@@ -61,12 +62,12 @@ class WindowRecipe:
         return Path(self.folder).is_relative_to(Path(self.store).parent)
 
     def make(self, *roles: str) -> WindowFolder:
-        """Open the window folder; build missing roles once per node.
+        """Open the window folder; build roles that are missing, or of an older version, once per node.
 
         Raises ValueError where the store has changed since the split.
         """
         folder = Path(self.folder)
-        if not all((folder / role).is_dir() for role in roles):
+        if not all(is_built(folder, role) for role in roles):
             # here, since a process that finds its windows needs none of what reads a store
             from gaitforge.store import SkeletonStore
 
