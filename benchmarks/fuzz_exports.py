@@ -207,6 +207,24 @@ def change_bytes(files: ExportFolder, rng: Random) -> Case:
     )
 
 
+def change_files(files: ExportFolder, rng: Random) -> Case:
+    """Put nothing, a folder, a pipe, an endless device or a link in the place of one of the files."""
+    places = (files.card, files.onnx, files.root.parent / "new.npz")
+    path = places[int(rng.integers(len(places)))]
+    kinds = ("nothing", "a folder", "a pipe", "a device", "a link to itself")
+    kind = kinds[int(rng.integers(len(kinds)))]
+    path.unlink()
+    if kind == "a folder":
+        path.mkdir()
+    elif kind == "a pipe":
+        os.mkfifo(path)
+    elif kind == "a device":
+        path.symlink_to("/dev/zero")
+    elif kind == "a link to itself":
+        path.symlink_to(path)
+    return Case(f"files {path.name} {kind}", (NONE,))
+
+
 def change_graph(files: ExportFolder, rng: Random) -> Case:
     """Make one of `ATTACKS` on the graph, or give one of its operators another type, attribute or input."""
     model = onnx.load_model_from_string(files.onnx.read_bytes())
@@ -248,7 +266,7 @@ def change_recordings(files: ExportFolder, rng: Random) -> Case:
 
 
 CHANGES: tuple[Callable[[ExportFolder, Random], Case], ...] = (
-    change_card, name_classes, change_bytes, change_graph, change_recordings,
+    change_card, name_classes, change_bytes, change_files, change_graph, change_recordings,
 )  # fmt: skip
 
 

@@ -65,9 +65,9 @@ class Predictor:
                 "`gaitforge export` wrote."
             )
         student = _student_of(card)
-        # a file of another size is not even read
+        # a file of another size is not even read, and what was hashed is what is run
         same_size = files.onnx.stat().st_size == card.onnx_bytes
-        content = files.onnx.read_bytes() if same_size else b""
+        content = _read(files.onnx) if same_size else b""
         if hashlib.sha256(content).hexdigest() != card.onnx_sha256:
             raise ValueError(
                 f"{files.onnx} is another file than {files.card.name} tells of; {AGAIN}."
@@ -178,6 +178,15 @@ def fill_row(prediction: Prediction, classes: Sequence[str]) -> list[str]:
         return [name, *[""] * (1 + len(classes)), reason]
     best = escape_cell(classes[int(probabilities.argmax())])
     return [name, best, *(f"{value:.4f}" for value in probabilities), reason]
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except PermissionError as error:
+        raise PermissionError(
+            f"{path} cannot be read: this user may not; let its owner give the right to read it."
+        ) from error
 
 
 def _student_of(card: Card) -> Ports:
