@@ -370,4 +370,4 @@ def test_scores_and_an_export_of_an_older_version_are_told_to_be_so_and_count_as
     parts = ("confirm_teacher", "confirmed_front", "verdict", "times_scored", "export", "exported")
     assert [summary[key] for key in parts] == [None] * len(parts)
     assert "its schema is 0, but must be 3" in summary["outdated"]["answer"]
-    assert "its schema is 0, but must be 1" in summary["outdated"]["export"]
+    assert "its schema is 0, but must be 2" in summary["outdated"]["export"]

@@ -33,6 +33,7 @@ from trainers.training.teacher_file import (
     Teacher,
     check_replaced,
     check_weights,
+    find_outputs_fault,
     outputs_provenance,
     teacher_provenance,
 )
@@ -106,6 +107,12 @@ class Chain:
                 f"The outputs in {self.folder.teacher_outputs} are of another teacher than {self.folder.teacher}; "
                 "run `gaitforge outputs` first."
             )
+
+    def check_arrays(self) -> None:
+        """Raise ValueError where the arrays of the teacher outputs are not those that their head tells of."""
+        fault = find_outputs_fault(self.folder.outputs)
+        if fault is not None:
+            raise ValueError(f"{fault}; run `gaitforge outputs` first, which makes it again.")
 
     def check_search(self) -> None:
         """Raise ValueError for a search that the settings do not ask for, or the front of another search."""
@@ -186,6 +193,8 @@ def check_link(stage: str, chain: Chain, fresh: bool) -> None:
         chain.check_teacher()
     if stage in ("search", "confirm", "export"):
         chain.check_outputs()
+    if stage in ("search", "confirm"):
+        chain.check_arrays()
     if stage in ("run", "search"):
         if not fresh:
             check_claim(folder, chain.search_identity, as_dict(settings.search))

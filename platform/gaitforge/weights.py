@@ -35,6 +35,20 @@ def weights_of(head: Path) -> Path:
     return head.with_suffix(".safetensors")
 
 
+def hash_file(path: Path) -> str:
+    """Return the hash of a file's content, which need not fit the memory.
+
+    Raises PermissionError, with a sentence, where this user may not read it.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except PermissionError as error:
+        raise PermissionError(
+            f"{path} cannot be read: this user may not; let its owner give the right to read it."
+        ) from error
+
+
 def _read(head: Path) -> bytes | None:
     try:
         return read_bytes(

@@ -71,14 +71,16 @@ class Card:
     provenance: Told
     onnx: str
     onnx_bytes: Count
+    onnx_sha256: str
     max_abs_difference: Number
     latency_ms_p50: Number
     latency_ms_p95: Number
     made: str
 
 
+# 1 held no hash of the ONNX file
 CARD = JsonFile(
-    record=Card, what="the card of an export", stage="gaitforge export",
+    record=Card, schema=2, what="the card of an export", stage="gaitforge export",
     remedy="export the student again with `gaitforge export`",
 )  # fmt: skip
 

@@ -91,9 +91,10 @@ class ReferenceFacts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OutputsHead:
-    """teacher_outputs/outputs.json: what the teacher's stored answers were made from, and their shapes.
+    """teacher_outputs/outputs.json: what the teacher's stored answers were made from, their shapes and hashes.
 
-    `embedding` is its width, `joint_features` the shape of a window's joints, [phases, joints, width].
+    `embedding` is its width, `joint_features` the shape of a window's joints, [phases, joints, width]; `sha256` has
+    the hash of each array's file by the array's name.
     """
 
     identity: str
@@ -101,6 +102,7 @@ class OutputsHead:
     views: Count
     embedding: Count
     joint_features: tuple[Count, Count, Count]
+    sha256: Mapping[str, str]
     provenance: Told
 
 
@@ -117,7 +119,7 @@ REFERENCE = JsonFile(
     record=ReferenceFacts, what="a reference", stage="gaitforge teacher",
     remedy="run `gaitforge teacher`, which fits it anew",
 )  # fmt: skip
-# 1 had no embedding.npy and joints.npy
+# 1 had no embedding.npy and joints.npy, 2 no hashes
 OUTPUTS = JsonFile(
-    record=OutputsHead, schema=2, what="the head of teacher outputs", stage="gaitforge outputs"
+    record=OutputsHead, schema=3, what="the head of teacher outputs", stage="gaitforge outputs"
 )

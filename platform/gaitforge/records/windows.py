@@ -29,16 +29,21 @@ class WindowsHead:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RoleRecordings:
-    """cache/windows/<key>/<role>/recordings.json: recordings in the order that the arrays count them."""
+    """cache/windows/<key>/<role>/recordings.json: recordings in the order that the arrays count them.
+
+    `sha256` has the hash of each array's file by the array's name.
+    """
 
     recordings: tuple[str, ...]
     persons: tuple[str, ...]
+    sha256: Mapping[str, str]
 
 
 _REMEDY = "remove the folder that holds it and run the stage again"
 WINDOWS = JsonFile(
     record=WindowsHead, what="the windows' head", stage="gaitforge teacher", remedy=_REMEDY
 )
+# 1 had no hashes
 ROLE_RECORDINGS = JsonFile(
-    record=RoleRecordings, what="a list of windows' recordings", stage="gaitforge teacher", remedy=_REMEDY
+    record=RoleRecordings, schema=2, what="a list of windows' recordings", stage="gaitforge teacher", remedy=_REMEDY
 )  # fmt: skip
