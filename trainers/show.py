@@ -16,6 +16,7 @@ from gaitforge.records.json_file import Unreadable
 from gaitforge.records.store import STORE, StoreInfo
 from gaitforge.records.summary import SUMMARY, FamilyEnds, SearchedMember
 from gaitforge.records.teacher import REFERENCE
+from gaitforge.sentences import escape
 from gaitforge.summary import make_summary
 from gaitforge.trials import TrialLog
 from gaitforge.work import SplitFolder, WorkFolder
@@ -88,7 +89,8 @@ def describe(work: WorkFolder) -> str:
     missing = [name for name, its in there.items() if its is None]
     if missing:
         parts.append(f"not there yet: {', '.join(missing)}")
-    return "\n".join(parts)
+    # a name with a line end in it must not look like a line of ours
+    return "\n".join(escape(part).replace("\n", "\\n") for part in parts)
 
 
 def _store(store: StoreInfo) -> str:
