@@ -35,9 +35,9 @@ from onnx import TensorProto, helper, numpy_helper
 from gaitforge import onnx_file
 from gaitforge.layout import Layout
 from gaitforge.normalise import Normalisation
-from gaitforge.plain_text import FORMULA
 from gaitforge.records.export import CARD
 from gaitforge.records.store import HowRead
+from gaitforge.sentences import FORMULA
 from gaitforge.windows import WindowSettings
 from gaitforge.work import ExportFolder
 from tests.made import made

@@ -16,8 +16,8 @@ import pytest
 from benchmarks import fuzz_exports as fuzz
 from gaitforge import onnx_file
 from gaitforge.onnx_file import look_through, open_session
-from gaitforge.plain_text import escape, escape_cell
 from gaitforge.predict import Predictor
+from gaitforge.sentences import escape, escape_cell
 from gaitforge.work import ExportFolder, read_json, write_json
 from tests.small_line import ROOT
 from tests.test_cli import must_say, one_sentence

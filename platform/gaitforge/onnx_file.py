@@ -18,7 +18,7 @@ import onnx
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
-from gaitforge.plain_text import escape
+from gaitforge.sentences import escape
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime

@@ -15,9 +15,9 @@ from gaitforge.layout import Layout
 from gaitforge.metrics import softmax
 from gaitforge.normalise import Normalisation, normalise
 from gaitforge.onnx_file import AGAIN, Ports, Session, load_session, look_through, run_bounded
-from gaitforge.plain_text import escape_cell
 from gaitforge.recording import Recording, Rejected
 from gaitforge.records.export import CARD, Card
+from gaitforge.sentences import escape_cell
 from gaitforge.windows import WindowSettings, prepare_in_parts
 from gaitforge.work import ExportFolder
 

@@ -19,9 +19,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from gaitforge.plain_text import escape_cell
 from gaitforge.recording import Rejected, find_kind
 from gaitforge.recording_files import name_damage
+from gaitforge.sentences import escape_cell
 from gaitforge.work import StoreFolder, for_arrow, write_parquet, write_whole
 
 _COLUMNS: dict[str, pa.DataType] = {
