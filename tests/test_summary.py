@@ -17,7 +17,7 @@ from gaitforge.records.split import SPLIT, Split
 from gaitforge.records.store import STORE as STORE_FILE
 from gaitforge.records.store import HowRead
 from gaitforge.records.summary import SUMMARY
-from gaitforge.records.teacher import TEACHER
+from gaitforge.records.teacher import OUTPUTS, TEACHER
 from gaitforge.records.trial import State, Trial
 from gaitforge.summary import write_summary
 from gaitforge.trials import TrialLog
@@ -79,6 +79,8 @@ def write_teacher(work: WorkFolder, split: str, val_macro_f1: float) -> None:
         seconds=10.0,
     )  # fmt: skip
     TEACHER.write(work.run(split).teacher_model, model)
+    outputs = made(OUTPUTS, provenance={"made_from": {"teacher": "t"}})
+    OUTPUTS.write(work.run(split).outputs.head, outputs)
 
 
 def write_search(work: WorkFolder, split: str, states: list[State]) -> None:

@@ -13,12 +13,13 @@ from pathlib import Path
 
 from gaitforge.members import read_members, scores_provenance
 from gaitforge.provenance import Provenance
-from gaitforge.records.confirm import SCORES
+from gaitforge.records.confirm import FOLDS, LATENCIES, POOLED, SCORES
+from gaitforge.records.export import CARD
 from gaitforge.records.json_file import Unreadable
 from gaitforge.records.search import FRONT, SEARCH
 from gaitforge.records.split import SPLIT, Split
-from gaitforge.records.store import HowRead
-from gaitforge.records.teacher import OUTPUTS, TEACHER
+from gaitforge.records.store import STORE, HowRead
+from gaitforge.records.teacher import OUTPUTS, REFERENCE, TEACHER
 from gaitforge.settings import IngestSettings, RunSettings, as_dict, how_read, teacher_identity
 from gaitforge.splits import check_rule, make_splits
 from gaitforge.store import SkeletonStore
@@ -141,6 +142,8 @@ def check_stage(stage: str, settings: RunSettings, work: WorkFolder, fresh: bool
 
     Raises FileNotFoundError or ValueError with what to do.
     """
+    if not fresh:
+        check_versions(work)
     if stage in ("run", "ingest"):
         check_ingest(settings, work, fresh)
     if stage == "ingest":
@@ -161,6 +164,20 @@ def check_stage(stage: str, settings: RunSettings, work: WorkFolder, fresh: bool
     # an export is of the first split alone
     for chain in chains[:1] if stage == "export" else chains:
         check_link(stage, chain, fresh)
+
+
+def check_versions(work: WorkFolder) -> None:
+    """Raise Newer where a later version wrote what a stage would otherwise write anew."""
+    STORE.check_version(work.store_head)
+    CARD.check_version(work.exported.card)
+    POOLED.check_version(work.pooled)
+    for folder in work.made_runs():
+        REFERENCE.check_version(folder.reference_facts)
+        OUTPUTS.check_version(folder.outputs.head)
+        FRONT.check_version(folder.front)
+        SCORES.check_version(folder.scores)
+        LATENCIES.check_version(folder.latencies)
+        FOLDS.check_version(folder.folds_answer)
 
 
 def check_link(stage: str, chain: Chain, fresh: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from gaitforge.work import read_object, write_whole
+from gaitforge.work import read_bytes, read_object, write_whole
 
 KEY = "weights_sha256"
 
@@ -50,8 +50,12 @@ def hash_file(path: Path) -> str:
 
 
 def _read(head: Path) -> bytes | None:
-    path = weights_of(head)
-    return path.read_bytes() if path.is_file() else None
+    try:
+        return read_bytes(
+            weights_of(head), "weights", f"remove {head.name} too and run its stage again"
+        )
+    except FileNotFoundError:
+        return None
 
 
 def _fault(head: Path, weights: bytes | None) -> str | None:

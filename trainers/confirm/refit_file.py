@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from safetensors.torch import load
 from torch import nn
 
 from gaitforge.failures import describe_student
@@ -16,11 +15,12 @@ from gaitforge.records.search import SEARCH
 from gaitforge.records.teacher import OUTPUTS, REFERENCE, TEACHER
 from gaitforge.records.trial import Trial
 from gaitforge.settings import ConfirmSettings, as_dict
-from gaitforge.weights import find_weights_fault, hash_file, read_weights
+from gaitforge.weights import find_weights_fault, hash_file
 from gaitforge.work import (
     SplitFolder,
     fingerprint,
 )
+from trainers.training.kept_weights import load_kept
 from trainers.training.student import StudentSpec
 from trainers.training.teacher_file import Teacher, outputs_provenance
 from trainers.training.window_folder import WindowFolder
@@ -100,12 +100,7 @@ def load_refit(windows: WindowFolder, head: Path) -> nn.Module:
     """Load a refit's model, in evaluation mode, on the CPU; raises ValueError where its files do not fit together."""
     told = REFIT.read(head)
     model = windows.build(told.family, told.sizes)
-    try:
-        model.load_state_dict(load(read_weights(head, advise_refit(head))))
-    except RuntimeError as error:
-        raise ValueError(
-            f"{head} tells of other sizes than its weights have; {advise_refit(head)}."
-        ) from error
+    load_kept(model, head, advise_refit(head))
     return model.eval()
 
 

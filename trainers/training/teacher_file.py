@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from safetensors.torch import load
 from torch import nn
 
 from gaitforge.arrays import Damaged, check_array
 from gaitforge.provenance import Provenance
 from gaitforge.records.search import SEARCH
 from gaitforge.records.teacher import OUTPUTS, TEACHER
-from gaitforge.weights import find_weights_fault, read_weights
+from gaitforge.weights import find_weights_fault
 from gaitforge.work import (
     OutputsFolder,
     SplitFolder,
     fingerprint,
 )
+from trainers.training.kept_weights import load_kept
 from trainers.training.window_folder import WindowFolder
 
 ANEW = "train it anew with `gaitforge teacher --fresh`, which sets aside what is there"
@@ -61,7 +61,7 @@ class Teacher:
         Raises ValueError where the weights are not those that `model.json` tells of.
         """
         model = windows.build(self.family, self.sizes)
-        model.load_state_dict(load(read_weights(folder.teacher_model, ANEW)))
+        load_kept(model, folder.teacher_model, ANEW)
         return model.eval()
 
 

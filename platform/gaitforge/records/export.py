@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
-
-from pydantic import Field
+from typing import Any, ClassVar
 
 from gaitforge.layout import Layout
 from gaitforge.records.confirm import (
@@ -22,7 +20,7 @@ from gaitforge.records.confirm import (
 )
 from gaitforge.records.json_file import JsonFile, plain
 from gaitforge.records.store import HowRead
-from gaitforge.records.values import Count, Moments, Number, Told, Windows
+from gaitforge.records.values import Classes, Count, Moments, Number, Told, Windows
 from gaitforge.work import fingerprint
 
 
@@ -54,7 +52,7 @@ class Card:
     macs: Count
     seed: int
     layout: Layout
-    classes: Annotated[tuple[str, ...], Field(min_length=1)]
+    classes: Classes
     channels: Count
     windows: Windows
     normalisation: Moments

@@ -8,7 +8,7 @@ from typing import Any
 
 from gaitforge.layout import Layout
 from gaitforge.records.json_file import JsonFile
-from gaitforge.records.values import Count, Moments, Number, Told, Windows
+from gaitforge.records.values import Classes, Count, Moments, Number, Told, Windows
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,7 +29,7 @@ class TeacherModel:
     epochs: Count
     seconds: Number
     layout: Layout
-    classes: tuple[str, ...]
+    classes: Classes
     channels: Count
     windows: Windows
     normalisation: Moments

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from gaitforge.layout import Layout
 from gaitforge.records.json_file import JsonFile
-from gaitforge.records.values import Moments, Windows
+from gaitforge.records.values import Classes, Moments, Windows
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,7 +22,7 @@ class WindowsHead:
     roles: Mapping[str, str]
     settings: Windows
     layout: Layout
-    classes: tuple[str, ...]
+    classes: Classes
     split: str
     normalisation: Moments
 
