@@ -82,7 +82,7 @@ def student() -> onnx.ModelProto:
         "weights": weights,
         "bias": np.zeros(len(CLASSES), np.float32),
     }
-    shape = ["batch", LENGTH, LAYOUT.joint_count]
+    shape: tuple[str | int, ...] = ("batch", LENGTH, LAYOUT.joint_count)
     graph = helper.make_graph(
         nodes, "student",
         [_value("joints", "float", [*shape, CHANNELS]), _value("seen", "bool", shape)],
@@ -431,7 +431,7 @@ RECORDINGS: dict[str, tuple[Callable[[], dict[str, Any]], int]] = {
     "missing joints": (_with_frames(np.nan), ANSWERED),
     "infinities": (_with_frames(np.inf), SOME),
     "large": (_with_frames(1e30), ANSWERED),
-    "too large": (lambda: {"frames": np.tile(np.float32([[[3e38]], [[-3e38]]]), (30, 3, 3))}, NONE),
+    "too large": (lambda: {"frames": np.tile(np.array([[[3e38]], [[-3e38]]], np.float32), (30, 3, 3))}, NONE),
     "one frame": (lambda: {"offsets": np.array([0, 20, 21, 60])}, SOME),
     "no frame": (lambda: {"offsets": np.array([0, 20, 20, 60])}, SOME),
     "nothing seen": (lambda: {"frames": np.full((60, 3, 3), np.nan, np.float32)}, NONE),
@@ -511,9 +511,9 @@ def run_case(files: ExportFolder, patience_s: float) -> Outcome:
             _, status, usage = os.wait4(child, 0)
         else:
             time.sleep(0.005)
-    texts = (path.read_text("utf-8", "surrogateescape") for path in (out, err))
+    said, complained = (path.read_text("utf-8", "surrogateescape") for path in (out, err))
     code = os.waitstatus_to_exitcode(status)
-    return Outcome(code, *texts, time.monotonic() - begin, usage.ru_maxrss * 1024)
+    return Outcome(code, said, complained, time.monotonic() - begin, usage.ru_maxrss * 1024)
 
 
 def _predict(files: ExportFolder, out: Path, err: Path) -> None:

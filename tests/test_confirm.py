@@ -289,7 +289,7 @@ def test_a_refit_is_done_once_its_own_result_is_there(tmp_path: Path) -> None:
     assert not refit.is_done(folder)
     REFIT.write(refit.head(folder), made(REFIT, identity="of an older teacher"))
     assert not refit.is_done(folder)
-    told = write_weights(refit.head(folder), b"weights")
+    weights = write_weights(refit.head(folder), b"weights")
     predicted = {
         role: folder.predicted(role, refit.model, refit.trial, refit.seed)
         for role in ("validation", "confirm")
@@ -297,8 +297,9 @@ def test_a_refit_is_done_once_its_own_result_is_there(tmp_path: Path) -> None:
     for role, path in predicted.items():
         write_whole(path, role.encode())
     spec = {"family": refit.spec.family, "sizes": dict(refit.spec.sizes)}
-    told["predictions_sha256"] = {role: hash_file(path) for role, path in predicted.items()}
-    REFIT.write(refit.head(folder), made(REFIT, identity=refit.identity, **spec, **told))
+    hashes = {role: hash_file(path) for role, path in predicted.items()}
+    head = made(REFIT, identity=refit.identity, **spec, **weights, predictions_sha256=hashes)
+    REFIT.write(refit.head(folder), head)
     assert refit.is_done(folder)
     predicted["confirm"].write_bytes(b"of another")
     assert not refit.is_done(folder)

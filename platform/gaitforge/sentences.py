@@ -1,4 +1,4 @@
-"""Text for a person at a terminal or in a spreadsheet: on one line, bounded, and nothing that either would obey."""
+"""Text for a person at a terminal or a spreadsheet: bounded, and without what either would obey."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 
 # No longer sentence is read; the longest of our own that quotes nothing long has about 500.
 MOST = 1_000
+
 # Spreadsheets run a cell that begins so.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?", re.ASCII)
@@ -23,22 +24,22 @@ def escape(text: str) -> str:
     )
 
 
+def escape_cell(text: str) -> str:
+    """Return text for a cell of a CSV file; an apostrophe leads what a spreadsheet would run as a formula.
+
+    A plain number, such as -5, is none. A line end is written out, so that a row is a line.
+    """
+    risky = text.lstrip(" ").startswith(FORMULA) and not _NUMBER.fullmatch(text)
+    shown = escape(text).replace("\n", "\\n")
+    return f"'{shown}" if risky else shown
+
+
 def one_line(text: str) -> str:
     """Return a sentence on one line of at most MOST characters; a longer one loses its middle.
 
     Its head says what was found, and its end what to do, so that neither may go.
     """
     return _shorten(escape(_shorten(" ".join(text.split()))))
-
-
-def escape_cell(text: str) -> str:
-    """Return text for a cell of a CSV file; an apostrophe leads what a spreadsheet would run as a formula.
-
-    A plain number, such as -5, is none.
-    """
-    risky = text.lstrip(" ").startswith(FORMULA) and not _NUMBER.fullmatch(text)
-    shown = escape(text).replace("\n", "\\n")
-    return f"'{shown}" if risky else shown
 
 
 def _shorten(text: str) -> str:
