@@ -442,8 +442,8 @@ def node_faults(here: NodeFacts, node: NodeFacts, seen: bool) -> Iterator[Findin
         yield Finding(
             node.name,
             f"does not share the work folder ({reason})",
-            f"The node {node.name} does not share the work folder: mount it at the same path on every node, or set "
-            "'work' to a folder that all see.",
+            f"The node {node.name} does not share the work folder: mount it at the same path on every node, open to "
+            "the user that Ray runs as there, or set 'work' to a folder that all see.",
         )
     try:
         check_versions(here, node)
