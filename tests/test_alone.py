@@ -24,11 +24,11 @@ from trainers.cluster.connection import connect
 
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", *PATIENCE):
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", *PATIENCE):
         monkeypatch.setenv(name, "")  # so that it is put back
         monkeypatch.delenv(name)
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / "ray"))
-    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
 
 
 @pytest.fixture
@@ -61,11 +61,21 @@ def test_an_empty_mode_asks_for_the_token_which_ray_would_not(
 def test_the_token_that_ray_wrote_for_everybody_is_kept_private(
     started: list[dict[str, Any]], tmp_path: Path
 ) -> None:
-    token = tmp_path / "token"
+    token = tmp_path / "home" / ".ray" / "auth_token"
+    token.parent.mkdir(parents=True)
     token.write_text("secret", encoding="utf-8")
     token.chmod(0o644)
     alone.start_alone(1, 0)
     assert token.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_token_that_the_environment_says_is_elsewhere_and_is_not_is_refused(
+    started: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "none"))
+    with pytest.raises(FileNotFoundError, match=r"RAY_AUTH_TOKEN_PATH is '.*none', but no token"):
+        connect(ClusterSettings(), tmp_path)
+    assert started == []
 
 
 def test_rays_files_lie_in_a_folder_that_only_this_user_enters(
@@ -198,6 +208,7 @@ def test_nothing_of_a_local_ray_listens_beyond_the_loopback_while_a_teacher_trai
         folder = ray_home / f"gf-{os.getuid()}"
         mode = folder.stat().st_mode & 0o777
         sessions = list((folder / "ray").glob("session_2*"))
+        token = Path(os.environ["HOME"], ".ray", "auth_token").stat().st_mode & 0o777
     finally:
         driver.kill()
         ended(driver)
@@ -205,5 +216,5 @@ def test_nothing_of_a_local_ray_listens_beyond_the_loopback_while_a_teacher_trai
     assert any(name.startswith("ray::RayTrain") for name, _ in found)
     beyond = {one for one in found if one[1] not in ("127.0.0.1", "[::ffff:127.0.0.1]", "[::1]")}
     assert beyond == set()
-    assert mode == 0o700
+    assert (mode, token) == (0o700, 0o600)
     assert len(sessions) == 1

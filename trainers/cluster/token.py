@@ -32,12 +32,21 @@ def use_token(address: str) -> None:
 
 
 def ask_for_token() -> None:
-    """Have a Ray that is started here let nobody in without the token; raises PermissionError where that is turned off."""
+    """Have a Ray that is started here let nobody in without the token.
+
+    Raises PermissionError where the environment turns that off, FileNotFoundError where it names a
+    file that holds none.
+    """
     mode = _mode()
     if mode not in ("", "token"):
         raise PermissionError(
             f"RAY_AUTH_MODE is '{mode}', with which everybody on this machine could run programs as you through "
             "our Ray; unset it."
+        )
+    if os.environ.get("RAY_AUTH_TOKEN_PATH") and find_token() is None:
+        raise FileNotFoundError(
+            f"RAY_AUTH_TOKEN_PATH is '{find_token_file()}', but no token is there; unset it, and Ray makes one in "
+            "~/.ray/auth_token."
         )
     _turn_on()
 
