@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 TYPED := platform/gaitforge trainers search_spaces dashboard benchmarks docs examples tests
 
-.PHONY: demo test check types fast docs install
+.PHONY: demo test check types fast docs audit install
 
 demo: install
 	$(BIN)/gaitforge demo
@@ -28,6 +28,10 @@ fast: install
 docs: install
 	$(BIN)/python -m pip install --quiet --editable ".[docs]"
 	$(BIN)/mkdocs build --strict
+
+# known vulnerabilities of the versions in constraints.txt
+audit:
+	.ci/audit constraints.txt
 
 install: .venv/installed
 
