@@ -32,7 +32,13 @@ def use_token(address: str) -> None:
 
 
 def ask_for_token() -> None:
-    """Have a Ray that is started here let nobody in without the token.
+    """Have a Ray that is started here let nobody in without the token; raises what `check_guard` does."""
+    check_guard()
+    _turn_on()
+
+
+def check_guard() -> None:
+    """Make sure that a Ray that is started here can ask for its token.
 
     Raises PermissionError where the environment turns that off, FileNotFoundError where it names a
     file that holds none.
@@ -48,7 +54,6 @@ def ask_for_token() -> None:
             f"RAY_AUTH_TOKEN_PATH is '{find_token_file()}', but no token is there; unset it, and Ray makes one in "
             "~/.ray/auth_token."
         )
-    _turn_on()
 
 
 def keep_token_private() -> None:
