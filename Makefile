@@ -3,13 +3,17 @@ PYTHON ?= python3
 BIN := .venv/bin
 TYPED := platform/gaitforge trainers search_spaces dashboard benchmarks docs examples tests
 
-.PHONY: demo test check types fast docs audit install
+CORES := $(shell getconf _NPROCESSORS_ONLN)
+# a slow test starts Ray, Chromium or a whole line: four cores for each that runs at once
+AT_ONCE ?= $(shell expr $(CORES) / 4 \| 1)
+FAST := not slow and not browser and not cluster and not gpu
+
+.PHONY: demo test check types fast slow docs audit install
 
 demo: install
 	$(BIN)/gaitforge demo
 
-test: install check
-	$(BIN)/python -m pytest -q
+test: install check fast slow
 
 check: install
 	$(BIN)/ruff check .
@@ -22,7 +26,11 @@ types: install
 	$(BIN)/mypy --python-version 3.13 $(TYPED)
 
 fast: install
-	$(BIN)/python -m pytest -q -m "not slow and not browser and not cluster and not gpu"
+	$(BIN)/python -m pytest -q -n $(CORES) -m "$(FAST)"
+
+# files of one process stay together, since they share what is dear to make
+slow: install
+	$(BIN)/python -m pytest -q $(if $(filter-out 1,$(AT_ONCE)),-n $(AT_ONCE) --dist loadfile) -m "not ($(FAST))"
 
 # the pages of docs/ as a site in work/site
 docs: install

@@ -109,7 +109,7 @@ SCENARIOS = [
 ] + [Scenario(hurt, "driver killed", True) for hurt in ("teacher", "search")]
 
 
-class Line:
+class WatchedRun:
     """A line on two hosts, watched from outside through its files."""
 
     def __init__(self, scenario: Scenario, folder: Path) -> None:
@@ -145,7 +145,11 @@ class Line:
         if not any(True for _ in self.log):
             return None
         return next(
-            (t for t in self.log.interrupted() if t.node == "worker" and t.epochs > RUNG + 10),
+            (
+                t
+                for t in self.log.list_interrupted()
+                if t.node == "worker" and t.epochs > RUNG + 10
+            ),
             None,
         )
 
@@ -156,15 +160,17 @@ class Line:
         return self.log.read_running(number)
 
 
-def hurt(scenario: Scenario, line: Line, driver: subprocess.Popen[str]) -> subprocess.Popen[str]:
+def hurt(
+    scenario: Scenario, watched: WatchedRun, driver: subprocess.Popen[str]
+) -> subprocess.Popen[str]:
     """Do it, and return the driver that goes on."""
-    hosts = line.hosts
+    hosts = watched.hosts
     if scenario.fault == "node killed":
         hosts.worker.kill()
     elif scenario.fault == "driver killed":
         kill_driver(hosts.head)
         driver.wait()
-        return line.command(scenario.hurt)
+        return watched.command(scenario.hurt)
     else:
         hosts.cut()
         # whether the work goes on before that or not
@@ -180,63 +186,65 @@ def mend(hosts: TwoHosts) -> None:
         hosts.mend()
 
 
-def until(condition: Callable[[], bool], driver: subprocess.Popen[str], line: Line) -> float:
+def until(
+    condition: Callable[[], bool], driver: subprocess.Popen[str], watched: WatchedRun
+) -> float:
     """Wait for it; the time when it held."""
     end = time.monotonic() + PATIENCE_S
     while not condition():
         if time.monotonic() > end or driver.poll() not in (None, 0):
-            raise RuntimeError(f"It did not go on: {line.output.read_text()[-2000:]}")
+            raise RuntimeError(f"It did not go on: {watched.output.read_text()[-2000:]}")
         time.sleep(0.05)
     return time.monotonic()
 
 
-def hurt_teacher(scenario: Scenario, line: Line) -> Row:
-    line.stage("ingest", "split")
-    driver = line.command("teacher")
-    until(lambda: len(line.epochs()) >= 10, driver, line)
-    before, since = line.epochs(), time.monotonic()
-    driver = hurt(scenario, line, driver)
+def hurt_teacher(scenario: Scenario, watched: WatchedRun) -> Row:
+    watched.stage("ingest", "split")
+    driver = watched.command("teacher")
+    until(lambda: len(watched.epochs()) >= 10, driver, watched)
+    before, since = watched.epochs(), time.monotonic()
+    driver = hurt(scenario, watched, driver)
     if scenario.fault == "driver killed":
-        since, before = time.monotonic(), line.epochs()
-    after = until(lambda: line.epochs() != before, driver, line)
-    seen = line.epochs()
+        since, before = time.monotonic(), watched.epochs()
+    after = until(lambda: watched.epochs() != before, driver, watched)
+    seen = watched.epochs()
     status = driver.wait(PATIENCE_S)
-    known = {row["epoch"]: row for row in line.epochs()}
+    known = {row["epoch"]: row for row in watched.epochs()}
     return Row(
         scenario=scenario.name,
         ended_before=len(before),
         lost=sum(known.get(row["epoch"]) != row for row in before),
-        twice=len(line.epochs()) - len(known),
-        again=sum(row not in line.epochs() for row in seen),
+        twice=len(watched.epochs()) - len(known),
+        again=sum(row not in watched.epochs() for row in seen),
         went_on_s=round(after - since, 1),
         status=status,
         date=f"{datetime.now(UTC):%Y-%m-%d}",
     )
 
 
-def hurt_search(scenario: Scenario, line: Line) -> Row:
-    line.stage("ingest", "split", "teacher", "outputs")
-    driver = line.command("search")
-    until(lambda: line.victim() is not None, driver, line)
-    victim = line.victim()
+def hurt_search(scenario: Scenario, watched: WatchedRun) -> Row:
+    watched.stage("ingest", "split", "teacher", "outputs")
+    driver = watched.command("search")
+    until(lambda: watched.victim() is not None, driver, watched)
+    victim = watched.victim()
     assert victim is not None
-    before = {path: path.read_bytes() for path in line.split.trials.glob("*.json")}
+    before = {path: path.read_bytes() for path in watched.split.trials.glob("*.json")}
     since = time.monotonic()
-    driver = hurt(scenario, line, driver)
+    driver = hurt(scenario, watched, driver)
     if scenario.fault == "driver killed":
         since = time.monotonic()
-    last = line.trial(victim.number) or victim
+    last = watched.trial(victim.number) or victim
 
     def went_on() -> bool:
-        now = line.trial(victim.number)
+        now = watched.trial(victim.number)
         if now is None:
             return False
         return now.state != "running" or (now.curve[-1:] != last.curve[-1:] and now.epochs > RUNG)
 
-    after = until(went_on, driver, line)
+    after = until(went_on, driver, watched)
     status = driver.wait(PATIENCE_S)
-    ended = {path: path.read_bytes() for path in line.split.trials.glob("*.json")}
-    final = line.log.read(victim.number)
+    ended = {path: path.read_bytes() for path in watched.split.trials.glob("*.json")}
+    final = watched.log.read(victim.number)
     return Row(
         scenario=scenario.name,
         ended_before=len(before),
@@ -256,16 +264,16 @@ def kill_driver(host: Host) -> None:
 
 def run(scenario: Scenario) -> Row:
     folder = Path(tempfile.mkdtemp(prefix="gf", dir="/tmp"))  # short: sockets lie below it
-    line = Line(scenario, folder)
+    watched = WatchedRun(scenario, folder)
     try:
-        line.hosts.start()
+        watched.hosts.start()
         return (
-            hurt_teacher(scenario, line)
+            hurt_teacher(scenario, watched)
             if scenario.hurt == "teacher"
-            else hurt_search(scenario, line)
+            else hurt_search(scenario, watched)
         )
     finally:
-        line.hosts.stop()
+        watched.hosts.stop()
         shutil.rmtree(folder, ignore_errors=True)
 
 

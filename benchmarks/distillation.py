@@ -74,17 +74,17 @@ def open_folds(plan: Plan, out: Path) -> Iterator[Fold]:
     for split in make_folds(plan.folds, store):
         cache = build_windows(
             out / "cache", store_fingerprint=store.info.fingerprint, split=split, layout=store.layout,
-            classes=store.classes, settings=plan.windows, recordings=store.recordings,
+            classes=store.classes, settings=plan.windows, recordings=store.read_recordings,
         )  # fmt: skip
         for role in ("train", "confirm"):
-            cache.role(role)
+            cache.open_role(role)
         yield Fold(plan, split, out / split.name, WindowFolder.open(cache.folder))
 
 
 def make_folds(folds: tuple[tuple[str, ...], ...] | int, store: SkeletonStore) -> list[Split]:
     """Splits without validation people, since nothing is chosen: all others train."""
     labels_by_person: dict[str, set[str]] = {}
-    for recording in store.recordings():
+    for recording in store.read_recordings():
         labels_by_person.setdefault(recording.person, set()).add(recording.label)
     if isinstance(folds, int):
         dealt = make_splits(
@@ -155,7 +155,7 @@ def trained(
 ) -> tuple[nn.Module, float]:
     """A model trained to the plan's last epoch, and the seconds that it took."""
     fitting = new_fitting(fold.windows, family, sizes, plan, torch.device("cpu"))
-    return fitting.model, run_epochs(fit(fitting, train, train.first(1), Distillation()))
+    return fitting.model, run_epochs(fit(fitting, train, train.take_first(1), Distillation()))
 
 
 def train_student(fold: Fold, way: Way, seed: int) -> dict[str, Any]:
@@ -173,7 +173,7 @@ def train_student(fold: Fold, way: Way, seed: int) -> dict[str, Any]:
     fitting = new_student(spec)
     train = load_examples(fold.windows, "train", Path(spec.teacher_outputs))
     train = add_answers(train, spec.teacher_outputs, spec.distillation.terms)
-    seconds = run_epochs(fit(fitting, train, train.first(1), spec.distillation))
+    seconds = run_epochs(fit(fitting, train, train.take_first(1), spec.distillation))
     return model_row(fitting.model, seconds, window_logits(fitting.model, fold.unseen, 256), fold)
 
 
@@ -192,7 +192,7 @@ def model_row(
 def scored(logits_NK: NDArray[np.float64], fold: Fold) -> dict[str, Any]:
     """What window logits say of the recordings of the people held out."""
     answers = score_logits(logits_NK, fold.unseen)
-    recordings = fold.windows.recordings("confirm")
+    recordings = fold.windows.list_recordings("confirm")
     return {
         "persons": [recordings[number].person for number in answers.recording_R],
         "true": answers.true_R.tolist(),
@@ -206,7 +206,7 @@ def answer_unseen(fold: Fold) -> None:
     if (target / "logits.npy").is_file():
         return
     train, (family, sizes) = fold.train, fold.plan.teachers[fold.plan.first]
-    person_R = np.array([person for _, person in fold.windows.recordings("train")])
+    person_R = np.array([person for _, person in fold.windows.list_recordings("train")])
     part_N = dealt(person_R, train, fold.plan.parts)
     logits_NWK = np.zeros((len(train), train.views, train.classes), dtype=np.float32)
     for part in range(fold.plan.parts):
@@ -254,7 +254,7 @@ def score_machine(fold: Fold) -> Iterator[str]:
     store = SkeletonStore.open(fold.folder.parent / "store")
     sets = []
     for role in ("train", "confirm"):
-        recordings = list(store.recordings(fold.split.people(role)))
+        recordings = list(store.read_recordings(fold.split.people(role)))
         inputs = np.stack([features(recording, store.layout) for recording in recordings])
         sets.append((inputs, np.array([store.classes.index(r.label) for r in recordings])))
     (inputs, labels), (unseen, true) = sets

@@ -26,12 +26,12 @@ from gaitforge.stats import (
     Ints,
     compare,
     estimate,
+    is_too_few,
     level_at_once,
     mean_macro_f1,
     person_confusions,
     sign_flip_p_value,
     spread_over_seeds,
-    too_few,
 )
 from gaitforge.work import read_json, write_parquet
 
@@ -102,7 +102,7 @@ class Model(NamedTuple):
     @property
     def few(self) -> bool:
         """Whether its people are too few for an interval."""
-        return too_few(len(self.people))
+        return is_too_few(len(self.people))
 
     @property
     def accuracy(self) -> float:

@@ -233,7 +233,7 @@ def _networks(
     strengths = [[truth.teacher], *[[truth.student]] * STUDENTS]
     teacher, *students = draw_networks(kind, truth.class_P, strengths, generator)
     judged = judge([student[0] for student in students], teacher[0], PARAMS, truth.loss)
-    alone = [stats.noninferior(one.difference, truth.loss) for one in judged]
+    alone = [stats.is_noninferior(one.difference, truth.loss) for one in judged]
     found = {
         NETWORK: _holds(stats.estimate(teacher), truth.teacher_f1),
         AGAINST: _holds(judged[-1].difference, -truth.loss),
@@ -268,14 +268,14 @@ def _holds(found: Estimate, truth: float) -> bool:
 def _as_shipped(judged: Sequence[Judged], alone: Sequence[bool]) -> list[bool]:
     """Which students are called as good; of too few people, whom nothing is called, which tests would."""
     if any(one.noninferior is None for one in judged):
-        tested = stats.tested_down(PARAMS, alone)
+        tested = stats.find_tested(PARAMS, alone)
         return [is_tested and passed for is_tested, passed in zip(tested, alone, strict=True)]
     return [bool(one.noninferior) for one in judged]
 
 
 def _draws(model_SPKK: Ints) -> Floats:
     """Macro F1 of people drawn again, mean over the seeds."""
-    return stats.macro_f1_draws(model_SPKK, stats.draw_people(model_SPKK.shape[1], RESAMPLES))
+    return stats.draw_macro_f1(model_SPKK, stats.draw_people(model_SPKK.shape[1], RESAMPLES))
 
 
 def _percentiles(draws_R: Floats) -> Estimate:

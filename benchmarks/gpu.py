@@ -333,8 +333,8 @@ def small_student(folder: Path, amounts: Amounts) -> StudentSpec:
         classes=tuple(map(str, range(CLASSES))), recordings=recordings,
         settings=WindowSettings(mode="slide", length=FRAMES, stride=32, views=2),
     )  # fmt: skip
-    train = cache.role("train")
-    cache.role("validation")
+    train = cache.open_role("train")
+    cache.open_role("validation")
     rng = np.random.default_rng(0)
     np.save(folder / "logits.npy", rng.normal(size=(train.n, 2, CLASSES)).astype(np.float32))
     return StudentSpec(

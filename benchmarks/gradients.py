@@ -24,7 +24,7 @@ from gaitforge.gradients import Problem
 from gaitforge.layout import LAYOUTS, Layout
 from gaitforge.models import FAMILIES
 from search_spaces import SPACES
-from trainers.arithmetic.check import Asked, Found, compare, typical_sizes
+from trainers.arithmetic.check import Asked, Found, compare, find_typical_sizes
 
 SETS = ("", "AVX2", "SSE41")
 THREADS = (1, 2)
@@ -111,7 +111,9 @@ def narrow(family: str, channels: int) -> list[dict[str, object]]:
         return [{"channels": channels, "layers": 2, "kernel": kernel}]
     if family == NAME:
         return [{"width": channels}]
-    return [dict(sizes) for sizes in typical_sizes(family)]  # nobody has said what is narrow in it
+    return [
+        dict(sizes) for sizes in find_typical_sizes(family)
+    ]  # nobody has said what is narrow in it
 
 
 def _problem(sizes: Mapping[str, Any], layout: Layout, channels: int) -> Problem:

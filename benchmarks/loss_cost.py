@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from gaitforge.batch import Batch
 from gaitforge.layout import Layout
-from gaitforge.losses import LOSSES, Distillation, Heads, Targets, loss_terms, needed
+from gaitforge.losses import LOSSES, Distillation, Heads, Targets, collect_needed, loss_terms
 from gaitforge.losses.heads import find_node_shape
 from gaitforge.losses.nodes import PHASES
 from gaitforge.models import Sizes
@@ -30,8 +30,9 @@ from gaitforge.models.tcn import TcnSizes
 from gaitforge.settings import FitPlan
 from trainers.training.examples import Examples
 from trainers.training.fitting import Fitting
-from trainers.training.loop import Goal, epoch_steps, find_gradients, taken_and_drawn
-from trainers.training.sharing import Share
+from trainers.training.loop import Goal, draw_batches, find_gradients
+from trainers.training.sharing import Shard
+from trainers.training.steps import epoch_steps
 
 JOINTS, FRAMES, CHANNELS, CLASSES = 22, 64, 3, 4
 WINDOWS, VIEWS, TEACHER_WIDTH = 256, 2, 128
@@ -78,7 +79,7 @@ def new_fitting(sizes: Sizes, terms: tuple[str, ...]) -> Fitting:
         torch.manual_seed(0)
         model = sizes.build(LAYOUT, CHANNELS, CLASSES)
     width = find_node_shape(sizes, LAYOUT, CHANNELS, CLASSES, FRAMES).width
-    names = needed(terms, "head")
+    names = collect_needed(terms, "head")
     heads = Heads.new(names, width, TEACHER_WIDTH, 0) if names else None
     return Fitting(model, FitPlan(), heads)
 
@@ -92,7 +93,7 @@ def goal_of(terms: tuple[str, ...]) -> Goal:
 
 def only_read(examples: Examples, terms: tuple[str, ...]) -> Examples:
     """The windows with what the terms read of the teacher, as a student has them."""
-    read = needed(terms, "stored")
+    read = collect_needed(terms, "stored")
     return Examples(
         examples.joints_NWTVC,
         examples.seen_NWTV,
@@ -111,7 +112,7 @@ def timed_step(fitting: Fitting, examples: Examples, goal: Goal, number: int) ->
     generator = torch.Generator().manual_seed(number)
     steps = epoch_steps(WINDOWS, VIEWS, plan.batch, generator)[:1]
     started = time.process_time()
-    ((batch, targets),) = taken_and_drawn(examples, steps, fitting, goal.distillation, Share())
+    ((batch, targets),) = draw_batches(examples, steps, fitting, goal.distillation, Shard())
     find_gradients(
         batch, targets, None, fitting=fitting, model=fitting.model, goal=goal, bf16=False
     )
@@ -140,7 +141,7 @@ def measure(sizes: Sizes, rounds: int) -> dict[str, Row]:
     for name, terms in VARIANTS.items():
         steps = epoch_steps(WINDOWS, VIEWS, 32, torch.Generator().manual_seed(0))[:1]
         distillation = goal_of(terms).distillation
-        ((batch, targets),) = taken_and_drawn(every, steps, fittings[name], distillation, Share())
+        ((batch, targets),) = draw_batches(every, steps, fittings[name], distillation, Shard())
         norms[name] = gradient_norm(fittings[name], batch, targets, terms)
     seconds: dict[str, list[float]] = {name: [] for name in VARIANTS}
     for number in range(rounds):

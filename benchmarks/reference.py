@@ -29,7 +29,7 @@ from gaitforge.settings import IngestSettings
 from gaitforge.splits import SplitSettings, make_splits
 from gaitforge.store import SkeletonStore
 from gaitforge.window_cache import WindowCache, WindowSet, build_windows
-from trainers.chain import labels_by_person
+from trainers.chain import collect_labels
 from trainers.ingest import ingest_recordings
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -40,11 +40,11 @@ def deal(plan: Plan, store: SkeletonStore) -> list[Split]:
     """The plan's folds, with validation people: a fifth of the others, or the next pair of those named."""
     if isinstance(plan.folds, int):
         rule = SplitSettings(rule="folds", folds=plan.folds)
-        return make_splits(rule, labels_by_person(store), store.info.fingerprint)
+        return make_splits(rule, collect_labels(store), store.info.fingerprint)
     return [
         Split(
             name=f"fold-{number}", rule={"rule": "people"}, store=store.info.fingerprint,
-            roles=dict.fromkeys(labels_by_person(store), "train")
+            roles=dict.fromkeys(collect_labels(store), "train")
             | dict.fromkeys(plan.folds[number - 1], "validation")
             | dict.fromkeys(held, "confirm"),
         )
@@ -61,7 +61,7 @@ def labels_of(windows: WindowSet) -> Ints:
 
 def answers(cache: WindowCache, store: SkeletonStore) -> Iterator[tuple[str, Ints, Ints]]:
     """Name, true classes and answers of each machine for the confirm people of one fold."""
-    train, valid, confirm = (cache.role(role) for role in ("train", "validation", "confirm"))
+    train, valid, confirm = (cache.open_role(role) for role in ("train", "validation", "confirm"))
     started = time.monotonic()
     machine, choice = fit_reference(train, valid, len(cache.classes))
     seconds = time.monotonic() - started
@@ -85,7 +85,7 @@ def answers(cache: WindowCache, store: SkeletonStore) -> Iterator[tuple[str, Int
 def inputs_of(store: SkeletonStore, split: Split, *roles: str) -> tuple[NDArray[np.float64], Ints]:
     """What the support vector machine takes of the recordings of some roles, and their classes."""
     people = [person for role in roles for person in split.people(role)]
-    recordings = list(store.recordings(people))
+    recordings = list(store.read_recordings(people))
     inputs = np.stack([features(recording, store.layout) for recording in recordings])
     return inputs, np.array([store.classes.index(recording.label) for recording in recordings])
 
@@ -103,7 +103,7 @@ def main() -> None:
         for split in deal(plan, store):
             cache = build_windows(
                 out / "cache", store_fingerprint=store.info.fingerprint, split=split, layout=store.layout,
-                classes=store.classes, settings=plan.windows, recordings=store.recordings,
+                classes=store.classes, settings=plan.windows, recordings=store.read_recordings,
             )  # fmt: skip
             for name, true_R, answer_R in answers(cache, store):
                 said.update((name, int(t), int(a)) for t, a in zip(true_R, answer_R, strict=True))

@@ -30,7 +30,7 @@ from gaitforge.work import SplitFolder
 from trainers.search.budget import Budget
 from trainers.search.search import RungScheduler
 from trainers.search.searcher import StudySearcher
-from trainers.search.trial import rung_scores
+from trainers.search.trial import average_rung_scores
 
 
 class Method(Protocol):
@@ -171,7 +171,7 @@ class Ours(Tuned):
         self.workers[number] = trial
         if trial.epochs not in self.study.rungs.epochs:  # then a worker says nothing
             return True
-        at_rung = rung_scores(trial.curve, ["val_macro_f1"])
+        at_rung = average_rung_scores(trial.curve, ["val_macro_f1"])
         self.log.show_running(trial)
         if not super().report(number, flatten_dict({"rung": at_rung})):
             return False

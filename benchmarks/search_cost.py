@@ -35,7 +35,7 @@ from gaitforge.records.trial import TRIAL, State, Trial
 from gaitforge.settings import ClusterSettings, FitPlan, SearchSettings, StoppingSettings
 from gaitforge.trials import TrialLog
 from gaitforge.work import SplitFolder
-from trainers.cluster.connection import concurrent_trials, connect
+from trainers.cluster.connection import connect, count_concurrent_trials
 from trainers.search.budget import Budget
 from trainers.search.search import propose, run_tune
 from trainers.search.searcher import StudySearcher
@@ -83,8 +83,8 @@ def our_searcher(folder: Path, settings: SearchSettings) -> tuple[StudySearcher,
 
     def on_end(trial: Trial) -> None:
         if front.add(trial):
-            FRONT.write(log.folder.front, front.record("s"))
-        progress.ended(trial)
+            FRONT.write(log.folder.front, front.as_record("s"))
+        progress.print_ended(trial)
 
     searcher = StudySearcher(
         settings, log, Budget(), partial(propose, settings), count_cost, on_end
@@ -120,7 +120,7 @@ def time_stock(
         tuner = tune.Tuner(
             tune.with_resources(report_once, {"cpu": 1}),
             tune_config=tune.TuneConfig(
-                search_alg=search, num_samples=trials, max_concurrent_trials=concurrent_trials(cluster, 0.0),
+                search_alg=search, num_samples=trials, max_concurrent_trials=count_concurrent_trials(cluster, 0.0),
                 reuse_actors=True,
             ),
             run_config=tune.RunConfig(storage_path=folder, verbose=0, callbacks=[]),

@@ -25,9 +25,9 @@ from gaitforge.recording import Recording
 from gaitforge.records.split import SPLIT
 from gaitforge.stats import (
     estimate,
+    is_too_few,
     person_accuracy,
     person_confusions,
-    too_few,
 )
 from gaitforge.store import SkeletonStore
 from gaitforge.windows import WindowSettings, prepare
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str]) -> int:
     store = SkeletonStore.open(work.store)
     roles = {}
     for role in ("train", "confirm"):
-        recordings = list(store.recordings(split.people(role)))
+        recordings = list(store.read_recordings(split.people(role)))
         roles[role] = (
             np.stack([features(recording, store.layout) for recording in recordings]),
             np.array([store.classes.index(recording.label) for recording in recordings]),
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str]) -> int:
     accuracy = np.trace(confusions.sum(axis=0)) / confusions.sum()
     found = estimate(confusions)
     text = f"SVM: accuracy {accuracy:.3f}, macro F1 {found.mean:.3f}"
-    if too_few(len(people)):
+    if is_too_few(len(people)):
         each = zip(people, person_accuracy(confusions), strict=True)
         print(text + ", by person " + ", ".join(f"{person} {value:.3f}" for person, value in each))
         return 0

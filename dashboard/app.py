@@ -21,13 +21,13 @@ from dashboard.frame import choice
 from dashboard.frame.progress import watch
 from dashboard.frame.save_charts import show_save_charts
 from dashboard.frame.states import (
-    next_step,
+    explain_standstill,
+    find_next_step,
     show_beginning,
     show_outdated,
     show_problems,
-    standstill,
 )
-from dashboard.frame.view import View, held
+from dashboard.frame.view import View, hold
 from dashboard.fronts.overview import show_overview
 from dashboard.fronts.tables import seconds_per_trial
 from dashboard.fronts.trade_off import default_loss, show_trade_off
@@ -35,7 +35,7 @@ from dashboard.reading import models as review_tables
 from dashboard.reading import work_folder as reading
 from dashboard.reading.files import stamp
 from dashboard.reading.models import TEACHER
-from dashboard.reading.work_folder import Found, Line, Outdated
+from dashboard.reading.work_folder import Found, Outdated, SplitResults
 from dashboard.store.page import show_store
 from dashboard.student.page import show_student
 from dashboard.why.page import ALL, FRONT, show_why
@@ -61,7 +61,7 @@ PAGES = (
     Page(title="Store", path="store", show=show_store, needs="store"),
 )
 
-NOTHING = Line(
+NOTHING = SplitResults(
     split=None, teacher=None, teacher_curve=(), search=None, trials=(), front=frozenset(), confirm=None, problems=()
 )  # fmt: skip
 
@@ -101,18 +101,20 @@ def main() -> None:
     folders = work_folders(sys.argv, os.environ)
     choice.restore()
     first, *others = PAGES
-    pages = [st.Page(drawn(first, folders), title=first.title, url_path="start", default=True)]
+    pages = [st.Page(wrap_page(first, folders), title=first.title, url_path="start", default=True)]
     pages += [
-        st.Page(drawn(page, folders), title=page.title, url_path=page.path) for page in others
+        st.Page(wrap_page(page, folders), title=page.title, url_path=page.path) for page in others
     ]
     # the first one stands at "/"; Streamlit would answer its name by "Page not found"
     pages.append(
-        st.Page(drawn(first, folders), title=first.title, url_path=first.path, visibility="hidden")
+        st.Page(
+            wrap_page(first, folders), title=first.title, url_path=first.path, visibility="hidden"
+        )
     )
     st.navigation(pages, position="top").run()
 
 
-def drawn(page: Page, folders: tuple[WorkFolder, ...]) -> Callable[[], None]:
+def wrap_page(page: Page, folders: tuple[WorkFolder, ...]) -> Callable[[], None]:
     """Wrap a page as the function without arguments that Streamlit's navigation calls."""
 
     def draw() -> None:
@@ -139,40 +141,41 @@ def show_page(page: Page, folders: tuple[WorkFolder, ...]) -> None:
         show_problems(found.problems)
         watch(work, name, seen, None, "", whole=False)
         return
-    line = reading.read_line(work, name) if name is not None else NOTHING
-    per_trial_s = seconds_per_trial(line.trials)
-    watch(work, name, seen, per_trial_s, standstill(line), whole=page is PAGES[0])
+    results = reading.read_results(work, name) if name is not None else NOTHING
+    per_trial_s = seconds_per_trial(results.trials)
+    watch(work, name, seen, per_trial_s, explain_standstill(results), whole=page is PAGES[0])
     told = (
-        line.teacher, line.teacher_curve, line.teacher_bytes, line.trials, line.front, line.confirm, line.latencies,
+        results.teacher, results.teacher_curve, results.teacher_bytes, results.trials, results.front,
+        results.confirm, results.latencies,
     )  # fmt: skip
-    models = held("models", (name, *told), lambda: review_tables.models(line))
+    models = hold("models", (name, *told), lambda: review_tables.models(results))
     outdated = Outdated(answer=None, export=None)
     if name is not None:
         stamps = tuple(stamp(path) for path in reading.answer_files(work, name))
-        outdated = held(
+        outdated = hold(
             "outdated",
             (work.root, name, stamps),
-            lambda: reading.read_outdated(work, name, line),
+            lambda: reading.read_outdated(work, name, results),
         )
     view = View(
         work=work,
         others=tuple(folder for folder in folders if folder is not work),
         split=name or "",
         found=found,
-        line=line,
+        results=results,
         models=models,
-        chosen=choice.settle_model(f"{work.root}/{name}", line, models) if models else TEACHER,
+        chosen=choice.settle_model(f"{work.root}/{name}", results, models) if models else TEACHER,
         outdated=outdated,
-        problems=[*found.problems, *line.problems],
+        problems=[*found.problems, *results.problems],
     )
     if models or page.needs != "models":
         show_outdated(view.outdated)
         page.show(view)
     else:
-        st.info(next_step(line, reading.read_progress(work, view.split)))
+        st.info(find_next_step(results, reading.read_progress(work, view.split)))
     show_problems(view.problems)
     show_save_charts()
-    choice.write_url(defaults(found, line))
+    choice.write_url(defaults(found, results))
 
 
 def show_place(folders: tuple[WorkFolder, ...], found: Found) -> None:
@@ -200,9 +203,9 @@ def folder_name(path: Path) -> str:
     return path.name or str(path)
 
 
-def defaults(found: Found, line: Line) -> dict[str, object]:
+def defaults(found: Found, results: SplitResults) -> dict[str, object]:
     """Return what is chosen for each part of the URL that is not given."""
-    families = sorted({trial.family for trial in line.trials})
+    families = sorted({trial.family for trial in results.trials})
     return {
         "work": 0,
         "split": found.splits[0] if found.splits else None,
@@ -214,7 +217,7 @@ def defaults(found: Found, line: Line) -> dict[str, object]:
         "x": "params",
         "states": ["stopped"],
         "families": families,
-        "loss": default_loss(line),
+        "loss": default_loss(results),
     }
 
 

@@ -42,7 +42,7 @@ def make_ready(folders: Sequence[str]) -> None:
         with suppress(OSError, ValueError):  # the page says what is wrong with it
             work = WorkFolder(open_path(folder))
             for split in reading.look(work).splits[:1]:
-                reading.read_line(work, split)
+                reading.read_results(work, split)
 
 
 if __name__ == "__main__":

@@ -64,14 +64,14 @@ def train_worker(config: dict[str, Any]) -> None:
     from trainers.teacher import teacher
 
     how = begin("teacher", 1)
-    original = teacher.Progress.add
+    original = teacher.TrainingHistory.add
 
     def add(self: Any, metrics: EpochMetrics, model: Any) -> None:
         if how is not None and metrics.epoch == 1:
             die(how)
         original(self, metrics, model)
 
-    teacher.Progress.add = add  # type: ignore[method-assign]
+    teacher.TrainingHistory.add = add  # type: ignore[method-assign]
     teacher.train_worker(config)
 
 

@@ -18,7 +18,13 @@ from tests.conftest import FinishedLine
 from tests.line_state import copied, live_epochs, split_of
 from tests.small_line import ended, start, wait_for
 from trainers.cluster import alone
-from trainers.cluster.alone import PATIENCE, START_S, on_loopback, patient, private_folder
+from trainers.cluster.alone import (
+    PATIENCE,
+    START_S,
+    make_private_folder,
+    use_loopback,
+    wait_longer,
+)
 from trainers.cluster.connection import connect
 
 
@@ -86,7 +92,7 @@ def test_rays_files_lie_in_a_folder_that_only_this_user_enters(
     assert folder.parent == tmp_path / "ray"
     assert folder.stat().st_mode & 0o777 == 0o700
     folder.chmod(0o755)  # somebody opened it
-    assert private_folder() == folder
+    assert make_private_folder() == folder
     assert folder.stat().st_mode & 0o777 == 0o700
 
 
@@ -94,7 +100,7 @@ def test_a_folder_of_that_name_which_another_put_there_is_not_used(tmp_path: Pat
     (tmp_path / "elsewhere").mkdir(mode=0o755)
     (tmp_path / "ray").mkdir()
     (tmp_path / "ray" / f"gf-{os.getuid()}").symlink_to(tmp_path / "elsewhere")
-    folder = private_folder()
+    folder = make_private_folder()
     assert folder.parent == tmp_path / "ray"
     assert not folder.is_symlink()
     assert folder.stat().st_mode & 0o777 == 0o700
@@ -102,10 +108,11 @@ def test_a_folder_of_that_name_which_another_put_there_is_not_used(tmp_path: Pat
 
 
 def test_each_of_rays_guesses_of_seconds_is_a_generous_one(started: list[dict[str, Any]]) -> None:
-    os.environ["RAY_worker_register_timeout_seconds"] = "7"  # the user's own
+    own = "RAY_worker_register_timeout_seconds"
+    os.environ[own] = "7"
     alone.start_alone(1, 0)
-    assert os.environ["RAY_worker_register_timeout_seconds"] == "7"
-    for name in set(PATIENCE) - {"RAY_worker_register_timeout_seconds"}:
+    assert os.environ[own] == "7"
+    for name in set(PATIENCE) - {own}:
         seconds = int(os.environ[name]) / (1000 if name.endswith("_ms") else 1)
         assert seconds == START_S >= 300
 
@@ -133,11 +140,11 @@ def test_a_node_that_is_late_is_waited_for_and_one_that_never_comes_ends_the_sta
     services: Any = ray._private.services
     monkeypatch.setattr(services, "get_node", get_node)
     monkeypatch.setattr(alone, "time", SimpleNamespace(sleep=lambda s: None))
-    with patient(clock=lambda: next(seconds)):
+    with wait_longer(clock=lambda: next(seconds)):
         assert services.get_node("127.0.0.1:1", "n") == {"id": "n"}
     answers = iter([RuntimeError("never")])
     seconds = iter([0.0, START_S + 1.0])
-    with patient(clock=lambda: next(seconds)), pytest.raises(RuntimeError, match="never"):
+    with wait_longer(clock=lambda: next(seconds)), pytest.raises(RuntimeError, match="never"):
         services.get_node("127.0.0.1:1", "n")
     assert services.get_node is get_node
 
@@ -150,13 +157,13 @@ def test_rays_start_asks_for_its_node_where_we_are_patient() -> None:
 
 def test_the_loopback_stays_the_loopback_within_a_start_alone() -> None:
     services: Any = ray._private.services
-    with on_loopback():
+    with use_loopback():
         assert services.resolve_ip_for_localhost("127.0.0.1") == "127.0.0.1"
     assert ray._private.ray_constants.ENABLE_RAY_CLUSTER is True
 
 
 def test_a_process_of_rays_that_died_is_named() -> None:
-    assert alone.died_early() == []
+    assert alone.find_dead() == []
     child = subprocess.Popen(["bash", "-c", "exec -a x sleep 0"], executable="/bin/bash")
     try:
         path = Path(f"/proc/{child.pid}/stat")
@@ -164,7 +171,7 @@ def test_a_process_of_rays_that_died_is_named() -> None:
         name = path.read_text(encoding="utf-8").partition("(")[2].partition(")")[0]
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(alone, "WATCHED", (name,))
-            assert alone.died_early() == [name]
+            assert alone.find_dead() == [name]
     finally:
         child.wait()
 

@@ -29,7 +29,7 @@ from trainers.arithmetic.check import (
     trust,
 )
 from trainers.arithmetic.machines import check_arithmetic
-from trainers.doctor import gradients_finding
+from trainers.doctor import report_gradients
 from trainers.training.window_folder import WindowFolder
 
 RIGHT = Found(error=1e-6, parameter="w")
@@ -175,14 +175,14 @@ def test_one_sentence_names_machine_family_and_error(child: Any, found: Found, w
         f"tin computes wrong gradients for the family 'stgcn' ({words}); without torch's oneDNN they are right, so it "
         "is turned off for this family there."
     )
-    assert gradients_finding("stgcn", outcome).fault == ""
+    assert report_gradients("stgcn", outcome).fault == ""
     child(found, found)
     outcome = examine(Asked.typical("stgcn"), 1, anew=True)
     assert outcome.state == "wrong"
     assert outcome.sentence.startswith("tin computes wrong gradients for the family 'stgcn' (")
     assert words in outcome.sentence
     assert "and must not train it; install another torch there" in outcome.sentence
-    assert gradients_finding("stgcn", outcome).fault == outcome.sentence
+    assert report_gradients("stgcn", outcome).fault == outcome.sentence
 
 
 def test_what_is_right_needs_no_word(child: Any) -> None:

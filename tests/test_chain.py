@@ -19,7 +19,7 @@ from dashboard.reading.model_files import read_export, read_tested_weights
 from dashboard.reading.models import models
 from gaitforge.provenance import Provenance
 from gaitforge.records.split import ROLES, SPLIT
-from gaitforge.scorings import scored_sentence, times_scored
+from gaitforge.scorings import count_scorings, scored_sentence
 from gaitforge.settings import SETTINGS
 from gaitforge.weights import weights_of
 from gaitforge.work import StoreFolder, WorkFolder, read_json, write_json
@@ -178,7 +178,7 @@ def test_the_dashboard_reads_without_a_problem_what_the_line_has_trained(finishe
     work = WorkFolder(finished / "work")
     found = work_folder.look(work)
     assert (found.splits, found.problems) == (("main",), ())
-    line = work_folder.read_line(work, "main")
+    line = work_folder.read_results(work, "main")
     assert line.problems == ()
     assert found.store is not None
     assert line.teacher is not None
@@ -419,7 +419,7 @@ def test_what_a_refusal_advises_helps_and_loses_nothing(
         for head, path in heads_of(line).items()
         if head not in ("outputs", "export")
     }
-    times = times_scored(line.work, SPLIT.read(line.work.split_file("main")).roles)
+    times = count_scorings(line.work, SPLIT.read(line.work.split_file("main")).roles)
     assert times == 1
     roles = SPLIT.read(line.work.split_file("main")).roles
     line.change(change)
@@ -555,12 +555,12 @@ def test_people_scored_again_with_other_models_or_margin_are_counted_through_fre
     line: Copy, capsys: pytest.CaptureFixture[str]
 ) -> None:
     people = SPLIT.read(line.work.split_file("main")).people("confirm")
-    assert times_scored(line.work, people) == scores(line)["times_scored"] == 1
+    assert count_scorings(line.work, people) == scores(line)["times_scored"] == 1
     assert line.run("confirm") == 0  # the same models
-    assert times_scored(line.work, people) == 1
+    assert count_scorings(line.work, people) == 1
     line.change({"confirm": {"margin": 0.2}})  # the same models, asked another question
     assert line.run("confirm") == 0
-    assert times_scored(line.work, people) == 2
+    assert count_scorings(line.work, people) == 2
     line.change({"confirm": {"seeds": 2}})
     capsys.readouterr()
     assert line.run("confirm") == 0
@@ -573,8 +573,8 @@ def test_people_scored_again_with_other_models_or_margin_are_counted_through_fre
     assert said in capsys.readouterr().out
     line.change({"search": {"seed": 3}})
     assert line.run("run", "--fresh") == 0
-    assert times_scored(line.work, people) == scores(line)["times_scored"] == 4
-    assert times_scored(line.work, ["nobody"]) == 0
+    assert count_scorings(line.work, people) == scores(line)["times_scored"] == 4
+    assert count_scorings(line.work, ["nobody"]) == 0
 
 
 def test_a_look_counts_though_it_was_killed_and_once_when_it_goes_on(
@@ -585,9 +585,9 @@ def test_a_look_counts_though_it_was_killed_and_once_when_it_goes_on(
     with monkeypatch.context() as patch:
         patch.setattr(confirm, "run_refits", killed)
         assert line.run("confirm") == 1
-    assert times_scored(line.work, people) == 2
+    assert count_scorings(line.work, people) == 2
     assert line.run("confirm") == 0
-    assert times_scored(line.work, people) == 2
+    assert count_scorings(line.work, people) == 2
 
 
 def killed(*_: object) -> None:
@@ -830,7 +830,7 @@ def test_folds_of_the_answer_are_made_anew_for_other_people_and_the_old_are_kept
         roles
     )  # who has chosen the configuration, besides who taught the folds
     # confirm's own people once, the others by the folds
-    assert times_scored(line.work, roles) == 1
+    assert count_scorings(line.work, roles) == 1
 
     def fold_refits() -> dict[str, Provenance]:
         found = {}

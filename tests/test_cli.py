@@ -108,7 +108,7 @@ def test_a_spoiled_file_is_refused_and_the_store_keeps_what_it_has(
 
     after = SkeletonStore.open(tmp_path / "work" / "store")
     assert after.info == before.info
-    assert sum(1 for _ in after.recordings()) == 6
+    assert sum(1 for _ in after.read_recordings()) == 6
 
 
 def test_a_recording_with_infinities_is_quarantined_and_the_others_are_kept(
@@ -126,7 +126,7 @@ def test_a_recording_with_infinities_is_quarantined_and_the_others_are_kept(
     )
     store = SkeletonStore.open(tmp_path / "work" / "store")
     assert (store.info.recordings, store.info.quarantined) == (5, 1)
-    (row,) = store.quarantined().to_pylist()
+    (row,) = store.read_quarantine().to_pylist()
     assert (row["position"], row["person"]) == (1, "s2")
     assert "infinities" in row["reason"]
     assert read_json(tmp_path / "work" / "summary.json")["store"]["quarantined"] == 1
@@ -154,7 +154,7 @@ def test_too_many_unusable_recordings_are_an_error_and_listed_and_the_store_stay
     }  # fmt: skip
     after = SkeletonStore.open(tmp_path / "work" / "store")
     assert after.info == before
-    assert sum(1 for _ in after.recordings()) == 6
+    assert sum(1 for _ in after.read_recordings()) == 6
 
     allowed = with_files(max_quarantined=0.2)
     assert main(["ingest", str(write_run(tmp_path, allowed))]) == 0
@@ -180,7 +180,7 @@ def test_ids_that_look_alike_leave_the_store_as_it_was(
     )
     after = SkeletonStore.open(tmp_path / "work" / "store")
     assert after.info == before
-    assert sum(1 for _ in after.recordings()) == 6
+    assert sum(1 for _ in after.read_recordings()) == 6
 
     apart = with_files(distinct_people=[["p1", "P1"]])
     assert main(["ingest", str(write_run(tmp_path, apart))]) == 0

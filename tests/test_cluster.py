@@ -17,11 +17,11 @@ from gaitforge.settings import ClusterSettings
 from tests.small_line import ROOT
 from trainers.cluster import connection as cluster_module
 from trainers.cluster.connection import (
-    concurrent_trials,
     cores_per_worker,
-    filled_first,
+    count_concurrent_trials,
     find_usable_gpus,
     gpus_per_worker,
+    pick_packed_node,
 )
 from trainers.cluster.fleet import Node
 from trainers.cluster.joining import (
@@ -53,13 +53,15 @@ SMALL, LARGE = Node("a", 2.0, 0.0), Node("b", 8.0, 1.0)
     ],
 )
 def test_a_node_holds_what_its_cores_and_gpus_allow(cores: float, gpus: float, times: int) -> None:
-    assert LARGE.holds(cores, gpus) == times
+    assert LARGE.count_fitting(cores, gpus) == times
 
 
 def test_a_share_of_a_gpu_is_never_made_of_two() -> None:
-    assert Node("c", 16.0, 2.0).holds(1, 0.6) == 2
-    assert Node("c", 16.0, 3.0).holds(1, 1.5) == 2
-    assert Node("c", 16.0, 1.0).holds(1, 0.1) == 10  # ten times .1 is not 1 in floating point
+    assert Node("c", 16.0, 2.0).count_fitting(1, 0.6) == 2
+    assert Node("c", 16.0, 3.0).count_fitting(1, 1.5) == 2
+    assert (
+        Node("c", 16.0, 1.0).count_fitting(1, 0.1) == 10
+    )  # ten times .1 is not 1 in floating point
 
 
 @pytest.mark.parametrize(
@@ -74,13 +76,13 @@ def test_the_teachers_workers_share_the_cores_without_straddling_nodes(
 
 def test_students_are_packed_on_the_smallest_node_that_holds_all() -> None:
     nodes = [SMALL, LARGE, Node("c", 4.0, 0.0)]
-    chosen = [filled_first(nodes, trials, 1, 0.0).name for trials in (1, 2, 3, 8, 9)]
+    chosen = [pick_packed_node(nodes, trials, 1, 0.0).name for trials in (1, 2, 3, 8, 9)]
     assert chosen == ["a", "a", "c", "b", "b"]
 
 
 @pytest.fixture
 def two_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster_module, "nodes", lambda: [SMALL, LARGE])
+    monkeypatch.setattr(cluster_module, "list_nodes", lambda: [SMALL, LARGE])
 
 
 @pytest.mark.usefixtures("two_nodes")
@@ -98,7 +100,7 @@ def two_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_as_many_students_train_at_a_time_as_fit_the_nodes(
     settings: ClusterSettings, gpus: float, trials: int
 ) -> None:
-    assert concurrent_trials(settings, gpus) == trials
+    assert count_concurrent_trials(settings, gpus) == trials
 
 
 def test_a_gpu_that_torch_cannot_use_is_none_on_a_laptop(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -288,10 +290,10 @@ def busy():
 other = busy.remote()
 time.sleep(0.5)
 settings = ClusterSettings()
-with cluster.room_for(settings, "The teacher", 2, 1):
+with cluster.wait_for_room(settings, "The teacher", 2, 1):
     print("it began")
 try:
-    with cluster.room_for(settings, "The teacher", 3, 1):
+    with cluster.wait_for_room(settings, "The teacher", 3, 1):
         print("never")
 except ValueError as error:
     print(error)

@@ -41,7 +41,7 @@ from gaitforge.windows import WindowSettings
 from gaitforge.work import SplitFolder
 from tests.made import made
 from trainers.confirm.refit_file import ALONE, SEED, STUDENT, Refit, make_refits
-from trainers.confirm.trust import verdict as verdict_of
+from trainers.confirm.trust import reach_verdict as verdict_of
 from trainers.confirm.verdict import Tables, choose
 from trainers.training.predictions import read_predictions, write_predictions
 from trainers.training.reference import MODEL as REFERENCE
@@ -286,12 +286,12 @@ def test_a_work_folder_that_was_moved_is_not_trained_anew() -> None:
 def test_a_refit_is_done_once_its_own_result_is_there(tmp_path: Path) -> None:
     folder = SplitFolder(tmp_path)
     refit = refits()[0]
-    assert not refit.done(folder)
+    assert not refit.is_done(folder)
     REFIT.write(refit.head(folder), made(REFIT, identity="of an older teacher"))
-    assert not refit.done(folder)
+    assert not refit.is_done(folder)
     told = write_weights(refit.head(folder), b"weights")
     REFIT.write(refit.head(folder), made(REFIT, identity=refit.identity, **told))
-    assert refit.done(folder)
+    assert refit.is_done(folder)
     assert (refit.head(folder).parent / f"student-3-seed{SEED}.safetensors").is_file()
 
 
@@ -320,7 +320,7 @@ def confirm_windows(root: Path, people: int) -> WindowFolder:
         settings=WINDOWS, recordings=walks,
     )  # fmt: skip
     for role in ("train", "confirm"):
-        cache.role(role)
+        cache.open_role(role)
     return WindowFolder.open(cache.folder)
 
 
@@ -328,7 +328,7 @@ def predict(
     root: Path, windows: WindowFolder, model: str, trial: int | None, seed: int, misses: list[int]
 ) -> None:
     """Predictions that are right but for the recordings with these numbers."""
-    recordings = windows.recordings("confirm")
+    recordings = windows.list_recordings("confirm")
     true_R = np.array([int(item.person[1:]) % 2 for item in recordings])
     said_R = np.where(np.isin(np.arange(len(true_R)), misses), 1 - true_R, true_R)
     scored = Scored(np.arange(len(true_R)), true_R, 3.0 * np.eye(2)[said_R])

@@ -372,7 +372,7 @@ def test_nothing_is_read_by_a_link_that_leads_out_of_the_work_folder(
     inside: str, tmp_path: Path
 ) -> None:
     work = lead_out(tmp_path, inside)
-    found, line = reading.look(work), reading.read_line(work, "people")
+    found, line = reading.look(work), reading.read_results(work, "people")
     problems = [*found.problems, *line.problems]
     files = reading.prediction_files(work, "people", problems)
     progress = reading.read_progress(work, "people")
@@ -408,12 +408,12 @@ def test_a_file_is_read_again_only_when_its_time_or_size_changes(tmp_path: Path)
     work = make_work(tmp_path / "work", SMALL)
     path = work.run("people").trials / "0.json"
     stat, whole = path.stat(), path.read_bytes()
-    assert reading.read_line(work, "people").problems == ()
+    assert reading.read_results(work, "people").problems == ()
     path.write_bytes(b" " * len(whole))
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    assert reading.read_line(work, "people").problems == ()
+    assert reading.read_results(work, "people").problems == ()
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
-    assert len(reading.read_line(work, "people").problems) == 1
+    assert len(reading.read_results(work, "people").problems) == 1
 
 
 def test_an_epoch_of_a_running_trial_is_no_news_for_the_whole_page(tmp_path: Path) -> None:
@@ -439,9 +439,9 @@ def test_a_front_of_four_objectives_has_no_hypervolume_and_is_no_damaged_file(
 
 def test_front_is_found_from_the_trials_where_its_file_is_missing(tmp_path: Path) -> None:
     work = make_work(tmp_path / "work", Toy(confirmed=False))
-    named = reading.read_line(work, "people").front
+    named = reading.read_results(work, "people").front
     (work.run("people").search / "front.json").unlink()
-    assert reading.read_line(work, "people").front == named
+    assert reading.read_results(work, "people").front == named
 
 
 @pytest.mark.parametrize(

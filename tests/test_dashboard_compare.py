@@ -16,7 +16,7 @@ from streamlit.testing.v1 import AppTest
 
 from dashboard.compare import charts as charts_compare
 from dashboard.compare import tables as compare_tables
-from dashboard.compare.page import LISTED, first_pick, people_words, pickable
+from dashboard.compare.page import LISTED, list_pickable, people_words, pick_first
 from dashboard.frame.chart_style import CONFIRMED
 from dashboard.frame.chart_style import TEACHER as GREY
 from dashboard.frame.view import View
@@ -104,7 +104,7 @@ def test_a_term_that_only_one_student_uses_is_a_difference() -> None:
 
 
 def test_facts_have_intervals_and_leave_out_what_nobody_has(full: WorkFolder) -> None:
-    confirm = reading.read_line(full, "people").confirm
+    confirm = reading.read_results(full, "people").confirm
     network = {
         "seed": 10_000, "macro_f1": 0.62, "interval": [0.55, 0.7], "accuracy": 0.6, "difference": -0.01,
         "difference_interval": [-0.08, 0.06], "tested": False,
@@ -201,7 +201,7 @@ def test_recalls_are_told_for_each_model_and_class() -> None:
 
 
 def test_looks_keep_the_accent_for_the_student_in_question() -> None:
-    look = charts_compare.looks(["Trial 1", "Trial 2", "Teacher"], "Teacher", "Trial 2")
+    look = charts_compare.choose_looks(["Trial 1", "Trial 2", "Teacher"], "Teacher", "Trial 2")
     assert look["Trial 2"][0] == CONFIRMED
     assert look["Teacher"][0] == GREY
     assert len(set(look.values())) == 3
@@ -317,17 +317,17 @@ def test_one_model_alone_is_nothing_to_compare(full: WorkFolder, show: Show) -> 
 
 
 def test_of_very_many_models_those_that_matter_can_be_picked(full: WorkFolder) -> None:
-    line = reading.read_line(full, "people")
+    line = reading.read_results(full, "people")
     few = models(line)
     most = {n: model(n, macro_f1=n / 1e4) for n in range(1000, 1000 + LISTED)} | few
     view = View(
-        work=full, others=(), split="people", found=reading.look(full), line=line, models=most, chosen=12,
+        work=full, others=(), split="people", found=reading.look(full), results=line, models=most, chosen=12,
         outdated=reading.Outdated(answer=None, export=None), problems=[],
     )  # fmt: skip
-    options = pickable(view)
+    options = list_pickable(view)
     assert {TEACHER, 12, *line.front} <= set(options)
     assert len(options) <= LISTED + len(line.front) + 5
-    assert first_pick(view)[0] == 12
+    assert pick_first(view)[0] == 12
 
 
 def test_two_folders_are_held_against_each_other(

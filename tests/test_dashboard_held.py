@@ -8,7 +8,7 @@ from streamlit.testing.v1 import AppTest
 def page() -> None:
     import streamlit as st
 
-    from dashboard.frame.view import held
+    from dashboard.frame.view import hold
 
     made = st.session_state.setdefault("made", [])
     of = st.session_state.setdefault("of", (1,))
@@ -17,7 +17,7 @@ def page() -> None:
         made.append(of)
         return len(made)
 
-    st.text(str(held("count", of, make)))
+    st.text(str(hold("count", of, make)))
 
 
 def test_what_has_not_changed_is_not_made_again() -> None:

@@ -11,8 +11,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from dashboard.frame.progress import search_words, teacher_words
-from dashboard.frame.states import remedy
-from dashboard.fronts.overview import few
+from dashboard.frame.states import find_remedy
+from dashboard.fronts.overview import join_few
 from dashboard.reading.work_folder import Problem, Progress
 from gaitforge.duration import say_duration
 from gaitforge.records.confirm import POOLED
@@ -139,8 +139,8 @@ def test_what_was_searched_is_told(tmp_path: Path, show: Show) -> None:
 
 
 def test_many_classes_are_named_in_part() -> None:
-    assert few(["a", "b"]) == "a, b"
-    assert few(list("abcdefgh")) == "a, b, c, d, e, f and 2 more"
+    assert join_few(["a", "b"]) == "a, b"
+    assert join_few(list("abcdefgh")) == "a, b, c, d, e, f and 2 more"
 
 
 def test_where_no_student_is_good_enough_the_best_is_told_of(tmp_path: Path, show: Show) -> None:
@@ -285,4 +285,4 @@ def test_a_duration_is_said_as_people_do(seconds: float, expected: str) -> None:
 def test_for_every_file_that_cannot_be_used_there_is_a_remedy(
     file: str, reason: str, expected: str
 ) -> None:
-    assert expected in remedy(Problem(file, reason))
+    assert expected in find_remedy(Problem(file, reason))

@@ -144,14 +144,8 @@ def test_who_prefers_less_motion_gets_a_figure_that_waits(browser: Browser, addr
 def test_another_recording_takes_the_place_of_the_first_and_stays_paused(
     page: Page,
 ) -> None:
-    # the figure is there before the page has run to its end, which would drop a choice made meanwhile
-    page.locator("[data-test-script-state=notRunning]").wait_for()
     page.get_by_role("button", name="Pause").click()
-    first = places(page)
-    page.locator(".st-key-recording input").click()
-    page.get_by_role("option").nth(9).click()
-    joint = page.locator("svg.figure circle").last
-    expect(joint).not_to_have_attribute("cx", str(first[-1][0]), timeout=PATIENCE_MS)
+    choose_another(page, str(places(page)[-1][0]))
     expect(page.locator("svg.figure circle")).to_have_count(JOINTS)
     expect(page.get_by_role("button", name="Play", exact=True)).to_be_visible()
 
@@ -170,6 +164,24 @@ def test_downloads_are_the_files_of_the_export(
         download.value.save_as(saved)
         assert digest(saved) == digest(work.export / name)
         assert download.value.suggested_filename.startswith(f"trial-{chosen(work)}")
+
+
+def choose_another(page: Page, x: str) -> None:
+    """Choose the tenth recording until a joint has left `x`.
+
+    A page that runs just then, as it does every two seconds, may drop a choice on a busy machine.
+    """
+    joint = page.locator("svg.figure circle").last
+    for left in reversed(range(10)):
+        page.locator("[data-test-script-state=notRunning]").wait_for()
+        page.locator(".st-key-recording input").click()
+        page.get_by_role("option").nth(9).click()
+        try:
+            expect(joint).not_to_have_attribute("cx", x, timeout=PATIENCE_MS / 10)
+            return
+        except AssertionError:
+            if not left:
+                raise
 
 
 def digest(path: Path) -> str:

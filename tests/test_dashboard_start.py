@@ -20,7 +20,7 @@ def test_the_trials_of_a_folder_are_read_before_anybody_asks(tmp_path: Path) -> 
     work = make_work(tmp_path / "work", Toy(trials=4, running=0, confirmed=False))
     make_ready([str(tmp_path / "none"), "s3://no plain name", str(work.root)])
     known = trial_log._looks[str(work.run("people").root)].log.trials
-    assert reading.read_line(work, "people").trials[0] is known[0]
+    assert reading.read_results(work, "people").trials[0] is known[0]
 
 
 def test_a_damaged_folder_does_not_keep_the_server_from_starting(tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ def test_a_damaged_folder_does_not_keep_the_server_from_starting(tmp_path: Path)
     (tmp_path / "splits" / "people.json").write_text("{")
     (tmp_path / "runs").write_text("no folder")
     make_ready([str(tmp_path)])
-    assert reading.read_line(WorkFolder(tmp_path), "people").trials == ()
+    assert reading.read_results(WorkFolder(tmp_path), "people").trials == ()
 
 
 @pytest.mark.slow

@@ -88,20 +88,20 @@ def test_people_are_counted_by_class_and_role_once() -> None:
 
 def test_lengths_are_in_seconds_where_each_recording_has_a_frame_rate() -> None:
     known = index(("a", "p", "x", 30, 10.0), ("b", "p", "x", 10, 10.0), ("c", "p", "x", 20, 10.0))
-    assert store_tables.lengths(known)[1] == "seconds"
+    assert store_tables.add_lengths(known)[1] == "seconds"
     row = store_tables.lengths_table(known).to_dict("records")[0]
     assert row == {
         "class": "x", "shortest": 1.0, "low": 1.5, "median": 2.0, "high": 2.5, "longest": 3.0, "recordings": 3,
     }  # fmt: skip
     unknown = index(("a", "p", "x", 30, 10.0), ("b", "p", "x", 10, None))
-    assert store_tables.lengths(unknown)[1] == "frames"
-    assert store_tables.lengths(unknown)[0]["length"].tolist() == [30.0, 10.0]
+    assert store_tables.add_lengths(unknown)[1] == "frames"
+    assert store_tables.add_lengths(unknown)[0]["length"].tolist() == [30.0, 10.0]
 
 
 def test_further_columns_are_summed_up() -> None:
     held = index(("a", "p", "x", 1, None), ("b", "p", "x", 1, None))
     held = held.assign(rep=[1, 3], side=pd.Series(["left", None], dtype=object))
-    assert store_tables.further_columns(held).values.tolist() == [
+    assert store_tables.summarise_further_columns(held).values.tolist() == [
         ["rep", 100.0, "1 to 3, median 2"],
         ["side", 50.0, "left (1)"],
     ]

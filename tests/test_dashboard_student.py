@@ -287,7 +287,7 @@ def test_of_another_confirmed_student_there_are_the_weights_of_its_best_seed(
     assert f"set `trial = {second}` under `[export]`" in words(app)
     assert "download_weights" in buttons(app)
     assert "download_onnx" not in buttons(app)
-    confirm = reading.read_line(small, "people").confirm
+    confirm = reading.read_results(small, "people").confirm
     assert confirm is not None
     its = next(member for member in confirm.members if member.trial == second)
     weights = model_files.read_tested_weights(small, "people", its, [])
@@ -310,7 +310,7 @@ def test_nothing_outside_the_work_folder_is_handed_out(small: WorkFolder, tmp_pa
     refits = small.run("people").confirm / "refits"
     refits.rename(outside)
     refits.symlink_to(outside)
-    confirm = reading.read_line(small, "people").confirm
+    confirm = reading.read_results(small, "people").confirm
     assert confirm is not None
     for member in confirm.members:
         assert model_files.read_tested_weights(small, "people", member, []) is None
@@ -339,7 +339,7 @@ def test_latency_is_what_confirm_has_measured_where_there_is_no_export(
     app = show(small, number)
     assert {metric.label: metric.value for metric in app.metric}["Latency"] == "0.12 ms"
     assert "1 / 100 of the teacher's" in words(app)
-    line = reading.read_line(small, "people")
+    line = reading.read_results(small, "people")
     assert line.latencies == {
         number: Latency(p50=0.123, p95=0.2),
         None: Latency(p50=12.3, p95=13.0),
@@ -352,10 +352,10 @@ def test_latencies_that_are_damaged_are_a_problem(small: WorkFolder) -> None:
     unknown = {"latency_ms_p50": None, "latency_ms_p95": None, "onnx_bytes": None}
     row = {"key": "k", "trial": 3, **unknown}
     LATENCIES.write(path, made(LATENCIES, teacher=unknown, members=[row]))
-    line = reading.read_line(small, "people")
+    line = reading.read_results(small, "people")
     assert (line.latencies, line.problems) == ({}, ())
     write_json(path, {**read_json(path), "members": [{**row, "trial": "first"}]})
-    line = reading.read_line(small, "people")
+    line = reading.read_results(small, "people")
     assert [problem.file for problem in line.problems] == ["runs/people/confirm/latency.json"]
 
 
@@ -385,7 +385,7 @@ def test_the_up_axis_is_drawn_upwards_whichever_it_is() -> None:
         frame = [[0.0, 0.0, 0.0] for _ in points]
         for joint, height in zip(frame, points.values(), strict=True):
             joint[place] = height
-        numbers = stick_figure.figure(walk([frame, frame]), legs(up))
+        numbers = stick_figure.make_figure(walk([frame, frame]), legs(up))
         assert (whole(numbers, "at")[:3, 1] > [900, -1, -1]).all()
         assert whole(numbers, "at")[:3, [0, 2]].tolist() == [[0, 0]] * 3
 
@@ -393,7 +393,7 @@ def test_the_up_axis_is_drawn_upwards_whichever_it_is() -> None:
 def test_a_figure_faces_the_viewer_with_its_left_to_the_right() -> None:
     # it looks along +x (y is up), so that its left is at -z
     frame = [[0.0, 2.0, 0.0], [0.0, 1.0, -0.3], [0.0, 1.0, 0.3]]
-    numbers = stick_figure.figure(walk([frame, frame]), legs("y"))
+    numbers = stick_figure.make_figure(walk([frame, frame]), legs("y"))
     yaw = numbers["yaw"]
     assert isinstance(yaw, float)
     at = whole(numbers, "at")[:3].astype(float)
@@ -408,7 +408,7 @@ def test_two_coordinates_are_drawn_flat_and_missing_joints_are_marked() -> None:
     flat = walk(
         [[[0.0, 2.0], [-0.1, 1.0], [nan, nan]], [[1.0, 2.0], [0.9, 1.0], [1.1, 1.0]]], fps=None
     )
-    numbers = stick_figure.figure(flat, legs("y"))
+    numbers = stick_figure.make_figure(flat, legs("y"))
     # the left is to the left of the right here, and stays there
     assert (numbers["deep"], numbers["timed"], numbers["yaw"]) == (0, 0, 0)
     at = whole(numbers, "at")
@@ -421,7 +421,7 @@ def test_a_root_that_is_lost_stays_where_it_was() -> None:
     nan = float("nan")
     gone = [[nan] * 3, [nan] * 3, [nan] * 3]
     here, there = [[[x, 2.0, 0.0], [x, 1.0, -0.2], [x, 1.0, 0.2]] for x in (0.0, 1.0)]
-    numbers = stick_figure.figure(walk([gone, here, gone, there]), legs("y"))
+    numbers = stick_figure.make_figure(walk([gone, here, gone, there]), legs("y"))
     root = whole(numbers, "root")
     assert (root[0] == root[1]).all()
     assert (root[2] == root[1]).all()
@@ -431,7 +431,7 @@ def test_a_root_that_is_lost_stays_where_it_was() -> None:
 def test_a_long_recording_keeps_its_time_with_fewer_frames() -> None:
     rng = np.random.default_rng(0)
     values = rng.normal(size=(3 * stick_figure.MOST_FRAMES, 3, 3)).tolist()
-    numbers = stick_figure.figure(walk(values, fps=90.0), legs("y"))
+    numbers = stick_figure.make_figure(walk(values, fps=90.0), legs("y"))
     assert numbers["frames"] == stick_figure.MOST_FRAMES
     assert numbers["fps"] == 30.0
 
@@ -440,7 +440,7 @@ def test_every_joint_lies_on_the_stage_for_every_built_in_layout() -> None:
     rng = np.random.default_rng(0)
     for layout in LAYOUTS.values():
         values = rng.normal(size=(20, layout.joint_count, 3)).astype(np.float32) * 700
-        numbers = stick_figure.figure(walk(values.tolist()), layout)
+        numbers = stick_figure.make_figure(walk(values.tolist()), layout)
         away = np.abs(
             whole(numbers, "at") - np.repeat(whole(numbers, "root"), layout.joint_count, 0)
         )
@@ -451,12 +451,12 @@ def test_what_is_no_body_is_drawn_as_lines(tmp_path: Path) -> None:
     recording = walk([[[1.0, 2.0], [3.0, 4.0]], [[5.0, 6.0], [7.0, 8.0]]], fps=None)
     layout = Layout(name="plates", joints=("near", "far"), bones=(), up="none")
     with pytest.raises(ValueError, match="has no up axis"):
-        stick_figure.figure(recording, layout)
+        stick_figure.make_figure(recording, layout)
     lines = model_tables.channel_table(recording, layout.joints, ("x", "y"))
     assert len(lines) == 8
     of_far = lines[(lines["node"] == "far") & (lines["channel"] == "y")]
     assert of_far[["time", "value"]].to_numpy().tolist() == [[0.0, 4.0], [100.0, 8.0]]
-    charts_model.channel_chart(of_far, "Time", "N").to_dict()
+    charts_model.draw_channels(of_far, "Time", "N").to_dict()
 
 
 def test_a_recording_that_has_left_the_store_is_none(full: WorkFolder) -> None:
@@ -578,12 +578,14 @@ def test_robustness_is_the_mean_macro_f1_of_the_seeds_for_each_share() -> None:
 def test_an_answer_is_the_mean_of_the_seeds() -> None:
     student = sure((0, "p", "a", 0.9), (1, "p", "a", 0.3))
     teacher = sure((0, "p", "a", 0.2))
-    (answer,) = model_tables.answers(model_tables.recording_table(student, teacher, AB)).values()
+    (answer,) = model_tables.collect_answers(
+        model_tables.recording_table(student, teacher, AB)
+    ).values()
     assert (answer.said_class, answer.teacher_said) == ("a", "b")
     assert answer.sure == pytest.approx(0.6)
     assert answer.words == "0: p, a"
     alone = model_tables.recording_table(student, teacher.head(0), AB)
-    assert model_tables.answers(alone)["0"].teacher_said is None
+    assert model_tables.collect_answers(alone)["0"].teacher_said is None
 
 
 def test_probabilities_of_many_classes_are_the_largest_and_the_true_one() -> None:
@@ -599,13 +601,13 @@ def test_probabilities_of_many_classes_are_the_largest_and_the_true_one() -> Non
     table = model_tables.probability_table({"this model": pd.DataFrame(row)}, "r", names)
     assert table["class"].tolist() == [*"abcdefgh", "l"]
     assert table[table["true"]]["class"].tolist() == ["l"]
-    charts_model.probability_chart(table, names).to_dict()
+    charts_model.draw_probabilities(table, names).to_dict()
 
 
 def test_classes_that_the_store_does_not_know_are_counted_nowhere() -> None:
-    assert model_tables.confusions(sure((0, "p", "zebra", 0.9)), AB) is None
+    assert model_tables.count_confusions(sure((0, "p", "zebra", 0.9)), AB) is None
     missing_person = sure((0, "p", "a", 0.9), (0, "q", "a", 0.9), (1, "p", "a", 0.9))
-    assert model_tables.confusions(missing_person, AB) is None
+    assert model_tables.count_confusions(missing_person, AB) is None
 
 
 def test_robustness_of_another_trial_is_not_this_ones(small: WorkFolder) -> None:
@@ -622,14 +624,14 @@ def test_every_chart_says_in_words_what_it_shows(full: WorkFolder) -> None:
     table = sure((0, "p", "a", 0.9), (0, "q", "b", 0.2))
     recalls = model_tables.recall_table(table, table, AB)
     drawn: list[Any] = [
-        charts_model.recall_chart(recalls),
-        charts_model.people_chart(model_tables.people_table(table, table)),
-        charts_model.confusion_chart(model_tables.confusion_table(table, AB), AB),
-        charts_model.calibration_chart(
+        charts_model.draw_recall(recalls),
+        charts_model.draw_people(model_tables.people_table(table, table)),
+        charts_model.draw_confusion(model_tables.confusion_table(table, AB), AB),
+        charts_model.draw_calibration(
             model_tables.calibration_table(table).assign(model="teacher")
         ),
-        charts_model.loss_chart(pd.DataFrame({"epoch": [1], "term": ["kd"], "loss": [1.0]})),
-        charts_model.curve_chart(
+        charts_model.draw_loss(pd.DataFrame({"epoch": [1], "term": ["kd"], "loss": [1.0]})),
+        charts_model.draw_curve(
             pd.DataFrame({"epoch": [1], "macro_f1": [0.5]}), "macro_f1", teacher=0.6
         ),
     ]

@@ -15,8 +15,8 @@ from streamlit.testing.v1 import AppTest
 
 from dashboard.fronts import charts as charts_fronts
 from dashboard.fronts import tables as front_tables
-from dashboard.fronts.good_enough import Answer, smallest_good_enough
-from dashboard.fronts.scales import budget_steps
+from dashboard.fronts.good_enough import Answer, find_smallest_good_enough
+from dashboard.fronts.scales import list_budget_steps
 from dashboard.reading import models as review_tables
 from dashboard.reading import work_folder as reading
 from dashboard.reading.models import Model
@@ -140,7 +140,7 @@ def test_teacher_and_confirmed_students_stand_on_the_axis_of_latency_and_the_res
     teacher = {"key": "t", "latency_ms_p50": 40.0, "latency_ms_p95": 41.0, "onnx_bytes": 9}
     write_json(run.confirm / "latency.json", {"schema": 1, "teacher": teacher, "members": [row]})
     (run.teacher / "model.safetensors").write_bytes(b"w" * 1234)
-    line = reading.read_line(work, "people")
+    line = reading.read_results(work, "people")
     models = review_tables.models(line)
     # the toy's trials do not tell their bytes
     for size, takes in (("latency_ms", {-1: 40.0, member: 0.5}), ("bytes", {-1: 1234.0})):
@@ -313,7 +313,7 @@ LARGE = member(2, 9_000, 0.79, -0.04, 0.02)
 def found_of(
     confirm: Scores, loss: float, budget: float = math.inf, size: str = "params"
 ) -> Answer:
-    found = smallest_good_enough(confirm, {}, size=size, budget=budget, loss=loss)
+    found = find_smallest_good_enough(confirm, {}, size=size, budget=budget, loss=loss)
     assert found is not None
     return found
 
@@ -322,7 +322,11 @@ def found_of(
     ("loss", "budget", "expected"),
     [
         (0.05, math.inf, 2),
-        (0.04, math.inf, None),  # the interval must lie above, as in gaitforge.stats.noninferior
+        (
+            0.04,
+            math.inf,
+            None,
+        ),  # the interval must lie above, as in gaitforge.stats.is_noninferior
         (0.125, math.inf, 1),
         (0.05, 5_000, None),
         (0.125, 5_000, 1),
@@ -340,7 +344,7 @@ def test_below_a_student_that_fails_none_is_tested() -> None:
     better = member(1, 1_000, 0.81, -0.01, 0.03)
     assert found_of(confirmed(better, LARGE), 0.03).trial is None
     assert found_of(confirmed(better, LARGE), 0.041).trial == 1
-    # of two of one size the later counts as the larger, as in gaitforge.stats.tested_down
+    # of two of one size the later counts as the larger, as in gaitforge.stats.find_tested
     assert found_of(confirmed(member(3, 9_000, 0.8, -0.01, 0.01), LARGE), 0.03).trial is None
     assert found_of(confirmed(LARGE, member(3, 9_000, 0.8, -0.01, 0.01)), 0.03).trial == 3
 
@@ -360,7 +364,7 @@ def test_the_answer_is_that_of_the_rule_that_confirm_decides_by(margin: float) -
         sizes = rng.choice([10, 20, 30], 4)
         members = [member(n, int(sizes[n]), 0.8, float(lows[n]), 0.1) for n in range(4)]
         passes = [low > -margin for low in lows]
-        tested = stats.tested_down(sizes.tolist(), passes)
+        tested = stats.find_tested(sizes.tolist(), passes)
         good = [
             m for m, is_tested, ok in zip(members, tested, passes, strict=True) if is_tested and ok
         ]
@@ -406,18 +410,18 @@ def test_too_few_people_are_told_by_the_networks_scores_and_nothing_is_called_sh
 
 
 def test_before_confirmation_the_answer_is_marked_as_not_confirmed(full: WorkFolder) -> None:
-    models = review_tables.models(reading.read_line(full, "people"))
-    found = smallest_good_enough(None, models, size="params", budget=math.inf, loss=0.1)
+    models = review_tables.models(reading.read_results(full, "people"))
+    found = find_smallest_good_enough(None, models, size="params", budget=math.inf, loss=0.1)
     assert found is not None
     assert not found.confirmed
     assert found.sentence.startswith("Not confirmed: ")
-    assert smallest_good_enough(None, {}, size="params", budget=math.inf, loss=0.1) is None
+    assert find_smallest_good_enough(None, {}, size="params", budget=math.inf, loss=0.1) is None
 
 
 def test_the_answer_at_the_margin_is_the_one_that_confirm_chose(full: WorkFolder) -> None:
-    line = reading.read_line(full, "people")
+    line = reading.read_results(full, "people")
     assert line.confirm is not None
-    found = smallest_good_enough(
+    found = find_smallest_good_enough(
         line.confirm,
         review_tables.models(line),
         size="params",
@@ -459,7 +463,7 @@ def test_hypervolume_grows_with_time_and_falls_only_where_a_second_seed_corrects
 
 def test_hypervolume_at_the_end_is_that_of_the_searched_front(full: WorkFolder) -> None:
     log = list(TrialLog(full.run("people")))
-    line = reading.read_line(full, "people")
+    line = reading.read_results(full, "people")
     assert line.search is not None
     front = SearchedFront(line.search.objectives, line.search.reference)
     for ended in log:
@@ -512,7 +516,7 @@ def test_confirmed_students_are_drawn_by_every_score_that_confirmation_stored(
 def test_the_point_with_its_bar_is_the_network_that_ships_and_the_faint_one_its_recipe(
     full: WorkFolder,
 ) -> None:
-    confirm = reading.read_line(full, "people").confirm
+    confirm = reading.read_results(full, "people").confirm
     assert confirm is not None
     points = front_tables.confirmed_points(confirm, {}, "macro_f1", "params", ALL)
     for member in confirm.members:
@@ -534,40 +538,40 @@ def test_a_brush_keeps_what_lies_in_all_of_its_ranges() -> None:
     points = pd.DataFrame(
         {"trial": [1, 2, 3], "size": [10.0, 20.0, 30.0], "score": [0.1, 0.5, 0.9]}
     )
-    kept = front_tables.within(points, {"size": (15.0, 40.0), "score": (0.0, 0.6)})
+    kept = front_tables.keep_within(points, {"size": (15.0, 40.0), "score": (0.0, 0.6)})
     assert kept["trial"].tolist() == [2]
 
 
 def test_budget_steps_are_round_and_go_from_the_smallest_student_past_the_largest() -> None:
-    assert budget_steps([900.0, 2400.0]) == [1000, 1250, 1600, 2000, 2500, math.inf]
-    assert budget_steps([]) == [math.inf]
+    assert list_budget_steps([900.0, 2400.0]) == [1000, 1250, 1600, 2000, 2500, math.inf]
+    assert list_budget_steps([]) == [math.inf]
 
 
 def test_one_bad_student_does_not_press_the_front_into_a_line(full: WorkFolder) -> None:
-    line = reading.read_line(full, "people")
+    line = reading.read_results(full, "people")
     models = review_tables.models(line)
     searched = front_tables.searched_points(models.values(), "macro_f1", "params", False, ALL)
     confirmed = front_tables.confirmed_points(line.confirm, models, "macro_f1", "params", ALL)
-    before = charts_fronts.shared_axes("macro_f1", "params", searched, confirmed, ALL)
+    before = charts_fronts.find_shared_axes("macro_f1", "params", searched, confirmed, ALL)
     bad = searched[searched["kind"] == "beaten"].head(1).assign(score=0.01)
     more = pd.concat([searched, bad])
-    after = charts_fronts.shared_axes("macro_f1", "params", more, confirmed, ALL)
+    after = charts_fronts.find_shared_axes("macro_f1", "params", more, confirmed, ALL)
     assert after.scores[0] > 0.1
     assert before.scores[0] < confirmed["score"].min()
     assert before.scores[1] >= max(searched["score"].max(), confirmed["high"].max())
 
 
 def test_fronts_select_by_trial_and_say_in_words_what_they_show(full: WorkFolder) -> None:
-    line = reading.read_line(full, "people")
+    line = reading.read_results(full, "people")
     models = review_tables.models(line)
     searched = front_tables.searched_points(models.values(), "macro_f1", "params", True, ALL)
     confirmed = front_tables.confirmed_points(line.confirm, models, "macro_f1", "params", ALL)
-    axes = charts_fronts.shared_axes("macro_f1", "params", searched, confirmed, ALL)
-    spec = charts_fronts.searched_chart(searched, axes, 0, 1, 50_000.0).to_dict()
+    axes = charts_fronts.find_shared_axes("macro_f1", "params", searched, confirmed, ALL)
+    spec = charts_fronts.draw_searched(searched, axes, 0, 1, 50_000.0).to_dict()
     assert [param["name"] for param in spec["params"]] == ["picked", "brush"]
     assert spec["params"][0]["select"]["fields"] == ["trial"]
     assert "Macro F1 on the validation people against parameters" in spec["description"]
     lines = [layer for layer in spec["layer"] if layer.get("mark", {}).get("type") == "line"]
     assert len(spec["datasets"][lines[0]["data"]["name"]]) == len(line.front)
-    spec = charts_fronts.confirmed_chart(confirmed, axes, 0, 1, 0.05, math.inf).to_dict()
+    spec = charts_fronts.draw_confirmed(confirmed, axes, 0, 1, 0.05, math.inf).to_dict()
     assert "3 confirmed students with 95 % intervals" in spec["description"]

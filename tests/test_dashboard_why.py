@@ -106,8 +106,8 @@ def test_sizes_of_other_families_are_left_out() -> None:
         trial(0, {"family": "tcn", "lr": 0.1, "tcn.layers": 3, "weight.kd": 1.0}),
         trial(1, {"family": "stgcn", "lr": 0.2, "stgcn.depth": 3}, family="stgcn"),
     ]
-    assert why_tables.searched_names(trials, None) == ["family", "lr", "weight.kd"]
-    assert why_tables.searched_names(trials[:1], "tcn") == ["lr", "weight.kd", "tcn.layers"]
+    assert why_tables.list_searched_names(trials, None) == ["family", "lr", "weight.kd"]
+    assert why_tables.list_searched_names(trials[:1], "tcn") == ["lr", "weight.kd", "tcn.layers"]
 
 
 def test_values_of_objectives_come_from_where_the_trial_keeps_them() -> None:
@@ -161,7 +161,7 @@ def test_axes_run_over_the_finished_trials_by_logarithm_where_they_span_decades(
         trial(1, {"lr": 0.01, "layers": 3, "kind": "a", "fixed": 4}, macro_f1=0.6),
         trial(2, {"lr": 0.1, "layers": 5, "kind": "a", "fixed": 4}, macro_f1=0.4),
     ]
-    axes = why_tables.axes_of(trials, ["lr", "layers", "kind", "fixed"], ["macro_f1"])
+    axes = why_tables.make_axes(trials, ["lr", "layers", "kind", "fixed"], ["macro_f1"])
     assert [axis.name for axis in axes] == ["lr", "layers", "kind", "macro_f1"]
     lr, layers, kind, score = axes
     assert [lr.place(value) for value in (0.001, 0.01, 0.1)] == pytest.approx([0, 0.5, 1])
@@ -178,7 +178,7 @@ def test_axes_run_over_the_finished_trials_by_logarithm_where_they_span_decades(
 
 def test_each_picked_trial_crosses_each_axis_and_some_others_are_drawn_behind() -> None:
     trials = [trial(n, {"layers": n}, macro_f1=n / 400) for n in range(301)]
-    axes = why_tables.axes_of(trials, ["layers"], ["macro_f1"])
+    axes = why_tables.make_axes(trials, ["layers"], ["macro_f1"])
     paths = why_tables.paths_table(trials, picked={1, 300}, axes=axes, chosen=300)
     by_kind = paths.groupby("kind")["trial"].nunique()
     assert by_kind["picked"] == 1
@@ -191,7 +191,7 @@ def test_each_picked_trial_crosses_each_axis_and_some_others_are_drawn_behind() 
 
 def test_charts_of_empty_tables_are_charts() -> None:
     nothing = why_tables.slice_table([], "lr", "macro_f1", (), -1)
-    chart = charts_why.slice_chart(
+    chart = charts_why.draw_slice(
         nothing, setting="x", objective="y", families=["tcn"], log_x=False, log_y=False
     )
     assert chart.to_dict()["description"].startswith("x against y of 0")

@@ -23,12 +23,12 @@ from trainers.cluster.deaths import (
     NODE,
     UNKNOWN,
     Death,
-    death_of,
-    memory_kills_told,
+    add_worker,
+    find_death,
     pick_telling,
-    with_worker,
+    translate_memory_kills,
 )
-from trainers.cluster.ray_voice import lost_nodes, quieten
+from trainers.cluster.ray_voice import find_lost_nodes, quieten
 
 ACTOR_DIED = """\
 The actor died unexpectedly before finishing this task.
@@ -79,7 +79,7 @@ def death(told: str, words: list[str] | None) -> Death | None:
         assert (address, pid) == ("192.0.2.2", 7527)
         return words
 
-    return death_of(told, last_words)
+    return find_death(told, last_words)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_an_error_of_a_living_worker_is_no_death() -> None:
 
 def test_reasons_of_equal_deaths_are_equal() -> None:
     one = death(ACTOR_DIED + BROKE_OFF, SEGFAULT)
-    other = death_of(
+    other = find_death(
         (ACTOR_DIED + BROKE_OFF).replace("7527", "9"), lambda address, pid: SEGFAULT[4:]
     )
     assert one is not None
@@ -160,9 +160,9 @@ def test_a_task_of_which_ray_does_not_say_the_process_is_known_by_what_it_wrote(
     tmp_path: Path,
 ) -> None:
     crashed = str(WorkerCrashedError())
-    assert with_worker(crashed, tmp_path / "none.json") == crashed
+    assert add_worker(crashed, tmp_path / "none.json") == crashed
     write_json(tmp_path / "worker.json", {"pid": 7527, "address": "192.0.2.2"})
-    found = death(with_worker(crashed, tmp_path / "worker.json"), SEGFAULT)
+    found = death(add_worker(crashed, tmp_path / "worker.json"), SEGFAULT)
     assert found is not None
     assert found.by == "SIGSEGV"
 
@@ -176,7 +176,7 @@ def test_tune_hears_of_a_memory_kill_as_of_a_dead_worker(monkeypatch: pytest.Mon
     monkeypatch.setattr(RayActorManager, "_actor_task_failed", hear)
     other = ValueError("no death")
     manager: Any = RayActorManager
-    with memory_kills_told():
+    with translate_memory_kills():
         no_memory = OutOfMemoryError(NO_MEMORY)  # type: ignore[no-untyped-call]
         manager._actor_task_failed(None, None, no_memory)
         manager._actor_task_failed(None, None, other)
@@ -218,7 +218,7 @@ def test_of_dead_workers_ray_prints_nothing_and_the_rest_still_comes(
         worker.print_to_stdstream({"lines": [line], "pid": "raylet"}, ignore_prefix=False)
     assert printed == [OTHER]
     assert said == ["  the cluster has lost the node 192.0.2.7"]
-    assert lost_nodes([WORKER_DIED, OTHER]) == []
+    assert find_lost_nodes([WORKER_DIED, OTHER]) == []
 
 
 def test_ray_still_prints_where_it_is_filtered() -> None:

@@ -180,7 +180,7 @@ from pathlib import Path
 import ray
 from gaitforge.settings import ClusterSettings
 from trainers.cluster.connection import connect
-from trainers.cluster.deaths import ask_node, death_of, tell_worker, with_worker
+from trainers.cluster.deaths import ask_node, find_death, tell_worker, add_worker
 
 file = Path(sys.argv[1]) / "worker.json"
 connect(ClusterSettings(cpus=1), Path(sys.argv[1]))
@@ -192,12 +192,12 @@ def worker():
 try:
     ray.get(ray.remote(max_retries=0)(worker).remote())
 except ray.exceptions.WorkerCrashedError as error:
-    told = with_worker(str(error), file)
+    told = add_worker(str(error), file)
 pid = json.loads(file.read_text())["pid"]
 node = ray.get_runtime_context().get_node_id()
 asked = ask_node(node, pid)
 print(json.dumps({
-    "by": death_of(told).by, "asked": any("SIGBUS" in line for line in asked), "unknown": ask_node(node, 1),
+    "by": find_death(told).by, "asked": any("SIGBUS" in line for line in asked), "unknown": ask_node(node, 1),
     "gone": ask_node("a" * 56, pid),
 }))
 """

@@ -216,7 +216,7 @@ def test_everybody_is_scored_once_by_every_model_and_by_none_that_saw_them(
         assert sorted(scored) == [f"p{number}" for number in range(8)]
     for row in rows:
         fold = next(fold for fold in folds if fold.folder.name == row.fold)
-        trained = {person for _, person in fold.windows.recordings("train")}
+        trained = {person for _, person in fold.windows.list_recordings("train")}
         assert trained.isdisjoint(row.persons)
     said = report(PLAN, rows, slice(None), 1, None)
     assert all(f"| {name} |" in said for name in names)
@@ -237,7 +237,7 @@ def test_what_is_there_is_not_trained_again(folds: list[Fold]) -> None:
 
 def test_a_person_is_in_one_part_and_every_part_has_every_class(folds: list[Fold]) -> None:
     fold = folds[0]
-    person_R = np.array([person for _, person in fold.windows.recordings("train")])
+    person_R = np.array([person for _, person in fold.windows.list_recordings("train")])
     part_N = dealt(person_R, fold.train, 2)
     person_N = person_R[fold.train.recording_N]
     for person in set(person_N):

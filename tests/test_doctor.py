@@ -30,8 +30,8 @@ from trainers.doctor import (
     examine_packages,
     examine_port,
     examine_token,
-    node_faults,
-    node_row,
+    find_node_faults,
+    format_node_row,
     render,
 )
 
@@ -204,12 +204,12 @@ def node(name: str, ray: str = "2.60.0", fault: str = "") -> NodeFacts:
 
 def test_a_node_with_other_versions_or_without_the_work_folder_is_a_fault() -> None:
     here = node("10.0.0.1")
-    assert list(node_faults(here, node("10.0.0.2"), seen=True)) == []
-    (old,) = node_faults(here, node("10.0.0.2", ray="2.59.0"), seen=True)
+    assert list(find_node_faults(here, node("10.0.0.2"), seen=True)) == []
+    (old,) = find_node_faults(here, node("10.0.0.2", ray="2.59.0"), seen=True)
     assert "pip install ray==2.60.0" in old.fault
     for unshared in (
-        node_faults(here, node("10.0.0.2", fault="No such file"), seen=False),
-        node_faults(here, node("10.0.0.2"), seen=False),
+        find_node_faults(here, node("10.0.0.2", fault="No such file"), seen=False),
+        find_node_faults(here, node("10.0.0.2"), seen=False),
     ):
         (fault,) = unshared
         assert "10.0.0.2 does not share the work folder: mount it" in fault.fault
@@ -225,8 +225,8 @@ def test_each_node_has_a_row_and_columns_are_aligned() -> None:
     }
     right = Outcome(machine="10.0.0.1", family="tcn", state="right", error=1e-6)
     rows = [
-        node_row(node("10.0.0.1"), resources, True, [right]),
-        node_row(node("10.0.0.2"), {}, seen=False),
+        format_node_row(node("10.0.0.1"), resources, True, [right]),
+        format_node_row(node("10.0.0.2"), {}, seen=False),
     ]
     assert rows[0][:4] == ["10.0.0.1 (head)", "16", "2 H200", "64.0 GiB"]
     assert rows[1][7] == "not shared"

@@ -77,6 +77,23 @@ def pages_of(entry: object) -> list[str]:
     return [inside] if isinstance(inside, str) else [p for item in inside for p in pages_of(item)]
 
 
+# what leads through the code
+
+
+def test_at_most_four_files_lead_from_the_teachers_outputs_to_a_loss() -> None:
+    """Each with the functions, classes and tables on the way, which are its own."""
+    text = (ROOT / "docs" / "line.md").read_text(encoding="utf-8")
+    section = text.split("## From the teacher's outputs to a loss", 1)[1].split("\n## ", 1)[0]
+    rows = re.findall(r"^\| `([\w/]+\.py)` \| (.+) \|$", section, re.MULTILINE)
+    assert 1 <= len(rows) <= 4
+    for name, words in rows:
+        source = (ROOT / name).read_text(encoding="utf-8")
+        named = re.findall(r"`(\w+)`", words)
+        assert named, name
+        for its in named:
+            assert re.search(rf"^ *(def|class) {its}\b|^{its}\b.* = ", source, re.MULTILINE), its
+
+
 # what is short, and what is said twice
 
 

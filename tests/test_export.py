@@ -41,7 +41,7 @@ from gaitforge.windows import WindowSettings, prepare
 from gaitforge.work import SplitFolder, read_json, write_json
 from tests.made import made
 from trainers.confirm.export import export_student, pick_member
-from trainers.confirm.refit_file import best_refit
+from trainers.confirm.refit_file import find_best_refit
 from trainers.training.window_folder import WindowFolder
 
 LEGS = Layout(name="legs", joints=("hip", "left", "right"), bones=((0, 1), (0, 2)))
@@ -144,7 +144,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
         root / "cache", store_fingerprint="s", split=SPLIT, layout=LEGS, classes=("ill", "well"),
         settings=WINDOWS, recordings=walks,
     )  # fmt: skip
-    cache.role("validation")
+    cache.open_role("validation")
     folder = SplitFolder(root / "runs" / "main")
     SCORES_FILE.write(folder.scores, SCORES)
     write_refit(folder, 1, 10_000, 0.6)
@@ -365,8 +365,8 @@ def test_the_seed_that_validates_best_is_exported(exported: Path) -> None:
 
 def test_the_seeds_of_trial_1_are_not_those_of_trial_11(exported: Path) -> None:
     folder = SplitFolder(exported.parent / "runs" / "main")
-    assert best_refit(folder, 11, seeds=1).val_macro_f1 == 0.9
-    assert best_refit(folder, 1, seeds=2).val_macro_f1 == 0.7
+    assert find_best_refit(folder, 11, seeds=1).val_macro_f1 == 0.9
+    assert find_best_refit(folder, 1, seeds=2).val_macro_f1 == 0.7
 
 
 def test_the_settings_may_name_the_student() -> None:

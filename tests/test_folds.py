@@ -113,7 +113,7 @@ def fold_windows(root: Path, fold: Split, changed: Collection[str]) -> WindowCac
         recordings=walks_changed_for(changed),
     )  # fmt: skip
     for role in ("train", "validation", "confirm"):
-        cache.role(role)
+        cache.open_role(role)
     return cache
 
 
@@ -131,8 +131,8 @@ def test_other_walks_of_the_people_held_out_change_no_window_that_is_learned_fro
         for file in files:
             same = (one.folder / role / file).read_bytes()
             assert same == (other.folder / role / file).read_bytes(), file
-        assert set(one.role(role).persons).isdisjoint(fold.people("confirm"))
-    assert not np.array_equal(one.role("confirm").joints, other.role("confirm").joints)
+        assert set(one.open_role(role).persons).isdisjoint(fold.people("confirm"))
+    assert not np.array_equal(one.open_role("confirm").joints, other.open_role("confirm").joints)
 
 
 def taught_student(root: Path, fold: Split, changed: Collection[str]) -> SplitFolder:

@@ -16,7 +16,14 @@ from trainers.training.examples import Examples
 from trainers.training.fitting import Fitting
 from trainers.training.loop import fit
 from trainers.training.scoring import window_logits
-from trainers.training.speed import GRAPHS, Speed, compiled, home, sent_ahead, tensors_of
+from trainers.training.speed import (
+    CUDA_GRAPHS,
+    Speed,
+    choose_home,
+    compile_model,
+    list_tensors,
+    send_ahead,
+)
 
 pytestmark = [
     pytest.mark.gpu,
@@ -96,7 +103,7 @@ def test_a_recorded_step_is_the_step(
     """Also where it drops out: a replay takes the seed of its step."""
     plain, graphed = (fitting(family, "cuda", epochs=3, dropout=0.3) for _ in range(2))
     losses = trained(plain, walks().to(CUDA), Speed(bf16=bf16))
-    assert trained(graphed, walks().to(CUDA), Speed(bf16=bf16, graphed=True)) == pytest.approx(
+    assert trained(graphed, walks().to(CUDA), Speed(bf16=bf16, cuda_graph=True)) == pytest.approx(
         losses, rel=1e-3
     )
     assert capsys.readouterr().out == "", "it could not be recorded"
@@ -114,9 +121,9 @@ def test_windows_on_the_host_arrive_as_those_on_the_device() -> None:
 def test_batches_that_are_sent_ahead_are_those_of_the_host() -> None:
     examples = walks()
     batches = [examples.take(torch.arange(i, i + 8), torch.zeros(8).long()) for i in range(16)]
-    arrived = list(sent_ahead(iter(batches), CUDA))
+    arrived = list(send_ahead(iter(batches), CUDA))
     for one, other in zip(batches, arrived, strict=True):
-        for first, second in zip(tensors_of(*one), tensors_of(*other), strict=True):
+        for first, second in zip(list_tensors(*one), list_tensors(*other), strict=True):
             assert second.is_cuda
             assert torch.equal(first, second.cpu())
 
@@ -124,7 +131,7 @@ def test_batches_that_are_sent_ahead_are_those_of_the_host() -> None:
 def test_a_compiled_model_has_the_losses_of_the_model(capsys: pytest.CaptureFixture[str]) -> None:
     examples, plain, quick = walks().to(CUDA), fitting("stgcn", "cuda"), fitting("stgcn", "cuda")
     batch, _ = examples.take(torch.arange(8), torch.zeros(8).long())
-    parallel = compiled(quick.model, batch, bf16=False)
+    parallel = compile_model(quick.model, batch, bf16=False)
     if parallel is quick.model:
         pytest.skip(capsys.readouterr().out)  # no compiler or no Triton here
     one, other = (
@@ -152,16 +159,16 @@ def test_a_fit_on_the_gpu_goes_on_from_the_middle_of_an_epoch() -> None:
 
 def test_small_models_are_recorded_and_large_ones_compiled_where_it_pays() -> None:
     small, large = nn.Linear(10, 10), nn.Linear(2_000, 1_000)
-    assert Speed.here(small, CUDA, steps=100_000) == Speed(bf16=True, graphed=GRAPHS)
-    assert not Speed.here(small, CUDA, alone=False).graphed
-    assert Speed.here(large, CUDA, steps=100_000) == Speed(bf16=True, compiled=True)
-    assert Speed.here(large, CUDA, steps=1_000) == Speed(bf16=True)
+    assert Speed.choose(small, CUDA, steps=100_000) == Speed(bf16=True, cuda_graph=CUDA_GRAPHS)
+    assert not Speed.choose(small, CUDA, alone=False).cuda_graph
+    assert Speed.choose(large, CUDA, steps=100_000) == Speed(bf16=True, compiled=True)
+    assert Speed.choose(large, CUDA, steps=1_000) == Speed(bf16=True)
 
 
 def test_windows_lie_on_the_device_where_they_fit() -> None:
     free, _ = torch.cuda.mem_get_info()
-    assert home(10**6, CUDA) == CUDA
-    assert home(free, CUDA).type == "cpu"
+    assert choose_home(10**6, CUDA) == CUDA
+    assert choose_home(free, CUDA).type == "cpu"
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -25,7 +25,7 @@ from gaitforge.models import FAMILIES, make_sizes
 from gaitforge.models.convolution import FrameConvolution
 from search_spaces import SPACES
 from tests.small_sizes import small_sizes
-from trainers.arithmetic.check import Asked, compare, typical_sizes
+from trainers.arithmetic.check import Asked, compare, find_typical_sizes
 
 COCO = LAYOUTS["coco17"]
 FORMATS = {
@@ -190,5 +190,5 @@ def test_the_convolution_that_onednn_gets_wrong_is_caught(
 
 def test_a_family_of_no_space_is_checked_by_its_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(FAMILIES, NAME, FaultySizes)
-    assert typical_sizes(NAME) == ({"width": 4},)
-    assert len(typical_sizes("stgcn")) == 2
+    assert find_typical_sizes(NAME) == ({"width": 4},)
+    assert len(find_typical_sizes("stgcn")) == 2

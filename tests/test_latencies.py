@@ -45,7 +45,7 @@ class Measure:
 @pytest.fixture
 def measure(monkeypatch: pytest.MonkeyPatch) -> Measure:
     measure = Measure()
-    monkeypatch.setattr(latencies, "exported", measure)
+    monkeypatch.setattr(latencies, "measure_exported", measure)
     return measure
 
 

@@ -600,7 +600,7 @@ def test_a_search_killed_beyond_a_rung_goes_on_from_it(
     os.killpg(driver.pid, signal.SIGKILL)
     ended(driver)
     wait_for(lambda: not processes(ray_home))
-    killed = {trial.number: trial for trial in TrialLog(split).interrupted()}
+    killed = {trial.number: trial for trial in TrialLog(split).list_interrupted()}
     beyond = [number for number, trial in killed.items() if trial.epochs > rung]
     assert beyond, "killed too late to show anything"
 

@@ -24,16 +24,13 @@ from trainers.training.examples import Examples
 from trainers.training.fitting import Fitting
 from trainers.training.loop import (
     Goal,
-    Step,
-    disturb,
-    epoch_steps,
     find_gradients,
+    find_loss_factors,
     fit,
-    set_learning_rate,
-    share_of_loss,
 )
 from trainers.training.scoring import score, score_logits, window_logits
-from trainers.training.sharing import Share, check_share
+from trainers.training.sharing import Shard, check_shards
+from trainers.training.steps import Step, disturb, epoch_steps, set_learning_rate
 
 LEGS = Layout(name="legs", joints=("hip", "left", "right"), bones=((0, 1), (0, 2)))
 WINDOWS, VIEWS, FRAMES, CLASSES = 10, 2, 16, 2
@@ -246,7 +243,7 @@ def test_every_window_appears_in_every_epoch(windows: int, batch: int) -> None:
 @pytest.mark.parametrize("world", [1, 2, 3, 4])
 def test_workers_share_out_a_batch_as_evenly_as_it_goes(world: int) -> None:
     batch_B = torch.arange(10)
-    parts = [Share(rank, world).of(batch_B) for rank in range(world)]
+    parts = [Shard(rank, world).take_rows(batch_B) for rank in range(world)]
     assert sorted(torch.cat(parts).tolist()) == list(range(10))
     assert {len(part) for part in parts} <= {10 // world, 10 // world + 1}
 
@@ -255,9 +252,9 @@ def test_fewer_than_two_windows_of_a_batch_for_a_worker_are_refused() -> None:
     with pytest.raises(
         ValueError, match=r"4 workers cannot share batches of 7 .* lower teacher.workers"
     ):
-        check_share(7, 32, 4)
-    check_share(8, 32, 4)
-    check_share(1, 32, 1)
+        check_shards(7, 32, 4)
+    check_shards(8, 32, 4)
+    check_shards(1, 32, 1)
 
 
 def test_order_and_views_differ_from_epoch_to_epoch() -> None:
@@ -316,10 +313,10 @@ def shared_gradient(goal: Goal, world: int) -> tuple[float, dict[str, float]]:
     """The mean over workers of the gradient of the weight, and of the loss terms."""
     train, gradients, sums = five_windows(), [], Counter[str]()
     for rank in range(world):
-        share, model = Share(rank, world), Weighted()
+        shard, model = Shard(rank, world), Weighted()
         fitting = Fitting(model, FitPlan(clip=1e9))
-        taken = train.take(share.of(WHOLE.window_B), share.of(WHOLE.view_B))
-        part = share_of_loss(WHOLE, train.label_N, goal, share)
+        taken = train.take(shard.take_rows(WHOLE.window_B), shard.take_rows(WHOLE.view_B))
+        part = find_loss_factors(WHOLE, train.label_N, goal, shard)
         terms = find_gradients(*taken, part, fitting=fitting, model=model, goal=goal, bf16=False)
         assert model.weight.grad is not None
         gradients.append(model.weight.grad.item())
@@ -380,11 +377,14 @@ def test_workers_draw_the_noise_that_one_would_draw(world: int) -> None:
     plan, batch = FitPlan(jitter=0.5, joint_drop=0.3), clean_batch()
     alone = disturb(batch, plan, torch.Generator().manual_seed(4))
     for rank in range(world):
-        share = Share(rank, world)
-        part = Batch(joints_BTVC=share.of(batch.joints_BTVC), seen_BTV=share.of(batch.seen_BTV))
-        noisy = disturb(part, plan, torch.Generator().manual_seed(4), share, len(batch.seen_BTV))
-        assert torch.equal(noisy.joints_BTVC, share.of(alone.joints_BTVC))
-        assert torch.equal(noisy.seen_BTV, share.of(alone.seen_BTV))
+        shard = Shard(rank, world)
+        part = Batch(
+            joints_BTVC=shard.take_rows(batch.joints_BTVC),
+            seen_BTV=shard.take_rows(batch.seen_BTV),
+        )
+        noisy = disturb(part, plan, torch.Generator().manual_seed(4), shard, len(batch.seen_BTV))
+        assert torch.equal(noisy.joints_BTVC, shard.take_rows(alone.joints_BTVC))
+        assert torch.equal(noisy.seen_BTV, shard.take_rows(alone.seen_BTV))
 
 
 def test_a_plan_without_noise_leaves_the_windows_alone() -> None:

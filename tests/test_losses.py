@@ -19,8 +19,8 @@ from gaitforge.losses import (
     Term,
     check_known,
     class_weights,
+    collect_needed,
     loss_terms,
-    needed,
     temperature_of,
 )
 from gaitforge.losses.heads import HEADS
@@ -29,7 +29,12 @@ from gaitforge.losses.nodes import pool_joints
 from gaitforge.losses.sides import Sides, require
 from gaitforge.models import Output
 from gaitforge.testing import losses
-from gaitforge.testing.losses import TEACHER_WIDTH, WIDTH, student_says, teacher_said
+from gaitforge.testing.losses import (
+    TEACHER_WIDTH,
+    WIDTH,
+    draw_student_outputs,
+    draw_teacher_targets,
+)
 
 every_term = pytest.mark.parametrize("name", LOSSES)
 
@@ -83,7 +88,7 @@ def test_a_temperature_that_was_given_reaches_the_term(name: str) -> None:
         return
     cold, warm = (
         loss_terms(
-            student_says(), teacher_said(),
+            draw_student_outputs(), draw_teacher_targets(),
             Distillation(weights={name: 1.0}, temperature=end, temperatures={name: end}), None, 0.0, heads(),
         )[name]
         for end in LOSSES[name].temperature or ()
@@ -95,14 +100,14 @@ def test_a_temperature_that_was_given_reaches_the_term(name: str) -> None:
 def test_a_standardised_term_knows_neither_size_nor_offset_of_the_students_logits(
     name: str,
 ) -> None:
-    said, targets = student_says(), teacher_said()
+    said, targets = draw_student_outputs(), draw_teacher_targets()
     larger = said._replace(logits_BK=3 * said.logits_BK + 1)
     once, again = (value_of(name, output, targets, heads()) for output in (said, larger))
     torch.testing.assert_close(once, again, rtol=1e-4, atol=0)
 
 
 def test_nodes_are_related_to_nodes_and_graphs_to_graphs() -> None:
-    said, targets = student_says(), teacher_said()
+    said, targets = draw_student_outputs(), draw_teacher_targets()
     for name, drawn in (
         ("cgrkd_nodes", "memory_nodes_MVD"),
         ("cgrkd_graphs", "memory_graphs_MQVD"),
@@ -118,7 +123,7 @@ def test_nodes_are_related_to_nodes_and_graphs_to_graphs() -> None:
 @every_term
 def test_every_term_says_what_to_run_where_there_are_no_teacher_outputs(name: str) -> None:
     with pytest.raises(ValueError, match=f"'{name}' needs .*; run `gaitforge outputs` first"):
-        value_of(name, student_says(), against(None, 6), heads())
+        value_of(name, draw_student_outputs(), against(None, 6), heads())
 
 
 # what the contract refuses
@@ -284,7 +289,11 @@ def test_distillation_by_soft_labels_alone_is_recorded_as_it_always_was() -> Non
 
 
 def test_the_ramp_multiplies_the_terms_and_not_the_cross_entropy() -> None:
-    said, targets, kd = student_says(), teacher_said(), Distillation(weights={"kd": 1.0})
+    said, targets, kd = (
+        draw_student_outputs(),
+        draw_teacher_targets(),
+        Distillation(weights={"kd": 1.0}),
+    )
     whole = loss_terms(said, targets, kd, None, 0.0)
     half = loss_terms(said, targets._replace(ramp=torch.tensor(0.5)), kd, None, 0.0)
     assert half["kd"].item() == pytest.approx(whole["kd"].item() / 2)
@@ -292,7 +301,7 @@ def test_the_ramp_multiplies_the_terms_and_not_the_cross_entropy() -> None:
 
 
 def test_what_terms_need_is_named_once_each() -> None:
-    assert needed(["kd", "dkd"], "stored") == ("logits",)
-    assert needed(["cgrkd_nodes", "hint", "rkd"], "stored") == ("embedding", "joints")
-    assert needed(["cgrkd_nodes", "cgrkd_batch", "hint"], "head") == ("hint", "relations")
-    assert needed(["kd"], "drawn") == ()
+    assert collect_needed(["kd", "dkd"], "stored") == ("logits",)
+    assert collect_needed(["cgrkd_nodes", "hint", "rkd"], "stored") == ("embedding", "joints")
+    assert collect_needed(["cgrkd_nodes", "cgrkd_batch", "hint"], "head") == ("hint", "relations")
+    assert collect_needed(["kd"], "drawn") == ()

@@ -26,7 +26,7 @@ from tests.rayjob_schema import CONFIG_MAP, RAY_JOB
 from tests.small_line import Tables, write_run
 from trainers.__main__ import main
 from trainers.cluster.fleet import plan_fleet
-from trainers.cluster.manifest import Machines, Pods, kuberay_manifest
+from trainers.cluster.manifest import Machines, Pods, write_kuberay_manifest
 from trainers.cluster.shipment import pack
 
 Document = dict[str, Any]
@@ -191,7 +191,7 @@ def test_what_no_manifest_can_bring_is_named_at_its_top(printed: Printed) -> Non
 
 def test_a_work_folder_in_an_object_store_needs_no_volume(tmp_path: Path) -> None:
     shipment = replace(pack(write_run(tmp_path, SHARED)), work="s3://bucket/walks")
-    text = kuberay_manifest(shipment, plan_fleet(shipment.settings, None, 8, None), Pods())
+    text = write_kuberay_manifest(shipment, plan_fleet(shipment.settings, None, 8, None), Pods())
     config, job = kuberay(text)
     jsonschema.validate(config, CONFIG_MAP)
     jsonschema.validate(job, RAY_JOB)

@@ -15,7 +15,7 @@ from gaitforge.models import Output
 from gaitforge.objectives import OBJECTIVES
 from trainers.training import measures
 from trainers.training.examples import Examples
-from trainers.training.measures import HIDDEN_SHARE, validation_scores, with_hidden_joints
+from trainers.training.measures import HIDDEN_SHARE, hide_joints, measure_validation
 
 FRAMES, JOINTS, CLASSES = 4, 40, 3
 SCORES = {name: objective.key for name, objective in OBJECTIVES.items() if objective.is_score}
@@ -41,7 +41,7 @@ def examples(truth: list[int], said: list[int], sure: float = 100.0, views: int 
 
 def test_scores_by_hand() -> None:
     """Four recordings, of which one is said to be a class too high."""
-    scores, scored = validation_scores(Says(), examples([0, 0, 1, 2], [0, 1, 1, 2]), ())
+    scores, scored = measure_validation(Says(), examples([0, 0, 1, 2], [0, 1, 1, 2]), ())
     assert scores["val_accuracy"] == 0.75
     assert scores["val_balanced_accuracy"] == pytest.approx((0.5 + 1 + 1) / 3)
     assert scores["val_macro_f1"] == pytest.approx((2 / 3 + 2 / 3 + 1) / 3)
@@ -52,25 +52,25 @@ def test_scores_by_hand() -> None:
 
 
 def test_every_score_that_may_be_an_objective_is_measured() -> None:
-    scores, _ = validation_scores(Says(), examples([0, 1], [0, 1]), list(SCORES))
+    scores, _ = measure_validation(Says(), examples([0, 1], [0, 1]), list(SCORES))
     assert set(SCORES.values()) <= scores.keys()
 
 
 def test_the_second_pass_is_made_only_where_it_is_an_objective() -> None:
     every = set(SCORES) - {"robustness"}
-    scores, _ = validation_scores(Says(), examples([0, 1], [0, 1]), list(every))
+    scores, _ = measure_validation(Says(), examples([0, 1], [0, 1]), list(every))
     assert "val_robust_macro_f1" not in scores
 
 
 def test_agreement_on_a_single_class_shows_none_beyond_chance() -> None:
-    scores, _ = validation_scores(Says(), examples([1, 1], [1, 1]), ())
+    scores, _ = measure_validation(Says(), examples([1, 1], [1, 1]), ())
     assert scores["val_weighted_kappa"] == 0.0
     assert scores["val_accuracy"] == 1.0
 
 
 def test_weights_that_are_no_numbers_get_no_score_at_all() -> None:
     with pytest.raises(FloatingPointError, match="no finite numbers"):
-        validation_scores(Says(), examples([0, 1], [0, 1], sure=math.nan), ())
+        measure_validation(Says(), examples([0, 1], [0, 1], sure=math.nan), ())
 
 
 # joints that are hidden
@@ -78,7 +78,7 @@ def test_weights_that_are_no_numbers_get_no_score_at_all() -> None:
 
 def test_a_share_of_the_joints_is_hidden_for_a_whole_window() -> None:
     clean = examples([0] * 200, [0] * 200)
-    hidden = with_hidden_joints(clean)
+    hidden = hide_joints(clean)
     seen_NTV = hidden.seen_NWTV[:, 0]
     assert (seen_NTV == seen_NTV[:, :1]).all()
     lost = 1 - seen_NTV[:, 0].float().mean().item()
@@ -92,13 +92,13 @@ def test_a_share_of_the_joints_is_hidden_for_a_whole_window() -> None:
 def test_the_same_joints_are_hidden_for_every_student() -> None:
     clean = examples([0] * 5, [0] * 5)
     torch.rand(3)
-    assert torch.equal(with_hidden_joints(clean).seen_NWTV, with_hidden_joints(clean).seen_NWTV)
+    assert torch.equal(hide_joints(clean).seen_NWTV, hide_joints(clean).seen_NWTV)
 
 
 def test_hiding_leaves_the_examples_and_the_global_generator_as_they_were() -> None:
     clean = examples([0] * 5, [0] * 5)
     before, state = clean.seen_NWTV.clone(), torch.get_rng_state()
-    with_hidden_joints(clean)
+    hide_joints(clean)
     assert torch.equal(clean.seen_NWTV, before)
     assert torch.equal(torch.get_rng_state(), state)
 
@@ -106,7 +106,7 @@ def test_hiding_leaves_the_examples_and_the_global_generator_as_they_were() -> N
 def test_a_joint_that_was_never_seen_is_not_seen_now_and_one_view_is_enough() -> None:
     clean = examples([0] * 50, [0] * 50, views=3)
     clean.seen_NWTV[:, :, :, 7] = False
-    hidden = with_hidden_joints(clean)
+    hidden = hide_joints(clean)
     assert hidden.views == 1
     assert not hidden.seen_NWTV[:, :, :, 7].any()
 
@@ -115,12 +115,12 @@ def test_robustness_is_the_score_where_joints_are_missing() -> None:
     """The student here reads one joint: where that is hidden, all classes are alike to it."""
     people = [0, 1, 2] * 40
     clean = examples(people, people)
-    scores, _ = validation_scores(Says(), clean, ["robustness"])
-    first_seen = with_hidden_joints(clean).seen_NWTV[:, 0, 0, 0]
+    scores, _ = measure_validation(Says(), clean, ["robustness"])
+    first_seen = hide_joints(clean).seen_NWTV[:, 0, 0, 0]
     assert scores["val_macro_f1"] == 1.0
     assert 0.7 < scores["val_robust_macro_f1"] < 0.95
     right = first_seen | (clean.label_N == 0)  # with all logits 0 it says the first class
-    expected = validation_scores(Says(), examples(people, (clean.label_N * right).tolist()), ())[
+    expected = measure_validation(Says(), examples(people, (clean.label_N * right).tolist()), ())[
         0
     ]["val_macro_f1"]
     assert scores["val_robust_macro_f1"] == pytest.approx(expected)
@@ -143,6 +143,6 @@ def test_latency_is_that_of_the_exported_file_which_is_not_kept(
         return Exported()
 
     monkeypatch.setattr(measures, "export_onnx", export)
-    monkeypatch.setattr(measures, "few_windows", lambda windows: (None, None))
-    assert measures.exported_latency_ms(Says(), None) == 1.5  # type: ignore[arg-type]
+    monkeypatch.setattr(measures, "take_few_windows", lambda windows: (None, None))
+    assert measures.measure_exported_latency_ms(Says(), None) == 1.5  # type: ignore[arg-type]
     assert not files[0].exists()

@@ -16,11 +16,11 @@ from gaitforge.losses.heads import HEADS
 from gaitforge.losses.nodes import PHASES
 from gaitforge.settings import FitPlan
 from tests.test_loop import CLASSES, KD, NOISY, VIEWS, WINDOWS, examples, new_fitting, same
-from trainers.training.examples import Examples
+from trainers.training.examples import GRAPHS_DRAWN, PAIRS_DRAWN, Examples, Memory, draw
 from trainers.training.fitting import Fitting
-from trainers.training.loop import epoch_steps, fit, taken_and_drawn
-from trainers.training.memory import GRAPHS_DRAWN, PAIRS_DRAWN, Memory, draw
-from trainers.training.sharing import Share
+from trainers.training.loop import draw_batches, fit
+from trainers.training.sharing import Shard
+from trainers.training.steps import epoch_steps
 
 JOINTS, WIDTH = 3, 6
 EVERY = Distillation(weights=dict.fromkeys(LOSSES, 0.1), warmup=0.5)
@@ -59,7 +59,7 @@ def memory() -> Memory:
 
 
 def test_as_many_are_drawn_of_every_class_that_there_is() -> None:
-    graphs = memory().graphs(torch.Generator().manual_seed(0))
+    graphs = memory().draw_graphs(torch.Generator().manual_seed(0))
     assert graphs.shape == (2 * GRAPHS_DRAWN, PHASES, JOINTS, WIDTH)
     windows = graphs[:, 0, 0, 0]
     assert windows[:GRAPHS_DRAWN].max() < 7 <= windows[GRAPHS_DRAWN:].min()
@@ -67,7 +67,7 @@ def test_as_many_are_drawn_of_every_class_that_there_is() -> None:
 
 
 def test_a_drawn_phase_gives_every_joint_its_node() -> None:
-    nodes = memory().nodes(torch.Generator().manual_seed(0))
+    nodes = memory().draw_nodes(torch.Generator().manual_seed(0))
     assert nodes.shape == (2 * 32, JOINTS, WIDTH)
     assert nodes.dtype == torch.float32
     assert nodes[..., 3].tolist() == [[0, 1, 2]] * len(nodes)
@@ -83,12 +83,12 @@ def test_a_step_draws_32_nodes_of_a_joint_and_class_or_what_keeps_all_to_512(
     classes: int, joints: int, phases: int
 ) -> None:
     memory = Memory.of(torch.zeros(classes, 1, PHASES, joints, 1), torch.arange(classes))
-    assert len(memory.nodes(torch.Generator().manual_seed(0))) == classes * phases
+    assert len(memory.draw_nodes(torch.Generator().manual_seed(0))) == classes * phases
 
 
 def test_all_of_the_memory_is_drawn_sooner_or_later() -> None:
     generator = torch.Generator().manual_seed(0)
-    rows = torch.cat([memory().nodes(generator)[:, 0, :3] for _ in range(300)])
+    rows = torch.cat([memory().draw_nodes(generator)[:, 0, :3] for _ in range(300)])
     assert len(rows.unique(dim=0)) == WINDOWS * VIEWS * PHASES  # type: ignore[no-untyped-call]
 
 
@@ -133,7 +133,7 @@ def test_every_step_draws_anew_and_a_step_that_is_run_again_draws_the_same() -> 
     fitting, train = fitting_of_every_term(), taught()
     steps = epoch_steps(WINDOWS, VIEWS, 4, torch.Generator().manual_seed(0))
     once, again = (
-        [targets for _, targets in taken_and_drawn(train, steps, fitting, EVERY, Share())]
+        [targets for _, targets in draw_batches(train, steps, fitting, EVERY, Shard())]
         for _ in range(2)
     )
     for name in ("pairs_X2", "memory_nodes_MVD", "memory_graphs_MQVD"):
@@ -208,7 +208,7 @@ def test_terms_grow_over_their_warm_up() -> None:
 @pytest.mark.parametrize("name", [name for name, term in LOSSES.items() if term.whole_batch])
 def test_terms_of_the_whole_batch_are_refused_for_workers_that_share_it(name: str) -> None:
     epochs = fit(
-        fitting_of_every_term(), taught(), taught(), Distillation(weights={name: 1.0}), Share(0, 2)
+        fitting_of_every_term(), taught(), taught(), Distillation(weights={name: 1.0}), Shard(0, 2)
     )
     with pytest.raises(ValueError, match=f"'{name}' relates .* but 2 workers share the batch"):
         next(epochs)

@@ -14,9 +14,9 @@ from gaitforge.objectives import (
     OBJECTIVES,
     SearchedFront,
     check_objectives,
-    configurations,
     cost,
     costs,
+    group_by_configuration,
     value_of,
 )
 from gaitforge.recipe import Distillation, Recipe
@@ -146,18 +146,18 @@ def test_of_more_than_three_objectives_there_is_no_hypervolume() -> None:
     names = ("macro_f1", "params", "macs", "bytes")
     front = front_of(trial(0), names=names, reference=(0.0, 1e3, 1e4, 1e4))
     assert front.hypervolume is None
-    assert [row.trial for row in front.rows()] == [0]
+    assert [row.trial for row in front.list_rows()] == [0]
 
 
 def test_an_empty_front_covers_nothing() -> None:
     assert front_of().hypervolume == 0.0
-    assert front_of().rows() == []
+    assert front_of().list_rows() == []
 
 
 def test_who_does_not_beat_the_reference_is_on_the_front_and_adds_nothing() -> None:
     front = front_of(trial(0, 0.9, 1000), trial(1, 0.0, 10))
     assert front.hypervolume == 0.0
-    assert [row.trial for row in front.rows()] == [1, 0]
+    assert [row.trial for row in front.list_rows()] == [1, 0]
 
 
 # what enters the front
@@ -167,8 +167,8 @@ def test_the_front_is_what_nothing_beats_from_the_smallest_to_the_largest() -> N
     front = front_of(
         trial(0, 0.9, 500), trial(1, 0.5, 10), trial(2, 0.5, 11), trial(3, 0.7, 100), trial(4, 0.9, 500)
     )  # fmt: skip
-    assert [row.trial for row in front.rows()] == [1, 3, 0, 4]
-    assert plain(front.rows()[0]) == {
+    assert [row.trial for row in front.list_rows()] == [1, 3, 0, 4]
+    assert plain(front.list_rows()[0]) == {
         "trial": 1, "family": "tcn", "params": 10, "macs": 100, "bytes": 40, "seeds": 1, "trials": [1],
         "val_macro_f1": 0.5, "val_accuracy": 0.5,
     }  # fmt: skip
@@ -179,17 +179,17 @@ def test_only_what_has_finished_enters(state: str) -> None:
     """The score of a few epochs would pass for that of a student."""
     front = front_of(trial(0, 0.5))
     assert front.add(trial(1, 1.0, 1, state=state, reason="why")) is False
-    assert [row.trial for row in front.rows()] == [0]
-    assert configurations([trial(1, 1.0, state=state)]) == []
+    assert [row.trial for row in front.list_rows()] == [0]
+    assert group_by_configuration([trial(1, 1.0, state=state)]) == []
 
 
 def test_several_seeds_of_a_configuration_count_by_their_means() -> None:
     seeds = [trial(number, f1, hash="same") for number, f1 in ((4, 0.9), (2, 0.6), (9, 0.3))]
     front = front_of(*seeds, trial(5, 0.7))
-    (row,) = front.rows()
+    (row,) = front.list_rows()
     assert row.trial == 5
     front = front_of(*seeds)
-    (row,) = front.rows()
+    (row,) = front.list_rows()
     assert (row.trial, row.seeds, row.trials) == (2, 3, (2, 4, 9))
     assert (row.val_macro_f1, row.val_accuracy) == pytest.approx((0.6, 0.6))
     assert front.hypervolume == pytest.approx(0.6)
@@ -199,24 +199,24 @@ def test_a_trial_counts_once() -> None:
     front = front_of(trial(0, 0.9))
     assert front.add(trial(0, 0.9)) is False
     assert front.add(trial(1, 0.1, hash="student 0")) is True
-    assert front.rows()[0].seeds == 2
+    assert front.list_rows()[0].seeds == 2
 
 
 def test_a_bad_seed_of_a_member_may_bring_another_onto_the_front() -> None:
     front = front_of(trial(0, 0.9), trial(1, 0.8))
-    assert [row.trial for row in front.rows()] == [0]
+    assert [row.trial for row in front.list_rows()] == [0]
     assert front.add(trial(2, 0.5, hash="student 0"))
-    assert [row.trial for row in front.rows()] == [1]
+    assert [row.trial for row in front.list_rows()] == [1]
 
 
 def test_configurations_are_the_finished_trials_by_their_hash() -> None:
-    found = configurations([trial(0), trial(1), trial(2, hash="student 0")])
+    found = group_by_configuration([trial(0), trial(1), trial(2, hash="student 0")])
     assert [student.trials for student in found] == [(0, 2), (1,)]
     assert [student.first.number for student in found] == [0, 1]
 
 
 def test_the_file_of_a_front_names_its_objectives_and_its_reference() -> None:
-    content = FRONT.as_dict(front_of(trial(0, 0.5, 10)).record("s"))
+    content = FRONT.as_dict(front_of(trial(0, 0.5, 10)).as_record("s"))
     assert content["objectives"] == ["macro_f1", "params"]
     assert content["reference"] == [0.0, 1000.0]
     assert content["hypervolume"] == pytest.approx(1.0)

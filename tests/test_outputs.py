@@ -24,7 +24,7 @@ from gaitforge.window_cache import build_windows
 from gaitforge.work import OutputsFolder, SplitFolder, read_json, write_json
 from tests.made import made
 from tests.test_confirm import CLASSES, LEGS, TEACHER, WINDOWS, walks
-from trainers.search.checks import check_classes, check_nodes
+from trainers.search.checks import check_classes, check_joint_counts
 from trainers.teacher.outputs import answer_all, write_outputs
 from trainers.training import examples as examples_module
 from trainers.training.examples import (
@@ -54,7 +54,7 @@ class Stored:
             settings=replace(WINDOWS, views=2), recordings=walks,
         )  # fmt: skip
         for role in ("train", "validation"):
-            cache.role(role)
+            cache.open_role(role)
         self.windows = WindowFolder.open(cache.folder)
         self.folder = SplitFolder(root / "main")
         teacher = replace(TEACHER, family=family, sizes={"stgcn": STGCN, "tcn": TCN}[family])
@@ -224,16 +224,16 @@ def test_heads_change_no_first_weight_and_no_size_of_the_student(graph: Stored) 
 
 
 def test_families_whose_joints_match_are_let_through(every: Stored) -> None:
-    check_nodes(SearchSettings(terms=("hint",)), every.windows, every.outputs)
+    check_joint_counts(SearchSettings(terms=("hint",)), every.windows, every.outputs)
 
 
 def test_joints_that_match_nothing_are_refused_before_anything_is_trained(
     graph: Stored, tmp_path: Path
 ) -> None:
     OUTPUTS.write(OutputsFolder(tmp_path).head, made(OUTPUTS, joint_features=[PHASES, 17, 8]))
-    check_nodes(SearchSettings(terms=("kd", "rkd")), graph.windows, tmp_path)
+    check_joint_counts(SearchSettings(terms=("kd", "rkd")), graph.windows, tmp_path)
     with pytest.raises(ValueError, match="The stgcn's last map has 3 joints and the teacher's 17"):
-        check_nodes(SearchSettings(terms=("kd", "cgrkd_batch")), graph.windows, tmp_path)
+        check_joint_counts(SearchSettings(terms=("kd", "cgrkd_batch")), graph.windows, tmp_path)
 
 
 def test_a_term_that_teaches_nothing_with_two_classes_is_refused_for_them() -> None:

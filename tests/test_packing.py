@@ -23,12 +23,12 @@ from gaitforge.windows import WindowSettings
 from trainers.search import gpu_packing as packing
 from trainers.search.gpu_packing import (
     MOST,
-    covered,
+    compute_share,
     describe,
+    measure_covered,
     measure_student,
     measure_students,
     pack,
-    share_of,
 )
 from trainers.training.examples import hold_examples
 from trainers.training.student import StudentSpec
@@ -59,8 +59,8 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> StudentSpec:
         root, store_fingerprint="s", split=Split(name="main", rule={}, store="s", roles=ROLES), layout=LEGS,
         classes=("ill", "well"), settings=WindowSettings(length=16, views=2), recordings=walks,
     )  # fmt: skip
-    train = cache.role("train")
-    cache.role("validation")
+    train = cache.open_role("train")
+    cache.open_role("validation")
     np.save(root / "logits.npy", np.zeros((train.n, 2, 2), dtype=np.float32))
     return StudentSpec(
         family="tcn", sizes=TcnSizes(channels=4, layers=1, kernel=3).as_dict(),
@@ -107,11 +107,11 @@ def test_a_student_larger_than_the_device_is_refused_in_one_sentence() -> None:
 
 def test_the_shares_of_all_students_fit_one_gpu_and_one_more_does_not() -> None:
     for students in range(1, MOST + 1):
-        steps = round(share_of(students) * 10_000)  # Ray counts in these
-        assert steps / 10_000 == share_of(students)
+        steps = round(compute_share(students) * 10_000)  # Ray counts in these
+        assert steps / 10_000 == compute_share(students)
         assert 10_000 // steps == students
-    assert share_of(1) == 1.0
-    assert share_of(3) == 0.3333
+    assert compute_share(1) == 1.0
+    assert compute_share(3) == 0.3333
 
 
 def test_what_was_measured_is_said_in_one_line() -> None:
@@ -189,15 +189,15 @@ def test_a_student_that_does_not_fit_the_device_is_refused_in_one_sentence(
 
 def test_the_first_windows_are_a_part_of_the_same_memory(spec: StudentSpec) -> None:
     train, _ = hold_examples(spec.windows, spec.teacher_outputs)
-    few = train.first(2)
+    few = train.take_first(2)
     assert len(few) == 2
     assert few.joints_NWTVC.data_ptr() == train.joints_NWTVC.data_ptr()
-    assert len(train.first(10_000)) == len(train)
+    assert len(train.take_first(10_000)) == len(train)
 
 
 def test_kernels_that_run_at_the_same_time_count_once() -> None:
-    assert covered([(5, 7), (0, 2), (1, 3), (1, 2)]) == 5
-    assert covered([]) == 0
+    assert measure_covered([(5, 7), (0, 2), (1, 3), (1, 2)]) == 5
+    assert measure_covered([]) == 0
 
 
 def test_only_kernels_count_as_the_devices_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,7 +56,7 @@ def tables_of(
         work.cache, store_fingerprint="s", split=Split(name=name, rule={}, store="s", roles=roles), layout=LEGS,
         classes=CLASSES, settings=WINDOWS, recordings=walks,
     )  # fmt: skip
-    cache.role("confirm")
+    cache.open_role("confirm")
     windows, folder = WindowFolder.open(cache.folder), work.run(name)
     TEACHER_FILE.write(folder.teacher_model, made(TEACHER_FILE, val_macro_f1=0.97))
     # what the best of its epochs had on the people who chose that epoch is not what students are asked for
@@ -82,7 +82,7 @@ def predict(
     seed: int,
     misses: int,
 ) -> None:
-    true_R = np.array([int(item.person[1:]) % 2 for item in windows.recordings("confirm")])
+    true_R = np.array([int(item.person[1:]) % 2 for item in windows.list_recordings("confirm")])
     said_R = np.where(np.arange(len(true_R)) < misses, 1 - true_R, true_R)
     scored = Scored(np.arange(len(true_R)), true_R, 3.0 * np.eye(2)[said_R])
     write_predictions(folder, windows, "confirm", model, trial, seed, scored)

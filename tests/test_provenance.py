@@ -13,14 +13,14 @@ from gaitforge.layout import LAYOUTS
 from gaitforge.provenance import Provenance
 from gaitforge.records.search import FRONT, SEARCH
 from gaitforge.records.split import Split
-from gaitforge.scorings import people_scored, record_scoring, scored_sentence, times_scored
+from gaitforge.scorings import count_scorings, list_scored_people, record_scoring, scored_sentence
 from gaitforge.splits import SplitSettings, check_rule, make_splits
 from gaitforge.window_cache import build_windows, window_provenance
 from gaitforge.work import SplitFolder, WorkFolder, set_aside, write_json
 from tests.made import made
 from tests.test_confirm import CLASSES, LEGS, WINDOWS, walks
-from trainers.search.claim import joined
-from trainers.search.starts import check_starts, start_sources
+from trainers.search.claim import join_provenances
+from trainers.search.starts import check_starts, read_start_sources
 from trainers.training.window_folder import WindowFolder
 
 WINDOW = Provenance(identity="w", seen=frozenset({"ann"}))
@@ -131,17 +131,17 @@ def test_splits_of_which_some_were_not_written_are_not_taken_for_all(rule: str) 
 
 def test_a_search_keeps_whom_it_once_started_from() -> None:
     now = Provenance.of("m", {"windows": WINDOW})
-    assert joined(now, now) == now
+    assert join_provenances(now, now) == now
     earlier = Provenance.of("m", {"windows": WINDOW, "start": START})
-    both = joined(now, earlier)
+    both = join_provenances(now, earlier)
     assert (both.seen, both.unknown) == (earlier.seen, earlier.unknown)
     assert both.made_from == earlier.made_from
 
 
 def test_of_values_in_the_settings_nobody_knows_whom_they_have_seen() -> None:
-    (source,) = start_sources((), [{"lr": 0.1}]).values()
+    (source,) = read_start_sources((), [{"lr": 0.1}]).values()
     assert (source.seen, source.unknown) == (frozenset(), ("search.start_with",))
-    assert start_sources(()) == {}
+    assert read_start_sources(()) == {}
 
 
 def test_a_work_folder_has_seen_whom_its_search_has_seen_and_its_confirm_has_scored(
@@ -150,16 +150,16 @@ def test_a_work_folder_has_seen_whom_its_search_has_seen_and_its_confirm_has_sco
     work = WorkFolder(tmp_path)
     name = f"search.start_from {tmp_path}"
     with pytest.raises(FileNotFoundError, match="no searched front is there"):
-        start_sources([str(tmp_path)])
+        read_start_sources([str(tmp_path)])
     FRONT.write(work.run("main").front, made(FRONT))
-    assert start_sources([str(tmp_path)])[name].unknown == (name,)
+    assert read_start_sources([str(tmp_path)])[name].unknown == (name,)
     told = Provenance(identity="s", seen=frozenset({"ann"})).as_dict()
     SEARCH.write(work.run("main").search_head, made(SEARCH, provenance=told))
-    assert start_sources([str(tmp_path)])[name].seen == {"ann"}
+    assert read_start_sources([str(tmp_path)])[name].seen == {"ann"}
     record_scoring(work, store="s", split="main", people=["bob"], models="m")
-    assert start_sources([str(tmp_path)])[name].seen == {"ann", "bob"}
+    assert read_start_sources([str(tmp_path)])[name].seen == {"ann", "bob"}
     with pytest.raises(FileNotFoundError, match="neither a work folder nor a file"):
-        start_sources([str(tmp_path / "none")])
+        read_start_sources([str(tmp_path / "none")])
 
 
 # how often people were scored
@@ -167,21 +167,21 @@ def test_a_work_folder_has_seen_whom_its_search_has_seen_and_its_confirm_has_sco
 
 def test_people_are_counted_by_the_sets_of_models_they_were_scored_by(tmp_path: Path) -> None:
     work = WorkFolder(tmp_path)
-    assert times_scored(work, ["ann"]) == 0
+    assert count_scorings(work, ["ann"]) == 0
     for models, people in (("a", ["ann", "bob"]), ("a", ["bob", "ann"]), ("b", ["bob", "cleo"])):
         record_scoring(work, store="s", split="main", people=people, models=models)
-    assert [times_scored(work, [person]) for person in ("ann", "bob", "cleo")] == [1, 2, 1]
-    assert times_scored(work, ["ann", "bob"]) == 2
+    assert [count_scorings(work, [person]) for person in ("ann", "bob", "cleo")] == [1, 2, 1]
+    assert count_scorings(work, ["ann", "bob"]) == 2
     record_scoring(work, store="t", split="other", people=["ann"], models="c")
-    assert times_scored(work, ["ann"]) == 2  # the same id, also in a store written anew
-    assert people_scored(work) == {"ann", "bob", "cleo"}
+    assert count_scorings(work, ["ann"]) == 2  # the same id, also in a store written anew
+    assert list_scored_people(work) == {"ann", "bob", "cleo"}
 
 
 def test_people_whose_ids_are_written_otherwise_are_the_same_people(tmp_path: Path) -> None:
     work = WorkFolder(tmp_path)
     record_scoring(work, store="s", split="main", people=["P01", "P02"], models="a")
     record_scoring(work, store="t", split="main", people=["p1", "P 3"], models="b")
-    assert [times_scored(work, [one]) for one in ("P001", "P2", "P03", "P4")] == [2, 1, 1, 0]
+    assert [count_scorings(work, [one]) for one in ("P001", "P2", "P03", "P4")] == [2, 1, 1, 0]
     FRONT.write(work.run("main").front, made(FRONT))
     path = str(tmp_path)
     with pytest.raises(ValueError, match=r"has seen 1 person who is to be confirmed .*\(P1\)"):

@@ -20,12 +20,12 @@ from gaitforge.reference import (
     STRENGTHS,
     Lift,
     Reference,
-    balanced,
-    candidates,
+    balance_weights,
     chance_scores,
-    features,
+    compute_features,
     fit_reference,
     majority_class,
+    make_candidates,
     median_distance,
     recording_labels,
     score_windows,
@@ -39,9 +39,9 @@ from tests.made import made
 from trainers.search.checks import check_teacher
 from trainers.training.predictions import read_predictions
 from trainers.training.reference import (
-    beside_teacher,
     load_reference,
     read_reference,
+    say_beside_teacher,
     score_reference,
     write_reference,
 )
@@ -101,9 +101,9 @@ def test_where_a_plane_serves_as_well_the_linear_machine_is_kept() -> None:
 
 def test_the_same_windows_and_seed_give_the_same_machine_and_another_seed_another() -> None:
     train, valid = two_shells(60, 0), two_shells(20, 1)
-    one, other = (fit_reference(train, valid, 2, seed=3)[0].arrays() for _ in range(2))
+    one, other = (fit_reference(train, valid, 2, seed=3)[0].as_arrays() for _ in range(2))
     assert all(np.array_equal(one[name], other[name]) for name in one)
-    another = fit_reference(train, valid, 2, seed=4)[0].arrays()
+    another = fit_reference(train, valid, 2, seed=4)[0].as_arrays()
     assert not np.array_equal(one["phase_D"], another["phase_D"])
 
 
@@ -111,7 +111,7 @@ def test_the_ridge_is_that_of_weighted_least_squares() -> None:
     """Against another way to the same: rows scaled by the roots of their weights, and of the ridge."""
     train = two_sides(9)
     train = dataclasses.replace(train, label_N=np.array([0, 0, 0, 0, 0, 0, 1, 1, 1]))
-    _, lift = next(candidates(train, np.random.default_rng(0)))
+    _, lift = next(make_candidates(train, np.random.default_rng(0)))
     weight_SDK, bias_SK = solve(lift, train, 2)
     ((_, lifted),) = lift.chunks(train)
     weight_N = np.array([1 / 12] * 6 + [1 / 6] * 3)
@@ -131,7 +131,7 @@ def test_the_ridge_is_that_of_weighted_least_squares() -> None:
 
 def test_random_features_multiply_to_the_gaussian_kernel() -> None:
     train = two_shells(40, 0)
-    plain = next(candidates(train, np.random.default_rng(0)))[1]
+    plain = next(make_candidates(train, np.random.default_rng(0)))[1]
     median = median_distance(plain, train, np.random.default_rng(0))
     normal = np.random.default_rng(1).standard_normal((len(plain.mean_F), 20_000))
     lift = dataclasses.replace(
@@ -147,13 +147,15 @@ def test_random_features_multiply_to_the_gaussian_kernel() -> None:
 
 def test_features_are_moments_deviation_and_speed() -> None:
     joints = np.array([0.0, 3.0], dtype=np.float32).reshape(1, 2, 1, 1)
-    found = features(joints, np.ones((1, 2, 1), dtype=np.bool_))[0]
+    found = compute_features(joints, np.ones((1, 2, 1), dtype=np.bool_))[0]
     assert found[:16] == pytest.approx(np.linspace(0, 3, 16))
     assert found[16:] == pytest.approx([1.5, 3.0])
 
 
 def test_each_class_weighs_the_same_whatever_its_windows() -> None:
-    assert balanced(np.array([0, 0, 0, 2]), 3) == pytest.approx([1 / 6, 1 / 6, 1 / 6, 1 / 2])
+    assert balance_weights(np.array([0, 0, 0, 2]), 3) == pytest.approx(
+        [1 / 6, 1 / 6, 1 / 6, 1 / 2]
+    )
     train = two_sides(60)
     rare = np.flatnonzero(train.label_N == 1)[:3]
     kept = np.concatenate([np.flatnonzero(train.label_N == 0), rare])
@@ -229,7 +231,7 @@ def test_without_any_joint_every_window_gets_the_same_answer() -> None:
 
 def test_windows_that_are_all_alike_leave_the_weights_of_every_candidate_at_zero() -> None:
     alike = windows_of(np.full((30, 6), 0.7), [0] * 11 + [1] * 19)
-    for _, lift in candidates(alike, np.random.default_rng(0)):
+    for _, lift in make_candidates(alike, np.random.default_rng(0)):
         weight_SDK, bias_SK = solve(lift, alike, 2)
         assert np.abs(weight_SDK).max() < 1e-9
         assert bias_SK == pytest.approx(np.full((len(STRENGTHS), 2), 0.5))
@@ -241,17 +243,17 @@ def test_what_is_no_number_counts_as_not_seen(value: float) -> None:
     broken, seen = clean.joints.copy(), clean.seen.copy()
     broken[3, 0, 1:3, 1] = value
     seen[3, 0, 1:3, 1] = False
-    expected = features(np.where(seen[..., None], broken, 0)[:, 0], seen[:, 0])
-    assert features(broken[:, 0], clean.seen[:, 0]).tolist() == expected.tolist()
+    expected = compute_features(np.where(seen[..., None], broken, 0)[:, 0], seen[:, 0])
+    assert compute_features(broken[:, 0], clean.seen[:, 0]).tolist() == expected.tolist()
     train = dataclasses.replace(clean, joints=broken)
-    arrays = fit_reference(train, two_sides(10, 1), 2)[0].arrays()
+    arrays = fit_reference(train, two_sides(10, 1), 2)[0].as_arrays()
     assert all(np.isfinite(array).all() for array in arrays.values())
 
 
 def test_a_hidden_frame_is_no_movement() -> None:
     joints = np.array([5.0, 0.0, 5.0, 5.0], dtype=np.float32).reshape(1, 4, 1, 1)
     seen = np.array([True, False, True, True]).reshape(1, 4, 1)
-    assert features(joints, seen)[0, 16:] == pytest.approx([0.0, 0.0])
+    assert compute_features(joints, seen)[0, 16:] == pytest.approx([0.0, 0.0])
 
 
 def test_windows_are_taken_in_chunks_without_changing_the_machine(
@@ -263,10 +265,10 @@ def test_windows_are_taken_in_chunks_without_changing_the_machine(
 
     def watched(joints: NDArray[np.float32], seen: NDArray[np.bool_]) -> NDArray[np.float64]:
         sizes.append(len(joints))
-        return features(joints, seen)
+        return compute_features(joints, seen)
 
     monkeypatch.setattr(reference, "CHUNK", 7)
-    monkeypatch.setattr(reference, "features", watched)
+    monkeypatch.setattr(reference, "compute_features", watched)
     parts, same = fit_reference(train, valid, 2)
     assert sorted(set(sizes)) == [1, 6, 7, 50]  # 50 = 7 * 7 + 1 and 20 = 2 * 7 + 6
     assert sizes.count(50) == 1  # the sample of the median, which is bounded by itself
@@ -276,7 +278,7 @@ def test_windows_are_taken_in_chunks_without_changing_the_machine(
 
 def test_a_machine_comes_back_from_its_arrays() -> None:
     machine, _ = fit_reference(two_shells(30, 0), two_shells(20, 1), 2)
-    again = Reference.from_arrays(machine.arrays())
+    again = Reference.from_arrays(machine.as_arrays())
     assert again.logits(two_shells(9, 2)).tolist() == machine.logits(two_shells(9, 2)).tolist()
     assert isinstance(again.lift, Lift)
 
@@ -325,7 +327,7 @@ def make_windows(folder: Path, length: int = 8) -> WindowFolder:
         settings=WindowSettings(length=length, views=2, flip=False), recordings=recordings,
     )  # fmt: skip
     for role in ("train", "validation", "confirm"):
-        cache.role(role)
+        cache.open_role(role)
     return WindowFolder.open(cache.folder)
 
 
@@ -346,7 +348,7 @@ def test_it_is_written_with_what_it_has_seen_and_scored_on_the_same_people(
     assert facts.windows == windows.key
     assert facts.val_macro_f1 == 1.0
     assert (facts.chance_class, facts.chance_val_accuracy) == ("ill", 0.5)
-    assert facts.params == sum(a.size for a in load_reference(folder).arrays().values())
+    assert facts.params == sum(a.size for a in load_reference(folder).as_arrays().values())
     score_reference(windows, folder)
     for role, people in (("validation", "a3 a3 b3 b3"), ("confirm", "a4 a4 b4 b4")):
         rows = read_predictions(folder, role, "reference", None, 0).to_pylist()
@@ -387,12 +389,12 @@ def test_before_the_teacher_stage_there_is_none(tmp_path: Path) -> None:
 
 def test_teacher_reference_and_chance_stand_in_one_line(tmp_path: Path) -> None:
     facts = write_reference(make_windows(tmp_path), SplitFolder(tmp_path / "runs" / "main"))
-    line = beside_teacher(0.5, dataclasses.replace(facts, width=None))
+    line = say_beside_teacher(0.5, dataclasses.replace(facts, width=None))
     assert line == (
         "macro F1 on the validation people: teacher 0.500, reference 1.000 (ridge regression, linear), "
         "chance 0.333 (always 'ill')"
     )
-    assert "(ridge regression, random features)" in beside_teacher(
+    assert "(ridge regression, random features)" in say_beside_teacher(
         0.5, dataclasses.replace(facts, width=2.0)
     )
 

@@ -21,7 +21,7 @@ from tests.test_measures import examples
 from trainers.confirm import robustness
 from trainers.confirm.refit_file import SEED, STUDENT
 from trainers.confirm.robustness import SHARES, write_robustness
-from trainers.training.measures import with_hidden_joints
+from trainers.training.measures import hide_joints
 from trainers.training.window_folder import WindowFolder
 
 SIZES = {"channels": 8, "layers": 1}
@@ -87,7 +87,7 @@ def test_a_damaged_table_is_written_anew(tmp_path: Path) -> None:
 
 def test_what_is_hidden_at_one_share_is_hidden_at_every_larger_one() -> None:
     clean = examples([0] * 20, [0] * 20)
-    seen = [with_hidden_joints(clean, share).seen_NWTV for share in SHARES]
+    seen = [hide_joints(clean, share).seen_NWTV for share in SHARES]
     assert torch.equal(seen[0], clean.seen_NWTV)
     for more, less in zip(seen[1:], seen, strict=False):
         assert not (more & ~less).any()

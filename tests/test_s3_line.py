@@ -72,7 +72,7 @@ def test_the_line_works_on_s3_and_goes_on_after_a_kill(
     assert "search: 4 finished" in shown.stdout
     assert read_json(work.summary)["search"]["trials"]["finished"] == 4
     assert reading.look(work).problems == ()
-    line = reading.read_line(work, "main")
+    line = reading.read_results(work, "main")
     assert line.problems == ()
     assert line.count("finished") == 4
     assert line.teacher is not None

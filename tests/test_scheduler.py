@@ -16,7 +16,7 @@ from ray.tune.schedulers import TrialScheduler
 from gaitforge.recipe import Distillation, Recipe
 from gaitforge.records.trial import Trial
 from gaitforge.settings import StoppingSettings
-from trainers.search.rungs import Rungs, Verdict
+from trainers.search.rungs import RungDecision, Rungs
 from trainers.search.search import RungScheduler
 
 EPOCHS = 27  # rungs after 1, 3 and 9
@@ -37,7 +37,7 @@ def new_rungs(*objectives: str, **settings: Any) -> Rungs:
     return Rungs(stopping, EPOCHS, objectives or ("macro_f1", "params"))
 
 
-def among(f1: Mapping[int, float], own: Trial, **settings: Any) -> Verdict:
+def among(f1: Mapping[int, float], own: Trial, **settings: Any) -> RungDecision:
     """The verdict on a student after others of its size; `f1` gives theirs by number."""
     rungs = new_rungs(**settings)
     for number, score in f1.items():
@@ -49,7 +49,7 @@ def among(f1: Mapping[int, float], own: Trial, **settings: Any) -> Verdict:
 
 
 def test_the_first_at_a_rung_goes_on() -> None:
-    assert among({}, at_rung(0, 0.1)) == Verdict(go_on=True)
+    assert among({}, at_rung(0, 0.1)) == RungDecision(go_on=True)
 
 
 def test_of_few_students_only_the_best_goes_on() -> None:
@@ -71,7 +71,7 @@ def test_a_tie_with_the_best_goes_to_who_came_first() -> None:
 
 
 def test_who_goes_on_has_no_reason_and_no_violation() -> None:
-    assert among({0: 0.5}, at_rung(1, 0.6)) == Verdict(go_on=True, reason="", violation=0.0)
+    assert among({0: 0.5}, at_rung(1, 0.6)) == RungDecision(go_on=True, reason="", violation=0.0)
 
 
 # who is compared with whom

@@ -24,7 +24,7 @@ from tests.made import made
 from tests.test_trials import ended
 from trainers.search.checks import check_families
 from trainers.search.claim import claim_folder, search_identity
-from trainers.search.search import COMPACT_EVERY, keep_table, worst_values, write_importance
+from trainers.search.search import COMPACT_EVERY, find_worst_values, keep_table, write_importance
 from trainers.training.teacher_file import Teacher
 from trainers.training.window_folder import WindowFolder
 
@@ -58,7 +58,7 @@ def test_the_reference_is_the_teacher_in_what_it_costs_and_nothing_in_what_it_sc
         max_latency_ms=2.5,
     )
     cost = Cost(params=10, macs=20, bytes=30)
-    assert worst_values(settings, cost) == [0.0, 1.0, 10.0, 20.0, 30.0, 2.5]
+    assert find_worst_values(settings, cost) == [0.0, 1.0, 10.0, 20.0, 30.0, 2.5]
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ class Told:
         self.study, self.settings, self.found = self, self, importance
         self.families = ("tcn",)
 
-    def importance(self, family: str | None) -> dict[str, dict[str, float]]:
+    def measure_importance(self, family: str | None) -> dict[str, dict[str, float]]:
         return self.found.get(family, {})
 
 

@@ -375,12 +375,12 @@ def test_while_all_trials_have_died_alike_the_next_one_is_tried_once(tmp_path: P
         search.searcher.on_error(trial_id, told, again=False)
         search.searcher.on_trial_complete(trial_id, None, error=True)
 
-    assert search.searcher.lives() == LIVES  # nothing is known
+    assert search.searcher.count_lives() == LIVES  # nothing is known
     end(OWN)
     end(OWN)
-    assert search.searcher.lives() == 0
+    assert search.searcher.count_lives() == 0
     end(RAISED)  # no death: it may be the students
-    assert search.searcher.lives() == LIVES
+    assert search.searcher.count_lives() == LIVES
 
 
 def test_trials_that_were_lost_with_their_nodes_cost_the_next_one_nothing(tmp_path: Path) -> None:
@@ -388,7 +388,7 @@ def test_trials_that_were_lost_with_their_nodes_cost_the_next_one_nothing(tmp_pa
     trial_id, _ = search.ask()
     search.searcher.on_error(trial_id, WITH_NODE, again=False)
     search.searcher.on_trial_complete(trial_id, None, error=True)
-    assert search.searcher.lives() == LIVES
+    assert search.searcher.count_lives() == LIVES
 
 
 def test_a_worker_lost_with_its_node_does_not_count_against_its_student(tmp_path: Path) -> None:

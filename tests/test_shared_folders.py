@@ -47,7 +47,7 @@ from tests.test_trials import ended
 from tests.toy_work import make_work
 from tests.try_page import turn_to, words
 from trainers.pipeline import Line
-from trainers.training.window_folder import only_one_of_the_node
+from trainers.training.window_folder import lock_node
 
 PLACES = ("disk", "no hard links", "s3")
 
@@ -118,10 +118,10 @@ def test_the_trial_log_keeps_its_rules(folder: Path) -> None:
     for number in (1, 0, 10):
         log.show_running(ended(number, state="running"))
     write_whole(log.checkpoint(1), b"weights")
-    assert [trial.number for trial in log.interrupted()] == [0, 1, 10]
+    assert [trial.number for trial in log.list_interrupted()] == [0, 1, 10]
     assert log.add(ended(1)) is True
     assert log.add(ended(1, seconds=9.0)) is False
-    assert [trial.number for trial in log.interrupted()] == [0, 10]
+    assert [trial.number for trial in log.list_interrupted()] == [0, 10]
     assert not log.checkpoint(1).exists()
     assert log.add(ended(0)) is True
     assert list(log) == [ended(0), ended(1)]
@@ -140,11 +140,11 @@ def test_the_store_comes_back_in_all_its_versions(folder: Path) -> None:
     )  # fmt: skip
     opened = SkeletonStore.open(store)
     assert (opened.info.fingerprint, opened.info.version) == ("two", 1)
-    assert [item.recording for item in opened.recordings()] == ["r0", "r1", "r2", "r3"]
-    (one,) = opened.recordings(["p2"])
+    assert [item.recording for item in opened.read_recordings()] == ["r0", "r1", "r2", "r3"]
+    (one,) = opened.read_recordings(["p2"])
     np.testing.assert_array_equal(one.positions_TVC, recording("r2", "p2").positions_TVC)
-    assert opened.index()["person"].to_pylist() == ["p0", "p1", "p2", "p3"]
-    assert opened.quarantined()["reason"].to_pylist() == ["0 frames"]
+    assert opened.read_index()["person"].to_pylist() == ["p0", "p1", "p2", "p3"]
+    assert opened.read_quarantine()["reason"].to_pylist() == ["0 frames"]
 
 
 def test_a_damaged_file_of_the_store_is_named(folder: Path) -> None:
@@ -154,7 +154,7 @@ def test_a_damaged_file_of_the_store_is_named(folder: Path) -> None:
     data[-20] ^= 1
     file.write_bytes(data)
     with pytest.raises(ValueError, match=r"\.parquet is damaged .*footer"):
-        list(SkeletonStore.open(folder).recordings())
+        list(SkeletonStore.open(folder).read_recordings())
 
 
 def test_a_work_folder_is_tried_and_left_empty(folder: Path) -> None:
@@ -213,7 +213,7 @@ def test_the_dashboard_shows_a_finished_line(
         assert not [frame for frame in app.dataframe if "What to do" in frame.value]
         assert "problem" not in " ".join(text.value for text in app.text)
     (split,) = reading.look(WorkFolder(folder)).splits
-    line = reading.read_line(WorkFolder(folder), split)
+    line = reading.read_results(WorkFolder(folder), split)
     assert line.problems == ()
     assert line.trials
 
@@ -337,6 +337,6 @@ def test_a_mounted_disk_without_locks_is_no_hindrance(
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with only_one_of_the_node(tmp_path / "windows"):
+    with lock_node(tmp_path / "windows"):
         (tmp_path / "windows" / "a").mkdir()
     assert (tmp_path / "windows" / "a").is_dir()

@@ -26,12 +26,12 @@ from tests.test_search import windows
 from trainers.search import gpu_shares as shares
 from trainers.search.budget import Budget
 from trainers.search.gpu_shares import (
-    gpu_kinds,
-    kept_share,
-    largest_students,
+    find_gpu_share,
+    find_largest_students,
+    list_gpu_kinds,
     measure_on_gpu,
-    measured_share,
     memory_limit,
+    read_kept_share,
 )
 from trainers.training.student import StudentSpec
 
@@ -67,7 +67,7 @@ class Cluster:
         return self.needs.get(kind, NEED)
 
     def share(self, settings: SearchSettings = SEARCH, cluster: ClusterSettings = AUTO) -> float:
-        return measured_share(
+        return find_gpu_share(
             cluster, settings, Budget(params=64), macs_of, windows(self.folder.root),
             self.folder.teacher_outputs, self.folder,
         )  # fmt: skip
@@ -140,27 +140,27 @@ def test_confirming_takes_the_share_that_the_search_measured(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     cluster = Cluster(monkeypatch, tmp_path, node(1, cores=16))
-    assert kept_share(AUTO, cluster.folder) == 1.0
+    assert read_kept_share(AUTO, cluster.folder) == 1.0
     cluster.share()
-    assert kept_share(AUTO, cluster.folder) == 0.1
-    assert kept_share(AUTO, cluster.folder.fold("fold0")) == 0.1
-    assert kept_share(ClusterSettings(gpus_per_trial=0.5), cluster.folder) == 0.5
+    assert read_kept_share(AUTO, cluster.folder) == 0.1
+    assert read_kept_share(AUTO, cluster.folder.fold("fold0")) == 0.1
+    assert read_kept_share(ClusterSettings(gpus_per_trial=0.5), cluster.folder) == 0.5
     without = Cluster(monkeypatch, tmp_path, node(0))
-    assert kept_share(AUTO, without.folder) == 0.0
+    assert read_kept_share(AUTO, without.folder) == 0.0
 
 
 def test_cores_are_counted_beside_each_gpu_of_a_kind() -> None:
     nodes = [node(2, cores=9), node(1, cores=8), node(0, cores=64), node(1, cores=2, kind="T4")]
-    assert gpu_kinds(nodes) == {"accelerator_type:H200": 4, "accelerator_type:T4": 2}
-    assert gpu_kinds([{"Alive": True, "Resources": {"CPU": 4.0, "GPU": 1.0}}]) == {"": 4}
+    assert list_gpu_kinds(nodes) == {"accelerator_type:H200": 4, "accelerator_type:T4": 2}
+    assert list_gpu_kinds([{"Alive": True, "Resources": {"CPU": 4.0, "GPU": 1.0}}]) == {"": 4}
 
 
 # which students are measured
 
 
 def test_the_largest_student_that_the_budget_allows_is_measured() -> None:
-    free = largest_students(["tcn"], Budget(), macs_of)["tcn"]
-    limited = largest_students(["tcn"], Budget(params=40), macs_of)["tcn"]
+    free = find_largest_students(["tcn"], Budget(), macs_of)["tcn"]
+    limited = find_largest_students(["tcn"], Budget(params=40), macs_of)["tcn"]
     assert isinstance(free, TcnSizes)
     assert isinstance(limited, TcnSizes)
     assert 100 < free.channels <= 128
@@ -168,7 +168,7 @@ def test_the_largest_student_that_the_budget_allows_is_measured() -> None:
 
 
 def test_a_family_whose_drawn_students_are_all_over_budget_gives_its_smallest() -> None:
-    assert largest_students(["stgcn"], Budget(params=0), macs_of) == {
+    assert find_largest_students(["stgcn"], Budget(params=0), macs_of) == {
         "stgcn": SPACES["stgcn"].smallest
     }
     assert isinstance(SPACES["stgcn"].smallest, StgcnSizes)

@@ -15,7 +15,7 @@ from gaitforge.settings import read_settings
 from gaitforge.toml import write_toml
 from tests.node_python import NodePython
 from tests.small_line import Tables, write_recordings, write_run
-from trainers.cluster.shipment import pack, package_folders
+from trainers.cluster.shipment import list_package_folders, pack
 
 SHARED: Tables = {"": {"work": "/shared/work"}}
 
@@ -102,9 +102,9 @@ def test_data_too_large_for_a_job_must_lie_in_a_shared_folder(
 
 def test_a_zip_of_the_same_run_has_the_same_bytes_and_one_folder(tmp_path: Path) -> None:
     path = write_run(tmp_path, SHARED)
-    data = pack(path).zipped()
+    data = pack(path).as_zip()
     path.touch()
-    assert pack(path).zipped() == data
+    assert pack(path).as_zip() == data
     names = zipfile.ZipFile(io.BytesIO(data)).namelist()
     assert {name.split("/")[0] for name in names} == {"gaitforge-run"}  # Ray takes it away
     for name in (
@@ -133,12 +133,12 @@ def test_writing_again_leaves_nothing_of_before_and_never_empties_another_folder
 
 
 def test_the_packages_that_travel_are_found_without_being_installed() -> None:
-    assert [folder.name for folder in package_folders()] == [
+    assert [folder.name for folder in list_package_folders()] == [
         "gaitforge",
         "trainers",
         "search_spaces",
     ]
-    for folder in package_folders():
+    for folder in list_package_folders():
         assert (folder / "__init__.py").is_file()
 
 

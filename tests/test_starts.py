@@ -19,7 +19,7 @@ from gaitforge.work import WorkFolder
 from search_spaces import Proposal
 from tests.made import made
 from trainers.search.search import propose
-from trainers.search.starts import front_values, misfit, read_starts
+from trainers.search.starts import find_misfit, read_front_values, read_starts
 
 SETTINGS = SearchSettings(families=("tcn", "stgcn"), terms=("kd",))
 
@@ -69,7 +69,7 @@ def listed(path: Path, content: object) -> str:
 @pytest.mark.parametrize("seed", range(5))
 def test_what_a_space_has_proposed_fits_it(seed: int) -> None:
     values = json.loads(json.dumps(drawn(seed)))  # as they come back from a file
-    assert misfit(values, EVERY) is None
+    assert find_misfit(values, EVERY) is None
     proposal: Proposal = EVERY(optuna.trial.FixedTrial(values))
     assert proposal.family == values["family"]
 
@@ -88,7 +88,7 @@ def test_what_a_space_has_proposed_fits_it(seed: int) -> None:
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )
 def test_what_does_not_fit_is_told_with_its_name(change: dict[str, Any], why: str) -> None:
-    reason = misfit({**drawn(0, "tcn"), **change}, EVERY)
+    reason = find_misfit({**drawn(0, "tcn"), **change}, EVERY)
     assert reason is not None
     assert why in reason
     assert not reason.endswith(".")
@@ -98,7 +98,7 @@ def test_what_does_not_fit_is_told_with_its_name(change: dict[str, Any], why: st
 def test_a_value_that_is_missing_is_told_with_its_name() -> None:
     values = drawn(0)
     del values["lr"]
-    assert "lr" in (misfit(values, EVERY) or "")
+    assert "lr" in (find_misfit(values, EVERY) or "")
 
 
 # where they come from
@@ -108,7 +108,7 @@ def test_a_work_folder_gives_the_members_of_its_fronts(tmp_path: Path) -> None:
     first, second, third = (drawn(seed) for seed in range(3))
     work = searched(tmp_path, {7: first, 2: second}, "fold0")
     searched(tmp_path, {0: third}, "fold1")
-    assert front_values(work) == [first, second, third]
+    assert read_front_values(work) == [first, second, third]
     assert read_starts([str(tmp_path)], EVERY) == [first, second, third]
 
 

@@ -21,23 +21,23 @@ from gaitforge.stats import (
     MIN_PEOPLE,
     Estimate,
     compare,
+    draw_macro_f1,
     draw_people,
     estimate,
     estimate_mean,
+    estimate_optimism,
     estimate_recall,
+    is_noninferior,
+    is_too_few,
     level_at_once,
-    macro_f1_draws,
     mean_macro_f1,
-    noninferior,
-    optimism,
     person_accuracy,
     person_confusions,
     probability_on_front,
     sign_flip_p_value,
     spread_over_seeds,
-    too_few,
 )
-from gaitforge.stats import tested_down as down_from_the_largest
+from gaitforge.stats import find_tested as down_from_the_largest
 
 Ints = NDArray[np.int64]
 
@@ -102,7 +102,7 @@ def test_person_accuracy_is_the_mean_over_seeds() -> None:
 
 def test_too_few_people_for_an_interval() -> None:
     assert MIN_PEOPLE == 12
-    assert [too_few(people) for people in (11, 12)] == [True, False]
+    assert [is_too_few(people) for people in (11, 12)] == [True, False]
 
 
 def test_people_without_recordings_are_refused() -> None:
@@ -313,13 +313,13 @@ def test_models_scored_on_different_recordings_are_not_compared() -> None:
 
 @pytest.mark.parametrize(("margin", "expected"), [(0.05, True), (0.03, False), (0.02, False)])
 def test_noninferior_is_a_whole_interval_above_the_margin(margin: float, expected: bool) -> None:
-    assert noninferior(Estimate(mean=0.01, low=-0.03, high=0.05), margin) is expected
+    assert is_noninferior(Estimate(mean=0.01, low=-0.03, high=0.05), margin) is expected
 
 
 @pytest.mark.parametrize("margin", [-0.05, math.nan])
 def test_a_negative_margin_is_refused(margin: float) -> None:
     with pytest.raises(ValueError, match="at least 0"):
-        noninferior(Estimate(mean=0, low=0, high=0), margin)
+        is_noninferior(Estimate(mean=0, low=0, high=0), margin)
 
 
 # several seeds
@@ -513,7 +513,7 @@ def test_nobody_cannot_be_drawn() -> None:
 
 def test_draws_are_the_macro_f1_of_the_drawn_people() -> None:
     matrices, weights = _people(0.6, seeds=2, people=5), draw_people(5, 20)
-    draws = macro_f1_draws(matrices, weights)
+    draws = draw_macro_f1(matrices, weights)
     for draw, row in zip(draws, weights, strict=True):
         drawn = np.repeat(np.arange(5), row)
         by_seed = [float(macro_f1(seed[drawn].sum(axis=0))) for seed in matrices]
@@ -522,7 +522,7 @@ def test_draws_are_the_macro_f1_of_the_drawn_people() -> None:
 
 def test_weights_must_match_the_people() -> None:
     with pytest.raises(ValueError, match=r"must be \[R, 12\]"):
-        macro_f1_draws(_people(0.5), draw_people(11, 5))
+        draw_macro_f1(_people(0.5), draw_people(11, 5))
 
 
 def test_probability_on_front_by_hand() -> None:
@@ -559,7 +559,7 @@ def test_probability_on_front_counts_resamples() -> None:
 
 def test_optimism_is_split_into_what_refits_and_what_other_people_take() -> None:
     confirmed = [_people(0.7, seeds=2), _people(0.6, seeds=2, seed=4)]
-    found = optimism(np.array([0.9, 0.8]), np.array([[0.8, 0.9], [0.7, 0.8]]), confirmed)
+    found = estimate_optimism(np.array([0.9, 0.8]), np.array([[0.8, 0.9], [0.7, 0.8]]), confirmed)
     score = mean(mean_macro_f1(model) for model in confirmed)
     assert found.luck == pytest.approx(0.85 - 0.8)
     assert found.people == pytest.approx(0.8 - score)
@@ -568,7 +568,7 @@ def test_optimism_is_split_into_what_refits_and_what_other_people_take() -> None
 
 def test_the_interval_of_optimism_is_that_of_the_confirmed_mean_turned_round() -> None:
     confirmed = [_people(0.7, seeds=2), _people(0.6, seeds=2, seed=4)]
-    found = optimism(np.array([0.9, 0.8]), np.array([[0.8, 0.9], [0.7, 0.8]]), confirmed)
+    found = estimate_optimism(np.array([0.9, 0.8]), np.array([[0.8, 0.9], [0.7, 0.8]]), confirmed)
     its = estimate_mean(confirmed)
     assert found.interval == pytest.approx((0.85 - its.high, 0.85 - its.low))
     assert found.interval is not None
@@ -577,18 +577,20 @@ def test_the_interval_of_optimism_is_that_of_the_confirmed_mean_turned_round() -
 
 def test_the_interval_of_luck_is_of_t_over_the_seeds_and_stays_possible() -> None:
     confirmed = [_people(0.7, seeds=3)]
-    found = optimism(np.array([0.9]), np.array([[0.78, 0.80, 0.82]]), confirmed)
+    found = estimate_optimism(np.array([0.9]), np.array([[0.78, 0.80, 0.82]]), confirmed)
     half = quantile(2) * 0.02 / math.sqrt(3)
     assert found.luck_interval == pytest.approx((0.1 - half, 0.1 + half))
-    wild = optimism(np.array([0.9]), np.array([[0.1, 0.9]]), [_people(0.7, seeds=2)])
+    wild = estimate_optimism(np.array([0.9]), np.array([[0.1, 0.9]]), [_people(0.7, seeds=2)])
     assert wild.luck_interval == pytest.approx((0.9 - 1.0, 0.9 - 0.0))
 
 
 def test_optimism_of_few_people_or_one_seed_has_no_interval_of_them() -> None:
-    few = optimism(np.array([0.9]), np.array([[0.8, 0.7]]), [_people(0.7, seeds=2, people=11)])
+    few = estimate_optimism(
+        np.array([0.9]), np.array([[0.8, 0.7]]), [_people(0.7, seeds=2, people=11)]
+    )
     assert few.interval is None
     assert few.luck_interval is not None
-    single = optimism(np.array([0.9]), np.array([[0.8]]), [_people(0.7)])
+    single = estimate_optimism(np.array([0.9]), np.array([[0.8]]), [_people(0.7)])
     assert single.luck_interval is None
     assert single.interval is not None
 
@@ -596,9 +598,9 @@ def test_optimism_of_few_people_or_one_seed_has_no_interval_of_them() -> None:
 def test_optimism_needs_a_row_of_every_score() -> None:
     scored = _people(0.7)
     with pytest.raises(ValueError, match="needs a row of all"):
-        optimism(np.array([0.7, 0.8]), np.array([[0.7]]), [scored, scored])
+        estimate_optimism(np.array([0.7, 0.8]), np.array([[0.7]]), [scored, scored])
     with pytest.raises(ValueError, match="needs a row of all"):
-        optimism(np.empty(0), np.empty((0, 2)), [])
+        estimate_optimism(np.empty(0), np.empty((0, 2)), [])
 
 
 def test_spread_over_seeds_is_pooled_over_models_and_not_between_them() -> None:

@@ -44,7 +44,7 @@ def write(
 
 
 def ids(folder: Path) -> list[str]:
-    return [item.recording for item in SkeletonStore.open(folder).recordings()]
+    return [item.recording for item in SkeletonStore.open(folder).read_recordings()]
 
 
 def parquet_files(folder: Path) -> list[Path]:
@@ -66,7 +66,7 @@ def test_recordings_come_back_as_they_were(tmp_path: Path) -> None:
         recording("b", "p1", frames=2, columns={"rep": 3, "speed": 1.5, "side": "left"}),
     ]
     write(tmp_path, *written)
-    for before, after in zip(written, SkeletonStore.open(tmp_path).recordings(), strict=True):
+    for before, after in zip(written, SkeletonStore.open(tmp_path).read_recordings(), strict=True):
         assert np.array_equal(before.positions_TVC, after.positions_TVC, equal_nan=True)
         assert (before.recording, before.person, before.label, before.fps) == (
             after.recording,
@@ -74,7 +74,7 @@ def test_recordings_come_back_as_they_were(tmp_path: Path) -> None:
             after.label,
             after.fps,
         )
-    first, second = SkeletonStore.open(tmp_path).recordings()
+    first, second = SkeletonStore.open(tmp_path).read_recordings()
     assert first.confidence_TV is not None
     assert np.array_equal(first.confidence_TV, confidence, equal_nan=True)
     assert (second.confidence_TV, second.fps) == (None, None)
@@ -84,7 +84,7 @@ def test_recordings_come_back_as_they_were(tmp_path: Path) -> None:
 
 def test_arrays_of_the_store_can_be_written_to(tmp_path: Path) -> None:
     write(tmp_path, recording("a", "p1"))
-    (item,) = SkeletonStore.open(tmp_path).recordings()
+    (item,) = SkeletonStore.open(tmp_path).read_recordings()
     assert item.positions_TVC.flags.writeable
 
 
@@ -104,7 +104,7 @@ def test_order_is_by_person_and_id_whatever_the_input_order(tmp_path: Path) -> N
     write(tmp_path, *reversed(items), group_bytes=100, file_bytes=150)
     assert len(parquet_files(tmp_path)) == 2
     assert ids(tmp_path) == ["c", "b", "a", "d"]
-    index = SkeletonStore.open(tmp_path).index()
+    index = SkeletonStore.open(tmp_path).read_index()
     assert index["recording"].to_pylist() == ["c", "b", "a", "d"]
 
 
@@ -114,7 +114,7 @@ def test_index_holds_descriptions_and_further_columns_but_no_movement(tmp_path: 
         recording("a", "p1", fps=50.0, columns={"age": 61, "BMI (kg/m2)": 22}),
         recording("b", "p1", frames=9, columns={"BMI (kg/m2)": 23.5}),
     )
-    assert SkeletonStore.open(tmp_path).index().to_pydict() == {
+    assert SkeletonStore.open(tmp_path).read_index().to_pydict() == {
         "recording": ["a", "b"],
         "person": ["p1", "p1"],
         "label": ["healthy", "healthy"],
@@ -148,9 +148,9 @@ def test_one_person_is_read_without_the_row_groups_of_others(tmp_path: Path) -> 
     for chunk in chunks:
         flip(path, chunk.data_page_offset + chunk.total_compressed_size // 2)
     store = SkeletonStore.open(tmp_path)
-    assert [item.recording for item in store.recordings(["p2"])] == ["c"]
+    assert [item.recording for item in store.read_recordings(["p2"])] == ["c"]
     with pytest.raises(ValueError, match="damaged"):
-        list(store.recordings(["p3"]))
+        list(store.read_recordings(["p3"]))
 
 
 def test_people_can_be_chosen_across_files_and_groups(tmp_path: Path) -> None:
@@ -158,20 +158,20 @@ def test_people_can_be_chosen_across_files_and_groups(tmp_path: Path) -> None:
     for sizes in ({"group_bytes": 1, "file_bytes": 500}, {"group_bytes": 700}, {}):
         write(tmp_path, *items, **sizes)
         store = SkeletonStore.open(tmp_path)
-        found = [item.recording for item in store.recordings({"p7", "p2"})]
+        found = [item.recording for item in store.read_recordings({"p7", "p2"})]
         assert found == ["2-0", "2-1", "2-2", "7-0", "7-1", "7-2"]
-        assert list(store.recordings([])) == []
+        assert list(store.read_recordings([])) == []
 
 
 def test_person_without_a_recording_is_a_key_error(tmp_path: Path) -> None:
     write(tmp_path, recording("a", "p1"))
     with pytest.raises(KeyError, match="no recording of 'p2'"):
-        list(SkeletonStore.open(tmp_path).recordings(["p1", "p2"]))
+        list(SkeletonStore.open(tmp_path).read_recordings(["p1", "p2"]))
 
 
 def test_quarantine_keeps_source_position_and_reason(tmp_path: Path) -> None:
     write(tmp_path, REJECTED, recording("a", "p1"))
-    assert SkeletonStore.open(tmp_path).quarantined().to_pylist() == [
+    assert SkeletonStore.open(tmp_path).read_quarantine().to_pylist() == [
         {
             "source": "a.npz",
             "position": 7,
@@ -181,16 +181,16 @@ def test_quarantine_keeps_source_position_and_reason(tmp_path: Path) -> None:
         }
     ]
     write(tmp_path, recording("a", "p1"))
-    assert len(SkeletonStore.open(tmp_path).quarantined()) == 0
+    assert len(SkeletonStore.open(tmp_path).read_quarantine()) == 0
 
 
 def test_a_damaged_quarantine_is_named_and_mended_by_the_next_write(tmp_path: Path) -> None:
     write(tmp_path, REJECTED, recording("a", "p1"))
     (tmp_path / "quarantine.parquet").write_bytes(b"PAR1")
     with pytest.raises(ValueError, match=r"quarantine\.parquet is damaged"):
-        SkeletonStore.open(tmp_path).quarantined()
+        SkeletonStore.open(tmp_path).read_quarantine()
     write(tmp_path, REJECTED, recording("a", "p1"))
-    assert len(SkeletonStore.open(tmp_path).quarantined()) == 1
+    assert len(SkeletonStore.open(tmp_path).read_quarantine()) == 1
 
 
 def test_each_write_replaces_the_content_and_old_versions_stay_readable(tmp_path: Path) -> None:
@@ -251,7 +251,7 @@ def test_write_killed_before_its_last_step_is_not_in_force(tmp_path: Path) -> No
     write(tmp_path, recording("b", "p1"), REJECTED)
     (tmp_path / "store.json").write_bytes(in_force)  # as if killed before it was replaced
     assert ids(tmp_path) == ["a"]
-    assert len(SkeletonStore.open(tmp_path).quarantined()) == 0
+    assert len(SkeletonStore.open(tmp_path).read_quarantine()) == 0
     assert write(tmp_path, recording("c", "p1")).version == 2
     assert ids(tmp_path) == ["c"]
 
@@ -262,7 +262,7 @@ def test_a_flipped_bit_is_found(tmp_path: Path, place: float) -> None:
     (path,) = parquet_files(tmp_path)
     flip(path, int(place * path.stat().st_size))
     with pytest.raises(ValueError, match=r"part-00000.* is damaged .*run `gaitforge ingest`"):
-        list(SkeletonStore.open(tmp_path).recordings())
+        list(SkeletonStore.open(tmp_path).read_recordings())
 
 
 @pytest.mark.parametrize("from_end", [1, 6, 20, 100, 1000])
@@ -272,9 +272,9 @@ def test_a_flipped_bit_in_the_footer_is_found(tmp_path: Path, from_end: int) -> 
     flip(path, path.stat().st_size - from_end)
     store = SkeletonStore.open(tmp_path)
     with pytest.raises(ValueError, match="its footer does not have the checksum in its name"):
-        list(store.recordings(["p1"]))
+        list(store.read_recordings(["p1"]))
     with pytest.raises(ValueError, match="damaged"):
-        store.index()
+        store.read_index()
 
 
 def test_a_cut_file_is_found(tmp_path: Path) -> None:
@@ -291,14 +291,14 @@ def test_a_file_that_is_gone_is_named(tmp_path: Path) -> None:
     (path,) = parquet_files(tmp_path)
     path.unlink()
     with pytest.raises(FileNotFoundError, match="is gone from the store"):
-        list(SkeletonStore.open(tmp_path).recordings())
+        list(SkeletonStore.open(tmp_path).read_recordings())
 
 
 def test_a_log_without_the_version_in_force_is_named(tmp_path: Path) -> None:
     write(tmp_path, recording("a", "p1"))
     next((tmp_path / "recordings" / "_delta_log").glob("*.json")).unlink()
     with pytest.raises(ValueError, match="Version 0 of the store"):
-        list(SkeletonStore.open(tmp_path).recordings())
+        list(SkeletonStore.open(tmp_path).read_recordings())
 
 
 def test_open_before_the_first_ingest_says_what_to_run(tmp_path: Path) -> None:
@@ -395,7 +395,7 @@ def test_real_data_come_back_as_they_were(
     info = SkeletonStore.write(tmp_path, layout, items, "f00d")
     assert (info.recordings, info.people, info.quarantined) == (recordings, people, copies)
     before = {item.recording: item for item in items if isinstance(item, Recording)}
-    for after in SkeletonStore.open(tmp_path).recordings():
+    for after in SkeletonStore.open(tmp_path).read_recordings():
         assert np.array_equal(
             before[after.recording].positions_TVC, after.positions_TVC, equal_nan=True
         )

@@ -63,7 +63,7 @@ class ByHand:
         rejected = []
         for attempt in range(rejects):
             asked, _ = self.study.ask(number, attempt)
-            rejected.append({**self.study.searched(asked), "excess": 3.5})
+            rejected.append({**self.study.describe_choice(asked), "excess": 3.5})
             self.study.reject(asked, 3.5)
         asked, proposal = self.study.ask(number, rejects)
         channels = asked.params["channels"]
@@ -71,7 +71,7 @@ class ByHand:
             number=number, state="running", family="tcn", sizes=proposal.sizes.as_dict(), params=channels**2,
             macs=channels**3, seed=number, hash=f"{channels} {proposal.lr}", recipe=Recipe(lr=proposal.lr),
             distill=Distillation(),
-            rejected=tuple(rejected), **self.study.searched(asked),
+            rejected=tuple(rejected), **self.study.describe_choice(asked),
         )  # fmt: skip
         return asked, trial
 
@@ -330,9 +330,9 @@ def test_importance_needs_trials_enough() -> None:
     for _ in range(FEWEST_FOR_IMPORTANCE - 1):
         search.one()
     search.stopped(1.0)
-    assert search.study.importance() == {}
+    assert search.study.measure_importance() == {}
     search.one()
-    assert search.study.importance().keys() == {"macro_f1"}
+    assert search.study.measure_importance().keys() == {"macro_f1"}
 
 
 def test_importance_finds_what_decides_each_score() -> None:
@@ -344,7 +344,7 @@ def test_importance_finds_what_decides_each_score() -> None:
     )
     for _ in range(30):
         search.one()
-    importance = search.study.importance()
+    importance = search.study.measure_importance()
     assert importance.keys() == {"macro_f1", "calibration_error"}
     for shares in importance.values():
         assert shares["lr"] > 0.6
@@ -355,7 +355,7 @@ def test_importance_of_a_score_that_never_changes_is_told_without_a_warning() ->
     search = ByHand("random", score=lambda trial: 0.5)
     for _ in range(FEWEST_FOR_IMPORTANCE):
         search.one()
-    assert set(search.study.importance()["macro_f1"]) == {"channels", "lr"}
+    assert set(search.study.measure_importance()["macro_f1"]) == {"channels", "lr"}
 
 
 def test_importance_within_a_family_tells_of_its_own_sizes() -> None:
@@ -365,11 +365,11 @@ def test_importance_within_a_family_tells_of_its_own_sizes() -> None:
         search.one()
     study = Study(DEFAULT, "random", 0, propose)
     study.add([named_by_family(trial) for trial in search.log.values()])
-    within = study.importance("tcn")
+    within = study.measure_importance("tcn")
     assert set(within["macro_f1"]) == {"tcn.channels", "lr"}
     assert within["params"] == {"tcn.channels": pytest.approx(1.0)}
-    assert study.importance().keys() == {"macro_f1"}
-    assert study.importance("stgcn") == {}
+    assert study.measure_importance().keys() == {"macro_f1"}
+    assert study.measure_importance("stgcn") == {}
 
 
 def named_by_family(trial: Trial) -> Trial:

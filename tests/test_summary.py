@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gaitforge.outdated import outdated_answer
+from gaitforge.outdated import explain_outdated_answer
 from gaitforge.recipe import Distillation, Recipe
 from gaitforge.records.confirm import POOLED, REFIT, SCORES
 from gaitforge.records.export import CARD, export_identity
@@ -351,7 +351,7 @@ def test_of_an_answer_whose_sources_are_gone_nobody_can_tell_whether_it_is_of_no
 ) -> None:
     write_all(work)
     (work.run("main").search / "search.json").write_text("{", encoding="utf-8")
-    sentence = outdated_answer(work, "main")
+    sentence = explain_outdated_answer(work, "main")
     assert sentence is not None
     assert sentence.startswith(
         "Whether the confirmed answer is of what lies here now cannot be told ("

@@ -46,14 +46,14 @@ from trainers.teacher.lost_nodes import (
     GivesUp,
     Keeper,
     KeepsItsName,
-    next_question,
+    plan_next_question,
 )
-from trainers.teacher.teacher import Progress, load_checkpoint, save_checkpoint
+from trainers.teacher.teacher import TrainingHistory, load_checkpoint, save_checkpoint
 from trainers.training.examples import Examples
 from trainers.training.fitting import Fitting
 from trainers.training.loop import fit
 from trainers.training.scoring import window_logits
-from trainers.training.sharing import Share
+from trainers.training.sharing import Shard
 
 # of a test that runs the command
 on_ray = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="finds processes by /proc")
@@ -111,10 +111,14 @@ def test_a_worker_that_dies_at_the_same_step_again_ends_a_training_that_reports_
 
 def test_deaths_of_which_nothing_is_known_end_a_training_before_lost_nodes_would() -> None:
     judge = GivesUp()
-    crashed = {0: RayActorError(error_msg="The actor is dead because its worker process has died.")}
+    crashed = {
+        0: RayActorError(error_msg="The actor is dead because its worker process has died.")
+    }
     for _ in range(LOST_NODES):
         judge.after_exception(None, crashed)
-    with pytest.raises(RuntimeError, match=r"what killed it is not known, 4 times before the next"):
+    with pytest.raises(
+        RuntimeError, match=r"what killed it is not known, 4 times before the next"
+    ):
         judge.after_exception(None, crashed)
 
 
@@ -196,8 +200,8 @@ def test_notices_are_asked_for_about_every_five_seconds(monkeypatch: pytest.Monk
 
 
 def test_a_slow_step_is_asked_after_at_once() -> None:
-    assert next_question(steps=1, seconds=60.0) == 1
-    assert next_question(steps=10, seconds=10.0) == 5
+    assert plan_next_question(steps=1, seconds=60.0) == 1
+    assert plan_next_question(steps=10, seconds=10.0) == 5
 
 
 def test_a_notice_makes_checkpoints_as_long_as_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,7 +229,7 @@ def test_a_checkpoint_that_was_kept_at_the_end_of_an_epoch_counts(
     keeper = clock.keeper(lambda: kept.append(clock.now))
     for _ in range(10):
         run_steps(clock, keeper, steps=int(KEEP_S / 2), step_s=1.0)
-        keeper.kept()
+        keeper.note_kept()
     assert kept == []
 
 
@@ -234,21 +238,21 @@ def test_a_checkpoint_in_the_middle_of_an_epoch_holds_all_that_going_on_needs(
 ) -> None:
     whole, stopped, resumed = new_fitting(**NOISY), new_fitting(**NOISY), new_fitting(**NOISY)
     *_, last = fit(whole, examples(), examples(views=1), KD)
-    progress = Progress()
+    history = TrainingHistory()
 
     def keep_and_stop() -> None:
         if (stopped.epoch, stopped.step) == (1, 2):
-            save_checkpoint(tmp_path, stopped, progress)
+            save_checkpoint(tmp_path, stopped, history)
             raise InterruptedError
 
     epochs = fit(stopped, examples(), examples(views=1), KD, after_step=keep_and_stop)
-    progress.add(next(epochs), stopped.model)
+    history.add(next(epochs), stopped.model)
     with pytest.raises(InterruptedError):
         next(epochs)
 
-    again = Progress()
+    again = TrainingHistory()
     load_checkpoint(tmp_path, resumed, again)
-    assert (resumed.epoch, resumed.step, again.history) == (1, 2, progress.history)
+    assert (resumed.epoch, resumed.step, again.epochs) == (1, 2, history.epochs)
     *_, end = fit(resumed, examples(), examples(views=1), KD)
     assert end.train_loss == last.train_loss
     one, other = whole.tensors(), resumed.tensors()
@@ -277,8 +281,8 @@ def uneven() -> Examples:
     return dataclasses.replace(examples(), label_N=torch.tensor([0] * 2 + [1] * 8))
 
 
-def plain_losses(fitting: Fitting, share: Share, parallel: nn.Module | None) -> list[float]:
-    return [m.train_loss for m in fit(fitting, uneven(), uneven(), KD, share, parallel)]
+def plain_losses(fitting: Fitting, shard: Shard, parallel: nn.Module | None) -> list[float]:
+    return [m.train_loss for m in fit(fitting, uneven(), uneven(), KD, shard, parallel)]
 
 
 def plain_fitting() -> Fitting:
@@ -292,11 +296,13 @@ def share_steps(rank: int, folder: str) -> None:
     torch.distributed.init_process_group("gloo", init_method=init, rank=rank, world_size=2)
     fitting = plain_fitting()
     parallel = nn.parallel.DistributedDataParallel(fitting.model, broadcast_buffers=False)
-    losses = plain_losses(fitting, Share(rank, 2), parallel)
+    losses = plain_losses(fitting, Shard(rank, 2), parallel)
     weights = {name: value.clone() for name, value in fitting.model.state_dict().items()}
     # an odd number of windows, and fewer of them than workers
     for windows in (9, 1):
-        logits = window_logits(fitting.model, uneven().first(windows), 2, share=Share(rank, 2))
+        logits = window_logits(
+            fitting.model, uneven().take_first(windows), 2, shard=Shard(rank, 2)
+        )
         weights[f"logits{windows}"] = torch.from_numpy(logits)
     save_file({**weights, "losses": torch.tensor(losses)}, f"{folder}/{rank}.safetensors")
     torch.distributed.destroy_process_group()
@@ -306,13 +312,13 @@ def share_steps(rank: int, folder: str) -> None:
 def test_two_processes_take_the_steps_that_one_takes(tmp_path: Path) -> None:
     """By gloo, with batches of five: three windows for the one and two for the other."""
     fitting = plain_fitting()
-    losses = plain_losses(fitting, Share(), None)
+    losses = plain_losses(fitting, Shard(), None)
     spawn(share_steps, (str(tmp_path),), nprocs=2)  # type: ignore[no-untyped-call]
     for rank in range(2):
         together = load_file(tmp_path / f"{rank}.safetensors")
         assert together.pop("losses").tolist() == pytest.approx(losses, rel=1e-4)
         for windows in (9, 1):
-            alone = window_logits(fitting.model, uneven().first(windows), 2)
+            alone = window_logits(fitting.model, uneven().take_first(windows), 2)
             torch.testing.assert_close(
                 together.pop(f"logits{windows}"), torch.from_numpy(alone), rtol=1e-3, atol=1e-4
             )

@@ -29,9 +29,9 @@ from trainers.search import trial as trial_module
 from trainers.search.trial import (
     BrokenAcceleratorError,
     TrialContext,
+    average_rung_scores,
     is_sticky,
     run_trial,
-    rung_scores,
 )
 from trainers.training import scoring
 from trainers.training.examples import Examples
@@ -83,8 +83,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
         root, store_fingerprint="s", split=SPLIT, layout=LEGS, classes=("ill", "well"),
         settings=WindowSettings(length=16, views=2), recordings=walks,
     )  # fmt: skip
-    train = cache.role("train")
-    cache.role("validation")
+    train = cache.open_role("train")
+    cache.open_role("validation")
     logits = np.random.default_rng(0).normal(size=(train.n, 2, 2)).astype(np.float32)
     np.save(root / "logits.npy", logits)
     return Data(cache.folder, root)
@@ -211,9 +211,11 @@ def test_the_predictions_of_a_finished_trial_are_kept(worker: Worker) -> None:
 
 def test_what_is_compared_at_a_rung_is_the_mean_of_the_later_half() -> None:
     curve = [{"epoch": epoch, "a": epoch / 10, "b": 1.0} for epoch in (1, 2, 3, 4, 5)]
-    assert rung_scores(curve, ["a", "b"]) == pytest.approx({"epoch": 5, "a": 0.4, "b": 1.0})
-    assert rung_scores(curve[:4], ["a"]) == pytest.approx({"epoch": 4, "a": 0.35})
-    assert rung_scores(curve[:1], ["a"]) == pytest.approx({"epoch": 1, "a": 0.1})
+    assert average_rung_scores(curve, ["a", "b"]) == pytest.approx(
+        {"epoch": 5, "a": 0.4, "b": 1.0}
+    )
+    assert average_rung_scores(curve[:4], ["a"]) == pytest.approx({"epoch": 4, "a": 0.35})
+    assert average_rung_scores(curve[:1], ["a"]) == pytest.approx({"epoch": 1, "a": 0.1})
 
 
 def test_scores_that_are_objectives_are_measured_every_epoch(
@@ -484,7 +486,7 @@ def test_a_trial_that_was_stopped_at_a_rung_leaves_nothing_in_flight(worker: Wor
 def measured(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """What comes out when a student is timed, first to last."""
     latencies = [2.0, 50.0]
-    monkeypatch.setattr(trial_module, "exported_latency_ms", lambda *_: latencies.pop(0))
+    monkeypatch.setattr(trial_module, "measure_exported_latency_ms", lambda *_: latencies.pop(0))
     return latencies
 
 

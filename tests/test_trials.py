@@ -114,7 +114,7 @@ def test_the_end_of_a_trial_removes_what_it_kept_to_go_on(log: TrialLog) -> None
 def test_what_was_in_flight_is_found_by_number(log: TrialLog) -> None:
     for number in (10, 2):
         log.show_running(ended(number, state="running"))
-    assert [trial.number for trial in log.interrupted()] == [2, 10]
+    assert [trial.number for trial in log.list_interrupted()] == [2, 10]
     assert log.read_running(10) == ended(10, state="running")
     assert log.read_running(3) is None
 
@@ -127,7 +127,7 @@ def test_what_has_ended_is_no_longer_in_flight(log: TrialLog) -> None:
     log.checkpoint(0).touch()
     assert log.has(0)
     assert not log.has(1)
-    assert log.interrupted() == []
+    assert log.list_interrupted() == []
     assert not list(log.folder.running.iterdir())
     assert not log.checkpoint(0).exists()
 
@@ -135,13 +135,13 @@ def test_what_has_ended_is_no_longer_in_flight(log: TrialLog) -> None:
 def test_a_trial_that_ends_while_one_looks_is_not_in_flight(log: TrialLog) -> None:
     log.show_running(ended(1, state="running"))
     (log.folder.running / "2.json").symlink_to("gone")  # listed, and not there any more
-    assert [trial.number for trial in log.interrupted()] == [1]
+    assert [trial.number for trial in log.list_interrupted()] == [1]
 
 
 def test_half_a_file_of_a_running_trial_is_none(log: TrialLog) -> None:
     log.show_running(ended(1, state="running"))
     (log.folder.running / ".2.json.0123").write_text("{")
-    assert [trial.number for trial in log.interrupted()] == [1]
+    assert [trial.number for trial in log.list_interrupted()] == [1]
 
 
 def test_rungs_and_rejected_proposals_survive_their_file(log: TrialLog) -> None:
@@ -247,6 +247,6 @@ def test_a_kill_while_a_trial_leaves_flight_leaves_no_checkpoint_behind(
     with pytest.raises(KeyboardInterrupt):
         log.add(ended())
     monkeypatch.undo()
-    assert log.interrupted() == []
+    assert log.list_interrupted() == []
     assert not log.checkpoint(0).exists()
     assert log.read_running(0) is None

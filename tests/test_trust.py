@@ -17,8 +17,8 @@ from trainers.confirm.trust import (
     CANNOT_TELL,
     DO_NOT,
     SHIP,
-    verdict,
-    verdict_lines,
+    format_verdict,
+    reach_verdict,
 )
 
 MARGIN = 0.05
@@ -93,7 +93,7 @@ def said(
     content: dict[str, Any], failures: dict[str, FamilyEnds] = FINE
 ) -> tuple[str, str, dict[str, tuple[str, str]]]:
     """The word, the sentence, and each reason's word and text."""
-    found = verdict(made_report(content), failures)
+    found = reach_verdict(made_report(content), failures)
     reasons: dict[str, tuple[str, str]] = {
         row.about: (row.says, row.text) for row in found.rests_on
     }
@@ -261,10 +261,10 @@ def test_a_verdict_is_one_headline_and_a_line_for_each_reason_without_brackets_i
         of_few(),
     ]  # fmt: skip
     for content in reports:
-        found = verdict(made_report(content), HALF_FAILED)
+        found = reach_verdict(made_report(content), HALF_FAILED)
         assert ". " not in found.sentence
         assert found.sentence.startswith(f"{found.word.capitalize()}: ")
-        head, how, *lines = verdict_lines(found)
+        head, how, *lines = format_verdict(found)
         assert head == found.sentence
         assert "+ speaks for it, - against it, ? open" in how
         assert len(lines) == len(found.rests_on)

@@ -213,7 +213,7 @@ def on_worker(log: TrialLog) -> int | None:
     return next(
         (
             trial.number
-            for trial in log.interrupted()
+            for trial in log.list_interrupted()
             if trial.node == "worker" and trial.epochs > 100 and len(list(log)) >= 1
         ),
         None,

@@ -523,7 +523,7 @@ def files(folder: Path) -> dict[str, int]:
 
 
 def test_the_cache_holds_every_window_with_its_class_recording_and_person(tmp_path: Path) -> None:
-    train = build(tmp_path, ToyStore(cohort())).role("train")
+    train = build(tmp_path, ToyStore(cohort())).open_role("train")
     assert train.recordings == ("p0-limp", "p0-walk", "p1-limp", "p1-walk")
     assert train.persons == ("p0", "p0", "p1", "p1")
     assert train.n == 10  # two windows of 12 frames, three of 15
@@ -540,15 +540,15 @@ def test_the_cache_holds_every_window_with_its_class_recording_and_person(tmp_pa
 
 def test_other_roles_hold_the_clean_view_only(tmp_path: Path) -> None:
     cache = build(tmp_path, ToyStore(cohort()))
-    assert cache.role("validation").joints.shape[:2] == (5, 1)
-    assert cache.role("confirm").persons == ("p3", "p3")
+    assert cache.open_role("validation").joints.shape[:2] == (5, 1)
+    assert cache.open_role("confirm").persons == ("p3", "p3")
 
 
 def test_a_prediction_sees_exactly_the_cached_window(tmp_path: Path) -> None:
     recordings = cohort()
     cache = build(tmp_path, ToyStore(recordings))
     for role in ("train", "validation", "confirm"):
-        held = cache.role(role)
+        held = cache.open_role(role)
         for i, name in enumerate(held.recordings):
             windows, seen = prepare(recordings[name], BODY, SETTINGS)
             mine = held.recording_N == i
@@ -561,11 +561,11 @@ def test_a_prediction_sees_exactly_the_cached_window(tmp_path: Path) -> None:
 def test_confirm_people_are_not_touched_before_they_are_asked_for(tmp_path: Path) -> None:
     store = ToyStore(cohort())
     cache = build(tmp_path, store)
-    cache.role("train")
+    cache.open_role("train")
     assert store.asked == {"p0", "p1"}
-    cache.role("validation")
+    cache.open_role("validation")
     assert store.asked == {"p0", "p1", "p2"}
-    cache.role("confirm")
+    cache.open_role("confirm")
     assert store.asked == set(PEOPLE)
 
 
@@ -579,17 +579,19 @@ def test_normalisation_and_training_windows_do_not_know_the_other_people(tmp_pat
     }
     one = build(tmp_path / "one", ToyStore(recordings))
     two = build(tmp_path / "two", ToyStore(changed))
-    two.role("confirm")
+    two.open_role("confirm")
     assert one.normalisation.as_dict() == two.normalisation.as_dict()
-    np.testing.assert_array_equal(one.role("train").joints, two.role("train").joints)
+    np.testing.assert_array_equal(one.open_role("train").joints, two.open_role("train").joints)
 
 
 def test_views_do_not_depend_on_other_recordings_or_their_order(tmp_path: Path) -> None:
     recordings = cohort()
     fewer = {name: recordings[name] for name in ("p1-walk", "p1-limp", "p0-walk")}
     scale = fit_normalisation([prepare(walker(), BODY, SETTINGS)])
-    whole = replace(build(tmp_path / "a", ToyStore(recordings)), normalisation=scale).role("train")
-    part = replace(build(tmp_path / "b", ToyStore(fewer)), normalisation=scale).role("train")
+    whole = replace(build(tmp_path / "a", ToyStore(recordings)), normalisation=scale).open_role(
+        "train"
+    )
+    part = replace(build(tmp_path / "b", ToyStore(fewer)), normalisation=scale).open_role("train")
     for i, name in enumerate(part.recordings):
         j = whole.recordings.index(name)
         np.testing.assert_array_equal(
@@ -600,11 +602,11 @@ def test_views_do_not_depend_on_other_recordings_or_their_order(tmp_path: Path) 
 def test_a_second_build_writes_nothing(tmp_path: Path) -> None:
     store = ToyStore(cohort())
     cache = build(tmp_path, store)
-    cache.role("train")
+    cache.open_role("train")
     before = files(tmp_path)
     store.asked.clear()
     again = build(tmp_path, store)
-    again.role("train")
+    again.open_role("train")
     assert files(tmp_path) == before
     assert not store.asked
     assert again.folder == cache.folder
@@ -635,9 +637,9 @@ def test_a_build_that_failed_leaves_nothing_and_one_that_was_killed_is_ignored(
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        replace(cache, recordings=broken).role("train")
+        replace(cache, recordings=broken).open_role("train")
     assert sorted(os.listdir(cache.folder)) == [".train.0123", "meta.json"]
-    assert cache.role("train").n == 10
+    assert cache.open_role("train").n == 10
 
 
 def test_a_builder_that_loses_the_race_uses_the_winner_s_windows(tmp_path: Path) -> None:
@@ -646,18 +648,18 @@ def test_a_builder_that_loses_the_race_uses_the_winner_s_windows(tmp_path: Path)
 
     def overtaken(people: Collection[str]) -> Iterator[Recording]:
         if not winner:
-            cache.role("train")
+            cache.open_role("train")
             winner.append(files(cache.folder / "train"))
         return ToyStore(cohort()).recordings(people)
 
-    assert replace(cache, recordings=overtaken).role("train").n == 10
+    assert replace(cache, recordings=overtaken).open_role("train").n == 10
     assert files(cache.folder / "train") == winner[0]
     assert sorted(os.listdir(cache.folder)) == ["meta.json", "train"]
 
 
 def test_a_built_role_opens_without_its_store_and_one_not_built_is_refused(tmp_path: Path) -> None:
     cache = build(tmp_path, ToyStore(cohort()))
-    built = cache.role("train")
+    built = cache.open_role("train")
     np.testing.assert_array_equal(open_role(cache.folder, "train").joints, built.joints)
     with pytest.raises(FileNotFoundError, match="confirm are not there; run the stage again"):
         open_role(cache.folder, "confirm")
@@ -671,13 +673,13 @@ def test_a_split_of_another_store_is_refused(tmp_path: Path) -> None:
 def test_a_role_without_recordings_is_refused(tmp_path: Path) -> None:
     store = ToyStore({name: made for name, made in cohort().items() if made.person != "p3"})
     with pytest.raises(ValueError, match="no recording of the people p3"):
-        build(tmp_path, store).role("confirm")
+        build(tmp_path, store).open_role("confirm")
 
 
 def test_an_unknown_class_is_refused_with_its_recording(tmp_path: Path) -> None:
     store = ToyStore({"x": walker("x", person="p0", label="jump")})
     with pytest.raises(ValueError, match="'x' has the label 'jump', but the classes are limp, wa"):
-        build(tmp_path, store).role("train")
+        build(tmp_path, store).open_role("train")
 
 
 def test_a_recording_of_a_person_of_another_role_is_refused(tmp_path: Path) -> None:

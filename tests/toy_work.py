@@ -43,7 +43,7 @@ from gaitforge.work import (
 )
 from tests.made import made, made_report
 from trainers.confirm.answers import optimism_sentence
-from trainers.confirm.trust import verdict
+from trainers.confirm.trust import reach_verdict
 
 TEACHER_PARAMS = 1_284_100
 MARGIN = 0.05
@@ -217,7 +217,7 @@ def make_confirm(work: WorkFolder, toy: Toy = Toy()) -> None:
     run, rng = work.run(toy.split), np.random.default_rng(toy.seed + 2)
     front = _front_of(run)
     picked = front if len(front) <= 3 else [front[0], front[len(front) // 2], front[-1]]
-    few = stats.too_few(toy.people)
+    few = stats.is_too_few(toy.people)
 
     def said(model: str, trial: int | None, skill: float) -> Ints:
         """Predictions of a model, which are written; their confusion matrices [S, P, K, K]."""
@@ -291,7 +291,7 @@ def make_confirm(work: WorkFolder, toy: Toy = Toy()) -> None:
         ],
         "chosen": min(good, key=lambda m: m["params"])["trial"] if good else None,
     }
-    told = verdict(made_report(report), count_failures(TrialLog(run)))
+    told = reach_verdict(made_report(report), count_failures(TrialLog(run)))
     made_from = Provenance(identity="c0d1e2f3a4b5", made_from={"search": SEARCH})
     scores = made(
         SCORES, **report, verdict=plain(told), sentence=told.sentence, provenance=made_from.as_dict()
@@ -330,7 +330,7 @@ def _scores(counts: Ints) -> dict[str, Any]:
     found, summed = stats.estimate(counts), counts.sum(axis=tuple(range(counts.ndim - 2)))
     return {
         "macro_f1": found.mean,
-        "interval": None if stats.too_few(counts.shape[-3]) else [found.low, found.high],
+        "interval": None if stats.is_too_few(counts.shape[-3]) else [found.low, found.high],
         "accuracy": float(np.trace(summed) / summed.sum()),
         "balanced_accuracy": balanced_accuracy(summed),
         "weighted_kappa": weighted_kappa(summed),
@@ -363,7 +363,9 @@ def _optimism(picked: list[dict[str, Any]], students: list[Ints]) -> dict[str, A
     validated = believed[:, None] - np.linspace(0, 0.02, len(SEEDS))
 
     def over(which: list[int]) -> Flattery:
-        found = stats.optimism(believed[which], validated[which], [students[i] for i in which])
+        found = stats.estimate_optimism(
+            believed[which], validated[which], [students[i] for i in which]
+        )
         return Flattery(
             total=found.total, interval=found.interval, luck=found.luck, luck_interval=found.luck_interval,
             people=found.people,

@@ -62,10 +62,10 @@ def do_without_ray(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(teacher, "worker_room", lambda *_: (1, 0.0))
     patch.setattr(teacher, "run_workers", trained_here)
     patch.setattr(search, "gpus_per_trial", lambda *_: 0.0)
-    patch.setattr(search, "measured_share", lambda *_: 0.0)
+    patch.setattr(search, "find_gpu_share", lambda *_: 0.0)
     patch.setattr(tune, "with_parameters", partial)
     patch.setattr(search, "run_tune", tried_here)
-    patch.setattr(confirm, "kept_share", lambda *_: 0.0)
+    patch.setattr(confirm, "read_kept_share", lambda *_: 0.0)
     patch.setattr(confirm, "run_refits", refitted_here)
     patch.setattr(pipeline, "write_latencies", lambda *_: None)
     patch.setattr(export, "export_onnx", exported_here)
@@ -87,12 +87,12 @@ def trained_here(job: teacher.Job, settings: Any, cluster: Any, storage: Path, n
     windows = WindowFolder.open(Path(job.windows))
     cpu = torch.device("cpu")
     fitting = new_fitting(windows, job.family, job.sizes, job.fit, cpu)
-    progress = teacher.Progress()
+    history = teacher.TrainingHistory()
     train, valid = (load_examples(windows, role) for role in ("train", "validation"))
     for metrics in fit(fitting, train, valid, Distillation()):
-        progress.add(metrics, fitting.model)
+        history.add(metrics, fitting.model)
     storage.mkdir()
-    teacher.save_checkpoint(storage, fitting, progress)
+    teacher.save_checkpoint(storage, fitting, history)
     return KeptHere(storage)
 
 

@@ -145,24 +145,24 @@ def run_manifest(options: argparse.Namespace) -> int:
     from trainers.cluster.manifest import (
         Machines,
         Pods,
-        job_script,
-        kuberay_manifest,
-        ray_up_cluster,
+        describe_ray_up_cluster,
+        write_job_script,
+        write_kuberay_manifest,
     )
     from trainers.cluster.shipment import pack
 
     shipment = pack(options.settings)
     if options.kind == "job":
-        text = job_script(options.settings, options.address)
+        text = write_job_script(options.settings, options.address)
     elif options.kind == "kuberay":
         fleet = plan_fleet(shipment.settings, options.nodes, options.cpus, options.gpus)
         pods = Pods(memory=options.memory, image=options.image, claim=options.claim)
-        text = kuberay_manifest(shipment, fleet, pods)
+        text = write_kuberay_manifest(shipment, fleet, pods)
     else:
         machines = Machines(provider=options.provider, hosts=tuple(options.hosts))
         nodes = len(machines.hosts) - 1 if machines.hosts else options.nodes
         fleet = plan_fleet(shipment.settings, nodes, options.cpus, options.gpus)
-        text = ray_up_cluster(shipment, fleet, machines)
+        text = describe_ray_up_cluster(shipment, fleet, machines)
     if options.out is None:
         sys.stdout.write(text)
     else:

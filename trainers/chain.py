@@ -144,7 +144,7 @@ def check_stage(stage: str, settings: RunSettings, work: WorkFolder, fresh: bool
         store = SkeletonStore.open(work.store)
         if stage == "run" and ingest_identity(settings.ingest) != store.info.fingerprint:
             return  # its stages look again once they have the recordings
-        splits = make_splits(settings.split, labels_by_person(store), store.info.fingerprint)
+        splits = make_splits(settings.split, collect_labels(store), store.info.fingerprint)
         check_splits(work, splits, fresh)
         if stage == "split":
             return
@@ -188,7 +188,7 @@ def check_ingest(settings: RunSettings, work: WorkFolder, fresh: bool) -> None:
     """Raise ValueError where the recordings have changed and something was made from the old ones, unless `fresh`."""
     if fresh or not work.store_head.is_file():
         return
-    made = [name for folder in work.made_runs() for name in made_in(folder)]
+    made = [name for folder in work.made_runs() for name in list_made(folder)]
     if not made:
         return
     try:
@@ -234,15 +234,15 @@ def _read_words(read: HowRead | None) -> str:
 
 def check_splits(work: WorkFolder, splits: Sequence[Split], fresh: bool) -> None:
     """Raise ValueError where people's roles have changed and something was made with the old ones, unless `fresh`."""
-    for folder in [] if fresh else stale_runs(work, splits):
+    for folder in [] if fresh else list_stale_runs(work, splits):
         raise ValueError(
-            f"{made_in(folder)[0]} was made with other roles of people, or of other recordings, than the settings "
+            f"{list_made(folder)[0]} was made with other roles of people, or of other recordings, than the settings "
             f"ask for now; undo the change, choose another work folder, or begin anew with {ANEW}, which sets the "
             "old aside."
         )
 
 
-def stale_runs(
+def list_stale_runs(
     work: WorkFolder, splits: Sequence[Split], fresh: bool = False
 ) -> list[SplitFolder]:
     """List the splits' folders in which something was made for another split than these.
@@ -255,26 +255,26 @@ def stale_runs(
     for name in sorted({*now, *files}):
         folder = work.run(name)
         try:
-            before = {split_of(folder)}
+            before = {find_split_identity(folder)}
             if name in files:
                 before.add(SPLIT.read(files[name]).identity)
         except Unreadable:
             if not fresh:
                 raise
             before = {""}  # of no split that there may be now
-        if made_in(folder) and not before <= {None, now.get(name)}:
+        if list_made(folder) and not before <= {None, now.get(name)}:
             stale.append(folder)
     return stale
 
 
-def split_of(folder: SplitFolder) -> str | None:
+def find_split_identity(folder: SplitFolder) -> str | None:
     """Return the identity of the split that a teacher or a search was made for; None where neither tells."""
     heads = (TEACHER.find(folder.teacher_model), SEARCH.find(folder.search_head))
     told = (head.provenance.made_from.get("split") for head in heads if head is not None)
     return next((identity for identity in told if identity is not None), None)
 
 
-def made_in(folder: SplitFolder) -> list[Path]:
+def list_made(folder: SplitFolder) -> list[Path]:
     """List the folders of what the stages behind the split have finished."""
     heads = (
         folder.teacher_model,
@@ -299,7 +299,7 @@ def read_chains(settings: RunSettings, work: WorkFolder) -> list[Chain]:
     """Read a work folder's splits; raise ValueError for those of other recordings, or not asked for by the settings."""
     store = SkeletonStore.open(work.store)
     splits = read_splits(work)
-    made = any(made_in(work.run(split.name)) for split in splits)
+    made = any(list_made(work.run(split.name)) for split in splits)
     remedy = (
         f"begin anew with {ANEW}, which sets the old aside"
         if made
@@ -315,9 +315,9 @@ def read_chains(settings: RunSettings, work: WorkFolder) -> list[Chain]:
     return [Chain(settings, store, split, work.run(split.name)) for split in splits]
 
 
-def labels_by_person(store: SkeletonStore) -> dict[str, set[str]]:
+def collect_labels(store: SkeletonStore) -> dict[str, set[str]]:
     """Return the classes that each person has recordings of."""
     labels: dict[str, set[str]] = {}
-    for row in store.index().select(["person", "label"]).to_pylist():
+    for row in store.read_index().select(["person", "label"]).to_pylist():
         labels.setdefault(str(row["person"]), set()).add(str(row["label"]))
     return labels

@@ -19,7 +19,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from trainers.cluster.requirements import read_needs, version, write_range
+from trainers.cluster.requirements import find_version, read_needs, write_range
 
 if TYPE_CHECKING:
     from gaitforge.settings import RunSettings
@@ -34,9 +34,7 @@ PORTS = {
     8265: ("Ray's jobs", "ray start --head --dashboard-port=8266"),
 }
 # of a cluster that others started, whose nodes must reach each other
-JOINED = (
-    "every node, on all its addresses: Ray guarded by the token, a teacher's workers by nothing (docs/security.md)"
-)
+JOINED = "every node, on all its addresses: Ray guarded by the token, a teacher's workers by nothing (docs/security.md)"
 GIB = 1 << 30
 COLUMNS = (
     "node",
@@ -131,7 +129,7 @@ def _sections(
             yield Section("Extensions", extensions)
         yield Section("Gradients", list(examine_gradients(settings)))
     yield Section("Ports", [examine_port(port, *names) for port, names in PORTS.items()])
-    if version("ray") is not None:
+    if find_version("ray") is not None:
         yield Section("Access", [examine_token(), examine_guard()])
     if settings is not None:
         yield Section(str(path), list(examine_storage(settings)))
@@ -186,7 +184,7 @@ def examine_gpus() -> Iterator[Finding]:
 def _scan() -> str:
     from gaitforge.models.scan_cuda import find_mamba_scan
 
-    numba = version("numba")
+    numba = find_version("numba")
     cpu = (
         f"numba {numba} on a CPU"
         if numba
@@ -194,7 +192,7 @@ def _scan() -> str:
     )
     if find_mamba_scan() is None:
         return f"{cpu}; plain torch on a GPU: mamba-ssm with its CUDA kernels is not here"
-    return f"{cpu}; mamba-ssm {version('mamba-ssm')} on a GPU"
+    return f"{cpu}; mamba-ssm {find_version('mamba-ssm')} on a GPU"
 
 
 # packages
@@ -206,7 +204,7 @@ def examine_packages(needed: Sequence[Requirement]) -> Iterator[Finding]:
         name, wanted = requirement.name, write_range(requirement.specifier)
         extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
         install = f"{name}{extras}{wanted}"
-        here = version(name)
+        here = find_version(name)
         if here is None:
             yield Finding(name, f"{'missing':<14}  {wanted}", "missing", install)
         elif requirement.specifier.contains(Version(here), prereleases=True):
@@ -242,12 +240,12 @@ def examine_gradients(settings: RunSettings | None) -> Iterator[Finding]:
     """Check anew whether this machine computes right gradients for the run's families, or for all without a run."""
     from trainers.arithmetic.check import Asked, examine
 
-    for family in trained_families(settings):
+    for family in list_trained_families(settings):
         threads = 1 if settings is None else settings.cluster.cpus_per_trial
-        yield gradients_finding(family, examine(Asked.typical(family), threads, anew=True))
+        yield report_gradients(family, examine(Asked.typical(family), threads, anew=True))
 
 
-def trained_families(settings: RunSettings | None) -> list[str]:
+def list_trained_families(settings: RunSettings | None) -> list[str]:
     """List the families that a run trains, or all without settings."""
     from gaitforge.models import FAMILIES
 
@@ -258,7 +256,7 @@ def trained_families(settings: RunSettings | None) -> list[str]:
     return [family for family in known if family in named]
 
 
-def gradients_finding(what: str, outcome: Outcome) -> Finding:
+def report_gradients(what: str, outcome: Outcome) -> Finding:
     """Report what was found of one family; one that is right without oneDNN alone has no fault."""
     if outcome.state == "right":
         return Finding(what, f"right, to {outcome.error:.0e} of float64's")
@@ -391,7 +389,12 @@ def examine_cluster(settings: RunSettings) -> Section:
     import ray
 
     from gaitforge.work import open_path
-    from trainers.cluster.connection import concurrent_trials, connect, gpus_per_trial, nodes
+    from trainers.cluster.connection import (
+        connect,
+        count_concurrent_trials,
+        gpus_per_trial,
+        list_nodes,
+    )
     from trainers.cluster.listening import find_family, find_listeners
 
     address = settings.cluster.address
@@ -405,8 +408,8 @@ def examine_cluster(settings: RunSettings) -> Section:
         else:
             faults, table = examine_nodes(settings, open_path(settings.work))
             found += [*faults, Finding("listens", JOINED)]
-        cores, gpus = sum(n.cores for n in nodes()), sum(n.gpus for n in nodes())
-        trials = concurrent_trials(settings.cluster, gpus_per_trial(settings.cluster))
+        cores, gpus = sum(n.cores for n in list_nodes()), sum(n.gpus for n in list_nodes())
+        trials = count_concurrent_trials(settings.cluster, gpus_per_trial(settings.cluster))
         at_once = f"{trials} trial{'' if trials == 1 else 's'} at a time"
         found.insert(0, Finding("all", f"{cores:g} cores, {gpus:g} GPUs, {at_once}"))
     except (OSError, ValueError, RuntimeError) as error:
@@ -437,14 +440,14 @@ def examine_nodes(settings: RunSettings, shared: Path) -> tuple[list[Finding], l
     }
     faults: list[Finding] = []
     for fact in found.nodes:
-        faults += node_faults(found.here, fact, fact.name in found.seen)
+        faults += find_node_faults(found.here, fact, fact.name in found.seen)
     # with other versions, or without what is missing there, a node could not say
-    outcomes = [] if faults else gradients_of_nodes(settings)
+    outcomes = [] if faults else check_gradients_of_nodes(settings)
     for outcome in outcomes:
         if outcome.state != "right":
-            faults.append(gradients_finding(outcome.machine, outcome))
+            faults.append(report_gradients(outcome.machine, outcome))
     rows = [
-        node_row(
+        format_node_row(
             fact,
             resources.get(fact.name, {}),
             fact.name in found.seen,
@@ -455,16 +458,16 @@ def examine_nodes(settings: RunSettings, shared: Path) -> tuple[list[Finding], l
     return faults, [list(COLUMNS), *rows]
 
 
-def gradients_of_nodes(settings: RunSettings) -> list[Outcome]:
+def check_gradients_of_nodes(settings: RunSettings) -> list[Outcome]:
     """Check the gradients of the run's families on every node of the joined cluster."""
     from trainers.arithmetic.check import Asked
     from trainers.arithmetic.machines import ask_machines
 
-    asked = [Asked.typical(family) for family in trained_families(settings)]
+    asked = [Asked.typical(family) for family in list_trained_families(settings)]
     return ask_machines(settings.cluster, asked, settings.cluster.cpus_per_trial, anew=True)
 
 
-def node_faults(here: NodeFacts, node: NodeFacts, seen: bool) -> Iterator[Finding]:
+def find_node_faults(here: NodeFacts, node: NodeFacts, seen: bool) -> Iterator[Finding]:
     """Yield why a node could not work together with this machine.
 
     `seen` says that what the node wrote to the work folder was found there.
@@ -485,7 +488,7 @@ def node_faults(here: NodeFacts, node: NodeFacts, seen: bool) -> Iterator[Findin
         yield Finding(node.name, "has other versions", str(error))
 
 
-def node_row(
+def format_node_row(
     node: NodeFacts,
     resources: Mapping[str, float],
     seen: bool,

@@ -35,7 +35,7 @@ def ingest_recordings(settings: IngestSettings, folder: Path) -> None:
     if _holds(folder, identity):
         store = SkeletonStore.open(folder)
         info = store.info
-        rejected = [Rejected(**row) for row in store.quarantined().to_pylist()]
+        rejected = [Rejected(**row) for row in store.read_quarantine().to_pylist()]
         refuse_too_many(folder, info.recordings, rejected, settings.max_quarantined)
         say(f"  {info.recordings:,} recordings of {info.people} people are there already")
     else:
@@ -85,8 +85,8 @@ def _holds(folder: Path, identity: str) -> bool:
         # reading every recording is the only way to know that none is damaged, and takes little
         return (
             store.info.fingerprint == identity
-            and store.quarantined().num_rows == store.info.quarantined
-            and sum(1 for _ in store.recordings()) > 0
+            and store.read_quarantine().num_rows == store.info.quarantined
+            and sum(1 for _ in store.read_recordings()) > 0
         )
     except (FileNotFoundError, ValueError):
         return False

@@ -3,7 +3,7 @@
 files -> ingest -> store -> split -> teacher -> teacher outputs -> search -> confirm -> export
 
 From the teacher on, every stage also reads the windows that `store/` and `splits/` give, which are cached where they
-are missing. `gaitforge/predict.py` uses what export writes. How stored outputs become a loss: `training/__init__.py`.
+are missing. `gaitforge/predict.py` uses what export writes. How stored outputs become a loss: `docs/line.md`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from gaitforge.members import scores_provenance
 from gaitforge.models import make_sizes
 from gaitforge.records.split import SPLIT, Split
-from gaitforge.scorings import times_scored
+from gaitforge.scorings import count_scorings
 from gaitforge.settings import SETTINGS, RunSettings
 from gaitforge.splits import make_splits
 from gaitforge.store import SkeletonStore
@@ -31,7 +31,7 @@ from gaitforge.work import (
     set_aside,
     write_whole,
 )
-from trainers.chain import check_stage, labels_by_person, read_splits, stale_runs
+from trainers.chain import check_stage, collect_labels, list_stale_runs, read_splits
 from trainers.cluster.joining import check_folder
 from trainers.confirm.confirm import confirm_front
 from trainers.confirm.export import export_student
@@ -39,17 +39,17 @@ from trainers.confirm.folds import confirm_folds, deal_folds
 from trainers.confirm.latencies import write_latencies
 from trainers.confirm.pool import pool_splits
 from trainers.confirm.robustness import write_robustness
-from trainers.confirm.trust import verdict_lines
+from trainers.confirm.trust import format_verdict
 from trainers.confirm.verdict import Tables, write_verdict
 from trainers.ingest import ingest_recordings
 from trainers.search.checks import check_families, check_teacher
-from trainers.search.claim import told_by_search
+from trainers.search.claim import read_search_provenance
 from trainers.search.search import search_students
 from trainers.teacher.outputs import write_outputs
 from trainers.teacher.teacher import train_teacher
-from trainers.terminal.progress import teacher_progress
+from trainers.terminal.progress import print_teacher_epochs
 from trainers.terminal.say import say
-from trainers.training.reference import beside_teacher, read_reference
+from trainers.training.reference import read_reference, say_beside_teacher
 from trainers.training.teacher_file import Teacher
 from trainers.training.window_folder import WindowFolder, WindowRecipe
 
@@ -128,11 +128,11 @@ class Line:
         self.refuse("split")
         say("split: people into train, validation and confirm")
         store = SkeletonStore.open(self.work.store)
-        splits = make_splits(self.settings.split, labels_by_person(store), store.info.fingerprint)
+        splits = make_splits(self.settings.split, collect_labels(store), store.info.fingerprint)
         for split in splits:
             # too many for the people are refused before anything is trained
-            self.folds(store, split)
-        for folder in stale_runs(self.work, splits, self.fresh):
+            self.deal_into_folds(store, split)
+        for folder in list_stale_runs(self.work, splits, self.fresh):
             aside = set_aside(folder, everything=True)
             before = self.work.split_file(folder.root.name)
             if before.is_file():
@@ -159,14 +159,14 @@ class Line:
         In: `store/` and `splits/`. Out: `runs/<split>/teacher/`, `reference/` and their rows in `predictions/`.
         """
         self.refuse("teacher")
-        for split, windows in self.windows("train", "validation"):
+        for split, windows in self.open_windows("train", "validation"):
             say(f"teacher: {self.settings.teacher.family} on the split {split.name}")
             teacher = train_teacher(
                 self.settings.teacher,
                 self.settings.cluster,
                 windows,
                 self.work.run(split.name),
-                teacher_progress,
+                print_teacher_epochs,
                 self.fresh,
             )
             say(
@@ -174,7 +174,7 @@ class Line:
                 f"accuracy {teacher.val_accuracy:.3f} at epoch {teacher.best_epoch} of {teacher.epochs}"
             )
             reference = read_reference(self.work.run(split.name))
-            say(f"  {beside_teacher(teacher.val_macro_f1, reference)}")
+            say(f"  {say_beside_teacher(teacher.val_macro_f1, reference)}")
 
     def outputs(self) -> None:
         """Store the teacher's outputs for every view of every training window, once for all students.
@@ -182,7 +182,7 @@ class Line:
         In: `runs/<split>/teacher/`. Out: `teacher_outputs/` beside it: outputs.parquet, and arrays that students map.
         """
         self.refuse("outputs")
-        for split, windows in self.windows("train"):
+        for split, windows in self.open_windows("train"):
             say(f"outputs: the teacher's answers for the split {split.name}")
             write_outputs(windows, self.work.run(split.name))
 
@@ -193,7 +193,7 @@ class Line:
         searched value.
         """
         self.refuse("search")
-        splits = list(self.windows("train", "validation"))
+        splits = list(self.open_windows("train", "validation"))
         for split, windows in splits:
             check_teacher(self.settings.search, windows, self.work.run(split.name))
         for split, windows in splits:
@@ -217,10 +217,10 @@ class Line:
         """
         self.refuse("confirm")
         store = SkeletonStore.open(self.work.store)
-        for split, windows in self.windows("train", "validation", "confirm"):
+        for split, windows in self.open_windows("train", "validation", "confirm"):
             say(f"confirm: the searched front on unseen people of the split {split.name}")
             folder = self.work.run(split.name)
-            folds = self.folds(store, split)
+            folds = self.deal_into_folds(store, split)
             members = confirm_front(
                 self.settings.confirm,
                 self.settings.cluster,
@@ -232,23 +232,23 @@ class Line:
             told = scores_provenance(
                 self.settings.confirm,
                 members,
-                told_by_search(folder),
+                read_search_provenance(folder),
                 split.people("confirm"),
             )
-            times = times_scored(self.work, split.people("confirm"))
+            times = count_scorings(self.work, split.people("confirm"))
             scores = write_verdict(self.settings.confirm, windows, folder, members, times, told)
             write_robustness(windows, folder, members, self.settings.confirm.seeds)
             write_latencies(windows, folder, Teacher.read(folder), members)
-            say("\n".join(f"  {line}" for line in verdict_lines(scores.verdict)))
+            say("\n".join(f"  {line}" for line in format_verdict(scores.verdict)))
             if told.unknown:
                 say(f"  nobody knows whom these have seen: {', '.join(told.unknown)}")
             if folds:
                 others = (*split.people("train"), *split.people("validation"))
                 pooled = confirm_folds(
-                    self.settings, folds, partial(self.window_folder, store), folder, others
+                    self.settings, folds, partial(self.open_window_folder, store), folder, others
                 )
                 say(f"  {pooled.sentence}")
-        if len(self.splits()) > 1:
+        if len(self.read_splits()) > 1:
             self.pool()
 
     def pool(self) -> None:
@@ -258,16 +258,16 @@ class Line:
         """
         tables = [
             Tables(self.work.run(split.name), windows, self.settings.confirm)
-            for split, windows in self.windows("confirm")
+            for split, windows in self.open_windows("confirm")
         ]
         pooled = pool_splits(tables, self.settings.confirm, self.work.pooled)
         say(f"  {pooled.sentence}")
 
-    def folds(self, store: SkeletonStore, split: Split) -> list[Split]:
+    def deal_into_folds(self, store: SkeletonStore, split: Split) -> list[Split]:
         """Deal a split's people into the folds that confirm.folds asks for; none where it asks for none."""
         folds = self.settings.confirm.folds
         return (
-            deal_folds(folds, self.settings.split, split, labels_by_person(store)) if folds else []
+            deal_folds(folds, self.settings.split, split, collect_labels(store)) if folds else []
         )
 
     def export(self) -> None:
@@ -276,7 +276,7 @@ class Line:
         In: `runs/<split>/confirm/`. Out: `export/`: weights, ONNX and card.
         """
         self.refuse("export")
-        split, windows = next(self.windows("train", "validation"))
+        split, windows = next(self.open_windows("train", "validation"))
         say(f"export: a confirmed student of the split {split.name}")
         export_student(
             self.settings.export,
@@ -287,27 +287,27 @@ class Line:
             self.work.export,
         )
 
-    def windows(self, *roles: str) -> Iterator[tuple[Split, WindowFolder]]:
+    def open_windows(self, *roles: str) -> Iterator[tuple[Split, WindowFolder]]:
         """Yield each split with its cached windows, built where they are missing.
 
         Raises FileNotFoundError before the split stage, ValueError where the store has changed since it.
         """
         store = SkeletonStore.open(self.work.store)
-        for split in self.splits():
-            yield split, self.window_folder(store, split, *roles)
+        for split in self.read_splits():
+            yield split, self.open_window_folder(store, split, *roles)
 
-    def window_folder(self, store: SkeletonStore, split: Split, *roles: str) -> WindowFolder:
+    def open_window_folder(self, store: SkeletonStore, split: Split, *roles: str) -> WindowFolder:
         """Open the cached windows of one split, built where missing; ValueError where the store has changed."""
         cache = build_windows(
             self.cache, store_fingerprint=store.info.fingerprint, split=split, layout=store.layout,
-            classes=store.classes, settings=self.settings.windows, recordings=store.recordings,
+            classes=store.classes, settings=self.settings.windows, recordings=store.read_recordings,
         )  # fmt: skip
         recipe = WindowRecipe(
             store=str(self.work.store), folder=str(cache.folder), split=split, settings=self.settings.windows
         )  # fmt: skip
         return recipe.make(*roles)
 
-    def splits(self) -> list[Split]:
+    def read_splits(self) -> list[Split]:
         """Read the splits as the split stage wrote them."""
         return read_splits(self.work)
 

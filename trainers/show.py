@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from statistics import mean
 
-from gaitforge.decision import HasDifference, between, judged_words
+from gaitforge.decision import HasDifference, say_interval, say_judged
 from gaitforge.failures import failure_note
-from gaitforge.outdated import outdated_answer, outdated_pooled
+from gaitforge.outdated import explain_outdated_answer, explain_outdated_pooled
 from gaitforge.quarantine import in_words
 from gaitforge.records.confirm import FOLDS, POOLED, SCORES, ByPerson, ModelScores
 from gaitforge.records.json_file import Unreadable
@@ -18,7 +18,7 @@ from gaitforge.records.teacher import REFERENCE
 from gaitforge.summary import write_summary
 from gaitforge.trials import TrialLog
 from gaitforge.work import SplitFolder, WorkFolder
-from trainers.confirm.trust import verdict_lines
+from trainers.confirm.trust import format_verdict
 
 REASONS = 3  # of a family's failures; the rest are counted
 
@@ -61,11 +61,11 @@ def describe(work: WorkFolder) -> str:
         if folder.scores.is_file():
             parts += [
                 f"confirmed on people never seen before, split {folder.root.name}:",
-                *_confirmed(folder, outdated_answer(work, folder.root.name)),
+                *_confirmed(folder, explain_outdated_answer(work, folder.root.name)),
             ]
         if (folds := FOLDS.find(folder.folds_answer)) is not None:
             parts.append(f"  {folds.sentence}")
-    pooled_outdated = outdated_pooled(work)
+    pooled_outdated = explain_outdated_pooled(work)
     if pooled is not None or pooled_outdated is not None:
         parts.append("all splits together:")
         sentences = (pooled_outdated, pooled and pooled.sentence)
@@ -155,7 +155,7 @@ def _confirmed(folder: SplitFolder, outdated: str | None) -> Iterator[str]:
     for row in scores.members:
         near = ", near the front" if row.searched == "near" else ""
         network, indent = row.network, f"{'':<20}"
-        tested = judged_words(
+        tested = say_judged(
             tested=network.tested, noninferior=row.noninferior, margin=scores.margin
         )
         yield f"  trial {row.trial:>3}  {row.family:<6} {row.params:>9,} parameters{near}"
@@ -186,7 +186,7 @@ def _confirmed(folder: SplitFolder, outdated: str | None) -> Iterator[str]:
             f"  trial {one.trial:>3}  {'search':<6} {one.believed:.3f}, its refits {one.validated:.3f} on the "
             f"same people and {one.confirmed:.3f} on others: luck {one.luck:+.3f}, people {one.people:+.3f}"
         )
-    head, *lines = verdict_lines(scores.verdict)
+    head, *lines = format_verdict(scores.verdict)
     yield f"  {head}" if outdated is None else f"  verdict of then, out of date: {head}"
     yield from (f"  {line}" for line in lines)
 
@@ -212,7 +212,7 @@ def _seeds(count: int) -> str:
 def _difference(row: HasDifference) -> str:
     ends = row.difference_interval
     text = f"{row.difference:+.3f}"
-    return text if ends is None else f"{text} ({between(ends)})"
+    return text if ends is None else f"{text} ({say_interval(ends)})"
 
 
 def _interval(row: ModelScores) -> str:

@@ -13,11 +13,11 @@ from dashboard.frame.chart_style import (
     TEACHER,
     draw_dots,
     draw_intervals,
-    epochs,
-    finished,
-    legend,
-    rows,
-    share_axis,
+    finish,
+    make_epochs_axis,
+    make_legend,
+    make_percent_axis,
+    make_rows,
     tell_interval,
 )
 
@@ -26,7 +26,7 @@ SHAPES = ("circle", "square", "triangle-up", "diamond")
 ROW = 30
 
 
-def looks(titles: Sequence[str], teacher: str, chosen: str) -> dict[str, tuple[str, str]]:
+def choose_looks(titles: Sequence[str], teacher: str, chosen: str) -> dict[str, tuple[str, str]]:
     """Return (colour, shape) by title: the accent for the student in question, grey for the teacher."""
     found = {}
     free = iter(COLOURS)
@@ -40,9 +40,9 @@ def looks(titles: Sequence[str], teacher: str, chosen: str) -> dict[str, tuple[s
     return found
 
 
-def scores_chart(points: pd.DataFrame, look: dict[str, tuple[str, str]]) -> alt.LayerChart:
+def draw_scores(points: pd.DataFrame, look: dict[str, tuple[str, str]]) -> alt.LayerChart:
     """Draw macro F1 of each model: filled with interval on the confirm people, hollow on the validation people."""
-    y = rows("model:N", list(look), 200)
+    y = make_rows("model:N", list(look), 200)
     low = min([*points["macro_f1"], *points["low"].dropna()], default=0.0)
     high = max([*points["macro_f1"], *points["high"].dropna()], default=1.0)
     pad = max(0.08 * (high - low), 0.02)
@@ -72,25 +72,25 @@ def scores_chart(points: pd.DataFrame, look: dict[str, tuple[str, str]]) -> alt.
     said = "; ".join(
         f"{row.model} {row.macro_f1:.3f} on {row.people} people" for row in points.itertuples()
     )
-    return finished(
+    return finish(
         bars, hollow, filled, height=58 + ROW * len(look), description=f"Macro F1: {said}."
     )
 
 
-def curves_chart(curves: pd.DataFrame, look: dict[str, tuple[str, str]]) -> alt.LayerChart:
+def draw_curves(curves: pd.DataFrame, look: dict[str, tuple[str, str]]) -> alt.LayerChart:
     """Draw macro F1 on the validation people over the epochs, one line per model."""
     line = (
         alt.Chart(curves)
         .mark_line(strokeWidth=2, point=alt.OverlayMarkDef(size=18))
         .encode(
-            x=epochs(),
+            x=make_epochs_axis(),
             y=alt.Y(
                 "macro_f1:Q",
                 title="Macro F1 (validation)",
                 scale=alt.Scale(zero=False),
                 axis=alt.Axis(tickCount=5, format=".2f"),
             ),
-            color=_colour(look, legend()),
+            color=_colour(look, make_legend()),
             tooltip=[
                 alt.Tooltip("model:N", title="Model"),
                 alt.Tooltip("epoch:Q", title="Epoch"),
@@ -98,13 +98,13 @@ def curves_chart(curves: pd.DataFrame, look: dict[str, tuple[str, str]]) -> alt.
             ],
         )
     )
-    return finished(line, height=300, description=f"Learning curves of {', '.join(look)}.")
+    return finish(line, height=300, description=f"Learning curves of {', '.join(look)}.")
 
 
-def recalls_chart(recalls: pd.DataFrame, look: dict[str, tuple[str, str]]) -> alt.LayerChart:
+def draw_recalls(recalls: pd.DataFrame, look: dict[str, tuple[str, str]]) -> alt.LayerChart:
     """Draw the recall of each class with 95 % intervals, one row per model within the class."""
     classes = list(dict.fromkeys(recalls["class"]))
-    y = rows("class:N", classes, 200)
+    y = make_rows("class:N", classes, 200)
     within = alt.YOffset("model:N", sort=list(look))
     tooltip = [
         alt.Tooltip("class:N", title="Class"),
@@ -115,18 +115,22 @@ def recalls_chart(recalls: pd.DataFrame, look: dict[str, tuple[str, str]]) -> al
         alt.Tooltip("recordings:Q", title="Recordings"),
     ]
     bars = draw_intervals(recalls, 3, 0.4).encode(
-        x=share_axis("low:Q", None), x2="high:Q", y=y, yOffset=within, color=_colour(look, None)
-    )
-    points = draw_dots(recalls, 62).encode(
-        x=share_axis("recall:Q", "Recall"),
+        x=make_percent_axis("low:Q", None),
+        x2="high:Q",
         y=y,
         yOffset=within,
-        color=_colour(look, legend()),
-        shape=_shape(look, legend()),
+        color=_colour(look, None),
+    )
+    points = draw_dots(recalls, 62).encode(
+        x=make_percent_axis("recall:Q", "Recall"),
+        y=y,
+        yOffset=within,
+        color=_colour(look, make_legend()),
+        shape=_shape(look, make_legend()),
         tooltip=tooltip,
     )
     step = max(11 * len(look), 22)
-    return finished(
+    return finish(
         bars,
         points,
         height=72 + step * len(classes),
@@ -134,24 +138,24 @@ def recalls_chart(recalls: pd.DataFrame, look: dict[str, tuple[str, str]]) -> al
     )
 
 
-def people_chart(people: pd.DataFrame, look: dict[str, tuple[str, str]]) -> alt.LayerChart:
+def draw_people(people: pd.DataFrame, look: dict[str, tuple[str, str]]) -> alt.LayerChart:
     """Draw one row per person: each model's accuracy as a point, and a line from the lowest to the highest."""
     order = list(dict.fromkeys(people["person"]))
-    y = rows("person:N", order, 200)
+    y = make_rows("person:N", order, 200)
     ends = people.groupby("person", sort=False)["accuracy"].agg(["min", "max"]).reset_index()
     links = (
         alt.Chart(ends)
         .mark_rule(color=TEACHER, opacity=0.4, strokeWidth=1.5)
-        .encode(x=share_axis("min:Q", None), x2="max:Q", y=y)
+        .encode(x=make_percent_axis("min:Q", None), x2="max:Q", y=y)
     )
     points = (
         alt.Chart(people)
         .mark_point(filled=True, size=75, opacity=0.9)
         .encode(
-            x=share_axis("accuracy:Q", "Accuracy"),
+            x=make_percent_axis("accuracy:Q", "Accuracy"),
             y=y,
-            color=_colour(look, legend()),
-            shape=_shape(look, legend()),
+            color=_colour(look, make_legend()),
+            shape=_shape(look, make_legend()),
             tooltip=[
                 alt.Tooltip("person:N", title="Person"),
                 alt.Tooltip("classes:N", title="True class"),
@@ -161,7 +165,7 @@ def people_chart(people: pd.DataFrame, look: dict[str, tuple[str, str]]) -> alt.
             ],
         )
     )
-    return finished(
+    return finish(
         links,
         points,
         height=116 + 22 * len(order),
@@ -169,12 +173,12 @@ def people_chart(people: pd.DataFrame, look: dict[str, tuple[str, str]]) -> alt.
     )
 
 
-def fronts_chart(points: pd.DataFrame, titles: Sequence[str]) -> alt.LayerChart:
+def draw_fronts(points: pd.DataFrame, titles: Sequence[str]) -> alt.LayerChart:
     """Draw two folders' fronts, macro F1 over parameters: searched hollow, confirmed with intervals."""
     colour = alt.Color(
         "folder:N",
         scale=alt.Scale(domain=list(titles), range=[CONFIRMED, SEARCHED][: len(titles)]),
-        legend=legend(),
+        legend=make_legend(),
     )
     x = alt.X(
         "params:Q",
@@ -211,7 +215,7 @@ def fronts_chart(points: pd.DataFrame, titles: Sequence[str]) -> alt.LayerChart:
         .mark_point(filled=True, shape="diamond", size=130, opacity=1)
         .encode(x=x, y=y, color=colour, tooltip=tooltip),
     ]
-    return finished(
+    return finish(
         *layers,
         height=380,
         description=f"Searched and confirmed fronts of {' and '.join(titles)}.",

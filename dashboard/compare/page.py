@@ -15,7 +15,7 @@ from dashboard.frame import choice
 from dashboard.frame.view import View
 from dashboard.reading import work_folder as reading
 from dashboard.reading.models import TEACHER, Model, many, over, search_settings
-from dashboard.reading.work_folder import Line, Predicted, Problem
+from dashboard.reading.work_folder import Predicted, Problem, SplitResults
 from gaitforge.records.store import StoreInfo
 from gaitforge.stats import MIN_PEOPLE
 from gaitforge.work import WorkFolder
@@ -49,11 +49,11 @@ def show_compare(view: View) -> None:
 
 
 def show_models(view: View) -> None:
-    options = pickable(view)
-    picked = st.session_state.get("compared", first_pick(view))
+    options = list_pickable(view)
+    picked = st.session_state.get("compared", pick_first(view))
     # of another work folder's none may be here
     known = [number for number in picked if number in options][:MOST]
-    st.session_state["compared"] = known if known or not picked else first_pick(view)
+    st.session_state["compared"] = known if known or not picked else pick_first(view)
     numbers = st.multiselect(
         "Two to four models",
         options,
@@ -71,7 +71,7 @@ def show_models(view: View) -> None:
         st.info("Pick at least two models to see them side by side.")
         return
     models = [view.models[number] for number in numbers]
-    look = charts_compare.looks(
+    look = charts_compare.choose_looks(
         [model.title for model in models],
         "Teacher",
         view.models[view.chosen].title if view.chosen != TEACHER else "",
@@ -113,7 +113,7 @@ def show_settings(models: Sequence[Model]) -> None:
 
 
 def show_scores(view: View, models: Sequence[Model], look: dict[str, tuple[str, str]]) -> None:
-    confirm = view.line.confirm
+    confirm = view.results.confirm
     st.markdown("**Size and scores**")
     facts = compare_tables.facts_table(models, confirm)
     st.dataframe(
@@ -129,7 +129,7 @@ def show_scores(view: View, models: Sequence[Model], look: dict[str, tuple[str, 
         if points.empty:
             st.info("None of them has a score.")
         else:
-            st.altair_chart(charts_compare.scores_chart(points, look), key="scores")
+            st.altair_chart(charts_compare.draw_scores(points, look), key="scores")
             words = "Hollow: the validation people, by whom students were chosen."
             if confirm is not None:
                 people = many(confirm.people, "person", "people")
@@ -146,14 +146,14 @@ def show_scores(view: View, models: Sequence[Model], look: dict[str, tuple[str, 
         if curves.empty:
             st.info("None of them has a learning curve.")
         else:
-            st.altair_chart(charts_compare.curves_chart(curves, look), key="curves")
+            st.altair_chart(charts_compare.draw_curves(curves, look), key="curves")
 
 
 def show_people(view: View, models: Sequence[Model], look: dict[str, tuple[str, str]]) -> None:
     """Compare the models' answers on the same people: those of the role that most models have predictions for."""
     classes = view.found.store.classes if view.found.store else ()
-    if not classes and view.line.teacher is not None:
-        classes = view.line.teacher.classes
+    if not classes and view.results.teacher is not None:
+        classes = view.results.teacher.classes
     role, predictions = read_same_people(view, models, classes)
     if len(predictions) < 2:
         st.info(
@@ -173,7 +173,7 @@ def show_people(view: View, models: Sequence[Model], look: dict[str, tuple[str, 
             )
             == AS[1]
         ):
-            predictions, several = compare_tables.of_networks(models, predictions), set()
+            predictions, several = compare_tables.keep_networks(models, predictions), set()
     seeds = 2 if several else 1
     pairs = compare_tables.pairs_table(predictions, classes)
     number = st.column_config.NumberColumn
@@ -206,7 +206,7 @@ def show_people(view: View, models: Sequence[Model], look: dict[str, tuple[str, 
         recalls = compare_tables.recalls_table(predictions, classes)
         st.markdown("**Recall of each class**")
         with st.container(height=900 if len(classes) > 24 else "content", border=False):
-            st.altair_chart(charts_compare.recalls_chart(recalls, look), key="recalls")
+            st.altair_chart(charts_compare.draw_recalls(recalls, look), key="recalls")
         st.caption(
             "There are too few people of each class for intervals."
             if recalls["low"].isna().all()
@@ -219,7 +219,7 @@ def show_people(view: View, models: Sequence[Model], look: dict[str, tuple[str, 
         st.markdown("**People on whom they differ**")
         if not drawn.empty:
             st.altair_chart(
-                charts_compare.people_chart(
+                charts_compare.draw_people(
                     compare_tables.long_people(drawn, list(predictions)), look
                 ),
                 key="people_differ",
@@ -282,7 +282,7 @@ def read_same_people(
     return role, tables
 
 
-def pickable(view: View) -> list[int]:
+def list_pickable(view: View) -> list[int]:
     """List the models to choose from: all, or of more than LISTED the best and those that matter.
 
     Those are the front, the confirmed ones, the teacher and the chosen model.
@@ -291,12 +291,12 @@ def pickable(view: View) -> list[int]:
         return list(view.models)
     finished = [m for m in view.models.values() if m.macro_f1 is not None]
     best = sorted(finished, key=lambda m: -(m.macro_f1 or 0.0))[:LISTED]
-    wanted = {m.number for m in best} | set(view.line.front) | {TEACHER, view.chosen}
+    wanted = {m.number for m in best} | set(view.results.front) | {TEACHER, view.chosen}
     wanted |= {m.number for m in view.models.values() if m.member is not None}
     return [number for number in view.models if number in wanted]
 
 
-def first_pick(view: View) -> list[int]:
+def pick_first(view: View) -> list[int]:
     """Return the models compared at first: the chosen one, its best confirmed rival (else a front's), the teacher."""
     others = [m for m in view.models.values() if m.number not in (TEACHER, view.chosen)]
     rivals = [m for m in others if m.member is not None] or [m for m in others if m.on_front]
@@ -338,24 +338,30 @@ def show_folders(view: View) -> None:
         split = right.selectbox(
             "Its split", found.splits, index=found.splits.index(split), key="compare_split"
         )
-    line = reading.read_line(other, split)
+    results = reading.read_results(other, split)
     view.problems.extend(
         Problem(f"{other.root.name}/{problem.file}", problem.reason)
-        for problem in (*found.problems, *line.problems)
+        for problem in (*found.problems, *results.problems)
     )
     titles = _titles((view.work, view.split), (other, split))
-    show_answers(titles, (view.line, line))
-    for warning in not_comparable((view.found.store, found.store), (view.line, line)):
+    show_answers(titles, (view.results, results))
+    for warning in explain_not_comparable(
+        (view.found.store, found.store), (view.results, results)
+    ):
         st.warning(warning)
-    show_folder_tables(view, titles, (other, split), found.store, line)
+    show_folder_tables(view, titles, (other, split), found.store, results)
 
 
-def show_answers(titles: Sequence[str], lines: Sequence[Line]) -> None:
-    for column, title, line in zip(st.columns(2, gap="large"), titles, lines, strict=True):
+def show_answers(titles: Sequence[str], both: Sequence[SplitResults]) -> None:
+    for column, title, results in zip(st.columns(2, gap="large"), titles, both, strict=True):
         with column, st.container(border=True):
             st.caption("Confirmed answer of")
             st.text(title)
-            st.text(line.confirm.verdict.sentence if line.confirm else "Nothing is confirmed yet.")
+            st.text(
+                results.confirm.verdict.sentence
+                if results.confirm
+                else "Nothing is confirmed yet."
+            )
 
 
 def show_folder_tables(
@@ -363,16 +369,16 @@ def show_folder_tables(
     titles: Sequence[str],
     other: tuple[WorkFolder, str],
     store: StoreInfo | None,
-    line: Line,
+    results: SplitResults,
 ) -> None:
     places = ((view.work, view.split), other)
-    lines = (view.line, line)
-    points = compare_tables.front_points(titles, lines)
+    both = (view.results, results)
+    points = compare_tables.front_points(titles, both)
     st.markdown("**Accuracy against size**")
     if points.empty:
         st.info("Neither has a finished trial.")
     else:
-        st.altair_chart(charts_compare.fronts_chart(points, titles), key="folder_fronts")
+        st.altair_chart(charts_compare.draw_fronts(points, titles), key="folder_fronts")
         st.caption(
             "Circles and steps: the searched fronts on the validation people. Diamonds: the "
             "confirmed students on people never seen before, each the mean of its seeds, with 95 % intervals over "
@@ -381,7 +387,7 @@ def show_folder_tables(
     st.markdown("**What was found**")
     facts = compare_tables.folder_facts(
         titles,
-        lines,
+        both,
         [reading.read_progress(work, split) for work, split in places],
         [_store_words(view.found.store), _store_words(store)],
     )
@@ -392,8 +398,8 @@ def show_folder_tables(
         column_config={"fact": st.column_config.TextColumn("")},
         key="folder_facts",
     )
-    settings = [search_settings(line.search) for line in lines]
-    differing = compare_tables.settings_that_differ(titles, settings)
+    settings = [search_settings(its.search) for its in both]
+    differing = compare_tables.list_settings_that_differ(titles, settings)
     if not differing.empty:
         st.markdown("**Settings of the searches that differ**")
         st.dataframe(
@@ -404,8 +410,8 @@ def show_folder_tables(
         )
 
 
-def not_comparable(
-    stores: tuple[StoreInfo | None, StoreInfo | None], lines: tuple[Line, Line]
+def explain_not_comparable(
+    stores: tuple[StoreInfo | None, StoreInfo | None], both: tuple[SplitResults, SplitResults]
 ) -> list[str]:
     """Give the reasons why scores of the two folders cannot be compared: other classes, or other people."""
     one, other = stores
@@ -414,7 +420,7 @@ def not_comparable(
         said.append(
             "The two folders tell other classes apart: a score of one is no measure for the other."
         )
-    people = [dict(Counter(line.split.roles.values())) if line.split else {} for line in lines]
+    people = [dict(Counter(its.split.roles.values())) if its.split else {} for its in both]
     if people[0] != people[1]:
         said.append(
             "The two folders have other people: a difference between them may be one of the people."

@@ -9,9 +9,9 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from dashboard.frame.model_tables import confusions, curve_table, of_network, recall_table
+from dashboard.frame.model_tables import count_confusions, curve_table, keep_network, recall_table
 from dashboard.reading.models import TEACHER, Model, Setting, interval_words, many, tested_words
-from dashboard.reading.work_folder import Line, Progress
+from dashboard.reading.work_folder import Progress, SplitResults
 from gaitforge import stats
 from gaitforge.records.confirm import Member, Scores
 from gaitforge.records.values import Interval
@@ -95,7 +95,7 @@ def pairs_table(predictions: Mapping[str, pd.DataFrame], classes: tuple[str, ...
     counts = {
         title: found
         for title, its in predictions.items()
-        if (found := confusions(its, classes)) is not None
+        if (found := count_confusions(its, classes)) is not None
     }
     rows = []
     for (first, one), (second, other) in combinations(counts.items(), 2):
@@ -103,7 +103,7 @@ def pairs_table(predictions: Mapping[str, pd.DataFrame], classes: tuple[str, ...
             found_difference = stats.compare(one, other)
         except ValueError:  # other recordings: nothing to pair
             continue
-        few = stats.too_few(one.shape[-3])
+        few = stats.is_too_few(one.shape[-3])
         rows.append(
             {
                 "first": first,
@@ -116,13 +116,13 @@ def pairs_table(predictions: Mapping[str, pd.DataFrame], classes: tuple[str, ...
     return pd.DataFrame(rows, columns=["first", "second", "difference", "low", "high"])
 
 
-def of_networks(
+def keep_networks(
     models: Sequence[Model], predictions: Mapping[str, pd.DataFrame]
 ) -> dict[str, pd.DataFrame]:
     """Reduce each confirmed student's predictions to the one network that is handed out; leave the others unchanged."""
     seeds = {model.title: model.member.network.seed for model in models if model.member}
     return {
-        title: of_network(its, seeds[title]) if title in seeds else its
+        title: keep_network(its, seeds[title]) if title in seeds else its
         for title, its in predictions.items()
     }
 
@@ -186,26 +186,26 @@ def long_people(table: pd.DataFrame, titles: Sequence[str]) -> pd.DataFrame:
 
 def folder_facts(
     titles: Sequence[str],
-    lines: Sequence[Line],
+    all_results: Sequence[SplitResults],
     progress: Sequence[Progress],
     stores: Sequence[str],
 ) -> pd.DataFrame:
     """Compare the folders' facts in words: column fact and one per folder's title."""
     columns = {}
-    for title, line, seen, store in zip(titles, lines, progress, stores, strict=True):
-        columns[title] = _folder(line, seen, store)
+    for title, results, seen, store in zip(titles, all_results, progress, stores, strict=True):
+        columns[title] = _folder(results, seen, store)
     names = list(dict.fromkeys(name for its in columns.values() for name in its))
     rows = [{"fact": name} | {t: columns[t].get(name, "") for t in titles} for name in names]
     return pd.DataFrame(rows, columns=["fact", *titles])
 
 
-def front_points(titles: Sequence[str], lines: Sequence[Line]) -> pd.DataFrame:
+def front_points(titles: Sequence[str], all_results: Sequence[SplitResults]) -> pd.DataFrame:
     """Tabulate both fronts of each folder: columns folder, kind, trial, family, params, macro_f1, low, high.
 
     `kind` is "searched" (on validation people) or "confirmed" (on confirm people).
     """
     rows: list[dict[str, object]] = []
-    for title, line in zip(titles, lines, strict=True):
+    for title, results in zip(titles, all_results, strict=True):
         rows += [
             {
                 "folder": title,
@@ -215,10 +215,10 @@ def front_points(titles: Sequence[str], lines: Sequence[Line]) -> pd.DataFrame:
                 "params": trial.params,
                 "macro_f1": trial.macro_f1,
             }
-            for trial in line.trials
-            if trial.number in line.front and trial.macro_f1 is not None
+            for trial in results.trials
+            if trial.number in results.front and trial.macro_f1 is not None
         ]
-        for member in line.confirm.members if line.confirm else ():
+        for member in results.confirm.members if results.confirm else ():
             low, high = member.interval or (np.nan, np.nan)
             rows.append(
                 {
@@ -237,7 +237,7 @@ def front_points(titles: Sequence[str], lines: Sequence[Line]) -> pd.DataFrame:
     return table.astype(dict.fromkeys(["params", "macro_f1", "low", "high"], "float64"))
 
 
-def settings_that_differ(
+def list_settings_that_differ(
     titles: Sequence[str], settings: Sequence[Iterable[Setting]]
 ) -> pd.DataFrame:
     """List the searches' settings that differ between folders: column setting and one per folder."""
@@ -313,23 +313,25 @@ def _recipe(member: Member) -> dict[str, str]:
     }
 
 
-def _folder(line: Line, progress: Progress, store: str) -> dict[str, str]:
+def _folder(results: SplitResults, progress: Progress, store: str) -> dict[str, str]:
     facts = {"data": store}
-    if line.split is not None:
+    if results.split is not None:
         people = sorted(
-            Counter(line.split.roles.values()).items(),
+            Counter(results.split.roles.values()).items(),
             key=lambda its: ROLES.get(its[0], len(ROLES)),
         )
         facts["people"] = ", ".join(f"{count} {role}" for role, count in people)
-    teacher, confirm = line.teacher, line.confirm
+    teacher, confirm = results.teacher, results.confirm
     if teacher is not None:
         facts["teacher"] = f"{teacher.family}, {teacher.params:,} parameters"
         facts["teacher, macro F1 on validation people"] = f"{teacher.val_macro_f1:.3f}"
-    if line.search is not None:
-        facts["objectives"] = ", ".join(line.search.objectives)
-    states = [f"{line.count(s)} {s}" for s in ("finished", "stopped", "failed") if line.count(s)]
+    if results.search is not None:
+        facts["objectives"] = ", ".join(results.search.objectives)
+    states = [
+        f"{results.count(s)} {s}" for s in ("finished", "stopped", "failed") if results.count(s)
+    ]
     facts["trials"] = ", ".join(states)
-    facts["students on the front"] = str(len(line.front))
+    facts["students on the front"] = str(len(results.front))
     if progress.hypervolume is not None:
         facts["hypervolume"] = f"{progress.hypervolume:.4f}"
     if confirm is not None:

@@ -22,33 +22,33 @@ MEASURES = {"macro_f1": "Macro F1", "accuracy": "Accuracy"}
 SHARES = alt.Scale(domain=[0, 1], nice=False)
 
 
-def finished(*layers: alt.Chart | alt.LayerChart, height: int, description: str) -> alt.LayerChart:
+def finish(*layers: alt.Chart | alt.LayerChart, height: int, description: str) -> alt.LayerChart:
     """Join layers into one chart, with the description that is read out where the chart cannot be seen."""
     chart = alt.LayerChart(layer=list(layers), height=height, description=description)
     chart.config = alt.Config(view=alt.ViewConfig(strokeWidth=0))
     return chart
 
 
-def legend() -> alt.Legend:
+def make_legend() -> alt.Legend:
     """Make a legend in a row above the chart."""
     return alt.Legend(
         orient="top", direction="horizontal", title=None, labelLimit=240, symbolOpacity=1, offset=8
     )
 
 
-def row_labels(limit: int, angle: int = 0) -> alt.Axis:
+def make_row_labels(limit: int, angle: int = 0) -> alt.Axis:
     """Make an axis with labels of at most `limit` pixels; by default Streamlit would move the outer ones inwards."""
     return alt.Axis(
         labelAngle=angle, labelLimit=limit, labelOverlap=False, labelFlush=False, domain=False, ticks=False,
     )  # fmt: skip
 
 
-def rows(field: str, order: Sequence[str], limit: int) -> alt.Y:
+def make_rows(field: str, order: Sequence[str], limit: int) -> alt.Y:
     """Make a vertical axis with one row for each name, in the given order."""
-    return alt.Y(field, sort=list(order), title=None, axis=row_labels(limit))
+    return alt.Y(field, sort=list(order), title=None, axis=make_row_labels(limit))
 
 
-def share_axis(field: str, title: str | None) -> alt.X:
+def make_percent_axis(field: str, title: str | None) -> alt.X:
     """Make an axis for a share from 0 to 100 %, labelled above the rows."""
     return alt.X(
         field,
@@ -80,7 +80,7 @@ def draw_dots(table: pd.DataFrame, size: int) -> alt.Chart:
     return points
 
 
-def epochs() -> alt.X:
+def make_epochs_axis() -> alt.X:
     return alt.X(
         "epoch:Q",
         title="Epoch",

@@ -19,7 +19,7 @@ from typing import TypeVar
 import streamlit as st
 
 from dashboard.reading.models import Model
-from dashboard.reading.work_folder import Line
+from dashboard.reading.work_folder import SplitResults
 
 CHARTS = ("searched", "confirmed", "slice")
 T = TypeVar("T")
@@ -119,7 +119,7 @@ def settle_many(key: str, options: Sequence[T], first: Sequence[T]) -> list[T]:
     return list(st.session_state[key])
 
 
-def settle_model(place: str, line: Line, models: Mapping[int, Model]) -> int:
+def settle_model(place: str, results: SplitResults, models: Mapping[int, Model]) -> int:
     """Return the chosen model's number; without one the answer's, else the best of the front, else the first.
 
     `place` names the work folder and split that the number belongs to. When it changes, the choice and the
@@ -133,7 +133,7 @@ def settle_model(place: str, line: Line, models: Mapping[int, Model]) -> int:
     if state.get("model") not in models or moved:
         front = [model for model in models.values() if model.on_front]
         best = max(front, key=lambda model: model.macro_f1 or 0.0, default=None)
-        answer = line.confirm.answer if line.confirm else None
+        answer = results.confirm.answer if results.confirm else None
         wishes = [answer.trial if answer else None, best.number if best else None]
         state["model"] = next(
             wish for wish in (*wishes, *models) if wish is not None and wish in models
@@ -197,7 +197,7 @@ def from_list() -> None:
     _choose(st.session_state["model"], by="model")
 
 
-def brushed(chart: str) -> Mapping[str, tuple[float, float]]:
+def read_brushed(chart: str) -> Mapping[str, tuple[float, float]]:
     """Return the range dragged over in a chart, by field as (low, high); empty without a drag."""
     state = st.session_state.get(chart_key(chart))
     brush = state["selection"].get("brush") if state else None
@@ -213,7 +213,7 @@ def keep_brushed(numbers: Iterable[int]) -> None:
     st.session_state["brushed"] = tuple(numbers)
 
 
-def brushed_trials() -> tuple[int, ...]:
+def read_brushed_trials() -> tuple[int, ...]:
     """Return the trials last dragged over on the Trade-off page; empty if there are none."""
     return tuple(st.session_state.get("brushed", ()))
 

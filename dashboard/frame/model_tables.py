@@ -19,7 +19,7 @@ from gaitforge.recording import Recording
 from gaitforge.records.confirm import Member, Scores
 from gaitforge.records.trial import Epoch
 from gaitforge.records.values import Interval
-from gaitforge.stats import estimate, estimate_recall, too_few
+from gaitforge.stats import estimate, estimate_recall, is_too_few
 
 BINS = 10  # of confidence, as those of the expected calibration error
 POINTS = 400  # of a line that is drawn
@@ -113,7 +113,7 @@ def recall_table(
     low and high are the 95 % interval of gaitforge.stats, NaN if the class has too few people. recall and teacher
     are NaN without recordings of the class.
     """
-    counts_SPKK = confusions(predictions, classes)
+    counts_SPKK = count_confusions(predictions, classes)
     rows = []
     for place, name in enumerate(classes):
         its = predictions[predictions["true_class"] == name]
@@ -149,36 +149,39 @@ def held_against_table(confirm: Scores, member: Member | None) -> pd.DataFrame:
         beside = network.against_reference
         rows.append(
             {
-                **_held(f"its network, seed {network.seed}", over(1), network.macro_f1, network.interval),
-                **_minus("difference", network.difference, network.difference_interval),
-                **_minus("reference", beside.difference, beside.difference_interval),
+                **_make_row(f"its network, seed {network.seed}", over(1), network.macro_f1, network.interval),
+                **_make_difference("difference", network.difference, network.difference_interval),
+                **_make_difference("reference", beside.difference, beside.difference_interval),
             }
         )  # fmt: skip
         if member.seeds > 1:
             rows.append(
                 {
-                    **_held(f"mean of {member.seeds} seeds", over(member.seeds), member.macro_f1, member.interval),
-                    **_minus("difference", member.difference, member.difference_interval),
+                    **_make_row(f"mean of {member.seeds} seeds", over(member.seeds), member.macro_f1, member.interval),
+                    **_make_difference("difference", member.difference, member.difference_interval),
                 }
             )  # fmt: skip
         if alone is not None:
             rows.append(
-                _held(
+                _make_row(
                     "the same, not distilled", over(member.seeds), alone.macro_f1, alone.interval
                 )
             )
-    teacher = _held("teacher", over(1), confirm.teacher.macro_f1, confirm.teacher.interval)
+    teacher = _make_row("teacher", over(1), confirm.teacher.macro_f1, confirm.teacher.interval)
     reference, chance = confirm.reference, confirm.chance
     better = reference.teacher_minus_this
     rows += [
-        {**teacher, **_minus("reference", better.difference, better.difference_interval)},
-        _held("reference: ridge regression", over(1), reference.macro_f1, reference.interval),
-        _held("always the commonest class", over(1), chance.macro_f1, chance.interval),
+        {
+            **teacher,
+            **_make_difference("reference", better.difference, better.difference_interval),
+        },
+        _make_row("reference: ridge regression", over(1), reference.macro_f1, reference.interval),
+        _make_row("always the commonest class", over(1), chance.macro_f1, chance.interval),
     ]
     return pd.DataFrame(rows, columns=HELD_COLUMNS)
 
 
-def _held(model: str, over_what: str, f1: float, ends: Interval) -> dict[str, object]:
+def _make_row(model: str, over_what: str, f1: float, ends: Interval) -> dict[str, object]:
     empty: dict[str, object] = dict.fromkeys(HELD_COLUMNS, "")
     return empty | {
         "model": model,
@@ -188,14 +191,14 @@ def _held(model: str, over_what: str, f1: float, ends: Interval) -> dict[str, ob
     }
 
 
-def _minus(column: str, difference: float, ends: Interval) -> dict[str, object]:
+def _make_difference(column: str, difference: float, ends: Interval) -> dict[str, object]:
     return {
         column: f"{difference:+.3f}",
         f"{column}_interval": interval_words(ends, signed=True),
     }
 
 
-def of_network(predictions: pd.DataFrame, seed: int) -> pd.DataFrame:
+def keep_network(predictions: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Keep the predictions of the one training (seed) that is handed out."""
     return predictions[predictions["seed"] == seed].reset_index(drop=True)
 
@@ -238,11 +241,11 @@ def robustness_table(said: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFra
     """
     rows = []
     for (model, hidden), its in said.groupby(["model", "hidden"]):
-        counts_SPKK = confusions(its, classes)
+        counts_SPKK = count_confusions(its, classes)
         if counts_SPKK is None:
             continue
         found = estimate(counts_SPKK)
-        few = too_few(counts_SPKK.shape[1])
+        few = is_too_few(counts_SPKK.shape[1])
         rows.append(
             {
                 "model": model, "hidden": hidden, "macro_f1": found.mean,
@@ -266,7 +269,7 @@ def recording_table(
     return said.sort_values(["person", "recording"], ignore_index=True)
 
 
-def answers(table: pd.DataFrame) -> dict[str, Answer]:
+def collect_answers(table: pd.DataFrame) -> dict[str, Answer]:
     """Turn the rows of `recording_table` into answers by recording, in the same order."""
     return {
         str(row["recording"]): Answer(
@@ -330,7 +333,7 @@ def channel_table(
     return pd.concat(tables, ignore_index=True).dropna(subset=["value"])
 
 
-def confusions(predictions: pd.DataFrame, classes: tuple[str, ...]) -> Ints | None:
+def count_confusions(predictions: pd.DataFrame, classes: tuple[str, ...]) -> Ints | None:
     """Count confusion matrices by seed and person [S, P, K, K], people ordered by name.
 
     None without predictions, with an unknown class, or if the seeds did not all score the same people.

@@ -11,7 +11,7 @@ import streamlit as st
 
 from dashboard.reading.files import OUTSIDE
 from dashboard.reading.models import many
-from dashboard.reading.work_folder import Found, Line, Outdated, Problem, Progress
+from dashboard.reading.work_folder import Found, Outdated, Problem, Progress, SplitResults
 from gaitforge.failures import count_failures, failure_note
 from gaitforge.records.trial import Trial
 from gaitforge.work import SplitFolder, WorkFolder
@@ -44,20 +44,20 @@ def show_beginning(found: Found) -> None:
         )
 
 
-def next_step(line: Line, progress: Progress) -> str:
+def find_next_step(results: SplitResults, progress: Progress) -> str:
     """Say what is missing before there is an answer, and which command comes next."""
-    if line.teacher is None and not line.trials:
+    if results.teacher is None and not results.trials:
         if progress.teacher:
             return "The teacher is still training; the search comes after it."
         return "There is no trained teacher yet. `gaitforge teacher run.toml` trains one."
-    if line.search is None and not line.trials:
+    if results.search is None and not results.trials:
         return "The search has not been started. `gaitforge search run.toml` starts it."
-    if gave_up(line):
+    if has_given_up(results):
         return "The search gave up, since too many of its trials failed; the reasons stand below."
-    if line.count("finished") == 0:
+    if results.count("finished") == 0:
         return "The search has no finished trial so far; the first will appear here by itself."
     flattered = "The searched front is measured on the people who chose it, which flatters it. "
-    if line.search is not None and len(line.trials) < line.search.trials:
+    if results.search is not None and len(results.trials) < results.search.trials:
         return (
             f"{flattered}When the search has ended, `gaitforge confirm run.toml` measures it on people whom "
             "nothing has seen."
@@ -65,9 +65,9 @@ def next_step(line: Line, progress: Progress) -> str:
     return f"{flattered}`gaitforge confirm run.toml` measures it on people whom nothing has seen."
 
 
-def unread_scores(line: Line) -> bool:
+def has_unread_scores(results: SplitResults) -> bool:
     """Tell whether confirmed scores exist that cannot be read: broken, or written by another version."""
-    return any(problem.file.endswith(SCORES) for problem in line.problems)
+    return any(problem.file.endswith(SCORES) for problem in results.problems)
 
 
 def show_outdated(outdated: Outdated) -> None:
@@ -81,9 +81,9 @@ def show_outdated(outdated: Outdated) -> None:
             st.text(sentence)
 
 
-def standstill(line: Line) -> str:
+def explain_standstill(results: SplitResults) -> str:
     """Say what to do if no trial is running although some of those asked for have not ended."""
-    if gave_up(line):
+    if has_given_up(results):
         return "The search gave up: too many of its trials failed. The overview gives the reasons."
     return (
         "No trial is running: the search has been stopped, or is just starting. "
@@ -91,35 +91,35 @@ def standstill(line: Line) -> str:
     )
 
 
-def gave_up(line: Line) -> bool:
+def has_given_up(results: SplitResults) -> bool:
     """Tell whether the search gave up: enough trials ended, and a larger share failed than `max_failed` allows."""
-    share = line.search.settings.get("max_failed") if line.search else None
-    ended, failed = len(line.trials), line.count("failed")
+    share = results.search.settings.get("max_failed") if results.search else None
+    ended, failed = len(results.trials), results.count("failed")
     return share is not None and ended >= GAVE_UP_AFTER and failed > share * ended
 
 
-def show_failures(line: Line) -> None:
+def show_failures(results: SplitResults) -> None:
     """List the failed trials by family and reason, and name families without a finished trial; else show nothing."""
-    failed = line.count("failed")
-    note = failure_note(count_failures(line.trials))
+    failed = results.count("failed")
+    note = failure_note(count_failures(results.trials))
     if failed == 0 and note is None:
         return
     if failed == 0:
         st.warning("Of some families no student has finished so far.")
         st.text(note)
         return
-    if gave_up(line):
+    if has_given_up(results):
         st.error(
-            f"The search gave up: {failed} of {many(len(line.trials), 'ended trial')} failed. Mend what the "
+            f"The search gave up: {failed} of {many(len(results.trials), 'ended trial')} failed. Mend what the "
             "reasons below name, then start it anew with `gaitforge search run.toml --fresh`."
         )
     else:
         st.warning(
-            f"{many(failed, 'trial')} of {len(line.trials):,} failed. They are left out of every front."
+            f"{many(failed, 'trial')} of {len(results.trials):,} failed. They are left out of every front."
         )
-    if note is not None and line.confirm is None:  # the verdict says it too
+    if note is not None and results.confirm is None:  # the verdict says it too
         st.text(note)
-    table = failures_table(line.trials)
+    table = failures_table(results.trials)
     st.dataframe(
         table,
         hide_index=True,
@@ -146,7 +146,7 @@ def show_problems(problems: Sequence[Problem]) -> None:
             {
                 "File": [problem.file for problem in problems],
                 "Why": [problem.reason for problem in problems],
-                "What to do": [remedy(problem) for problem in problems],
+                "What to do": [find_remedy(problem) for problem in problems],
             }
         ).drop_duplicates(),
         hide_index=True,
@@ -155,7 +155,7 @@ def show_problems(problems: Sequence[Problem]) -> None:
             "Why": st.column_config.TextColumn(width="medium"),
             "What to do": st.column_config.TextColumn(width="medium"),
         },
-        row_height=row_height(problem.reason + remedy(problem) for problem in problems),
+        row_height=row_height(problem.reason + find_remedy(problem) for problem in problems),
         key="problems",
     )
 
@@ -165,7 +165,7 @@ def row_height(texts: Iterable[str], fits: int = ONE_LINE) -> int | None:
     return WRAPPED if any(len(text) > fits for text in texts) else None
 
 
-def remedy(problem: Problem) -> str:
+def find_remedy(problem: Problem) -> str:
     """Say what to do about an unusable file, by the reason and by the folder it lies in."""
     if OTHER_VERSION in problem.reason and problem.file.endswith(SCORES):
         return "Run gaitforge confirm run.toml again, or open it with the version of gaitforge that wrote it."

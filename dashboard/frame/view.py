@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.reading.models import Model
-from dashboard.reading.work_folder import Found, Line, Outdated, Problem
+from dashboard.reading.work_folder import Found, Outdated, Problem, SplitResults
 from gaitforge.work import WorkFolder
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ class View:
     others: tuple[WorkFolder, ...]  # the other folders the dashboard was started with
     split: str
     found: Found
-    line: Line
-    models: Mapping[int, Model]  # review_tables.models(line); TEACHER = -1
+    results: SplitResults
+    models: Mapping[int, Model]  # review_tables.models(results); TEACHER = -1
     chosen: int  # a key of models
     outdated: Outdated
     problems: list[Problem]  # pages add what they could not read
@@ -42,7 +42,7 @@ def show_folded(
         st.dataframe(table, hide_index=True, column_config=columns, key=key)
 
 
-def held(name: str, of: tuple[object, ...], make: Callable[[], T]) -> T:
+def hold(name: str, of: tuple[object, ...], make: Callable[[], T]) -> T:
     """Return the value `make` gave last time under this name; call it again only if `of` has changed.
 
     Comparing ten thousand trials takes less than a millisecond as long as they are the same objects. One value is

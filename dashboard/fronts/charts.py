@@ -18,7 +18,7 @@ from dashboard.frame.chart_style import (
     FAMILY_COLOURS,
     FAMILY_SHAPES,
     draw_intervals,
-    finished,
+    finish,
     tell_interval,
 )
 from dashboard.frame.chart_style import SEARCHED as DATA
@@ -108,7 +108,7 @@ class Axes:
         return [looks[place % len(looks)] for place in range(len(self.families))] + [of_teacher]
 
 
-def shared_axes(
+def find_shared_axes(
     measure: str,
     size: str,
     searched: pd.DataFrame,
@@ -136,7 +136,7 @@ def shared_axes(
     )
 
 
-def searched_chart(
+def draw_searched(
     points: pd.DataFrame, axes: Axes, chosen: int | None, answer: int | None, budget: float
 ) -> alt.LayerChart:
     """Draw the searched students on the validation people; a click selects by `trial`, a drag selects a range.
@@ -155,23 +155,23 @@ def searched_chart(
         alt.Tooltip("sizes:N", title="Sizes"),
         alt.Tooltip("ended:N", title="Ended"),
     ]
-    marks = _points(shown, axes, tooltip).add_params(
+    marks = _draw_points(shown, axes, tooltip).add_params(
         alt.selection_point(name="picked", fields=["trial"], on="click", empty=False),
         alt.selection_interval(name="brush", encodings=["x", "y"], empty=False),
     )
-    return finished(
-        _budget(axes, budget),
-        _line_across(shown[shown["kind"] == TEACHER], axes, "teacher"),
+    return finish(
+        _draw_budget(axes, budget),
+        _draw_line_across(shown[shown["kind"] == TEACHER], axes, "teacher"),
         step,
         marks,
-        *_marked(shown, axes, chosen, answer),
+        *_draw_marks(shown, axes, chosen, answer),
         height=HEIGHT,
         description=f"{len(shown)} searched models: {MEASURES[axes.measure].words} on the validation people "
         f"against {SIZES[axes.size].words.lower()}, on a log scale.",
     )
 
 
-def confirmed_chart(
+def draw_confirmed(
     points: pd.DataFrame,
     axes: Axes,
     chosen: int | None,
@@ -185,11 +185,13 @@ def confirmed_chart(
     `points` is the table of `tables.confirmed_points`; a line is drawn `loss` below the teacher's score.
     """
     teacher = points[points["kind"] == TEACHER]
-    lines = [_line_across(teacher, axes, "teacher")]
+    lines = [_draw_line_across(teacher, axes, "teacher")]
     if loss is not None and loss > 0:
         allowed = teacher.assign(score=teacher["score"] - loss)
         lines.append(
-            _line_across(allowed, axes, f"{100 * loss:g} points below the teacher", faint=True)
+            _draw_line_across(
+                allowed, axes, f"{100 * loss:g} points below the teacher", faint=True
+            )
         )
     # one layer for each family: a colour scale of theirs would be drawn into the legend of the points
     looks = zip(axes.looks, axes.turns(FAMILY_COLOURS, GREY), strict=True)
@@ -208,22 +210,22 @@ def confirmed_chart(
         alt.Tooltip("p_on_front:Q", title="Probability on the front", format=".2f"),
         alt.Tooltip("seeds:Q", title="Seeds"),
     ]
-    marks = _points(points, axes, tooltip).add_params(
+    marks = _draw_points(points, axes, tooltip).add_params(
         alt.selection_point(name="picked", fields=["trial"], on="click", empty=False)
     )
-    return finished(
-        _budget(axes, budget),
+    return finish(
+        _draw_budget(axes, budget),
         *lines,
         *bars,
         marks,
-        *_marked(points[points["kind"] != RECIPE], axes, chosen, answer),
+        *_draw_marks(points[points["kind"] != RECIPE], axes, chosen, answer),
         height=height,
         description=f"{(points['kind'] == CONFIRMED).sum()} confirmed students{within} on the confirm "
         f"people, against {SIZES[axes.size].words.lower()}, on a log scale.",
     )
 
 
-def states_chart(counts: pd.DataFrame) -> alt.LayerChart:
+def draw_states(counts: pd.DataFrame) -> alt.LayerChart:
     """Draw one bar of all trials asked for, divided by state (columns state, trials)."""
     place = {state: number for number, state in enumerate(STATE_COLOURS)}
     drawn = counts.assign(
@@ -253,10 +255,10 @@ def states_chart(counts: pd.DataFrame) -> alt.LayerChart:
             ],
         )
     )
-    return finished(bar, height=58, description=f"Trials by state: {', '.join(drawn['words'])}.")
+    return finish(bar, height=58, description=f"Trials by state: {', '.join(drawn['words'])}.")
 
 
-def hypervolume_chart(volumes: pd.DataFrame) -> alt.LayerChart:
+def draw_hypervolume(volumes: pd.DataFrame) -> alt.LayerChart:
     """Draw the hypervolume that the search had reached over time (columns minutes, trials, hypervolume)."""
     line = (
         alt.Chart(volumes)
@@ -281,12 +283,12 @@ def hypervolume_chart(volumes: pd.DataFrame) -> alt.LayerChart:
         )
     )
     last = 0.0 if volumes.empty else float(volumes["hypervolume"].iloc[-1])
-    return finished(
+    return finish(
         line, height=220, description=f"Hypervolume of the front over time, {last:.3f} at the end."
     )
 
 
-def optimism_chart(beliefs: pd.DataFrame) -> alt.LayerChart:
+def draw_optimism(beliefs: pd.DataFrame) -> alt.LayerChart:
     """Draw the three scores of each confirmed member, joined by a line (columns title, what, score)."""
     stages = ["searched", "refitted", "confirmed"]
     y = alt.Y("title:N", sort=None, title=None, axis=alt.Axis(labelLimit=180))
@@ -318,7 +320,7 @@ def optimism_chart(beliefs: pd.DataFrame) -> alt.LayerChart:
         )
     )
     count = beliefs["title"].nunique()
-    return finished(
+    return finish(
         line,
         dots,
         height=90 + 26 * count,
@@ -335,7 +337,7 @@ def log_ticks(ends: tuple[float, float]) -> list[float]:
     return [tick for tick in ticks if ends[0] <= tick <= ends[1]]
 
 
-def _points(table: pd.DataFrame, axes: Axes, tooltip: list[alt.Tooltip]) -> alt.Chart:
+def _draw_points(table: pd.DataFrame, axes: Axes, tooltip: list[alt.Tooltip]) -> alt.Chart:
     """Draw all models in one layer, in the order of DRAWN_IN_ORDER, so that a click can reach each of them."""
     place = {kind: number for number, kind in enumerate(DRAWN_IN_ORDER)}
     drawn = table.assign(
@@ -364,7 +366,7 @@ def _low(axes: Axes) -> alt.Y:
     return alt.Y("low:Q", scale=axes.score_scale, title=MEASURES[axes.measure].words)
 
 
-def _line_across(
+def _draw_line_across(
     table: pd.DataFrame, axes: Axes, words: str, faint: bool = False
 ) -> alt.LayerChart:
     """Draw a labelled dashed line across the chart at the score in `table`."""
@@ -378,7 +380,7 @@ def _line_across(
     return alt.LayerChart(layer=[rule, label])
 
 
-def _budget(axes: Axes, budget: float) -> alt.LayerChart:
+def _draw_budget(axes: Axes, budget: float) -> alt.LayerChart:
     """Draw a line at the budget if it lies within the chart."""
     inside = axes.sizes[0] < budget < axes.sizes[1]
     table = pd.DataFrame(
@@ -392,7 +394,7 @@ def _budget(axes: Axes, budget: float) -> alt.LayerChart:
     return alt.LayerChart(layer=[rule, label])
 
 
-def _marked(
+def _draw_marks(
     points: pd.DataFrame, axes: Axes, chosen: int | None, answer: int | None
 ) -> list[alt.Chart]:
     """Draw an orange ring round the answer, and a grey one round the chosen model if that is another.

@@ -27,7 +27,7 @@ class Answer:
     sentence: str
 
 
-def smallest_good_enough(
+def find_smallest_good_enough(
     confirm: Scores | None,
     models: Mapping[int, Model],
     *,
@@ -54,20 +54,22 @@ def smallest_good_enough(
 def _by_confirmed(
     confirm: Scores, models: Mapping[int, Model], size: str, budget: float, loss: float
 ) -> Answer:
-    doubts = "".join(f"{reason.text} " for reason in teacher_doubts(confirm)[:1])
+    doubts = "".join(f"{reason.text} " for reason in list_teacher_doubts(confirm)[:1])
     sized = [
         (value, member)
         for member in confirm.members
-        if (value := member_size(member, models, size)) is not None and value <= budget
+        if (value := read_member_size(member, models, size)) is not None and value <= budget
     ]
     if not sized:
-        smallest = min(confirm.members, key=lambda m: member_size(m, models, size) or math.inf)
+        smallest = min(
+            confirm.members, key=lambda m: read_member_size(m, models, size) or math.inf
+        )
         sentence = (
             f"No confirmed student has at most {SIZES[size].text(budget)}; the smallest, trial {smallest.trial}, "
             f"has {_size_of(smallest, models, size)}."
         )
         return Answer(trial=None, confirmed=True, sentence=doubts + sentence)
-    needed = needed_losses(confirm)
+    needed = compute_needed_losses(confirm)
     good = [pair for pair in sized if _enough(confirm, needed[pair[1].trial], loss)]
     few = " Too few people for an interval: others may turn it round." if confirm.too_few else ""
     people = f"{confirm.people:,} people never seen before"
@@ -76,7 +78,7 @@ def _by_confirmed(
         best = min((m for _, m in sized), key=lambda m: (needed[m.trial], m.params))
         scores = "scores" if confirm.too_few else "is shown to be"
         sentence = (
-            f"No confirmed student{within} {scores} within {points(loss)} of the teacher's macro F1. "
+            f"No confirmed student{within} {scores} within {say_points(loss)} of the teacher's macro F1. "
             f"The nearest is trial {best.trial} with {_size_of(best, models, size)} "
             f"({_difference(confirm, best)}, {people}): good enough from an accepted loss of "
             f"{_next_step(confirm, needed[best.trial]):g} points on.{few}"
@@ -88,16 +90,16 @@ def _by_confirmed(
     share = _share(member.params, confirm.teacher.params)
     sentence = (
         f"Trial {member.trial}, a {member.family} of {_size_of(member, models, size)}, has {share} of the "
-        f"teacher's parameters, and its network {worse} {points(loss)} of macro F1 {below} "
+        f"teacher's parameters, and its network {worse} {say_points(loss)} of macro F1 {below} "
         f"({_difference(confirm, member)}, {people}).{few}"
     )
     return Answer(trial=member.trial, confirmed=True, sentence=doubts + sentence)
 
 
-def needed_losses(confirm: Scores) -> dict[int, float]:
+def compute_needed_losses(confirm: Scores) -> dict[int, float]:
     """Compute for each member, by trial, the accepted loss of macro F1 above which it would be good enough.
 
-    Members are tested from the largest down to the first that fails (gaitforge.stats.tested_down), so a member
+    Members are tested from the largest down to the first that fails (gaitforge.stats.find_tested), so a member
     needs the greatest loss that it or any larger one needs, by the lower ends of their networks' intervals. With
     too few people there are no tests: a member needs its own difference, and may lose exactly that.
     """
@@ -114,7 +116,7 @@ def needed_losses(confirm: Scores) -> dict[int, float]:
     return needed
 
 
-def teacher_doubts(confirm: Scores) -> list[Reason]:
+def list_teacher_doubts(confirm: Scores) -> list[Reason]:
     """Return the verdict's reasons that speak against the teacher itself: being as good as it may then say little."""
     return [
         reason
@@ -129,7 +131,7 @@ def _by_searched(
     sized = [
         (value, model)
         for model in students
-        if (value := SIZES[size].of(model)) is not None
+        if (value := SIZES[size].read_from(model)) is not None
         and value <= budget
         and model.macro_f1 is not None
     ]
@@ -141,7 +143,7 @@ def _by_searched(
     if not good:
         best = max((model for _, model in sized), key=lambda model: model.macro_f1 or 0.0)
         sentence = (
-            f"Nothing is confirmed, and on the validation people no student scores within {points(loss)} of the "
+            f"Nothing is confirmed, and on the validation people no student scores within {say_points(loss)} of the "
             f"teacher's macro F1; the best, trial {best.number}, lies "
             f"{100 * ((teacher.macro_f1 or 0.0) - (best.macro_f1 or 0.0)):.1f} points below it."
         )
@@ -149,29 +151,29 @@ def _by_searched(
     _, model = min(good, key=lambda pair: (pair[0], pair[1].number))
     sentence = (
         f"Not confirmed: by the validation people, who chose it, trial {model.number}, a {model.family} of "
-        f"{SIZES[size].text(SIZES[size].of(model))}, has {_share(model.params, teacher.params)} of the teacher's "
-        f"parameters and scores at most {points(loss)} of macro F1 below it."
+        f"{SIZES[size].text(SIZES[size].read_from(model))}, has {_share(model.params, teacher.params)} of the "
+        f"teacher's parameters and scores at most {say_points(loss)} of macro F1 below it."
     )
     return Answer(trial=model.number, confirmed=False, sentence=sentence)
 
 
-def member_size(member: Member, models: Mapping[int, Model], size: str) -> float | None:
+def read_member_size(member: Member, models: Mapping[int, Model], size: str) -> float | None:
     """Return a confirmed student's size from its own record, else from its trial; None if unknown."""
     if size == "params":
         return float(member.params)
     if size == "macs" and member.macs is not None:
         return float(member.macs)
     trial = models.get(member.trial)
-    return None if trial is None else SIZES[size].of(trial)
+    return None if trial is None else SIZES[size].read_from(trial)
 
 
-def points(loss: float) -> str:
+def say_points(loss: float) -> str:
     """Write a loss of macro F1 in words: 0.05 is "5 points", 0.01 "1 point"."""
     value = round(100 * loss, 6)
     return f"{value:g} point" if value == 1 else f"{value:g} points"
 
 
-def interval_points(interval: Interval) -> str:
+def say_interval_points(interval: Interval) -> str:
     """Write the ends of an interval of differences in points; "" without an interval."""
     return "" if interval is None else f"{100 * interval[0]:+.1f} to {100 * interval[1]:+.1f}"
 
@@ -190,11 +192,13 @@ def _next_step(confirm: Scores, needed: float) -> float:
 def _difference(confirm: Scores, member: Member) -> str:
     difference = f"{100 * member.network.difference:+.1f} points"
     ends = member.network.difference_interval
-    return difference if ends is None else f"{difference}, 95 % interval {interval_points(ends)}"
+    return (
+        difference if ends is None else f"{difference}, 95 % interval {say_interval_points(ends)}"
+    )
 
 
 def _size_of(member: Member, models: Mapping[int, Model], size: str) -> str:
-    return SIZES[size].text(member_size(member, models, size))
+    return SIZES[size].text(read_member_size(member, models, size))
 
 
 def _share(params: int, teacher: int) -> str:

@@ -9,15 +9,15 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 import streamlit as st
 
-from dashboard.frame.states import next_step, show_failures, unread_scores
+from dashboard.frame.states import find_next_step, has_unread_scores, show_failures
 from dashboard.frame.view import View
 from dashboard.fronts import charts as charts_fronts
 from dashboard.fronts import tables as front_tables
-from dashboard.fronts.good_enough import USUAL_LOSS, interval_points, smallest_good_enough
+from dashboard.fronts.good_enough import USUAL_LOSS, find_smallest_good_enough, say_interval_points
 from dashboard.fronts.scales import SIZES
 from dashboard.reading import work_folder as reading
 from dashboard.reading.models import TEACHER, Model, interval_words, many, over, verdict_word
-from dashboard.reading.work_folder import Found, Line, Progress
+from dashboard.reading.work_folder import Found, Progress, SplitResults
 from gaitforge.duration import say_duration
 from gaitforge.records.confirm import BAD, GOOD, OPEN, Member, Scores, Verdict
 
@@ -28,10 +28,10 @@ ROLES = ("train", "validation", "confirm")
 
 def show_overview(view: View) -> None:
     progress = reading.read_progress(view.work, view.split)
-    confirm = view.line.confirm
+    confirm = view.results.confirm
     if confirm is None:
-        show_no_answer(view.line, view.models, progress)
-        show_failures(view.line)
+        show_no_answer(view.results, view.models, progress)
+        show_failures(view.results)
     else:
         show_answer(confirm, view.outdated.answer is not None)
         with st.container(key="pair_verdict"):
@@ -39,24 +39,26 @@ def show_overview(view: View) -> None:
         with left:
             show_reasons(confirm.verdict)
         with right:
-            show_failures(view.line)
+            show_failures(view.results)
             show_confirmed_front(view, confirm)
         show_person_by_person(confirm)
     for sentence in reading.read_wider_answers(view.work, view.split, view.problems):
         st.text(sentence)
-    show_searched(view.found, view.line, progress)
+    show_searched(view.found, view.results, progress)
 
 
-def show_no_answer(line: Line, models: Mapping[int, Model], progress: Progress) -> None:
+def show_no_answer(results: SplitResults, models: Mapping[int, Model], progress: Progress) -> None:
     """Say why there is no confirmed answer, and which student the search alone would suggest."""
-    if unread_scores(line):
+    if has_unread_scores(results):
         st.warning(
             "The confirmed scores that are here cannot be read, or an older gaitforge has written them: run "
             "`gaitforge confirm run.toml` again."
         )
     else:
-        st.info(f"**No confirmed answer yet.** {next_step(line, progress)}")
-    so_far = smallest_good_enough(None, models, size="params", budget=math.inf, loss=USUAL_LOSS)
+        st.info(f"**No confirmed answer yet.** {find_next_step(results, progress)}")
+    so_far = find_smallest_good_enough(
+        None, models, size="params", budget=math.inf, loss=USUAL_LOSS
+    )
     if so_far is not None:
         st.text(so_far.sentence)
 
@@ -68,12 +70,12 @@ def show_answer(confirm: Scores, outdated: bool) -> None:
         with st.container(key="word"):
             st.text(verdict_word(verdict, outdated))
         with st.container(key="sentence"):
-            st.text(without_word(verdict))
+            st.text(drop_word(verdict))
     if member is not None:
         show_answer_numbers(confirm, member)
 
 
-def without_word(verdict: Verdict) -> str:
+def drop_word(verdict: Verdict) -> str:
     """Return the verdict's sentence without its leading word, which is shown above it."""
     rest = verdict.sentence.removeprefix(f"{verdict.word.capitalize()}: ")
     return rest[:1].upper() + rest[1:]
@@ -127,9 +129,9 @@ def show_confirmed_front(view: View, confirm: Scores) -> None:
     families = sorted({model.family for model in view.models.values() if model.number != TEACHER})
     points = front_tables.confirmed_points(confirm, view.models, "macro_f1", "params", families)
     searched = front_tables.searched_points([], "macro_f1", "params", False, families)
-    axes = charts_fronts.shared_axes("macro_f1", "params", searched, points, families)
+    axes = charts_fronts.find_shared_axes("macro_f1", "params", searched, points, families)
     st.altair_chart(
-        charts_fronts.confirmed_chart(
+        charts_fronts.draw_confirmed(
             points, axes, None, confirm.chosen, confirm.margin, math.inf, 290
         ),
         key="confirmed_in_short",
@@ -165,13 +167,13 @@ def show_answer_numbers(confirm: Scores, member: Member) -> None:
         difference,
         "Minus the teacher, points",
         f"{100 * network.difference:+.1f}",
-        interval_points(network.difference_interval),
+        say_interval_points(network.difference_interval),
     )
     _score(
         reference,
         "Minus the reference, points",
         f"{100 * network.against_reference.difference:+.1f}",
-        interval_points(network.against_reference.difference_interval),
+        say_interval_points(network.against_reference.difference_interval),
     )
     alone = member.alone
     if alone is not None:
@@ -179,7 +181,7 @@ def show_answer_numbers(confirm: Scores, member: Member) -> None:
             gain,
             "Distillation adds, points",
             f"{100 * alone.difference:+.1f}",
-            interval_points(alone.difference_interval),
+            say_interval_points(alone.difference_interval),
         )
     words = f"The network of seed {network.seed}, which is handed out"
     words += "." if confirm.too_few else ", with intervals over people."
@@ -200,12 +202,12 @@ def _score(column: st.delta_generator.DeltaGenerator, label: str, value: str, en
     )
 
 
-def show_searched(found: Found, line: Line, progress: Progress) -> None:
+def show_searched(found: Found, results: SplitResults, progress: Progress) -> None:
     """Show facts of data, teacher and search side by side, and the trials by state."""
     cards = {
-        "Data": _data_facts(found, line),
-        "Teacher": _teacher_facts(line, in_training=bool(progress.teacher)),
-        "Search": _search_facts(line),
+        "Data": _data_facts(found, results),
+        "Teacher": _teacher_facts(results, in_training=bool(progress.teacher)),
+        "Search": _search_facts(results),
     }
     with st.container(key="cards"):
         columns = st.columns(3, gap="medium")
@@ -216,11 +218,11 @@ def show_searched(found: Found, line: Line, progress: Progress) -> None:
         ):
             st.subheader(title, anchor=False)
             show_facts(title, facts)
-    if line.search is not None or line.trials:
-        counts = front_tables.states_table(line, len(progress.running))
+    if results.search is not None or results.trials:
+        counts = front_tables.states_table(results, len(progress.running))
         if not counts.empty:
             st.subheader("Trials", anchor=False)
-            st.altair_chart(charts_fronts.states_chart(counts), key="states")
+            st.altair_chart(charts_fronts.draw_states(counts), key="states")
 
 
 def show_facts(card: str, facts: Mapping[str, str]) -> None:
@@ -231,30 +233,30 @@ def show_facts(card: str, facts: Mapping[str, str]) -> None:
             st.text(value)
 
 
-def _data_facts(found: Found, line: Line) -> dict[str, str]:
+def _data_facts(found: Found, results: SplitResults) -> dict[str, str]:
     facts: dict[str, str] = {}
     store = found.store
     if store is not None:
         facts["Recordings"] = f"{store.recordings:,}"
         facts["In quarantine"] = f"{store.quarantined:,}"
         facts["People"] = f"{store.people:,}"
-        facts[many(len(store.classes), "class", "classes")] = few(store.classes)
-    if line.split is not None:
-        roles = Counter(line.split.roles.values())
+        facts[many(len(store.classes), "class", "classes")] = join_few(store.classes)
+    if results.split is not None:
+        roles = Counter(results.split.roles.values())
         for role in sorted(roles, key=lambda role: (*ROLES, role).index(role)):
             facts[f"{role.capitalize()} people"] = f"{roles[role]:,}"
     return facts
 
 
-def few(names: Sequence[str]) -> str:
+def join_few(names: Sequence[str]) -> str:
     """Join the first MOST_CLASSES names and say how many more there are; the page Store lists all."""
     shown = ", ".join(names[:MOST_CLASSES])
     more = len(names) - MOST_CLASSES
     return f"{shown} and {more} more" if more > 0 else shown
 
 
-def _teacher_facts(line: Line, in_training: bool) -> dict[str, str]:
-    teacher = line.teacher
+def _teacher_facts(results: SplitResults, in_training: bool) -> dict[str, str]:
+    teacher = results.teacher
     if teacher is None:
         return {"State": "in training" if in_training else "not trained yet"}
     return {
@@ -267,11 +269,11 @@ def _teacher_facts(line: Line, in_training: bool) -> dict[str, str]:
     }
 
 
-def _search_facts(line: Line) -> dict[str, str]:
-    search = line.search
+def _search_facts(results: SplitResults) -> dict[str, str]:
+    search = results.search
     if search is None:
         return {"State": "not started yet"}
-    spent = sum(trial.seconds for trial in line.trials)
+    spent = sum(trial.seconds for trial in results.trials)
     # parameters as they were counted, of the teacher's share too; the others as the settings have them
     limits = {
         "params": search.max_params,
@@ -282,8 +284,8 @@ def _search_facts(line: Line) -> dict[str, str]:
         "Families": ", ".join(search.families),
         "Objectives": ", ".join(search.objectives),
         "Budget": ", ".join(told) or "none",
-        "Trials": f"{len(line.trials):,} of {search.trials:,} ended, after at most {many(search.epochs, 'epoch')}",
-        "To the end": f"{line.count('finished'):,} trained for {many(search.epochs, 'epoch')}",
+        "Trials": f"{len(results.trials):,} of {search.trials:,} ended, after at most {many(search.epochs, 'epoch')}",
+        "To the end": f"{results.count('finished'):,} trained for {many(search.epochs, 'epoch')}",
         "Over budget": f"{search.rejected:,} proposals were never trained",
         "Training": f"{say_duration(spent)} in all"
         + (f", the search took {say_duration(search.seconds)}" if search.seconds else ""),

@@ -20,7 +20,7 @@ class Measure:
     up: bool = True
     ends: tuple[float, float] = (0.0, 1.0)
 
-    def of(self, model: Model) -> float | None:
+    def read_from(self, model: Model) -> float | None:
         """Return the model's final score; None if it has none."""
         known = {"val_macro_f1": model.macro_f1, "val_accuracy": model.accuracy}
         return model.scores.get(self.key, known.get(self.key))
@@ -32,7 +32,7 @@ class Size:
 
     words: str
     limit: str  # what a budget of it is called
-    of: Callable[[Model], float | None]
+    read_from: Callable[[Model], float | None]
     text: Callable[[float | None], str]
     axis_format: str = "~s"
 
@@ -61,52 +61,52 @@ SIZES: Mapping[str, Size] = {
     "params": Size(
         words="Parameters",
         limit="at most this many parameters",
-        of=lambda model: float(model.params),
+        read_from=lambda model: float(model.params),
         text=_count("parameters"),
     ),
     "macs": Size(
         words="MACs a window",
         limit="at most this many MACs a window",
-        of=lambda model: None if model.macs is None else float(model.macs),
+        read_from=lambda model: None if model.macs is None else float(model.macs),
         text=_count("MACs"),
     ),
     "latency_ms": Size(
         words="Latency, ms a window",
         limit="at most this latency",
-        of=lambda model: model.latency.p50 if model.latency else None,
+        read_from=lambda model: model.latency.p50 if model.latency else None,
         text=_latency,
         axis_format="~g",
     ),
     "bytes": Size(
         words="Bytes of weights",
         limit="at most this many bytes of weights",
-        of=lambda model: None if model.bytes is None else float(model.bytes),
+        read_from=lambda model: None if model.bytes is None else float(model.bytes),
         text=_count("bytes"),
     ),
 }
 
 
-def stored_measures(models: Iterable[Model]) -> list[str]:
+def list_stored_measures(models: Iterable[Model]) -> list[str]:
     """List the scores that at least one finished student has; macro F1 if none has any."""
     finished = [model for model in models if model.state == "finished"]
     return [
         name
         for name, measure in MEASURES.items()
-        if any(measure.of(model) is not None for model in finished)
+        if any(measure.read_from(model) is not None for model in finished)
     ] or ["macro_f1"]
 
 
-def stored_sizes(models: Iterable[Model]) -> list[str]:
+def list_stored_sizes(models: Iterable[Model]) -> list[str]:
     """List the sizes known of at least one model; parameters if none is."""
     students = list(models)
     return [
         name
         for name, size in SIZES.items()
-        if any((size.of(model) or 0.0) > 0 for model in students)
+        if any((size.read_from(model) or 0.0) > 0 for model in students)
     ] or ["params"]
 
 
-def budget_steps(values: Sequence[float]) -> list[float]:
+def list_budget_steps(values: Sequence[float]) -> list[float]:
     """List round budgets, ten per decade, from the smallest value to just above the largest, then inf (no limit)."""
     known = sorted(value for value in values if value > 0)
     if not known:

@@ -12,10 +12,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dashboard.frame.thinning import Thinned, thin
-from dashboard.fronts.good_enough import member_size
+from dashboard.fronts.good_enough import read_member_size
 from dashboard.fronts.scales import CONFIRMED, MEASURES, SIZES
 from dashboard.reading.models import TEACHER, Model
-from dashboard.reading.work_folder import Line
+from dashboard.reading.work_folder import SplitResults
 from gaitforge.front import hypervolume_2d, hypervolume_3d
 from gaitforge.objectives import OBJECTIVES, costs
 from gaitforge.records.confirm import NEAR, Optimism, Scores
@@ -42,7 +42,7 @@ def searched_points(
     """
     rows = []
     for model in models:
-        score, takes = MEASURES[measure].of(model), SIZES[size].of(model)
+        score, takes = MEASURES[measure].read_from(model), SIZES[size].read_from(model)
         if model.number == TEACHER:
             kind = "teacher"
         elif model.state == "finished":
@@ -88,7 +88,7 @@ def confirmed_points(
         teacher = models.get(TEACHER)
         takes = float(confirm.teacher.params) if size == "params" else None
         if teacher is not None and takes is None:
-            takes = SIZES[size].of(teacher)
+            takes = SIZES[size].read_from(teacher)
         ends = confirm.teacher.interval if by_f1 else None
         rows.append(
             {
@@ -102,7 +102,7 @@ def confirmed_points(
                 continue
             same = {
                 "trial": member.trial, "family": member.family, "params": member.params, "seeds": member.seeds,
-                "name": f"Trial {member.trial}, {member.family}", "size": member_size(member, models, size),
+                "name": f"Trial {member.trial}, {member.family}", "size": read_member_size(member, models, size),
             }  # fmt: skip
             ends = member.network.interval if by_f1 else None
             rows.append(
@@ -132,12 +132,12 @@ def drawn_words(confirm: Scores) -> str:
     return " ".join(words)
 
 
-def states_table(line: Line, running: int) -> pd.DataFrame:
+def states_table(results: SplitResults, running: int) -> pd.DataFrame:
     """Count the trials asked for: columns state, trials; by how they ended, running, or still to come."""
-    counts: Counter[str] = Counter(trial.state for trial in line.trials)
+    counts: Counter[str] = Counter(trial.state for trial in results.trials)
     counts["running"] = running
-    wanted = line.search.trials if line.search else 0
-    counts["to come"] = max(wanted - len(line.trials) - running, 0)
+    wanted = results.search.trials if results.search else 0
+    counts["to come"] = max(wanted - len(results.trials) - running, 0)
     order = ("finished", "stopped", "failed", "running", "to come")
     rows = [(state, counts[state]) for state in order if counts[state]]
     return pd.DataFrame(rows, columns=["state", "trials"])
@@ -212,13 +212,13 @@ def seconds_per_trial(trials: Iterable[Trial]) -> float | None:
     return float(np.mean([gap for gap in gaps if gap <= longest]))
 
 
-def few_enough(points: pd.DataFrame, always: Collection[int | None]) -> Thinned:
+def thin_points(points: pd.DataFrame, always: Collection[int | None]) -> Thinned:
     """Thin the points if they are too many to draw; front, teacher and the trials in `always` are kept."""
     keep = points["kind"].isin(["front", "teacher"]) | points["trial"].isin(list(always))
     return thin(points, "size", "score", keep, log_x=True)
 
 
-def within(points: pd.DataFrame, ranges: Mapping[str, tuple[float, float]]) -> pd.DataFrame:
+def keep_within(points: pd.DataFrame, ranges: Mapping[str, tuple[float, float]]) -> pd.DataFrame:
     """Keep the points inside all ranges of a drag."""
     inside = pd.Series(True, index=points.index)
     for field, (low, high) in ranges.items():

@@ -9,27 +9,27 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.frame import choice
-from dashboard.frame.view import View, held
+from dashboard.frame.view import View, hold
 from dashboard.fronts import charts as charts_fronts
 from dashboard.fronts import tables as front_tables
 from dashboard.fronts.good_enough import (
     USUAL_LOSS,
     Answer,
-    interval_points,
-    points,
-    smallest_good_enough,
+    find_smallest_good_enough,
+    say_interval_points,
+    say_points,
 )
 from dashboard.fronts.scales import (
     CONFIRMED,
     MEASURES,
     SIZES,
-    budget_steps,
-    stored_measures,
-    stored_sizes,
+    list_budget_steps,
+    list_stored_measures,
+    list_stored_sizes,
 )
 from dashboard.reading import models as review_tables
 from dashboard.reading.models import TEACHER, many, verdict_word
-from dashboard.reading.work_folder import Line
+from dashboard.reading.work_folder import SplitResults
 from gaitforge.records.confirm import Scores
 
 STOPPED = "stopped"
@@ -50,11 +50,11 @@ class Wish:
 
 def show_trade_off(view: View) -> None:
     wish = ask(view)
-    answer = smallest_good_enough(
-        view.line.confirm, view.models, size=wish.size, budget=wish.budget, loss=wish.loss
+    answer = find_smallest_good_enough(
+        view.results.confirm, view.models, size=wish.size, budget=wish.budget, loss=wish.loss
     )
     show_answer(view, answer, wish)
-    searched = held(
+    searched = hold(
         "searched",
         (view.models, wish.measure, wish.size, wish.stopped, wish.families),
         lambda: front_tables.searched_points(
@@ -62,10 +62,10 @@ def show_trade_off(view: View) -> None:
         ),
     )
     confirmed = front_tables.confirmed_points(
-        view.line.confirm, view.models, wish.measure, wish.size, wish.families
+        view.results.confirm, view.models, wish.measure, wish.size, wish.families
     )
     families = sorted({m.family for m in view.models.values() if m.number != TEACHER})
-    axes = charts_fronts.shared_axes(wish.measure, wish.size, searched, confirmed, families)
+    axes = charts_fronts.find_shared_axes(wish.measure, wish.size, searched, confirmed, families)
     left, right = st.columns(2, gap="medium")
     with left:
         st.subheader("Searched", anchor=False)
@@ -73,40 +73,40 @@ def show_trade_off(view: View) -> None:
     with right:
         st.subheader("Confirmed", anchor=False)
         show_confirmed(view, confirmed, axes, answer, wish)
-    confirm = view.line.confirm
+    confirm = view.results.confirm
     if confirm is not None and confirm.members:
         show_members(confirm)
     show_trials(view, searched)
     left, right = st.columns(2, gap="medium")
     with left:
-        show_hypervolume(view.line)
+        show_hypervolume(view.results)
     with right:
-        show_optimism(view.line)
+        show_optimism(view.results)
 
 
 def show_answer(view: View, answer: Answer | None, wish: Wish) -> None:
     """Show the verdict's word from confirm, and the student found for the sliders' budget and loss."""
     sentence = answer.sentence if answer else "There is no student to choose from yet."
-    line = view.line
+    results = view.results
     with st.container(key="answer", gap="xsmall"):
-        if line.confirm is None:
+        if results.confirm is None:
             st.text(sentence)
             return
         with st.container(key="word"):
-            st.text(verdict_word(line.confirm.verdict, view.outdated.answer is not None))
+            st.text(verdict_word(results.confirm.verdict, view.outdated.answer is not None))
         with st.container(key="sentence"):
             st.text(sentence)
-    if not math.isinf(wish.budget) or round(wish.loss, 6) != round(default_loss(line) / 100, 6):
+    if not math.isinf(wish.budget) or round(wish.loss, 6) != round(default_loss(results) / 100, 6):
         st.caption(
-            f"The verdict is of the margin that confirm was given, {points(line.confirm.margin)}, and of no budget; "
-            "the sentence below it follows the sliders."
+            f"The verdict is of the margin that confirm was given, {say_points(results.confirm.margin)}, and of no "
+            "budget; the sentence below it follows the sliders."
         )
 
 
 def ask(view: View) -> Wish:
     """Show the controls above the fronts and return what is set in them."""
     models = view.models.values()
-    measures, sizes = stored_measures(models), stored_sizes(models)
+    measures, sizes = list_stored_measures(models), list_stored_sizes(models)
     families = sorted({m.family for m in models if m.number != TEACHER})
     choice.settle("front_measure", measures, measures[0])
     choice.settle("front_size", sizes, sizes[0])
@@ -129,12 +129,16 @@ def ask(view: View) -> Wish:
         format_func=lambda state: f"{state} trials",
         key="front_states",
     )
-    steps = budget_steps(
-        [SIZES[size].of(m) or 0.0 for m in models if m.number != TEACHER and m.state == "finished"]
+    steps = list_budget_steps(
+        [
+            SIZES[size].read_from(m) or 0.0
+            for m in models
+            if m.number != TEACHER and m.state == "finished"
+        ]
     )
     choice.settle("budget", steps, math.inf)
     choice.settle(
-        "loss", [n / 2 for n in range(int(2 * LARGEST_LOSS) + 1)], default_loss(view.line)
+        "loss", [n / 2 for n in range(int(2 * LARGEST_LOSS) + 1)], default_loss(view.results)
     )
     left, right = st.columns(2, gap="medium")
     budget = left.select_slider(
@@ -161,31 +165,33 @@ def ask(view: View) -> Wish:
     )
 
 
-def default_loss(line: Line) -> float:
+def default_loss(results: SplitResults) -> float:
     """Return the margin of confirm in points, rounded to the slider's steps; before confirm 5 points."""
-    margin = line.confirm.margin if line.confirm else USUAL_LOSS
+    margin = results.confirm.margin if results.confirm else USUAL_LOSS
     return min(round(200 * margin) / 2, LARGEST_LOSS)
 
 
 def show_searched(
     view: View, drawn: pd.DataFrame, axes: charts_fronts.Axes, answer: Answer | None, wish: Wish
 ) -> None:
-    line = view.line
+    results = view.results
     found = answer.trial if answer else None
     inside = drawn["score"].between(*axes.scores)
-    thinned = front_tables.few_enough(drawn[inside], [view.chosen, found])
+    thinned = front_tables.thin_points(drawn[inside], [view.chosen, found])
     if not drawn.empty:
         st.altair_chart(
-            charts_fronts.searched_chart(thinned.table, axes, view.chosen, found, wish.budget),
+            charts_fronts.draw_searched(thinned.table, axes, view.chosen, found, wish.budget),
             key=choice.chart_key("searched"),
             on_select=choice.from_chart("searched"),
         )
-    words = [many(line.count("finished"), "finished trial")]
+    words = [many(results.count("finished"), "finished trial")]
     words += [
-        f"{line.count(state)} {state}" for state in ("stopped", "failed") if line.count(state)
+        f"{results.count(state)} {state}"
+        for state in ("stopped", "failed")
+        if results.count(state)
     ]
     unknown = sum(
-        model.state == "finished" and SIZES[wish.size].of(model) is None
+        model.state == "finished" and SIZES[wish.size].read_from(model) is None
         for model in view.models.values()
     )
     outside = int((~inside).sum())
@@ -204,7 +210,7 @@ def show_searched(
 def show_confirmed(
     view: View, drawn: pd.DataFrame, axes: charts_fronts.Axes, answer: Answer | None, wish: Wish
 ) -> None:
-    confirm = view.line.confirm
+    confirm = view.results.confirm
     if confirm is None:
         st.info(
             "Nothing is confirmed yet. `gaitforge confirm run.toml` retrains the members of the "
@@ -221,7 +227,7 @@ def show_confirmed(
         return
     by_f1 = wish.measure == "macro_f1"
     st.altair_chart(
-        charts_fronts.confirmed_chart(
+        charts_fronts.draw_confirmed(
             drawn,
             axes,
             view.chosen,
@@ -283,11 +289,11 @@ def show_members(confirm: Scores) -> None:
 
 def show_trials(view: View, drawn: pd.DataFrame) -> None:
     """Show the table of trials; its selected row follows other charts and lists, and a click chooses a trial."""
-    if not view.line.trials:
+    if not view.results.trials:
         return
-    brush = choice.brushed("searched")
-    brushed = front_tables.within(drawn, brush) if brush else None
-    table = held(
+    brush = choice.read_brushed("searched")
+    brushed = front_tables.keep_within(drawn, brush) if brush else None
+    table = hold(
         "trial_table", (view.models,), lambda: review_tables.trial_table(view.models.values())
     )
     if brushed is not None:
@@ -330,11 +336,11 @@ def show_trials(view: View, drawn: pd.DataFrame) -> None:
     )
 
 
-def show_hypervolume(line: Line) -> None:
-    volumes = held(
+def show_hypervolume(results: SplitResults) -> None:
+    volumes = hold(
         "hypervolume",
-        (line.trials, line.search),
-        lambda: front_tables.hypervolume_table(line.trials, line.search),
+        (results.trials, results.search),
+        lambda: front_tables.hypervolume_table(results.trials, results.search),
     )
     st.subheader("Hypervolume over time", anchor=False)
     if volumes.empty:
@@ -342,29 +348,29 @@ def show_hypervolume(line: Line) -> None:
             "There is none: no trial has finished, or the search has over three objectives."
         )
         return
-    st.altair_chart(charts_fronts.hypervolume_chart(volumes), key="hypervolume")
+    st.altair_chart(charts_fronts.draw_hypervolume(volumes), key="hypervolume")
     st.caption(
         "How much of what can be reached the front covers, on the validation people. "
         "A curve that has long been flat says that more trials would change little."
     )
 
 
-def show_optimism(line: Line) -> None:
+def show_optimism(results: SplitResults) -> None:
     st.subheader("Optimism of the search", anchor=False)
-    if line.confirm is None:
+    if results.confirm is None:
         st.caption(
             "It takes scores of people whom the search has not seen: `gaitforge confirm run.toml` works it out."
         )
         return
-    optimism = line.confirm.optimism
+    optimism = results.confirm.optimism
     st.altair_chart(
-        charts_fronts.optimism_chart(front_tables.optimism_table(optimism)), key="optimism"
+        charts_fronts.draw_optimism(front_tables.optimism_table(optimism)), key="optimism"
     )
-    ends, of_luck = optimism.interval, interval_points(optimism.luck_interval)
+    ends, of_luck = optimism.interval, say_interval_points(optimism.luck_interval)
     sure = (
         "too few people for an interval"
         if ends is None
-        else f"95 % interval {interval_points(ends)}, over people and seeds"
+        else f"95 % interval {say_interval_points(ends)}, over people and seeds"
     )
     luck = f" (95 % interval {of_luck}, over seeds)" if of_luck else ""
     st.caption(

@@ -17,7 +17,7 @@ from gaitforge.recording import Recording
 from gaitforge.records.confirm import REFIT, Member
 from gaitforge.records.export import CARD, Card
 from gaitforge.store import SkeletonStore
-from gaitforge.weights import weights_fault, weights_of
+from gaitforge.weights import find_weights_fault, weights_of
 from gaitforge.work import WorkFolder, for_arrow, open_path
 
 ROBUSTNESS = (
@@ -92,7 +92,7 @@ def read_tested_weights(
         return None
     try:
         REFIT.read(head)
-        fault = weights_fault(head)
+        fault = find_weights_fault(head)
     except (ValueError, OSError) as error:
         fault = str(error).removeprefix(str(head)).strip()
     if fault is None:
@@ -144,4 +144,4 @@ def _people_of(
     folder: str, changed_ns: int, size: int, person: str
 ) -> tuple[Layout, tuple[Recording, ...]]:
     store = SkeletonStore.open(open_path(folder))
-    return store.layout, tuple(store.recordings([person]))
+    return store.layout, tuple(store.read_recordings([person]))

@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from dashboard.reading.trial_log import Row
-from dashboard.reading.work_folder import Latency, Line
-from gaitforge.decision import judged_words
+from dashboard.reading.work_folder import Latency, SplitResults
+from gaitforge.decision import say_judged
 from gaitforge.records.confirm import Member, Scores, Verdict
 from gaitforge.records.json_file import plain
 from gaitforge.records.search import SearchHead
@@ -66,11 +66,13 @@ class Model:
         return "  ".join(f"{setting.name} {setting.value}" for setting in sizes)
 
 
-def models(line: Line) -> dict[int, Model]:
+def models(results: SplitResults) -> dict[int, Model]:
     """Collect the models by number: the teacher first (TEACHER), then all ended trials."""
-    members = {member.trial: member for member in (line.confirm.members if line.confirm else ())}
+    members = {
+        member.trial: member for member in (results.confirm.members if results.confirm else ())
+    }
     found: dict[int, Model] = {}
-    teacher = line.teacher
+    teacher = results.teacher
     if teacher is not None:
         found[TEACHER] = Model(
             number=TEACHER,
@@ -85,12 +87,12 @@ def models(line: Line) -> dict[int, Model]:
             seconds=teacher.seconds,
             on_front=False,
             settings=teacher_settings(teacher),
-            curve=line.teacher_curve,
+            curve=results.teacher_curve,
             member=None,
-            bytes=line.teacher_bytes,
-            latency=line.latencies.get(None),
+            bytes=results.teacher_bytes,
+            latency=results.latencies.get(None),
         )
-    for trial in line.trials:
+    for trial in results.trials:
         found[trial.number] = Model(
             number=trial.number,
             family=trial.family,
@@ -102,12 +104,12 @@ def models(line: Line) -> dict[int, Model]:
             accuracy=trial.accuracy,
             epochs=trial.epochs,
             seconds=trial.seconds,
-            on_front=trial.number in line.front,
+            on_front=trial.number in results.front,
             settings=trial_settings(trial),
             curve=trial.curve,
             member=members.get(trial.number),
             bytes=trial.bytes or None,
-            latency=line.latencies.get(trial.number, _searched_latency(trial)),
+            latency=results.latencies.get(trial.number, _searched_latency(trial)),
             scores=trial.scores or {},
         )
     return found
@@ -229,7 +231,7 @@ def member_table(confirm: Scores) -> pd.DataFrame:
 
 def tested_words(confirm: Scores, member: Member) -> str:
     """Say how the test of a student's network turned out."""
-    return judged_words(
+    return say_judged(
         tested=member.network.tested, noninferior=member.noninferior, margin=confirm.margin
     )
 

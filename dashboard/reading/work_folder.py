@@ -24,7 +24,11 @@ from dashboard.reading.files import PARQUET_ERRORS, Stamp
 from dashboard.reading.files import Problem as Problem
 from dashboard.reading.files import stamp as stamp_of
 from dashboard.reading.trial_log import Log, Row, read_trials
-from gaitforge.outdated import outdated_answer, outdated_export, outdated_pooled
+from gaitforge.outdated import (
+    explain_outdated_answer,
+    explain_outdated_export,
+    explain_outdated_pooled,
+)
 from gaitforge.records.confirm import FOLDS, LATENCIES, POOLED, SCORES, Latencies, Scores
 from gaitforge.records.json_file import JsonFile, Unreadable
 from gaitforge.records.search import FRONT, SEARCH, SearchHead
@@ -75,7 +79,7 @@ class Latency:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Line:
+class SplitResults:
     """The results of all stages for one split; None or empty for a stage that has not run."""
 
     split: Split | None
@@ -142,7 +146,7 @@ def look(work: WorkFolder) -> Found:
     return Found(exists=True, store=store, splits=tuple(sorted(names)), problems=tuple(problems))
 
 
-def read_line(work: WorkFolder, name: str) -> Line:
+def read_results(work: WorkFolder, name: str) -> SplitResults:
     """Read all that the stages have produced so far for one split."""
     run, problems = work.run(name), list[Problem]()
     log = read_trials(run) if _inside(work, run.trials, problems) else Log()
@@ -151,7 +155,7 @@ def read_line(work: WorkFolder, name: str) -> Line:
     front = _load(work, run.front, FRONT, problems)
     weights = run.teacher_weights
     size = stamp_of(weights) if _inside(work, weights, problems) else None
-    return Line(
+    return SplitResults(
         split=_load(work, work.split_file(name), SPLIT, problems),
         teacher=_load(work, run.teacher_model, TEACHER, problems),
         teacher_curve=_history(work, run.teacher_history, problems),
@@ -165,17 +169,17 @@ def read_line(work: WorkFolder, name: str) -> Line:
     )
 
 
-def read_outdated(work: WorkFolder, name: str, line: Line) -> Outdated:
+def read_outdated(work: WorkFolder, name: str, results: SplitResults) -> Outdated:
     """Find out whether answer and export are out of date; for a folder with links to elsewhere, say it is unknown.
 
-    If the answer itself cannot be read, `read_line` tells why.
+    If the answer itself cannot be read, `read_results` tells why.
     """
     if not all(files.is_inside(work.root, path) for path in answer_files(work, name)):
         return Outdated(answer=LINKED, export=LINKED)
-    finished = [trial for trial in line.trials if trial.state == "finished"]
+    finished = [trial for trial in results.trials if trial.state == "finished"]
     return Outdated(
-        answer=outdated_answer(work, name, finished) if line.confirm else None,
-        export=outdated_export(work, {name: finished}),
+        answer=explain_outdated_answer(work, name, finished) if results.confirm else None,
+        export=explain_outdated_export(work, {name: finished}),
     )
 
 
@@ -202,7 +206,7 @@ def read_wider_answers(work: WorkFolder, name: str, problems: list[Problem]) -> 
     scores = (folder.scores for folder in work.made_runs())
     if pooled is None or not all(files.is_inside(work.root, path) for path in scores):
         return told
-    outdated = outdated_pooled(work)
+    outdated = explain_outdated_pooled(work)
     return told if outdated is None else [outdated, *told]
 
 
@@ -219,7 +223,7 @@ def read_importance(work: WorkFolder, name: str, problems: list[Problem]) -> pd.
 
 
 def read_progress(work: WorkFolder, name: str) -> Progress:
-    """Read what changes every few seconds; unreadable files are reported by `read_line`, not here."""
+    """Read what changes every few seconds; unreadable files are reported by `read_results`, not here."""
     run, problems = work.run(name), list[Problem]()
     ended = {n.removesuffix(".json") for n in files.names(run.trials) if n.endswith(".json")}
     running = []

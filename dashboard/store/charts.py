@@ -5,14 +5,14 @@ from __future__ import annotations
 import altair as alt
 import pandas as pd
 
-from dashboard.frame.chart_style import CONFIRMED, SEARCHED, TEACHER, finished, rows
+from dashboard.frame.chart_style import CONFIRMED, SEARCHED, TEACHER, finish, make_rows
 from dashboard.store.tables import NO_ROLE, ROLES
 
 ROLE_COLOURS = dict(zip((*ROLES, NO_ROLE), (SEARCHED, "#9dbbe4", CONFIRMED, TEACHER), strict=True))
 ROW = 26
 
 
-def people_chart(people: pd.DataFrame) -> alt.LayerChart:
+def draw_people(people: pd.DataFrame) -> alt.LayerChart:
     """Draw the number of people by class as bars, divided by role (see people_table)."""
     roles = [role for role in ROLE_COLOURS if (people["role"] == role).any()]
     roles += sorted(set(people["role"]) - set(roles))
@@ -43,12 +43,12 @@ def people_chart(people: pd.DataFrame) -> alt.LayerChart:
         )
     )
     classes = people["class"].nunique()
-    return finished(
+    return finish(
         bars, height=70 + ROW * classes, description=f"People of {classes} classes by role."
     )
 
 
-def lengths_chart(table: pd.DataFrame, unit: str) -> alt.LayerChart:
+def draw_lengths(table: pd.DataFrame, unit: str) -> alt.LayerChart:
     """Draw the lengths per class: a line from shortest to longest, a bar for the middle half, and the median."""
     y = _classes(table["class"])
     scale = alt.Scale(zero=True, nice=True)
@@ -72,7 +72,7 @@ def lengths_chart(table: pd.DataFrame, unit: str) -> alt.LayerChart:
         alt.Tooltip("recordings:Q", title="Recordings"),
     ]
     base = alt.Chart(table).encode(y=y, tooltip=tooltip)
-    return finished(
+    return finish(
         base.mark_rule(color=SEARCHED, opacity=0.45).encode(x=x("shortest"), x2="longest:Q"),
         base.mark_bar(color=SEARCHED, height=10, opacity=0.6, cornerRadius=2).encode(
             x=x("low"), x2="high:Q"
@@ -83,13 +83,13 @@ def lengths_chart(table: pd.DataFrame, unit: str) -> alt.LayerChart:
     )
 
 
-def missing_chart(joints: pd.DataFrame) -> alt.LayerChart:
+def draw_missing(joints: pd.DataFrame) -> alt.LayerChart:
     """Draw for each joint a bar of the share of frames in which it is missing."""
     bars = (
         alt.Chart(joints)
         .mark_bar(color=SEARCHED, height=12, cornerRadiusEnd=2)
         .encode(
-            y=rows("joint:N", joints["joint"].tolist(), 180),
+            y=make_rows("joint:N", joints["joint"].tolist(), 180),
             x=alt.X(
                 "share:Q",
                 title="Missing, of all frames",
@@ -102,7 +102,7 @@ def missing_chart(joints: pd.DataFrame) -> alt.LayerChart:
         )
     )
     worst = joints.sort_values("share").iloc[-1]
-    return finished(
+    return finish(
         bars,
         height=52 + 20 * len(joints),
         description=f"How often each joint is missing; most often {worst['joint']}, {worst['share']:.1%}.",
@@ -110,4 +110,4 @@ def missing_chart(joints: pd.DataFrame) -> alt.LayerChart:
 
 
 def _classes(names: pd.Series[str]) -> alt.Y:
-    return rows("class:N", sorted(set(names)), 220)
+    return make_rows("class:N", sorted(set(names)), 220)

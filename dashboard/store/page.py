@@ -40,7 +40,7 @@ def show_numbers(held: Held) -> None:
     people.metric("People", f"{info.people:,}")
     recordings.metric("Recordings", f"{info.recordings:,}")
     if index is not None and not index.empty:
-        table, unit = store_tables.lengths(index)
+        table, unit = store_tables.add_lengths(index)
         whole = table["length"].sum()
         length.metric(
             "Recorded", f"{whole / 60:,.1f} min" if unit == SECONDS else f"{whole:,.0f} frames"
@@ -66,13 +66,13 @@ def show_numbers(held: Held) -> None:
 def show_people(view: View, index: pd.DataFrame) -> None:
     people = store_tables.people_table(index, read_roles(view.work, view.split))
     lengths = store_tables.lengths_table(index)
-    unit = store_tables.lengths(index)[1]
+    unit = store_tables.add_lengths(index)[1]
     tall = len(lengths) > MANY_CLASSES
     left, right = st.columns(2, gap="large")
     with left:
         st.markdown("**People by class and role**")
         with st.container(height=520 if tall else "content", border=False):
-            st.altair_chart(charts_store.people_chart(people), key="store_people")
+            st.altair_chart(charts_store.draw_people(people), key="store_people")
         words = "Roles are those of the split in view; people, never recordings, are split."
         if store_tables.classes_per_person(index) > 1:
             words += " A person who shows several classes stands in each of them."
@@ -84,7 +84,7 @@ def show_people(view: View, index: pd.DataFrame) -> None:
             st.text(f"All recordings are of the same length: {shortest:.4g} {unit}.")
         else:
             with st.container(height=520 if tall else "content", border=False):
-                st.altair_chart(charts_store.lengths_chart(lengths, unit), key="store_lengths")
+                st.altair_chart(charts_store.draw_lengths(lengths, unit), key="store_lengths")
         words = ""
         if shortest != longest:
             words = "Orange: the median; bar: the middle half; line: from shortest to longest."
@@ -113,7 +113,7 @@ def show_missing(held: Held, recordings: int) -> None:
         return
     left, right = st.columns(2, gap="large")
     with left:
-        st.altair_chart(charts_store.missing_chart(missing.joints), key="store_missing")
+        st.altair_chart(charts_store.draw_missing(missing.joints), key="store_missing")
     with right:
         st.dataframe(
             missing.recordings.assign(share=100 * missing.recordings["share"]),
@@ -133,7 +133,7 @@ def show_missing(held: Held, recordings: int) -> None:
 
 
 def show_columns(index: pd.DataFrame) -> None:
-    table = store_tables.further_columns(index)
+    table = store_tables.summarise_further_columns(index)
     if table.empty:
         return
     st.markdown("**What the sources told besides**")

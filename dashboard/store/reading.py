@@ -10,7 +10,7 @@ import pandas as pd
 
 from dashboard.reading import files
 from dashboard.reading.files import Problem, Stamp
-from dashboard.store.tables import Missing, missing_joints
+from dashboard.store.tables import Missing, count_missing_joints
 from gaitforge.records.json_file import Unreadable
 from gaitforge.records.split import SPLIT, Split
 from gaitforge.records.store import StoreInfo
@@ -47,7 +47,7 @@ def read_store(work: WorkFolder, problems: list[Problem]) -> Held | None:
 
 
 def read_roles(work: WorkFolder, split: str) -> dict[str, str]:
-    """Return each person's role in a split; empty if it cannot be read, which `reading.read_line` reports."""
+    """Return each person's role in a split; empty if it cannot be read, which `reading.read_results` reports."""
     path = work.split_file(split)
     read = files.parsed(str(path), SPLIT) if files.is_inside(work.root, path) else None
     return dict(read.roles) if isinstance(read, Split) else {}
@@ -64,13 +64,13 @@ def _read(folder: str, stamp: Stamp) -> tuple[Held | None, tuple[Problem, ...]]:
         return None, (Problem(WorkFolder(Path()).store_head.as_posix(), str(error)),)
     index = missing = quarantine = None
     try:
-        index = store.index().to_pandas()
+        index = store.read_index().to_pandas()
         groups = store.sample(MOVEMENTS, MOST_BYTES)
-        missing = missing_joints(groups, store.layout.joints, store.info.channels)
+        missing = count_missing_joints(groups, store.layout.joints, store.info.channels)
     except (OSError, ValueError) as error:
         problems.append(Problem("store/recordings", str(error)))
     try:
-        quarantine = store.quarantined().to_pandas()
+        quarantine = store.read_quarantine().to_pandas()
     except (OSError, ValueError) as error:
         problems.append(Problem(StoreFolder(Path("store")).quarantine.as_posix(), str(error)))
     held = Held(info=store.info, index=index, missing=missing, quarantine=quarantine)

@@ -51,7 +51,7 @@ def classes_per_person(index: pd.DataFrame) -> float:
     return float(index.groupby("person")["label"].nunique().mean()) if len(index) else 0.0
 
 
-def lengths(index: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+def add_lengths(index: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """Add a column `length` to the index and return its unit: seconds if all recordings have a rate, else frames."""
     if len(index) and index["fps"].notna().all() and (index["fps"] > 0).all():
         return index.assign(length=index["frames"] / index["fps"]), SECONDS
@@ -63,14 +63,16 @@ def lengths_table(index: pd.DataFrame) -> pd.DataFrame:
 
     low and high are the quartiles: half of the recordings lie between them.
     """
-    table, _ = lengths(index)
+    table, _ = add_lengths(index)
     found = table.groupby("label")["length"].quantile(np.array([0, 0.25, 0.5, 0.75, 1])).unstack()
     found.columns = pd.Index(["shortest", "low", "median", "high", "longest"])
     found["recordings"] = table.groupby("label").size()
     return found.rename_axis("class").reset_index()
 
 
-def missing_joints(groups: Iterable[pa.Table], joints: Sequence[str], channels: int) -> Missing:
+def count_missing_joints(
+    groups: Iterable[pa.Table], joints: Sequence[str], channels: int
+) -> Missing:
     """Count missing joints in the frames of row groups; a joint is missing if any of its channels is NaN.
 
     Groups have columns recording, person, label, frames, positions. Raises ValueError if the size of positions is
@@ -106,7 +108,7 @@ def missing_joints(groups: Iterable[pa.Table], joints: Sequence[str], channels: 
     )
 
 
-def further_columns(index: pd.DataFrame) -> pd.DataFrame:
+def summarise_further_columns(index: pd.DataFrame) -> pd.DataFrame:
     """Summarise the sources' further columns: columns column, known (percent of recordings), values (in words)."""
     rows = []
     for name in index.columns:

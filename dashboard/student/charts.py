@@ -17,12 +17,12 @@ from dashboard.frame.chart_style import (
     TERM_COLOURS,
     draw_dots,
     draw_intervals,
-    epochs,
-    finished,
-    legend,
-    row_labels,
-    rows,
-    share_axis,
+    finish,
+    make_epochs_axis,
+    make_legend,
+    make_percent_axis,
+    make_row_labels,
+    make_rows,
     tell_interval,
 )
 
@@ -34,7 +34,7 @@ ON_LIGHT, ON_DARK = "#1c2128", "#e7e6e2"  # as the theme's text
 CHANNEL_COLOURS = (SEARCHED, CONFIRMED, "#3f9c72")
 
 
-def curve_chart(curve: pd.DataFrame, measure: str, teacher: float | None) -> alt.LayerChart:
+def draw_curve(curve: pd.DataFrame, measure: str, teacher: float | None) -> alt.LayerChart:
     """Draw a score on the validation people over the epochs (columns epoch and `measure`), and the teacher's score."""
     scores = [*curve[measure], *([] if teacher is None else [teacher])]
     low, high = min(scores, default=0.0), max(scores, default=1.0)
@@ -50,7 +50,7 @@ def curve_chart(curve: pd.DataFrame, measure: str, teacher: float | None) -> alt
             color=SEARCHED, strokeWidth=2, point=alt.OverlayMarkDef(size=22, color=SEARCHED)
         )
         .encode(
-            x=epochs(),
+            x=make_epochs_axis(),
             y=y,
             tooltip=[
                 alt.Tooltip("epoch:Q", title="Epoch"),
@@ -61,15 +61,15 @@ def curve_chart(curve: pd.DataFrame, measure: str, teacher: float | None) -> alt
     reference = pd.DataFrame({measure: [] if teacher is None else [teacher]}, dtype="float64")
     words = "" if teacher is None else f"; the teacher has {teacher:.3f}"
     last = "" if curve.empty else f" to {curve[measure].iloc[-1]:.3f}"
-    return finished(
-        *_reference(reference, y),
+    return finish(
+        *_draw_reference(reference, y),
         line,
         height=HEIGHT,
         description=f"{MEASURES[measure]} of validation people by epoch{last}{words}.",
     )
 
 
-def loss_chart(losses: pd.DataFrame) -> alt.LayerChart:
+def draw_loss(losses: pd.DataFrame) -> alt.LayerChart:
     """Draw the terms of the training loss over the epochs (columns epoch, term, loss)."""
     terms = list(dict.fromkeys(losses["term"]))
     colours = {"total": TEACHER}
@@ -79,19 +79,19 @@ def loss_chart(losses: pd.DataFrame) -> alt.LayerChart:
         alt.Chart(losses)
         .mark_line(strokeWidth=2)
         .encode(
-            x=epochs(),
+            x=make_epochs_axis(),
             y=alt.Y("loss:Q", title="Training loss", axis=alt.Axis(tickCount=5)),
             color=alt.Color(
                 "term:N",
                 scale=alt.Scale(domain=terms, range=[colours[term] for term in terms]),
-                legend=legend(),
+                legend=make_legend(),
             ),
             strokeDash=alt.StrokeDash(
                 "term:N",
                 scale=alt.Scale(
                     domain=terms, range=[[4, 3] if term == "total" else [1, 0] for term in terms]
                 ),
-                legend=legend(),
+                legend=make_legend(),
             ),
             tooltip=[
                 alt.Tooltip("term:N", title="Term"),
@@ -100,12 +100,12 @@ def loss_chart(losses: pd.DataFrame) -> alt.LayerChart:
             ],
         )
     )
-    return finished(
+    return finish(
         line, height=HEIGHT, description="Each term of the training loss by epoch, and their sum."
     )
 
 
-def confusion_chart(
+def draw_confusion(
     cells: pd.DataFrame, classes: tuple[str, ...], dark: bool = False
 ) -> alt.LayerChart:
     """Draw the confusion matrix: true class by row, said class by column, coloured by share (see confusion_table).
@@ -115,8 +115,10 @@ def confusion_chart(
     cells = cells.assign(percent=(cells["share"].fillna(0) * 100).round())
     angle = -35 if len(classes) <= 6 else -90
     base = alt.Chart(cells).encode(
-        x=alt.X("said_class:N", sort=list(classes), title="Said", axis=row_labels(150, angle)),
-        y=alt.Y("true_class:N", sort=list(classes), title="True", axis=row_labels(150)),
+        x=alt.X(
+            "said_class:N", sort=list(classes), title="Said", axis=make_row_labels(150, angle)
+        ),
+        y=alt.Y("true_class:N", sort=list(classes), title="True", axis=make_row_labels(150)),
         tooltip=[
             alt.Tooltip("true_class:N", title="True"),
             alt.Tooltip("said_class:N", title="Said"),
@@ -139,17 +141,17 @@ def confusion_chart(
                 color=alt.condition(alt.datum.share > 0.5, alt.value("white"), plain),
             )
         )
-    return finished(
+    return finish(
         *layers,
         height=min(90 + 52 * len(classes), 560),
         description="Confusion matrix in per cent of each true class: true in rows, said in columns.",
     )
 
 
-def recall_chart(recalls: pd.DataFrame) -> alt.LayerChart:
+def draw_recall(recalls: pd.DataFrame) -> alt.LayerChart:
     """Draw one row per class: the model's recall as a dot with interval, the teacher's as a tick (see recall_table)."""
-    y = rows("class:N", list(recalls["class"]), 190)
-    x = share_axis("recall:Q", "Recall")
+    y = make_rows("class:N", list(recalls["class"]), 190)
+    x = make_percent_axis("recall:Q", "Recall")
     tooltip = [
         alt.Tooltip("class:N", title="Class"),
         alt.Tooltip("recall:Q", title="Recall", format=".1%"),
@@ -161,18 +163,18 @@ def recall_chart(recalls: pd.DataFrame) -> alt.LayerChart:
     bars = draw_intervals(recalls, 3, 0.45).encode(
         x=alt.X("low:Q", scale=SHARES), x2="high:Q", y=y, color=alt.value(SEARCHED)
     )
-    return finished(
+    return finish(
         bars,
-        _two(recalls, "recall", y, x, tooltip),
+        _draw_two(recalls, "recall", y, x, tooltip),
         height=FRAME + (34 if len(recalls) <= 8 else 22) * len(recalls),
         description="Recall of each class with its 95 % interval, beside the teacher's.",
     )
 
 
-def people_chart(people: pd.DataFrame) -> alt.LayerChart:
+def draw_people(people: pd.DataFrame) -> alt.LayerChart:
     """Draw one row per person: the model's accuracy as a dot, the teacher's as a tick (see people_table)."""
-    y = rows("person:N", list(people["person"]), 160)
-    x = share_axis("accuracy:Q", "Accuracy")
+    y = make_rows("person:N", list(people["person"]), 160)
+    x = make_percent_axis("accuracy:Q", "Accuracy")
     links = []
     teacher = people.dropna(subset=["teacher"])
     if not teacher.empty:  # an empty layer would add a row named null
@@ -188,15 +190,15 @@ def people_chart(people: pd.DataFrame) -> alt.LayerChart:
         alt.Tooltip("teacher:Q", title="Accuracy of the teacher", format=".0%"),
         alt.Tooltip("recordings:Q", title="Recordings"),
     ]
-    return finished(
+    return finish(
         *links,
-        _two(people, "accuracy", y, x, tooltip),
+        _draw_two(people, "accuracy", y, x, tooltip),
         height=FRAME + 22 * len(people),
         description="Accuracy of each person beside the teacher's, the least well recognised first.",
     )
 
 
-def calibration_chart(bins: pd.DataFrame) -> alt.LayerChart:
+def draw_calibration(bins: pd.DataFrame) -> alt.LayerChart:
     """Draw accuracy against confidence with the diagonal (columns of calibration_table, and `model`)."""
     diagonal = (
         alt.Chart(pd.DataFrame({"confidence": [0.0, 1.0], "accuracy": [0.0, 1.0]}))
@@ -229,7 +231,7 @@ def calibration_chart(bins: pd.DataFrame) -> alt.LayerChart:
         size=alt.Size("share:Q", scale=alt.Scale(zero=True, range=[14, 260]), legend=None),
         shape=_shape(bins["model"], "square"),
     )
-    return finished(
+    return finish(
         diagonal,
         lines,
         dots,
@@ -239,7 +241,7 @@ def calibration_chart(bins: pd.DataFrame) -> alt.LayerChart:
     )
 
 
-def robustness_chart(scores: pd.DataFrame) -> alt.LayerChart:
+def draw_robustness(scores: pd.DataFrame) -> alt.LayerChart:
     """Draw macro F1 against the share of hidden joints (columns of robustness_table)."""
     ends = [*scores["macro_f1"], *scores["low"].dropna(), *scores["high"].dropna()]
     low, high = min(ends, default=0.0), max(ends, default=1.0)
@@ -279,7 +281,7 @@ def robustness_chart(scores: pd.DataFrame) -> alt.LayerChart:
     dots = base.mark_point(filled=True, size=70, opacity=1).encode(
         shape=_shape(scores["model"], "square")
     )
-    return finished(
+    return finish(
         *(bars if scores["low"].notna().any() else []),
         lines,
         dots,
@@ -289,10 +291,10 @@ def robustness_chart(scores: pd.DataFrame) -> alt.LayerChart:
     )
 
 
-def probability_chart(answers: pd.DataFrame, classes: tuple[str, ...]) -> alt.LayerChart:
+def draw_probabilities(answers: pd.DataFrame, classes: tuple[str, ...]) -> alt.LayerChart:
     """Draw a pair of bars per class for one recording (columns of probability_table); an arrow marks the true class."""
     present = [model for model in (HERE, THERE) if (answers["model"] == model).any()]
-    y = rows("class:N", classes, 190)
+    y = make_rows("class:N", classes, 190)
     offset = alt.YOffset("model:N", sort=present)
     tooltip = [
         alt.Tooltip("class:N", title="Class"),
@@ -305,7 +307,7 @@ def probability_chart(answers: pd.DataFrame, classes: tuple[str, ...]) -> alt.La
         alt.Chart(answers)
         .mark_bar(height=alt.RelativeBandSize(0.7), cornerRadiusEnd=2)
         .encode(
-            x=share_axis("probability:Q", "Probability"),
+            x=make_percent_axis("probability:Q", "Probability"),
             y=y,
             yOffset=offset,
             color=_colour(answers["model"]),
@@ -327,7 +329,7 @@ def probability_chart(answers: pd.DataFrame, classes: tuple[str, ...]) -> alt.La
         .mark_point(shape="triangle-left", filled=True, size=90, color=CONFIRMED, opacity=1)
         .encode(x=alt.value("width"), y=y)
     )
-    return finished(
+    return finish(
         bars,
         seeds,
         true,
@@ -337,7 +339,7 @@ def probability_chart(answers: pd.DataFrame, classes: tuple[str, ...]) -> alt.La
     )
 
 
-def channel_chart(lines: pd.DataFrame, time: str, unit: str) -> alt.Chart:
+def draw_channels(lines: pd.DataFrame, time: str, unit: str) -> alt.Chart:
     """Draw the channels of a recording without an up axis, one panel per node (columns of channel_table)."""
     channels = list(dict.fromkeys(lines["channel"]))
     chart: alt.Chart = (
@@ -354,7 +356,7 @@ def channel_chart(lines: pd.DataFrame, time: str, unit: str) -> alt.Chart:
                         CHANNEL_COLOURS[k % len(CHANNEL_COLOURS)] for k in range(len(channels))
                     ],
                 ),
-                legend=legend(),
+                legend=make_legend(),
             ),
             tooltip=[
                 alt.Tooltip("node:N", title="Of"),
@@ -370,7 +372,7 @@ def channel_chart(lines: pd.DataFrame, time: str, unit: str) -> alt.Chart:
     return chart
 
 
-def _two(
+def _draw_two(
     table: pd.DataFrame, column: str, y: alt.Y, x: alt.X, tooltip: list[alt.Tooltip]
 ) -> alt.Chart:
     """Draw a column's values of the model and of the teacher; the teacher's are drawn first, below."""
@@ -392,7 +394,7 @@ def _colour(models: pd.Series[str]) -> alt.Color:
     present = [model for model in (HERE, THERE) if (models == model).any()]
     colours = {HERE: SEARCHED, THERE: TEACHER}
     scale = alt.Scale(domain=present, range=[colours[model] for model in present])
-    return alt.Color("model:N", scale=scale, legend=legend())
+    return alt.Color("model:N", scale=scale, legend=make_legend())
 
 
 def _shape(models: pd.Series[str], teacher: str = UPRIGHT) -> alt.Shape:
@@ -400,10 +402,10 @@ def _shape(models: pd.Series[str], teacher: str = UPRIGHT) -> alt.Shape:
     shapes = {HERE: "circle", THERE: teacher}
     scale = alt.Scale(domain=present, range=[shapes[model] for model in present])
     # the legend of shapes joins that of colours, whose domain is the same
-    return alt.Shape("model:N", scale=scale, legend=legend())
+    return alt.Shape("model:N", scale=scale, legend=make_legend())
 
 
-def _reference(table: pd.DataFrame, y: alt.Y) -> list[alt.Chart]:
+def _draw_reference(table: pd.DataFrame, y: alt.Y) -> list[alt.Chart]:
     """Draw a dashed line across the chart at the teacher's score, labelled at its left."""
     base = alt.Chart(table.assign(words=THERE)).encode(y=y)
     return [

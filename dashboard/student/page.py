@@ -19,7 +19,7 @@ from dashboard.reading.work_folder import Predicted
 from dashboard.student import charts as charts_model
 from dashboard.student.downloads import show_downloads
 from dashboard.student.recordings import show_recordings
-from dashboard.student.scores import pair, show_scores
+from dashboard.student.scores import make_pair, show_scores
 
 PEOPLE_WORDS = {
     ("confirm", "student"): "Confirm people",
@@ -53,7 +53,7 @@ def show_student(view: View) -> None:
 
 def show_held_against(view: View, model: Model) -> None:
     """Compare a confirmed student, or the teacher, with teacher, reference and chance on the confirm people."""
-    confirm = view.line.confirm
+    confirm = view.results.confirm
     if confirm is None or (model.member is None and model.number != TEACHER):
         return
     table = model_tables.held_against_table(confirm, model.member)
@@ -118,9 +118,9 @@ def show_numbers(view: View, model: Model, export: Export | None) -> None:
             if network.interval
             else "its network; too few people for an interval"
         )
-    elif model.number == TEACHER and view.line.confirm is not None:
-        confirmed.metric("Macro F1, confirm", f"{view.line.confirm.teacher.macro_f1:.3f}")
-        ends = interval_words(view.line.confirm.teacher.interval)
+    elif model.number == TEACHER and view.results.confirm is not None:
+        confirmed.metric("Macro F1, confirm", f"{view.results.confirm.teacher.macro_f1:.3f}")
+        ends = interval_words(view.results.confirm.teacher.interval)
         confirmed.caption(f"95 % interval {ends}" if ends else "too few people for an interval")
     else:
         confirmed.metric("Macro F1, confirm", "none")
@@ -180,7 +180,7 @@ def show_predictions(view: View, model: Model) -> None:
     picked = whose[words]
     table = _read(view, files, picked, classes)
     if words == NETWORK and model.member is not None:
-        table = model_tables.of_network(table, model.member.network.seed)
+        table = model_tables.keep_network(table, model.member.network.seed)
     if table.empty:
         st.info("The stored predictions of this model could not be used; the reason stands below.")
         return
@@ -192,7 +192,7 @@ def show_predictions(view: View, model: Model) -> None:
 
 def show_training(view: View, model: Model) -> None:
     st.subheader("How it was trained", anchor=False)
-    left, right = pair("training", [3, 2])
+    left, right = make_pair("training", [3, 2])
     with left:
         show_curves(model, view.models.get(TEACHER))
     with right:
@@ -211,9 +211,9 @@ def show_curves(model: Model, teacher: Model | None) -> None:
     if teacher is not None and model.number != TEACHER:
         reference = teacher.macro_f1 if measure == "macro_f1" else teacher.accuracy
     if not curve.empty:
-        st.altair_chart(charts_model.curve_chart(curve, measure, reference), key="curve")
+        st.altair_chart(charts_model.draw_curve(curve, measure, reference), key="curve")
     if not losses.empty:
-        st.altair_chart(charts_model.loss_chart(losses), key="losses")
+        st.altair_chart(charts_model.draw_loss(losses), key="losses")
 
 
 def show_settings(settings: tuple[Setting, ...]) -> None:
@@ -248,7 +248,7 @@ def _classes(view: View) -> tuple[str, ...]:
     """Return the class names in the order of the stored probabilities; empty if unknown."""
     if view.found.store is not None:
         return view.found.store.classes
-    return view.line.teacher.classes if view.line.teacher is not None else ()
+    return view.results.teacher.classes if view.results.teacher is not None else ()
 
 
 def _in_list(model: Model) -> str:

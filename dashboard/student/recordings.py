@@ -12,7 +12,7 @@ from dashboard.reading.models import many
 from dashboard.student import charts as charts_model
 from dashboard.student import stick_figure
 from dashboard.student.charts import HERE, THERE
-from dashboard.student.scores import pair
+from dashboard.student.scores import make_pair
 from gaitforge.windows import WindowSettings
 
 ALL, WRONG, DISAGREE = "All", "Wrong ones", "Student and teacher disagree"
@@ -36,7 +36,7 @@ def show_recordings(
     if rows.empty:
         st.info("There is no such recording. Choose others above.")
         return
-    answers = model_tables.answers(rows)
+    answers = model_tables.collect_answers(rows)
     recording = st.selectbox(
         f"Recording ({len(rows):,} to choose from)",
         list(answers),
@@ -44,7 +44,7 @@ def show_recordings(
         key="recording",
     )
     answer = answers[recording]
-    left, right = pair("recording", [3, 2])
+    left, right = make_pair("recording", [3, 2])
     with left:
         show_movement(view, answer.person, recording)
     with right:
@@ -54,7 +54,7 @@ def show_recordings(
             + ("" if answer.teacher_said is None else f"\nThe teacher: {answer.teacher_said}")
         )
         said = model_tables.probability_table({HERE: table, THERE: teacher}, recording, classes)
-        st.altair_chart(charts_model.probability_chart(said, classes), key="probabilities")
+        st.altair_chart(charts_model.draw_probabilities(said, classes), key="probabilities")
         seeds = int(table["seed"].nunique())
         st.caption(
             "The arrow marks the true class."
@@ -117,10 +117,10 @@ def show_movement(view: View, person: str, recording: str) -> None:
         title = "Time (s)" if timed else "Time (% of the recording)"
         for node, of_node in lines.groupby("node", sort=False):
             st.text(str(node))
-            chart = charts_model.channel_chart(of_node, title, shown.layout.unit)
+            chart = charts_model.draw_channels(of_node, title, shown.layout.unit)
             st.altair_chart(chart, key=f"channels_{shown.layout.joints.index(str(node))}")
     else:
-        numbers = stick_figure.figure(
+        numbers = stick_figure.make_figure(
             shown.recording, shown.layout, WindowSettings().min_confidence
         )
         stick_figure.show_figure(numbers, key="player")

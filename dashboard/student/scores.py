@@ -32,7 +32,7 @@ def show_scores(
     """Show all scores of a model; `table` and `teacher` are predictions for the same people."""
     st.text(scores_words(table, classes))
     tables = dict(show_classes(table, teacher, classes))
-    left, right = pair("trust", [1, 1])
+    left, right = make_pair("trust", [1, 1])
     with left:
         tables |= show_calibration(table, teacher, classes)
     with right:
@@ -41,7 +41,7 @@ def show_scores(
 
 
 def scores_words(table: pd.DataFrame, classes: tuple[str, ...]) -> str:
-    counts = model_tables.confusions(table, classes)
+    counts = model_tables.count_confusions(table, classes)
     people, seeds = table["person"].nunique(), table["seed"].nunique()
     said = (
         f"{many(table['recording'].nunique(), 'recording')} of "
@@ -56,7 +56,7 @@ def scores_words(table: pd.DataFrame, classes: tuple[str, ...]) -> str:
 
 def show_classes(table: pd.DataFrame, teacher: pd.DataFrame, classes: tuple[str, ...]) -> Tables:
     people = model_tables.people_table(table, teacher)
-    left, right = pair("classes", [1, 1])
+    left, right = make_pair("classes", [1, 1])
     with left:
         recalls = model_tables.recall_table(table, teacher, classes)
         within = recalls["low"].notna().any()
@@ -64,7 +64,7 @@ def show_classes(table: pd.DataFrame, teacher: pd.DataFrame, classes: tuple[str,
         st.markdown(
             "**Recall by class**" + (f", with 95 % intervals {over(seeds)}" if within else "")
         )
-        st.altair_chart(charts_model.recall_chart(recalls), key="recall")
+        st.altair_chart(charts_model.draw_recall(recalls), key="recall")
         if recalls["low"].isna().any():
             st.caption(f"A class of fewer than {MIN_PEOPLE} people has no interval.")
     # many people fill a column of their own
@@ -72,11 +72,11 @@ def show_classes(table: pd.DataFrame, teacher: pd.DataFrame, classes: tuple[str,
         st.markdown("**Confusions**, in per cent of the true class")
         cells = model_tables.confusion_table(table, classes)
         dark = st.context.theme.type == "dark"
-        st.altair_chart(charts_model.confusion_chart(cells, classes, dark), key="confusions")
+        st.altair_chart(charts_model.draw_confusion(cells, classes, dark), key="confusions")
     with right:
         st.markdown("**Accuracy by person**, the least well recognised first")
         with st.container(height=640 if len(people) > 24 else "content", border=False):
-            st.altair_chart(charts_model.people_chart(people), key="people")
+            st.altair_chart(charts_model.draw_people(people), key="people")
     return {"Recall by class": recalls, "Confusions": cells, "Accuracy by person": people}
 
 
@@ -92,7 +92,7 @@ def show_calibration(
         of_teacher = model_tables.calibration_error(teacher, classes)
         words += "" if of_teacher is None else f", the teacher's {of_teacher:.1%}"
     drawn = pd.concat(bins, ignore_index=True)
-    st.altair_chart(charts_model.calibration_chart(drawn), key="calibration")
+    st.altair_chart(charts_model.draw_calibration(drawn), key="calibration")
     st.caption(
         f"{words}. Above the diagonal it is right more often than it says. "
         "A point is a tenth of the scale, its size the share of the recordings."
@@ -112,7 +112,7 @@ def show_robustness(view: View, model: Model, classes: tuple[str, ...]) -> Table
         return {}
     named = answers.assign(model=[HERE if it else THERE for it in own])
     scores = model_tables.robustness_table(named, classes)
-    st.altair_chart(charts_model.robustness_chart(scores), key="robustness")
+    st.altair_chart(charts_model.draw_robustness(scores), key="robustness")
     few = (
         f" Fewer than {MIN_PEOPLE} people have no interval." if scores["low"].isna().any() else ""
     )
@@ -136,7 +136,7 @@ def show_tables(tables: Tables) -> None:
                 st.dataframe(table.round(4), hide_index=True, key=f"numbers_{place}")
 
 
-def pair(name: str, widths: list[int]) -> list[DeltaGenerator]:
+def make_pair(name: str, widths: list[int]) -> list[DeltaGenerator]:
     """Make two columns that are stacked in a narrow window (see STYLE in app.py)."""
     with st.container(key=f"pair_{name}"):
         return st.columns(widths, gap="large")

@@ -24,7 +24,7 @@ MIDDLE, LEFT, RIGHT = 0, 1, 2
 NO_FRAME_RATE_S = 3.0  # how long a recording without a frame rate (a normalised stride) plays
 
 
-def figure(recording: Recording, layout: Layout, min_confidence: float = 0.0) -> Numbers:
+def make_figure(recording: Recording, layout: Layout, min_confidence: float = 0.0) -> Numbers:
     """Convert a recording to the numbers that the player draws: joints right, up and towards the viewer.
 
     Lengths are whole numbers, UNIT to a body; a body is the greatest extent of the joints about their root. `yaw`
@@ -347,5 +347,5 @@ PLAYER = st.components.v2.component("gaitforge_stick_figure", html=HTML, css=CSS
 
 
 def show_figure(numbers: Numbers, key: str) -> None:
-    """Show the player with the numbers of `figure`."""
+    """Show the player with the numbers of `make_figure`."""
     PLAYER(data=numbers, key=key)

@@ -14,14 +14,14 @@ from dashboard.frame.chart_style import (
     FAMILY_SHAPES,
     SEARCHED,
     TEACHER,
-    finished,
+    finish,
 )
 
 ACCENT = CONFIRMED
 FAINT = 0.16
 
 
-def importance_chart(table: pd.DataFrame, objective: str) -> alt.LayerChart:
+def draw_importance(table: pd.DataFrame, objective: str) -> alt.LayerChart:
     """Draw how much each setting explains of one objective as bars (columns setting, importance)."""
     order = table["setting"].tolist()
     base = alt.Chart(table).encode(
@@ -47,7 +47,7 @@ def importance_chart(table: pd.DataFrame, objective: str) -> alt.LayerChart:
         text=alt.Text("importance:Q", format=".0%")
     )
     first = "" if table.empty else f" Most: {order[0]}, {table['importance'].iloc[0]:.0%}."
-    return finished(
+    return finish(
         bars,
         words,
         height=28 * len(table) + 8,
@@ -55,7 +55,7 @@ def importance_chart(table: pd.DataFrame, objective: str) -> alt.LayerChart:
     )
 
 
-def terms_chart(points: pd.DataFrame, terms: Sequence[str], chosen: int) -> alt.LayerChart:
+def draw_terms(points: pd.DataFrame, terms: Sequence[str], chosen: int) -> alt.LayerChart:
     """Draw weights by distillation term: the front as dots, the chosen student as a diamond, others as faint ticks."""
     rows = points.assign(
         kind=["chosen" if t == chosen else "front" if f else "beaten"
@@ -85,14 +85,14 @@ def terms_chart(points: pd.DataFrame, terms: Sequence[str], chosen: int) -> alt.
         .mark_point(filled=True, color=ACCENT, shape="diamond", size=150, opacity=1)
         .encode(x=x, y=y, tooltip=tooltip),
     ]
-    return finished(
+    return finish(
         *layers,
         height=70 + 34 * len(terms),
         description=f"Weights of the distillation terms {', '.join(terms)} on the front and elsewhere.",
     )
 
 
-def parallel_chart(
+def draw_parallel_axes(
     paths: pd.DataFrame, marks: pd.DataFrame, axes: Sequence[str], families: Sequence[str]
 ) -> alt.LayerChart:
     """Draw one line per trial across upright axes: picked ones by family, others faint, the chosen one set apart."""
@@ -139,14 +139,14 @@ def parallel_chart(
         .encode(x=x, y=y, text="text:N"),
     ]
     picked = paths.loc[paths["kind"] == "picked", "trial"].nunique()
-    return finished(
+    return finish(
         *layers,
         height=360,
         description=f"Settings of {picked} students over {len(axes)} axes: {', '.join(axes)}.",
     )
 
 
-def slice_chart(
+def draw_slice(
     table: pd.DataFrame,
     *,
     setting: str,
@@ -212,7 +212,7 @@ def slice_chart(
         .mark_point(shape="circle", size=330, strokeWidth=2, color=ACCENT, opacity=1)
         .encode(x=x, y=y, **offset)
     )
-    return finished(
+    return finish(
         ring,
         points,
         height=380,

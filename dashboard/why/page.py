@@ -23,7 +23,7 @@ BRUSHED = "dragged over in Trade-off"
 
 
 def show_why(view: View) -> None:
-    trials = view.line.trials
+    trials = view.results.trials
     finished = [trial for trial in trials if trial.state == "finished"]
     st.subheader("Why these students", anchor=False)
     if not finished:
@@ -65,7 +65,7 @@ def show_importance(view: View, family: str | None, finished: int, objectives: l
         with column:
             st.text(objective_words(name))
             st.altair_chart(
-                charts_why.importance_chart(table, objective_words(name)),
+                charts_why.draw_importance(table, objective_words(name)),
                 key=f"importance_{name}",
             )
     which = "all families" if family is None else "the students of this family"
@@ -98,20 +98,20 @@ def _why_no_importance(view: View, found: pd.DataFrame, family: str | None, fini
 
 
 def show_terms(view: View, finished: list[Trial]) -> None:
-    table = why_tables.terms_table(finished, view.line.front)
+    table = why_tables.terms_table(finished, view.results.front)
     if table.empty:
         return
-    members = sum(trial.number in view.line.front for trial in finished)
+    members = sum(trial.number in view.results.front for trial in finished)
     st.markdown("**What the front learns from the teacher by**")
     left, right = st.columns(2, gap="large")
     with left:
-        points = why_tables.term_points(finished, view.line.front)
+        points = why_tables.term_points(finished, view.results.front)
         kept = points["on_front"] | points["trial"].eq(view.chosen)
         rest = points[~kept]
         step = max(len(rest) // 400, 1)
         points = pd.concat([rest.iloc[::step], points[kept]])
         st.altair_chart(
-            charts_why.terms_chart(points, table["term"].tolist(), view.chosen), key="terms"
+            charts_why.draw_terms(points, table["term"].tolist(), view.chosen), key="terms"
         )
     number = st.column_config.NumberColumn
     right.dataframe(
@@ -141,12 +141,12 @@ def show_paths(
     family: str | None,
     objectives: list[str],
 ) -> None:
-    confirm = view.line.confirm
-    groups = {FRONT: sorted(view.line.front)}
+    confirm = view.results.confirm
+    groups = {FRONT: sorted(view.results.front)}
     if confirm is not None and confirm.members:
         groups[CONFIRMED] = [member.trial for member in confirm.members]
-    if choice.brushed_trials():
-        groups[BRUSHED] = list(choice.brushed_trials())
+    if choice.read_brushed_trials():
+        groups[BRUSHED] = list(choice.read_brushed_trials())
     st.markdown("**What they have in common**")
     left, right = st.columns([2, 3], vertical_alignment="center")
     which = choice.settle("why_group", [*groups, BY_HAND], FRONT)
@@ -169,10 +169,12 @@ def show_paths(
             max_selections=20,
             key="why_trials",
         )
-    axes = why_tables.axes_of(finished, why_tables.searched_names(finished, family), objectives)
+    axes = why_tables.make_axes(
+        finished, why_tables.list_searched_names(finished, family), objectives
+    )
     paths = why_tables.paths_table(finished, picked, axes, view.chosen)
     st.altair_chart(
-        charts_why.parallel_chart(
+        charts_why.draw_parallel_axes(
             paths, why_tables.marks_table(axes), [axis.words for axis in axes], families
         ),
         key="paths",
@@ -192,7 +194,7 @@ def show_slice(
     objectives: list[str],
 ) -> None:
     st.markdown("**One setting at a time**")
-    names = why_tables.searched_names(finished, family)
+    names = why_tables.list_searched_names(finished, family)
     if not names or not objectives:
         st.info("The trials do not say what was searched.")
         return
@@ -203,7 +205,7 @@ def show_slice(
     objective = right.selectbox(
         "Objective", objectives, format_func=objective_words, key="why_objective"
     )
-    table = why_tables.slice_table(finished, setting, objective, view.line.front, view.chosen)
+    table = why_tables.slice_table(finished, setting, objective, view.results.front, view.chosen)
     if table.empty:
         st.info("No finished trial has this setting.")
         return
@@ -220,7 +222,7 @@ def show_slice(
         table = pd.concat([table[~kept].iloc[:: max(of // 2000, 1)], table[kept]])
         words = f"{len(table):,} of {of:,} points are drawn, evenly taken."
     st.altair_chart(
-        charts_why.slice_chart(
+        charts_why.draw_slice(
             table,
             setting=setting_words(setting).capitalize(),
             objective=objective_words(objective),
@@ -250,7 +252,7 @@ def _first(view: View, names: list[str], objective: str, family: str | None) -> 
 
 def _objectives(view: View, finished: list[Trial]) -> list[str]:
     """List the search's objectives (macro F1 and parameters without one) for which at least one trial has a value."""
-    asked = view.line.search.objectives if view.line.search else ()
+    asked = view.results.search.objectives if view.results.search else ()
     return [
         name
         for name in asked or ("macro_f1", "params")

@@ -84,7 +84,7 @@ def importance_table(
     return table[["setting", "name", "importance"]].head(most)
 
 
-def searched_names(trials: Iterable[Trial], family: str | None) -> list[str]:
+def list_searched_names(trials: Iterable[Trial], family: str | None) -> list[str]:
     """List the settings that the search chose for these trials; sizes of other families are left out.
 
     Those that all trials share come first, then the sizes of the family, then those of only some trials.
@@ -177,7 +177,7 @@ def slice_table(
                 "trial": trial.number,
                 "family": trial.family,
                 "value": value,
-                "shown": shown(value),
+                "shown": format_value(value),
                 "objective": reached,
                 "params": trial.params,
                 "kind": "chosen" if trial.number == chosen else kind,
@@ -200,7 +200,7 @@ def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def shown(value: Searched) -> str:
+def format_value(value: Searched) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:.3g}" if isinstance(value, float) else str(value)
@@ -226,7 +226,7 @@ class Axis:
     def place(self, value: Searched) -> float | None:
         """Return a value's height on the axis; None if it does not belong on it."""
         if self.choices:
-            text = shown(value)
+            text = format_value(value)
             if value is None or text not in self.choices:
                 return None
             return (self.choices.index(text) + 0.5) / len(self.choices)
@@ -249,7 +249,7 @@ class Axis:
         return {0.0: _mark(self.low), 1.0: _mark(self.high)}
 
 
-def axes_of(
+def make_axes(
     trials: Sequence[Trial], settings: Sequence[str], objectives: Sequence[str]
 ) -> list[Axis]:
     """Make an axis for each setting that varies among finished trials, then for each objective that does."""
@@ -292,7 +292,9 @@ def paths_table(
                 value = objective_value(trial, axis.name)
             place = axis.place(value)
             if place is not None:
-                rows.append((trial.number, trial.family, kind, axis.words, place, shown(value)))
+                rows.append(
+                    (trial.number, trial.family, kind, axis.words, place, format_value(value))
+                )
     return pd.DataFrame(rows, columns=["trial", "family", "kind", "axis", "place", "value"])
 
 
@@ -309,7 +311,7 @@ def _axis(name: str, words: str, values: Sequence[Searched]) -> Axis | None:
         return None  # it was not searched
     numbers = [float(v) for v in values if is_number(v) and not isinstance(v, str | None)]
     if len(numbers) < len(values):
-        return Axis(name, words, choices=tuple(sorted({shown(value) for value in values})))
+        return Axis(name, words, choices=tuple(sorted({format_value(value) for value in values})))
     return Axis(name, words, min(numbers), max(numbers), log=spans_decades(numbers))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from gaitforge.stats import Estimate, Ints, compare, noninferior, tested_down, too_few
+from gaitforge.stats import Estimate, Ints, compare, find_tested, is_noninferior, is_too_few
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,7 +22,7 @@ class Judged:
     noninferior: bool | None
 
 
-def judged_words(*, tested: bool, noninferior: bool | None, margin: float) -> str:
+def say_judged(*, tested: bool, noninferior: bool | None, margin: float) -> str:
     """Say what came of a network's test, as it stands after its name."""
     if noninferior is None:
         return "too few people to test it"
@@ -33,7 +33,7 @@ def judged_words(*, tested: bool, noninferior: bool | None, margin: float) -> st
     return "not tested, since a larger student failed"
 
 
-def between(ends: Sequence[float]) -> str:
+def say_interval(ends: Sequence[float]) -> str:
     """Write the ends of an interval of differences."""
     return f"{ends[0]:+.3f} to {ends[1]:+.3f}"
 
@@ -47,10 +47,10 @@ class HasDifference(Protocol):
     def difference_interval(self) -> tuple[float, float] | None: ...
 
 
-def signed(difference: HasDifference, at_once: str = "") -> str:
+def say_difference(difference: HasDifference, at_once: str = "") -> str:
     """Write a difference, with its interval where it has one; `at_once` says of what that holds."""
     ends = difference.difference_interval
-    sure = "" if ends is None else f" (95 % interval{at_once} {between(ends)})"
+    sure = "" if ends is None else f" (95 % interval{at_once} {say_interval(ends)})"
     return f"{difference.difference:+.3f}{sure}"
 
 
@@ -62,10 +62,10 @@ def judge(
     The chance that any of them is wrongly called as good is that of one test, however many there are.
     """
     differences = [compare(network, teacher_PKK) for network in networks_MPKK]
-    if too_few(teacher_PKK.shape[-3]):
+    if is_too_few(teacher_PKK.shape[-3]):
         return [Judged(difference=d, tested=False, noninferior=None) for d in differences]
-    passes = [noninferior(difference, margin) for difference in differences]
-    tested = tested_down(params_M, passes)
+    passes = [is_noninferior(difference, margin) for difference in differences]
+    tested = find_tested(params_M, passes)
     return [
         Judged(difference=difference, tested=is_tested, noninferior=is_tested and passed)
         for difference, is_tested, passed in zip(differences, tested, passes, strict=True)

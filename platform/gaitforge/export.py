@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from gaitforge.batch import Batch
 from gaitforge.cost import latency_ms
-from gaitforge.decision import HasDifference, between, judged_words, signed
+from gaitforge.decision import HasDifference, say_difference, say_interval, say_judged
 from gaitforge.predict import open_session
 from gaitforge.records.confirm import Member, ModelScores, Network
 from gaitforge.records.export import Card
@@ -151,7 +151,7 @@ def card_text(card: Card) -> str:
         "",
         f"- Against the teacher: {_tested(card)}",
         *(
-            f"- Against {name}: macro F1 {signed(against)}"
+            f"- Against {name}: macro F1 {say_difference(against)}"
             f"{'' if card.too_few else ', an interval that holds for all confirmed students at once'}"
             for name, against in (
                 ("the reference", network.against_reference),
@@ -218,16 +218,14 @@ def _row(scores: ModelScores) -> str:
 def _minus(scores: HasDifference) -> str:
     """Write the two cells of a difference, the model of the row minus that of the column."""
     ends = scores.difference_interval
-    interval = "too few people" if ends is None else between(ends)
+    interval = "too few people" if ends is None else say_interval(ends)
     return f"{scores.difference:+.3f} | {interval} |"
 
 
 def _tested(card: Card) -> str:
     network = card.network
-    words = judged_words(
-        tested=network.tested, noninferior=network.noninferior, margin=card.margin
-    )
-    return f"macro F1 {signed(network)}; {words}"
+    words = say_judged(tested=network.tested, noninferior=network.noninferior, margin=card.margin)
+    return f"macro F1 {say_difference(network)}; {words}"
 
 
 def _by_person(network: Network) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gaitforge.front import spread_along_front
-from gaitforge.objectives import configurations
+from gaitforge.objectives import group_by_configuration
 from gaitforge.provenance import Provenance
 from gaitforge.records.confirm import NEAR, ON_FRONT, Place
 from gaitforge.records.search import FRONT, FrontRow
@@ -117,7 +117,7 @@ def pick_neighbours(
     """
     on_front = {row.trial for row in front}
     near = []
-    for student in configurations(trials):
+    for student in group_by_configuration(trials):
         f1, first = student.scores["val_macro_f1"], student.first
         if f1 < worth_f1(front) or on_front & set(student.trials):
             continue

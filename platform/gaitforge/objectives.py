@@ -147,7 +147,7 @@ class Configuration:
         )
 
 
-def configurations(trials: Iterable[Trial]) -> list[Configuration]:
+def group_by_configuration(trials: Iterable[Trial]) -> list[Configuration]:
     """Put the finished trials together by configuration.
 
     A trial that was stopped or has failed is never among them: its score is of fewer epochs, or none.
@@ -209,7 +209,7 @@ class SearchedFront:
             return hypervolume_2d(costs_NM, (worst[0], worst[1]))
         return hypervolume_3d(costs_NM, (worst[0], worst[1], worst[2]))
 
-    def rows(self) -> list[FrontRow]:
+    def list_rows(self) -> list[FrontRow]:
         """Return the members of the front, from the smallest to the largest."""
         if not self.values:
             return []
@@ -225,12 +225,12 @@ class SearchedFront:
         ]  # fmt: skip
         return sorted(rows, key=lambda row: (row.params, row.trial))
 
-    def record(self, search: str) -> Front:
+    def as_record(self, search: str) -> Front:
         """Return the content of `search/front.json`; `search` is the identity of the search."""
         return Front(
             objectives=self.names,
             hypervolume=self.hypervolume,
             reference=self.reference,
-            front=tuple(self.rows()),
+            front=tuple(self.list_rows()),
             search=search,
         )

@@ -27,7 +27,7 @@ from gaitforge.settings import (
     teacher_identity,
 )
 from gaitforge.splits import check_rule
-from gaitforge.weights import weights_fault
+from gaitforge.weights import find_weights_fault
 from gaitforge.window_cache import window_provenance
 from gaitforge.work import SplitFolder, WorkFolder
 
@@ -48,7 +48,7 @@ class Outdated:
         return f"{subject} is out of date, being of {self.of}; {self.remedy}."
 
 
-def outdated_answer(
+def explain_outdated_answer(
     work: WorkFolder, split: str, trials: Iterable[Trial] | None = None
 ) -> str | None:
     """Return a sentence where a split's confirmed answer is out of date; None where it is not, or there is none.
@@ -65,7 +65,7 @@ def outdated_answer(
     return None if found is None else found.sentence("The confirmed answer")
 
 
-def outdated_pooled(work: WorkFolder) -> str | None:
+def explain_outdated_pooled(work: WorkFolder) -> str | None:
     """Return a sentence where several splits' answer over all people is missing or out of date; else None.
 
     It is None too where there is one split, or none has been confirmed.
@@ -90,7 +90,7 @@ def outdated_pooled(work: WorkFolder) -> str | None:
     return None
 
 
-def outdated_export(
+def explain_outdated_export(
     work: WorkFolder, trials: Mapping[str, Iterable[Trial]] | None = None
 ) -> str | None:
     """Return a sentence where the exported student is out of date; None where it is not, or there is none.
@@ -139,7 +139,7 @@ def _answer(work: WorkFolder, split: str, trials: Iterable[Trial] | None) -> Out
 
 def _changed_refit(folder: SplitFolder) -> Outdated | None:
     for head in sorted(folder.refits.glob("*.json")):
-        if weights_fault(head) is not None:
+        if find_weights_fault(head) is not None:
             remedy = (
                 f"remove {head.name} and run `gaitforge confirm run.toml`, which trains it anew"
             )

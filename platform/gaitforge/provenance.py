@@ -90,11 +90,11 @@ class Provenance:
             are = "is" if len(known) == 1 else "are"
             raise ValueError(
                 f"{what} has seen {count_people(known)} who {are} to be confirmed as never seen before "
-                f"({named(known)}); {remedy}."
+                f"({join_people(known)}); {remedy}."
             )
 
 
-def named(people: Iterable[str]) -> str:
+def join_people(people: Iterable[str]) -> str:
     """Join the first NAMED of these people, sorted; "…" stands for the others."""
     names = sorted(people)
     return ", ".join(names[:NAMED]) + (", …" if len(names) > NAMED else "")

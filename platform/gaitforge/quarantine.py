@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gaitforge.recording import Rejected, find_kind
-from gaitforge.recording_files import damage_named
+from gaitforge.recording_files import name_damage
 from gaitforge.work import StoreFolder, for_arrow, write_parquet, write_whole
 
 _COLUMNS: dict[str, pa.DataType] = {
@@ -96,7 +96,7 @@ def read_quarantine(folder: Path, version: int) -> pa.Table:
 
 
 def _read(path: Path) -> pa.Table:
-    with damage_named(path):
+    with name_damage(path):
         return pq.read_table(
             for_arrow(path), schema=pa.schema(_COLUMNS), page_checksum_verification=True
         )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 
-def must(holds: bool, sentence: str) -> None:
+def require(holds: bool, sentence: str) -> None:
     """Raise ValueError with the sentence unless `holds` is true."""
     if not holds:
         raise ValueError(sentence)
@@ -43,27 +43,27 @@ class Recipe:
     """Share of joints hidden for a whole window."""
 
     def __post_init__(self) -> None:
-        must(self.epochs >= 1, f"fit.epochs is {self.epochs}, but must be at least 1.")
-        must(
+        require(self.epochs >= 1, f"fit.epochs is {self.epochs}, but must be at least 1.")
+        require(
             self.batch >= 2,
             f"fit.batch is {self.batch}, but must be at least 2: batch normalisation needs two windows.",
         )
-        must(self.lr > 0, f"fit.lr is {self.lr}, but must be above 0.")
-        must(
+        require(self.lr > 0, f"fit.lr is {self.lr}, but must be above 0.")
+        require(
             self.weight_decay >= 0,
             f"fit.weight_decay is {self.weight_decay}, but must not be negative.",
         )
-        must(
+        require(
             0 <= self.label_smoothing < 1,
             f"fit.label_smoothing is {self.label_smoothing}, but must be in [0, 1).",
         )
-        must(
+        require(
             0 <= self.warmup < 1,
             f"fit.warmup is {self.warmup}, but must be in [0, 1): it is a share of all steps.",
         )
-        must(self.clip > 0, f"fit.clip is {self.clip}, but must be above 0.")
-        must(self.jitter >= 0, f"fit.jitter is {self.jitter}, but must not be negative.")
-        must(
+        require(self.clip > 0, f"fit.clip is {self.clip}, but must be above 0.")
+        require(self.jitter >= 0, f"fit.jitter is {self.jitter}, but must not be negative.")
+        require(
             0 <= self.joint_drop < 1,
             f"fit.joint_drop is {self.joint_drop}, but must be in [0, 1).",
         )
@@ -109,13 +109,13 @@ class Distillation:
 
     def __post_init__(self) -> None:
         for name, weight in self.weights.items():
-            must(weight >= 0, f"The weight of '{name}' is {weight}, but must not be negative.")
+            require(weight >= 0, f"The weight of '{name}' is {weight}, but must not be negative.")
         for name, temperature in {"kd": self.temperature, **self.temperatures}.items():
-            must(
+            require(
                 temperature > 0,
                 f"The temperature of '{name}' is {temperature}, but must be above 0.",
             )
-        must(
+        require(
             0 <= self.warmup <= 1,
             f"The warm-up of the terms is {self.warmup}, but must be in [0, 1]: it is a share of all steps.",
         )

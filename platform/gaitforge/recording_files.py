@@ -41,7 +41,7 @@ MOVEMENT: dict[str, pa.DataType] = {
 }
 
 
-def file_schema(recordings: Sequence[Recording]) -> pa.Schema:
+def make_schema(recordings: Sequence[Recording]) -> pa.Schema:
     """Return the columns that hold all of `recordings`.
 
     Raises ValueError where a further column has a name that is taken, or holds both text and numbers.
@@ -59,7 +59,7 @@ def file_schema(recordings: Sequence[Recording]) -> pa.Schema:
     return pa.schema(DESCRIPTION | further | MOVEMENT)
 
 
-def row_groups(recordings: Sequence[Recording], group_bytes: int) -> Iterator[list[Recording]]:
+def cut_row_groups(recordings: Sequence[Recording], group_bytes: int) -> Iterator[list[Recording]]:
     """Yield recordings, which must be sorted by person, in groups of about `group_bytes` of positions.
 
     A person who would not fit whole starts a new group.
@@ -81,7 +81,9 @@ def row_groups(recordings: Sequence[Recording], group_bytes: int) -> Iterator[li
         yield group
 
 
-def files(groups: Iterable[list[Recording]], file_bytes: int) -> Iterator[list[list[Recording]]]:
+def gather_files(
+    groups: Iterable[list[Recording]], file_bytes: int
+) -> Iterator[list[list[Recording]]]:
     """Gather row groups into files of about `file_bytes` of positions; yield the groups of each file."""
     file: list[list[Recording]] = []
     size = 0
@@ -134,7 +136,7 @@ def read_recordings(
     Row groups that none of `people` can be in are not read. Raises ValueError for a damaged file,
     FileNotFoundError for one that is gone.
     """
-    with damage_named(path), _open(path) as file:
+    with name_damage(path), _open(path) as file:
         for group in range(file.num_row_groups):
             if people is None or _may_hold(file.metadata.row_group(group), people):
                 rows = file.read_row_group(group, use_threads=False)
@@ -143,13 +145,13 @@ def read_recordings(
 
 def read_columns(path: Path, names: Sequence[str]) -> pa.Table:
     """Read some columns of all of a file's rows; raises ValueError for a damaged file."""
-    with damage_named(path), _open(path) as file:
+    with name_damage(path), _open(path) as file:
         return file.read(columns=list(names), use_threads=False)
 
 
-def bytes_of_groups(path: Path, names: Sequence[str]) -> list[int]:
+def count_group_bytes(path: Path, names: Sequence[str]) -> list[int]:
     """Return the uncompressed bytes of some columns together, by row group; raises ValueError for a damaged file."""
-    with damage_named(path), _open(path) as file:
+    with name_damage(path), _open(path) as file:
         groups = [file.metadata.row_group(n) for n in range(file.num_row_groups)]
         return [
             sum(
@@ -165,13 +167,13 @@ def read_groups(path: Path, names: Sequence[str], groups: Sequence[int]) -> Iter
     """Yield some columns of some row groups, one group at a time; raises ValueError for a damaged file."""
     if not groups:
         return
-    with damage_named(path), _open(path) as file:
+    with name_damage(path), _open(path) as file:
         for group in groups:
             yield file.read_row_group(group, columns=list(names), use_threads=False)
 
 
 @contextmanager
-def damage_named(path: Path) -> Iterator[None]:
+def name_damage(path: Path) -> Iterator[None]:
     """Turn what pyarrow raises about a bad file into one sentence that names it.
 
     Raises FileNotFoundError where the file is gone, ValueError where it is damaged. A ConnectionError

@@ -79,14 +79,14 @@ class Reference:
             [lifted @ self.weight_DK + self.bias_K for _, lifted in self.lift.chunks(windows)]
         )
 
-    def arrays(self) -> dict[str, NDArray[Any]]:
+    def as_arrays(self) -> dict[str, NDArray[Any]]:
         """Return all of it by name, for a file."""
         lift = {item.name: getattr(self.lift, item.name) for item in dataclasses.fields(Lift)}
         return {**lift, "weight_DK": self.weight_DK, "bias_K": self.bias_K}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Reference:
-        """Read what `arrays` gave."""
+        """Read what `as_arrays` gave."""
         lift = Lift(**{item.name: arrays[item.name] for item in dataclasses.fields(Lift)})
         return cls(lift=lift, weight_DK=arrays["weight_DK"], bias_K=arrays["bias_K"])
 
@@ -110,7 +110,7 @@ def fit_reference(
     windows and seed give the same machine.
     """
     best: tuple[Reference, Choice] | None = None
-    for width, lift in candidates(train, np.random.default_rng(seed)):
+    for width, lift in make_candidates(train, np.random.default_rng(seed)):
         weight_SDK, bias_SK = solve(lift, train, classes)
         for strength, logits_NK, weight_DK, bias_K in zip(
             STRENGTHS,
@@ -127,7 +127,7 @@ def fit_reference(
     return best
 
 
-def candidates(
+def make_candidates(
     train: WindowSet, generator: np.random.Generator
 ) -> Iterator[tuple[float | None, Lift]]:
     """Yield the linear machine and one for each width of the kernel, scaled by the training windows."""
@@ -153,7 +153,7 @@ def solve(lift: Lift, train: WindowSet, classes: int) -> tuple[Floats, Floats]:
     without training windows are 0: it is never the answer.
     """
     size = lift.phase_D.size or len(lift.mean_F)
-    weight_N = balanced(train.label_N, classes)
+    weight_N = balance_weights(train.label_N, classes)
     square_DD = np.zeros((size, size))
     target_DK = np.zeros((size, classes))
     mean_D = np.zeros(size)
@@ -179,7 +179,7 @@ def solve(lift: Lift, train: WindowSet, classes: int) -> tuple[Floats, Floats]:
     return weight_SDK, prior_K - mean_D @ weight_SDK
 
 
-def balanced(label_N: Ints, classes: int) -> Floats:
+def balance_weights(label_N: Ints, classes: int) -> Floats:
     """Return weights of windows [N] that sum to 1, and to the same in each class that occurs."""
     count_K = np.bincount(label_N, minlength=classes)
     weight_N: Floats = 1 / (count_K[label_N] * np.count_nonzero(count_K))
@@ -204,7 +204,7 @@ def fit_scale(train: WindowSet) -> tuple[Floats, Floats]:
 def median_distance(plain: Lift, train: WindowSet, generator: np.random.Generator) -> float:
     """Return the median distance between training windows, over a sample of them; 1 where all are alike."""
     row_N = np.sort(generator.permutation(train.n)[:SAMPLE])
-    raw_NF = features(train.joints[row_N, 0], train.seen[row_N, 0])
+    raw_NF = compute_features(train.joints[row_N, 0], train.seen[row_N, 0])
     sample_NF = (raw_NF - plain.mean_F) * plain.factor_F
     square_N = np.square(sample_NF).sum(axis=1)
     squares_NN = square_N[:, None] + square_N - 2 * sample_NF @ sample_NF.T
@@ -217,10 +217,10 @@ def cut_features(windows: WindowSet) -> Iterator[tuple[slice, Floats]]:
     """Yield where each chunk of windows lies, and their features [N, F]."""
     for start in range(0, windows.n, CHUNK):
         rows = slice(start, min(start + CHUNK, windows.n))
-        yield rows, features(windows.joints[rows, 0], windows.seen[rows, 0])
+        yield rows, compute_features(windows.joints[rows, 0], windows.seen[rows, 0])
 
 
-def features(joints_NTVC: NDArray[np.float32], seen_NTV: NDArray[np.bool_]) -> Floats:
+def compute_features(joints_NTVC: NDArray[np.float32], seen_NTV: NDArray[np.bool_]) -> Floats:
     """Return coordinates at FRAMES moments, then the deviation and the mean speed of each coordinate, [N, F].
 
     What was not seen, or is no number, counts as the training people's mean (0 in z-scores), and in

@@ -36,7 +36,7 @@ def record_scoring(
     write_once(work.scoring(fingerprint(event)), SCORING.as_json(scoring))
 
 
-def times_scored(work: WorkFolder, people: Iterable[str]) -> int:
+def count_scorings(work: WorkFolder, people: Iterable[str]) -> int:
     """Return how often the most often scored of these people has been scored in the work folder."""
     counts: Counter[str] = Counter()
     for event in read_scorings(work):
@@ -44,7 +44,7 @@ def times_scored(work: WorkFolder, people: Iterable[str]) -> int:
     return max((counts[likeness(person)] for person in people), default=0)
 
 
-def people_scored(work: WorkFolder) -> frozenset[str]:
+def list_scored_people(work: WorkFolder) -> frozenset[str]:
     """Return all people who have been scored as unseen in the work folder."""
     return frozenset(person for event in read_scorings(work) for person in event.people)
 

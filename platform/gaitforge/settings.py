@@ -19,7 +19,7 @@ from gaitforge.ingest.people import look_alikes
 from gaitforge.ingest.synthetic import SyntheticSettings
 from gaitforge.objectives import DEFAULT, check_objectives
 from gaitforge.recipe import FitPlan as FitPlan
-from gaitforge.recipe import must as _must
+from gaitforge.recipe import require as _must
 from gaitforge.records.json_file import JsonFile
 from gaitforge.records.store import HowRead
 from gaitforge.splits import SplitSettings

@@ -98,7 +98,7 @@ class Jackknife:
         )
 
 
-def too_few(people: int) -> bool:
+def is_too_few(people: int) -> bool:
     """Return True where people are too few for an interval, so that each is to be shown instead."""
     return people < MIN_PEOPLE
 
@@ -180,7 +180,7 @@ def estimate_recall(confusions_SPKK: Ints, place: int) -> Estimate | None:
     """Estimate the recall of one class with its interval; None where too few people have recordings of it."""
     confusions = _add_seeds(confusions_SPKK)
     own = confusions[:, confusions[0, :, place].sum(axis=-1) > 0]
-    if too_few(own.shape[1]):
+    if is_too_few(own.shape[1]):
         return None
     of_class = np.zeros_like(own)
     of_class[:, :, place] = own[:, :, place]
@@ -259,7 +259,7 @@ def _lost(share: float) -> float:
     return share / (2 - share)
 
 
-def noninferior(difference: Estimate, margin: float) -> bool:
+def is_noninferior(difference: Estimate, margin: float) -> bool:
     """Return True where the first model is shown to lose less than `margin` of macro F1 to the second.
 
     Shown means that the whole interval lies above -margin (with a 95 % interval a one-sided test
@@ -272,7 +272,7 @@ def noninferior(difference: Estimate, margin: float) -> bool:
     return difference.low > -margin
 
 
-def tested_down(params_M: Sequence[int], passes_M: Sequence[bool]) -> tuple[bool, ...]:
+def find_tested(params_M: Sequence[int], passes_M: Sequence[bool]) -> tuple[bool, ...]:
     """Tell which members were tested at all: from the largest to the smallest, up to the first that fails.
 
     A fixed order of tests, each at the full level, holds the level of all of them together, since a
@@ -330,7 +330,7 @@ def draw_people(people: int, resamples: int) -> Ints:
     return generator.multinomial(people, np.full(people, 1 / people), resamples)
 
 
-def macro_f1_draws(confusions_SPKK: Ints, weights_RP: Ints) -> Floats:
+def draw_macro_f1(confusions_SPKK: Ints, weights_RP: Ints) -> Floats:
     """Return `mean_macro_f1` of each resample of people, [R].
 
     Raises ValueError for shapes that do not match and for a person without recordings.
@@ -360,7 +360,7 @@ def probability_on_front(draws_MR: Floats, params_M: NDArray[np.integer]) -> Flo
     return share_M
 
 
-def optimism(
+def estimate_optimism(
     believed_M: Floats, validated_MS: Floats, confirmed_MSPKK: Sequence[Ints]
 ) -> Optimism:
     """Estimate the mean optimism over models that a search scored `believed_M`.
@@ -379,7 +379,7 @@ def optimism(
     confirmed = estimate_mean(confirmed_MSPKK)
     believed, validated = float(believed_M.mean()), float(validated_MS.mean())
     ends = luck_ends = None
-    if not too_few(confirmed_MSPKK[0].shape[-3]):
+    if not is_too_few(confirmed_MSPKK[0].shape[-3]):
         ends = believed - confirmed.high, believed - confirmed.low
     seeds = validated_MS.shape[1]
     if seeds > 1:

@@ -37,13 +37,13 @@ from gaitforge.quarantine import (
 from gaitforge.recording import Recording, Rejected
 from gaitforge.recording_files import (
     MOVEMENT,
-    bytes_of_groups,
-    file_schema,
-    files,
+    count_group_bytes,
+    cut_row_groups,
+    gather_files,
+    make_schema,
     read_columns,
     read_groups,
     read_recordings,
-    row_groups,
     write_file,
 )
 from gaitforge.records.store import STORE, HowRead, StoreInfo
@@ -106,15 +106,15 @@ class SkeletonStore:
         recordings, rejected = _sort_out(items)
         refuse_too_many(folder, len(recordings), rejected, max_quarantined)
         _check_alike(recordings, layout)
-        schema = file_schema(recordings)
+        schema = make_schema(recordings)
         table = StoreFolder(folder).recordings
         _make_table_folder(table)
         write_id = uuid.uuid4().hex
         with ExitStack() as undo:
             undo.callback(_remove_files, table, write_id)
             added = []
-            groups = row_groups(recordings, group_bytes)
-            for number, groups_of_file in enumerate(files(groups, file_bytes)):
+            groups = cut_row_groups(recordings, group_bytes)
+            for number, groups_of_file in enumerate(gather_files(groups, file_bytes)):
                 stem = f"part-{number:05d}-{write_id}"
                 path = write_file(table, stem, schema, groups_of_file)
                 added.append(_add_action(path, groups_of_file))
@@ -138,7 +138,7 @@ class SkeletonStore:
         forget_refused(folder)
         return info
 
-    def recordings(self, people: Collection[str] | None = None) -> Iterator[Recording]:
+    def read_recordings(self, people: Collection[str] | None = None) -> Iterator[Recording]:
         """Yield all recordings, or those of `people`, in the order of person and id.
 
         Reads only the row groups that one of `people` may be in, one at a time. Raises ValueError
@@ -161,8 +161,8 @@ class SkeletonStore:
                 "take people from its index."
             )
 
-    def index(self) -> pa.Table:
-        """Read everything but the movements, in the order of `recordings`.
+    def read_index(self) -> pa.Table:
+        """Read everything but the movements, in the order of `read_recordings`.
 
         Columns: recording, person, label, frames, fps (Hz, null without a frame rate), and the
         sources' further columns, null where a source has none.
@@ -179,7 +179,7 @@ class SkeletonStore:
         `most_bytes`; a smaller store is read whole. Raises ValueError where a file is damaged.
         """
         paths = self._paths()
-        sizes = [bytes_of_groups(path, names) for path in paths]
+        sizes = [count_group_bytes(path, names) for path in paths]
         step = max(-(-sum(map(sum, sizes)) // most_bytes), 1)
         place = 0
         for path, groups in zip(paths, sizes, strict=True):
@@ -187,7 +187,7 @@ class SkeletonStore:
             place += len(groups)
             yield from read_groups(path, names, wanted)
 
-    def quarantined(self) -> pa.Table:
+    def read_quarantine(self) -> pa.Table:
         """Read what could not be used, in the columns source, position in it, person, label, reason."""
         return read_quarantine(self.folder, self.info.version)
 

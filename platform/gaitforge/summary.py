@@ -10,7 +10,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from gaitforge.failures import count_failures
-from gaitforge.outdated import outdated_answer, outdated_export, outdated_pooled
+from gaitforge.outdated import (
+    explain_outdated_answer,
+    explain_outdated_export,
+    explain_outdated_pooled,
+)
 from gaitforge.records.confirm import POOLED, SCORES, Member, ModelScores, PooledSplits, Scores
 from gaitforge.records.export import CARD, Card
 from gaitforge.records.json_file import JsonFile, Unreadable
@@ -95,13 +99,13 @@ def write_summary(work: WorkFolder) -> Summary:
 def _outdated(work: WorkFolder, searches: Sequence[Searched]) -> OutOfDate:
     trials = {search.folder.root.name: search.trials for search in searches}
     answers = (
-        outdated_answer(work, folder.root.name, trials.get(folder.root.name))
+        explain_outdated_answer(work, folder.root.name, trials.get(folder.root.name))
         for folder in work.made_runs()
     )
     answer = next((sentence for sentence in answers if sentence is not None), None)
     return OutOfDate(
-        answer=outdated_pooled(work) if answer is None else answer,
-        export=outdated_export(work, trials),
+        answer=explain_outdated_pooled(work) if answer is None else answer,
+        export=explain_outdated_export(work, trials),
     )
 
 

@@ -89,7 +89,7 @@ class TrialLog:
         kept = self.read_running(trial.number)
         return kept if kept is not None and kept.hash == trial.hash else trial
 
-    def interrupted(self) -> list[Trial]:
+    def list_interrupted(self) -> list[Trial]:
         """List the trials, by number, that were running when a search was killed.
 
         What was kept of those that have ended since is removed.

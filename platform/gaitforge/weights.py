@@ -25,7 +25,7 @@ def read_weights(head: Path, remedy: str) -> bytes:
     return weights
 
 
-def weights_fault(head: Path) -> str | None:
+def find_weights_fault(head: Path) -> str | None:
     """Say what is wrong with the weights beside a head, as a sentence begins; None where they are its own."""
     return _fault(head, _read(head))
 

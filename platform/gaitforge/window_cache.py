@@ -65,7 +65,7 @@ class WindowSet:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class WindowCache:
-    """A split's windows; `role` opens those of one role and builds them where they are missing.
+    """A split's windows; `open_role` opens those of one role and builds them where they are missing.
 
     `recordings` gives the recordings of people, the same and in the same order at every call, as
     `SkeletonStore.recordings` does.
@@ -79,7 +79,7 @@ class WindowCache:
     normalisation: Normalisation
     recordings: RecordingsOf
 
-    def role(self, role: str) -> WindowSet:
+    def open_role(self, role: str) -> WindowSet:
         """Open the windows of "train", "validation" or "confirm"; build them first where they are missing.
 
         Raises KeyError for another role, ValueError where the role has no recordings or one of
@@ -153,7 +153,9 @@ def build_windows(
             f"Split '{split.name}' was made for the store {split.store}, but the store is now "
             f"{store_fingerprint}; run the split stage again."
         )
-    folder = cache / "windows" / fingerprint(window_parts(split, layout, classes, settings))
+    folder = (
+        cache / "windows" / fingerprint(collect_window_parts(split, layout, classes, settings))
+    )
     meta = WindowsFolder(folder).head
     head = WINDOWS.find(meta)
     if head is None:
@@ -175,7 +177,7 @@ def build_windows(
     )
 
 
-def window_parts(
+def collect_window_parts(
     split: Split, layout: Layout, classes: tuple[str, ...], settings: WindowSettings
 ) -> dict[str, Any]:
     """Return all that the windows of a split depend on; their key is its fingerprint."""
@@ -197,7 +199,7 @@ def window_provenance(
     They have seen the training people, by whom they are scaled.
     """
     return Provenance.of(
-        fingerprint(window_parts(split, layout, classes, settings)),
+        fingerprint(collect_window_parts(split, layout, classes, settings)),
         {
             "recordings": Provenance(identity=split.store),
             "split": Provenance(identity=split.identity),

@@ -37,7 +37,7 @@ from gaitforge.layout import LAYOUTS, Layout
 from gaitforge.models import FAMILIES
 from gaitforge.work import fingerprint, read_json, write_json
 from search_spaces import SPACES
-from trainers.training.window_folder import WindowFolder, only_one_of_the_node
+from trainers.training.window_folder import WindowFolder, lock_node
 
 # Students take a second or two, what compiles itself some more, and a teacher as published up to 20. Where memory is
 # corrupt a loop may have no end, or wait for one.
@@ -96,7 +96,7 @@ class Asked:
                 Problem(
                     sizes=dict(sizes), layout=layout.as_dict(), channels=channels, classes=classes
                 )
-                for sizes in (*typical_sizes(family), *more)
+                for sizes in (*find_typical_sizes(family), *more)
             ),
         )
 
@@ -142,7 +142,7 @@ class Outcome:
         return f"{self.family} {'without oneDNN' if self.state == 'mended' else 'WRONG'}"
 
 
-def typical_sizes(family: str) -> tuple[Mapping[str, Any], ...]:
+def find_typical_sizes(family: str) -> tuple[Mapping[str, Any], ...]:
     """Return the smallest student of a family, and the first that a search would draw; of no space, the defaults.
 
     Narrow maps are what libraries get wrong: they fill no vector of the processor.
@@ -191,7 +191,7 @@ def examine(asked: Asked, threads: int, *, anew: bool = False) -> Outcome:
     path = folder / f"{_key(asked, threads)}.json"
     outcome = None if anew else _read(path)
     if outcome is None:
-        with only_one_of_the_node(folder):
+        with lock_node(folder):
             # another worker may have found it out meanwhile
             outcome = None if anew else _read(path)
             if outcome is None:

@@ -45,7 +45,7 @@ def start_alone(cpus: int | None, gpus: int | None) -> None:
     for name, value in PATIENCE.items():
         os.environ.setdefault(name, value)
     try:
-        with on_loopback(), patient():
+        with use_loopback(), wait_longer():
             ray.init(
                 address="local",
                 num_cpus=cpus,
@@ -54,7 +54,7 @@ def start_alone(cpus: int | None, gpus: int | None) -> None:
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 _node_ip_address=LOOPBACK,
-                _temp_dir=str(private_folder() / "ray"),
+                _temp_dir=str(make_private_folder() / "ray"),
             )
     except Exception as error:
         # Ray raises these base classes themselves where one of its processes does not start in time
@@ -69,7 +69,7 @@ def start_alone(cpus: int | None, gpus: int | None) -> None:
 
 
 @contextmanager
-def on_loopback() -> Iterator[None]:
+def use_loopback() -> Iterator[None]:
     """Let a Ray that starts within the block take the loopback for its address, and so listen there only.
 
     It makes any name of the loopback the machine's outer address, except where its own switch for machines that
@@ -85,7 +85,7 @@ def on_loopback() -> Iterator[None]:
 
 
 @contextmanager
-def patient(clock: Callable[[], float] = time.monotonic) -> Iterator[None]:
+def wait_longer(clock: Callable[[], float] = time.monotonic) -> Iterator[None]:
     """Let a Ray that starts within the block wait START_S seconds for its node, in place of 30, which nothing sets."""
     services: Any = ray._private.services
     original = services.get_node
@@ -107,7 +107,7 @@ def patient(clock: Callable[[], float] = time.monotonic) -> Iterator[None]:
         services.get_node = original
 
 
-def died_early() -> list[str]:
+def find_dead() -> list[str]:
     """Name those of Ray's processes that this one has started and that have ended, as far as /proc tells."""
     names = []
     for path in Path("/proc").glob("[0-9]*/stat"):
@@ -122,7 +122,7 @@ def died_early() -> list[str]:
     return sorted(names)
 
 
-def private_folder() -> Path:
+def make_private_folder() -> Path:
     """Return the folder for Ray's files, which only this user may enter; Ray itself opens all below it to everybody.
 
     It is short, since the paths of Ray's sockets begin with it.

@@ -18,14 +18,14 @@ from ray.util.placement_group import placement_group, remove_placement_group
 
 from gaitforge.duration import say_duration
 from gaitforge.settings import ClusterSettings
-from trainers.cluster.alone import died_early, start_alone
+from trainers.cluster.alone import find_dead, start_alone
 from trainers.cluster.fleet import Node
 from trainers.cluster.joining import (
     UNANSWERED_S,
-    answers,
     check_address,
     check_nodes,
     find,
+    is_answering,
     ship_code,
 )
 from trainers.cluster.ray_voice import quieten
@@ -71,7 +71,7 @@ def connect(settings: ClusterSettings, shared: Path) -> None:
         _join(settings.address, shared)
 
 
-def nodes() -> list[Node]:
+def list_nodes() -> list[Node]:
     """Return the nodes of the connected cluster that are alive, by name."""
     found = [
         Node(
@@ -86,27 +86,27 @@ def nodes() -> list[Node]:
     return sorted(found, key=lambda node: node.name)
 
 
-def concurrent_trials(settings: ClusterSettings, gpus: float) -> int:
+def count_concurrent_trials(settings: ClusterSettings, gpus: float) -> int:
     """Count the students that train at the same time, as cores and GPUs allow; at least 1, for a cluster that grows."""
-    fit = sum(node.holds(settings.cpus_per_trial, gpus) for node in nodes())
+    fit = sum(node.count_fitting(settings.cpus_per_trial, gpus) for node in list_nodes())
     if settings.concurrent is not None and (settings.autoscales or settings.concurrent < fit):
         return settings.concurrent
     return max(1, fit)
 
 
-def filled_first(cluster: Sequence[Node], trials: int, cores: float, gpus: float) -> Node:
+def pick_packed_node(cluster: Sequence[Node], trials: int, cores: float, gpus: float) -> Node:
     """Return the node that students are packed on: the smallest that holds all, else the one that holds most."""
-    holding = [node for node in cluster if node.holds(cores, gpus) >= trials]
+    holding = [node for node in cluster if node.count_fitting(cores, gpus) >= trials]
     if holding:
-        return min(holding, key=lambda node: (node.holds(cores, gpus), node.name))
-    return max(cluster, key=lambda node: (node.holds(cores, gpus), node.name))
+        return min(holding, key=lambda node: (node.count_fitting(cores, gpus), node.name))
+    return max(cluster, key=lambda node: (node.count_fitting(cores, gpus), node.name))
 
 
 def cores_per_worker(cluster: Sequence[Node], workers: int, gpus: float) -> int:
     """Return the most cores that each of the teacher's workers can have for all to fit on these nodes; at least 1."""
     most = int(max((node.cores for node in cluster), default=1))
     for cores in range(most, 1, -1):
-        if sum(node.holds(cores, gpus) for node in cluster) >= workers:
+        if sum(node.count_fitting(cores, gpus) for node in cluster) >= workers:
             return cores
     return 1
 
@@ -115,18 +115,18 @@ def gpus_per_worker(settings: ClusterSettings, workers: int) -> float:
     """Return the GPUs of each of the teacher's workers: by itself one each, where there are enough."""
     if settings.gpus_per_worker != "auto":
         return settings.gpus_per_worker
-    return 1.0 if sum(int(node.gpus) for node in nodes()) >= workers else 0.0
+    return 1.0 if sum(int(node.gpus) for node in list_nodes()) >= workers else 0.0
 
 
 def gpus_per_trial(settings: ClusterSettings) -> float:
     """Return the share of a GPU that each student gets."""
     if settings.gpus_per_trial != "auto":
         return settings.gpus_per_trial
-    return 1.0 if any(node.gpus for node in nodes()) else 0.0
+    return 1.0 if any(node.gpus for node in list_nodes()) else 0.0
 
 
 @contextmanager
-def room_for(
+def wait_for_room(
     settings: ClusterSettings, what: str, count: int, cores: float, gpus: float = 0.0
 ) -> Iterator[None]:
     """Begin the block once the cluster has `count` times so many cores and GPUs to give; `what` asks for them.
@@ -137,7 +137,7 @@ def room_for(
     wanted = f"{count} times {_amount(cores, gpus)}" if count > 1 else _amount(cores, gpus)
 
     def missing() -> bool:
-        return sum(node.holds(cores, gpus) for node in nodes()) < count
+        return sum(node.count_fitting(cores, gpus) for node in list_nodes()) < count
 
     if missing() and not settings.autoscales:
         raise ValueError(
@@ -181,7 +181,7 @@ def _wait_for(bundle: dict[str, float], count: int, what: str, wanted: str) -> N
 
 
 def _inventory() -> str:
-    return ", ".join(f"{node.name} {_amount(node.cores, node.gpus)}" for node in nodes())
+    return ", ".join(f"{node.name} {_amount(node.cores, node.gpus)}" for node in list_nodes())
 
 
 def _amount(cores: float, gpus: float) -> str:
@@ -221,7 +221,7 @@ def _watch_start(started: threading.Event) -> None:
     """End this process with a sentence where one of Ray's dies before it has started: Ray itself waits for it."""
     before: list[str] = []
     while not started.wait(WATCH_S):
-        names = died_early()
+        names = find_dead()
         # seen twice, since Ray ends them itself where it gives up
         if names and names == before:
             _end(f"Ray's {' and '.join(names)} died on this machine (out of memory, or killed)")
@@ -250,13 +250,13 @@ def _join(address: str, shared: Path) -> None:
     except BaseException:
         ray.shutdown()
         raise
-    cluster = nodes()
+    cluster = list_nodes()
     has = _amount(sum(node.cores for node in cluster), sum(node.gpus for node in cluster))
     say(f"cluster {found}: {len(facts)} node{'' if len(facts) == 1 else 's'}, {has}")
     silent_since: list[float] = []
 
     def dead() -> str:
-        if answers(found):
+        if is_answering(found):
             silent_since.clear()
             return ""
         silent_since.append(time.monotonic())

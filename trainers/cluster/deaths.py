@@ -77,7 +77,7 @@ class Death:
         return f"the worker process ended with {self.by}"
 
 
-def death_of(
+def find_death(
     told: str, last_words: Callable[[str, int], Sequence[str] | None] | None = None
 ) -> Death | None:
     """Return the death that Ray's message about a worker tells of; None where it tells of none.
@@ -181,7 +181,7 @@ def tell_worker(file: Path) -> None:
     WORKER.write(file, WorkerOf(pid=os.getpid(), address=str(address)))
 
 
-def with_worker(told: str, file: Path) -> str:
+def add_worker(told: str, file: Path) -> str:
     """Add to what Ray says of a task's worker the process that `tell_worker` kept, where one was kept."""
     if not file.is_file():
         return told
@@ -190,7 +190,7 @@ def with_worker(told: str, file: Path) -> str:
 
 
 @contextmanager
-def memory_kills_told() -> Iterator[None]:
+def translate_memory_kills() -> Iterator[None]:
     """Let Tune take a worker that the memory monitor has killed for a dead one.
 
     Ray 2.60 tells of it by an error that is none of its actor errors, at which Tune gives up the whole search.

@@ -37,7 +37,10 @@ def plan_fleet(settings: RunSettings, nodes: int | None, cpus: int, gpus: int | 
             f"A node has {cpus} cores and {gpus} GPUs, but must have at least 1 and 0."
         )
     node = Node(name="any", cores=cpus, gpus=gpus)
-    trials, workers = node.holds(cluster.cpus_per_trial, trial_gpus), node.holds(1, worker_gpus)
+    trials, workers = (
+        node.count_fitting(cluster.cpus_per_trial, trial_gpus),
+        node.count_fitting(1, worker_gpus),
+    )
     if not trials or not workers:
         raise ValueError(
             f"A node of {cpus} cores and {gpus} GPUs holds no trial of {cluster.cpus_per_trial} cores and "
@@ -70,7 +73,7 @@ class Node:
     gpus: float
     id: str = ""  # Ray's
 
-    def holds(self, cores: float, gpus: float = 0.0) -> int:
+    def count_fitting(self, cores: float, gpus: float = 0.0) -> int:
         """Count the requests of so many cores and GPUs that it can meet at a time."""
         by_cores = math.floor(self.cores / cores + ROUNDING)
         if gpus <= 0:

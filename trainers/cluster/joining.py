@@ -92,7 +92,7 @@ def ask(address: str, token: str | None) -> grpc.StatusCode:
     return grpc.StatusCode.OK
 
 
-def answers(address: str) -> bool:
+def is_answering(address: str) -> bool:
     """Return True where somebody is there at all."""
     return ask(address, find_token()) not in (
         grpc.StatusCode.UNAVAILABLE,
@@ -252,7 +252,7 @@ def _is_same(path: str, other: str | None) -> bool:
     return other is not None and os.path.realpath(path) == os.path.realpath(other)
 
 
-def current_umask() -> int:
+def read_umask() -> int:
     """Return what this process keeps from others of what it makes; it can only be asked by setting it."""
     umask = os.umask(0o077)
     os.umask(umask)
@@ -265,6 +265,6 @@ def ship_code(environment: dict[str, str]) -> dict[str, Any]:
     return {
         "py_modules": [folders[0] for folders in found if folders],
         "excludes": list(NOT_SHIPPED),
-        "env_vars": environment | {UMASK: f"{current_umask():o}"},
+        "env_vars": environment | {UMASK: f"{read_umask():o}"},
         "worker_process_setup_hook": "trainers.cluster.node.prepare_worker",
     }

@@ -12,7 +12,10 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
 _LISTENING = "0A"  # a socket's state in /proc/net/tcp
-_WORDS = {8: "=I", 32: "=IIII"}  # hexadecimal digits of an address -> its words, as this processor orders bytes
+_WORDS = {
+    8: "=I",
+    32: "=IIII",
+}  # hexadecimal digits of an address -> its words, as this processor orders bytes
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -32,7 +35,7 @@ class Listener:
 
 
 def find_listeners(pids: Collection[int]) -> list[Listener]:
-    """List the TCP sockets that these processes listen on, as far as this user may know; none where there is no /proc."""
+    """List the TCP sockets that these processes listen on, as far as this user may know; without /proc none."""
     sockets = dict(_sockets())
     found = set()
     for pid in pids:

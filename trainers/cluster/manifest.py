@@ -19,7 +19,7 @@ import yaml
 from packaging.requirements import Requirement
 
 from trainers.cluster.fleet import Fleet
-from trainers.cluster.requirements import read_needs, version
+from trainers.cluster.requirements import find_version, read_needs
 from trainers.cluster.shipment import Shipment, entrypoint
 
 # A lost node is noticed after about 5 s in place of 24: three missed checks, one a second.
@@ -64,13 +64,13 @@ class Machines:
             )
 
 
-def kuberay_manifest(shipment: Shipment, fleet: Fleet, pods: Pods) -> str:
+def write_kuberay_manifest(shipment: Shipment, fleet: Fleet, pods: Pods) -> str:
     """Write a ConfigMap with the shipment and a RayJob that runs it, for `kubectl create -f`.
 
     KubeRay 1.5.1 or later, whose `authOptions` makes the token. Raises ValueError where the files
     that travel are more than a ConfigMap takes.
     """
-    zipped = shipment.zipped()
+    zipped = shipment.as_zip()
     if len(zipped) > MAX_CONFIG_BYTES:
         raise ValueError(
             f"The files of this run come to {len(zipped) / 1e6:.1f} MB, but a ConfigMap takes "
@@ -89,7 +89,7 @@ def kuberay_manifest(shipment: Shipment, fleet: Fleet, pods: Pods) -> str:
     if pods.image is None:
         # its image has Ray, and a second one would not be its own
         environment["pip"] = [
-            r for r in node_requirements(shipment.work) if not r.startswith("ray[")
+            r for r in list_node_requirements(shipment.work) if not r.startswith("ray[")
         ]
     autoscales = shipment.settings.cluster.autoscales
     cluster: dict[str, Any] = {
@@ -185,7 +185,7 @@ def _pod(name: str, shipment: Shipment, fleet: Fleet, pods: Pods, *, head: bool)
     }
 
 
-def ray_up_cluster(shipment: Shipment, fleet: Fleet, machines: Machines) -> str:
+def describe_ray_up_cluster(shipment: Shipment, fleet: Fleet, machines: Machines) -> str:
     """Describe a cluster for `ray up`: machines of one's own, or of AWS; the token travels with it."""
     checks = " ".join(f"{name}={value}" for name, value in HEALTH_CHECKS.items())
     # an environment of its own, since many systems let pip install nothing into theirs
@@ -201,7 +201,7 @@ def ray_up_cluster(shipment: Shipment, fleet: Fleet, machines: Machines) -> str:
         "setup_commands": [
             "chmod 600 ~/.ray/auth_token",
             f"test -x {python} || python{_python()} -m venv {ENVIRONMENT}",
-            f"{pip} {shlex.join(node_requirements(shipment.work))}",
+            f"{pip} {shlex.join(list_node_requirements(shipment.work))}",
         ],
         # its dashboard listens on the loopback alone, where `ray dashboard` reaches it
         "head_start_ray_commands": [
@@ -257,7 +257,7 @@ def _provider(fleet: Fleet, machines: Machines) -> dict[str, Any]:
     return {"type": "local", "head_ip": head, "worker_ips": nodes}
 
 
-def job_script(path: Path, address: str) -> str:
+def write_job_script(path: Path, address: str) -> str:
     """Write a shell script that sends a run.toml to the cluster whose jobs are taken at `address`."""
     return "\n".join(
         [
@@ -275,7 +275,7 @@ def job_script(path: Path, address: str) -> str:
     )
 
 
-def node_requirements(work: str) -> list[str]:
+def list_node_requirements(work: str) -> list[str]:
     """List what a node installs by pip: our dependencies but the dashboard's, in this machine's versions.
 
     The same versions, since what one node writes another must read.
@@ -301,7 +301,7 @@ def cluster_name(shipment: Shipment) -> str:
 
 
 def _version(package: str) -> str:
-    found = version(package)
+    found = find_version(package)
     if found is None:
         raise ModuleNotFoundError(
             f"{package} is missing here, so that its version for the nodes is not known; run `gaitforge doctor`."

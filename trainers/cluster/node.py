@@ -58,7 +58,7 @@ def examine_node(shared: str, probe: str, write: bool) -> NodeFacts:
 
 
 def prepare_worker() -> None:
-    """Let gloo and NCCL talk through the interface that bears this node's address, and files be as open as the driver's.
+    """Let gloo and NCCL talk through the interface with this node's address, and files be as open as the driver's.
 
     gloo takes the one that the host's name resolves to, which on many machines is the loopback.
     """

@@ -32,7 +32,7 @@ def quieten(say: Callable[[str], None]) -> None:
 
     def print_others(data: dict[str, Any], ignore_prefix: bool) -> None:
         lines = data.get("lines", [])
-        for address in lost_nodes(lines):
+        for address in find_lost_nodes(lines):
             say(f"  the cluster has lost the node {address}")
         if others := [line for line in lines if not TOLD_BY_US.match(line)]:
             original({**data, "lines": others}, ignore_prefix)
@@ -41,6 +41,6 @@ def quieten(say: Callable[[str], None]) -> None:
     worker.print_to_stdstream = print_others
 
 
-def lost_nodes(lines: Iterable[str]) -> list[str]:
+def find_lost_nodes(lines: Iterable[str]) -> list[str]:
     """Return the addresses of the nodes whose loss these lines tell of."""
     return [match[1] for line in lines if (match := LOST_NODE.match(line))]

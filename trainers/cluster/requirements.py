@@ -52,7 +52,7 @@ def write_range(specifiers: SpecifierSet) -> str:
     return ",".join(sorted(map(str, specifiers), key=lambda text: text[0] == "<"))
 
 
-def version(package: str) -> str | None:
+def find_version(package: str) -> str | None:
     """Return the version of a package that is here; None where there is none."""
     try:
         return importlib.metadata.version(package)

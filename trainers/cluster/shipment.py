@@ -51,7 +51,7 @@ class Shipment:
             shutil.copyfile(source, target)
         (folder / SETTINGS).write_text(self.toml, encoding="utf-8")
 
-    def zipped(self) -> bytes:
+    def as_zip(self) -> bytes:
         """Zip the shipment below one folder, as Ray takes it from a path; the same bytes each time."""
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
@@ -74,7 +74,7 @@ def pack(path: Path) -> Shipment:
             f"work is '{data['work']}', which would lie in the job's own folder on one node; give the "
             "absolute path of a folder that every node sees."
         )
-    copies = {name: file for folder in package_folders() for name, file in _sources(folder)}
+    copies = {name: file for folder in list_package_folders() for name, file in _sources(folder)}
     expected: list[str] = []
 
     def travels(named: str, found: str, key: str) -> str:
@@ -126,7 +126,7 @@ def pack(path: Path) -> Shipment:
     )
 
 
-def package_folders() -> tuple[Path, ...]:
+def list_package_folders() -> tuple[Path, ...]:
     """Return the folders of our own packages that work on a node."""
     specs = [importlib.util.find_spec(name) for name in SHIPPED]  # looked up, none is loaded
     return tuple(Path(spec.origin).parent for spec in specs if spec and spec.origin)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from gaitforge.decision import between, signed
+from gaitforge.decision import say_difference, say_interval
 from gaitforge.records.confirm import Flattery, Pooled
 
 
 def optimism_sentence(flattery: Flattery, members: int) -> str:
     """Say how much better the search scored its front than unseen people confirm."""
     ends = flattery.interval
-    sure = "too few people for an interval" if ends is None else f"95 % interval {between(ends)}"
+    sure = (
+        "too few people for an interval" if ends is None else f"95 % interval {say_interval(ends)}"
+    )
     return (
         f"The search's scores of {members} {'member' if members == 1 else 'members'} of its front, minus the "
         f"confirmed ones: {flattery.total:+.3f} macro F1 ({sure})."
@@ -38,9 +40,9 @@ def _pooled(pooled: Pooled, subject: str) -> str:
     teacher, student, alone = pooled.teacher, pooled.student, pooled.alone
     text = (
         f"{subject} macro F1 {student.macro_f1:.3f} against {teacher.macro_f1:.3f} of the teacher; "
-        f"difference {signed(student)}"
+        f"difference {say_difference(student)}"
     )
     if alone is not None:
-        text += f"; {alone.macro_f1:.3f} without distillation, which adds {signed(alone)}"
+        text += f"; {alone.macro_f1:.3f} without distillation, which adds {say_difference(alone)}"
     few = student.difference_interval is None
     return text + (": too few people for an interval." if few else ".")

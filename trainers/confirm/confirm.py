@@ -33,27 +33,27 @@ from search_spaces import SPACES
 from trainers.arithmetic.check import Refused, trust
 from trainers.arithmetic.machines import check_arithmetic
 from trainers.cluster.blind_gpus import check_gpus
-from trainers.cluster.connection import connect, room_for
+from trainers.cluster.connection import connect, wait_for_room
 from trainers.cluster.deaths import (
     LIVES,
     LOST_NODES,
     NODE,
     Death,
-    death_of,
+    add_worker,
+    find_death,
     speak_when_dying,
     tell_worker,
-    with_worker,
 )
 from trainers.confirm.refit_file import (
     STUDENT,
     Refit,
     check_unseen,
     fitted_provenance,
+    hash_models,
     make_all_refits,
-    models_of,
 )
-from trainers.search.claim import told_by_search
-from trainers.search.gpu_shares import keep_to_share, kept_share
+from trainers.search.claim import read_search_provenance
+from trainers.search.gpu_shares import keep_to_share, read_kept_share
 from trainers.terminal.say import say
 from trainers.training.examples import hold_examples, load_examples
 from trainers.training.predictions import write_predictions
@@ -82,7 +82,7 @@ def confirm_front(
     say(f"  {picked_words(read_front(folder), settings.members)}")
     trials = [member.trial for member in members]
     check_unseen(folder, windows.people("confirm"))
-    origin = fitted_provenance(windows, folder, search=told_by_search(folder))
+    origin = fitted_provenance(windows, folder, search=read_search_provenance(folder))
     refits = make_all_refits(settings, trials, windows, outputs, folder, origin)
     if windows.split is not None:
         record_scoring(
@@ -91,7 +91,7 @@ def confirm_front(
             split=folder.root.name,
             people=windows.people("confirm"),
             # who moves the margin after a look has chosen by these people as well
-            models=fingerprint([models_of(refits), settings.margin]),
+            models=fingerprint([hash_models(refits), settings.margin]),
         )
     train_refits(refits, cluster, windows, outputs, folder)
     return members
@@ -105,14 +105,14 @@ def train_refits(
     folder: SplitFolder,
 ) -> None:
     """Train the refits that are not there yet; write the predictions of all, of the teacher and of the reference."""
-    todo = [refit for refit in refits if not refit.done(folder)]
+    todo = [refit for refit in refits if not refit.is_done(folder)]
     if len(todo) < len(refits):
         say(f"  {len(refits) - len(todo)} of {len(refits)} trainings are there already")
     if todo:
         connect(cluster, folder.root)
         families = sorted({refit.spec.family for refit in todo})
         check_arithmetic(
-            cluster, families, windows, cluster.cpus_per_trial, kept_share(cluster, folder)
+            cluster, families, windows, cluster.cpus_per_trial, read_kept_share(cluster, folder)
         )
         terms = {term for refit in todo for term in refit.spec.distillation.terms}
         data = windows.on_nodes("train", "validation", "confirm", outputs=outputs, terms=terms)
@@ -129,7 +129,7 @@ def run_refits(
     Raises RuntimeError where a training fails, its worker dies twice, or its node is lost too often; else
     what was trained on a lost node is trained elsewhere.
     """
-    gpus = kept_share(cluster, folder)
+    gpus = read_kept_share(cluster, folder)
     check_gpus(gpus)
     train = ray.remote(
         num_cpus=cluster.cpus_per_trial, num_gpus=gpus, max_retries=0,
@@ -137,7 +137,7 @@ def run_refits(
     )(refit_in_worker)  # fmt: skip
     # of the workers of each refit, with their node or without
     deaths: Counter[tuple[str, bool]] = Counter()
-    with room_for(cluster, "A student", 1, cluster.cpus_per_trial, gpus):
+    with wait_for_room(cluster, "A student", 1, cluster.cpus_per_trial, gpus):
 
         def begin(refit: Refit) -> Any:
             refit.worker(folder).unlink(missing_ok=True)
@@ -156,7 +156,7 @@ def run_refits(
                 if isinstance(cause, Refused):
                     raise RuntimeError(str(cause)) from error
                 told = str(error).strip()
-                death = death_of(with_worker(told, refit.worker(folder)))
+                death = find_death(add_worker(told, refit.worker(folder)))
                 if death is None:
                     file = refit.last_words(folder)
                     write_whole(file, told.encode())

@@ -18,9 +18,9 @@ from gaitforge.records.split import ROLES, Split
 from gaitforge.settings import ExportSettings, tell_reading
 from gaitforge.weights import read_weights
 from gaitforge.work import ExportFolder, SplitFolder, write_whole
-from trainers.confirm.refit_file import STUDENT, refit_anew
+from trainers.confirm.refit_file import STUDENT, advise_refit
 from trainers.terminal.say import say
-from trainers.training.window_folder import WindowFolder, few_windows
+from trainers.training.window_folder import WindowFolder, take_few_windows
 
 
 def export_student(
@@ -43,7 +43,7 @@ def export_student(
     # the very network that was tested
     refit = folder.refit(STUDENT, member.trial, member.network.seed)
     head = REFIT.read(refit)
-    kept = read_weights(refit, refit_anew(refit))
+    kept = read_weights(refit, advise_refit(refit))
     how_read = tell_reading(read)
     identity = export_identity(head, scores, how_read)
     files = ExportFolder(target)
@@ -53,7 +53,7 @@ def export_student(
     weights = load(kept)
     model = windows.build(head.family, head.sizes)
     model.load_state_dict(weights)
-    joints, seen = few_windows(windows)
+    joints, seen = take_few_windows(windows)
     with tempfile.TemporaryDirectory() as near:
         path = ExportFolder(Path(near)).onnx
         exported = export_onnx(model.eval(), joints, seen, path)

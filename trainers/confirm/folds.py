@@ -32,7 +32,7 @@ from trainers.confirm.refit_file import check_unseen, fitted_provenance, make_al
 from trainers.confirm.verdict import Tables
 from trainers.teacher.outputs import write_outputs
 from trainers.teacher.teacher import train_teacher
-from trainers.terminal.progress import teacher_progress
+from trainers.terminal.progress import print_teacher_epochs
 from trainers.terminal.say import say
 from trainers.training.window_folder import WindowFolder
 
@@ -129,7 +129,7 @@ def train_fold(
     if path.is_file() and SPLIT.read(path).identity != split.identity:
         say(f"  the fold of before lies in {set_aside(folder, everything=True)} now")
     SPLIT.write(path, split)
-    train_teacher(settings.teacher, settings.cluster, windows, folder, teacher_progress)
+    train_teacher(settings.teacher, settings.cluster, windows, folder, print_teacher_epochs)
     outputs = write_outputs(windows, folder)
     windows_of(split, "confirm")
     check_unseen(folder, split.people("confirm"))

@@ -11,7 +11,7 @@ from gaitforge.records.confirm import LATENCIES, Latencies, Latency
 from gaitforge.records.json_file import Unreadable
 from gaitforge.work import SplitFolder, fingerprint
 from trainers.terminal.say import say
-from trainers.training.measures import exported
+from trainers.training.measures import measure_exported
 from trainers.training.teacher_file import Teacher
 from trainers.training.window_folder import WindowFolder
 
@@ -47,7 +47,7 @@ def _measured(
 ) -> Latency:
     try:
         # untrained: the time does not depend on the weights
-        facts = exported(windows.build(family, sizes), windows)
+        facts = measure_exported(windows.build(family, sizes), windows)
     except (RuntimeError, ArithmeticError) as error:
         reason = str(error).strip().partition("\n")[0]
         say(f"  {name} cannot be exported, so its latency is unknown ({reason})")

@@ -21,11 +21,11 @@ from gaitforge.records.confirm import (
 )
 from gaitforge.records.json_file import parts_of
 from gaitforge.settings import ConfirmSettings
-from gaitforge.stats import compare, noninferior, too_few
+from gaitforge.stats import compare, is_noninferior, is_too_few
 from gaitforge.work import SplitFolder, fingerprint, for_arrow
 from trainers.confirm.answers import nested_sentence
-from trainers.confirm.refit_file import ALONE, STUDENT, validated
-from trainers.confirm.verdict import Tables, compared, scores_of
+from trainers.confirm.refit_file import ALONE, STUDENT, read_validated_f1
+from trainers.confirm.verdict import Tables, compute_scores, join_difference
 
 
 def pool_splits(tables: Sequence[Tables], settings: ConfirmSettings, path: Path) -> PooledSplits:
@@ -67,7 +67,7 @@ def pick_unseen(table: Tables, margin: float) -> Member:
     good = [
         member
         for member in members
-        if np.mean(validated(table.folder, member.trial, table.seeds)) >= enough
+        if np.mean(read_validated_f1(table.folder, member.trial, table.seeds)) >= enough
     ]
     if good:
         return min(good, key=lambda member: member.params)
@@ -94,7 +94,7 @@ def pool_people(
     def pooled(model: str) -> np.ndarray[Any, np.dtype[np.int64]]:
         return np.concatenate(
             [
-                table.confusions(model, member.trial, table.seeds)
+                table.count_confusions(model, member.trial, table.seeds)
                 for table, member in zip(tables, members, strict=True)
             ],
             axis=1,
@@ -102,22 +102,22 @@ def pool_people(
 
     student_SPKK = pooled(STUDENT)
     people = teacher_SPKK.shape[1]
-    few = too_few(people)
+    few = is_too_few(people)
     difference = compare(student_SPKK, teacher_SPKK)
     alone = None
     if all(member.alone is not None for member in members):
         alone_SPKK = pooled(ALONE)
-        alone = compared(alone_SPKK, compare(student_SPKK, alone_SPKK), few)
+        alone = join_difference(alone_SPKK, compare(student_SPKK, alone_SPKK), few)
     sizes = [member.params for member in members]
     return Pooled(
         people=people,
         splits=len(tables),
         margin=settings.margin,
-        teacher=scores_of(teacher_SPKK),
+        teacher=compute_scores(teacher_SPKK),
         student=PooledStudents(
-            **parts_of(compared(student_SPKK, difference, few)),
+            **parts_of(join_difference(student_SPKK, difference, few)),
             params=(min(sizes), max(sizes)),
-            noninferior=None if few else noninferior(difference, settings.margin),
+            noninferior=None if few else is_noninferior(difference, settings.margin),
         ),
         alone=alone,
     )

@@ -13,7 +13,7 @@ from gaitforge.records.search import SEARCH
 from gaitforge.records.teacher import OUTPUTS, REFERENCE, TEACHER
 from gaitforge.records.trial import Trial
 from gaitforge.settings import ConfirmSettings, as_dict
-from gaitforge.weights import weights_fault
+from gaitforge.weights import find_weights_fault
 from gaitforge.work import (
     SplitFolder,
     fingerprint,
@@ -42,7 +42,7 @@ class Refit:
     def provenance(self) -> Provenance:
         return replace(self.made_from, identity=self.identity)
 
-    def done(self, folder: SplitFolder) -> bool:
+    def is_done(self, folder: SplitFolder) -> bool:
         """Tell whether the refit is there; raises ValueError where its weights are not those that its head tells of."""
         path = self.head(folder)
         told = REFIT.find(path)
@@ -68,7 +68,7 @@ class Refit:
         return f"trial {self.trial}, {student}, seed {self.seed}{kind}"
 
 
-def refit_anew(head: Path) -> str:
+def advise_refit(head: Path) -> str:
     """Say what to do about a refit whose weights are not its own."""
     return f"remove {head.name} and run `gaitforge confirm`, which trains it anew"
 
@@ -76,9 +76,9 @@ def refit_anew(head: Path) -> str:
 def check_refit(head: Path) -> None:
     """Raise ValueError where the weights of a refit are not those that its head tells of."""
     REFIT.read(head)  # a damaged one is said to be that
-    fault = weights_fault(head)
+    fault = find_weights_fault(head)
     if fault is not None:
-        raise ValueError(f"{fault}; {refit_anew(head)}.")
+        raise ValueError(f"{fault}; {advise_refit(head)}.")
 
 
 def check_refits(folder: SplitFolder) -> None:
@@ -87,12 +87,12 @@ def check_refits(folder: SplitFolder) -> None:
         check_refit(head)
 
 
-def validated(folder: SplitFolder, trial: int, seeds: Iterable[int]) -> list[float]:
+def read_validated_f1(folder: SplitFolder, trial: int, seeds: Iterable[int]) -> list[float]:
     """Read the validation macro F1 of a member's distilled refits, one for each seed."""
     return [REFIT.read(folder.refit(STUDENT, trial, seed)).val_macro_f1 for seed in seeds]
 
 
-def best_refit(folder: SplitFolder, trial: int, seeds: int) -> RefitHead:
+def find_best_refit(folder: SplitFolder, trial: int, seeds: int) -> RefitHead:
     """Return the distilled refit that did best on the validation people; the confirm people must not choose it."""
     paths = (folder.refit(STUDENT, trial, seed) for seed in range(SEED, SEED + seeds))
     return max(map(REFIT.read, paths), key=lambda head: head.val_macro_f1)
@@ -131,7 +131,7 @@ def fitted_provenance(
     return Provenance.of("", sources, windows.people("train", "validation"))
 
 
-def models_of(refits: Iterable[Refit]) -> str:
+def hash_models(refits: Iterable[Refit]) -> str:
     """Return a hash of a set of refits."""
     return fingerprint(sorted(refit.identity for refit in refits))
 
@@ -164,7 +164,7 @@ def make_refits(
     refits = []
     for seed in range(SEED, SEED + settings.seeds):
         for model, kind in ((STUDENT, spec), (ALONE, spec.alone())):
-            if model == ALONE and not (settings.alone and distilled(member)):
+            if model == ALONE and not (settings.alone and is_distilled(member)):
                 continue
             seeded = kind.with_seed(seed)
             identity = refit_identity(seeded, windows.key, teacher)
@@ -185,6 +185,6 @@ def refit_identity(spec: StudentSpec, windows: str, teacher: str) -> str:
     return fingerprint({**told, **spec.distillation.as_dict(), **made_from})
 
 
-def distilled(member: Trial) -> bool:
+def is_distilled(member: Trial) -> bool:
     """Tell whether the student learned from the teacher at all; else it is its own comparison."""
     return bool(member.distill.terms)

@@ -17,10 +17,10 @@ from gaitforge.members import Member
 from gaitforge.records.confirm import REFIT
 from gaitforge.weights import read_weights
 from gaitforge.work import SplitFolder, fingerprint, for_arrow, write_parquet
-from trainers.confirm.refit_file import SEED, STUDENT, refit_anew
+from trainers.confirm.refit_file import SEED, STUDENT, advise_refit
 from trainers.terminal.say import say
 from trainers.training.examples import load_examples
-from trainers.training.measures import BATCH, HIDDEN_SEED, with_hidden_joints
+from trainers.training.measures import BATCH, HIDDEN_SEED, hide_joints
 from trainers.training.scoring import score
 from trainers.training.teacher_file import Teacher
 from trainers.training.window_folder import WindowFolder
@@ -53,7 +53,7 @@ class Scorable:
         path = folder.refit(self.model, self.trial, self.seed)
         head = REFIT.read(path)
         built = windows.build(head.family, head.sizes)
-        built.load_state_dict(load(read_weights(path, refit_anew(path))))
+        built.load_state_dict(load(read_weights(path, advise_refit(path))))
         return built.eval()
 
 
@@ -66,24 +66,24 @@ def write_robustness(
     those that are hidden at a share are hidden at every larger one.
     """
     path = folder.robustness
-    models = list(scorables(folder, members, seeds))
+    models = list(list_scorables(folder, members, seeds))
     identity = fingerprint(
         {
             "models": [[model.model, model.trial, model.seed, model.identity] for model in models],
             "windows": windows.key, "shares": SHARES, "seed": HIDDEN_SEED,
         }
     )  # fmt: skip
-    if written_identity(folder) == identity:
+    if read_identity(folder) == identity:
         return
     say(f"  {len(models)} models where joints are missing")
     confirm = load_examples(windows, "confirm")
-    recordings = windows.recordings("confirm")
-    hidden = {share: with_hidden_joints(confirm, share) for share in SHARES}
+    recordings = windows.list_recordings("confirm")
+    hidden = {share: hide_joints(confirm, share) for share in SHARES}
     rows: list[dict[str, Any]] = []
     for model in models:
         built = model.load(folder, windows)
         for share, examples in hidden.items():
-            with few_threads(model):
+            with limit_threads(model):
                 scored = score(built, examples, BATCH)
             rows += [
                 {
@@ -99,7 +99,9 @@ def write_robustness(
     write_parquet(path, pa.Table.from_pylist(rows, schema=schema))
 
 
-def scorables(folder: SplitFolder, members: Sequence[Member], seeds: int) -> Iterator[Scorable]:
+def list_scorables(
+    folder: SplitFolder, members: Sequence[Member], seeds: int
+) -> Iterator[Scorable]:
     """Yield the teacher, and the distilled refits of each member."""
     teacher = Teacher.read(folder).fingerprint
     yield Scorable(model="teacher", trial=None, seed=0, identity=teacher)
@@ -112,7 +114,7 @@ def scorables(folder: SplitFolder, members: Sequence[Member], seeds: int) -> Ite
 
 
 @contextmanager
-def few_threads(model: Scorable) -> Iterator[None]:
+def limit_threads(model: Scorable) -> Iterator[None]:
     """Let a student score on one thread within the block; the teacher keeps all.
 
     A student has too little to do for two: on a busy machine they wait for each other, up to 15 times as long.
@@ -126,7 +128,7 @@ def few_threads(model: Scorable) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def written_identity(folder: SplitFolder) -> str | None:
+def read_identity(folder: SplitFolder) -> str | None:
     """Read the identity of the table that is there; None where there is none that can be read."""
     try:
         schema = pq.read_schema(for_arrow(folder.robustness))

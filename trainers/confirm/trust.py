@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from gaitforge.decision import HasDifference, signed
+from gaitforge.decision import HasDifference, say_difference
 from gaitforge.failures import failure_note
 from gaitforge.records import confirm as records
 from gaitforge.records.confirm import (
@@ -29,7 +29,7 @@ MARKS = {GOOD: "+", BAD: "-", OPEN: "?"}
 WIDE_SEEDS = 0.05
 
 
-def verdict(report: Report, failures: Mapping[str, FamilyEnds]) -> Verdict:
+def reach_verdict(report: Report, failures: Mapping[str, FamilyEnds]) -> Verdict:
     """Reach the verdict: its word, a headline of one sentence, and the reasons, each for it, against it or open.
 
     `failures` are those of `count_failures`.
@@ -56,7 +56,7 @@ def verdict(report: Report, failures: Mapping[str, FamilyEnds]) -> Verdict:
     )
 
 
-def verdict_lines(verdict: Verdict) -> list[str]:
+def format_verdict(verdict: Verdict) -> list[str]:
     """Format a verdict for the terminal: its headline, then a line for each reason with a mark for how it speaks."""
     reasons = [f"  {MARKS[row.says]} {row.text}" for row in verdict.rests_on]
     return [
@@ -177,7 +177,7 @@ def _people(report: Report) -> Reason:
 def _teacher_against(report: Report, what: str) -> Reason:
     difference = _beaten(report, what).teacher_minus_this
     both = f"{report.teacher.macro_f1:.3f} against {_beaten(report, what).macro_f1:.3f}"
-    told = f"macro F1 {both}, {signed(difference)}"
+    told = f"macro F1 {both}, {say_difference(difference)}"
     about = f"teacher against {what}"
     if difference.difference_interval is None:
         name = {"reference": "the reference", "chance": "chance"}[what]
@@ -190,7 +190,7 @@ def _student_against_teacher(report: Report) -> Reason:
     about, margin = "student against teacher", report.margin
     tested = sum(member.network.tested for member in report.members)
     member = report.answer
-    told = f"{_f1_against(report, report.teacher)}, {signed(member.network)}"
+    told = f"{_f1_against(report, report.teacher)}, {say_difference(member.network)}"
     if report.too_few:
         return (
             about,
@@ -219,7 +219,9 @@ def _student_against_teacher(report: Report) -> Reason:
 def _student_against_reference(report: Report) -> Reason:
     difference = report.answer.network.against_reference
     about, ends = "student against reference", difference.difference_interval
-    told = f"{_f1_against(report, report.reference)}, {signed(difference, _at_once(report))}"
+    told = (
+        f"{_f1_against(report, report.reference)}, {say_difference(difference, _at_once(report))}"
+    )
     if ends is None:
         return about, OPEN, f"Too few people hold the student against the reference; {told}."
     if ends[1] < 0:
@@ -242,7 +244,7 @@ def _student_against_reference(report: Report) -> Reason:
 def _student_against_chance(report: Report) -> Reason:
     difference = report.answer.network.against_chance
     about = "student against chance"
-    told = f"{_f1_against(report, report.chance)}, {signed(difference, _at_once(report))}"
+    told = f"{_f1_against(report, report.chance)}, {say_difference(difference, _at_once(report))}"
     if difference.difference_interval is None:
         return about, OPEN, f"Too few people hold the student against chance; {told}."
     says = GOOD if _above(difference) else BAD

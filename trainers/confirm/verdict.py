@@ -40,24 +40,31 @@ from gaitforge.stats import (
     EXACT_PEOPLE,
     Estimate,
     compare,
+    draw_macro_f1,
     draw_people,
     estimate,
+    estimate_optimism,
+    is_too_few,
     level_at_once,
-    macro_f1_draws,
     mean_macro_f1,
-    optimism,
     person_accuracy,
     person_confusions,
     probability_on_front,
     sign_flip_p_value,
     spread_over_seeds,
-    too_few,
 )
 from gaitforge.trials import TrialLog
 from gaitforge.work import SplitFolder
 from trainers.confirm.answers import optimism_sentence
-from trainers.confirm.refit_file import ALONE, SEED, STUDENT, best_refit, distilled, validated
-from trainers.confirm.trust import verdict as verdict_of
+from trainers.confirm.refit_file import (
+    ALONE,
+    SEED,
+    STUDENT,
+    find_best_refit,
+    is_distilled,
+    read_validated_f1,
+)
+from trainers.confirm.trust import reach_verdict as verdict_of
 from trainers.training.predictions import read_predictions
 from trainers.training.reference import MODEL as REFERENCE
 from trainers.training.teacher_file import Teacher
@@ -100,11 +107,11 @@ class Tables:
         self.windows = windows
         self.settings = settings
         self.seeds = range(SEED, SEED + settings.seeds)
-        self.teacher_SPKK = self.confusions("teacher", None, [0])
-        self.people = sorted({record.person for record in windows.recordings("confirm")})
-        self.few = too_few(len(self.people))
+        self.teacher_SPKK = self.count_confusions("teacher", None, [0])
+        self.people = sorted({record.person for record in windows.list_recordings("confirm")})
+        self.few = is_too_few(len(self.people))
 
-    def confusions(self, model: str, trial: int | None, seeds: Sequence[int]) -> Ints:
+    def count_confusions(self, model: str, trial: int | None, seeds: Sequence[int]) -> Ints:
         """Count a model's confusion matrices on the confirm people, by seed and person [S, P, K, K]."""
         return np.stack(
             [
@@ -115,10 +122,10 @@ class Tables:
             ]
         )
 
-    def chance(self) -> Ints:
+    def count_chance(self) -> Ints:
         """Return the confusion matrices [1, P, K, K] of always answering the training recordings' commonest class."""
         classes = len(self.windows.classes)
-        common = majority_class(recording_labels(self.windows.role("train")), classes)
+        common = majority_class(recording_labels(self.windows.open_role("train")), classes)
         always_SPKK = np.zeros_like(self.teacher_SPKK)
         always_SPKK[..., common] = self.teacher_SPKK.sum(axis=-1)
         return always_SPKK
@@ -126,10 +133,10 @@ class Tables:
     def report(self, members: Sequence[Member], teacher: Teacher, times_scored: int) -> Report:
         """Make the content of `confirm/scores.json` before its verdict."""
         student_MSPKK = [
-            self.confusions(STUDENT, member.trial.number, self.seeds) for member in members
+            self.count_confusions(STUDENT, member.trial.number, self.seeds) for member in members
         ]
         handed_out = [
-            best_refit(self.folder, member.trial.number, len(self.seeds)).seed
+            find_best_refit(self.folder, member.trial.number, len(self.seeds)).seed
             for member in members
         ]
         network_MPKK = [
@@ -138,12 +145,15 @@ class Tables:
         ]
         params = [member.trial.params for member in members]
         # what anybody could have had
-        beside = {"reference": self.confusions(REFERENCE, None, [0]), "chance": self.chance()}
+        beside = {
+            "reference": self.count_confusions(REFERENCE, None, [0]),
+            "chance": self.count_chance(),
+        }
         judged = judge(network_MPKK, self.teacher_SPKK[0], params, self.settings.margin)
         on_front = None
         if not self.few:
             weights_RP = draw_people(len(self.people), self.settings.resamples)
-            draws_MR = np.stack([macro_f1_draws(student, weights_RP) for student in student_MSPKK])
+            draws_MR = np.stack([draw_macro_f1(student, weights_RP) for student in student_MSPKK])
             on_front = probability_on_front(draws_MR, np.array(params))
         rows = tuple(
             self._member(
@@ -157,7 +167,7 @@ class Tables:
             )
             for i, member in enumerate(members)
         )
-        teacher_scores = scores_of(self.teacher_SPKK)
+        teacher_scores = compute_scores(self.teacher_SPKK)
         return Report(
             margin=self.settings.margin,
             people=len(self.people),
@@ -186,9 +196,9 @@ class Tables:
         """Score one student as a recipe: the mean of its seeds, with intervals over people and seeds."""
         trial = member.trial
         alone = None
-        if self.settings.alone and distilled(trial):
-            alone_SPKK = self.confusions(ALONE, trial.number, self.seeds)
-            alone = compared(alone_SPKK, compare(student_SPKK, alone_SPKK), self.few)
+        if self.settings.alone and is_distilled(trial):
+            alone_SPKK = self.count_confusions(ALONE, trial.number, self.seeds)
+            alone = join_difference(alone_SPKK, compare(student_SPKK, alone_SPKK), self.few)
         against_teacher = compare(student_SPKK, self.teacher_SPKK)
         return records.Member(
             trial=trial.number,
@@ -196,7 +206,7 @@ class Tables:
             params=trial.params,
             macs=trial.macs,
             searched=member.searched,
-            **parts_of(compared(student_SPKK, against_teacher, self.few)),
+            **parts_of(join_difference(student_SPKK, against_teacher, self.few)),
             seeds=len(student_SPKK),
             alone=alone,
             p_on_front=p_on_front,
@@ -219,7 +229,7 @@ class Tables:
         """
         level = level_at_once(students)
         against = {
-            name: difference_of(compare(network_PKK, other_SPKK, level), self.few)
+            name: make_difference(compare(network_PKK, other_SPKK, level), self.few)
             for name, other_SPKK in beside.items()
         }
         by_person = None
@@ -234,7 +244,7 @@ class Tables:
             )
         return Network(
             seed=seed,
-            **parts_of(compared(network_PKK, judged.difference, self.few)),
+            **parts_of(join_difference(network_PKK, judged.difference, self.few)),
             tested=judged.tested,
             against_reference=against["reference"],
             against_chance=against["chance"],
@@ -243,8 +253,8 @@ class Tables:
 
     def _beside_teacher(self, other_SPKK: Ints) -> Beaten:
         """Score what the teacher should be better than, and by how much it is."""
-        better = difference_of(compare(self.teacher_SPKK, other_SPKK), self.few)
-        return Beaten(**parts_of(scores_of(other_SPKK)), teacher_minus_this=better)
+        better = make_difference(compare(self.teacher_SPKK, other_SPKK), self.few)
+        return Beaten(**parts_of(compute_scores(other_SPKK)), teacher_minus_this=better)
 
     def _optimism(self, members: Sequence[Member], student_MSPKK: Sequence[Ints]) -> Optimism:
         """Compare what the search believed, what its refits scored on the same people, and what others confirm.
@@ -253,11 +263,11 @@ class Tables:
         """
         believed_M = np.array([member.believed for member in members])
         validated_MS = np.array(
-            [validated(self.folder, member.trial.number, self.seeds) for member in members]
+            [read_validated_f1(self.folder, member.trial.number, self.seeds) for member in members]
         )
 
         def over(which: Sequence[int]) -> Flattery:
-            found = optimism(
+            found = estimate_optimism(
                 believed_M[which], validated_MS[which], [student_MSPKK[i] for i in which]
             )
             return Flattery(
@@ -317,7 +327,7 @@ class Tables:
         return person_confusions(true, predicted, persons, sorted(set(persons)), len(classes))
 
 
-def scores_of(confusions_SPKK: Ints) -> ModelScores:
+def compute_scores(confusions_SPKK: Ints) -> ModelScores:
     """Compute macro F1, its interval (None with too few people) and other scores, over all people and seeds."""
     confusions_SPKK = confusions_SPKK.reshape(-1, *confusions_SPKK.shape[-3:])
     summed = confusions_SPKK.sum(axis=(0, 1))
@@ -325,7 +335,7 @@ def scores_of(confusions_SPKK: Ints) -> ModelScores:
     kappa = weighted_kappa(summed)
     return ModelScores(
         macro_f1=found.mean,
-        interval=None if too_few(confusions_SPKK.shape[1]) else (found.low, found.high),
+        interval=None if is_too_few(confusions_SPKK.shape[1]) else (found.low, found.high),
         accuracy=float(np.trace(summed) / summed.sum()),
         balanced_accuracy=balanced_accuracy(summed),
         # as the search has it: without a value where truth and answer are all one class
@@ -333,16 +343,16 @@ def scores_of(confusions_SPKK: Ints) -> ModelScores:
     )
 
 
-def difference_of(difference: Estimate, few: bool) -> Difference:
+def make_difference(difference: Estimate, few: bool) -> Difference:
     """Convert a difference to the form of the reports, without its interval where people are too few."""
     ends = None if few else (difference.low, difference.high)
     return Difference(difference=difference.mean, difference_interval=ends)
 
 
-def compared(confusions_SPKK: Ints, difference: Estimate, few: bool) -> Compared:
+def join_difference(confusions_SPKK: Ints, difference: Estimate, few: bool) -> Compared:
     """Join a model's scores with the difference to what it is compared with."""
     return Compared(
-        **parts_of(scores_of(confusions_SPKK)), **parts_of(difference_of(difference, few))
+        **parts_of(compute_scores(confusions_SPKK)), **parts_of(make_difference(difference, few))
     )
 
 

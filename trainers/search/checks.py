@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gaitforge.losses import LOSSES, needed
+from gaitforge.losses import LOSSES, collect_needed
 from gaitforge.losses.nodes import check_joints
 from gaitforge.models import FAMILIES
 from gaitforge.records.teacher import OUTPUTS
@@ -16,7 +16,7 @@ from gaitforge.work import (
     SplitFolder,
 )
 from search_spaces import SPACES
-from trainers.training.reference import validation_chance
+from trainers.training.reference import score_validation_chance
 from trainers.training.teacher_file import Teacher
 from trainers.training.window_folder import WindowFolder
 
@@ -45,7 +45,7 @@ def check_teacher(settings: SearchSettings, windows: WindowFolder, folder: Split
     commonest class, unless search.allow_chance is set; FileNotFoundError where there is no teacher.
     """
     teacher = Teacher.read(folder)
-    chance = validation_chance(windows).macro_f1
+    chance = score_validation_chance(windows).macro_f1
     # rounding must not tell a teacher of one answer from chance
     if teacher.val_macro_f1 <= chance + 1e-9 and not settings.allow_chance:
         raise ValueError(
@@ -66,14 +66,14 @@ def check_classes(settings: SearchSettings, classes: int) -> None:
             )
 
 
-def check_nodes(settings: SearchSettings, windows: WindowFolder, outputs: Path) -> None:
+def check_joint_counts(settings: SearchSettings, windows: WindowFolder, outputs: Path) -> None:
     """Raise ValueError, before anything is trained, for a family whose joints cannot be matched with the teacher's.
 
     Only terms that read the teacher's joints ask for that.
     """
-    if "joints" not in needed(settings.terms, "stored"):
+    if "joints" not in collect_needed(settings.terms, "stored"):
         return
     joints = OUTPUTS.read(OutputsFolder(outputs).head).joint_features[1]
     for family in settings.families:
         sizes = SPACES[family].smallest.as_dict()
-        check_joints(windows.nodes(family, sizes).joints, joints, family)
+        check_joints(windows.find_node_shape(family, sizes).joints, joints, family)

@@ -61,12 +61,12 @@ def search_provenance(
     )
 
 
-def told_by_search(folder: SplitFolder) -> Provenance:
+def read_search_provenance(folder: SplitFolder) -> Provenance:
     """Read the provenance of the search in the folder."""
     return SEARCH.read(folder.search_head).provenance
 
 
-def joined(now: Provenance, earlier: Provenance) -> Provenance:
+def join_provenances(now: Provenance, earlier: Provenance) -> Provenance:
     """Join the provenance of a search that goes on with its earlier one.
 
     What it starts from may change; whom earlier starts have seen stays seen.

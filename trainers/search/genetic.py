@@ -37,7 +37,7 @@ class Nsga3(optuna.samplers.NSGAIIISampler):
 GENETIC = ("nsga2", "nsga3")
 
 
-def genetic_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
+def make_genetic_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
     """Make one of the samplers named in GENETIC."""
     return Nsga2(population_size=POPULATION, seed=seed) if name == "nsga2" else _nsga3(seed)
 

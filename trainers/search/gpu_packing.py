@@ -42,8 +42,8 @@ def pack(need: Need, cores_per_gpu: int, cpus_per_trial: int = 1) -> Packed:
     """
     if need.bytes > need.device_bytes:
         raise ValueError(
-            f"The largest student that the search may try takes {gigabytes(need.bytes)} GB of memory, but "
-            f"{need.device} has {gigabytes(need.device_bytes)} GB; lower search.fit.batch or the search's budget "
+            f"The largest student that the search may try takes {say_gigabytes(need.bytes)} GB of memory, but "
+            f"{need.device} has {say_gigabytes(need.device_bytes)} GB; lower search.fit.batch or the search's budget "
             "(max_macs), or set cluster.gpus_per_trial = 0 to train on the CPU."
         )
     busy = 1.0 if need.busy is None else need.busy
@@ -56,7 +56,7 @@ def pack(need: Need, cores_per_gpu: int, cpus_per_trial: int = 1) -> Packed:
     return Packed(*min(fits, key=lambda fit: fit[0]))
 
 
-def share_of(students: int) -> float:
+def compute_share(students: int) -> float:
     """Return the share of a GPU that each of so many students gets, rounded down to Ray's steps of 0.0001."""
     return 10_000 // students / 10_000
 
@@ -68,10 +68,10 @@ def describe(need: Need, packed: Packed) -> str:
     part = (
         "time that cannot be read" if need.busy is None else f"{100 * need.busy:.0f} % of its time"
     )
-    return f"{who} ({need.device}): {gigabytes(need.bytes)} GB and {part} each, limited by {packed.limit}"
+    return f"{who} ({need.device}): {say_gigabytes(need.bytes)} GB and {part} each, limited by {packed.limit}"
 
 
-def gigabytes(count: int) -> str:
+def say_gigabytes(count: int) -> str:
     return f"{count / 1e9:.1f}"
 
 
@@ -109,13 +109,13 @@ def _measure(spec: StudentSpec) -> Need:
     train, valid = load_taught(spec.windows, spec.teacher_outputs, spec.distillation.terms)
     # the first windows may be of one class, which cannot be balanced
     plan = dataclasses.replace(spec.plan, epochs=TIMED + 2, balance=False)
-    some = train.first(STEPS * plan.batch)
+    some = train.take_first(STEPS * plan.batch)
     fitting = new_student(dataclasses.replace(spec, plan=plan))
     device = next(fitting.model.parameters()).device
     epochs = fit(
         fitting,
         some,
-        valid.first(max(1, len(valid) * len(some) // len(train))),
+        valid.take_first(max(1, len(valid) * len(some) // len(train))),
         spec.distillation,
     )
     next(epochs)  # loads kernels, chooses convolutions, fills torch's pool
@@ -141,7 +141,7 @@ def _measure(spec: StudentSpec) -> Need:
     )
 
 
-def covered(spans: Iterable[tuple[float, float]]) -> float:
+def measure_covered(spans: Iterable[tuple[float, float]]) -> float:
     """Return the length that these spans cover together, counting overlaps once."""
     total, reached = 0.0, -math.inf
     for start, end in sorted(spans):
@@ -164,7 +164,7 @@ def _kernel_s(epochs: Iterator[EpochMetrics]) -> float | None:
         # what Python has named spans the gaps between its kernels too
         if event.device_type.name == "CUDA" and not event.is_user_annotation
     ]
-    return covered(spans) / 1e6 if spans else None
+    return measure_covered(spans) / 1e6 if spans else None
 
 
 def _peak_host_bytes() -> int:

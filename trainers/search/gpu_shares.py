@@ -21,10 +21,10 @@ from gaitforge.settings import ClusterSettings, SearchSettings, as_dict
 from gaitforge.work import SplitFolder, fingerprint
 from search_spaces import SPACES
 from trainers.cluster.blind_gpus import blind_gpu, refuse_blind
-from trainers.cluster.connection import gpus_per_trial, room_for
+from trainers.cluster.connection import gpus_per_trial, wait_for_room
 from trainers.cluster.deaths import LIVES
 from trainers.search.budget import Budget
-from trainers.search.gpu_packing import describe, measure_students, pack, share_of
+from trainers.search.gpu_packing import compute_share, describe, measure_students, pack
 from trainers.terminal.say import say
 from trainers.training.student import StudentSpec
 from trainers.training.window_folder import NodeData, WindowFolder
@@ -33,7 +33,7 @@ DRAWN = 100  # students of each family, of which the one with the most work is m
 KIND = "accelerator_type:"  # begins Ray's name of a kind of GPU, among a node's resources
 
 
-def measured_share(
+def find_gpu_share(
     cluster: ClusterSettings,
     settings: SearchSettings,
     budget: Budget,
@@ -48,7 +48,7 @@ def measured_share(
     decides, and `search/packing.json` keeps what was measured. 0 where the cluster has no GPU. Raises
     ValueError where a student does not fit, or where torch cannot use what Ray counts as a GPU.
     """
-    kinds = gpu_kinds(ray.nodes())  # type: ignore[no-untyped-call]
+    kinds = list_gpu_kinds(ray.nodes())  # type: ignore[no-untyped-call]
     if cluster.gpus_per_trial != "auto" or not kinds:
         return gpus_per_trial(cluster)
     path = packing_file(folder)
@@ -68,7 +68,7 @@ def measured_share(
                 distillation=Distillation(weights=dict.fromkeys(settings.terms, 1.0)), windows=str(windows.folder),
                 teacher_outputs=str(windows.mapped_outputs(outputs)),
             )
-            for family, sizes in largest_students(settings.families, budget, count_cost).items()
+            for family, sizes in find_largest_students(settings.families, budget, count_cost).items()
         ]  # fmt: skip
         data = windows.on_nodes("train", "validation", outputs=outputs, terms=settings.terms)
         needs = {kind: _measure(kind, specs, data, cluster) for kind in kinds}
@@ -77,7 +77,7 @@ def measured_share(
     }
     fewest = min(packed, key=lambda kind: packed[kind].students)
     say("  " + describe(needs[fewest], packed[fewest]))
-    share = share_of(packed[fewest].students)
+    share = compute_share(packed[fewest].students)
     packing = Packing(
         identity=identity, students=packed[fewest].students, share=share, needs=needs
     )
@@ -85,7 +85,7 @@ def measured_share(
     return share
 
 
-def kept_share(cluster: ClusterSettings, folder: SplitFolder) -> float:
+def read_kept_share(cluster: ClusterSettings, folder: SplitFolder) -> float:
     """Return the share that the search of this folder measured; without one, that of the settings."""
     share = gpus_per_trial(cluster)
     path = packing_file(folder)
@@ -128,7 +128,7 @@ def memory_limit(share: float, needs: Sequence[Need]) -> float:
     return max(share - outside, share / 2)
 
 
-def gpu_kinds(nodes: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+def list_gpu_kinds(nodes: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     """Return the cluster's kinds of GPU, by Ray's name or "", each with the fewest cores that a node has per GPU."""
     kinds: dict[str, int] = {}
     for node in nodes:
@@ -141,7 +141,7 @@ def gpu_kinds(nodes: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     return kinds
 
 
-def largest_students(
+def find_largest_students(
     families: Sequence[str], budget: Budget, count_cost: Callable[[Sizes], Cost]
 ) -> dict[str, Sizes]:
     """Find for each family the student with the most multiply-accumulates, of DRAWN random ones within the budget.
@@ -176,7 +176,7 @@ def _measure(
         max_retries=LIVES,
     )(measure_on_gpu)
     try:
-        with room_for(cluster, "Measuring a student", 1, cluster.cpus_per_trial, 1.0):
+        with wait_for_room(cluster, "Measuring a student", 1, cluster.cpus_per_trial, 1.0):
             need: Need = ray.get(task.remote(list(specs), data))
     except ray.exceptions.RayError as error:
         cause = getattr(error, "cause", None)  # of what the function itself raised

@@ -21,7 +21,7 @@ from gaitforge.settings import StoppingSettings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Verdict:
+class RungDecision:
     """Whether a student goes on from a rung, if not why, and how far it was from going on (`violation`)."""
 
     go_on: bool
@@ -44,7 +44,7 @@ class Rungs:
             values = [value_of(trial, name, scores) for name in self.objectives]
             self.values.setdefault(int(scores["epoch"]), {})[trial.number] = values
 
-    def judge(self, trial: Trial) -> Verdict:
+    def judge(self, trial: Trial) -> RungDecision:
         """Decide whether a trial goes on from the rung that it has just reached (the last of `trial.rungs`)."""
         self.add(trial)
         epoch = int(trial.rungs[-1]["epoch"])
@@ -62,10 +62,10 @@ class Rungs:
         # at least one for each score, since a student may lead in either
         going_on = max(int((~is_size).sum()), round(len(peers) * self.settings.keep))
         if place < going_on:
-            return Verdict(go_on=True)
+            return RungDecision(go_on=True)
         rungs_left = len(self.epochs) - self.epochs.index(epoch)
         best = f"best {going_on} go" if going_on > 1 else "best goes"
-        return Verdict(
+        return RungDecision(
             go_on=False,
             reason=(
                 f"after epoch {epoch} it is number {place + 1} of the {len(peers)} students of its size "

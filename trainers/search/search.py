@@ -45,18 +45,23 @@ from trainers.arithmetic.check import Refused
 from trainers.arithmetic.machines import check_arithmetic
 from trainers.cluster.blind_gpus import check_gpus
 from trainers.cluster.connection import (
-    concurrent_trials,
     connect,
-    filled_first,
+    count_concurrent_trials,
     gpus_per_trial,
-    nodes,
-    room_for,
+    list_nodes,
+    pick_packed_node,
+    wait_for_room,
 )
-from trainers.cluster.deaths import LIVES, memory_kills_told, speak_when_dying
+from trainers.cluster.deaths import LIVES, speak_when_dying, translate_memory_kills
 from trainers.search.budget import Budget, CostCounter, check_budget
-from trainers.search.checks import check_classes, check_nodes
-from trainers.search.claim import claim_folder, joined, search_identity, search_provenance
-from trainers.search.gpu_shares import keep_to_share, measured_share
+from trainers.search.checks import check_classes, check_joint_counts
+from trainers.search.claim import (
+    claim_folder,
+    join_provenances,
+    search_identity,
+    search_provenance,
+)
+from trainers.search.gpu_shares import find_gpu_share, keep_to_share
 from trainers.search.searcher import StudySearcher
 from trainers.search.starts import check_starts, read_starts
 from trainers.search.trial import BrokenAcceleratorError, TrialContext, run_trial
@@ -92,11 +97,11 @@ def search_students(
     budget, count_cost = Budget.of(settings, teacher.params), CostCounter(windows)
     check_budget(settings, budget, count_cost)
     check_classes(settings, len(windows.classes))
-    check_nodes(settings, windows, outputs)
+    check_joint_counts(settings, windows, outputs)
     starts = read_starts(settings.start_from, partial(propose, settings), settings.start_with)
     sources = check_starts(settings.start_from, settings.start_with, windows.people("confirm"))
-    worst = worst_values(settings, count_cost(make_sizes(teacher.family, teacher.sizes)))
-    head = claimed_head(settings, windows, folder, budget, worst, sources, fresh)
+    worst = find_worst_values(settings, count_cost(make_sizes(teacher.family, teacher.sizes)))
+    head = claim_head(settings, windows, folder, budget, worst, sources, fresh)
     kept = SearchKeeper(settings, folder, head)
     searcher = StudySearcher(
         settings,
@@ -106,7 +111,7 @@ def search_students(
         count_cost,
         kept.end_trial,
         starts,
-        kept.progress.tried_again,
+        kept.progress.print_retry,
     )
     kept.take_up(searcher.ended.values())
     kept.write_head(searcher, head.seconds)
@@ -118,7 +123,7 @@ def search_students(
     check_complete(searcher)
 
 
-def claimed_head(
+def claim_head(
     settings: SearchSettings,
     windows: WindowFolder,
     folder: SplitFolder,
@@ -140,7 +145,7 @@ def claimed_head(
         identity=identity, families=settings.families, epochs=settings.fit.epochs,
         rungs=settings.stopping.rungs(settings.fit.epochs), seed=settings.seed, objectives=settings.objectives,
         reference=tuple(worst), max_params=budget.params, settings=as_dict(settings),
-        provenance=joined(origin, earlier.provenance) if earlier else origin,
+        provenance=join_provenances(origin, earlier.provenance) if earlier else origin,
         trials=settings.trials, rejected=0, seconds=earlier.seconds if earlier else 0.0,
     )  # fmt: skip
 
@@ -166,13 +171,13 @@ class SearchKeeper:
         """Show a trial that has ended, and update front and table; the trial's own file is written already."""
         if self.front.add(trial):
             self.write_front()
-        self.progress.ended(trial)
+        self.progress.print_ended(trial)
         self.ended += 1
         keep_table(self.log, self.ended)
 
     def write_front(self) -> None:
         """Write `search/front.json`."""
-        FRONT.write(self.folder.front, self.front.record(self.head.identity))
+        FRONT.write(self.folder.front, self.front.as_record(self.head.identity))
 
     def write_head(self, searcher: StudySearcher, seconds: float) -> None:
         """Write `search/search.json`; `seconds` are those spent in all starts."""
@@ -208,7 +213,7 @@ def train_students(
     check_arithmetic(
         cluster, settings.families, windows, cluster.cpus_per_trial, gpus_per_trial(cluster)
     )
-    gpus = measured_share(
+    gpus = find_gpu_share(
         cluster, settings, searcher.budget, searcher.count_cost, windows, outputs, folder
     )
     trainable = tune.with_parameters(tune_trial, context=context)
@@ -242,13 +247,13 @@ def run_tune(
     """Run the search in Ray Tune, whose workers stay warm and train one student after the other."""
     # Tune's state of an earlier start; the trial log is the truth
     remove_tree(storage)
-    trials = concurrent_trials(cluster, gpus)
+    trials = count_concurrent_trials(cluster, gpus)
     resources = trial_resources(cluster, gpus, trials)
     tuner = tune.Tuner(
         tune.with_resources(trainable, resources),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
-            scheduler=RungScheduler(searcher.on_rung, searcher.on_error, searcher.lives),
+            scheduler=RungScheduler(searcher.on_rung, searcher.on_error, searcher.count_lives),
             num_samples=searcher.settings.trials - len(searcher.ended),
             max_concurrent_trials=trials,
             reuse_actors=True,
@@ -263,8 +268,8 @@ def run_tune(
     )
     # a trial's end is told by our own line; Tune's traceback of a killed worker says no more
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    room = room_for(cluster, "A student", 1, cluster.cpus_per_trial, gpus)
-    with room, progress, memory_kills_told():
+    room = wait_for_room(cluster, "A student", 1, cluster.cpus_per_trial, gpus)
+    with room, progress, translate_memory_kills():
         tuner.fit()
     remove_tree(storage)
 
@@ -277,7 +282,7 @@ def trial_resources(
     if cluster.placement == "spread":
         return tune.PlacementGroupFactory([bundle], strategy="SPREAD")
     # Ray spreads what asks for one bundle at a time, PACK or not: each packs its own bundles only
-    first = filled_first(nodes(), trials, cluster.cpus_per_trial, gpus)
+    first = pick_packed_node(list_nodes(), trials, cluster.cpus_per_trial, gpus)
     return tune.PlacementGroupFactory(
         [bundle], strategy="STRICT_PACK", _soft_target_node_id=first.id
     )
@@ -310,7 +315,7 @@ def propose(settings: SearchSettings, trial: optuna.trial.BaseTrial) -> Proposal
     return search_spaces.propose(trial, spaces, settings.terms, settings.terms_warmup)
 
 
-def worst_values(settings: SearchSettings, teacher: Cost) -> list[float]:
+def find_worst_values(settings: SearchSettings, teacher: Cost) -> list[float]:
     """Return the value of each objective that a student must beat to count in the hypervolume.
 
     For sizes it is the teacher's, for scores the objective's own worst, for the latency its limit.
@@ -343,7 +348,7 @@ def write_importance(folder: SplitFolder, searcher: StudySearcher) -> None:
     rows = [
         {"family": family, "objective": objective, "name": name, "importance": value}
         for family in (None, *searcher.settings.families)
-        for objective, importance in searcher.study.importance(family).items()
+        for objective, importance in searcher.study.measure_importance(family).items()
         for name, value in importance.items()
     ]
     if rows:

@@ -19,7 +19,7 @@ from gaitforge.settings import SearchSettings, as_dict
 from gaitforge.trials import TrialLog
 from gaitforge.work import fingerprint
 from search_spaces import Proposal
-from trainers.cluster.deaths import LIVES, LOST_NODES, NODE, UNKNOWN, Death, death_of
+from trainers.cluster.deaths import LIVES, LOST_NODES, NODE, UNKNOWN, Death, find_death
 from trainers.search.budget import Budget
 from trainers.search.rungs import Rungs
 from trainers.search.study import Study
@@ -74,7 +74,7 @@ class StudySearcher(Searcher):
             self.rungs.add(trial)
         self.study.add(ended)
         self.rejected = sum(len(trial.rejected) for trial in ended)  # proposals over budget
-        self.interrupted = log.interrupted()
+        self.interrupted = log.list_interrupted()
         self.known = {trial.hash for trial in (*ended, *self.interrupted)}  # configurations
 
     @property
@@ -121,7 +121,7 @@ class StudySearcher(Searcher):
         trial = self.in_flight[trial_id][0]
         if self.log.has(trial.number):
             return False  # it had ended before its worker did
-        death = death_of(told)
+        death = find_death(told)
         self.died[trial_id] = _ended_by(death, told)
         if not again:
             return False
@@ -131,7 +131,7 @@ class StudySearcher(Searcher):
         self.lost_nodes[trial_id] += 1
         return self.lost_nodes[trial_id] <= LOST_NODES
 
-    def lives(self) -> int:
+    def count_lives(self) -> int:
         """Return how often the next trial goes on after its worker died: never while all that ended died alike."""
         ends = {trial.killed_by for trial in self.ended.values()}
         return 0 if len(ends) == 1 and not ends & {None, NODE} else LIVES
@@ -155,7 +155,7 @@ class StudySearcher(Searcher):
         self.study.tell(asked, ended)
         self.on_end(ended)
 
-    def common_failure(self) -> str:
+    def find_common_failure(self) -> str:
         """Return the reason that most failed trials gave; "" where none failed."""
         reasons = Counter(trial.reason for trial in self.ended.values() if trial.state == "failed")
         return str(reasons.most_common(1)[0][0]) if reasons else ""
@@ -189,7 +189,7 @@ class StudySearcher(Searcher):
             start = self.starts[number] if number < len(self.starts) and attempt == 0 else None
             asked, proposal = self.study.ask(number, attempt, start, repeats)
             cost = self.count_cost(proposal.sizes)
-            searched = self.study.searched(asked)
+            searched = self.study.describe_choice(asked)
             if self.budget.allows(cost):
                 trial = self._trial(number, proposal, cost, searched, rejected)
                 if start is None and trial.hash in self.known and repeats < MOST_REPEATS:
@@ -214,9 +214,7 @@ class StudySearcher(Searcher):
     def _too_many_failed(self) -> bool:
         failed = sum(trial.state == "failed" for trial in self.ended.values())
         if len(self.ended) >= 4 and failed > self.settings.max_failed * len(self.ended):
-            self.gave_up = (
-                f"{failed} of {len(self.ended)} trials failed; most often: {self.common_failure()}"
-            )
+            self.gave_up = f"{failed} of {len(self.ended)} trials failed; most often: {self.find_common_failure()}"
             return True
         return False
 
@@ -244,12 +242,12 @@ class StudySearcher(Searcher):
         return Trial(
             number=number, state="running", family=proposal.family, sizes=sizes, **dataclasses.asdict(cost),
             seed=fit.seed + number, recipe=recipe, distill=proposal.distillation,
-            hash=configuration(proposal.family, sizes, recipe, proposal.distillation),
+            hash=hash_configuration(proposal.family, sizes, recipe, proposal.distillation),
             rejected=tuple(rejected), **searched,
         )  # fmt: skip
 
 
-def configuration(
+def hash_configuration(
     family: str, sizes: Mapping[str, Any], recipe: Recipe, distillation: Distillation
 ) -> str:
     """Return a hash of a student's settings without the seed."""

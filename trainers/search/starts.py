@@ -14,7 +14,7 @@ from gaitforge.ingest.people import likeness
 from gaitforge.provenance import Provenance
 from gaitforge.records.json_file import plain
 from gaitforge.records.search import FRONT, SEARCH
-from gaitforge.scorings import people_scored
+from gaitforge.scorings import list_scored_people
 from gaitforge.trials import TrialLog
 from gaitforge.work import SplitFolder, WorkFolder, fingerprint, open_path, read_json
 from search_spaces import Proposal
@@ -38,8 +38,8 @@ def read_starts(
     for text in paths:
         path = open_path(text)
         if path.is_dir():
-            values = front_values(WorkFolder(path))
-            fitting = [v for v in values if misfit(v, propose) is None]
+            values = read_front_values(WorkFolder(path))
+            fitting = [v for v in values if find_misfit(v, propose) is None]
             say(f"  starts from {len(fitting)} of {len(values)} students of {path}")
             found += fitting
         elif path.is_file():
@@ -66,7 +66,7 @@ def absent(path: Path) -> FileNotFoundError:
     )
 
 
-def start_sources(
+def read_start_sources(
     paths: Sequence[str], given: Sequence[Mapping[str, Any]] = ()
 ) -> dict[str, Provenance]:
     """Return the provenance of each source of students to try first, by its name in the settings.
@@ -79,7 +79,7 @@ def start_sources(
     for text in paths:
         path, name = open_path(text), f"search.start_from {text}"
         if path.is_dir():
-            sources[name] = seen_by_work(WorkFolder(path), name)
+            sources[name] = collect_seen(WorkFolder(path), name)
         elif path.is_file():
             content = read_json(path)
             if isinstance(content, dict) and "provenance" in content:
@@ -95,11 +95,11 @@ def start_sources(
     return sources
 
 
-def seen_by_work(work: WorkFolder, name: str) -> Provenance:
+def collect_seen(work: WorkFolder, name: str) -> Provenance:
     """Return the provenance of a work folder: whom its searches have seen and its confirm has scored."""
     sources: dict[str, Provenance] = {}
-    seen, unknown = people_scored(work), list[str]()
-    searched = searched_in(work)
+    seen, unknown = list_scored_people(work), list[str]()
+    searched = list_searched(work)
     for folder in searched:
         head = SEARCH.find(folder.search_head)
         if head is None:
@@ -113,12 +113,12 @@ def seen_by_work(work: WorkFolder, name: str) -> Provenance:
 def check_starts(
     paths: Sequence[str], given: Sequence[Mapping[str, Any]], confirm: Iterable[str]
 ) -> dict[str, Provenance]:
-    """Return `start_sources`; raise ValueError where one of them has seen a person to confirm.
+    """Return `read_start_sources`; raise ValueError where one of them has seen a person to confirm.
 
     People are compared by their ids even where the stores differ, and ids that differ only in how they are
     written ("P1" for "P01") count as the same: mostly they are the same people.
     """
-    sources = start_sources(paths, given)
+    sources = read_start_sources(paths, given)
     people = frozenset(confirm)
     for name, source in sources.items():
         alike = {likeness(person) for person in source.seen}
@@ -139,17 +139,17 @@ def check_fit(
 ) -> None:
     """Raise ValueError where the search space could not have proposed one of these configurations."""
     for number, values in enumerate(given):
-        wrong = misfit(values, propose)
+        wrong = find_misfit(values, propose)
         if wrong is not None:
             raise ValueError(
                 f"Configuration {number} of {where} does not fit the search space ({wrong}); mend it."
             )
 
 
-def front_values(work: WorkFolder) -> list[dict[str, Any]]:
+def read_front_values(work: WorkFolder) -> list[dict[str, Any]]:
     """Return the searched values of each member of a work folder's fronts, from the smallest to the largest."""
     values = []
-    for folder in searched_in(work):
+    for folder in list_searched(work):
         log = TrialLog(folder)
         values += [dict(log.read(row.trial).suggested) for row in FRONT.read(folder.front).front]
     if not values:
@@ -157,7 +157,7 @@ def front_values(work: WorkFolder) -> list[dict[str, Any]]:
     return values
 
 
-def searched_in(work: WorkFolder) -> list[SplitFolder]:
+def list_searched(work: WorkFolder) -> list[SplitFolder]:
     """List the splits of a work folder that have a searched front; raise FileNotFoundError where none has."""
     folders = [work.run(path.name) for path in sorted(work.runs.glob("*"))]
     found = [folder for folder in folders if folder.front.is_file()]
@@ -173,7 +173,7 @@ def no_front(work: WorkFolder) -> FileNotFoundError:
     )
 
 
-def misfit(
+def find_misfit(
     values: Mapping[str, Any], propose: Callable[[optuna.trial.BaseTrial], Proposal]
 ) -> str | None:
     """Say why the search space could not have proposed these values; None where it could."""

@@ -15,7 +15,7 @@ from gaitforge.front import front_order
 from gaitforge.objectives import OBJECTIVES, costs, value_of
 from gaitforge.records.trial import Trial
 from search_spaces import Proposal
-from trainers.search.genetic import GENETIC, genetic_sampler
+from trainers.search.genetic import GENETIC, make_genetic_sampler
 
 FEWEST_FOR_IMPORTANCE = 8
 # TPE's time for a proposal grows with what its study holds (11 ms at 200 trials, 83 at 2,000): of a
@@ -88,7 +88,7 @@ class Study:
         self._add_rejected(trial)
         return self.ask(trial.number, values=trial.suggested)[0]
 
-    def searched(self, asked: optuna.Trial) -> dict[str, Any]:
+    def describe_choice(self, asked: optuna.Trial) -> dict[str, Any]:
         """Return what the sampler chose, from which ranges, and what it keeps with it: enough to rebuild it."""
         kept = self.study.get_trials(deepcopy=False)[asked.number].system_attrs
         return {
@@ -136,7 +136,7 @@ class Study:
         if len(self.ended) >= 2 * REMEMBERED and len(self.ended) % REMEMBERED == 0:
             self._rebuild()
 
-    def importance(self, family: str | None = None) -> dict[str, dict[str, float]]:
+    def measure_importance(self, family: str | None = None) -> dict[str, dict[str, float]]:
         """Return, by objective, the share of its variation that each searched value explains (PED-ANOVA).
 
         It is worked out over the finished trials, or those of one family; {} with too few of them to tell. Only
@@ -230,7 +230,7 @@ def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
     if name == "random":
         return optuna.samplers.RandomSampler(seed=seed)
     if name in GENETIC:
-        return genetic_sampler(name, seed)
+        return make_genetic_sampler(name, seed)
     if name == "gp":
         return optuna.samplers.GPSampler(n_startup_trials=1, seed=seed)
     return optuna.samplers.TPESampler(n_startup_trials=1, seed=seed)

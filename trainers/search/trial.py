@@ -24,7 +24,7 @@ from gaitforge.work import SplitFolder, on_disk, open_path, write_whole
 from trainers.arithmetic.check import Refused, trust
 from trainers.training.examples import hold_examples
 from trainers.training.fitting import Fitting
-from trainers.training.measures import exported_latency_ms, validation_scores
+from trainers.training.measures import measure_exported_latency_ms, measure_validation
 from trainers.training.predictions import write_predictions
 from trainers.training.student import StudentSpec, new_student, train_student
 from trainers.training.window_folder import NodeData, WindowFolder
@@ -117,7 +117,7 @@ def _train(proposed: Trial, context: TrialContext, log: TrialLog) -> Iterator[di
         # measured once: a trial that goes on must not end, or change, by the noise of a second time
         measured = (trial.scores or {}).get("latency_ms")
         if measured is None:
-            measured = exported_latency_ms(new_student(spec).model, windows)
+            measured = measure_exported_latency_ms(new_student(spec).model, windows)
         known = {"latency_ms": measured}
         if known["latency_ms"] > context.max_latency_ms:
             log.add(_too_slow(trial, known, context))
@@ -128,7 +128,7 @@ def _train(proposed: Trial, context: TrialContext, log: TrialLog) -> Iterator[di
         row = dataclasses.asdict(metrics)
         if set(keys) - row.keys():
             # another pass over the validation windows, only where what it gives is asked for
-            scores, _ = validation_scores(fitting.model, valid, context.objectives)
+            scores, _ = measure_validation(fitting.model, valid, context.objectives)
             row |= {key: scores[key] for key in keys}
         trial = dataclasses.replace(
             trial,
@@ -141,18 +141,20 @@ def _train(proposed: Trial, context: TrialContext, log: TrialLog) -> Iterator[di
         )  # fmt: skip
         log.show_running(trial)
         if metrics.epoch in context.rungs:
-            at_rung = {**rung_scores(trial.curve, keys), **known}
+            at_rung = {**average_rung_scores(trial.curve, keys), **known}
             yield at_rung
             trial = dataclasses.replace(trial, rungs=(*trial.rungs, at_rung))
             keep_checkpoint(trial, fitting, log)
-    scores, scored = validation_scores(fitting.model, valid, context.objectives)
+    scores, scored = measure_validation(fitting.model, valid, context.objectives)
     write_predictions(
         log.folder, windows, "validation", "student", trial.number, trial.seed, scored
     )
     log.add(dataclasses.replace(trial, state="finished", scores={**scores, **known}, ended=now()))
 
 
-def rung_scores(curve: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> dict[str, float]:
+def average_rung_scores(
+    curve: Sequence[Mapping[str, Any]], keys: Sequence[str]
+) -> dict[str, float]:
     """Return what a trial is compared by at a rung: its scores averaged over the later half of its epochs.
 
     One epoch's score of few people is noisy. On `benchmarks/students.py`'s table the mean tells the

@@ -13,7 +13,7 @@ from ray.train.collective import broadcast_from_rank_zero
 
 from gaitforge.failures import top_frame
 from gaitforge.work import open_path, write_whole
-from trainers.cluster.deaths import LIVES, LOST_NODES, NODE, UNKNOWN, Death, death_of
+from trainers.cluster.deaths import LIVES, LOST_NODES, NODE, UNKNOWN, Death, find_death
 
 ASK_S = 5.0  # from one question for notices to the next; clouds give 30 s of notice or more
 KEEP_S = 300.0  # what a node that is lost without notice may cost of a long epoch
@@ -37,7 +37,7 @@ class Keeper:
         self.steps_to_ask = 1
         self.asked = self.last_kept = clock()
 
-    def kept(self) -> None:
+    def note_kept(self) -> None:
         """Note that a checkpoint was kept just now by somebody else."""
         self.last_kept = self.clock()
 
@@ -50,17 +50,17 @@ class Keeper:
         told: dict[str, int] = broadcast_from_rank_zero(
             {
                 "keep": int(is_going or now - self.last_kept >= KEEP_S),
-                "steps": next_question(self.steps, now - self.asked),
+                "steps": plan_next_question(self.steps, now - self.asked),
             }
         )
         if told["keep"]:
             self.keep()
-            self.kept()
+            self.note_kept()
         self.steps, self.steps_to_ask = 0, told["steps"]
         self.asked = self.clock()
 
 
-def next_question(steps: int, seconds: float) -> int:
+def plan_next_question(steps: int, seconds: float) -> int:
     """Return after how many steps ASK_S seconds will have passed, where `steps` took `seconds`.
 
     At most ten times as many as `steps`, since a few steps say little of the next ones.
@@ -97,7 +97,7 @@ class GivesUp(UserCallback):
         errors = worker_exceptions.values()
         if any(is_announced(error) for error in errors):
             return
-        deaths = [death for error in errors if (death := death_of(str(error)))]
+        deaths = [death for error in errors if (death := find_death(str(error)))]
         if own := [death for death in deaths if death.by not in (NODE, UNKNOWN)]:
             self.died += 1
             if self.died > LIVES:

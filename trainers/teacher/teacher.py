@@ -42,7 +42,7 @@ from gaitforge.settings import (
     TeacherSettings,
     teacher_identity,
 )
-from gaitforge.weights import weights_fault, write_weights
+from gaitforge.weights import find_weights_fault, write_weights
 from gaitforge.work import (
     CheckpointFolder,
     SplitFolder,
@@ -56,7 +56,13 @@ from search_spaces import SPACES
 from trainers.arithmetic.check import trust
 from trainers.arithmetic.machines import check_arithmetic
 from trainers.cluster.blind_gpus import check_gpus, refuse_blind
-from trainers.cluster.connection import connect, cores_per_worker, gpus_per_worker, nodes, room_for
+from trainers.cluster.connection import (
+    connect,
+    cores_per_worker,
+    gpus_per_worker,
+    list_nodes,
+    wait_for_room,
+)
 from trainers.cluster.deaths import speak_when_dying
 from trainers.teacher.lost_nodes import LATE_STARTS, GivesUp, Keeper, KeepsItsName, forget_killed
 from trainers.teacher.meeting import LocalTorchConfig
@@ -67,8 +73,8 @@ from trainers.training.loop import EpochMetrics, fit
 from trainers.training.predictions import write_predictions
 from trainers.training.reference import write_reference
 from trainers.training.scoring import score
-from trainers.training.sharing import Share, agree, check_share
-from trainers.training.speed import Speed, compiled, home
+from trainers.training.sharing import Shard, agree, check_shards
+from trainers.training.speed import Speed, choose_home, compile_model
 from trainers.training.teacher_file import (
     Teacher,
     check_replaced,
@@ -101,7 +107,7 @@ def train_teacher(
     if _fingerprint(folder, fresh) == identity:
         if not fresh:
             check_weights(folder)
-        if weights_fault(head) is None:
+        if find_weights_fault(head) is None:
             write_reference(windows, folder)  # where somebody has removed it
             return Teacher.read(folder)
     cost = count(sizes, windows.layout, windows.channels, len(windows.classes), windows.length)
@@ -110,7 +116,7 @@ def train_teacher(
         patience=settings.patience, live=str(folder.teacher_live),
         data=windows.on_nodes("train", "validation"),
     )  # fmt: skip
-    check_share(windows.role("train").n, settings.fit.batch, settings.worker_range[1])
+    check_shards(windows.open_role("train").n, settings.fit.batch, settings.worker_range[1])
     if fresh and (head.is_file() or folder.search_head.is_file()):
         aside = set_aside(folder, everything=True)
         say(f"  the teacher of before, and all that was made with it, lie in {aside} now")
@@ -226,7 +232,10 @@ def run_workers(
         ),
     )
     try:
-        with room_for(cluster, "The teacher", fewest, resources["CPU"], gpus), interrupts_kept():
+        with (
+            wait_for_room(cluster, "The teacher", fewest, resources["CPU"], gpus),
+            keep_interrupts(),
+        ):
             result = trainer.fit()
     except train.TrainingFailedError as error:
         reason = str(error).strip().splitlines()[-1].rstrip(".")
@@ -247,12 +256,12 @@ def worker_room(settings: TeacherSettings, cluster: ClusterSettings) -> tuple[in
     fewest, most = settings.worker_range
     gpus = gpus_per_worker(cluster, fewest)
     # what an elastic training may grow to later must not make its first workers small
-    now = min(most, max(fewest, sum(node.holds(1, gpus) for node in nodes())))
-    return cores_per_worker(nodes(), now, gpus), gpus
+    now = min(most, max(fewest, sum(node.count_fitting(1, gpus) for node in list_nodes())))
+    return cores_per_worker(list_nodes(), now, gpus), gpus
 
 
 @contextmanager
-def interrupts_kept() -> Iterator[None]:
+def keep_interrupts() -> Iterator[None]:
     """Make Ctrl-C raise KeyboardInterrupt within the block and after it.
 
     Ray Train's own handler ends the process without a word, and stays when the training is over.
@@ -268,15 +277,15 @@ def interrupts_kept() -> Iterator[None]:
 
 
 @dataclass(slots=True)
-class Progress:
+class TrainingHistory:
     """The result of the epochs so far: all metrics, and the best epoch's weights."""
 
-    history: list[TeacherEpoch] = field(default_factory=list)
+    epochs: list[TeacherEpoch] = field(default_factory=list)
     best_epoch: int = 0
     best: dict[str, Tensor] = field(default_factory=dict)
 
     def add(self, metrics: EpochMetrics, model: nn.Module) -> None:
-        self.history.append(
+        self.epochs.append(
             TeacherEpoch(
                 epoch=metrics.epoch, train_loss=metrics.train_loss, val_macro_f1=metrics.val_macro_f1,
                 val_accuracy=metrics.val_accuracy, seconds=metrics.seconds,
@@ -284,15 +293,15 @@ class Progress:
         )  # fmt: skip
         if (
             not self.best_epoch
-            or metrics.val_macro_f1 > self.history[self.best_epoch - 1].val_macro_f1
+            or metrics.val_macro_f1 > self.epochs[self.best_epoch - 1].val_macro_f1
         ):
             self.best_epoch = metrics.epoch
             self.best = {
                 name: value.detach().cpu().clone() for name, value in model.state_dict().items()
             }
 
-    def out_of_patience(self, patience: int) -> bool:
-        return patience > 0 and len(self.history) - self.best_epoch >= patience
+    def is_out_of_patience(self, patience: int) -> bool:
+        return patience > 0 and len(self.epochs) - self.best_epoch >= patience
 
 
 def train_worker(config: dict[str, Any]) -> None:
@@ -304,7 +313,7 @@ def train_worker(config: dict[str, Any]) -> None:
     if job.data is not None:
         job.data.bring()
     context = train.get_context()
-    share = Share(context.get_world_rank(), context.get_world_size())
+    shard = Shard(context.get_world_rank(), context.get_world_size())
     # the environment's number is that of a process which had not loaded torch yet
     assigned = ray.get_runtime_context().get_assigned_resources()  # type: ignore[no-untyped-call]
     torch.set_num_threads(max(1, int(assigned.get("CPU", 1))))
@@ -312,102 +321,104 @@ def train_worker(config: dict[str, Any]) -> None:
     device = get_device()
     windows = WindowFolder.open(Path(job.windows))
     train_set, valid_set = (
-        examples.to(home(examples.bytes, device))
+        examples.to(choose_home(examples.bytes, device))
         for examples in (load_examples(windows, role) for role in ("train", "validation"))
     )
     fitting = new_fitting(windows, job.family, job.sizes, job.fit, device)
-    progress = Progress()
+    history = TrainingHistory()
     checkpoint = train.get_checkpoint()
     if checkpoint is not None:
         with checkpoint.as_directory() as folder:
-            load_checkpoint(Path(folder), fitting, progress)
-    run_epochs(job, fitting, progress, train_set, valid_set, share)
+            load_checkpoint(Path(folder), fitting, history)
+    run_epochs(job, fitting, history, train_set, valid_set, shard)
 
 
 def run_epochs(
     job: Job,
     fitting: Fitting,
-    progress: Progress,
+    history: TrainingHistory,
     train_set: Examples,
     valid_set: Examples,
-    share: Share,
+    shard: Shard,
 ) -> None:
     """Train to the last epoch or the end of patience; rank 0 keeps a checkpoint of every epoch."""
-    if progress.out_of_patience(job.patience):
+    if history.is_out_of_patience(job.patience):
         return
 
     def keep() -> None:
-        agree(fitting, share)
+        agree(fitting, shard)
         fitting.check()
-        report(fitting, progress, share)
+        report(fitting, history, shard)
 
-    speed, parallel = fast_and_parallel(fitting, train_set, share)
+    speed, parallel = prepare_model(fitting, train_set, shard)
     keeper = Keeper(keep)
     epochs = fit(
         fitting, train_set, valid_set, Distillation(),
-        share=share, parallel=parallel, speed=speed, after_step=keeper.after_step,
+        shard=shard, parallel=parallel, speed=speed, after_step=keeper.after_step,
     )  # fmt: skip
     for metrics in epochs:
-        progress.add(metrics, fitting.model)
-        report(fitting, progress, share)
-        keeper.kept()
-        if progress.out_of_patience(job.patience):
+        history.add(metrics, fitting.model)
+        report(fitting, history, shard)
+        keeper.note_kept()
+        if history.is_out_of_patience(job.patience):
             return
 
 
-def fast_and_parallel(
-    fitting: Fitting, train_set: Examples, share: Share
+def prepare_model(
+    fitting: Fitting, train_set: Examples, shard: Shard
 ) -> tuple[Speed, nn.Module | None]:
     """Choose what is done for speed, and make the model that a step calls; None where it is the plain one."""
     plan = fitting.plan
     steps = (plan.epochs - fitting.epoch) * -(-len(train_set) // plan.batch)
-    speed = Speed.here(fitting.model, fitting.device, alone=share.world == 1, steps=steps)
+    speed = Speed.choose(fitting.model, fitting.device, alone=shard.world == 1, steps=steps)
     model = fitting.model
     if speed.compiled:
         some_B = torch.arange(min(plan.batch, len(train_set)), device=train_set.device)
-        batch, _ = train_set.take(share.of(some_B), torch.zeros_like(share.of(some_B)))
-        model = compiled(model, batch.to(fitting.device), speed.bf16)
-    if share.world > 1:
+        batch, _ = train_set.take(
+            shard.take_rows(some_B), torch.zeros_like(shard.take_rows(some_B))
+        )
+        model = compile_model(model, batch.to(fitting.device), speed.bf16)
+    if shard.world > 1:
         # each worker's batch norm goes its own way to the next `agree`, which costs fewer messages
         model = nn.parallel.DistributedDataParallel(model, broadcast_buffers=False)
     return speed, None if model is fitting.model else model
 
 
-def report(fitting: Fitting, progress: Progress, share: Share) -> None:
+def report(fitting: Fitting, history: TrainingHistory, shard: Shard) -> None:
     """Tell Ray how far the training is, a barrier over the workers; rank 0 adds a checkpoint."""
     reached: dict[str, Any] = {"epoch": fitting.epoch, "step": fitting.step}
-    if share.rank != 0:
+    if shard.rank != 0:
         train.report(reached)
         return
-    reached["history"] = [plain(row) for row in progress.history]  # for ShowsEpochs
+    reached["history"] = [plain(row) for row in history.epochs]  # for ShowsEpochs
     with tempfile.TemporaryDirectory() as folder:
-        save_checkpoint(Path(folder), fitting, progress)
+        save_checkpoint(Path(folder), fitting, history)
         train.report(reached, checkpoint=train.Checkpoint.from_directory(folder))
 
 
-def save_checkpoint(folder: Path, fitting: Fitting, progress: Progress) -> None:
+def save_checkpoint(folder: Path, fitting: Fitting, history: TrainingHistory) -> None:
     """Write flat tensors and JSON: all that `load_checkpoint` needs to go on as if nothing had happened."""
     files = CheckpointFolder(folder)
     save_file(fitting.tensors(), files.tensors)
-    save_file(progress.best, files.best)
+    save_file(history.best, files.best)
     state = TrainingState(
         epoch=fitting.epoch,
         step=fitting.step,
-        best_epoch=progress.best_epoch,
-        history=progress.history,
+        best_epoch=history.best_epoch,
+        history=history.epochs,
         time=time.time(),
     )
     TRAINING.write(files.state, state)
 
 
-def load_checkpoint(folder: Path, fitting: Fitting, progress: Progress) -> None:
-    """Load what `save_checkpoint` wrote into `progress` and a new fitting of the same model and plan."""
+def load_checkpoint(folder: Path, fitting: Fitting, history: TrainingHistory) -> None:
+    """Load what `save_checkpoint` wrote into `history` and a new fitting of the same model and plan."""
     files = CheckpointFolder(folder)
     state = TRAINING.read(files.state)
     fitting.load(load_file(files.tensors), state.epoch, state.step)
-    progress.history = list(state.history)
-    progress.best_epoch = state.best_epoch
-    progress.best = load_file(files.best)
+    history.epochs = list(state.history)
+    history.best_epoch = state.best_epoch
+    history.best = load_file(files.best)
 
 
 class ShowsEpochs(train.UserCallback):

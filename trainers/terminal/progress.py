@@ -28,7 +28,7 @@ SHOWN = 4  # members of the front in a line of progress, spread over the sizes
 
 
 @contextmanager
-def teacher_progress(live: Path) -> Iterator[None]:
+def print_teacher_epochs(live: Path) -> Iterator[None]:
     """Print each epoch that the teacher's worker writes to its live log, as it comes."""
     done = threading.Event()
     shown = 0
@@ -80,7 +80,7 @@ class SearchProgress:
         self._done = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def ended(self, trial: Trial) -> None:
+    def print_ended(self, trial: Trial) -> None:
         """Print a line for a trial that has ended, and one for the search."""
         self.states[trial.state] += 1
         text = f"{self._clear()}  trial {trial.number:>3} {trial.state:<8}"
@@ -95,16 +95,16 @@ class SearchProgress:
             if frame := top_frame(trial.stderr):
                 text += f", in {frame}"
         say(text)
-        say(self.line())
+        say(self.format_line())
 
-    def tried_again(self, trial: Trial, why: str) -> None:
+    def print_retry(self, trial: Trial, why: str) -> None:
         """Print a line for a trial that has lost its worker and goes on in another."""
         student = describe_student(trial.family, trial.sizes)
         say(f"{self._clear()}  trial {trial.number:>3} again    {student}: {why}")
 
-    def line(self) -> str:
+    def format_line(self) -> str:
         """Return the state of the search in one line."""
-        rows = self.front.rows()
+        rows = self.front.list_rows()
         size = np.array([row.params for row in rows])
         shown = [rows[i] for i in spread_along_front(size, SHOWN)] if rows else []
         best = ", ".join(f"{row.val_macro_f1:.3f} at {row.params:,}" for row in shown)

@@ -1,9 +1,9 @@
-"""Windows of one role as tensors, with the teacher's outputs for them, from which batches and Targets are taken."""
+"""Windows as tensors, with the teacher's stored outputs: loaded, then taken and drawn as a step's Targets."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gaitforge.batch import Batch
-from gaitforge.losses import Targets, needed
+from gaitforge.losses import Targets, collect_needed
 from gaitforge.work import OutputsFolder
-from trainers.training.speed import find_device, home
+from trainers.training.speed import choose_home, find_device
 from trainers.training.window_folder import WindowFolder
 
 
@@ -66,10 +66,17 @@ class Examples:
             joints_BTVC=self.joints_NWTVC[window_B, view_B].float(),
             seen_BTV=self.seen_NWTV[window_B, view_B],
         )
-        taken = (_taken(answer, window_B, view_B) for answer in self._answers)
-        return batch, Targets(self.label_N[window_B], *taken)
+        logits_BK, embedding_BD, joints_BQVD = (
+            _gather(answer, window_B, view_B) for answer in self._answers
+        )
+        return batch, Targets(
+            label_B=self.label_N[window_B],
+            teacher_logits_BK=logits_BK,
+            teacher_embedding_BD=embedding_BD,
+            teacher_joints_BQVD=joints_BQVD,
+        )
 
-    def first(self, count: int) -> Examples:
+    def take_first(self, count: int) -> Examples:
         """Return the first `count` windows; their tensors share the memory of these."""
         return Examples(
             self.joints_NWTVC[:count],
@@ -91,7 +98,7 @@ class Examples:
         )
 
 
-def _taken(answer: Tensor | None, window_B: Tensor, view_B: Tensor) -> Tensor | None:
+def _gather(answer: Tensor | None, window_B: Tensor, view_B: Tensor) -> Tensor | None:
     if answer is None:
         return None
     there = answer.device
@@ -103,7 +110,8 @@ def load_taught(
 ) -> tuple[Examples, Examples]:
     """Load the training windows, with the teacher's outputs that the terms need, and the validation windows.
 
-    `windows` and `teacher_outputs` are folders. Raises FileNotFoundError where either is not there.
+    `windows` and `teacher_outputs` are folders; a student's `fit` is given both. Raises FileNotFoundError where
+    either folder is not there.
     """
     train, valid = hold_examples(windows, teacher_outputs)
     return add_answers(train, teacher_outputs, terms), valid
@@ -111,7 +119,7 @@ def load_taught(
 
 def add_answers(train: Examples, teacher_outputs: str, terms: Iterable[str]) -> Examples:
     """Return `train`, which has the teacher's logits, with its embedding and joints where the terms need them."""
-    asked = needed(terms, "stored")
+    asked = collect_needed(terms, "stored")
     embedding, joints = (
         hold_outputs(teacher_outputs, name) if name in asked else None
         for name in ("embedding", "joints")
@@ -123,7 +131,7 @@ def add_answers(train: Examples, teacher_outputs: str, terms: Iterable[str]) -> 
 def hold_outputs(teacher_outputs: str, name: str) -> Tensor:
     """Map one array of the teacher's outputs once per worker process; copy it to the device where it fits."""
     array = load_outputs(Path(teacher_outputs), name)
-    return array.to(home(array.nbytes, find_device()))
+    return array.to(choose_home(array.nbytes, find_device()))
 
 
 @lru_cache(maxsize=2)
@@ -135,14 +143,14 @@ def hold_examples(windows: str, teacher_outputs: str) -> tuple[Examples, Example
     folder, device = WindowFolder.open(Path(windows)), find_device()
     train = load_examples(folder, "train", Path(teacher_outputs))
     valid = load_examples(folder, "validation")
-    return train.to(home(train.bytes, device)), valid.to(home(valid.bytes, device))
+    return train.to(choose_home(train.bytes, device)), valid.to(choose_home(valid.bytes, device))
 
 
 def load_examples(
     windows: WindowFolder, role: str, teacher_outputs: Path | None = None
 ) -> Examples:
     """Return a role's mapped windows as tensors, with the teacher's logits where a folder of its outputs is given."""
-    mapped = windows.role(role)
+    mapped = windows.open_role(role)
     logits = None
     if teacher_outputs is not None:
         logits = load_outputs(teacher_outputs, "logits")
@@ -174,3 +182,89 @@ def _tensor(mapped: NDArray[Any]) -> Tensor:
     if isinstance(mapped, np.memmap) and mapped.mode != "c":
         mapped = np.load(str(mapped.filename), mmap_mode="c", allow_pickle=False)
     return torch.from_numpy(mapped)
+
+
+# Published, of images: 4,096 pixels and 1,024 regions in all, the same number of each class. Ours: 32 nodes of every
+# joint and class, or as many as keep all of them to 512, but two (costs: benchmarks/loss_cost.py).
+NODES_DRAWN = 512
+PHASES_DRAWN = 2, 32  # of each class; a phase gives a node of every joint
+GRAPHS_DRAWN = 16  # of each class
+PAIRS_DRAWN = 32  # of the batch's windows; all pairs of 32 would be 1,024
+# seeds of steps are below: noise and dropout take those, and small numbers above
+OWN_SEEDS = {"pairs": 2**31 + 2**20, "nodes": 2**31 + 2**21, "graphs": 2**31 + 2**22}
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """The teacher's joint features for all views of the training windows [N, W, Q, V', D'], and windows by class.
+
+    Each step draws nodes and graphs of it for its loss. It is never updated, so that nothing in it goes stale.
+    """
+
+    joints_NWQVD: Tensor
+    by_class: tuple[Tensor, ...]  # of the classes that there are
+
+    @classmethod
+    def of(cls, joints_NWQVD: Tensor, label_N: Tensor) -> Memory:
+        labels = label_N.cpu()
+        counts = torch.bincount(labels).tolist()
+        windows = (torch.nonzero(labels == k)[:, 0] for k, count in enumerate(counts) if count)
+        return cls(joints_NWQVD, tuple(windows))
+
+    @property
+    def phases_drawn(self) -> int:
+        """Return how many phases a step draws of each class: as NODES_DRAWN allows, within PHASES_DRAWN."""
+        fewest, most = PHASES_DRAWN
+        in_budget = NODES_DRAWN // (len(self.by_class) * self.joints_NWQVD.shape[3])
+        return min(max(fewest, in_budget), most)
+
+    def draw_nodes(self, generator: torch.Generator) -> Tensor:
+        """Draw all joints of `phases_drawn` random phases of each class [M, V', D']."""
+        window_M, view_M = self._windows(self.phases_drawn, generator)
+        phases = self.joints_NWQVD.shape[2]
+        phase_M = torch.randint(phases, window_M.shape, generator=generator)
+        device = self.joints_NWQVD.device
+        return self.joints_NWQVD[
+            window_M.to(device), view_M.to(device), phase_M.to(device)
+        ].float()
+
+    def draw_graphs(self, generator: torch.Generator) -> Tensor:
+        """Draw all phases and joints of GRAPHS_DRAWN random windows of each class [M, Q, V', D']."""
+        window_M, view_M = self._windows(GRAPHS_DRAWN, generator)
+        device = self.joints_NWQVD.device
+        return self.joints_NWQVD[window_M.to(device), view_M.to(device)].float()
+
+    def _windows(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Draw `count` windows of each class, whatever its size, and a view of each; one may be drawn twice."""
+        chosen = [
+            windows[torch.randint(len(windows), (count,), generator=generator)]
+            for windows in self.by_class
+        ]
+        window_M = torch.cat(chosen)
+        view_M = torch.randint(self.joints_NWQVD.shape[1], window_M.shape, generator=generator)
+        return window_M, view_M
+
+
+def draw(
+    targets: Targets, what: Sequence[str], memory: Memory | None, batch: int, seed: int
+) -> Targets:
+    """Return a step's targets with what is drawn for it: pairs of its windows, nodes and graphs of the memory.
+
+    Each kind follows from the step's seed, whatever else is drawn. Raises ValueError where nodes or graphs
+    are to be drawn and there is no memory.
+    """
+    device = targets.label_B.device
+    for kind in what:
+        generator = torch.Generator().manual_seed(seed + OWN_SEEDS[kind])
+        if kind == "pairs":
+            pairs_X2 = torch.randint(batch, (PAIRS_DRAWN, 2), generator=generator)
+            targets = targets._replace(pairs_X2=pairs_X2.to(device))
+        elif memory is None:
+            raise ValueError(
+                f"A term draws {kind} of the memory, but the teacher's joint maps were not loaded; load them."
+            )
+        elif kind == "nodes":
+            targets = targets._replace(memory_nodes_MVD=memory.draw_nodes(generator).to(device))
+        else:
+            targets = targets._replace(memory_graphs_MQVD=memory.draw_graphs(generator).to(device))
+    return targets

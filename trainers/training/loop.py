@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,16 +17,21 @@ from gaitforge.losses import (
     Targets,
     check_known,
     class_weights,
+    collect_needed,
     loss_terms,
-    needed,
 )
-from gaitforge.settings import FitPlan
-from trainers.training.examples import Examples
+from trainers.training.examples import Examples, Memory, draw
 from trainers.training.fitting import Fitting
-from trainers.training.memory import Memory, draw
 from trainers.training.scoring import score
-from trainers.training.sharing import LossShare, Share, agree, check_share
-from trainers.training.speed import Graphed, Speed, sent_ahead
+from trainers.training.sharing import LossFactors, Shard, agree, check_shards
+from trainers.training.speed import CudaGraphGradients, Speed, send_ahead
+from trainers.training.steps import (
+    Step,
+    disturb,
+    epoch_steps,
+    seed_dropout,
+    set_learning_rate,
+)
 
 CHECK_STEPS = 50  # from one look at the loss to the next: a look makes a GPU's launches wait
 
@@ -59,24 +62,25 @@ def fit(
     train: Examples,
     valid: Examples,
     distillation: Distillation,
-    share: Share = Share(),
+    shard: Shard = Shard(),
     parallel: nn.Module | None = None,
     speed: Speed | None = None,
     after_step: Callable[[], None] | None = None,
 ) -> Iterator[EpochMetrics]:
     """Train until `fitting.plan.epochs` epochs are done; yield the metrics of each. Stop by not asking for the next.
 
+    `train` holds the teacher's stored outputs that the terms of `distillation` compare the model with.
     `parallel` is the model that the training step calls instead of `fitting.model`: wrapped for several
     workers, or compiled. `after_step` is called after each step and may save `fitting`, which can go on
     from any step. With any number of workers a step sees the same windows, views and noise and has the
-    same gradient; only dropout and batch norm differ, since each worker sees its own share alone.
+    same gradient; only dropout and batch norm differ, since each worker sees its own shard alone.
 
     Raises KeyError for an unknown loss term, ValueError where workers cannot share the batches, and
     FloatingPointError where the loss is not finite.
     """
     plan = fitting.plan
-    check_share(len(train), plan.batch, share.world)
-    check_terms(distillation, share.world)
+    check_shards(len(train), plan.batch, shard.world)
+    check_terms(distillation, shard.world)
     goal = Goal(
         distillation=distillation,
         class_weights_K=class_weights(train.label_N, train.classes).to(fitting.device)
@@ -84,19 +88,19 @@ def fit(
         else None,
         label_smoothing=plan.label_smoothing,
     )
-    speed = speed or Speed.here(fitting.model, fitting.device, alone=parallel is None)
+    speed = speed or Speed.choose(fitting.model, fitting.device, alone=parallel is None)
     model = fitting.model if parallel is None else parallel
     gradients: Gradients = partial(
         find_gradients, fitting=fitting, model=model, goal=goal, bf16=speed.bf16
     )
-    if speed.graphed:
-        gradients = Graphed(gradients)
+    if speed.cuda_graph:
+        gradients = CudaGraphGradients(gradients)
     while fitting.epoch < plan.epochs:
         started = time.monotonic()
         model.train()
-        terms = train_epoch(fitting, train, goal, gradients, share, after_step)
+        terms = train_epoch(fitting, train, goal, gradients, shard, after_step)
         fitting.epoch, fitting.step, fitting.sums = fitting.epoch + 1, 0, {}
-        scored = score(fitting.model, valid, plan.batch * 4, share)
+        scored = score(fitting.model, valid, plan.batch * 4, shard)
         yield EpochMetrics(
             epoch=fitting.epoch,
             train_loss=sum(terms.values()),
@@ -112,7 +116,7 @@ def train_epoch(
     train: Examples,
     goal: Goal,
     gradients: Gradients,
-    share: Share = Share(),
+    shard: Shard = Shard(),
     after_step: Callable[[], None] | None = None,
 ) -> dict[str, float]:
     """Train the steps that are left of this epoch; return the mean of each loss term over the epoch.
@@ -124,17 +128,17 @@ def train_epoch(
     generator = torch.Generator().manual_seed(plan.seed * 100_003 + fitting.epoch)
     steps = epoch_steps(len(train), train.views, plan.batch, generator, train.device)
     left = steps[fitting.step :]
-    batches = taken_and_drawn(train, steps, fitting, goal.distillation, share)
+    batches = draw_batches(train, steps, fitting, goal.distillation, shard)
     if train.device != device:
-        batches = sent_ahead(batches, device)
+        batches = send_ahead(batches, device)
     noise = torch.Generator(device)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         for step, (batch, targets) in zip(left, batches, strict=True):
             set_learning_rate(fitting.optimizer, plan, fitting.epoch + fitting.step / len(steps))
             noise.manual_seed(step.seed)
-            batch = disturb(batch, plan, noise, share, len(step.window_B))
-            seed_dropout(step.seed + 1 + share.rank, device)
-            terms = gradients(batch, targets, share_of_loss(step, train.label_N, goal, share))
+            batch = disturb(batch, plan, noise, shard, len(step.window_B))
+            seed_dropout(step.seed + 1 + shard.rank, device)
+            terms = gradients(batch, targets, find_loss_factors(step, train.label_N, goal, shard))
             fitting.optimizer.step()
             for name, value in terms.items():
                 fitting.sums[name] = fitting.sums.get(name, 0.0) + value.double()
@@ -143,25 +147,25 @@ def train_epoch(
                 fitting.check()
             if after_step is not None:
                 after_step()
-    agree(fitting, share)
+    agree(fitting, shard)
     fitting.check()
     return {name: value.item() / len(steps) for name, value in fitting.sums.items()}
 
 
-def taken_and_drawn(
+def draw_batches(
     train: Examples,
     steps: Sequence[Step],
     fitting: Fitting,
     distillation: Distillation,
-    share: Share,
+    shard: Shard,
 ) -> Iterator[tuple[Batch, Targets]]:
     """Yield batch and targets of each step that is left, with all that the distillation terms need."""
-    drawn = needed(distillation.terms, "drawn")
+    drawn = collect_needed(distillation.terms, "drawn")
     joints = train.teacher_joints_NWQVD
     memory = None if joints is None or not drawn else Memory.of(joints, train.label_N)
     epoch, epochs = fitting.epoch, fitting.plan.epochs
     for number, step in enumerate(steps[fitting.step :], start=fitting.step):
-        batch, targets = train.take(share.of(step.window_B), share.of(step.view_B))
+        batch, targets = train.take(shard.take_rows(step.window_B), shard.take_rows(step.view_B))
         targets = draw(targets, drawn, memory, len(targets.label_B), step.seed)
         if distillation.warmup > 0:
             done = (epoch + number / len(steps)) / epochs
@@ -170,14 +174,14 @@ def taken_and_drawn(
         yield batch, targets
 
 
-# a batch, what it is held against, the shares of its loss -> the loss terms; the gradient is left in the weights
-Gradients = Callable[[Batch, Targets, "LossShare | None"], dict[str, Tensor]]
+# a batch, what it is held against, the factors of its loss -> the loss terms; the gradient is left in the weights
+Gradients = Callable[[Batch, Targets, "LossFactors | None"], dict[str, Tensor]]
 
 
 def find_gradients(
     batch: Batch,
     targets: Targets,
-    part: LossShare | None,
+    part: LossFactors | None,
     *,
     fitting: Fitting,
     model: nn.Module,
@@ -187,7 +191,7 @@ def find_gradients(
     """Return the loss terms of a batch; leave their clipped gradient in the weights' `grad`.
 
     `model` is `fitting.model`, or that model wrapped for several workers or compiled; `part` is this worker's
-    share of the loss, None where it is the whole.
+    factors of the loss, None where it has the whole.
     """
     with torch.autocast(batch.joints_BTVC.device.type, dtype=torch.bfloat16, enabled=bf16):
         output = model(batch)
@@ -201,43 +205,13 @@ def find_gradients(
         fitting.heads,
     )
     if part is not None:
-        terms = {name: value * part.of(name) for name, value in terms.items()}
+        terms = {name: value * part.pick(name) for name, value in terms.items()}
     fitting.optimizer.zero_grad()
     torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(fitting.model.parameters(), fitting.plan.clip)
     if fitting.heads is not None:  # apart, so that theirs does not make the student's small
         nn.utils.clip_grad_norm_(fitting.heads.parameters(), fitting.plan.clip)
     return {name: value.detach() for name, value in terms.items()}
-
-
-class Step(NamedTuple):
-    """The windows and views of one step's whole batch, before workers divide it, and the seed of its noise."""
-
-    window_B: Tensor
-    view_B: Tensor
-    seed: int
-
-
-def epoch_steps(
-    windows: int,
-    views: int,
-    batch: int,
-    generator: torch.Generator,
-    device: torch.device | str = "cpu",
-) -> list[Step]:
-    """Return the steps of an epoch, the same for any number of workers, with their indices on `device`.
-
-    The order is filled up from its own start, so that all batches have one size: a batch of one window
-    breaks batch norm.
-    """
-    order_N = torch.randperm(windows, generator=generator)
-    size = min(batch, windows)
-    steps = math.ceil(windows / size)
-    window_SB = order_N.repeat(2)[: steps * size].view(steps, size)
-    view_SB = torch.randint(views, (steps, size), generator=generator)
-    seed_S = torch.randint(2**31, (steps,), generator=generator).tolist()
-    pairs = zip(window_SB.to(device), view_SB.to(device), strict=True)
-    return [Step(*pair, seed) for pair, seed in zip(pairs, seed_S, strict=True)]
 
 
 def check_terms(distillation: Distillation, world: int) -> None:
@@ -251,60 +225,13 @@ def check_terms(distillation: Distillation, world: int) -> None:
         )
 
 
-def share_of_loss(step: Step, label_N: Tensor, goal: Goal, share: Share) -> LossShare | None:
-    """Return this worker's share of a step's loss; None where one worker has the whole."""
-    if share.world == 1:
+def find_loss_factors(step: Step, label_N: Tensor, goal: Goal, shard: Shard) -> LossFactors | None:
+    """Return what this worker multiplies a step's loss by; None where one worker has the whole."""
+    if shard.world == 1:
         return None
-    mine = share.of(step.window_B)
-    by_window = share.world * len(mine) / len(step.window_B)
+    mine = shard.take_rows(step.window_B)
+    by_window = shard.world * len(mine) / len(step.window_B)
     if goal.class_weights_K is None:
-        return LossShare(by_window, by_window)
+        return LossFactors(by_window, by_window)
     weight_B = goal.class_weights_K[label_N[step.window_B].to(goal.class_weights_K.device)]
-    return LossShare(share.world * share.of(weight_B).sum() / weight_B.sum(), by_window)
-
-
-def seed_dropout(seed: int, device: torch.device) -> None:
-    """Seed the global generators, the only ones that dropout draws from: the CPU's, and CUDA's where it is used.
-
-    `torch.manual_seed` would seed those of every kind of device, which takes 0.1 ms.
-    """
-    torch.default_generator.manual_seed(seed)
-    if device.type == "cuda":
-        torch.cuda.manual_seed(seed)
-
-
-def set_learning_rate(optimizer: torch.optim.Optimizer, plan: FitPlan, epoch: float) -> None:
-    """Set the learning rate at a fractional epoch: linear warm-up, then half a cosine down to a hundredth."""
-    done = epoch / plan.epochs
-    if done < plan.warmup:
-        factor = done / plan.warmup
-    else:
-        factor = 0.01 + 0.99 * 0.5 * (
-            1 + math.cos(math.pi * (done - plan.warmup) / (1 - plan.warmup))
-        )
-    for group in optimizer.param_groups:
-        group["lr"] = plan.lr * max(factor, 0.01)
-
-
-def disturb(
-    batch: Batch,
-    plan: FitPlan,
-    generator: torch.Generator,
-    share: Share = Share(),
-    windows: int | None = None,
-) -> Batch:
-    """Add noise to the coordinates and hide joints for the whole window; the target stays the undisturbed view's.
-
-    Both are drawn on the generator's device for all `windows` of the batch that workers share, and each
-    worker takes its rows. Without `windows` the batch is the whole.
-    """
-    joints, seen = batch.joints_BTVC, batch.seen_BTV
-    whole, device = windows or len(seen), generator.device
-    if plan.jitter > 0:
-        noise = torch.randn((whole, *joints.shape[1:]), generator=generator, device=device)
-        joints = joints + plan.jitter * share.of(noise).to(joints.device) * seen[..., None]
-    if plan.joint_drop > 0:
-        drawn = torch.rand((whole, 1, seen.shape[2]), generator=generator, device=device)
-        seen = seen & (share.of(drawn) >= plan.joint_drop).to(seen.device)
-        joints = joints * seen[..., None]
-    return Batch(joints_BTVC=joints, seen_BTV=seen)
+    return LossFactors(shard.world * shard.take_rows(weight_B).sum() / weight_B.sum(), by_window)

@@ -21,7 +21,7 @@ from gaitforge.metrics import (
 from gaitforge.work import ExportFolder
 from trainers.training.examples import Examples
 from trainers.training.scoring import Scored, score
-from trainers.training.window_folder import WindowFolder, few_windows
+from trainers.training.window_folder import WindowFolder, take_few_windows
 
 BATCH = 256
 # of the joints of a window: what a person who passes behind furniture loses in a depth camera
@@ -29,7 +29,7 @@ HIDDEN_SHARE = 0.2
 HIDDEN_SEED = 20_261
 
 
-def validation_scores(
+def measure_validation(
     model: nn.Module, valid: Examples, objectives: Sequence[str]
 ) -> tuple[dict[str, float], Scored]:
     """Return a model's validation scores by the names that trials keep them under, and the scored recordings.
@@ -48,11 +48,11 @@ def validation_scores(
         "val_calibration_error": calibration,
     }
     if "robustness" in objectives:
-        scores["val_robust_macro_f1"] = score(model, with_hidden_joints(valid), BATCH).macro_f1
+        scores["val_robust_macro_f1"] = score(model, hide_joints(valid), BATCH).macro_f1
     return scores, scored
 
 
-def with_hidden_joints(examples: Examples, share: float = HIDDEN_SHARE) -> Examples:
+def hide_joints(examples: Examples, share: float = HIDDEN_SHARE) -> Examples:
     """Return the clean views with a share of the joints hidden for a whole window, the same ones at every call.
 
     A joint that is hidden at one share is hidden at every larger one.
@@ -66,15 +66,17 @@ def with_hidden_joints(examples: Examples, share: float = HIDDEN_SHARE) -> Examp
     )
 
 
-def exported_latency_ms(model: nn.Module, windows: WindowFolder) -> float:
+def measure_exported_latency_ms(model: nn.Module, windows: WindowFolder) -> float:
     """Return the median milliseconds that the exported model takes for one window on one CPU thread.
 
     It does not depend on the weights, so that it can be measured before a student is trained.
     """
-    return exported(model, windows).latency_ms_p50
+    return measure_exported(model, windows).latency_ms_p50
 
 
-def exported(model: nn.Module, windows: WindowFolder) -> Exported:
+def measure_exported(model: nn.Module, windows: WindowFolder) -> Exported:
     """Export the model to a file that is not kept, and return what is measured on it; the model moves to the CPU."""
     with tempfile.TemporaryDirectory() as folder:
-        return export_onnx(model.cpu(), *few_windows(windows), ExportFolder(Path(folder)).onnx)
+        return export_onnx(
+            model.cpu(), *take_few_windows(windows), ExportFolder(Path(folder)).onnx
+        )

@@ -34,7 +34,7 @@ def write_predictions(
     scored: Scored,
 ) -> None:
     """Write one model's predictions for the people of one role to a file; replace one of the same name."""
-    recordings = windows.recordings(role)
+    recordings = windows.list_recordings(role)
     rows = len(scored.recording_R)
     table = pa.table(
         {

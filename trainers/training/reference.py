@@ -18,7 +18,7 @@ from gaitforge.reference import (
     majority_class,
     recording_labels,
 )
-from gaitforge.weights import read_weights, weights_fault, write_weights
+from gaitforge.weights import find_weights_fault, read_weights, write_weights
 from gaitforge.work import SplitFolder, fingerprint
 from trainers.terminal.say import say
 from trainers.training.examples import load_examples
@@ -53,17 +53,17 @@ def write_reference(windows: WindowFolder, folder: SplitFolder) -> ReferenceFact
         say(f"  {head} cannot be used ({error.found}): the reference is fitted anew")
         kept = None
     if kept is not None:
-        fault = weights_fault(head)
+        fault = find_weights_fault(head)
         if kept.identity == identity and fault is None:
             return kept
         if fault is not None:
             say(f"  {fault}: the reference is fitted anew")
     started = time.monotonic()
-    train, valid = windows.role("train"), windows.role("validation")
+    train, valid = windows.open_role("train"), windows.open_role("validation")
     machine, choice = fit_reference(train, valid, len(windows.classes), SEED)
-    arrays = machine.arrays()
+    arrays = machine.as_arrays()
     common = majority_class(recording_labels(train), len(windows.classes))
-    chance = validation_chance(windows)
+    chance = score_validation_chance(windows)
     seconds = time.monotonic() - started
     # it would describe other weights if we were killed before the end
     head.unlink(missing_ok=True)
@@ -98,13 +98,13 @@ def score_reference(windows: WindowFolder, folder: SplitFolder) -> None:
     _predict(load_reference(folder), windows, folder, "confirm")
 
 
-def validation_chance(windows: WindowFolder) -> Scores:
+def score_validation_chance(windows: WindowFolder) -> Scores:
     """Score always answering the training people's commonest class on the validation people."""
-    train, valid = (recording_labels(windows.role(role)) for role in ("train", "validation"))
+    train, valid = (recording_labels(windows.open_role(role)) for role in ("train", "validation"))
     return chance_scores(train, valid, len(windows.classes))
 
 
-def beside_teacher(teacher_f1: float, facts: ReferenceFacts) -> str:
+def say_beside_teacher(teacher_f1: float, facts: ReferenceFacts) -> str:
     """Return a line with the macro F1 of teacher, reference and chance on the validation people."""
     kind = "linear" if facts.width is None else "random features"
     return (
@@ -114,5 +114,5 @@ def beside_teacher(teacher_f1: float, facts: ReferenceFacts) -> str:
 
 
 def _predict(machine: Reference, windows: WindowFolder, folder: SplitFolder, role: str) -> None:
-    scored = score_logits(machine.logits(windows.role(role)), load_examples(windows, role))
+    scored = score_logits(machine.logits(windows.open_role(role)), load_examples(windows, role))
     write_predictions(folder, windows, role, MODEL, None, SEED, scored)

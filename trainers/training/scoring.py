@@ -12,7 +12,7 @@ from torch import nn
 from gaitforge.metrics import accuracy, confusion, macro_f1, recording_scores
 from trainers.training.examples import Examples
 from trainers.training.fitting import device_of
-from trainers.training.sharing import Share
+from trainers.training.sharing import Shard
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,27 +38,27 @@ class Scored:
 
 @torch.no_grad()
 def window_logits(
-    model: nn.Module, examples: Examples, batch: int, view: int = 0, share: Share = Share()
+    model: nn.Module, examples: Examples, batch: int, view: int = 0, shard: Shard = Shard()
 ) -> NDArray[np.float64]:
     """Return the logits [N, K] of one view of every window, in evaluation mode.
 
-    Several workers compute a share each and then all have the logits of all windows.
+    Several workers compute a shard each and then all have the logits of all windows.
     """
     model.eval()
     device = device_of(model)
     logits_NK = torch.zeros((len(examples), examples.classes), device=device)
-    for window_B in torch.split(share.of(torch.arange(len(examples))), batch):
+    for window_B in torch.split(shard.take_rows(torch.arange(len(examples))), batch):
         if len(window_B):  # there may be more workers than windows
             inputs, _ = examples.take(window_B, torch.full_like(window_B, view))
             logits_NK[window_B] = model(inputs.to(device)).logits_BK.float()
-    if share.world > 1:
+    if shard.world > 1:
         torch.distributed.all_reduce(logits_NK)
     return logits_NK.cpu().double().numpy()
 
 
-def score(model: nn.Module, examples: Examples, batch: int, share: Share = Share()) -> Scored:
+def score(model: nn.Module, examples: Examples, batch: int, shard: Shard = Shard()) -> Scored:
     """Score a model on the clean views, with the logits averaged over the windows of each recording."""
-    return score_logits(window_logits(model, examples, batch, share=share), examples)
+    return score_logits(window_logits(model, examples, batch, shard=shard), examples)
 
 
 def score_logits(logits_NK: NDArray[np.float64], examples: Examples) -> Scored:

@@ -12,18 +12,18 @@ from trainers.training.fitting import Fitting
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class Shard:
     """The part of every batch that this process takes: that of worker `rank` of `world`."""
 
     rank: int = 0
     world: int = 1
 
-    def of(self, whole: Tensor) -> Tensor:
+    def take_rows(self, whole: Tensor) -> Tensor:
         """Return this worker's rows of a whole batch: every `world`-th, from row `rank` on."""
         return whole[self.rank :: self.world]
 
 
-def check_share(windows: int, batch: int, world: int) -> None:
+def check_shards(windows: int, batch: int, world: int) -> None:
     """Raise ValueError where a worker would get fewer than two windows of a batch."""
     size = min(batch, windows)
     if size < 2 * world and world > 1:
@@ -33,7 +33,7 @@ def check_share(windows: int, batch: int, world: int) -> None:
         )
 
 
-class LossShare(NamedTuple):
+class LossFactors(NamedTuple):
     """The factors that a worker multiplies its loss terms by: `by_class` for cross entropy, `by_window` for others.
 
     The mean over the workers is then the loss of the whole batch, also where the batch does not
@@ -43,13 +43,13 @@ class LossShare(NamedTuple):
     by_class: Tensor | float
     by_window: float
 
-    def of(self, term: str) -> Tensor | float:
+    def pick(self, term: str) -> Tensor | float:
         return self.by_class if term == "cross_entropy" else self.by_window
 
 
-def agree(fitting: Fitting, share: Share) -> None:
+def agree(fitting: Fitting, shard: Shard) -> None:
     """Give all workers the mean of their loss sums and batch norm statistics: all score, stop and save alike."""
-    if share.world == 1:
+    if shard.world == 1:
         return
     kept = fitting.model.state_dict()
     values = [
@@ -58,4 +58,4 @@ def agree(fitting: Fitting, share: Share) -> None:
     values += list(fitting.sums.values())
     for value in values:
         torch.distributed.all_reduce(value)
-        value /= share.world
+        value /= shard.world

@@ -25,7 +25,7 @@ LAUNCH_BOUND_PARAMS = 1_000_000
 COMPILE_STEPS = 12_000
 # Off until tests/test_gpu.py has held a graph's gradients against the CPU's on a real device: a graph that is
 # wrong trains in silence.
-GRAPHS = False
+CUDA_GRAPHS = False
 WARM_UP = 3  # calls before one is recorded: the libraries choose their algorithms in the first
 # of the memory that a process may take; the rest is for weights and activations. A part that was
 # measured with the windows on the device is hardly larger than they are, and must not drive them off
@@ -41,11 +41,11 @@ class Speed:
     """The means of speeding up a training; on a CPU all are off."""
 
     bf16: bool = False
-    graphed: bool = False  # the gradients of a batch as one CUDA graph
-    compiled: bool = False  # asks who builds the parallel model for `compiled(model, batch)`
+    cuda_graph: bool = False  # the gradients of a batch as one CUDA graph
+    compiled: bool = False  # asks who builds the parallel model for `compile_model`
 
     @classmethod
-    def here(
+    def choose(
         cls, model: nn.Module, device: torch.device, *, alone: bool = True, steps: int = 0
     ) -> Speed:
         """Choose what pays on this device for a model that has `steps` steps to go.
@@ -57,7 +57,7 @@ class Speed:
         is_small = sum(weight.numel() for weight in model.parameters()) < LAUNCH_BOUND_PARAMS
         return cls(
             bf16=torch.cuda.is_bf16_supported(including_emulation=False),
-            graphed=GRAPHS and is_small and alone,
+            cuda_graph=CUDA_GRAPHS and is_small and alone,
             compiled=not is_small and steps >= COMPILE_STEPS,
         )
 
@@ -67,7 +67,7 @@ def find_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def home(size_bytes: int, device: torch.device) -> torch.device:
+def choose_home(size_bytes: int, device: torch.device) -> torch.device:
     """Return where to keep windows of that size: on the device where they fit, else on the CPU."""
     if device.type != "cuda":
         return device
@@ -78,20 +78,20 @@ def home(size_bytes: int, device: torch.device) -> torch.device:
     return device if size_bytes <= ROOM_FOR_WINDOWS * free else torch.device("cpu")
 
 
-def sent_ahead(batches: Iterable[Sent], device: torch.device) -> Iterator[Sent]:
+def send_ahead(batches: Iterable[Sent], device: torch.device) -> Iterator[Sent]:
     """Yield the same batches on the device; the next is gathered and copied while it works on this one."""
     stream = _stream(device) if device.type == "cuda" else None
     under_way: Sent | None = None
     for batch, targets in batches:
         sent = _send(batch, targets, device, stream)
         if under_way is not None:
-            yield _arrived(under_way, stream)
+            yield _receive(under_way, stream)
         under_way = sent
     if under_way is not None:
-        yield _arrived(under_way, stream)
+        yield _receive(under_way, stream)
 
 
-class Graphed:
+class CudaGraphGradients:
     """Computes gradients by a CUDA graph, recorded once and replayed by one launch; all batches must have one shape.
 
     `gradients` must leave `grad` of all weights as new tensors, as it does after `zero_grad`: a replay
@@ -113,7 +113,7 @@ class Graphed:
             self._record(batch, targets)
         if self.graph is None:
             return self._as_it_is(batch, targets)
-        for kept, new in zip(self.inputs, tensors_of(batch, targets), strict=True):
+        for kept, new in zip(self.inputs, list_tensors(batch, targets), strict=True):
             kept.copy_(new)
         self.graph.replay()
         return self.terms
@@ -131,17 +131,17 @@ class Graphed:
     def _record(self, batch: Batch, targets: Targets) -> None:
         """Record the graph; nothing is computed yet, so that neither weights nor statistics change."""
         graph = torch.cuda.CUDAGraph()
-        kept = rebuilt(batch, targets, [tensor.clone() for tensor in tensors_of(batch, targets)])
+        kept = rebuild(batch, targets, [tensor.clone() for tensor in list_tensors(batch, targets)])
         try:
             with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
                 self.terms = self.gradients(*kept, None)
         except RuntimeError as error:
             say(f"  no CUDA graph for this model ({_reason(error)}); it is trained without one")
             return
-        self.inputs, self.graph = tensors_of(*kept), graph
+        self.inputs, self.graph = list_tensors(*kept), graph
 
 
-def compiled(
+def compile_model(
     model: nn.Module, batch: Batch, bf16: bool, backend: str | Callable[..., object] = "inductor"
 ) -> nn.Module:
     """Compile the model and try it on a batch; where that fails, say why and return the model itself."""
@@ -174,16 +174,16 @@ def _send(
         # from pinned memory a copy runs beside the host; torch keeps that memory until it has ended
         there = [
             tensor.pin_memory().to(device, non_blocking=True)
-            for tensor in tensors_of(batch, targets)
+            for tensor in list_tensors(batch, targets)
         ]
-    return rebuilt(batch, targets, there)
+    return rebuild(batch, targets, there)
 
 
-def _arrived(sent: Sent, stream: torch.cuda.Stream | None) -> Sent:
+def _receive(sent: Sent, stream: torch.cuda.Stream | None) -> Sent:
     if stream is not None:
         current = torch.cuda.current_stream()
         current.wait_stream(stream)
-        for tensor in tensors_of(*sent):
+        for tensor in list_tensors(*sent):
             tensor.record_stream(current)
     return sent
 
@@ -192,13 +192,13 @@ def _stream(device: torch.device) -> torch.cuda.Stream:
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
-def tensors_of(batch: Batch, targets: Targets) -> list[Tensor]:
+def list_tensors(batch: Batch, targets: Targets) -> list[Tensor]:
     found = (batch.joints_BTVC, batch.seen_BTV, batch.features_BF, *targets)
     return [tensor for tensor in found if tensor is not None]
 
 
-def rebuilt(batch: Batch, targets: Targets, tensors: list[Tensor]) -> Sent:
-    """Build batch and targets from the list that `tensors_of` returns; what is None in the given ones stays None."""
+def rebuild(batch: Batch, targets: Targets, tensors: list[Tensor]) -> Sent:
+    """Build batch and targets from the list that `list_tensors` returns; what is None in the given ones stays None."""
     waiting = iter(tensors)
     joints, seen = next(waiting), next(waiting)
     features = None if batch.features_BF is None else next(waiting)

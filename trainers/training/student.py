@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gaitforge.losses import Distillation, Heads, needed
+from gaitforge.losses import Distillation, Heads, collect_needed
 from gaitforge.losses.nodes import check_joints
 from gaitforge.records.trial import Trial
 from gaitforge.settings import FitPlan
@@ -70,12 +70,12 @@ def new_heads(spec: StudentSpec, windows: WindowFolder, seed: int) -> Heads | No
     compare joints that cannot be matched with the teacher's.
     """
     terms = spec.distillation.terms
-    if "joints" not in needed(terms, "stored"):
+    if "joints" not in collect_needed(terms, "stored"):
         return None
-    student = windows.nodes(spec.family, spec.sizes)
+    student = windows.find_node_shape(spec.family, spec.sizes)
     *_, joints, width = load_outputs(Path(spec.teacher_outputs), "joints").shape
     check_joints(student.joints, joints)
-    names = needed(terms, "head")
+    names = collect_needed(terms, "head")
     return Heads.new(names, student.width, width, seed) if names else None
 
 

@@ -12,7 +12,7 @@ from torch import nn
 from gaitforge.provenance import Provenance
 from gaitforge.records.search import SEARCH
 from gaitforge.records.teacher import OUTPUTS, TEACHER
-from gaitforge.weights import read_weights, weights_fault
+from gaitforge.weights import find_weights_fault, read_weights
 from gaitforge.work import (
     SplitFolder,
     fingerprint,
@@ -78,7 +78,7 @@ def teacher_provenance(
 def check_weights(folder: SplitFolder) -> None:
     """Raise ValueError where there is a teacher and its weights are not those that its `model.json` tells of."""
     head = folder.teacher_model
-    fault = weights_fault(head) if head.is_file() else None
+    fault = find_weights_fault(head) if head.is_file() else None
     if fault is not None:
         raise ValueError(f"{fault}; {ANEW}.")
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from gaitforge.layout import Layout
-from gaitforge.losses import Heads, needed
+from gaitforge.losses import Heads, collect_needed
 from gaitforge.losses.heads import NodeShape, find_node_shape
 from gaitforge.models import make_sizes
 from gaitforge.normalise import Normalisation
@@ -64,19 +64,20 @@ class WindowRecipe:
             # here, since a process that finds its windows needs none of what reads a store
             from gaitforge.store import SkeletonStore
 
-            with only_one_of_the_node(folder.parent):
+            with lock_node(folder.parent):
                 store = SkeletonStore.open(open_path(self.store))
                 cache = build_windows(
                     folder.parent.parent, store_fingerprint=store.info.fingerprint, split=self.split,
-                    layout=store.layout, classes=store.classes, settings=self.settings, recordings=store.recordings,
+                    layout=store.layout, classes=store.classes, settings=self.settings,
+                    recordings=store.read_recordings,
                 )  # fmt: skip
                 for role in roles:
-                    cache.role(role)
+                    cache.open_role(role)
         return WindowFolder.open(folder, self)
 
 
 @contextmanager
-def only_one_of_the_node(folder: Path) -> Iterator[None]:
+def lock_node(folder: Path) -> Iterator[None]:
     """Let one process of this machine at a time run the block; one that is killed frees its place."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".making").open("w") as file:
@@ -107,7 +108,7 @@ class NodeData:
         copies = [Path(self.copy) / name for name in self.files]
         if all(copy.is_file() for copy in copies):
             return
-        with only_one_of_the_node(Path(self.copy).parent):
+        with lock_node(Path(self.copy).parent):
             for copy in copies:
                 if not copy.is_file():
                     copy.parent.mkdir(exist_ok=True)
@@ -171,12 +172,12 @@ class WindowFolder:
         """Build a model of that family and those sizes for these windows."""
         return make_sizes(family, sizes).build(self.layout, self.channels, len(self.classes))
 
-    def nodes(self, family: str, sizes: Mapping[str, Any]) -> NodeShape:
+    def find_node_shape(self, family: str, sizes: Mapping[str, Any]) -> NodeShape:
         """Return joints and width of the family's last feature map, counted on the meta device."""
         made = make_sizes(family, sizes)
         return find_node_shape(made, self.layout, self.channels, len(self.classes), self.length)
 
-    def role(self, role: str) -> WindowSet:
+    def open_role(self, role: str) -> WindowSet:
         return open_role(self.folder, role)
 
     def on_nodes(
@@ -195,7 +196,7 @@ class WindowFolder:
             copy=None if outputs is None else str(self.mapped_outputs(outputs)),
             files=tuple(
                 OutputsFolder(Path()).array(name).name
-                for name in dict.fromkeys(("logits", *needed(terms, "stored")))
+                for name in dict.fromkeys(("logits", *collect_needed(terms, "stored")))
             ),
         )
 
@@ -206,9 +207,9 @@ class WindowFolder:
         identity = OUTPUTS.read(OutputsFolder(outputs).head).identity
         return self.folder.parent.parent / "outputs" / identity
 
-    def recordings(self, role: str) -> list[RecordingOf]:
+    def list_recordings(self, role: str) -> list[RecordingOf]:
         """List a role's recordings with their people, in the order that window arrays count them."""
-        windows = self.role(role)
+        windows = self.open_role(role)
         return [
             RecordingOf(*pair) for pair in zip(windows.recordings, windows.persons, strict=True)
         ]
@@ -239,8 +240,8 @@ def new_fitting(
     return Fitting(model.to(device), plan, None if heads is None else heads.to(device))
 
 
-def few_windows(windows: WindowFolder) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+def take_few_windows(windows: WindowFolder) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Return FEW real validation windows [N, T, V, C] and what was seen, repeated where there are fewer."""
-    valid = windows.role("validation")
+    valid = windows.open_role("validation")
     index = np.arange(FEW) % valid.n
     return np.array(valid.joints[index, 0]), np.array(valid.seen[index, 0])

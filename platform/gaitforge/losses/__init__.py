@@ -1,7 +1,8 @@
 """The training losses: cross entropy, and the table of distillation terms.
 
 A term is a pure function of what the student puts out and what the teacher put out for the same
-view of the same window. To add one: write it in a file here, and give it a line in LOSSES.
+view of the same window: Sides hands it logits, embeddings or nodes of both, the student's first. To add
+one: write it in a file here, and give it a line in LOSSES.
 """
 
 from __future__ import annotations
@@ -21,10 +22,9 @@ from gaitforge.losses.heads import HEADS, Heads
 from gaitforge.losses.hint import hint_loss
 from gaitforge.losses.kd import soft_label_kl
 from gaitforge.losses.rkd import relation_loss
-from gaitforge.losses.sides import Sides, require
+from gaitforge.losses.sides import Sides, Targets, require
 from gaitforge.losses.similarity import similarity_loss
 from gaitforge.losses.standardise import standardise
-from gaitforge.losses.targets import Targets
 from gaitforge.models import Output
 from gaitforge.recipe import Distillation
 
@@ -199,7 +199,7 @@ def check_term(term: object) -> Term:
     return term
 
 
-def needed(terms: Iterable[str], what: str) -> tuple[str, ...]:
+def collect_needed(terms: Iterable[str], what: str) -> tuple[str, ...]:
     """Collect the values of a field of these terms (stored, drawn or head), each once, in LOSSES' order."""
     asked = set(terms)
     found = [getattr(term, what) for name, term in LOSSES.items() if name in asked]
@@ -271,6 +271,17 @@ def class_weights(label_N: Tensor, classes: int) -> Tensor:
 
 
 __all__ = [
-    "DRAWN", "LOSSES", "STORED", "Distillation", "Heads", "Targets", "Term", "check_known", "check_term",
-    "class_weights", "loss_terms", "needed", "temperature_of",
+    "DRAWN",
+    "LOSSES",
+    "STORED",
+    "Distillation",
+    "Heads",
+    "Targets",
+    "Term",
+    "check_known",
+    "check_term",
+    "class_weights",
+    "collect_needed",
+    "loss_terms",
+    "temperature_of",
 ]  # fmt: skip

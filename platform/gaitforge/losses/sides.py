@@ -1,14 +1,33 @@
-"""Student and teacher side by side, as the terms compare them."""
+"""What a student is held against, and student and teacher side by side, as the terms compare them."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 from torch import Tensor
 
 from gaitforge.losses.cgrkd import average_nodes
 from gaitforge.losses.heads import Heads
 from gaitforge.losses.nodes import match_joints, pool_joints
-from gaitforge.losses.targets import Targets
 from gaitforge.models import Output
+
+
+class Targets(NamedTuple):
+    """`label_B` class indices, and what the distillation terms of a run ask for; None where none does.
+
+    The teacher's stored logits, embedding and nodes (its last map pooled to phases) belong to the
+    batch's windows and views. Drawn for a step are ordered pairs of the batch's windows, and entries
+    of the memory: the joints of single phases, and of whole windows. `ramp` is a factor of all terms.
+    """
+
+    label_B: Tensor
+    teacher_logits_BK: Tensor | None = None
+    teacher_embedding_BD: Tensor | None = None
+    teacher_joints_BQVD: Tensor | None = None
+    pairs_X2: Tensor | None = None
+    memory_nodes_MVD: Tensor | None = None
+    memory_graphs_MQVD: Tensor | None = None
+    ramp: Tensor | None = None
 
 
 class Sides:

@@ -34,14 +34,14 @@ def check_declared(term: Term, name: str) -> None:
 
     Nothing else is loaded, drawn or built for it.
     """
-    told = teacher_said()
+    told = draw_teacher_targets()
     given = [STORED[term.stored], *([DRAWN[term.drawn]] if term.drawn else [])]
     only = Targets(told.label_B)._replace(**{field: getattr(told, field) for field in given})
     built = None
     if term.head is not None:
         built = Heads.new([term.head], WIDTH, TEACHER_WIDTH, 0)
     try:
-        term.compute(Sides(student_says(), only, built), term.default)
+        term.compute(Sides(draw_student_outputs(), only, built), term.default)
     except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise AssertionError(
             f"The term '{name}' cannot be computed from what it declares (stored = {term.stored!r}, drawn = "
@@ -52,7 +52,7 @@ def check_declared(term: Term, name: str) -> None:
 def check_value(term: Term, name: str) -> None:
     """Check that a term is one finite number above 0 where student and teacher say different things."""
     for temperature in _ends(term):
-        value = _value(term, student_says(), teacher_said(), temperature)
+        value = _value(term, draw_student_outputs(), draw_teacher_targets(), temperature)
         require(
             value.shape == (),
             f"The term '{name}' has the shape {tuple(value.shape)}, but must be one number: take its mean.",
@@ -66,8 +66,8 @@ def check_value(term: Term, name: str) -> None:
 
 def check_agreement(term: Term, name: str) -> None:
     """Check that a term is 0 for a student that says what the teacher says; else it would pull the student away."""
-    said = Output(*(tensor.detach() for tensor in student_says()))
-    told = teacher_said()._replace(
+    said = Output(*(tensor.detach() for tensor in draw_student_outputs()))
+    told = draw_teacher_targets()._replace(
         teacher_logits_BK=said.logits_BK.clone(),
         teacher_embedding_BD=said.embedding_BD.clone(),
         teacher_joints_BQVD=pool_joints(said.joints_BDTV),
@@ -85,7 +85,7 @@ def check_agreement(term: Term, name: str) -> None:
 
 def check_gradients(term: Term, name: str) -> None:
     """Check that a term has a gradient in the student's outputs, and none in what teacher and memory hold."""
-    said, told = student_says(), teacher_said()
+    said, told = draw_student_outputs(), draw_teacher_targets()
     held = [
         getattr(told, field).requires_grad_()
         for field in (*STORED.values(), "memory_nodes_MVD", "memory_graphs_MQVD")
@@ -116,7 +116,8 @@ def check_temperature(term: Term, name: str) -> None:
     if term.temperature is None:
         return
     cold, warm = (
-        _value(term, student_says(), teacher_said(), end).item() for end in term.temperature
+        _value(term, draw_student_outputs(), draw_teacher_targets(), end).item()
+        for end in term.temperature
     )
     require(
         not math.isclose(cold, warm, rel_tol=0.01),
@@ -131,7 +132,7 @@ def check_fewest_classes(term: Term, name: str) -> None:
     """
     if term.stored != "logits":
         return
-    said, told = student_says(), teacher_said()
+    said, told = draw_student_outputs(), draw_teacher_targets()
     assert told.teacher_logits_BK is not None
     for classes in sorted({2, term.fewest_classes}):
         logits = said.logits_BK[:, :classes].detach().requires_grad_()
@@ -174,7 +175,9 @@ def check_edges(term: Term, name: str) -> None:
 def check_mixed_joints(term: Term, name: str) -> None:
     """Check that a term is finite and above 0 where student, teacher or both have mixed all joints into one."""
     for of_student, of_teacher in ((1, JOINTS), (JOINTS, 1), (1, 1)):
-        value = _value(term, student_says(joints=of_student), teacher_said(joints=of_teacher))
+        value = _value(
+            term, draw_student_outputs(joints=of_student), draw_teacher_targets(joints=of_teacher)
+        )
         require(
             value.isfinite() and value > 0,
             f"The term '{name}' is {value.item():g} where the student has {of_student} joints and the teacher "
@@ -213,7 +216,7 @@ CHECKS: Mapping[str, Callable[[Term, str], None]] = MappingProxyType(
 )
 
 
-def student_says(batch: int = BATCH, joints: int = JOINTS) -> Output:
+def draw_student_outputs(batch: int = BATCH, joints: int = JOINTS) -> Output:
     """Draw made-up outputs of a student, with gradients; the same in every call."""
     rng = torch.Generator().manual_seed(1)
     return Output(
@@ -223,7 +226,7 @@ def student_says(batch: int = BATCH, joints: int = JOINTS) -> Output:
     )
 
 
-def teacher_said(batch: int = BATCH, joints: int = JOINTS) -> Targets:
+def draw_teacher_targets(batch: int = BATCH, joints: int = JOINTS) -> Targets:
     """Draw made-up outputs of a teacher wider than the student, and all that is drawn for a step.
 
     They are the same in every call.
@@ -241,7 +244,7 @@ def teacher_said(batch: int = BATCH, joints: int = JOINTS) -> Targets:
 
 
 def _edges(batch: int) -> dict[str, tuple[Output, Targets]]:
-    said, told = student_says(batch), teacher_said(batch)
+    said, told = draw_student_outputs(batch), draw_teacher_targets(batch)
     certain = 50.0 * nn.functional.one_hot(told.label_B, CLASSES).float()
     assert told.teacher_embedding_BD is not None
     assert told.teacher_joints_BQVD is not None
@@ -263,8 +266,8 @@ def _edges(batch: int) -> dict[str, tuple[Output, Targets]]:
 
 def _of_rows(term: Term, rows: slice) -> float:
     """Compute the term on some windows of the batch."""
-    said = Output(*(tensor[rows] for tensor in student_says()))
-    told = teacher_said()
+    said = Output(*(tensor[rows] for tensor in draw_student_outputs()))
+    told = draw_teacher_targets()
     kept = {field: getattr(told, field)[rows] for field in ("label_B", *STORED.values())}
     part = told._replace(**kept, pairs_X2=torch.tensor([[0, 1], [1, 2]]))
     return _value(term, said, part).item()

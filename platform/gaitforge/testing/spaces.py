@@ -34,7 +34,7 @@ def check(family: str, space: Space, kind: type[Sizes]) -> None:
 
 def check_kind(family: str, space: Space, kind: type[Sizes]) -> None:
     """Check that the smallest sizes and all that are drawn are of the family's class."""
-    for sizes in (space.smallest, *(space.suggest(draw) for draw in drawn_answers(5))):
+    for sizes in (space.smallest, *(space.suggest(draw) for draw in draw_answers(5))):
         require(
             isinstance(sizes, kind),
             f"The space of '{family}' gives {sizes!r}, but must give {kind.__name__}.",
@@ -43,7 +43,7 @@ def check_kind(family: str, space: Space, kind: type[Sizes]) -> None:
 
 def check_stored(family: str, space: Space) -> None:
     """Check that every proposal can be stored as JSON and made again."""
-    for draw in drawn_answers():
+    for draw in draw_answers():
         sizes = space.suggest(draw)
         made = sizes_from(type(sizes), family, json.loads(json.dumps(sizes.as_dict())))
         require(made == sizes, f"{sizes!r} come back from their as_dict() as {made!r}.")
@@ -54,7 +54,7 @@ def check_repeated(family: str, space: Space) -> None:
 
     A search that starts from others' values, or goes on after a kill, has nothing but these.
     """
-    for draw in drawn_answers():
+    for draw in draw_answers():
         sizes = space.suggest(draw)
         again = space.suggest(Answers(draw.share, dict(draw.values)))
         require(
@@ -66,7 +66,7 @@ def check_repeated(family: str, space: Space) -> None:
 def check_names(family: str, space: Space) -> None:
     """Check that every name begins with the family's and has one range, so that one study can hold all families."""
     ranges: dict[str, object] = {}
-    for draw in drawn_answers():
+    for draw in draw_answers():
         space.suggest(draw)
         require(draw.values, f"The space of '{family}' asks for nothing; let it suggest a size.")
         for name, asked in draw.ranges.items():
@@ -92,7 +92,7 @@ def check_smallest(family: str, space: Space) -> None:
         lowest == least,
         f"The smallest of the space of '{family}' has {least} parameters, but the lowest of all ranges gives {lowest}.",
     )
-    for draw in drawn_answers(5):
+    for draw in draw_answers(5):
         params = count_params(space.suggest(draw))
         require(
             params >= least,
@@ -146,7 +146,7 @@ class Answers:
         return next(choice for choice in choices if choice == self.values[name])
 
 
-def drawn_answers(number: int = DRAWN) -> Iterator[Answers]:
+def draw_answers(number: int = DRAWN) -> Iterator[Answers]:
     """Draw `number` sets of answers that are spread over the ranges; the same in every call."""
     rng = np.random.default_rng(1)
     return (Answers(lambda: float(rng.random())) for _ in range(number))
