@@ -36,7 +36,7 @@ import numpy as np
 from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import Page, sync_playwright
 
-from dashboard.serving import serve_command
+from dashboard.serving import build_serve_command
 from gaitforge.recipe import Distillation, Recipe
 from gaitforge.records.trial import TRIAL, Trial
 from gaitforge.trials import TrialLog
@@ -306,7 +306,7 @@ def serving(work: Path, options: Mapping[str, str] | None = None) -> Iterator[tu
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     server = subprocess.Popen(
-        serve_command([str(work)], port, options),
+        build_serve_command([str(work)], port, options),
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "platform")])},
         stdout=subprocess.DEVNULL,

@@ -33,7 +33,7 @@ from dashboard.fronts.tables import seconds_per_trial
 from dashboard.fronts.trade_off import default_loss, show_trade_off
 from dashboard.reading import models as review_tables
 from dashboard.reading import work_folder as reading
-from dashboard.reading.files import stamp
+from dashboard.reading.files import read_stamp
 from dashboard.reading.models import TEACHER
 from dashboard.reading.work_folder import Found, Outdated, SplitResults
 from dashboard.store.page import show_store
@@ -135,7 +135,7 @@ def show_page(page: Page, folders: tuple[WorkFolder, ...]) -> None:
     found = reading.look(work)
     name = choice.settle("split", found.splits, found.splits[0]) if found.splits else None
     show_place(folders, found)
-    seen = reading.pulse(work, name)
+    seen = reading.read_pulse(work, name)
     if name is None and not (page.needs == "store" and found.store is not None):
         show_beginning(found)
         show_problems(found.problems)
@@ -148,10 +148,10 @@ def show_page(page: Page, folders: tuple[WorkFolder, ...]) -> None:
         results.teacher, results.teacher_curve, results.teacher_bytes, results.trials, results.front,
         results.confirm, results.latencies,
     )  # fmt: skip
-    models = hold("models", (name, *told), lambda: review_tables.models(results))
+    models = hold("models", (name, *told), lambda: review_tables.collect_models(results))
     outdated = Outdated(answer=None, export=None)
     if name is not None:
-        stamps = tuple(stamp(path) for path in reading.answer_files(work, name))
+        stamps = tuple(read_stamp(path) for path in reading.answer_files(work, name))
         outdated = hold(
             "outdated",
             (work.root, name, stamps),

@@ -41,7 +41,7 @@ THEME = {
 }
 
 
-def serve_command(
+def build_serve_command(
     folders: Sequence[str], port: int, other: Mapping[str, str] | None = None
 ) -> list[str]:
     """Build the command line that serves the work folders; `other` options of Streamlit override ours."""

@@ -34,7 +34,7 @@ def count_cost(sizes: Sizes) -> Cost:
 )
 def test_a_student_must_keep_to_every_limit(budget: Budget, allowed: bool, excess: float) -> None:
     assert budget.allows(COST) is allowed
-    assert budget.excess(COST) == pytest.approx(excess, abs=1e-5)
+    assert budget.measure_excess(COST) == pytest.approx(excess, abs=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import pytest
 
 from dashboard.reading import work_folder
 from dashboard.reading.model_files import read_export, read_tested_weights
-from dashboard.reading.models import models
+from dashboard.reading.models import collect_models
 from gaitforge.provenance import Provenance
 from gaitforge.records.split import ROLES, SPLIT
 from gaitforge.scorings import count_scorings, scored_sentence
@@ -186,7 +186,7 @@ def test_the_dashboard_reads_without_a_problem_what_the_line_has_trained(finishe
     assert line.teacher.classes == found.store.classes
     assert [trial.number for trial in line.trials] == [0, 1]
     assert line.confirm.answer.trial in line.front
-    told = models(line)
+    told = collect_models(line)
     assert [len(told[number].curve) for number in sorted(told)] == [1, 1, 1]
     outdated = work_folder.read_outdated(work, "main", line)
     assert (outdated.answer, outdated.export) == (None, None)

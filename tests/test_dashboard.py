@@ -19,7 +19,7 @@ from dashboard.app import PAGES, work_folders
 from dashboard.reading import models as review_tables
 from dashboard.reading import work_folder as reading
 from dashboard.reading.work_folder import Predicted, Problem
-from dashboard.serving import serve_command
+from dashboard.serving import build_serve_command
 from gaitforge.records.json_file import Unreadable
 from gaitforge.records.trial import TRIAL
 from gaitforge.work import WorkFolder, read_json, write_json
@@ -319,7 +319,7 @@ def test_the_store_is_shown_before_there_is_a_split(tmp_path: Path, show: Show) 
 
 
 def test_it_is_served_on_this_machine_only_and_without_details_of_errors() -> None:
-    command = serve_command(["/a/work", "/another"], 8501)
+    command = build_serve_command(["/a/work", "/another"], 8501)
     options = dict(zip(command[6::2], command[7::2], strict=False))
     assert options["--server.address"] == "127.0.0.1"
     assert options["--client.showErrorDetails"] == "none"
@@ -374,7 +374,7 @@ def test_nothing_is_read_by_a_link_that_leads_out_of_the_work_folder(
     work = lead_out(tmp_path, inside)
     found, line = reading.look(work), reading.read_results(work, "people")
     problems = [*found.problems, *line.problems]
-    files = reading.prediction_files(work, "people", problems)
+    files = reading.find_prediction_files(work, "people", problems)
     progress = reading.read_progress(work, "people")
     assert SECRET not in str((found, line, files, progress))
     assert all(path.resolve().is_relative_to(work.root) for its in files.values() for path in its)
@@ -418,12 +418,12 @@ def test_a_file_is_read_again_only_when_its_time_or_size_changes(tmp_path: Path)
 
 def test_an_epoch_of_a_running_trial_is_no_news_for_the_whole_page(tmp_path: Path) -> None:
     work = make_work(tmp_path / "work", SMALL)
-    rng, before = np.random.default_rng(0), reading.pulse(work, "people")
+    rng, before = np.random.default_rng(0), reading.read_pulse(work, "people")
     make_trial(work, SMALL, rng, number=50, state="running")
-    assert reading.pulse(work, "people") == before
+    assert reading.read_pulse(work, "people") == before
     assert [row.trial.number for row in reading.read_progress(work, "people").running] == [5, 50]
     make_trial(work, SMALL, rng, number=50, state="failed")
-    assert reading.pulse(work, "people") != before
+    assert reading.read_pulse(work, "people") != before
     assert [row.trial.number for row in reading.read_progress(work, "people").running] == [5]
 
 
@@ -467,7 +467,7 @@ def test_a_trial_that_breaks_its_form_is_refused_in_words(
 
 def test_predictions_of_other_classes_are_refused(full: WorkFolder) -> None:
     problems: list[Problem] = []
-    files = reading.prediction_files(full, "people", problems)
+    files = reading.find_prediction_files(full, "people", problems)
     whose = Predicted(role="confirm", model="teacher", trial=None)
     good = ("a", "b", "c", "d")
     assert len(reading.read_predictions(full, files[whose], whose, good, problems)) == 96

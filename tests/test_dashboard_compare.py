@@ -21,7 +21,7 @@ from dashboard.frame.chart_style import CONFIRMED
 from dashboard.frame.chart_style import TEACHER as GREY
 from dashboard.frame.view import View
 from dashboard.reading import work_folder as reading
-from dashboard.reading.models import TEACHER, Model, Setting, models
+from dashboard.reading.models import TEACHER, Model, Setting, collect_models
 from gaitforge.records.confirm import SCORES
 from gaitforge.work import WorkFolder, read_json, write_json
 from tests.made import made
@@ -318,7 +318,7 @@ def test_one_model_alone_is_nothing_to_compare(full: WorkFolder, show: Show) -> 
 
 def test_of_very_many_models_those_that_matter_can_be_picked(full: WorkFolder) -> None:
     line = reading.read_results(full, "people")
-    few = models(line)
+    few = collect_models(line)
     most = {n: model(n, macro_f1=n / 1e4) for n in range(1000, 1000 + LISTED)} | few
     view = View(
         work=full, others=(), split="people", found=reading.look(full), results=line, models=most, chosen=12,

@@ -137,7 +137,7 @@ def test_overview_shows_the_intervals_that_confirm_wrote(
 def test_recall_counts_people_and_seeds_as_the_scores_do(full: WorkFolder) -> None:
     """One network, and five copies of it, which differ in nothing, have the same interval."""
     classes = tuple(sorted(Toy().classes))
-    files = reading.prediction_files(full, "people", [])
+    files = reading.find_prediction_files(full, "people", [])
     whose = Predicted(role="confirm", model="teacher", trial=None)
     one = reading.read_predictions(full, files[whose], whose, classes, [])
     one["true_class"] = one["true_class"].where(one["true_class"] != classes[1], classes[0])

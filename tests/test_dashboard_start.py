@@ -10,7 +10,7 @@ import pytest
 
 from dashboard.reading import trial_log
 from dashboard.reading import work_folder as reading
-from dashboard.serving import serve_command
+from dashboard.serving import build_serve_command
 from dashboard.start import make_ready
 from gaitforge.work import WorkFolder
 from tests.toy_work import Toy, make_work
@@ -47,6 +47,6 @@ def test_what_is_loaded_beforehand_registers_no_component() -> None:
 
 
 def test_the_command_starts_this_module() -> None:
-    command = serve_command(["work/a", "work/b"], 8501)
+    command = build_serve_command(["work/a", "work/b"], 8501)
     assert command[1:5] == ["-P", "-m", "dashboard.start", "run"]
     assert command[-3:] == ["--", "work/a", "work/b"]

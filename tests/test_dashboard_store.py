@@ -83,7 +83,7 @@ def test_people_are_counted_by_class_and_role_once() -> None:
         ["knee", "confirm", 1, 1],
         ["knee", "in no role", 1, 1],
     ]
-    assert store_tables.classes_per_person(held) == pytest.approx(4 / 3)
+    assert store_tables.average_classes_per_person(held) == pytest.approx(4 / 3)
 
 
 def test_lengths_are_in_seconds_where_each_recording_has_a_frame_rate() -> None:

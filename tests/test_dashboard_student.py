@@ -292,7 +292,7 @@ def test_of_another_confirmed_student_there_are_the_weights_of_its_best_seed(
     its = next(member for member in confirm.members if member.trial == second)
     weights = model_files.read_tested_weights(small, "people", its, [])
     assert weights is not None
-    assert model_files.content(small, weights) == f"w{its.network.seed}".encode()
+    assert model_files.read_content(small, weights) == f"w{its.network.seed}".encode()
 
 
 def test_nothing_outside_the_work_folder_is_handed_out(small: WorkFolder, tmp_path: Path) -> None:
@@ -302,10 +302,10 @@ def test_nothing_outside_the_work_folder_is_handed_out(small: WorkFolder, tmp_pa
     exported(small, number)
     (small.export / "student.onnx").unlink()
     (small.export / "student.onnx").symlink_to(secret)
-    assert model_files.content(small, small.export / "student.onnx") is None
-    assert model_files.content(small, small.root / ".." / "secret") is None
-    assert model_files.content(small, secret) is None
-    assert model_files.content(small, small.export / "card.md") == b"card.md"
+    assert model_files.read_content(small, small.export / "student.onnx") is None
+    assert model_files.read_content(small, small.root / ".." / "secret") is None
+    assert model_files.read_content(small, secret) is None
+    assert model_files.read_content(small, small.export / "card.md") == b"card.md"
     outside = tmp_path / "refits"
     refits = small.run("people").confirm / "refits"
     refits.rename(outside)
@@ -344,7 +344,7 @@ def test_latency_is_what_confirm_has_measured_where_there_is_no_export(
         number: Latency(p50=0.123, p95=0.2),
         None: Latency(p50=12.3, p95=13.0),
     }
-    assert review_tables.models(line)[TEACHER].latency == Latency(p50=12.3, p95=13.0)
+    assert review_tables.collect_models(line)[TEACHER].latency == Latency(p50=12.3, p95=13.0)
 
 
 def test_latencies_that_are_damaged_are_a_problem(small: WorkFolder) -> None:

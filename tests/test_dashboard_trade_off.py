@@ -141,7 +141,7 @@ def test_teacher_and_confirmed_students_stand_on_the_axis_of_latency_and_the_res
     write_json(run.confirm / "latency.json", {"schema": 1, "teacher": teacher, "members": [row]})
     (run.teacher / "model.safetensors").write_bytes(b"w" * 1234)
     line = reading.read_results(work, "people")
-    models = review_tables.models(line)
+    models = review_tables.collect_models(line)
     # the toy's trials do not tell their bytes
     for size, takes in (("latency_ms", {-1: 40.0, member: 0.5}), ("bytes", {-1: 1234.0})):
         drawn = front_tables.searched_points(models.values(), "macro_f1", size, True, ALL)
@@ -410,7 +410,7 @@ def test_too_few_people_are_told_by_the_networks_scores_and_nothing_is_called_sh
 
 
 def test_before_confirmation_the_answer_is_marked_as_not_confirmed(full: WorkFolder) -> None:
-    models = review_tables.models(reading.read_results(full, "people"))
+    models = review_tables.collect_models(reading.read_results(full, "people"))
     found = find_smallest_good_enough(None, models, size="params", budget=math.inf, loss=0.1)
     assert found is not None
     assert not found.confirmed
@@ -423,7 +423,7 @@ def test_the_answer_at_the_margin_is_the_one_that_confirm_chose(full: WorkFolder
     assert line.confirm is not None
     found = find_smallest_good_enough(
         line.confirm,
-        review_tables.models(line),
+        review_tables.collect_models(line),
         size="params",
         budget=math.inf,
         loss=line.confirm.margin,
@@ -549,7 +549,7 @@ def test_budget_steps_are_round_and_go_from_the_smallest_student_past_the_larges
 
 def test_one_bad_student_does_not_press_the_front_into_a_line(full: WorkFolder) -> None:
     line = reading.read_results(full, "people")
-    models = review_tables.models(line)
+    models = review_tables.collect_models(line)
     searched = front_tables.searched_points(models.values(), "macro_f1", "params", False, ALL)
     confirmed = front_tables.confirmed_points(line.confirm, models, "macro_f1", "params", ALL)
     before = charts_fronts.find_shared_axes("macro_f1", "params", searched, confirmed, ALL)
@@ -563,7 +563,7 @@ def test_one_bad_student_does_not_press_the_front_into_a_line(full: WorkFolder) 
 
 def test_fronts_select_by_trial_and_say_in_words_what_they_show(full: WorkFolder) -> None:
     line = reading.read_results(full, "people")
-    models = review_tables.models(line)
+    models = review_tables.collect_models(line)
     searched = front_tables.searched_points(models.values(), "macro_f1", "params", True, ALL)
     confirmed = front_tables.confirmed_points(line.confirm, models, "macro_f1", "params", ALL)
     axes = charts_fronts.find_shared_axes("macro_f1", "params", searched, confirmed, ALL)

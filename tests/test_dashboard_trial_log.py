@@ -45,7 +45,7 @@ def forbid_files(monkeypatch: pytest.MonkeyPatch, *allowed: str) -> None:
         assert Path(path).name in allowed, f"{path} was read"
         return kind.read(Path(path))
 
-    monkeypatch.setattr(files, "parsed", parsed)
+    monkeypatch.setattr(files, "parse_file", parsed)
 
 
 def scores(log: TrialLog) -> dict[int, float | None]:
@@ -177,7 +177,7 @@ def test_predictions_of_other_models_are_not_looked_into(
         return parsed_keys(path, stamp)
 
     monkeypatch.setattr(reading, "_parsed_keys", noted)
-    found = reading.prediction_files(work, "people", [], models={None, 2})
+    found = reading.find_prediction_files(work, "people", [], models={None, 2})
     assert Predicted(role="validation", model="student", trial=2) in found
     assert {name for name in looked if "teacher" not in name} == {"validation-student-2.parquet"}
 

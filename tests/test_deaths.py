@@ -15,7 +15,7 @@ from ray.exceptions import (
     WorkerCrashedError,
 )
 
-from gaitforge.failures import top_frame
+from gaitforge.failures import find_top_frame
 from gaitforge.work import write_json
 from trainers.cluster.deaths import (
     LINES,
@@ -149,11 +149,11 @@ def test_the_words_of_the_memory_monitor_are_kept_without_its_tables() -> None:
 
 
 def test_the_top_frame_is_the_innermost_that_has_a_name() -> None:
-    assert top_frame(pick_telling(SEGFAULT)) == "dnnl::impl::cpu::x64::jit_bwd::operator()()"
+    assert find_top_frame(pick_telling(SEGFAULT)) == "dnnl::impl::cpu::x64::jit_bwd::operator()()"
     aborted = ["PC: @ 0x7f (unknown)  gsignal", "    @ 0x7e  1234  cudnnDestroy"]
-    assert top_frame(aborted) == "cudnnDestroy"
-    assert top_frame(["PC: @     0x7ff5abe49f16  (unknown)  (unknown)"]) is None
-    assert top_frame([]) is None
+    assert find_top_frame(aborted) == "cudnnDestroy"
+    assert find_top_frame(["PC: @     0x7ff5abe49f16  (unknown)  (unknown)"]) is None
+    assert find_top_frame([]) is None
 
 
 def test_a_task_of_which_ray_does_not_say_the_process_is_known_by_what_it_wrote(

@@ -19,7 +19,7 @@ from gaitforge.window_cache import build_windows
 from gaitforge.work import SplitFolder, WorkFolder, read_json, write_parquet
 from tests.made import made
 from tests.test_confirm import CLASSES, LEGS, WINDOWS, walks
-from trainers.confirm.pool import last_macro_f1, pick_unseen, pool_splits
+from trainers.confirm.pool import pick_unseen, pool_splits, read_last_macro_f1
 from trainers.confirm.refit_file import ALONE, SEED, STUDENT
 from trainers.confirm.verdict import Tables
 from trainers.training.predictions import write_predictions
@@ -113,7 +113,7 @@ def test_a_split_asks_for_what_the_teacher_had_after_its_last_epoch(tmp_path: Pa
     """The best of its epochs, 0.97, was chosen on these people; students are scored after their last."""
     rows = [row(1, 100), row(2, 200)]
     table = tables_of(WorkFolder(tmp_path), "a", range(4), rows, validated=(0.82, 0.95))
-    assert last_macro_f1(table.folder) == 0.9
+    assert read_last_macro_f1(table.folder) == 0.9
     assert pick_unseen(table, margin=0.1).trial == 1
 
 

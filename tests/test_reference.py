@@ -21,13 +21,13 @@ from gaitforge.reference import (
     Lift,
     Reference,
     balance_weights,
-    chance_scores,
     compute_features,
     fit_reference,
     majority_class,
     make_candidates,
     median_distance,
     recording_labels,
+    score_chance,
     score_windows,
     solve,
 )
@@ -113,7 +113,7 @@ def test_the_ridge_is_that_of_weighted_least_squares() -> None:
     train = dataclasses.replace(train, label_N=np.array([0, 0, 0, 0, 0, 0, 1, 1, 1]))
     _, lift = next(make_candidates(train, np.random.default_rng(0)))
     weight_SDK, bias_SK = solve(lift, train, 2)
-    ((_, lifted),) = lift.chunks(train)
+    ((_, lifted),) = lift.cut_chunks(train)
     weight_N = np.array([1 / 12] * 6 + [1 / 6] * 3)
     centred = lifted - weight_N @ lifted
     variance = float((weight_N[:, None] * centred**2).sum())
@@ -138,8 +138,8 @@ def test_random_features_multiply_to_the_gaussian_kernel() -> None:
         plain, frequency_FD=(normal / (2.0 * median)).astype(np.float32),
         phase_D=np.random.default_rng(2).uniform(0, 2 * math.pi, 20_000),
     )  # fmt: skip
-    ((_, scaled),) = plain.chunks(train)
-    ((_, lifted),) = lift.chunks(train)
+    ((_, scaled),) = plain.cut_chunks(train)
+    ((_, lifted),) = lift.cut_chunks(train)
     squares = np.square(scaled[:, None] - scaled).sum(axis=2)
     kernel = np.exp(-squares / (2 * (2.0 * median) ** 2))
     assert lifted @ lifted.T == pytest.approx(kernel, abs=0.04)
@@ -290,7 +290,7 @@ def test_chance_always_answers_the_commonest_class_of_the_training_people() -> N
     train, labels = np.array([0, 0, 1]), np.array([0, 1, 1, 1])
     assert majority_class(train, 2) == 0
     assert majority_class(np.array([2, 1]), 3) == 1  # the first of equals
-    found = chance_scores(train, labels, 2)
+    found = score_chance(train, labels, 2)
     assert found.accuracy == 0.25
     assert found.macro_f1 == pytest.approx(
         0.2

@@ -182,9 +182,9 @@ def test_the_dashboard_reads_it_and_sees_what_changes(folder: Path) -> None:
     write_json(work.run("main").search / "search.json", {"a": 1})
     write_once(work.run("main").trials / "0.json", b"{}")
     assert reading.look(work).splits == ("main",)
-    before = reading.pulse(work, "main")
+    before = reading.read_pulse(work, "main")
     write_once(work.run("main").trials / "1.json", b"{}")
-    assert reading.pulse(work, "main") != before
+    assert reading.read_pulse(work, "main") != before
     remove_tree(folder / "runs")
     assert reading.look(work).splits == ()
 
@@ -224,7 +224,7 @@ def test_a_file_changed_within_the_same_second_is_read_anew(bucket_folder: Path)
     first = path.stat()
     write_whole(path, b"[2]")
     assert first.st_size == path.stat().st_size
-    assert files.stamp(path) != (first.st_mtime_ns, first.st_size, first.etag)  # type: ignore[attr-defined]
+    assert files.read_stamp(path) != (first.st_mtime_ns, first.st_size, first.etag)  # type: ignore[attr-defined]
 
 
 def test_a_killed_claim_is_finished_by_the_next_writer(

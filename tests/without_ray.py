@@ -59,7 +59,7 @@ def do_without_ray(patch: pytest.MonkeyPatch) -> None:
     for stage in (teacher, search, confirm):
         patch.setattr(stage, "connect", lambda *_: None)
         patch.setattr(stage, "check_arithmetic", lambda *_: None)
-    patch.setattr(teacher, "worker_room", lambda *_: (1, 0.0))
+    patch.setattr(teacher, "find_worker_room", lambda *_: (1, 0.0))
     patch.setattr(teacher, "run_workers", trained_here)
     patch.setattr(search, "gpus_per_trial", lambda *_: 0.0)
     patch.setattr(search, "find_gpu_share", lambda *_: 0.0)

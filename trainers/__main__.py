@@ -108,11 +108,11 @@ def run_predict(options: argparse.Namespace) -> int:
 
 
 def run_dashboard(options: argparse.Namespace) -> int:
-    from dashboard.serving import serve_command
+    from dashboard.serving import build_serve_command
     from gaitforge.work import open_path
 
     folders = [str(open_path(work).resolve()) for work in options.work]
-    os.execv(sys.executable, serve_command(folders, options.port))
+    os.execv(sys.executable, build_serve_command(folders, options.port))
 
 
 def run_show(options: argparse.Namespace) -> int:
@@ -172,12 +172,12 @@ def run_manifest(options: argparse.Namespace) -> int:
 
 
 def run_ship(options: argparse.Namespace) -> int:
-    from trainers.cluster.shipment import entrypoint, pack
+    from trainers.cluster.shipment import pack, write_entrypoint
 
     pack(options.settings).write(options.out)
     print(
         f"{options.out} is a working folder for a job: ray job submit --working-dir {options.out} "
-        f"-- {entrypoint('run')}"
+        f"-- {write_entrypoint('run')}"
     )
     return 0
 

@@ -261,7 +261,7 @@ def read_same_people(
     It is the role for which most of the models have predictions; confirm if equal.
     """
     trials = {None if model.number == TEACHER else model.number for model in models}
-    files = reading.prediction_files(view.work, view.split, view.problems, trials)
+    files = reading.find_prediction_files(view.work, view.split, view.problems, trials)
     found: dict[str, dict[str, Predicted]] = {}
     for role in ("confirm", "validation"):
         whose = {

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from dashboard.frame.model_tables import count_confusions, curve_table, keep_network, recall_table
-from dashboard.reading.models import TEACHER, Model, Setting, interval_words, many, tested_words
+from dashboard.reading.models import TEACHER, Model, Setting, interval_words, many, say_tested
 from dashboard.reading.work_folder import Progress, SplitResults
 from gaitforge import stats
 from gaitforge.records.confirm import Member, Scores
@@ -282,7 +282,7 @@ def _facts(model: Model, confirm: Scores | None) -> dict[str, str]:
             "its network, minus the teacher": _with(
                 network.difference, network.difference_interval, signed=True
             ),
-            "its network, tested": tested_words(confirm, member),
+            "its network, tested": say_tested(confirm, member),
             "its network, minus the reference": _with(
                 network.against_reference.difference,
                 network.against_reference.difference_interval,
@@ -355,7 +355,7 @@ def _folder(results: SplitResults, progress: Progress, store: str) -> dict[str, 
                 "its network, minus the teacher": _with(
                     network.difference, network.difference_interval, signed=True
                 ),
-                "its network, tested": tested_words(confirm, member),
+                "its network, tested": say_tested(confirm, member),
             }
     return facts
 

@@ -34,7 +34,7 @@ def watch(
     `trial_s` is the mean time in seconds between the ends of trials, `standstill` the text shown while no trial
     runs, and `whole` adds a table of the running trials.
     """
-    if reading.pulse(work, name) != seen:
+    if reading.read_pulse(work, name) != seen:
         st.rerun()
     if name is not None:
         show_progress(reading.read_progress(work, name), trial_s, standstill, whole)

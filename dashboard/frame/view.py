@@ -28,7 +28,7 @@ class View:
     split: str
     found: Found
     results: SplitResults
-    models: Mapping[int, Model]  # review_tables.models(results); TEACHER = -1
+    models: Mapping[int, Model]  # review_tables.collect_models(results); TEACHER = -1
     chosen: int  # a key of models
     outdated: Outdated
     problems: list[Problem]  # pages add what they could not read

@@ -33,7 +33,7 @@ def is_inside(root: Path, path: Path) -> bool:
     return bool(on_s3(root)) or path.resolve().is_relative_to(root.resolve())
 
 
-def outside(root: Path, folder: Path) -> list[str]:
+def list_outside(root: Path, folder: Path) -> list[str]:
     """List links in a folder, at any depth, that lead out of the work folder; "." if the folder itself does.
 
     Names are relative to the folder.
@@ -46,7 +46,7 @@ def outside(root: Path, folder: Path) -> list[str]:
     return [str(path.relative_to(folder)) for path in found if not is_inside(root, path)]
 
 
-def stamp(path: Path) -> Stamp | None:
+def read_stamp(path: Path) -> Stamp | None:
     """Return a path's stamp; None if it does not exist or may not be accessed."""
     try:
         stat = path.stat()
@@ -55,7 +55,7 @@ def stamp(path: Path) -> Stamp | None:
     return stat.st_mtime_ns, stat.st_size, getattr(stat, "etag", "")
 
 
-def stamps(folder: Path) -> dict[str, Stamp]:
+def read_stamps(folder: Path) -> dict[str, Stamp]:
     """Return the stamps of a folder's entries by name; drafts (dot files) are left out, a link has LINK.
 
     Empty if the folder cannot be listed.
@@ -79,7 +79,7 @@ def stamps(folder: Path) -> dict[str, Stamp]:
     return {name: its for name, its in sorted(found.items()) if not name.startswith(".")}
 
 
-def names(folder: Path) -> list[str]:
+def list_names(folder: Path) -> list[str]:
     """List the names in a folder without drafts (dot files); empty if it cannot be listed."""
     try:
         listed = [path.name for path in folder.iterdir()] if on_s3(folder) else os.listdir(folder)
@@ -88,7 +88,7 @@ def names(folder: Path) -> list[str]:
     return sorted(name for name in listed if not name.startswith("."))
 
 
-def parsed(path: str, kind: JsonFile[Any]) -> object:
+def parse_file(path: str, kind: JsonFile[Any]) -> object:
     """Return the record of a JSON file; None if the file has gone, a Problem if it cannot be used."""
     try:
         return kind.find(open_path(path))
@@ -98,7 +98,7 @@ def parsed(path: str, kind: JsonFile[Any]) -> object:
         return Problem(path, f"it cannot be read ({error.strerror})")
 
 
-def no_parquet(error: Exception) -> str:
+def explain_no_parquet(error: Exception) -> str:
     return f"it is not a whole Parquet file ({str(error).splitlines()[0][:120]})"
 
 

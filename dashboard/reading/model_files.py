@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dashboard.reading.files import OUTSIDE, Problem, is_inside, outside, parsed
+from dashboard.reading.files import OUTSIDE, Problem, is_inside, list_outside, parse_file
 from dashboard.reading.work_folder import Latency
 from gaitforge.layout import Layout
 from gaitforge.recording import Recording
@@ -65,7 +65,7 @@ def read_export(work: WorkFolder, problems: list[Problem], outdated: str | None)
     path = work.exported.card
     if not is_inside(work.root, path):
         return None
-    card = parsed(str(path), CARD)
+    card = parse_file(str(path), CARD)
     if isinstance(card, Problem):
         problems.append(Problem(str(path.relative_to(work.root)), card.reason))
     if not isinstance(card, Card):
@@ -101,7 +101,7 @@ def read_tested_weights(
     return None
 
 
-def content(work: WorkFolder, path: Path) -> bytes | None:
+def read_content(work: WorkFolder, path: Path) -> bytes | None:
     """Return a file's bytes; None if it cannot be read or lies outside the work folder."""
     if not is_inside(work.root, path):
         return None
@@ -124,7 +124,7 @@ def read_recording(
 ) -> Shown | None:
     """Read one recording of the store; None if it is not there, or if the store cannot be used (see `problems`)."""
     path = work.store_head
-    strangers = outside(work.root, work.store)
+    strangers = list_outside(work.root, work.store)
     if strangers:
         problems += [Problem(f"store/{name}", OUTSIDE) for name in strangers]
         return None

@@ -66,7 +66,7 @@ class Model:
         return "  ".join(f"{setting.name} {setting.value}" for setting in sizes)
 
 
-def models(results: SplitResults) -> dict[int, Model]:
+def collect_models(results: SplitResults) -> dict[int, Model]:
     """Collect the models by number: the teacher first (TEACHER), then all ended trials."""
     members = {
         member.trial: member for member in (results.confirm.members if results.confirm else ())
@@ -229,7 +229,7 @@ def member_table(confirm: Scores) -> pd.DataFrame:
     return pd.DataFrame(rows).astype(numbers)
 
 
-def tested_words(confirm: Scores, member: Member) -> str:
+def say_tested(confirm: Scores, member: Member) -> str:
     """Say how the test of a student's network turned out."""
     return say_judged(
         tested=member.network.tested, noninferior=member.noninferior, margin=confirm.margin

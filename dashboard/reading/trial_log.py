@@ -71,10 +71,10 @@ def read_trials(folder: SplitFolder) -> Log:
     key = str(folder.root)
     with _lock:
         before = _looks.get(key)
-        state, now = files.stamp(folder.trials), time.monotonic()
+        state, now = files.read_stamp(folder.trials), time.monotonic()
         if before and before.holds(state, now):
             return before.log
-        found = files.stamps(folder.trials)
+        found = files.read_stamps(folder.trials)
         known = _refreshed(folder, found, before.known if before else {})
         same = before is not None and found == before.found
         log = before.log if before is not None and same else _log(found, known)
@@ -112,7 +112,7 @@ def _refreshed(folder: SplitFolder, found: dict[str, Stamp], known: _Known) -> _
         if found[name] == files.LINK:
             same[name] = (found[name], Problem(name, "it is a link, and is not followed"))
             continue
-        trial = files.parsed(str(path), TRIAL)
+        trial = files.parse_file(str(path), TRIAL)
         if isinstance(trial, Trial):
             same[name] = (found[name], _light(trial, str(path)))
         elif isinstance(trial, Problem):
@@ -193,10 +193,10 @@ class StoredCurve(Sequence[Row]):
 
     @property
     def _rows(self) -> tuple[Row, ...]:
-        return _curve(self.path, files.stamp(open_path(self.path)))
+        return _curve(self.path, files.read_stamp(open_path(self.path)))
 
 
 @lru_cache(maxsize=256)
 def _curve(path: str, stamp: Stamp | None) -> tuple[Row, ...]:
-    trial = files.parsed(path, TRIAL)
+    trial = files.parse_file(path, TRIAL)
     return tuple(trial.curve) if isinstance(trial, Trial) else ()

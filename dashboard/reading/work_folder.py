@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from dashboard.reading import files
 from dashboard.reading.files import PARQUET_ERRORS, Stamp
 from dashboard.reading.files import Problem as Problem
-from dashboard.reading.files import stamp as stamp_of
+from dashboard.reading.files import read_stamp as stamp_of
 from dashboard.reading.trial_log import Log, Row, read_trials
 from gaitforge.outdated import (
     explain_outdated_answer,
@@ -161,9 +161,9 @@ def read_results(work: WorkFolder, name: str) -> SplitResults:
         teacher_curve=_history(work, run.teacher_history, problems),
         search=_load(work, run.search_head, SEARCH, problems),
         trials=trials,
-        front=frozenset(row.trial for row in front.front) if front else unbeaten(trials),
+        front=frozenset(row.trial for row in front.front) if front else list_unbeaten(trials),
         confirm=_load(work, run.scores, SCORES, problems),
-        latencies=latencies_of(_load(work, run.latencies, LATENCIES, problems)),
+        latencies=collect_latencies(_load(work, run.latencies, LATENCIES, problems)),
         teacher_bytes=None if size is None else size[1],
         problems=tuple(problems),
     )
@@ -225,7 +225,7 @@ def read_importance(work: WorkFolder, name: str, problems: list[Problem]) -> pd.
 def read_progress(work: WorkFolder, name: str) -> Progress:
     """Read what changes every few seconds; unreadable files are reported by `read_results`, not here."""
     run, problems = work.run(name), list[Problem]()
-    ended = {n.removesuffix(".json") for n in files.names(run.trials) if n.endswith(".json")}
+    ended = {n.removesuffix(".json") for n in files.list_names(run.trials) if n.endswith(".json")}
     running = []
     for path in _files(work, run.running, problems):
         trial = _load(work, path, TRIAL, problems)
@@ -246,7 +246,7 @@ def read_progress(work: WorkFolder, name: str) -> Progress:
     )
 
 
-def pulse(work: WorkFolder, name: str | None) -> tuple[Stamp | None, ...]:
+def read_pulse(work: WorkFolder, name: str | None) -> tuple[Stamp | None, ...]:
     """Return stamps of a few files and folders; at least one of them changes when there is something new."""
     watched = [work.root, work.settings, work.store_head, work.splits, work.runs]
     if name is not None:
@@ -263,7 +263,7 @@ def pulse(work: WorkFolder, name: str | None) -> tuple[Stamp | None, ...]:
     return tuple(stamp_of(path) for path in watched)
 
 
-def unbeaten(trials: Iterable[Trial]) -> frozenset[int]:
+def list_unbeaten(trials: Iterable[Trial]) -> frozenset[int]:
     """Return the numbers of the finished trials that no other beats in both macro F1 and parameters."""
     front: set[int] = set()
     best = -1.0
@@ -277,7 +277,7 @@ def unbeaten(trials: Iterable[Trial]) -> frozenset[int]:
     return frozenset(front)
 
 
-def prediction_files(
+def find_prediction_files(
     work: WorkFolder,
     name: str,
     problems: list[Problem],
@@ -332,7 +332,7 @@ def read_predictions(
 
 
 def _listed(folder: Path) -> list[Path]:
-    return [folder / name for name in files.names(folder)]
+    return [folder / name for name in files.list_names(folder)]
 
 
 def _files(
@@ -376,7 +376,7 @@ def _load(work: WorkFolder, path: Path, kind: JsonFile[T], problems: list[Proble
     return cast("T | None", read)
 
 
-def latencies_of(told: Latencies | None) -> dict[int | None, Latency]:
+def collect_latencies(told: Latencies | None) -> dict[int | None, Latency]:
     """Return latencies by trial, the teacher's under None; models that could not be measured are left out."""
     if told is None:
         return {}
@@ -403,7 +403,7 @@ def _history(work: WorkFolder, path: Path, problems: list[Problem]) -> tuple[Row
 # The stamp is part of each key: a file that changes is parsed anew, its old content falls out.
 @lru_cache(maxsize=8192)
 def _parsed(path: str, stamp: Stamp, kind: JsonFile[Any]) -> object:
-    return files.parsed(path, kind)
+    return files.parse_file(path, kind)
 
 
 @lru_cache(maxsize=64)
@@ -411,7 +411,7 @@ def _parsed_history(path: str, stamp: Stamp) -> tuple[Row, ...] | str:
     try:
         rows = pq.read_table(for_arrow(open_path(path))).to_pylist()
     except PARQUET_ERRORS as error:
-        return files.no_parquet(error)
+        return files.explain_no_parquet(error)
     if any("epoch" not in row for row in rows):
         return "it lacks the column 'epoch'"
     return tuple(rows)
@@ -422,7 +422,7 @@ def _parsed_importance(path: str, stamp: Stamp) -> pd.DataFrame | str:
     try:
         table = pq.read_table(for_arrow(open_path(path))).to_pandas()
     except PARQUET_ERRORS as error:
-        return files.no_parquet(error)
+        return files.explain_no_parquet(error)
     missing = set(IMPORTANCE_COLUMNS) - set(table)
     if missing:
         return f"it lacks the column '{min(missing)}'"
@@ -439,7 +439,7 @@ def _parsed_keys(path: str, stamp: Stamp) -> tuple[Predicted, ...] | str:
             return f"it lacks the column '{min(missing)}'"
         table = pq.read_table(for_arrow(open_path(path)), columns=["role", "model", "trial"])
     except PARQUET_ERRORS as error:
-        return files.no_parquet(error)
+        return files.explain_no_parquet(error)
     keys = table.group_by(["role", "model", "trial"]).aggregate([]).to_pylist()
     return tuple(
         Predicted(role=key["role"], model=key["model"], trial=key["trial"]) for key in keys
@@ -458,7 +458,7 @@ def _parsed_predictions(
             for_arrow(open_path(path)), columns=list(PREDICTION_COLUMNS), filters=wanted
         )
     except PARQUET_ERRORS as error:
-        return files.no_parquet(error)
+        return files.explain_no_parquet(error)
     probabilities = table.column("probabilities").to_pylist()
     if any(row is None or len(row) != len(classes) for row in probabilities):
         return f"its probabilities are not of the {len(classes)} classes of the store"

@@ -74,7 +74,7 @@ def show_people(view: View, index: pd.DataFrame) -> None:
         with st.container(height=520 if tall else "content", border=False):
             st.altair_chart(charts_store.draw_people(people), key="store_people")
         words = "Roles are those of the split in view; people, never recordings, are split."
-        if store_tables.classes_per_person(index) > 1:
+        if store_tables.average_classes_per_person(index) > 1:
             words += " A person who shows several classes stands in each of them."
         st.caption(words)
     with right:

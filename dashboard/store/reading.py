@@ -34,10 +34,10 @@ class Held:
 
 def read_store(work: WorkFolder, problems: list[Problem]) -> Held | None:
     """Read the store; None if there is none, or none that can be read (see `problems`)."""
-    stamp = files.stamp(work.store_head)
+    stamp = files.read_stamp(work.store_head)
     if stamp is None:
         return None
-    outside = files.outside(work.root, work.store)
+    outside = files.list_outside(work.root, work.store)
     if outside:
         problems += [Problem(f"store/{name}", files.OUTSIDE) for name in outside]
         return None
@@ -49,7 +49,7 @@ def read_store(work: WorkFolder, problems: list[Problem]) -> Held | None:
 def read_roles(work: WorkFolder, split: str) -> dict[str, str]:
     """Return each person's role in a split; empty if it cannot be read, which `reading.read_results` reports."""
     path = work.split_file(split)
-    read = files.parsed(str(path), SPLIT) if files.is_inside(work.root, path) else None
+    read = files.parse_file(str(path), SPLIT) if files.is_inside(work.root, path) else None
     return dict(read.roles) if isinstance(read, Split) else {}
 
 

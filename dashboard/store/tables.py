@@ -46,7 +46,7 @@ def people_table(index: pd.DataFrame, roles: Mapping[str, str]) -> pd.DataFrame:
     return table.assign(order=order).sort_values(["class", "order"]).drop(columns="order")
 
 
-def classes_per_person(index: pd.DataFrame) -> float:
+def average_classes_per_person(index: pd.DataFrame) -> float:
     """Return the mean number of classes per person; above 1, `people_table` counts some people several times."""
     return float(index.groupby("person")["label"].nunique().mean()) if len(index) else 0.0
 

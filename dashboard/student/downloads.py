@@ -37,7 +37,7 @@ def show_downloads(view: View, model: Model, export: Export | None) -> None:
 
 
 def _download(view: View, place: DeltaGenerator, label: str, path: Path, name: str) -> None:
-    content = model_files.content(view.work, path)
+    content = model_files.read_content(view.work, path)
     if content is not None:
         place.download_button(
             f"{label} ({len(content) / 1000:,.0f} kB)",

@@ -14,7 +14,7 @@ from dashboard.frame.view import View
 from dashboard.reading import model_files
 from dashboard.reading import work_folder as reading
 from dashboard.reading.model_files import Export
-from dashboard.reading.models import TEACHER, Model, Setting, interval_words, many, tested_words
+from dashboard.reading.models import TEACHER, Model, Setting, interval_words, many, say_tested
 from dashboard.reading.work_folder import Predicted
 from dashboard.student import charts as charts_model
 from dashboard.student.downloads import show_downloads
@@ -80,7 +80,7 @@ def show_held_against(view: View, model: Model) -> None:
     if confirm.too_few:
         words += ", too few for intervals"
     if model.member is not None:
-        words += f". Its network: {tested_words(confirm, model.member)}"
+        words += f". Its network: {say_tested(confirm, model.member)}"
     st.caption(f"{words}.")
 
 
@@ -157,7 +157,9 @@ def show_predictions(view: View, model: Model) -> None:
     """Show which classes and people the model gets right, how sure it is, and the recordings themselves."""
     classes = _classes(view)
     trial = None if model.number == TEACHER else model.number
-    files = reading.prediction_files(view.work, view.split, view.problems, {None, model.number})
+    files = reading.find_prediction_files(
+        view.work, view.split, view.problems, {None, model.number}
+    )
     whose = {
         words: Predicted(role=role, model=kind, trial=trial)
         for (role, kind), words in PEOPLE_WORDS.items()

@@ -73,7 +73,7 @@ def failure_note(failures: Mapping[str, FamilyEnds]) -> str | None:
     )
 
 
-def top_frame(stderr: Sequence[str]) -> str | None:
+def find_top_frame(stderr: Sequence[str]) -> str | None:
     """Find the innermost named function of the native stack that a dying process printed; None where there is none.
 
     Functions by which a process sends itself a signal are passed over.

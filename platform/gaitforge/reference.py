@@ -54,7 +54,7 @@ class Lift:
     frequency_FD: NDArray[np.float32]
     phase_D: Floats
 
-    def chunks(self, windows: WindowSet) -> Iterator[tuple[slice, Floats]]:
+    def cut_chunks(self, windows: WindowSet) -> Iterator[tuple[slice, Floats]]:
         """Yield where each chunk lies among the windows, and its features."""
         for rows, raw_NF in cut_features(windows):
             scaled_NF = (raw_NF - self.mean_F) * self.factor_F
@@ -76,7 +76,7 @@ class Reference:
     def logits(self, windows: WindowSet) -> Floats:
         """Return scores of the classes [N, K]: the largest is the answer; they are no logarithms of probabilities."""
         return np.concatenate(
-            [lifted @ self.weight_DK + self.bias_K for _, lifted in self.lift.chunks(windows)]
+            [lifted @ self.weight_DK + self.bias_K for _, lifted in self.lift.cut_chunks(windows)]
         )
 
     def as_arrays(self) -> dict[str, NDArray[Any]]:
@@ -158,7 +158,7 @@ def solve(lift: Lift, train: WindowSet, classes: int) -> tuple[Floats, Floats]:
     target_DK = np.zeros((size, classes))
     mean_D = np.zeros(size)
     prior_K = np.bincount(train.label_N, weight_N, classes)
-    for rows, lifted_ND in lift.chunks(train):
+    for rows, lifted_ND in lift.cut_chunks(train):
         weighted_ND = lifted_ND * weight_N[rows, None]
         square_DD += weighted_ND.T @ lifted_ND
         target_DK += weighted_ND.T @ np.eye(classes)[train.label_N[rows]]
@@ -269,7 +269,7 @@ def majority_class(train_labels: Ints, classes: int) -> int:
     return int(np.bincount(train_labels, minlength=classes).argmax())
 
 
-def chance_scores(train_labels: Ints, labels: Ints, classes: int) -> Scores:
+def score_chance(train_labels: Ints, labels: Ints, classes: int) -> Scores:
     """Score somebody who always answers the commonest class of the training recordings."""
     answer = majority_class(train_labels, classes)
     return answer_scores(labels, np.full_like(labels, answer), classes)
@@ -278,6 +278,6 @@ def chance_scores(train_labels: Ints, labels: Ints, classes: int) -> Scores:
 def _all_logits(lift: Lift, weight_SDK: Floats, bias_SK: Floats, windows: WindowSet) -> Floats:
     """Return scores [S, N, K] by the machines of all strengths, over features that are made once."""
     return np.concatenate(
-        [lifted_ND @ weight_SDK + bias_SK[:, None] for _, lifted_ND in lift.chunks(windows)],
+        [lifted_ND @ weight_SDK + bias_SK[:, None] for _, lifted_ND in lift.cut_chunks(windows)],
         axis=1,
     )

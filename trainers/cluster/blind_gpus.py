@@ -21,7 +21,7 @@ def check_gpus(gpus: float) -> None:
     if gpus <= 0:
         return
     # a sliver of a GPU, without which a worker may have had them hidden from it
-    look = ray.remote(num_cpus=0, num_gpus=SLIVER, max_retries=0)(blind_gpu)
+    look = ray.remote(num_cpus=0, num_gpus=SLIVER, max_retries=0)(explain_blind_gpu)
     asked = [
         look.options(
             scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
@@ -46,11 +46,11 @@ def check_gpus(gpus: float) -> None:
 def refuse_blind() -> None:
     """Raise ValueError in a worker to which Ray gave a GPU, or a share of one, that torch cannot use."""
     assigned: dict[str, float] = ray.get_runtime_context().get_assigned_resources()  # type: ignore[no-untyped-call]
-    if assigned.get("GPU", 0.0) > 0 and (fault := blind_gpu()):
+    if assigned.get("GPU", 0.0) > 0 and (fault := explain_blind_gpu()):
         raise ValueError(fault)
 
 
-def blind_gpu() -> str:
+def explain_blind_gpu() -> str:
     """Return why torch cannot use this machine's GPU, in a sentence; "" where it can."""
     if torch.cuda.is_available():
         return ""

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobStatus, JobSubmissionClient
 
-from trainers.cluster.shipment import Shipment, entrypoint
+from trainers.cluster.shipment import Shipment, write_entrypoint
 from trainers.cluster.token import use_token
 from trainers.terminal.say import say
 
@@ -42,7 +42,7 @@ def submit(shipment: Shipment, address: str, stage: str) -> str:
             client = JobSubmissionClient(address)
             return str(
                 client.submit_job(
-                    entrypoint=entrypoint(stage),
+                    entrypoint=write_entrypoint(stage),
                     runtime_env={"working_dir": str(Path(folder, "run"))},
                 )
             )

@@ -20,7 +20,7 @@ from packaging.requirements import Requirement
 
 from trainers.cluster.fleet import Fleet
 from trainers.cluster.requirements import find_version, read_needs
-from trainers.cluster.shipment import Shipment, entrypoint
+from trainers.cluster.shipment import Shipment, write_entrypoint
 
 # A lost node is noticed after about 5 s in place of 24: three missed checks, one a second.
 HEALTH_CHECKS = {
@@ -77,7 +77,7 @@ def write_kuberay_manifest(shipment: Shipment, fleet: Fleet, pods: Pods) -> str:
             f"{MAX_CONFIG_BYTES / 1e6:.1f}; put the data in the work folder's volume, and name them by their "
             "absolute paths."
         )
-    name = cluster_name(shipment)
+    name = make_cluster_name(shipment)
     archive = f"run-{hashlib.sha256(zipped).hexdigest()[:12]}.zip"
     config = {
         "apiVersion": "v1",
@@ -119,7 +119,7 @@ def write_kuberay_manifest(shipment: Shipment, fleet: Fleet, pods: Pods) -> str:
         "kind": "RayJob",
         "metadata": {"name": name},
         "spec": {
-            "entrypoint": entrypoint("run"),
+            "entrypoint": write_entrypoint("run"),
             "runtimeEnvYAML": _Block(_yaml(environment)),
             "shutdownAfterJobFinishes": True,
             "ttlSecondsAfterFinished": 600,  # to read the head's logs
@@ -193,7 +193,7 @@ def describe_ray_up_cluster(shipment: Shipment, fleet: Fleet, machines: Machines
     pip = f"{python} -m pip install" + ("" if fleet.gpus else f" --extra-index-url {CPU_WHEELS}")
     path = f"export PATH={ENVIRONMENT}/bin:$PATH;"
     cluster: dict[str, Any] = {
-        "cluster_name": cluster_name(shipment),
+        "cluster_name": make_cluster_name(shipment),
         "max_workers": fleet.nodes,
         "provider": _provider(fleet, machines),
         "auth": {"ssh_user": "ubuntu" if machines.provider == "aws" else "USER"},
@@ -269,7 +269,7 @@ def write_job_script(path: Path, address: str) -> str:
             'shipment="$(mktemp -d)"',
             "trap 'rm -rf \"$shipment\"' EXIT",
             f'gaitforge cluster ship {shlex.quote(str(path.resolve()))} --out "$shipment"',
-            f'ray job submit --address {shlex.quote(address)} --working-dir "$shipment" -- {entrypoint("run")}',
+            f'ray job submit --address {shlex.quote(address)} --working-dir "$shipment" -- {write_entrypoint("run")}',
             "",
         ]
     )
@@ -292,7 +292,7 @@ def _extras(requirement: Requirement) -> str:
     return f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
 
 
-def cluster_name(shipment: Shipment) -> str:
+def make_cluster_name(shipment: Shipment) -> str:
     """Return the work folder's name in letters that Kubernetes takes."""
     name = re.sub(r"[^a-z0-9]+", "-", shipment.work.rstrip("/").rpartition("/")[2].lower())
     return f"gaitforge-{name.strip('-')}"[:40].rstrip(

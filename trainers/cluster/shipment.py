@@ -151,6 +151,6 @@ def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
     archive.writestr(info, data)
 
 
-def entrypoint(stage: str) -> str:
+def write_entrypoint(stage: str) -> str:
     """Return the command that the job runs in the unpacked shipment."""
     return f"python3 -m trainers {stage} {SETTINGS}"  # not every machine has a `python`

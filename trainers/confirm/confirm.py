@@ -16,7 +16,7 @@ from safetensors.torch import save
 
 from gaitforge.duration import say_duration
 from gaitforge.extensions import load_extensions
-from gaitforge.failures import top_frame
+from gaitforge.failures import find_top_frame
 from gaitforge.members import Member, picked_words, read_front, read_members
 from gaitforge.records.confirm import REFIT, RefitHead
 from gaitforge.scorings import record_scoring
@@ -184,7 +184,7 @@ def _died_again(refit: Refit, death: Death, folder: SplitFolder) -> str:
     """Write a worker's last words to a file; return a sentence that says what it died of."""
     file = refit.last_words(folder)
     write_whole(file, "\n".join(death.words).encode())
-    frame = top_frame(death.words)
+    frame = find_top_frame(death.words)
     return (
         f"Confirming failed at {refit.describe()}: {death.reason}{f', in {frame}' if frame else ''}, and it was not "
         f"the first one; its last words are in {file}, and the same command tries it again."

@@ -63,7 +63,7 @@ def pick_unseen(table: Tables, margin: float) -> Member:
     scored have chosen it.
     """
     members = SCORES.read(table.folder.scores).members
-    enough = last_macro_f1(table.folder) - margin
+    enough = read_last_macro_f1(table.folder) - margin
     good = [
         member
         for member in members
@@ -75,7 +75,7 @@ def pick_unseen(table: Tables, margin: float) -> Member:
     return max(front, key=lambda member: member.params)
 
 
-def last_macro_f1(folder: SplitFolder) -> float:
+def read_last_macro_f1(folder: SplitFolder) -> float:
     """Read the teacher's macro F1 on the validation people after its last epoch."""
     history = pq.read_table(for_arrow(folder.teacher_history))
     return float(history.column("val_macro_f1")[-1].as_py())

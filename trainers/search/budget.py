@@ -33,7 +33,7 @@ class Budget:
             bytes=settings.max_bytes,
         )
 
-    def limits(self, cost: Cost) -> list[tuple[int, int, str]]:
+    def list_limits(self, cost: Cost) -> list[tuple[int, int, str]]:
         """List, for each thing that is limited, what a student takes of it, the limit, and its name."""
         every = [
             (cost.params, self.params, "parameters"),
@@ -43,18 +43,18 @@ class Budget:
         return [(used, limit, what) for used, limit, what in every if limit is not None]
 
     def allows(self, cost: Cost) -> bool:
-        return all(used <= limit for used, limit, _ in self.limits(cost))
+        return all(used <= limit for used, limit, _ in self.list_limits(cost))
 
-    def excess(self, cost: Cost) -> float:
+    def measure_excess(self, cost: Cost) -> float:
         """Return how far over the limits a student is, in powers of ten; 0 or less within them."""
         return max(
-            (math.log10(max(used, 1) / limit) for used, limit, _ in self.limits(cost)),
+            (math.log10(max(used, 1) / limit) for used, limit, _ in self.list_limits(cost)),
             default=-1.0,
         )
 
     def __str__(self) -> str:
         nothing = Cost(params=0, macs=0)
-        return " and ".join(f"{limit:,} {what}" for _, limit, what in self.limits(nothing))
+        return " and ".join(f"{limit:,} {what}" for _, limit, what in self.list_limits(nothing))
 
 
 class CostCounter:
@@ -75,7 +75,7 @@ def check_budget(
     for family in settings.families:
         cost = count_cost(SPACES[family].smallest)
         if not budget.allows(cost):
-            takes = " and ".join(f"{used:,} {what}" for used, _, what in budget.limits(cost))
+            takes = " and ".join(f"{used:,} {what}" for used, _, what in budget.list_limits(cost))
             raise ValueError(
                 f"The search allows at most {budget}, but the smallest {family} student has {takes}; raise the "
                 f"budget or leave {family} out of search.families."

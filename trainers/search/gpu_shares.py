@@ -20,7 +20,7 @@ from gaitforge.records.search import PACKING, Need, Packing
 from gaitforge.settings import ClusterSettings, SearchSettings, as_dict
 from gaitforge.work import SplitFolder, fingerprint
 from search_spaces import SPACES
-from trainers.cluster.blind_gpus import blind_gpu, refuse_blind
+from trainers.cluster.blind_gpus import explain_blind_gpu, refuse_blind
 from trainers.cluster.connection import gpus_per_trial, wait_for_room
 from trainers.cluster.deaths import LIVES
 from trainers.search.budget import Budget
@@ -190,7 +190,7 @@ def _measure(
 
 def measure_on_gpu(specs: Sequence[StudentSpec], data: NodeData | None) -> Need:
     """Measure the students in a worker; raises ValueError where torch cannot use the GPU that Ray gave it."""
-    if fault := blind_gpu():
+    if fault := explain_blind_gpu():
         raise ValueError(fault)
     load_extensions(SPACES)
     _keep_to_cores()

@@ -201,7 +201,7 @@ class StudySearcher(Searcher):
                 self.log.show_running(trial)
                 return trial
             # farther from the front than any that was stopped, since it may never start
-            excess = self.budget.excess(cost) + len(self.rungs.epochs)
+            excess = self.budget.measure_excess(cost) + len(self.rungs.epochs)
             self.study.reject(asked, excess)
             rejected.append({**searched, **dataclasses.asdict(cost), "excess": excess})
             self.rejected += 1

@@ -11,7 +11,7 @@ import ray
 from ray.train import UserCallback, get_preemption_info
 from ray.train.collective import broadcast_from_rank_zero
 
-from gaitforge.failures import top_frame
+from gaitforge.failures import find_top_frame
 from gaitforge.work import open_path, write_whole
 from trainers.cluster.deaths import LIVES, LOST_NODES, NODE, UNKNOWN, Death, find_death
 
@@ -125,7 +125,7 @@ class GivesUp(UserCallback):
                 raise RuntimeError(reason)
 
     def _died_again(self, death: Death) -> str:
-        frame = top_frame(death.words)
+        frame = find_top_frame(death.words)
         text = f"{death.reason}{f', in {frame}' if frame else ''}, {self.died} times before the next checkpoint"
         if self.last_words is None:
             return text

@@ -125,7 +125,7 @@ def train_teacher(
     write_reference(windows, folder)
     folder.teacher.mkdir(parents=True, exist_ok=True)
     connect(cluster, folder.root)
-    threads, gpus = worker_room(settings, cluster)
+    threads, gpus = find_worker_room(settings, cluster)
     check_arithmetic(cluster, [settings.family], windows, threads, gpus, settings.sizes)
     with progress(open_path(job.live)):
         checkpoint = run_workers(
@@ -199,7 +199,7 @@ def run_workers(
     fewest, most = settings.worker_range
     ray_name = storage / "ray_name"
     forget_killed(ray_name)
-    cores, gpus = worker_room(settings, cluster)
+    cores, gpus = find_worker_room(settings, cluster)
     resources: dict[str, float] = {"CPU": cores}
     if gpus > 0:
         resources["GPU"] = gpus
@@ -251,7 +251,7 @@ def run_workers(
     return checkpoint
 
 
-def worker_room(settings: TeacherSettings, cluster: ClusterSettings) -> tuple[int, float]:
+def find_worker_room(settings: TeacherSettings, cluster: ClusterSettings) -> tuple[int, float]:
     """Return the cores and GPUs of each worker."""
     fewest, most = settings.worker_range
     gpus = gpus_per_worker(cluster, fewest)

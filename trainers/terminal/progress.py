@@ -14,7 +14,7 @@ from types import TracebackType
 import numpy as np
 
 from gaitforge.duration import say_duration
-from gaitforge.failures import describe_student, top_frame
+from gaitforge.failures import describe_student, find_top_frame
 from gaitforge.front import spread_along_front
 from gaitforge.objectives import SearchedFront
 from gaitforge.records.json_file import Unreadable
@@ -92,7 +92,7 @@ class SearchProgress:
             if trial.state == "failed":
                 text += f" {describe_student(trial.family, trial.sizes)}"
             text += f": {trial.reason}"
-            if frame := top_frame(trial.stderr):
+            if frame := find_top_frame(trial.stderr):
                 text += f", in {frame}"
         say(text)
         say(self.format_line())

@@ -13,10 +13,10 @@ from gaitforge.reference import (
     FORMAT,
     Reference,
     Scores,
-    chance_scores,
     fit_reference,
     majority_class,
     recording_labels,
+    score_chance,
 )
 from gaitforge.weights import find_weights_fault, read_weights, write_weights
 from gaitforge.work import SplitFolder, fingerprint
@@ -101,7 +101,7 @@ def score_reference(windows: WindowFolder, folder: SplitFolder) -> None:
 def score_validation_chance(windows: WindowFolder) -> Scores:
     """Score always answering the training people's commonest class on the validation people."""
     train, valid = (recording_labels(windows.open_role(role)) for role in ("train", "validation"))
-    return chance_scores(train, valid, len(windows.classes))
+    return score_chance(train, valid, len(windows.classes))
 
 
 def say_beside_teacher(teacher_f1: float, facts: ReferenceFacts) -> str:

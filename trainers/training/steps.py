@@ -75,7 +75,7 @@ def disturb(
 ) -> Batch:
     """Add noise to the coordinates and hide joints for the whole window; the target stays the undisturbed view's.
 
-    Both are drawn on the generator's device for all `windows` of the batch that workers shard, and each
+    Both are drawn on the generator's device for all `windows` of the batch that workers share, and each
     worker takes its rows. Without `windows` the batch is the whole.
     """
     joints, seen = batch.joints_BTVC, batch.seen_BTV
