@@ -437,7 +437,7 @@ def test_what_a_killed_driver_had_asked_for_is_given_back_at_the_next_start(
     assert json.loads(answer.stdout.splitlines()[-1]) == [True, {}]
 
 
-# Two nodes of one core; the one that trains is said, after an epoch, to go away in 25 s.
+# Two nodes of one core; the one that trains is said, after an epoch, to go away soon.
 GOING_AWAY = """
 import os, signal, subprocess, sys, threading, time
 from contextlib import suppress
@@ -472,7 +472,7 @@ def take_its_node():
     said = subprocess.Popen(
         [Path(sys.executable).with_name("ray"), "drain-node", "--address", cluster.address, "--node-id", first,
          "--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot",
-         "--deadline-remaining-seconds", "25"],
+         "--deadline-remaining-seconds", "300"],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )
     kept = set()
