@@ -96,6 +96,27 @@ def test_rays_files_lie_in_a_folder_that_only_this_user_enters(
     assert folder.stat().st_mode & 0o777 == 0o700
 
 
+def test_a_folder_with_too_long_a_path_for_sockets_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def init(**arguments: object) -> None:
+        raise OSError("AF_UNIX path length cannot exceed 107 bytes: '/a/long/one'")
+
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(ValueError, match=rf"{tmp_path}/ray, has too long a path .* shorter one"):
+        alone.start_alone(1, 0)
+
+
+def test_rays_check_of_paths_is_told_by_these_words(tmp_path: Path) -> None:
+    long = tmp_path / ("x" * 100)
+    with pytest.raises(OSError, match="AF_UNIX"):
+        ray._private.node.Node._prepare_socket_file(
+            SimpleNamespace(_sockets_dir=str(long)),  # type: ignore[arg-type]
+            str(long / "socket"),
+            "socket",
+        )
+
+
 def test_a_folder_of_that_name_which_another_put_there_is_not_used(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir(mode=0o755)
     (tmp_path / "ray").mkdir()

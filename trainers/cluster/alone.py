@@ -39,11 +39,13 @@ WATCHED = ("gcs_server", "raylet")
 def start_alone(cpus: int | None, gpus: int | None) -> None:
     """Start Ray on this machine alone, ended with this process.
 
-    Raises PermissionError where the environment turns its token off, RuntimeError where it does not start.
+    Raises what `ask_for_token` does, ValueError where its files would have too long paths, RuntimeError where it does
+    not start.
     """
     ask_for_token()
     for name, value in PATIENCE.items():
         os.environ.setdefault(name, value)
+    folder = make_private_folder()
     try:
         with use_loopback(), wait_longer():
             ray.init(
@@ -54,8 +56,15 @@ def start_alone(cpus: int | None, gpus: int | None) -> None:
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 _node_ip_address=LOOPBACK,
-                _temp_dir=str(make_private_folder() / "ray"),
+                _temp_dir=str(folder / "ray"),
             )
+    except OSError as error:
+        if "AF_UNIX" not in str(error):
+            raise
+        raise ValueError(
+            f"The folder for temporary files, {folder.parent}, has too long a path for Ray's sockets; set "
+            "RAY_TMPDIR to a shorter one, as /tmp."
+        ) from error
     except Exception as error:
         # Ray raises these base classes themselves where one of its processes does not start in time
         if type(error) not in (Exception, RuntimeError, ValueError):
