@@ -19,10 +19,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gaitforge.layout import Layout, read_layout
+from gaitforge.regular_file import open_regular
+from gaitforge.sentences import one_line
 
 NAMED = ("recording", "subject", "label")
 CHANNELS = ("x", "y", "z", "confidence")
 FILE = "its file"
+MOST_NAME = 1_000  # characters
+MOST_HEADER = 1_000_000  # bytes; a body of 100 joints needs 10,000
 Arrays = Mapping[str, NDArray[np.generic]]
 
 
@@ -33,7 +37,7 @@ def convert(files: Sequence[Path], layout: Layout) -> Arrays:
     one value per recording of everything else. Raises ValueError where a column is missing, a recording has two people
     or labels, or two files have a recording of one name.
     """
-    tables = [pd.read_csv(file, dtype=dict.fromkeys(NAMED, str)) for file in files]
+    tables = [read_table(file) for file in files]
     numbered = [part.assign(**{FILE: number}) for number, part in enumerate(tables)]
     table = pd.concat(numbered, ignore_index=True)
     columns = [str(name) for name in table.columns]
@@ -66,6 +70,25 @@ def convert(files: Sequence[Path], layout: Layout) -> Arrays:
     }
 
 
+def read_table(path: Path) -> pd.DataFrame:
+    """Read one CSV file; raises OSError or ValueError, which names it."""
+    with open_regular(path, "The CSV file", "mend its path") as file:
+        if len(file.readline(MOST_HEADER)) == MOST_HEADER:
+            raise ValueError(
+                f"{path} has a first line of {MOST_HEADER:,} bytes or more, which names no columns; give a CSV file."
+            )
+        file.seek(0)
+        try:
+            table = pd.read_csv(file, dtype=dict.fromkeys(NAMED, str), low_memory=False)
+        except ValueError as error:  # pandas' own are of this class
+            raise ValueError(f"{path} is no CSV file ({error}); write it again.") from error
+    if long := [name for name in map(str, table.columns) if len(name) > MOST_NAME]:
+        raise ValueError(
+            f"{path} has the column '{long[0]}', but a name has at most {MOST_NAME} characters; rename it."
+        )
+    return table
+
+
 def as_plain(values: pd.Series[float] | pd.Series[str]) -> NDArray[np.generic]:
     """Return numbers as they are, and anything else as text."""
     array = values.to_numpy()
@@ -73,7 +96,9 @@ def as_plain(values: pd.Series[float] | pd.Series[str]) -> NDArray[np.generic]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="CSV files of poses to one .npz for gaitforge.")
+    parser = argparse.ArgumentParser(
+        prog="csv_to_npz.py", description="CSV files of poses to one .npz for gaitforge."
+    )
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE.csv")
     parser.add_argument(
         "--layout", required=True, help="coco17, kinect25, or the path of a layout's .toml file"
@@ -82,8 +107,8 @@ def main() -> None:
     options = parser.parse_args()
     try:
         arrays = convert(options.files, read_layout(options.layout))
-    except (ValueError, KeyError, FileNotFoundError) as error:
-        parser.error(str(error))
+    except (ValueError, KeyError, OSError, OverflowError) as error:
+        parser.exit(2, f"{parser.prog}: {one_line(str(error.args[0] if error.args else error))}\n")
     np.savez_compressed(options.out, allow_pickle=False, **arrays)
     frames, joints, channels = arrays["frames"].shape
     print(

@@ -76,6 +76,7 @@ START_RAY = {
 
 # Inside gaitforge, imports point upwards in this list only.
 ORDER = [
+    "sentences", "regular_file",
     "toml", "duration", "layout", "recording", "s3", "work", "weights", "provenance", "ingest", "windows", "normalise",
     "augment", "recipe", "records", "scorings", "recording_files", "quarantine", "store", "splits", "window_cache",
     "batch", "models", "gradients", "spaces", "losses", "extensions",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import os
 import shutil
 import subprocess
@@ -271,7 +272,7 @@ def test_settings_that_are_no_toml_are_refused(
     must_say(refused(capsys, "run", path), "is not TOML", "line 1", "mend that line")
     path.write_bytes(b"work = '\xff'\n")
     must_say(refused(capsys, "run", path), "is not TOML", "mend that line")
-    must_say(refused(capsys, "run", tmp_path), "does not exist", "give the path of a run.toml")
+    must_say(refused(capsys, "run", tmp_path), "is a folder", "give the path of a run.toml")
 
 
 @pytest.mark.parametrize(
@@ -393,6 +394,45 @@ def test_ingest_again_keeps_the_version_and_new_input_makes_the_next(tmp_path: P
         write_recordings(tmp_path / "walks.npz", frames=FRAMES * factor)
         assert main(["ingest", str(settings)]) == 0
         assert SkeletonStore.open(store).info.version == version
+
+
+def test_a_full_disk_is_told_in_a_sentence_and_the_same_command_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = write_file_run(tmp_path)
+    assert main(["ingest", str(settings)]) == 0
+    store = WorkFolder(tmp_path / "work").store
+    before = sorted(path for path in store.rglob("*") if path.name != "quarantine.parquet")
+    info = SkeletonStore.open(store).info
+    write_recordings(tmp_path / "walks.npz", frames=FRAMES * 2)
+
+    written: list[int] = []
+
+    def full(number: int) -> None:
+        written.append(number)
+        if len(written) == room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    room = 1
+    while True:
+        written.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", full)
+            capsys.readouterr()
+            status = main(["ingest", str(settings)])
+        if status == 0:
+            break
+        assert status == 1
+        told = one_sentence(capsys.readouterr().err)
+        must_say(told, "is full (No space left on device)", "free some room", "same command")
+        # all of the old or, once it is whole, all of the new
+        now = SkeletonStore.open(store)
+        assert now.info == info or now.info.version > info.version
+        assert sum(1 for _ in now.read_recordings()) == 6
+        assert not [path for path in store.rglob(".*") if path.is_file()]  # no draft
+        room += 1
+    assert room > 3  # it was full at each of several places
+    assert set(before) <= set(store.rglob("*"))
 
 
 def test_a_stage_whose_code_is_at_fault_shows_its_traceback(

@@ -122,6 +122,30 @@ def test_layout_name_that_is_neither_built_in_nor_a_file_lists_the_built_in() ->
         ('name = "a"\njoints = ["b"]\nbones = []\nfsp = 3', "has the key 'fsp'; a layout knows"),
         ('name = "a"\njoints = ["b"]\nbones = [0, 1]', "is not a layout"),
         ('name = "a"\njoints = ["b", "c"]\nbones = [[0, 1, 1]]', "pairs of joint indices"),
+        ('name = "a"\njoints = "bc"\nbones = []', "'bc' stands where a list must be"),
+        ('name = 1\njoints = ["b", "c"]\nbones = []', "1 stands where a text must be"),
+        (
+            'name = "a"\njoints = ["b", "c"]\nbones = [[0, 1.5]]',
+            "1.5 stands where a joint's index",
+        ),
+        (
+            'name = "a"\njoints = ["b"]\nbones = []\nroot = [true]',
+            "True stands where a joint's index",
+        ),
+        ('name = "a"\njoints = ["b"]\nbones = []\nfps = "5"', "'5' stands where a number must be"),
+        (
+            'name = "a"\njoints = ["b"]\nbones = []\nfps = 0',
+            "fps = 0.0, but a frame rate must be above",
+        ),
+        (
+            'name = "a"\njoints = ["b"]\nbones = []\nfps = inf',
+            "fps is inf, but a number must be finite",
+        ),
+        ('name = "a"\njoints = ["b\\u0000"]\nbones = []', "NUL character in 'joints'"),
+        (
+            f'name = "a"\njoints = {[str(n) for n in range(6_000)]}\nbones = []',
+            "6,000 joints, but may have at most",
+        ),
     ],
 )
 def test_file_that_is_no_layout_is_refused(tmp_path: Path, text: str, must: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import os
 import re
 import tomllib
 import typing
@@ -401,3 +403,85 @@ def test_an_unknown_objective_is_answered_with_the_known_ones(tmp_path: Path) ->
 def test_latency_is_an_objective_where_it_is_said_what_is_too_slow(tmp_path: Path) -> None:
     lines = 'objectives = ["macro_f1", "latency_ms"]\nmax_latency_ms = 2.5\n'
     assert read(tmp_path, f"{LEAST}[search]\n{lines}").search.max_latency_ms == 2.5
+
+
+# what no settings hold
+
+HOSTILE: dict[str, tuple[bytes, str]] = {
+    "infinite": (b"[search]\nmax_latency_ms = inf\n", "search.max_latency_ms is inf, but a number must be"),
+    "no number in a list": (b"[split]\nfractions = [0.5, nan, 0.5]\n", "split.fractions is nan, but"),
+    "NUL": (b'[teacher]\nfamily = "t\\u0000cn"\n', "NUL character in 'teacher.family'; remove it"),
+    "NUL in a key": (b'[teacher.sizes]\n"\\u0000" = 1\n', "NUL character in the key"),
+    "5,000 digits": (b"[search]\ntrials = " + b"9" * 5_000 + b"\n", "is not TOML .*4300 digits"),
+    "more than 64 bits": (b"[search]\nseed = 9223372036854775808\n", "more than 64 bits in 'search.seed'"),
+    "a key without end": (b"a" + b".a" * 10_000 + b" = 1\n", "in one another beyond any use"),
+    "lists without end": (b"[teacher.sizes]\na = " + b"[" * 9_000 + b"]" * 9_000, "in one another beyond any use"),
+    "tables without end": (b"[a" + b".a" * 900 + b"]\n", "in one another beyond any use"),
+    "no text": (b'a = "\xff"\n', "is not TOML .*utf-8"),
+    "another encoding": ('work = "w"'.encode("utf-16"), "is not TOML"),
+    "more than any": (b"# " + b"x" * 200_000, "larger than 200,000 bytes"),
+    "epochs without end": (b"[teacher.fit]\nepochs = 1_000_000_000_000", r"fit.epochs is .* at most 1,000,000; lower"),
+    "trials without end": (b"[search]\ntrials = 1_000_000_000_000\n", r"search.trials is 1,000.*000, but must be"),
+    "windows without end": (b"[windows]\nlength = 1_000_000_000_000\n", r"windows.length is 1,000.*000, but must be"),
+    "layers without end": (b"[teacher.sizes]\nlayers = 1_000_000_000_000\n", r"sizes.layers is .* at most 100,000"),
+    "widths without end": (b"[teacher.sizes]\nwidths = [16, 1_000_000_000]\n", r"sizes.widths is .* at most 100,000"),
+    "nobody's home": (b'[cluster]\ncache = "~nobody-of-this-name/cache"\n', "nobody here has such a home"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_what_no_settings_hold_is_refused_in_a_sentence(name: str, tmp_path: Path) -> None:
+    text, sentence = HOSTILE[name]
+    path = tmp_path / "run.toml"
+    path.write_bytes(LEAST.encode() + text)
+    with pytest.raises(ValueError, match=sentence):
+        read_settings(path)
+
+
+def test_walkers_that_no_memory_holds_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"ask for 4,000,000 recordings .* 100,000,000 frames"):
+        read(tmp_path, LEAST + "people_per_class = 100_000\nrecordings_per_person = 10\n")
+
+
+@pytest.mark.parametrize(
+    ("work", "sentence"),
+    [
+        ("~nobody-of-this-name/w", "'work' is '~nobody.* has such a home folder; write its path"),
+        ("loop/w", "loop/w leads to itself by a symbolic link; remove it"),
+    ],
+)
+def test_a_work_folder_that_cannot_be_is_refused(work: str, sentence: str, tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(ValueError, match=sentence):
+        read(tmp_path, f'work = "{work}"\n[ingest.synthetic]\n')
+
+
+def test_a_folder_whose_name_is_no_utf8_is_refused(tmp_path: Path) -> None:
+    odd = tmp_path / "\udce9"
+    odd.mkdir()
+    with pytest.raises(ValueError, match="a name that is no UTF-8; rename it"):
+        read(odd, LEAST)
+
+
+def test_settings_that_are_no_file_are_never_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "run.toml")
+    with pytest.raises(ValueError, match="is a named pipe, but must be a file"):
+        read_settings(tmp_path / "run.toml")
+    with pytest.raises(OSError, match=r"/proc/self/mem cannot be read .Input/output error."):
+        read_settings(Path("/proc/self/mem"))  # no disk is as broken
+    with pytest.raises(ValueError, match=r"The settings file .* is a folder, but must be a file"):
+        read_settings(tmp_path)
+
+
+def test_settings_that_this_user_may_not_read_have_their_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> int:  # root may read everything
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    read(tmp_path, LEAST)
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(
+        PermissionError, match=r"cannot be read .Permission denied.; let its owner"
+    ):
+        read_settings(tmp_path / "run.toml")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -53,6 +54,23 @@ def test_a_reader_of_the_old_file_keeps_it_while_it_is_replaced(tmp_path: Path) 
     with path.open("rb") as reader:
         write_whole(path, b"new")
         assert reader.read() == b"old"
+
+
+@pytest.mark.parametrize("write", [write_whole, write_once])
+def test_a_full_disk_leaves_the_old_file_and_no_draft(
+    write: Callable[[Path, bytes], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "old").write_bytes(b"old")
+    monkeypatch.setattr(os, "fsync", no_room)
+    for name in ("old", "new"):
+        with pytest.raises(OSError, match="No space left on device") as raised:
+            write(tmp_path / name, b"data")
+        assert raised.value.filename == str(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["old"]
+    assert (tmp_path / "old").read_bytes() == b"old"
 
 
 def test_a_file_written_once_never_changes(tmp_path: Path) -> None:

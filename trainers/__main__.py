@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gaitforge.sentences import one_line
+
 # commands import what they need themselves, so that predict never waits for torch
 if TYPE_CHECKING:
     from gaitforge.settings import RunSettings
@@ -61,6 +63,9 @@ def _answer(arguments: Sequence[str] | None) -> int:
     try:
         return int(options.command(options))
     except (KeyError, ValueError, OSError) as error:
+        if sentence := _told_of_full_disk(error):
+            _complain(sentence)
+            return 1
         if not _meant_for_user(error):
             raise
         _complain(str(error.args[0]))  # str() of a KeyError would be quoted
@@ -219,9 +224,22 @@ def _unread() -> bool:
     return bool(poll.poll(0))
 
 
+def _told_of_full_disk(error: Exception) -> str | None:
+    """Return the sentence for a disk without room, whoever wrote to it; None for another error."""
+    from gaitforge.work import NO_ROOM
+
+    if not isinstance(error, OSError) or error.errno not in NO_ROOM:
+        return None
+    where = f" of {error.filename}" if error.filename else ""
+    return (
+        f"The disk{where} is full ({error.strerror}); free some room, and type the same command again: what is "
+        "finished is kept, and it goes on from here."
+    )
+
+
 def _complain(sentence: str) -> None:
-    """Print one line on standard error, also where the sentence quotes a library's longer one."""
-    print("gaitforge:", " ".join(sentence.split()), file=sys.stderr)
+    """Print one line on standard error, also where the sentence quotes a library's longer one, or a long value."""
+    print("gaitforge:", one_line(sentence), file=sys.stderr)
 
 
 def _meant_for_user(error: BaseException) -> bool:

@@ -12,6 +12,7 @@ from gaitforge.ingest.synthetic import synthetic_cohort
 from gaitforge.layout import Layout, read_layout
 from gaitforge.quarantine import in_words, refuse_too_many
 from gaitforge.recording import Recording, Rejected
+from gaitforge.regular_file import check_regular, open_regular
 from gaitforge.settings import IngestSettings, as_dict, how_read
 from gaitforge.store import SkeletonStore
 from gaitforge.work import StoreFolder, fingerprint
@@ -93,11 +94,12 @@ def _holds(folder: Path, identity: str) -> bool:
 
 
 def _digest(path: Path) -> str:
+    check_regular(path, "The recordings file", "mend its path in the settings")
     known = path.stat()
     return _digest_of(path, known.st_size, known.st_mtime_ns)
 
 
 @lru_cache(maxsize=10_000)  # a command asks several times
 def _digest_of(path: Path, size: int, changed_ns: int) -> str:
-    with path.open("rb") as file:
+    with open_regular(path, "The recordings file", "mend its path in the settings") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -8,7 +8,8 @@ Q phases (equal parts of a window's time), M entries drawn from a memory, X draw
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from gaitforge.toml import read_toml
 
+MOST_JOINTS = 5_000  # a table of all pairs of joints is made
 UP_AXES = ("x", "y", "z", "none")
 
 
@@ -49,6 +51,16 @@ class Layout:
         if self.up not in UP_AXES:
             raise ValueError(
                 f"Layout '{self.name}' has up = '{self.up}', but it must be one of {', '.join(UP_AXES)}."
+            )
+        if len(self.joints) > MOST_JOINTS:
+            raise ValueError(
+                f"Layout '{self.name}' has {len(self.joints):,} joints, but may have at most {MOST_JOINTS:,}; "
+                "leave some out."
+            )
+        if self.fps is not None and not 0 < self.fps < math.inf:
+            raise ValueError(
+                f"Layout '{self.name}' has fps = {self.fps}, but a frame rate must be above 0 Hz; mend it or leave it "
+                "out."
             )
         indices = {
             "bones": [i for pair in self.bones for i in pair],
@@ -131,28 +143,53 @@ class Layout:
             )
         try:
             layout: dict[str, Any] = {
-                "name": str(data["name"]),
-                "joints": tuple(str(joint) for joint in data["joints"]),
+                "name": _text(data["name"]),
+                "joints": tuple(_text(joint) for joint in _rows(data["joints"])),
                 "bones": _pairs(data["bones"]),
                 "left_right": _pairs(data.get("left_right", ())),
                 "parts": {
-                    str(name): tuple(int(i) for i in part)
+                    str(name): tuple(_index(i) for i in _rows(part))
                     for name, part in data.get("parts", {}).items()
                 },
-                "unit": str(data.get("unit", "m")),
-                "up": str(data.get("up", "y")),
-                "fps": None if data.get("fps") is None else float(data["fps"]),
-                "root": tuple(int(i) for i in data.get("root", (0,))),
+                "unit": _text(data.get("unit", "m")),
+                "up": _text(data.get("up", "y")),
+                "fps": None if data.get("fps") is None else _number(data["fps"]),
+                "root": tuple(_index(i) for i in _rows(data.get("root", (0,)))),
             }
         except (TypeError, AttributeError, ValueError) as error:
+            reason = str(error).rstrip(".")
             raise ValueError(
-                f"{source} is not a layout ({error}); compare it with the example in docs/data.md."
+                f"{source} is not a layout ({reason}); compare it with the example in docs/data.md."
             ) from error
         return cls(**layout)
 
 
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} stands where a text must be")
+    return value
+
+
+def _index(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{value!r} stands where a joint's index must be")
+    return value
+
+
+def _number(value: Any) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise TypeError(f"{value!r} stands where a number must be")
+    return float(value)
+
+
+def _rows(value: Any) -> Sequence[Any]:
+    if not isinstance(value, list | tuple):
+        raise TypeError(f"{value!r} stands where a list must be")
+    return value
+
+
 def _pairs(rows: Any) -> tuple[tuple[int, int], ...]:
-    pairs = [tuple(int(i) for i in row) for row in rows]
+    pairs = [tuple(_index(i) for i in _rows(row)) for row in _rows(rows)]
     if any(len(pair) != 2 for pair in pairs):
         raise ValueError("A layout's bones and left_right must be pairs of joint indices.")
     return tuple((pair[0], pair[1]) for pair in pairs)

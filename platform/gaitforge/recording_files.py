@@ -221,11 +221,18 @@ def _as_table(group: Sequence[Recording], schema: pa.Schema) -> pa.Table:
         "confidence": _lists([recording.confidence_TV for recording in group]),
     }
     further = {
-        name: [recording.columns.get(name) for recording in group]
-        for name in schema.names
-        if name not in values
+        field.name: _in_column([recording.columns.get(field.name) for recording in group], field)
+        for field in schema
+        if field.name not in values
     }
     return pa.table(values | further, schema=schema)
+
+
+def _in_column(values: list[Value], field: pa.Field[Any]) -> list[Value]:
+    """Return values as their column takes them: pyarrow makes no number of a whole one of more than 53 bits."""
+    if field.type != pa.float64():
+        return values
+    return [None if value is None else float(value) for value in values]
 
 
 def _lists(arrays: Sequence[NDArray[np.float32] | None]) -> pa.Array[Any]:

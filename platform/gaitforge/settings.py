@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -26,6 +27,19 @@ from gaitforge.splits import SplitSettings
 from gaitforge.toml import read_toml
 from gaitforge.windows import WindowSettings
 from gaitforge.work import S3, fingerprint, open_path
+
+# Beyond what any run asks for, and within what can be counted and stored: of whole numbers, by key.
+MOST: Mapping[str, int] = {
+    **dict.fromkeys(("epochs", "trials", "batch", "resamples", "patience"), 1_000_000),
+    **dict.fromkeys(("length", "stride", "people_per_class", "recordings_per_person"), 100_000),
+    **dict.fromkeys(("first", "factor", "seconds", "fps"), 1_000_000),
+    **dict.fromkeys(("views", "seeds", "members", "neighbours", "folds", "workers"), 10_000),
+    **dict.fromkeys(("cpus", "concurrent", "cpus_per_trial"), 100_000),
+    **dict.fromkeys(("gpus_per_trial", "gpus_per_worker"), 1_000),
+    "seed": 2**32 - 1,
+}
+MOST_SIZE = 100_000
+_SIZES = "teacher.sizes."
 
 SAMPLERS = ("tpe", "nsga2", "nsga3", "gp", "random")
 
@@ -343,6 +357,7 @@ class ClusterSettings:
             f"cluster.cache is '{self.cache}', but must be an absolute path, since every node has one; "
             "begin it with / or ~.",
         )
+        _expanded(self.cache, "cluster.cache")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -372,7 +387,7 @@ def read_settings(path: Path) -> RunSettings:
     Raises FileNotFoundError, KeyError (unknown key) or ValueError, each with one sentence.
     """
     settings = parse(RunSettings, read_toml(path, "settings file", "a run.toml"), where="")
-    return _from_folder(settings, path.resolve().parent)
+    return _from_folder(settings, _resolved(path, "The settings file").parent)
 
 
 def _from_folder(settings: RunSettings, folder: Path) -> RunSettings:
@@ -405,7 +420,31 @@ def _from_folder(settings: RunSettings, folder: Path) -> RunSettings:
 def _from(folder: Path, work: str) -> str:
     if work.startswith(S3):
         return str(open_path(work))
-    return str((folder / Path(work).expanduser()).resolve())
+    return str(_resolved(folder / _expanded(work, "work"), "The work folder"))
+
+
+def _expanded(path: str, name: str) -> Path:
+    """Return a path with the home folder in place of ~; raises ValueError where there is none."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ValueError(
+            f"'{name}' is '{path}', but nobody here has such a home folder; write its path."
+        ) from error
+
+
+def _resolved(path: Path, what: str) -> Path:
+    """Return a path without links; raises ValueError where it cannot be one of ours."""
+    try:
+        resolved = path.resolve()
+    except RuntimeError as error:
+        raise ValueError(
+            f"{what} {path} leads to itself by a symbolic link; remove it."
+        ) from error
+    # tables and JSON files keep paths, and hold UTF-8 alone
+    if (text := str(resolved)) != text.encode("utf-8", "replace").decode():
+        raise ValueError(f"{what} {text!a} has a name that is no UTF-8; rename it.")
+    return resolved
 
 
 def parse(
@@ -432,6 +471,7 @@ def parse(
             ):
                 raise ValueError(f"The settings lack '{name}'; add it.")
             continue
+        _check_most(data[key], name)
         table = table_type(hints[key])
         if table is None:
             values[key] = _checked(hints[key], data[key], name)
@@ -479,6 +519,21 @@ def _checked(hint: Any, value: Any, name: str) -> Any:
         raise ValueError(
             f"'{name}' is {value!r}, but that is no valid value ({reason}); mend it."
         ) from error
+
+
+def _check_most(value: Any, name: str) -> None:
+    """Raise ValueError for a number that no machine could count to, store or allocate for."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            _check_most(item, f"{name}.{key}")
+    elif isinstance(value, list):
+        for item in value:
+            _check_most(item, name)
+    elif isinstance(value, int | float):
+        most = (
+            MOST_SIZE if name.startswith(_SIZES) else MOST.get(name.rpartition(".")[2], math.inf)
+        )
+        _must(value <= most, f"{name} is {value:,}, but must be at most {most:,}; lower it.")
 
 
 def as_dict(settings: Any) -> dict[str, Any]:

@@ -14,7 +14,9 @@ last: a write that is killed leaves the store as it was. Earlier versions stay r
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -295,7 +297,11 @@ def _commit(table: Path, schema: pa.Schema, added: list[AddAction]) -> None:
             configuration={"delta.enableExpiredLogCleanup": "false"},
             storage_options=_options(table),
         )
-    except DeltaError as error:
+    except (DeltaError, OSError) as error:
+        if "os error 28" in str(error):  # so the log tells of a full disk
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(table)) from error
+        if isinstance(error, OSError):
+            raise
         raise ValueError(
             f"The log of {table} took no new version ({error}); "
             "run `gaitforge ingest` again while no other one is running."

@@ -3,24 +3,69 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from gaitforge.regular_file import read_regular
+
+# the ids of ten thousand people; a key of so many parts takes the parser seconds, and the square of that for more
+MOST_BYTES = 200_000
+MOST_DEEP = 20  # tables and lists in one another; settings have five
+_TOO_DEEP = "holds tables or lists in one another beyond any use; take them apart"
+
 
 def read_toml(path: Path, kind: str, wanted: str) -> dict[str, Any]:
     """Read a TOML file; `kind` and `wanted` name it in what is raised ("settings file", "a run.toml").
 
-    Raises FileNotFoundError where it does not exist, ValueError where it is not TOML.
+    Raises FileNotFoundError where it does not exist, PermissionError where this user may not read it, ValueError where
+    it is not TOML or holds what no settings do: numbers that are not finite or of more than 64 bits, NUL characters,
+    tables in tables without end.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"The {kind} {path} does not exist; give the path of {wanted}.")
+    data = read_regular(path, f"The {kind}", f"give the path of {wanted}", MOST_BYTES + 1)
+    if len(data) > MOST_BYTES:
+        raise ValueError(
+            f"The {kind} {path} is larger than {MOST_BYTES:,} bytes, which no {kind} is; give the path of {wanted}."
+        )
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        content = tomllib.loads(data.decode())
+    except RecursionError as error:
+        raise ValueError(f"The {kind} {path} {_TOO_DEEP}.") from error
+    except (
+        ValueError
+    ) as error:  # also of a text that is no UTF-8, and of a number of thousands of digits
         raise ValueError(f"The {kind} {path} is not TOML ({error}); mend that line.") from error
+    if fault := _fault(content):
+        raise ValueError(f"The {kind} {path} {fault}.")
+    return content
+
+
+def _fault(content: dict[str, Any]) -> str | None:
+    """Return what no settings hold, in words that go on after the file's name; None where all is well."""
+    waiting: list[tuple[str, int, Any]] = [("", 0, content)]
+    while waiting:
+        name, depth, value = waiting.pop()
+        if depth > MOST_DEEP:
+            return _TOO_DEEP
+        if isinstance(value, Mapping):
+            for key, item in value.items():
+                if "\0" in key:
+                    return f"has a NUL character in the key {key!r}; remove it"
+                waiting.append((f"{name}.{key}" if name else key, depth + 1, item))
+        elif isinstance(value, list):
+            waiting += [(name, depth + 1, item) for item in value]
+        elif isinstance(value, str) and "\0" in value:
+            return f"has a NUL character in '{name}'; remove it"
+        elif isinstance(value, float) and not math.isfinite(value):
+            return (
+                f"cannot be used: {name} is {value}, but a number must be finite; give one that is"
+            )
+        elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+            return f"has a whole number of more than 64 bits in '{name}'; give a smaller one"
+    return None
 
 
 def write_toml(data: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from gaitforge.s3 import S3Path
 
 S3 = "s3://"
+# of an OSError: the disk is full, or the user's share of it
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 def open_path(text: str | Path) -> Path:
@@ -394,10 +397,11 @@ class WorkFolder:
         try:
             if not on_s3(self.root):
                 self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            probe = self.root / f".probe-{uuid.uuid4().hex}"
-            probe.write_bytes(b"probe")
+            write_whole(probe := self.root / f".probe-{uuid.uuid4().hex}", b"probe")
             probe.unlink()
         except OSError as error:
+            if error.errno in NO_ROOM:
+                raise
             reason = error.strerror or str(error).rstrip(".")
             raise PermissionError(
                 f"The work folder {self.root} cannot be written ({reason}); "
@@ -425,10 +429,7 @@ def write_whole(path: Path, data: bytes, through: bool = True) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = _draft(path)
-    if through:
-        _write_through(draft, data)
-    else:
-        draft.write_bytes(data)
+    _write_draft(draft, data, through)
     draft.replace(path)
 
 
@@ -438,7 +439,7 @@ def write_once(path: Path, data: bytes) -> bool:
         return remote.write_once(data)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = _draft(path)
-    _write_through(draft, data)
+    _write_draft(draft, data)
     try:
         os.link(draft, path)
     except FileExistsError:
@@ -554,12 +555,18 @@ def _draft(path: Path) -> Path:
     return path.with_name(f".{path.name}.{uuid.uuid4().hex}")
 
 
-def _write_through(path: Path, data: bytes) -> None:
-    """Write a file and wait until it is on the disk, so that a power cut cannot leave it empty."""
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+def _write_draft(path: Path, data: bytes, through: bool = True) -> None:
+    """Write a file; wait until it is `through` to the disk, so that a power cut cannot leave it empty."""
+    try:
+        with path.open("wb") as file:
+            file.write(data)
+            if through:
+                file.flush()
+                os.fsync(file.fileno())
+    except OSError as error:  # a full disk needs the room of what was written
+        path.unlink(missing_ok=True)
+        error.filename = error.filename or str(path.parent)
+        raise
 
 
 def as_json(data: Any) -> bytes:

@@ -17,6 +17,7 @@ from gaitforge.ingest.npz import ReadOptions, read_npz
 from gaitforge.ingest.people import refuse_look_alikes, stands_for_none
 from gaitforge.layout import LAYOUTS, Layout
 from gaitforge.recording import Recording, Rejected
+from gaitforge.regular_file import check_regular, spell_name
 
 __all__ = ["READERS", "RULES", "ReadOptions", "Reader", "check_reader", "file_names", "read_files"]
 
@@ -78,9 +79,10 @@ def read_files(
     nobody has given a class yet, are not `labelled`.
 
     Raises, before any file is read, KeyError for a suffix without a reader, FileNotFoundError for
-    a missing file and ValueError for one named twice. What a reader raises about a later file comes
-    when that file's turn comes. ValueError comes after the last recording where ids look alike that
-    `distinct_people` does not tell apart, or a copy has another person or class.
+    a missing file and ValueError for one named twice, or for what is no file (a folder, a pipe).
+    What a reader raises about a later file comes when that file's turn comes. ValueError comes
+    after the last recording where ids look alike that `distinct_people` does not tell apart, or a
+    copy has another person or class.
     """
     for path in paths:
         if path.suffix.lower() not in READERS:
@@ -88,14 +90,12 @@ def read_files(
                 f"No reader for '{path.suffix}' ({path.name}); known are {', '.join(READERS)}; "
                 "convert the file, or add a reader in gaitforge/ingest/__init__.py."
             )
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"The recordings file {path} does not exist; mend its path in the settings."
-            )
-    places = [os.path.abspath(path) for path in paths]
-    for n, place in enumerate(places):
-        if place in places[:n]:
-            raise ValueError(f"The recordings file {paths[n]} is named twice; name it once.")
+        check_regular(path, "The recordings file", "mend its path in the settings")
+    places: set[str] = set()
+    for path in paths:
+        if (place := os.path.abspath(path)) in places:
+            raise ValueError(f"The recordings file {path} is named twice; name it once.")
+        places.add(place)
     items = _read_in_turn(paths, layout, options, labelled)
     return _check(items, distinct_people) if labelled else (item for _, _, item in items)
 
@@ -110,7 +110,7 @@ def file_names(paths: Sequence[Path]) -> list[str]:
     namesakes: defaultdict[str, list[int]] = defaultdict(list)
     for n, file in enumerate(files):
         namesakes[file.stem].append(n)
-    names = [file.stem for file in files]
+    names = [spell_name(file.stem) for file in files]
     for group in namesakes.values():
         if len(group) == 1:
             continue
@@ -123,7 +123,7 @@ def file_names(paths: Sequence[Path]) -> list[str]:
         else:
             longer = {n: (*below[n], files[n].name) for n in group}
         for n in group:
-            names[n] = "/".join(longer[n])
+            names[n] = spell_name("/".join(longer[n]))
     return names
 
 
@@ -179,7 +179,7 @@ def _check(
 
 def _reject(recording: Recording, path: Path, position: int, reason: str) -> Rejected:
     return Rejected(
-        source=str(path),
+        source=spell_name(path),
         position=position,
         person=recording.person,
         label=recording.label,

@@ -7,8 +7,7 @@ recording.
 
 from __future__ import annotations
 
-import zipfile
-import zlib
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -18,9 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gaitforge.ingest.archive import Header, open_archive
 from gaitforge.layout import Layout
 from gaitforge.recording import Recording, Rejected, Value
+from gaitforge.regular_file import spell_name
 
+FIXED = ("frames", "offsets")
 ANY_OTHER = "*"
 UNKNOWN = "unknown"
 
@@ -54,7 +56,7 @@ class ReadOptions:
             )
         if not all(self.relabel.values()):
             raise ValueError("relabel gives a class an empty name; give every class a name.")
-        if self.fps is not None and not self.fps > 0:
+        if self.fps is not None and not 0 < self.fps < math.inf:
             raise ValueError(
                 f"fps is {self.fps}, but a frame rate must be above 0 Hz; mend it or leave it out."
             )
@@ -79,22 +81,34 @@ def read_npz(
     Raises FileNotFoundError, or ValueError for a fault of the file as a whole, on the call itself:
     nothing has been yielded by then.
     """
-    arrays = _load(path)
-    _check_names(path, arrays, options if labelled else None)
-    frames_TVC = arrays.pop("frames")
-    _check_frames(path, frames_TVC, layout, options.confidence_channel)
-    offsets = _offsets(path, arrays.pop("offsets"), total=len(frames_TVC))
-    count = len(offsets) - 1
+    with open_archive(path) as archive:
+        headers = archive.headers
+        _check_names(path, headers, options if labelled else None)
+        _check_frames(path, headers["frames"], layout, options.confidence_channel)
+        total = headers["frames"].shape[0]
+        _check_offsets(path, headers["offsets"], total)
+        offsets = _offsets(path, archive.load("offsets"), total)
+        count = len(offsets) - 1
+        if labelled:
+            _check_type(path, options.person, headers[options.person], "persons")
+            _check_type(path, options.label, headers[options.label], "classes")
+        others = [key for key in headers if key not in FIXED]
+        for key in others:
+            _check_column(path, key, headers[key], count)
+        arrays = {key: archive.load(key) for key in others}
+        frames_TVC = archive.load("frames")
+    if options.confidence_channel is not None:
+        _check_confidence(path, frames_TVC[:, :, options.confidence_channel])
     if labelled:
-        _check_named(path, options.person, arrays[options.person], "persons")
-        _check_named(path, options.label, arrays[options.label], "classes")
-    columns = {name: _column(path, name, array, count) for name, array in arrays.items()}
+        _check_text(path, options.person, arrays[options.person], "persons")
+        _check_text(path, options.label, arrays[options.label], "classes")
+    columns = {key: _column(array) for key, array in arrays.items()}
     persons = labels = [UNKNOWN] * count
     if labelled:
         persons = _as_text(columns.pop(options.person))
         labels = [_rename(label, options.relabel) for label in _as_text(columns[options.label])]
     contents = _Contents(
-        source=str(path),
+        source=spell_name(path),
         frames_TVC=frames_TVC,
         offsets=offsets,
         ids=_take_ids(columns, path.stem if name is None else name, count),
@@ -124,7 +138,7 @@ class _Contents:
     def item(self, i: int) -> Recording | Rejected:
         frames = self.frames_TVC[self.offsets[i] : self.offsets[i + 1]]
         # a double beyond float32 becomes infinite, which Recording then refuses with its reason
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             positions = np.asarray(frames, dtype=np.float32)
         confidence = None
         if self.confidence_channel is not None:
@@ -150,41 +164,12 @@ class _Contents:
             )
 
 
-def _load(path: Path) -> dict[str, NDArray[Any]]:
-    """Load every array of the file; nothing in it is ever unpickled."""
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"The recordings file {path} does not exist; mend its path in the settings."
-        )
-    if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path} is not an .npz archive; write it with numpy.savez_compressed.")
-    try:
-        # opened here, because numpy leaves a damaged archive open
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            loaded = {name: archive[name] for name in archive.files}
-    # RuntimeError: zipfile takes flipped bits for encryption or an unknown compression
-    except (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        if "allow_pickle" in str(error):
-            raise ValueError(
-                f"{path} holds Python objects, which are never loaded; save its arrays as plain "
-                "numbers or text."
-            ) from error
-        raise ValueError(f"{path} is damaged ({error}); fetch or write it again.") from error
-    for name, array in loaded.items():
-        if not isinstance(array, np.ndarray):
-            raise ValueError(
-                f"{path} holds '{name}', which is no array; write it with numpy.savez_compressed."
-            )
-    return loaded
-
-
 def _check_names(path: Path, arrays: Mapping[str, object], options: ReadOptions | None) -> None:
     """Raise ValueError where an array is missing; without options, class and person may be."""
-    fixed = ("frames", "offsets")
-    for name in (*fixed, options.person, options.label) if options else fixed:
+    for name in (*FIXED, options.person, options.label) if options else FIXED:
         if name not in arrays:
             remedy = (
-                "" if name in fixed else ", or name the arrays of class and person in ingest.read"
+                "" if name in FIXED else ", or name the arrays of class and person in ingest.read"
             )
             raise ValueError(
                 f"{path} has no array '{name}' (it has {', '.join(sorted(arrays)) or 'none'}); "
@@ -193,19 +178,19 @@ def _check_names(path: Path, arrays: Mapping[str, object], options: ReadOptions 
 
 
 def _check_frames(
-    path: Path, frames_TVC: NDArray[Any], layout: Layout, confidence_channel: int | None
+    path: Path, frames: Header, layout: Layout, confidence_channel: int | None
 ) -> None:
-    if frames_TVC.ndim != 3:
+    if len(frames.shape) != 3:
         raise ValueError(
-            f"{path} has frames of shape {frames_TVC.shape}, but they must be "
+            f"{path} has frames of shape {frames.shape}, but they must be "
             "[all frames, joints, channels]; reshape them."
         )
-    if frames_TVC.dtype.kind != "f":
+    if frames.dtype.kind != "f":
         raise ValueError(
-            f"{path} has frames of type {frames_TVC.dtype}, but they must be floating point, "
+            f"{path} has frames of type {frames.dtype}, but they must be floating point, "
             "with NaN for a missing joint; convert them."
         )
-    joints, channels = frames_TVC.shape[1:]
+    joints, channels = frames.shape[1:]
     if joints != layout.joint_count:
         raise ValueError(
             f"{path} has {joints} joints, but the layout '{layout.name}' has "
@@ -219,7 +204,6 @@ def _check_frames(
                 f"{path} has {channels} channels, so there is no confidence channel "
                 f"{confidence_channel}; give an index from 0 to {channels - 1} or leave it out."
             )
-        _check_confidence(path, frames_TVC[:, :, confidence_channel])
     # without an up axis channels may be any measurements (forces, say), else a point in space
     least = 1 if layout.up_axis is None else max(2, layout.up_axis + 1)
     most = channels if layout.up_axis is None else 3
@@ -240,12 +224,20 @@ def _check_confidence(path: Path, confidence_TV: NDArray[Any]) -> None:
         )
 
 
-def _offsets(path: Path, offsets: NDArray[Any], total: int) -> list[int]:
-    if offsets.ndim != 1 or offsets.dtype.kind not in "iu" or len(offsets) < 2:
+def _check_offsets(path: Path, offsets: Header, total: int) -> None:
+    if len(offsets.shape) != 1 or offsets.dtype.kind not in "iu" or offsets.shape[0] < 2:
         raise ValueError(
             f"{path} has offsets of type {offsets.dtype} and shape {offsets.shape}, but they must "
             "be whole numbers, one more than there are recordings; write them again."
         )
+    # fewer frames than recordings: most would be empty, and each takes room as it is refused
+    if offsets.shape[0] > total + 2:
+        raise ValueError(
+            f"{path} has {offsets.shape[0] - 1:,} recordings by its offsets, but {total:,} frames; write them again."
+        )
+
+
+def _offsets(path: Path, offsets: NDArray[Any], total: int) -> list[int]:
     bounds: list[int] = offsets.tolist()
     fault = None
     if bounds[0] != 0:
@@ -263,15 +255,19 @@ def _offsets(path: Path, offsets: NDArray[Any], total: int) -> list[int]:
     return bounds
 
 
-def _check_named(path: Path, name: str, array: NDArray[Any], what: str) -> None:
+def _check_type(path: Path, name: str, header: Header, what: str) -> None:
     """Raise ValueError unless the names of persons or classes are text or whole numbers."""
     # True and False may be classes, but nobody's id
-    if array.dtype.kind not in ("USiub" if what == "classes" else "USiu"):
+    if header.dtype.kind not in ("USiub" if what == "classes" else "USiu"):
         raise ValueError(
-            f"{path} has {what} of type {array.dtype} in '{name}', but they must be text or whole "
+            f"{path} has {what} of type {header.dtype} in '{name}', but they must be text or whole "
             "numbers, since 1 and 1.0 would be two; save them as integers or as text."
         )
-    for position, value in enumerate(array.ravel().tolist() if array.dtype.kind in "SU" else ()):
+
+
+def _check_text(path: Path, name: str, array: NDArray[Any], what: str) -> None:
+    """Raise ValueError unless the names of persons or classes that are text can be written as UTF-8."""
+    for position, value in enumerate(array.tolist() if array.dtype.kind in "SU" else ()):
         try:
             value.decode() if isinstance(value, bytes) else value.encode()
         except UnicodeError:
@@ -281,34 +277,40 @@ def _check_named(path: Path, name: str, array: NDArray[Any], what: str) -> None:
             ) from None
 
 
-def _column(path: Path, name: str, array: NDArray[Any], count: int) -> list[Value]:
-    """Return one Python value per recording: text, whole number, number, or None for NaN."""
-    if array.shape != (count,):
+def _check_column(path: Path, name: str, header: Header, count: int) -> None:
+    if header.shape != (count,):
         raise ValueError(
-            f"{path} has {count} recordings by its offsets, but '{name}' has shape {array.shape}; "
+            f"{path} has {count} recordings by its offsets, but '{name}' has shape {header.shape}; "
             "give it one entry per recording or leave it out."
         )
-    values: list[Value]
+    if header.dtype.kind not in "UiuSbf":
+        raise ValueError(
+            f"{path} has the column '{name}' of type {header.dtype}, but a column must be text "
+            "or real numbers; convert it or leave it out."
+        )
+
+
+def _column(array: NDArray[Any]) -> list[Value]:
+    """Return one Python value per recording: text, whole number, number, or None for NaN."""
     match array.dtype.kind:
         case "U":
             # half a character stands for a byte that nobody could decode
-            values = [str(value).encode("utf-8", "replace").decode() for value in array.tolist()]
-        case "i" | "u":
-            values = array.tolist()
+            return [str(value).encode("utf-8", "replace").decode() for value in array.tolist()]
         case "S":
-            values = np.char.decode(array, "utf-8", "replace").tolist()
-        case "b":
-            values = array.astype(np.int64).tolist()
+            return [value.decode("utf-8", "replace") for value in array.tolist()]
         case "f":
-            values = [
-                None if np.isnan(value) else value for value in array.astype(np.float64).tolist()
-            ]
+            return [None if math.isnan(value) else value for value in _as_doubles(array)]
+        case "b":
+            return [int(value) for value in array.tolist()]
         case _:
-            raise ValueError(
-                f"{path} has the column '{name}' of type {array.dtype}, but a column must be text "
-                "or real numbers; convert it or leave it out."
-            )
-    return values
+            whole: list[Value] = array.tolist()
+            return whole
+
+
+def _as_doubles(array: NDArray[Any]) -> list[float]:
+    with np.errstate(over="ignore", invalid="ignore"):
+        doubles: list[float] = array.astype(np.float64).tolist()
+    return doubles
 
 
 def _take_ids(columns: dict[str, list[Value]], name: str, count: int) -> list[str]:

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 _NO_CLASS = frozenset({"", "nan", "NaN", "NAN", "<NA>", "NaT"})
 _NO_PERSON = _NO_CLASS | {"None", "none", "NONE", "null", "NULL"}
 
+_LONG = 1_000  # characters
 _SHOWN = 5  # groups in a sentence
 
 
@@ -26,6 +27,8 @@ def likeness(name: str) -> str:
     Padding is zeros before a whole number ("01", "P007") and ".0" behind one, as tables of
     numbers write it. Marks that nobody sees (a zero-width space, say) count as white space.
     """
+    if len(name) > _LONG:
+        return name  # nobody's, and some such text takes the square of its length
     # twice: folding the case of some letters leaves a form that is not normal
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
     seen = (c for c in text if not c.isspace() and unicodedata.category(c) != "Cf")

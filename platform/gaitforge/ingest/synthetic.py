@@ -29,6 +29,8 @@ CLASSES = ("ataxia", "healthy", "knee_osteoarthritis", "parkinson")
 # How much of a disorder each severity is: from half of it, or the mild would all pass for healthy.
 AMOUNT_BY_SEVERITY = (0.0, 0.5, 0.8, 1.1)
 
+MOST_FRAMES = 100_000_000  # about 20 GB: all recordings are held in memory as they are stored
+
 UPPER_PAIRS = ("eye", "ear", "shoulder", "elbow", "wrist", "hand", "hand_tip", "thumb")
 KNOWN_JOINTS = frozenset(
     {"spine_base", "spine_mid", "spine_shoulder", "neck", "head", "nose"}
@@ -85,6 +87,12 @@ class SyntheticSettings:
         if not 10.0 <= self.fps < math.inf:
             raise ValueError(
                 f"SyntheticSettings.fps is {self.fps}, but must be at least 10 Hz to show a step."
+            )
+        walks = len(CLASSES) * self.people_per_class * self.recordings_per_person
+        if walks * self.seconds * self.fps > MOST_FRAMES:
+            raise ValueError(
+                f"SyntheticSettings ask for {walks:,} recordings of {self.seconds:g} s at {self.fps:g} Hz, but may "
+                f"have {MOST_FRAMES:,} frames in all; lower one of them."
             )
         if self.dimensions not in (2, 3):
             raise ValueError(

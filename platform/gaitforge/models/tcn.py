@@ -52,7 +52,9 @@ class TcnSizes:
                 )
         check_kernel("TcnSizes", self.kernel)
         check_dropout("TcnSizes", self.dropout)
-        reach = self.kernel // 2 * self.dilation_growth ** (self.layers - 1)
+        reach = (
+            self.kernel // 2 * self.dilation_growth ** min(self.layers - 1, 64)
+        )  # or it is too far to be counted
         if reach > MAX_REACH:
             raise ValueError(
                 f"The last layer of TcnSizes reaches {reach} frames to each side, but a window "
