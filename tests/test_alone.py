@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +18,7 @@ from gaitforge.settings import ClusterSettings
 from tests.conftest import FinishedLine
 from tests.line_state import copied, live_epochs, split_of
 from tests.small_line import ended, start, wait_for
-from trainers.cluster import alone
+from trainers.cluster import alone, connection
 from trainers.cluster.alone import (
     PATIENCE,
     START_S,
@@ -109,12 +110,9 @@ def test_a_folder_with_too_long_a_path_for_sockets_is_refused(
 
 def test_rays_check_of_paths_is_told_by_these_words(tmp_path: Path) -> None:
     long = tmp_path / ("x" * 100)
+    node: Any = ray._private.node.Node
     with pytest.raises(OSError, match="AF_UNIX"):
-        ray._private.node.Node._prepare_socket_file(
-            SimpleNamespace(_sockets_dir=str(long)),  # type: ignore[arg-type]
-            str(long / "socket"),
-            "socket",
-        )
+        node._prepare_socket_file(SimpleNamespace(), str(long / "socket"), "socket")
 
 
 def test_a_folder_of_that_name_which_another_put_there_is_not_used(tmp_path: Path) -> None:
@@ -195,6 +193,36 @@ def test_a_process_of_rays_that_died_is_named() -> None:
             assert alone.find_dead() == [name]
     finally:
         child.wait()
+
+
+@pytest.mark.parametrize(
+    ("looks", "sentences"),
+    [
+        (
+            [["raylet"], ["raylet"]],
+            ["Ray's raylet died on this machine (out of memory, or killed)"],
+        ),
+        # Ray ends them itself where it gives up
+        ([["raylet"], []], []),
+        ([[], []], []),
+    ],
+)
+def test_a_ray_that_dies_while_it_starts_ends_the_command_with_a_sentence(
+    looks: list[list[str]], sentences: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = threading.Event()
+    said: list[str] = []
+
+    def find_dead() -> list[str]:
+        if len(looks) == 1:
+            started.set()
+        return looks.pop(0)
+
+    monkeypatch.setattr(connection, "WATCH_S", 0.001)
+    monkeypatch.setattr(connection, "find_dead", find_dead)
+    monkeypatch.setattr(connection, "_end", said.append)
+    connection._watch_start(started)
+    assert said == sentences
 
 
 def of_ray(home: Path) -> set[int]:

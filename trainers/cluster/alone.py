@@ -136,7 +136,8 @@ def make_private_folder() -> Path:
 
     It is short, since the paths of Ray's sockets begin with it.
     """
-    there = Path(ray._common.utils.get_default_system_temp_dir())
+    utils: Any = ray._common.utils
+    there = Path(utils.get_default_system_temp_dir())
     there.mkdir(parents=True, exist_ok=True)
     folder = there / f"gf-{os.getuid()}"
     try:

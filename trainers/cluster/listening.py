@@ -56,7 +56,8 @@ def find_family(pid: int) -> set[int]:
         with suppress(OSError):
             after = path.read_text(encoding="utf-8", errors="replace").rpartition(") ")[2]
             children.setdefault(int(after.split()[1]), []).append(int(path.parent.name))
-    family, new = set(), [pid]
+    family: set[int] = set()
+    new = [pid]
     while new:
         family.add(one := new.pop())
         new += children.get(one, [])
