@@ -22,7 +22,15 @@ from gaitforge.splits import make_splits
 from gaitforge.store import SkeletonStore
 from gaitforge.summary import write_summary
 from gaitforge.window_cache import build_windows, check_role
-from gaitforge.work import SplitFolder, WorkFolder, on_s3, open_path, set_aside, write_whole
+from gaitforge.work import (
+    SplitFolder,
+    WorkFolder,
+    follow_mode,
+    on_s3,
+    open_path,
+    set_aside,
+    write_whole,
+)
 from trainers.chain import check_stage, collect_labels, list_stale_runs, read_splits
 from trainers.cluster.joining import check_folder
 from trainers.confirm.confirm import confirm_front
@@ -77,6 +85,7 @@ class Line:
         check_families(self.settings.search)
         check_folds(self.settings)
         self.work.make()
+        follow_mode(self.work.root)
 
     def begin(self, stage: str) -> None:
         """Let a stage, or `run`, write into the folder, unless something there does not belong to the settings."""
