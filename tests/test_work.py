@@ -23,6 +23,7 @@ from gaitforge.work import (
     open_path,
     read_json,
     read_object,
+    sweep_drafts,
     write_json,
     write_once,
     write_parquet,
@@ -250,3 +251,36 @@ def test_what_a_work_folder_on_s3_leaves_on_disks_is_its_owners_alone(tmp_path: 
     follow_mode(open_path("s3://bucket/work"))
     write_json(tmp_path / "copy.json", {})
     assert (tmp_path / "copy.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_drafts_of_killed_writers_are_swept_and_hidden_files_of_others_are_not(
+    tmp_path: Path,
+) -> None:
+    hexes = "0123456789abcdef" * 2
+    drafts = [f".a.json.{hexes}", f".a.json.{hexes}.once", ".a.json.once", f".probe-{hexes}-node"]
+    others = [".held", ".making", ".DS_Store", ".nfs0001", ".notes.v2.txt", "a.json", f"a.{hexes}"]
+    for name in (*drafts, *others):
+        path = tmp_path / "runs" / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+        os.utime(path, (0, 0))
+    young = tmp_path / "runs" / f".b.json.{hexes}"
+    young.touch()
+    sweep_drafts(tmp_path)
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {*others, young.name}
+
+
+def test_a_file_that_the_disk_cannot_hold_leaves_the_old_one_and_no_draft(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(number: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path = tmp_path / "a.json"
+    write_whole(path, b"old")
+    monkeypatch.setattr(os, "fsync", full)
+    for write in (write_whole, write_once):
+        with pytest.raises(OSError, match="No space left"):
+            write(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["a.json"]

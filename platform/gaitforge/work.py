@@ -7,9 +7,11 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import stat
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
     from gaitforge.s3 import S3Path
 
 S3 = "s3://"
+DRAFT_S = 60.0  # a younger draft may be another process's, which is still writing it
+# what `_draft` makes, and the claims and probes that go with it
+DRAFT = re.compile(r"\..+\.(?:[0-9a-f]{32}(?:\.once)?|once)|\.probe-[0-9a-f]{32}.*")
 # of an OSError: the disk is full, or the user's share of it
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 AGAIN = "remove it and run its stage again"
@@ -489,6 +494,16 @@ def remove_draft(path: Path) -> None:
         remove_tree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def sweep_drafts(folder: Path) -> None:
+    """Remove the drafts of killed writers below a folder: what is called as one and older than DRAFT_S seconds."""
+    if on_s3(folder):
+        return  # what is written there is written whole
+    for path in list(folder.rglob(".*")):
+        with suppress(FileNotFoundError):
+            if DRAFT.fullmatch(path.name) and time.time() - path.stat().st_mtime > DRAFT_S:
+                remove_draft(path)
 
 
 def remove_tree(folder: Path) -> None:

@@ -28,9 +28,11 @@ from trainers.cluster.joining import (
     is_answering,
     ship_code,
 )
+from trainers.cluster.ray_signals import signals_kept
 from trainers.cluster.ray_voice import quieten
 from trainers.cluster.token import use_token
 from trainers.terminal.say import say
+from trainers.terminal.stopping import stop_status, told_to_stop
 
 # Ray reads these when it is imported by the processes that it starts: set before `ray.init`.
 _ENVIRONMENT = {
@@ -65,10 +67,11 @@ def connect(settings: ClusterSettings, shared: Path) -> None:
         os.environ.setdefault(name, value)
     os.environ["RAY_TRAIN_V2_ENABLED"] = "1"
     quieten(say)
-    if settings.address == "local":
-        _start(settings.cpus)
-    else:
-        _join(settings.address, shared)
+    with signals_kept():
+        if settings.address == "local":
+            _start(settings.cpus)
+        else:
+            _join(settings.address, shared)
 
 
 def list_nodes() -> list[Node]:
@@ -282,15 +285,16 @@ def _end_without_ray(dead: Callable[[], str], clean: Callable[[], None] = lambda
             if sentence:
                 break
             time.sleep(WATCH_S)
-        _end(sentence, clean)
+        # a signal to the whole process group ends Ray's processes as well
+        _end("stopped" if told_to_stop() else sentence, clean, stop_status())
 
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _end(sentence: str, clean: Callable[[], None] = lambda: None) -> None:
+def _end(sentence: str, clean: Callable[[], None] = lambda: None, status: int = 1) -> None:
     print(
         f"gaitforge: {sentence}; the same command goes on from here.", file=sys.stderr, flush=True
     )
     clean()
     # an exception would have to pass through Ray, which waits for those that have died
-    os._exit(1)
+    os._exit(status)

@@ -67,6 +67,7 @@ from trainers.search.starts import check_starts, read_starts
 from trainers.search.trial import BrokenAcceleratorError, TrialContext, run_trial
 from trainers.terminal.progress import SearchProgress
 from trainers.terminal.say import say
+from trainers.terminal.stopping import Stopped
 from trainers.training.teacher_file import Teacher
 from trainers.training.window_folder import WindowFolder
 
@@ -231,7 +232,7 @@ def check_complete(searcher: StudySearcher) -> None:
         )
     ended, wanted = len(searcher.ended), searcher.settings.trials
     if ended < wanted:  # Tune ends quietly when it is interrupted
-        raise RuntimeError(
+        raise Stopped(
             f"The search was stopped after {ended} of {wanted} trials; the same command goes on."
         )
 

@@ -24,6 +24,7 @@ from trainers.search.budget import Budget
 from trainers.search.rungs import Rungs
 from trainers.search.study import Study
 from trainers.search.trial import now
+from trainers.terminal.stopping import told_to_stop
 
 # A space whose budget lets fewer than one proposal in 300 pass has the wrong ranges for it.
 ATTEMPTS = 300
@@ -141,7 +142,8 @@ class StudySearcher(Searcher):
     ) -> None:
         trial, asked = self.in_flight.pop(trial_id)
         self.refused = str((result or {}).get("refused", "")) or self.refused
-        if self.refused and not self.log.has(trial.number):
+        # a signal to the whole process group ends the workers as well
+        if (self.refused or told_to_stop()) and not self.log.has(trial.number):
             return  # in flight still, for the next start
         if not self.log.has(trial.number):
             known = self.log.as_kept(trial)

@@ -243,6 +243,11 @@ def run_workers(
         raise RuntimeError(
             f"Training the teacher failed: {reason}; it was {model}, and the same command goes on from the last epoch."
         ) from error
+    except ray.exceptions.RayActorError as error:  # Train asks for no other
+        raise RuntimeError(
+            "Training the teacher failed: the process that controls its workers has died (out of memory, or killed); "
+            "the same command goes on from the last epoch."
+        ) from error
     if result.checkpoint is None:
         raise RuntimeError(
             f"Teacher training ended without a checkpoint; see Ray's logs of the run {name}."
