@@ -21,7 +21,7 @@ def without_formulas(table: pd.DataFrame) -> pd.DataFrame:
     if found:
         plain = plain.copy()
         for place, column in found.items():
-            plain.isetitem(place, column)
+            plain.isetitem(place, column.array)
     return plain
 
 

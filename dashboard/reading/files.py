@@ -160,10 +160,8 @@ def _holds_numbers(told: pa.DataType) -> bool:
 
 
 def _holds_lists(told: pa.DataType) -> bool:
-    is_list = (
-        pa.types.is_list(told) or pa.types.is_large_list(told) or pa.types.is_fixed_size_list(told)
-    )
-    return is_list and pa.types.is_floating(told.value_type)
+    kinds = (pa.ListType, pa.LargeListType, pa.FixedSizeListType)
+    return isinstance(told, kinds) and pa.types.is_floating(told.value_type)
 
 
 _HOLDS: dict[Kind, Callable[[pa.DataType], bool]] = {
