@@ -300,14 +300,16 @@ def press_slider(page: Page, key: str) -> None:
 
 
 @contextmanager
-def serving(work: Path, options: Mapping[str, str] | None = None) -> Iterator[tuple[str, int]]:
-    """The dashboard on that folder: its address, and the number of its process."""
+def serving(
+    work: Path, options: Mapping[str, str] | None = None, current: Path = ROOT
+) -> Iterator[tuple[str, int]]:
+    """The dashboard on that folder, asked for in the folder `current`: its address, and its process's number."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     server = subprocess.Popen(
         build_serve_command([str(work)], port, options),
-        cwd=ROOT,
+        cwd=current,
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "platform")])},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

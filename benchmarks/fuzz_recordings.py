@@ -18,7 +18,7 @@ import warnings
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -29,6 +29,7 @@ from gaitforge.sentences import one_line
 from trainers.__main__ import main as gaitforge
 
 Rng = np.random.Generator
+T = TypeVar("T")
 Arrays = dict[str, Any]
 Members = list[tuple[str, bytes, int]]  # name, content, compression
 
@@ -109,7 +110,7 @@ def spoil(rng: Rng, folder: Path) -> Spoiled:
     return Spoiled(command=["ingest", str(folder / "run.toml")], what="; ".join(told))
 
 
-def pick(rng: Rng, choices: Sequence[Any]) -> Any:
+def pick(rng: Rng, choices: Sequence[T]) -> T:
     """Return one of the choices."""
     return choices[int(rng.integers(len(choices)))]
 
@@ -426,7 +427,7 @@ def wrapped(rng: Rng, data: bytes) -> tuple[bytes, str]:
             (rng.bytes(3000), "noise"),
             (packed(np.arange(5)), "one array"),
         ),
-    )  # type: ignore[no-any-return]
+    )
 
 
 BYTES: Sequence[Callable[[Rng, bytes], tuple[bytes, str]]] = (

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.fuzz_recordings import good_arrays
+from benchmarks.fuzz_recordings import good_arrays, pick
 from benchmarks.fuzzing import Fuzzer, Spoiled, main
 from gaitforge.models import FAMILIES
 from gaitforge.objectives import OBJECTIVES
@@ -274,11 +274,6 @@ def replace(rng: Rng, settings: Path, layout: Path) -> tuple[Path, str]:
     elif what == "zeros":
         path.symlink_to("/dev/zero")
     return settings, f"a {what} in place of {path.name}"
-
-
-def pick(rng: Rng, choices: Sequence[Any]) -> Any:
-    """Return one of the choices."""
-    return choices[int(rng.integers(len(choices)))]
 
 
 FUZZER = Fuzzer(module="benchmarks.fuzz_settings", prepare=prepare, spoil=spoil, command=command)

@@ -8,8 +8,14 @@ from pathlib import Path
 
 APP = Path(__file__).parent / "app.py"
 
+# A page of another site can give its own name this machine's address; what asks by that name is refused.
+HOSTS = ("localhost", "127.0.0.1")
+
 SERVER = {
     "server.address": "127.0.0.1",
+    # said here, since a setting of the user's or of the current folder may say otherwise
+    "server.enableCORS": "true",
+    "server.enableXsrfProtection": "true",
     "server.headless": "true",
     "server.fileWatcherType": "none",
     "browser.gatherUsageStats": "false",
@@ -47,5 +53,6 @@ def build_serve_command(
     """Build the command line that serves the work folders; `other` options of Streamlit override ours."""
     options = {**SERVER, **THEME, "server.port": str(port), **(other or {})}
     flags = [word for name, value in options.items() for word in (f"--{name}", value)]
+    flags += [word for host in HOSTS for word in ("--server.allowedHosts", host)]
     # -P: whoever asks may stand in a folder with a `dashboard` of its own
     return [sys.executable, "-P", "-m", "dashboard.start", "run", str(APP), *flags, "--", *folders]

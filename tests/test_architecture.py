@@ -76,12 +76,11 @@ START_RAY = {
 
 # Inside gaitforge, imports point upwards in this list only.
 ORDER = [
-    "sentences", "regular_file",
-    "toml", "duration", "layout", "recording", "s3", "work", "weights", "provenance", "ingest", "windows", "normalise",
-    "augment", "recipe", "records", "scorings", "recording_files", "quarantine", "store", "splits", "window_cache",
-    "batch", "models", "gradients", "spaces", "losses", "extensions",
+    "sentences", "regular_file", "toml", "duration", "layout", "recording", "s3", "work", "weights", "arrays",
+    "provenance", "ingest", "windows", "normalise", "augment", "recipe", "records", "scorings", "recording_files",
+    "quarantine", "store", "splits", "window_cache", "batch", "models", "gradients", "spaces", "losses", "extensions",
     "metrics", "reference", "stats", "decision", "cost", "trials", "failures", "front", "objectives", "settings",
-    "members", "outdated", "predict", "export", "summary", "testing", "__main__",
+    "members", "outdated", "onnx_file", "predict", "export", "summary", "testing", "__main__",
 ]  # fmt: skip
 
 PICKLES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
@@ -238,6 +237,11 @@ def test_the_dashboard_loads_neither_torch_nor_ray_by_any_way(path: Path) -> Non
 def test_records_load_neither_torch_nor_ray_by_any_way(path: Path) -> None:
     heavy = {"torch", "ray", "optuna", "pandas", "deltalake", "onnxruntime"}
     assert {p for p in reached(path) if packages(p) & heavy} == set()
+
+
+def test_onnxruntime_is_imported_where_it_is_told_to_write_nothing_and_nowhere_else() -> None:
+    home = FOLDERS["gaitforge"] / "onnx_file.py"
+    assert [path for path in SOURCES if "onnxruntime" in packages(path)] == [home]
 
 
 def test_predicting_loads_no_torch_by_any_way() -> None:

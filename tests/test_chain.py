@@ -871,3 +871,60 @@ def test_a_head_that_tells_nothing_is_named_in_one_sentence(
     assert line.run("confirm") == 2
     said = one_sentence(capsys.readouterr().err)
     must_say(said, str(path), "cannot be used as", "`gaitforge ")
+
+
+@pytest.mark.parametrize(
+    ("head", "stage"),
+    [("store/store.json", "ingest"), ("runs/main/teacher_outputs/outputs.json", "outputs"),
+     ("runs/main/search/front.json", "search"), ("runs/main/confirm/scores.json", "confirm"),
+     ("export/card.json", "export"), ("runs/main/reference/reference.json", "teacher")],
+)  # fmt: skip
+def test_what_a_later_version_wrote_is_left_as_it_is_but_for_fresh(
+    line: Copy, capsys: pytest.CaptureFixture[str], head: str, stage: str
+) -> None:
+    path = line.work.root / head
+    write_json(path, {**read_json(path), "schema": 9})
+    before = line.tree()
+    for asked in (stage, "run"):
+        must_say(
+            refused(capsys, asked, line.settings),
+            str(path),
+            "schema is 9",
+            "the version",
+            "--fresh",
+        )
+    assert line.tree() == before
+
+
+def test_a_refit_of_other_sizes_than_its_weights_is_named(
+    line: Copy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    head = head_of(line, "confirm/refits/student-*.json")
+    told = read_json(head)
+    write_json(
+        head, {**told, "sizes": {**told["sizes"], "channels": 2 * told["sizes"]["channels"]}}
+    )
+    shutil.rmtree(line.work.export)
+    said = refused(capsys, "export", line.settings)
+    must_say(said, str(weights_of(head)), "another model", f"remove {head.name}")
+
+
+def test_windows_without_classes_are_named(line: Copy, capsys: pytest.CaptureFixture[str]) -> None:
+    metas = list(line.work.cache.rglob("meta.json"))
+    for meta in metas:
+        write_json(meta, {**read_json(meta), "classes": []})
+    said = refused(capsys, "outputs", line.settings)
+    must_say(said, "meta.json", "'classes' is [], but must be not empty", "remove the folder")
+
+
+def test_an_answer_whose_teacher_outputs_are_gone_is_told_to_be_so(
+    line: Copy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert line.run("ingest") == 0  # settings.json names the copy
+    line.split.outputs.head.unlink()
+    refused(capsys, "export", line.settings)
+    shown(line, capsys)
+    for sentence in read_json(line.work.summary)["outdated"].values():
+        must_say(sentence, "teacher outputs that are not there", "`gaitforge outputs run.toml`")
+    assert line.run("outputs") == 0
+    assert read_json(line.work.summary)["outdated"] == {"answer": None, "export": None}

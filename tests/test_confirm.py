@@ -35,10 +35,10 @@ from gaitforge.records.split import Split
 from gaitforge.records.trial import State, Trial
 from gaitforge.settings import ConfirmSettings
 from gaitforge.trials import TrialLog
-from gaitforge.weights import write_weights
+from gaitforge.weights import hash_file, write_weights
 from gaitforge.window_cache import build_windows
 from gaitforge.windows import WindowSettings
-from gaitforge.work import SplitFolder
+from gaitforge.work import SplitFolder, write_whole
 from tests.made import made
 from trainers.confirm.refit_file import ALONE, SEED, STUDENT, Refit, make_refits
 from trainers.confirm.trust import reach_verdict as verdict_of
@@ -289,9 +289,22 @@ def test_a_refit_is_done_once_its_own_result_is_there(tmp_path: Path) -> None:
     assert not refit.is_done(folder)
     REFIT.write(refit.head(folder), made(REFIT, identity="of an older teacher"))
     assert not refit.is_done(folder)
-    told = write_weights(refit.head(folder), b"weights")
-    REFIT.write(refit.head(folder), made(REFIT, identity=refit.identity, **told))
+    weights = write_weights(refit.head(folder), b"weights")
+    predicted = {
+        role: folder.predicted(role, refit.model, refit.trial, refit.seed)
+        for role in ("validation", "confirm")
+    }
+    for role, path in predicted.items():
+        write_whole(path, role.encode())
+    spec = {"family": refit.spec.family, "sizes": dict(refit.spec.sizes)}
+    hashes = {role: hash_file(path) for role, path in predicted.items()}
+    head = made(REFIT, identity=refit.identity, **spec, **weights, predictions_sha256=hashes)
+    REFIT.write(refit.head(folder), head)
     assert refit.is_done(folder)
+    predicted["confirm"].write_bytes(b"of another")
+    assert not refit.is_done(folder)
+    predicted["confirm"].unlink()
+    assert not refit.is_done(folder)
     assert (refit.head(folder).parent / f"student-3-seed{SEED}.safetensors").is_file()
 
 

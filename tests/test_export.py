@@ -27,7 +27,8 @@ from gaitforge.metrics import softmax
 from gaitforge.models import Output, make_sizes
 from gaitforge.models.tcn import TcnSizes
 from gaitforge.normalise import normalise
-from gaitforge.predict import Predictor, open_session
+from gaitforge.onnx_file import open_session
+from gaitforge.predict import Predictor
 from gaitforge.recording import Recording
 from gaitforge.records.confirm import REFIT
 from gaitforge.records.confirm import SCORES as SCORES_FILE
@@ -298,16 +299,49 @@ def test_files_without_classes_and_persons_are_predicted_in_their_order(
     frames = np.concatenate([first.positions_TVC, second.positions_TVC])
     np.savez(tmp_path / "new.npz", frames=frames, offsets=np.array([0, 30, 70]))
     predictor = Predictor.open(exported)
-    predicted = dict(predictor.files([tmp_path / "new.npz"]))
+    predicted = {
+        one.recording: one.probabilities_K for one in predictor.files([tmp_path / "new.npz"])
+    }
     assert list(predicted) == ["new-00000", "new-00001"]
     np.testing.assert_array_equal(predicted["new-00000"], predictor.probabilities(first))
     np.testing.assert_array_equal(predicted["new-00001"], predictor.probabilities(second))
 
 
-def test_a_recording_that_cannot_be_used_is_named(exported: Path, tmp_path: Path) -> None:
-    np.savez(tmp_path / "new.npz", frames=np.full((4, 3, 3), np.nan, np.float32), offsets=[0, 4])
-    with pytest.raises(ValueError, match=r"Recording 0 of .*new.npz cannot be used: every joint"):
-        list(Predictor.open(exported).files([tmp_path / "new.npz"]))
+def test_a_recording_that_cannot_be_used_is_named_and_the_others_are_answered(
+    exported: Path, tmp_path: Path
+) -> None:
+    good = walk(frames=4).positions_TVC
+    huge = np.full((4, 3, 3), 3e38, np.float32)
+    huge[::2] *= -1  # the way between overflows
+    frames = np.concatenate([good, np.full((4, 3, 3), np.nan, np.float32), good[:1], huge, good])
+    names = ["a", "b", "c", "=d", "e"]
+    np.savez(tmp_path / "new.npz", frames=frames, offsets=[0, 4, 8, 9, 13, 17], clip_id=names)
+    (tmp_path / "no.npz").write_bytes(b"no archive")
+    predictor = Predictor.open(exported)
+    said = list(predictor.files([tmp_path / "no.npz", tmp_path / "new.npz"]))
+    assert [one.recording for one in said] == [str(tmp_path / "no.npz"), *names]
+    assert [one.probabilities_K is not None for one in said] == [0, 1, 0, 0, 0, 1]
+    reasons = ("is not an .npz", "", "every joint of", "too few frames: 1", "too large", "")
+    for one, reason in zip(said, reasons, strict=True):
+        assert (reason in one.reason) if reason else one.reason == ""
+    np.testing.assert_array_equal(said[1].probabilities_K, said[5].probabilities_K)
+
+
+def test_a_file_that_is_missing_is_refused_before_any_is_read(
+    exported: Path, tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "new.npz", frames=walk().positions_TVC, offsets=[0, 30])
+    with pytest.raises(FileNotFoundError, match=r"other.npz does not exist"):
+        Predictor.open(exported).files([tmp_path / "new.npz", tmp_path / "other.npz"])
+
+
+def test_windows_of_many_runs_are_answered_as_by_one(
+    exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predictor = Predictor.open(exported)
+    expected = predictor.probabilities(walk(frames=200))
+    monkeypatch.setattr("gaitforge.predict.TOGETHER", 16 * 3 * 3 * 5)  # of 24 windows
+    np.testing.assert_allclose(predictor.probabilities(walk(frames=200)), expected, atol=1e-6)
 
 
 def test_predicting_loads_neither_torch_nor_ray() -> None:
@@ -344,11 +378,15 @@ def test_a_card_that_lacks_something_is_refused(
         Predictor.open(folder)
 
 
-def test_a_damaged_model_file_is_named(exported: Path, tmp_path: Path) -> None:
+def test_a_model_file_that_the_card_does_not_tell_of_is_named(
+    exported: Path, tmp_path: Path
+) -> None:
     folder = Path(shutil.copytree(exported, tmp_path / "export"))
-    (folder / "student.onnx").write_bytes(b"\x00" * 100)
-    with pytest.raises(ValueError, match=r"student.onnx cannot be loaded .*; export the student"):
-        Predictor.open(folder)
+    content = (folder / "student.onnx").read_bytes()
+    for other in (b"\x00" * 100, content[:-1], content[:-1] + b"\x01"):
+        (folder / "student.onnx").write_bytes(other)
+        with pytest.raises(ValueError, match=r"student.onnx is another file than .*; export the"):
+            Predictor.open(folder)
 
 
 # which student, and what its card says
@@ -391,11 +429,24 @@ def test_nothing_is_exported_before_it_is_confirmed(exported: Path, tmp_path: Pa
         )
 
 
-def export_again(exported: Path, target: Path) -> None:
+def export_again(exported: Path, target: Path, fps: float | None = 25.0) -> None:
     """Another export into a folder: recordings were read at another rate since."""
     windows = WindowFolder.open(next((exported.parent / "cache" / "windows").iterdir()))
     folder = SplitFolder(exported.parent / "runs" / "main")
-    export_student(ExportSettings(), windows, SPLIT, folder, ReadOptions(fps=25.0), target)
+    export_student(ExportSettings(), windows, SPLIT, folder, ReadOptions(fps=fps), target)
+
+
+@pytest.mark.parametrize("other", [None, b"junk"])
+def test_an_export_whose_model_file_is_another_is_made_again(
+    exported: Path, tmp_path: Path, other: bytes | None
+) -> None:
+    folder = Path(shutil.copytree(exported, tmp_path / "export"))
+    if other is None:
+        (folder / "student.onnx").unlink()
+    else:
+        (folder / "student.onnx").write_bytes(other)
+    export_again(exported, folder, fps=None)  # all else is as it was
+    assert Predictor.open(folder).classes == ("ill", "well")
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -539,7 +590,7 @@ def test_scores_of_an_older_confirm_are_not_exported(exported: Path, tmp_path: P
 
 def test_the_card_holds_what_a_program_needs(exported: Path) -> None:
     card = read_json(exported / "card.json")
-    assert card["schema"] == 1
+    assert card["schema"] == 2
     assert card["onnx_bytes"] == (exported / card["onnx"]).stat().st_size
     assert card["max_abs_difference"] <= TOLERANCE
     assert card["people"] == {"train": 2, "validation": 1, "confirm": 0}

@@ -282,17 +282,29 @@ def test_predict_gives_what_was_scored(
         assert values == pytest.approx(scored[row["recording"]], abs=1e-4)
 
 
-def test_predict_refuses_recordings_of_another_layout(
+def test_predict_says_why_it_cannot_use_recordings(
     finished: FinishedLine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path, export = tmp_path / "new.npz", finished.work.export
+
+    def must_answer(name: str, *words: str) -> None:
+        """Every row has a name that ends so, and a reason of these words."""
+        capsys.readouterr()
+        assert main(["predict", str(export), str(path)]) == 2
+        rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+        assert rows
+        for row in rows:
+            assert row["predicted"] == ""
+            assert name in row["recording"]
+            must_say(row["reason"], *words)
+
     write_new_recordings(path, layout="kinect25")
-    must_say(refused(capsys, "predict", export, path), "25 joints", "'coco17' has 17", "layout")
+    must_answer("new.npz", "25 joints", "'coco17' has 17", "layout")
     write_new_recordings(path, dimensions=2)
-    must_say(refused(capsys, "predict", export, path), "2 coordinates", "trained on 3")
-    must_say(refused(capsys, "predict", export, tmp_path / "no.npz"), "no.npz does not exist")
+    must_answer("new-0", "2 coordinates", "trained on 3")
     write_recordings(path, frames=np.full((72, 17, 3), np.nan, dtype=np.float32))
-    must_say(refused(capsys, "predict", export, path), "Recording 0", "is missing")
+    must_answer("new-0", "is missing")
+    must_say(refused(capsys, "predict", export, tmp_path / "no.npz"), "no.npz does not exist")
 
 
 # --- wrong input on a line that has results ---

@@ -7,6 +7,7 @@ its own.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from operator import methodcaller
@@ -20,7 +21,7 @@ from gaitforge.records import FILES, PUBLIC
 from gaitforge.records.__main__ import SCHEMAS, main
 from gaitforge.records.confirm import REFIT, SCORES, WORKER, WorkerOf
 from gaitforge.records.export import CARD, export_identity
-from gaitforge.records.json_file import JsonFile, Unreadable, plain
+from gaitforge.records.json_file import JsonFile, Newer, Unreadable, plain
 from gaitforge.records.search import FRONT, PACKING, Need, Packing
 from gaitforge.records.teacher import (
     LIVE,
@@ -110,13 +111,34 @@ def test_every_kind_is_among_the_samples_or_made_here() -> None:
 
 
 def test_another_schema_is_refused_with_what_to_do(tmp_path: Path) -> None:
-    path = changed(FRONT_FILE, tmp_path, lambda front: front.update(schema=9))
+    path = changed(FRONT_FILE, tmp_path, lambda front: front.update(schema=0))
     with pytest.raises(Unreadable) as refused:
         FRONT.read(path)
     assert str(refused.value) == (
-        f"{path} cannot be used as a searched front: its schema is 9, but must be 1; run `gaitforge search` again."
+        f"{path} cannot be used as a searched front: its schema is 0, but must be 1; run `gaitforge search` again."
     )
-    assert refused.value.found == "its schema is 9, but must be 1"
+    assert refused.value.found == "its schema is 0, but must be 1"
+    FRONT.check_version(path)
+
+
+def test_what_a_later_version_wrote_is_not_to_be_written_again(tmp_path: Path) -> None:
+    path = changed(FRONT_FILE, tmp_path, lambda front: front.update(schema=9))
+    for look in (FRONT.read, FRONT.find, FRONT.check_version):
+        with pytest.raises(
+            Newer, match="its schema is 9, but must be 1; use the version of"
+        ) as refused:
+            look(path)
+        assert refused.value.found == "its schema is 9, but must be 1"
+
+
+@pytest.mark.parametrize("damage", [None, b"", b"{", b'{"schema": "9"}', b'{"schema": true}'])
+def test_what_is_damaged_or_missing_is_of_no_later_version(
+    damage: bytes | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "front.json"
+    if damage is not None:
+        path.write_bytes(damage)
+    FRONT.check_version(path)
 
 
 @pytest.mark.parametrize(
@@ -244,7 +266,7 @@ def test_how_windows_are_cut_is_never_a_default(
 
 def test_a_card_without_classes_is_refused(tmp_path: Path) -> None:
     path = changed(written("export/card.json"), tmp_path, lambda it: it.update(classes=[]))
-    with pytest.raises(Unreadable, match=r"its 'classes' is \[\], but must be of another length"):
+    with pytest.raises(Unreadable, match=r"its 'classes' is \[\], but must be not empty"):
         CARD.read(path)
 
 
@@ -281,10 +303,10 @@ def test_what_cannot_be_read_is_refused_in_a_sentence(
         with pytest.raises(NotADirectoryError, match=r"/file is a file, but must be a folder"):
             read(below)
 
-    def forbidden(path: Path) -> bytes:  # root may read what nobody else may
+    def forbidden(path: Path, flags: int) -> int:  # root may read what nobody else may
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "read_bytes", forbidden)
+    monkeypatch.setattr(os, "open", forbidden)
     for read in (FRONT.read, FRONT.find):
         with pytest.raises(PermissionError, match=r"this user may not read it; let its owner"):
             read(FRONT_FILE)

@@ -15,6 +15,7 @@ from gaitforge.work import WorkFolder, read_json, write_json
 from tests.made import made
 from tests.test_trials import ended
 from tests.toy_work import Toy, make_split, make_work
+from trainers.__main__ import main
 from trainers.show import describe
 
 KILLED = "the worker process was killed by SIGSEGV"
@@ -183,6 +184,17 @@ def test_the_reference_and_chance_stand_below_the_teacher(work: WorkFolder) -> N
     at = next(i for i, line in enumerate(lines) if line.startswith("teacher: "))
     assert lines[at + 1] == "reference: validation macro F1 0.510, accuracy 0.620"
     assert lines[at + 2] == "chance: validation macro F1 0.170, accuracy 0.340"
+
+
+def test_names_that_a_terminal_would_obey_are_written_out(
+    work: WorkFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = work.store_head
+    classes = ["a\x1b[2J\x07b", "Ärger", "good\nexport: trial 0"]
+    write_json(path, {**read_json(path), "classes": classes})
+    assert main(["show", str(work.root)]) == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    assert r"(a\x1b[2J\x07b, Ärger, good\nexport: trial 0)" in first
 
 
 def test_failed_students_are_counted_by_family_and_reason_with_the_file_of_one(

@@ -17,7 +17,7 @@ from gaitforge.records.split import SPLIT, Split
 from gaitforge.records.store import STORE as STORE_FILE
 from gaitforge.records.store import HowRead
 from gaitforge.records.summary import SUMMARY
-from gaitforge.records.teacher import TEACHER
+from gaitforge.records.teacher import OUTPUTS, TEACHER
 from gaitforge.records.trial import State, Trial
 from gaitforge.summary import write_summary
 from gaitforge.trials import TrialLog
@@ -79,6 +79,8 @@ def write_teacher(work: WorkFolder, split: str, val_macro_f1: float) -> None:
         seconds=10.0,
     )  # fmt: skip
     TEACHER.write(work.run(split).teacher_model, model)
+    outputs = made(OUTPUTS, provenance={"made_from": {"teacher": "t"}})
+    OUTPUTS.write(work.run(split).outputs.head, outputs)
 
 
 def write_search(work: WorkFolder, split: str, states: list[State]) -> None:
@@ -368,4 +370,4 @@ def test_scores_and_an_export_of_an_older_version_are_told_to_be_so_and_count_as
     parts = ("confirm_teacher", "confirmed_front", "verdict", "times_scored", "export", "exported")
     assert [summary[key] for key in parts] == [None] * len(parts)
     assert "its schema is 0, but must be 3" in summary["outdated"]["answer"]
-    assert "its schema is 0, but must be 1" in summary["outdated"]["export"]
+    assert "its schema is 0, but must be 2" in summary["outdated"]["export"]

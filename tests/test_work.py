@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from gaitforge.work import (
     WorkFolder,
     as_json,
     fingerprint,
+    for_arrow,
     read_json,
     read_object,
     write_json,
@@ -87,12 +89,67 @@ def test_json_survives_its_file_and_knows_no_nan(tmp_path: Path) -> None:
         as_json({"score": float("nan")})
 
 
-@pytest.mark.parametrize("content", [b'{"a": 1', b"", b"\xff\xfe{}"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"a": 1',
+        b"",
+        b"\xff\xfe{}",
+        b"[NaN]",
+        b"[-Infinity]",
+        b"[1e999]",
+        b"[" * 100_000,
+        b"9" * 5000,
+    ],
+)
 def test_a_damaged_json_file_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "bad.json"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"bad.json is not JSON .*; remove it and run its stage"):
         read_json(path)
+
+
+def make_pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def make_device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def make_loop(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        (Path.mkdir, "it is a folder, but must be a file; move it away, then"),
+        (make_pipe, "it is neither a file nor a folder (a pipe or a device)"),
+        (make_device, "it is neither a file nor a folder (a pipe or a device)"),
+        (make_loop, "Too many levels of symbolic links"),
+    ],
+)
+def test_what_is_no_file_is_named_and_never_waited_for(
+    what: Callable[[Path], None], said: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.json"
+    what(path)
+    with pytest.raises(OSError, match=f"{path} cannot be read as a JSON file: {re.escape(said)}"):
+        read_json(path)
+    with pytest.raises(OSError, match=f"\\[Errno.*{path}"):  # before pyarrow is asked
+        for_arrow(path)
+
+
+def test_a_file_that_this_user_may_not_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(*_: object) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "open", denied)  # root may read all
+    with pytest.raises(PermissionError, match="this user may not read it; let its owner"):
+        read_json(tmp_path / "a.json")
 
 
 def test_parquet_files_carry_page_checksums(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from gaitforge.records.json_file import plain
 from gaitforge.records.search import FRONT
 from gaitforge.records.search import SEARCH as SEARCH_FILE
 from gaitforge.records.split import SPLIT, Split
-from gaitforge.records.teacher import TEACHER
+from gaitforge.records.teacher import OUTPUTS, TEACHER
 from gaitforge.records.trial import TRIAL
 from gaitforge.stats import Ints
 from gaitforge.store import SkeletonStore
@@ -120,6 +120,8 @@ def make_teacher(work: WorkFolder, toy: Toy = Toy()) -> None:
         best_epoch=EPOCHS - 4, epochs=EPOCHS, seconds=412.5,
     )  # fmt: skip
     TEACHER.write(run.teacher_model, model)
+    outputs = made(OUTPUTS, provenance={"made_from": {"teacher": model.fingerprint}})
+    OUTPUTS.write(run.outputs.head, outputs)
     curve = _curve(rng, EPOCHS, scores, terms=())
     columns = ("epoch", "train_loss", "val_macro_f1", "val_accuracy", "seconds")
     write_parquet(

@@ -97,19 +97,32 @@ def run_demo(options: argparse.Namespace) -> int:
 
 
 def run_predict(options: argparse.Namespace) -> int:
-    """Print class probabilities of every recording of the files as CSV."""
+    """Print a row for every recording of the files as CSV: class probabilities, or the reason why there are none."""
     from gaitforge.extensions import load_readers
-    from gaitforge.predict import Predictor
+    from gaitforge.predict import Predictor, fill_row, name_columns
     from gaitforge.work import open_path
 
     load_readers()
     predictor = Predictor.open(open_path(options.export))
+    predictions = predictor.files(options.files)
     writer = csv.writer(sys.stdout)
-    writer.writerow(["recording", "predicted", *predictor.classes])
-    for recording, probabilities in predictor.files(options.files):
-        best = predictor.classes[int(probabilities.argmax())]
-        writer.writerow([recording, best, *(f"{value:.4f}" for value in probabilities)])
-    return 0
+    writer.writerow(name_columns(predictor.classes))
+    answered = refused = 0
+    for prediction in predictions:
+        writer.writerow(fill_row(prediction, predictor.classes))
+        if prediction.probabilities_K is None:
+            refused += 1
+        else:
+            answered += 1
+    if answered and not refused:
+        return 0
+    if not answered + refused:
+        _complain("The files hold no recording; name at least one that does.")
+    else:
+        _complain(
+            f"{refused:,} of {answered + refused:,} could not be used; the column 'reason' says why."
+        )
+    return 1 if answered else 2
 
 
 def run_dashboard(options: argparse.Namespace) -> int:
@@ -268,7 +281,12 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="the whole line, small, on synthetic walkers")
     demo.add_argument("--out", metavar="DIR", help="work folder (default: work/demo)")
     demo.set_defaults(command=run_demo)
-    predict = commands.add_parser("predict", help="class probabilities of new recordings")
+    predict = commands.add_parser(
+        "predict",
+        help="class probabilities of new recordings",
+        description="Print a CSV row for every recording: class probabilities, or the reason why it cannot be used.",
+        epilog="Exit status: 0 all recordings were answered, 1 some were, 2 none was.",
+    )
     predict.add_argument("export", metavar="EXPORT", help="the folder that export wrote")
     predict.add_argument("files", type=Path, nargs="+", metavar="FILE")
     predict.set_defaults(command=run_predict)

@@ -13,12 +13,13 @@ from pathlib import Path
 
 from gaitforge.members import read_members, scores_provenance
 from gaitforge.provenance import Provenance
-from gaitforge.records.confirm import SCORES
+from gaitforge.records.confirm import FOLDS, LATENCIES, POOLED, SCORES
+from gaitforge.records.export import CARD
 from gaitforge.records.json_file import Unreadable
 from gaitforge.records.search import FRONT, SEARCH
 from gaitforge.records.split import SPLIT, Split
-from gaitforge.records.store import HowRead
-from gaitforge.records.teacher import OUTPUTS, TEACHER
+from gaitforge.records.store import STORE, HowRead
+from gaitforge.records.teacher import OUTPUTS, REFERENCE, TEACHER
 from gaitforge.settings import IngestSettings, RunSettings, as_dict, how_read, teacher_identity
 from gaitforge.splits import check_rule, make_splits
 from gaitforge.store import SkeletonStore
@@ -32,6 +33,7 @@ from trainers.training.teacher_file import (
     Teacher,
     check_replaced,
     check_weights,
+    find_outputs_fault,
     outputs_provenance,
     teacher_provenance,
 )
@@ -106,6 +108,12 @@ class Chain:
                 "run `gaitforge outputs` first."
             )
 
+    def check_arrays(self) -> None:
+        """Raise ValueError where the arrays of the teacher outputs are not those that their head tells of."""
+        fault = find_outputs_fault(self.folder.outputs)
+        if fault is not None:
+            raise ValueError(f"{fault}; run `gaitforge outputs` first, which makes it again.")
+
     def check_search(self) -> None:
         """Raise ValueError for a search that the settings do not ask for, or the front of another search."""
         front = self.folder.front
@@ -134,6 +142,8 @@ def check_stage(stage: str, settings: RunSettings, work: WorkFolder, fresh: bool
 
     Raises FileNotFoundError or ValueError with what to do.
     """
+    if not fresh:
+        check_versions(work)
     if stage in ("run", "ingest"):
         check_ingest(settings, work, fresh)
     if stage == "ingest":
@@ -156,6 +166,20 @@ def check_stage(stage: str, settings: RunSettings, work: WorkFolder, fresh: bool
         check_link(stage, chain, fresh)
 
 
+def check_versions(work: WorkFolder) -> None:
+    """Raise Newer where a later version wrote what a stage would otherwise write anew."""
+    STORE.check_version(work.store_head)
+    CARD.check_version(work.exported.card)
+    POOLED.check_version(work.pooled)
+    for folder in work.made_runs():
+        REFERENCE.check_version(folder.reference_facts)
+        OUTPUTS.check_version(folder.outputs.head)
+        FRONT.check_version(folder.front)
+        SCORES.check_version(folder.scores)
+        LATENCIES.check_version(folder.latencies)
+        FOLDS.check_version(folder.folds_answer)
+
+
 def check_link(stage: str, chain: Chain, fresh: bool) -> None:
     """Run the checks of a stage on one split."""
     settings, folder = chain.settings, chain.folder
@@ -169,6 +193,8 @@ def check_link(stage: str, chain: Chain, fresh: bool) -> None:
         chain.check_teacher()
     if stage in ("search", "confirm", "export"):
         chain.check_outputs()
+    if stage in ("search", "confirm"):
+        chain.check_arrays()
     if stage in ("run", "search"):
         if not fresh:
             check_claim(folder, chain.search_identity, as_dict(settings.search))

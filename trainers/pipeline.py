@@ -21,7 +21,7 @@ from gaitforge.settings import SETTINGS, RunSettings
 from gaitforge.splits import make_splits
 from gaitforge.store import SkeletonStore
 from gaitforge.summary import write_summary
-from gaitforge.window_cache import build_windows
+from gaitforge.window_cache import build_windows, check_role
 from gaitforge.work import SplitFolder, WorkFolder, on_s3, open_path, set_aside, write_whole
 from trainers.chain import check_stage, collect_labels, list_stale_runs, read_splits
 from trainers.cluster.joining import check_folder
@@ -296,7 +296,10 @@ class Line:
         recipe = WindowRecipe(
             store=str(self.work.store), folder=str(cache.folder), split=split, settings=self.settings.windows
         )  # fmt: skip
-        return recipe.make(*roles)
+        made = recipe.make(*roles)
+        for role in roles:
+            check_role(made.folder, role)
+        return made
 
     def read_splits(self) -> list[Split]:
         """Read the splits as the split stage wrote them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from statistics import mean
 
@@ -13,9 +14,10 @@ from gaitforge.quarantine import in_words
 from gaitforge.records.confirm import FOLDS, POOLED, SCORES, ByPerson, ModelScores
 from gaitforge.records.json_file import Unreadable
 from gaitforge.records.store import STORE, StoreInfo
-from gaitforge.records.summary import FamilyEnds, SearchedMember
+from gaitforge.records.summary import SUMMARY, FamilyEnds, SearchedMember
 from gaitforge.records.teacher import REFERENCE
-from gaitforge.summary import write_summary
+from gaitforge.sentences import escape
+from gaitforge.summary import make_summary
 from gaitforge.trials import TrialLog
 from gaitforge.work import SplitFolder, WorkFolder
 from trainers.confirm.trust import format_verdict
@@ -35,7 +37,9 @@ def describe(work: WorkFolder) -> str:
         )
     # refused before summary.json is written; with a single split it would be of an earlier rule
     pooled = POOLED.find(work.pooled) if len(work.split_files()) > 1 else None
-    summary = write_summary(work)
+    summary = make_summary(work)
+    with suppress(OSError):  # who may only read the folder is shown it all the same
+        SUMMARY.write(work.summary, summary)
     parts = [_store(store)]
     if summary.teacher:
         teacher = summary.teacher
@@ -85,7 +89,8 @@ def describe(work: WorkFolder) -> str:
     missing = [name for name, its in there.items() if its is None]
     if missing:
         parts.append(f"not there yet: {', '.join(missing)}")
-    return "\n".join(parts)
+    # a name with a line end in it must not look like a line of ours
+    return "\n".join(escape(part).replace("\n", "\\n") for part in parts)
 
 
 def _store(store: StoreInfo) -> str:

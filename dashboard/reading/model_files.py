@@ -7,10 +7,16 @@ from functools import lru_cache
 from pathlib import Path
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from dashboard.reading.files import OUTSIDE, Problem, is_inside, list_outside, parse_file
+from dashboard.reading.files import (
+    OUTSIDE,
+    Kind,
+    Problem,
+    is_inside,
+    list_outside,
+    parse_file,
+    read_columns,
+)
 from dashboard.reading.work_folder import Latency
 from gaitforge.layout import Layout
 from gaitforge.recording import Recording
@@ -18,11 +24,12 @@ from gaitforge.records.confirm import REFIT, Member
 from gaitforge.records.export import CARD, Card
 from gaitforge.store import SkeletonStore
 from gaitforge.weights import find_weights_fault, weights_of
-from gaitforge.work import WorkFolder, for_arrow, open_path
+from gaitforge.work import WorkFolder, open_path, read_bytes
 
-ROBUSTNESS = (
-    "model", "trial", "seed", "hidden", "recording", "person", "true_class", "said_class",
-)  # fmt: skip
+ROBUSTNESS: dict[str, Kind] = {
+    "model": "texts", "trial": "whole numbers", "seed": "whole numbers", "hidden": "numbers", "recording": "texts",
+    "person": "texts", "true_class": "texts", "said_class": "texts",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,14 +52,13 @@ def read_robustness(
     """
     path = work.run(split).robustness
     empty = pd.DataFrame(columns=list(ROBUSTNESS))
-    if not is_inside(work.root, path) or not path.is_file():
+    if not is_inside(work.root, path) or not path.exists():
         return empty
-    try:
-        table = pq.read_table(for_arrow(path), columns=list(ROBUSTNESS)).to_pandas()
-    except (pa.ArrowException, OSError, KeyError) as error:
-        reason = str(error).splitlines()[0][:120]
-        problems.append(Problem(str(path.relative_to(work.root)), f"it cannot be read ({reason})"))
+    read = read_columns(path, ROBUSTNESS, gaps=("trial",))
+    if isinstance(read, str):
+        problems.append(Problem(str(path.relative_to(work.root)), read))
         return empty
+    table = read.to_pandas()
     of_trial = table["trial"].isna() if trial is None else table["trial"] == trial
     return table[of_trial | (table["model"] == "teacher")]
 
@@ -106,7 +112,7 @@ def read_content(work: WorkFolder, path: Path) -> bytes | None:
     if not is_inside(work.root, path):
         return None
     try:
-        return path.read_bytes()
+        return read_bytes(path)
     except OSError:
         return None
 

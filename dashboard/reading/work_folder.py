@@ -17,11 +17,10 @@ from typing import Any, TypeVar, cast
 import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from dashboard.reading import files
-from dashboard.reading.files import PARQUET_ERRORS, Stamp
 from dashboard.reading.files import Problem as Problem
+from dashboard.reading.files import Stamp
 from dashboard.reading.files import read_stamp as stamp_of
 from dashboard.reading.trial_log import Log, Row, read_trials
 from gaitforge.outdated import (
@@ -36,21 +35,20 @@ from gaitforge.records.split import SPLIT, Split
 from gaitforge.records.store import STORE, StoreInfo
 from gaitforge.records.teacher import LIVE, TEACHER, LiveEpoch, TeacherModel
 from gaitforge.records.trial import TRIAL, Trial
-from gaitforge.work import WorkFolder, for_arrow, open_path
+from gaitforge.work import WorkFolder, open_path, read_bytes
 
-PREDICTION_COLUMNS = (
-    "role",
-    "model",
-    "trial",
-    "seed",
-    "recording",
-    "person",
-    "true_class",
-    "probabilities",
-)
+HISTORY: dict[str, files.Kind] = {
+    "epoch": "whole numbers", "train_loss": "numbers", "val_macro_f1": "numbers", "val_accuracy": "numbers",
+}  # fmt: skip
+IMPORTANCE: dict[str, files.Kind] = {
+    "family": "texts", "objective": "texts", "name": "texts", "importance": "numbers",
+}  # fmt: skip
+PREDICTIONS: dict[str, files.Kind] = {
+    "role": "texts", "model": "texts", "trial": "whole numbers", "seed": "whole numbers", "recording": "texts",
+    "person": "texts", "true_class": "texts", "probabilities": "lists of numbers",
+}  # fmt: skip
 
 LINKED = "Whether this is out of date cannot be told: files of the work folder lead out of it."
-IMPORTANCE_COLUMNS = ("family", "objective", "name", "importance")
 # As trainers/training/predictions.py names them. A name only says which files need not be looked into.
 PREDICTION_NAME = re.compile(
     r"[a-z_]+-(?P<model>teacher|reference|student|student_alone)(-(?P<trial>\d{1,18}))?(-seed\d+)?\.parquet"
@@ -190,8 +188,9 @@ def answer_files(work: WorkFolder, name: str) -> tuple[Path, ...]:
     """
     run = work.run(name)
     return (
-        work.store_head, *work.split_files(), work.settings, run.teacher_model, run.search_head, run.front, run.scores,
-        work.exported.card, *sorted(run.refits.glob("*.json")), *sorted(run.refits.glob("*.safetensors")),
+        work.store_head, *work.split_files(), work.settings, run.teacher_model, run.outputs.head, run.search_head,
+        run.front, run.scores, work.exported.card, *sorted(run.refits.glob("*.json")),
+        *sorted(run.refits.glob("*.safetensors")),
     )  # fmt: skip
 
 
@@ -218,7 +217,7 @@ def read_importance(work: WorkFolder, name: str, problems: list[Problem]) -> pd.
     if isinstance(read, str):
         problems.append(Problem(_short(work, path), read))
     if not isinstance(read, pd.DataFrame):
-        return pd.DataFrame(columns=list(IMPORTANCE_COLUMNS))
+        return pd.DataFrame(columns=list(IMPORTANCE))
     return read
 
 
@@ -408,38 +407,25 @@ def _parsed(path: str, stamp: Stamp, kind: JsonFile[Any]) -> object:
 
 @lru_cache(maxsize=64)
 def _parsed_history(path: str, stamp: Stamp) -> tuple[Row, ...] | str:
-    try:
-        rows = pq.read_table(for_arrow(open_path(path))).to_pylist()
-    except PARQUET_ERRORS as error:
-        return files.explain_no_parquet(error)
-    if any("epoch" not in row for row in rows):
-        return "it lacks the column 'epoch'"
-    return tuple(rows)
+    table = files.read_columns(open_path(path), HISTORY)
+    return table if isinstance(table, str) else tuple(table.to_pylist())
 
 
 @lru_cache(maxsize=64)
 def _parsed_importance(path: str, stamp: Stamp) -> pd.DataFrame | str:
-    try:
-        table = pq.read_table(for_arrow(open_path(path))).to_pandas()
-    except PARQUET_ERRORS as error:
-        return files.explain_no_parquet(error)
-    missing = set(IMPORTANCE_COLUMNS) - set(table)
-    if missing:
-        return f"it lacks the column '{min(missing)}'"
-    table["importance"] = pd.to_numeric(table["importance"], errors="coerce")
-    table["name"], table["objective"] = table["name"].map(str), table["objective"].map(str)
-    return table[list(IMPORTANCE_COLUMNS)].dropna(subset=["importance"])
+    table = files.read_columns(open_path(path), IMPORTANCE, gaps=("family", "importance"))
+    if isinstance(table, str):
+        return table
+    return table.to_pandas().astype({"importance": "float64"}).dropna(subset=["importance"])
 
 
 @lru_cache(maxsize=4096)
 def _parsed_keys(path: str, stamp: Stamp) -> tuple[Predicted, ...] | str:
-    try:
-        missing = set(PREDICTION_COLUMNS) - set(pq.read_schema(for_arrow(open_path(path))).names)
-        if missing:
-            return f"it lacks the column '{min(missing)}'"
-        table = pq.read_table(for_arrow(open_path(path)), columns=["role", "model", "trial"])
-    except PARQUET_ERRORS as error:
-        return files.explain_no_parquet(error)
+    table = files.read_columns(
+        open_path(path), PREDICTIONS, gaps=("trial",), only=("role", "model", "trial")
+    )
+    if isinstance(table, str):
+        return table
     keys = table.group_by(["role", "model", "trial"]).aggregate([]).to_pylist()
     return tuple(
         Predicted(role=key["role"], model=key["model"], trial=key["trial"]) for key in keys
@@ -453,12 +439,9 @@ def _parsed_predictions(
     wanted = (pc.field("role") == whose.role) & (pc.field("model") == whose.model)
     if whose.trial is not None:
         wanted &= pc.field("trial") == whose.trial
-    try:
-        table = pq.read_table(
-            for_arrow(open_path(path)), columns=list(PREDICTION_COLUMNS), filters=wanted
-        )
-    except PARQUET_ERRORS as error:
-        return files.explain_no_parquet(error)
+    table = files.read_columns(open_path(path), PREDICTIONS, gaps=("trial",), wanted=wanted)
+    if isinstance(table, str):
+        return table
     probabilities = table.column("probabilities").to_pylist()
     if any(row is None or len(row) != len(classes) for row in probabilities):
         return f"its probabilities are not of the {len(classes)} classes of the store"
@@ -472,7 +455,7 @@ def _parsed_predictions(
 def _live_epochs(path: Path) -> tuple[LiveEpoch, ...]:
     """Read the epochs of a file that still grows; a last line written only in part waits for the next look."""
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = read_bytes(path).decode(errors="replace").splitlines()
     except OSError:
         return ()
     epochs = []

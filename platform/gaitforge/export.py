@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import torch
 from torch import Tensor, nn
 
 from gaitforge.batch import Batch
 from gaitforge.cost import latency_ms
 from gaitforge.decision import HasDifference, say_difference, say_interval, say_judged
-from gaitforge.predict import open_session
+from gaitforge.onnx_file import Session, open_session
 from gaitforge.records.confirm import Member, ModelScores, Network
 from gaitforge.records.export import Card
 
@@ -59,7 +58,7 @@ def export_onnx(
     """Write the ONNX file `path` and measure it on real windows: at least 7, as it is run at batch sizes 1 and 7.
 
     Raises ArithmeticError where the file's logits differ from the model's by more than TOLERANCE,
-    RuntimeError where this version of torch cannot export the model.
+    RuntimeError where this version of torch cannot export the model, or predict would not run it.
     """
     exportable = Exportable(model).eval()
     example = (torch.from_numpy(joints_NTVC[:2].copy()), torch.from_numpy(seen_NTV[:2].copy()))
@@ -85,7 +84,13 @@ def export_onnx(
         node.metadata_props.clear()  # stack traces: this machine's paths, and ten times the size
     path.parent.mkdir(parents=True, exist_ok=True)
     program.save(str(path))
-    session = open_session(path)
+    try:
+        session = open_session(path)
+    except ValueError as error:
+        raise RuntimeError(
+            f"`gaitforge predict` would not run the exported student ({error.args[0].partition('; ')[0]}); name "
+            "another confirmed trial as export.trial."
+        ) from error
     differences = [
         _difference(exportable, session, joints_NTVC[:size], seen_NTV[:size]) for size in (1, 7)
     ]
@@ -246,9 +251,7 @@ def _over_seeds(recipe: Member) -> str:
     return " Those of the recipe are over people and seeds: what another training would give."
 
 
-def _difference(
-    model: nn.Module, session: onnxruntime.InferenceSession, joints: np.ndarray, seen: np.ndarray
-) -> float:
+def _difference(model: nn.Module, session: Session, joints: np.ndarray, seen: np.ndarray) -> float:
     with torch.no_grad():
         original = model(torch.from_numpy(joints.copy()), torch.from_numpy(seen.copy())).numpy()
     exported = session.run(None, {"joints": joints.copy(), "seen": seen.copy()})[0]

@@ -25,16 +25,23 @@ class Normalisation:
     def from_dict(cls, data: Mapping[str, Any], source: str) -> Normalisation:
         """Read what `as_dict` gave; `source` names the file in what is raised (ValueError)."""
         try:
-            mean_VC = np.array(data["mean"], dtype=np.float32)
-            std_VC = np.array(data["std"], dtype=np.float32)
+            with np.errstate(over="ignore"):  # what is beyond float32 is refused below
+                mean_VC = np.array(data["mean"], dtype=np.float32)
+                std_VC = np.array(data["std"], dtype=np.float32)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"{source} holds no normalisation ({error!r}); run its stage again."
             ) from error
-        if mean_VC.ndim != 2 or mean_VC.shape != std_VC.shape or not (std_VC > 0).all():
+        finite = np.isfinite(mean_VC).all() and np.isfinite(std_VC).all()
+        if (
+            mean_VC.ndim != 2
+            or mean_VC.shape != std_VC.shape
+            or not (std_VC > 0).all()
+            or not finite
+        ):
             raise ValueError(
-                f"{source} holds a normalisation of shapes {mean_VC.shape} and {std_VC.shape}, "
-                "but both must be [V, C] and each deviation above 0; run its stage again."
+                f"{source} holds a normalisation of shapes {mean_VC.shape} and {std_VC.shape}, but both must be "
+                "[V, C] of finite numbers and each deviation above 0; run its stage again."
             )
         return cls(mean_VC=mean_VC, std_VC=std_VC)
 

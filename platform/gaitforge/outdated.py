@@ -16,7 +16,7 @@ from gaitforge.records.export import CARD, Card, export_identity
 from gaitforge.records.search import FRONT, SEARCH
 from gaitforge.records.split import SPLIT
 from gaitforge.records.store import STORE
-from gaitforge.records.teacher import TEACHER
+from gaitforge.records.teacher import OUTPUTS, TEACHER
 from gaitforge.records.trial import Trial
 from gaitforge.settings import (
     SETTINGS,
@@ -33,6 +33,7 @@ from gaitforge.work import SplitFolder, WorkFolder
 
 ANEW = "undo the change, or begin anew with `gaitforge run --fresh run.toml`"
 CONFIRM = "run `gaitforge confirm run.toml`, which keeps what is trained already"
+ANSWER = "run `gaitforge outputs run.toml`, which has the teacher answer anew"
 EXPORT = "run `gaitforge export run.toml`"
 
 
@@ -117,7 +118,7 @@ def _answer(work: WorkFolder, split: str, trials: Iterable[Trial] | None) -> Out
     """Return the earliest part of the pipeline that has changed since the answer was made; None where none has."""
     folder, settings = work.run(split), SETTINGS.find(work.settings)
     search = SEARCH.read(folder.search_head)
-    before = _before_search(work, split, settings)
+    before = _before_search(work, split, settings) or _changed_outputs(folder)
     if before is not None:
         return before
     if settings and changed_search(search.settings, as_dict(settings.search)):
@@ -135,6 +136,17 @@ def _answer(work: WorkFolder, split: str, trials: Iterable[Trial] | None) -> Out
             of="an earlier front of the search, or of another [confirm]", remedy=CONFIRM
         )
     return _changed_refit(folder)
+
+
+def _changed_outputs(folder: SplitFolder) -> Outdated | None:
+    """Return that the teacher's answers, from which students learned, are not there, or are of another teacher."""
+    head = OUTPUTS.find(folder.outputs.head)
+    if head is None:
+        return Outdated(of="teacher outputs that are not there any more", remedy=ANSWER)
+    teacher = TEACHER.read(folder.teacher_model).fingerprint
+    if head.provenance.made_from.get("teacher", teacher) != teacher:
+        return Outdated(of="the outputs of another teacher", remedy=ANSWER)
+    return None
 
 
 def _changed_refit(folder: SplitFolder) -> Outdated | None:

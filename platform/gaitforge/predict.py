@@ -2,29 +2,49 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
-from gaitforge.ingest import ReadOptions, read_files
+from gaitforge.ingest import READERS, ReadOptions, check_paths, file_names
 from gaitforge.layout import Layout
 from gaitforge.metrics import softmax
 from gaitforge.normalise import Normalisation, normalise
+from gaitforge.onnx_file import AGAIN, Ports, Session, load_session, look_through, run_bounded
 from gaitforge.recording import Recording, Rejected
-from gaitforge.records.export import CARD
-from gaitforge.windows import WindowSettings, prepare
-from gaitforge.work import ExportFolder, on_s3
+from gaitforge.records.export import CARD, Card
+from gaitforge.sentences import escape_cell
+from gaitforge.windows import WindowSettings, prepare_in_parts
+from gaitforge.work import ExportFolder
+
+# Numbers that one run takes at most, unless a single window has more: several runs instead of memory for all windows.
+TOGETHER = 2**18
+# An hour at 100 Hz of 68 joints in one window has 73 million, and no student could be trained on that.
+MOST_OF_A_WINDOW = 2**24
+MOST_TIMES = 2**26  # of all windows of a recording: a window every frame over hours
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prediction:
+    """The answer to one recording: its class probabilities [K], or None and the reason why there are none.
+
+    Of a file that cannot be used as a whole, `recording` is the path.
+    """
+
+    recording: str
+    probabilities_K: NDArray[np.float64] | None
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Predictor:
     """An exported student, with what is needed to prepare its input."""
 
-    session: onnxruntime.InferenceSession
+    session: Session
     layout: Layout
     classes: tuple[str, ...]
     windows: WindowSettings
@@ -33,7 +53,10 @@ class Predictor:
 
     @classmethod
     def open(cls, folder: Path) -> Predictor:
-        """Load the student from an export's folder; raises FileNotFoundError or ValueError where it is no export."""
+        """Load the student from an export's folder.
+
+        Raises FileNotFoundError or ValueError where it is no export, or where its files do not belong together.
+        """
         files = ExportFolder(folder)
         card = CARD.find(files.card)
         if card is None or not files.onnx.is_file():
@@ -41,8 +64,17 @@ class Predictor:
                 f"{folder} holds no exported student ({files.card.name} and {files.onnx.name}); give the folder that "
                 "`gaitforge export` wrote."
             )
+        student = _student_of(card)
+        # a file of another size is not even read, and what was hashed is what is run
+        same_size = files.onnx.stat().st_size == card.onnx_bytes
+        content = _read(files.onnx) if same_size else b""
+        if hashlib.sha256(content).hexdigest() != card.onnx_sha256:
+            raise ValueError(
+                f"{files.onnx} is another file than {files.card.name} tells of; {AGAIN}."
+            )
+        _check_ports(student, look_through(content, files.onnx), files)
         return cls(
-            session=open_session(files.onnx),
+            session=load_session(content, files.onnx, bounded=True),
             layout=card.layout,
             classes=card.classes,
             windows=card.windows,
@@ -53,7 +85,8 @@ class Predictor:
     def probabilities(self, recording: Recording) -> NDArray[np.float64]:
         """Return class probabilities [K]: the softmax of the mean of the windows' logits.
 
-        Raises ValueError where the recording does not fit the student's layout and coordinates.
+        Raises ValueError where the recording does not fit the student's layout and coordinates or has no finite
+        answer, RuntimeError where the student does not come to an end.
         """
         channels, wanted = recording.positions_TVC.shape[2], self.normalisation.mean_VC.shape[1]
         if channels != wanted:
@@ -61,35 +94,125 @@ class Predictor:
                 f"Recording '{recording.recording}' has {channels} coordinates, but the student "
                 f"was trained on {wanted}; give it recordings of that kind."
             )
-        windows, seen = prepare(recording, self.layout, self.windows)
-        joints = normalise(windows, seen, self.normalisation)
-        logits = self.session.run(None, {"joints": joints, "seen": seen})[0]
-        return softmax(np.asarray(logits, dtype=np.float64).mean(axis=0))
+        length, stride = self.windows.length, self.windows.stride
+        frames = len(recording.positions_TVC)
+        if self.windows.mode == "slide" and frames // stride * length > MOST_TIMES:
+            raise ValueError(
+                f"{frames} frames are too many for windows of {length} frames every {stride}; cut it into shorter ones"
+            )
+        most = max(1, TOGETHER // (length * self.normalisation.mean_VC.size))
+        parts = prepare_in_parts(recording, self.layout, self.windows, most)
+        # what overflows is refused below
+        with np.errstate(over="ignore", invalid="ignore"):
+            logits_NK = np.concatenate([self._logits(*part) for part in parts])
+        return softmax(logits_NK.mean(axis=0))
 
-    def files(self, paths: Sequence[Path]) -> Iterator[tuple[str, NDArray[np.float64]]]:
-        """Yield the id and the class probabilities [K] of every recording of the files, in the files' order.
+    def files(self, paths: Sequence[Path]) -> Iterator[Prediction]:
+        """Yield the answer to every recording of the files, in the files' order; one that cannot be used has a reason.
 
-        The files need not tell classes and persons. Raises ValueError for a recording that cannot be used,
-        besides what reading raises.
+        The files need not tell classes and persons. Raises, before any file is read, KeyError for a suffix without
+        a reader, FileNotFoundError for a missing file and ValueError for one named twice; RuntimeError where
+        the student does not come to an end.
         """
-        for item in read_files(paths, self.layout, self.read, labelled=False):
-            if isinstance(item, Rejected):
-                raise ValueError(
-                    f"Recording {item.position} of {item.source} cannot be used: {item.reason}."
-                )
-            yield item.recording, self.probabilities(item)
+        check_paths(paths)
+        return self._files(paths)
+
+    def _files(self, paths: Sequence[Path]) -> Iterator[Prediction]:
+        seen: set[str] = set()
+        for path, name in zip(paths, file_names(paths), strict=True):
+            read = READERS[path.suffix.lower()]
+            try:
+                for item in read(path, self.layout, self.read, labelled=False, name=name):
+                    yield self._answer(item, name, seen)
+            except (ValueError, OSError) as error:
+                reason = str(error.args[0] if error.args else error)
+                yield Prediction(recording=str(path), probabilities_K=None, reason=reason)
+
+    def _answer(self, item: Recording | Rejected, name: str, seen: set[str]) -> Prediction:
+        known = item.recording
+        if isinstance(item, Rejected):
+            # as readers name what has no id of its own
+            known = known or f"{name}-{item.position:05d}"
+            return Prediction(recording=known, probabilities_K=None, reason=item.reason)
+        if known in seen:
+            return Prediction(
+                recording=known, probabilities_K=None, reason=f"the id occurs twice: '{known}'"
+            )
+        seen.add(known)
+        try:
+            return Prediction(recording=known, probabilities_K=self.probabilities(item))
+        except MemoryError:
+            reason = "it takes more memory than there is; cut it into shorter ones"
+        except ValueError as error:
+            reason = str(error)
+        return Prediction(recording=known, probabilities_K=None, reason=reason)
+
+    def _logits(
+        self, windows: NDArray[np.float32], seen: NDArray[np.bool_]
+    ) -> NDArray[np.float64]:
+        joints = normalise(windows, seen, self.normalisation)
+        if not np.isfinite(joints).all():
+            raise ValueError("positions are too large to be those of a body")
+        answers = run_bounded(self.session, {"joints": joints, "seen": seen})
+        logits_NK = np.asarray(answers[0], dtype=np.float64)
+        if logits_NK.shape != (len(joints), len(self.classes)):
+            raise ValueError(
+                f"the student answers in the shape {logits_NK.shape}, but must give each of {len(joints)} windows "
+                f"{len(self.classes)} numbers; {AGAIN}"
+            )
+        if not np.isfinite(logits_NK).all():
+            raise ValueError(f"the student's answer to it is not all finite numbers; {AGAIN}")
+        return logits_NK
 
 
-def open_session(path: Path) -> onnxruntime.InferenceSession:
-    """Load an ONNX file to run on one CPU thread; raises ValueError where it is none."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    model = path.read_bytes() if on_s3(path) else str(path)
+def name_columns(classes: Sequence[str]) -> list[str]:
+    """Return the cells of the first line of a table of predictions."""
+    return ["recording", "predicted", *map(escape_cell, classes), "reason"]
+
+
+def fill_row(prediction: Prediction, classes: Sequence[str]) -> list[str]:
+    """Return the cells of a line of a table of predictions; without an answer they are empty but for the reason."""
+    name, reason = escape_cell(prediction.recording), escape_cell(prediction.reason)
+    probabilities = prediction.probabilities_K
+    if probabilities is None:
+        return [name, *[""] * (1 + len(classes)), reason]
+    best = escape_cell(classes[int(probabilities.argmax())])
+    return [name, best, *(f"{value:.4f}" for value in probabilities), reason]
+
+
+def _read(path: Path) -> bytes:
     try:
-        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime raises classes of its own that share no base but this
-        raise ValueError(
-            f"{path} cannot be loaded as an ONNX model; export the student again."
+        return path.read_bytes()
+    except PermissionError as error:
+        raise PermissionError(
+            f"{path} cannot be read: this user may not; let its owner give the right to read it."
         ) from error
+
+
+def _student_of(card: Card) -> Ports:
+    """Return the inputs and outputs that a card's student must have; ValueError where the card contradicts itself."""
+    joints, channels = card.normalisation.mean_VC.shape
+    length, classes = card.windows.length, card.classes
+    fault = None
+    if len(set(classes)) < len(classes) or not all(classes):
+        fault = "names a class twice, or one without a name"
+    elif (joints, channels) != (card.layout.joint_count, card.channels):
+        fault = (
+            f"tells of {card.layout.joint_count} joints of {card.channels} coordinates, and of a normalisation of "
+            f"{joints} of {channels}"
+        )
+    elif length * joints * channels > MOST_OF_A_WINDOW:
+        fault = f"tells of windows of {length} frames, which no student has"
+    if fault is not None:
+        raise ValueError(f"The card of the exported student {fault}; {AGAIN}.")
+    return Ports.of_student(length, joints, channels, len(classes))
+
+
+def _check_ports(wanted: Ports, found: Ports, files: ExportFolder) -> None:
+    """Raise ValueError where a student's inputs or outputs are others than its card tells of."""
+    for want, have in ((wanted.inputs, found.inputs), (wanted.outputs, found.outputs)):
+        if have != want:
+            raise ValueError(
+                f"{files.onnx} has {', '.join(map(str, have)) or 'nothing'} where {files.card.name} tells of "
+                f"{', '.join(map(str, want))}; {AGAIN}."
+            )

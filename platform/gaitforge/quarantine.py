@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from gaitforge.recording import Rejected, find_kind
 from gaitforge.recording_files import name_damage
+from gaitforge.sentences import escape_cell
 from gaitforge.work import StoreFolder, for_arrow, write_parquet, write_whole
 
 _COLUMNS: dict[str, pa.DataType] = {
@@ -104,7 +105,12 @@ def _read(path: Path) -> pa.Table:
 
 def _as_csv(rejected: Sequence[Rejected]) -> bytes:
     text = io.StringIO()
-    writer = csv.DictWriter(text, [name for name in _COLUMNS if name != "version"])
-    writer.writeheader()
-    writer.writerows(asdict(item) for item in rejected)
+    names = [name for name in _COLUMNS if name != "version"]
+    writer = csv.writer(text)
+    writer.writerow(names)
+    for item in rejected:
+        values = (getattr(item, name) for name in names)
+        writer.writerow(
+            escape_cell(value) if isinstance(value, str) else value for value in values
+        )
     return text.getvalue().encode()

@@ -70,7 +70,8 @@ class Recording:
 class Rejected:
     """What a reader could not turn into a recording, for the quarantine.
 
-    A `reason` is its kind and, behind a colon, what differs from recording to recording.
+    A `reason` is its kind and, behind a colon, what differs from recording to recording. `recording` is the id
+    where the reader knows it.
     """
 
     source: str
@@ -78,6 +79,7 @@ class Rejected:
     person: str
     label: str
     reason: str
+    recording: str = field(default="", compare=False)
 
 
 def find_kind(reason: str) -> str:

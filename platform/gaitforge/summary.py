@@ -52,7 +52,14 @@ class Searched:
 
 
 def write_summary(work: WorkFolder) -> Summary:
-    """Write `summary.json` anew and return it; a part is None where its stage has not run.
+    """Write `summary.json` anew and return it."""
+    summary = make_summary(work)
+    SUMMARY.write(work.summary, summary)
+    return summary
+
+
+def make_summary(work: WorkFolder) -> Summary:
+    """Gather what `summary.json` holds; a part is None where its stage has not run.
 
     With several splits the scores are those of `runs/pooled.json`, over all people, and each row of a front
     names its split; what only a single split has (a verdict) is then None. Where the answer is out of date,
@@ -74,7 +81,7 @@ def write_summary(work: WorkFolder) -> Summary:
     )
     card = _usable(CARD, work.exported.card)
     outdated = _outdated(work, searches)
-    summary = Summary(
+    return Summary(
         store=_store(STORE.find(work.store_head)),
         teacher=_teacher(_found(TEACHER.find, [folder.teacher_model for folder in folders])),
         search=_search(searches),
@@ -92,8 +99,6 @@ def write_summary(work: WorkFolder) -> Summary:
         exported=None if card is None or outdated.export else _exported(card),
         outdated=outdated,
     )
-    SUMMARY.write(work.summary, summary)
-    return summary
 
 
 def _outdated(work: WorkFolder, searches: Sequence[Searched]) -> OutOfDate:

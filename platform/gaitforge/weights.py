@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from gaitforge.work import read_object, write_whole
+from gaitforge.work import read_bytes, read_object, write_whole
 
 KEY = "weights_sha256"
 
@@ -35,9 +35,27 @@ def weights_of(head: Path) -> Path:
     return head.with_suffix(".safetensors")
 
 
+def hash_file(path: Path) -> str:
+    """Return the hash of a file's content, which need not fit the memory.
+
+    Raises PermissionError, with a sentence, where this user may not read it.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except PermissionError as error:
+        raise PermissionError(
+            f"{path} cannot be read: this user may not; let its owner give the right to read it."
+        ) from error
+
+
 def _read(head: Path) -> bytes | None:
-    path = weights_of(head)
-    return path.read_bytes() if path.is_file() else None
+    try:
+        return read_bytes(
+            weights_of(head), "weights", f"remove {head.name} too and run its stage again"
+        )
+    except FileNotFoundError:
+        return None
 
 
 def _fault(head: Path, weights: bytes | None) -> str | None:

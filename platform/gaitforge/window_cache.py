@@ -18,6 +18,7 @@ import shutil
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +26,23 @@ import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
+from gaitforge.arrays import Damaged, check_array, map_array
 from gaitforge.augment import make_views
 from gaitforge.layout import Layout
 from gaitforge.normalise import Normalisation, fit_normalisation, normalise
 from gaitforge.provenance import Provenance
 from gaitforge.recording import Recording
+from gaitforge.records.json_file import Unreadable
 from gaitforge.records.split import Split
 from gaitforge.records.windows import ROLE_RECORDINGS, WINDOWS, RoleRecordings, WindowsHead
+from gaitforge.weights import hash_file
 from gaitforge.windows import Bools, Floats, WindowSettings, prepare, window_times
 from gaitforge.work import RoleFolder, WindowsFolder, fingerprint
 
 # Raise it whenever the code makes other windows of the same recordings and settings.
 FORMAT = 1
 
+ARRAYS = ("joints", "seen", "label", "recording")
 RecordingsOf = Callable[[Collection[str]], Iterable[Recording]]
 
 
@@ -87,7 +92,8 @@ class WindowCache:
         """
         people = self.split.people(role)
         folder = self.folder / role
-        if not folder.is_dir():
+        if not is_built(self.folder, role):
+            shutil.rmtree(folder, ignore_errors=True)
             draft = self.folder / f".{role}.{uuid.uuid4().hex}"
             draft.mkdir(parents=True)
             try:
@@ -127,8 +133,10 @@ class WindowCache:
         seen.flush()
         np.save(files.array("label"), np.repeat(np.array(labels, dtype=np.int64), counts))
         np.save(files.array("recording"), np.repeat(np.arange(len(ids), dtype=np.int64), counts))
+        hashes = {name: hash_file(files.array(name)) for name in ARRAYS}
         ROLE_RECORDINGS.write(
-            files.recordings, RoleRecordings(recordings=tuple(ids), persons=tuple(persons))
+            files.recordings,
+            RoleRecordings(recordings=tuple(ids), persons=tuple(persons), sha256=hashes),
         )
 
 
@@ -157,7 +165,7 @@ def build_windows(
         cache / "windows" / fingerprint(collect_window_parts(split, layout, classes, settings))
     )
     meta = WindowsFolder(folder).head
-    head = WINDOWS.find(meta)
+    head = find_head(folder)
     if head is None:
         train = _recordings_of(split.people("train"), recordings)
         fitted = fit_normalisation(prepare(recording, layout, settings) for recording in train)
@@ -208,25 +216,91 @@ def window_provenance(
     )
 
 
+def find_head(folder: Path) -> WindowsHead | None:
+    """Read the description of a cache folder; None where there is none.
+
+    Raises ValueError where it describes other windows than those that the folder is named after.
+    """
+    path = WindowsFolder(folder).head
+    head = WINDOWS.find(path)
+    if head is None:
+        return None
+    split = Split(name=head.split, rule={}, store=head.store, roles=head.roles)
+    parts = {
+        **collect_window_parts(split, head.layout, head.classes, head.settings),
+        "format": head.format,
+    }
+    if fingerprint(parts) != folder.name:
+        raise WINDOWS.refusal(path, "it tells of other windows than its folder is named after")
+    return head
+
+
+def is_built(folder: Path, role: str) -> bool:
+    """Tell whether a role has been built in the cache folder of a split, and by no older version."""
+    try:
+        return ROLE_RECORDINGS.find(RoleFolder(folder / role).recordings) is not None
+    except Unreadable:
+        return False
+
+
 def open_role(folder: Path, role: str) -> WindowSet:
     """Open the windows of a role that has been built in the cache folder of a split.
 
-    Raises FileNotFoundError where it has not.
+    Classes and recordings are held against their hashes here; the windows themselves, which may be large, by
+    `check_role`. Raises FileNotFoundError where the role has not been built, ValueError where its files do not
+    belong together.
     """
-    folder = folder / role
-    if not folder.is_dir():
+    files = RoleFolder(folder / role)
+    if not files.root.is_dir():
         raise FileNotFoundError(
-            f"The windows {folder} are not there; run the stage again to build them."
+            f"The windows {files.root} are not there; run the stage again to build them."
         )
-    files = RoleFolder(folder)
     names = ROLE_RECORDINGS.read(files.recordings)
+    try:
+        for name in ("label", "recording"):
+            check_array(files.array(name), names.sha256.get(name), np.int64, (None,))
+        label_N = map_array(files.array("label"), np.int64, (None,), whole=True)
+        (n,) = label_N.shape
+        recording_N = map_array(files.array("recording"), np.int64, (n,), whole=True)
+        joints = map_array(files.array("joints"), np.float32, (n, None, None, None, None))
+        seen = map_array(files.array("seen"), np.bool_, joints.shape[:-1])
+    except Damaged as error:
+        raise _built_anew(error, folder) from error
     return WindowSet(
-        joints=np.load(files.array("joints"), mmap_mode="r", allow_pickle=False),
-        seen=np.load(files.array("seen"), mmap_mode="r", allow_pickle=False),
-        label_N=np.load(files.array("label"), allow_pickle=False),
-        recording_N=np.load(files.array("recording"), allow_pickle=False),
+        joints=joints,
+        seen=seen,
+        label_N=label_N,
+        recording_N=recording_N,
         recordings=names.recordings,
         persons=names.persons,
+    )
+
+
+def check_role(folder: Path, role: str) -> None:
+    """Raise ValueError where any array of a role that has been built is not the one that was written.
+
+    Each is read once in a process, unless it changes.
+    """
+    files = RoleFolder(folder / role)
+    names = ROLE_RECORDINGS.read(files.recordings)
+    for name in ARRAYS:
+        path = files.array(name)
+        if not path.is_file():
+            raise _built_anew(Damaged(f"{path} is not there"), folder)
+        stat = path.stat()
+        if _hashed(path, stat.st_mtime_ns, stat.st_size) != names.sha256.get(name):
+            fault = f"{path} holds another array than {files.recordings.name} tells of"
+            raise _built_anew(Damaged(fault), folder)
+
+
+@lru_cache(maxsize=64)
+def _hashed(path: Path, changed_ns: int, size: int) -> str:
+    return hash_file(path)
+
+
+def _built_anew(fault: Damaged, folder: Path) -> ValueError:
+    return ValueError(
+        f"{fault}; remove the folder {folder} and run the stage again, which builds the windows anew."
     )
 
 

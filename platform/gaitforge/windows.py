@@ -6,7 +6,7 @@ and keeps both on disk by window_cache.py.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -116,8 +116,17 @@ def prepare(
     Raises ValueError where the recording does not fit the layout.
     """
     motion = Motion.from_recording(recording, layout, settings)
-    windows, seen = motion.sample(window_times(motion.frames, settings))
-    return motion.move_to_centre(windows), seen
+    return motion.cut(window_times(motion.frames, settings))
+
+
+def prepare_in_parts(
+    recording: Recording, layout: Layout, settings: WindowSettings, most: int
+) -> Iterator[tuple[Floats, Bools]]:
+    """Yield what `prepare` returns, at most `most` windows at a time; raises what it does."""
+    motion = Motion.from_recording(recording, layout, settings)
+    times_NT = window_times(motion.frames, settings)
+    for start in range(0, len(times_NT), most):
+        yield motion.cut(times_NT[start : start + most])
 
 
 def window_times(frames: int, settings: WindowSettings) -> NDArray[np.float64]:
@@ -166,6 +175,11 @@ class Motion:
             root=_root(seen_TV, layout),
             center=settings.center if in_space else "none",
         )
+
+    def cut(self, times_NT: NDArray[np.float64]) -> tuple[Floats, Bools]:
+        """Cut clean windows [N, T, V, C] at the given times, placed as the setting wants, and where seen [N, T, V]."""
+        windows, seen = self.sample(times_NT)
+        return self.move_to_centre(windows), seen
 
     def sample(self, times_NT: NDArray[np.float64]) -> tuple[Floats, Bools]:
         """Interpolate positions [N, T, V, C] at the given times, and where they were seen [N, T, V].

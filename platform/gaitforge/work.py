@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import os
 import shutil
+import stat
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 S3 = "s3://"
 # of an OSError: the disk is full, or the user's share of it
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+AGAIN = "remove it and run its stage again"
+IRREGULAR = "neither a file nor a folder"
 
 
 def open_path(text: str | Path) -> Path:
@@ -525,9 +529,62 @@ def on_disk(path: Path) -> Iterator[Path]:
 def for_arrow(path: Path) -> Path | pa.BufferReader:
     """Return a file as pyarrow takes it: the path of one on a disk, the content of one on S3.
 
-    Raises FileNotFoundError where there is none on S3.
+    Raises FileNotFoundError where there is none, another OSError where it is no file (pyarrow would wait for a
+    pipe, and read a folder as one table).
     """
-    return pa.BufferReader(path.read_bytes()) if on_s3(path) else path
+    if on_s3(path):
+        return pa.BufferReader(path.read_bytes())
+    _check_regular(path, path.stat().st_mode)
+    return path
+
+
+def read_bytes(path: Path, what: str = "a file of this kind", remedy: str = AGAIN) -> bytes:
+    """Read a file's bytes, and nothing but a file: a pipe would be waited for, a device may have no end.
+
+    Raises FileNotFoundError where there is none, and an OSError of the class that the system names, with a
+    sentence that says `what` was to be read and the `remedy`, where it cannot be read.
+    """
+    try:
+        if on_s3(path):
+            return path.read_bytes()
+        # without waiting, should it be a pipe
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            _check_regular(path, os.fstat(file.fileno()).st_mode)
+            return file.read()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise _unread(error, path, what, remedy) from error
+
+
+def _check_regular(path: Path, mode: int) -> None:
+    """Raise an OSError, as the system would, for what is no file."""
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, IRREGULAR, str(path))
+
+
+def _unread(error: OSError, path: Path, what: str, remedy: str) -> OSError:
+    """Return the error of the same class that says in a sentence why a file cannot be read."""
+    if isinstance(error, PermissionError):
+        fault = "this user may not read it; let its owner give the right to read it and the folders above it"
+    elif isinstance(error, IsADirectoryError):
+        fault = f"it is a folder, but must be a file; move it away, then {remedy}"
+    elif isinstance(error, NotADirectoryError):
+        fault = f"{_file_above(path)} is a file, but must be a folder; move it away, then {remedy}"
+    elif error.strerror == IRREGULAR:
+        fault = f"it is {IRREGULAR} (a pipe or a device), but must be a file; move it away, then {remedy}"
+    else:
+        fault = f"{error.strerror or error}; move it away, then {remedy}"
+    refused = type(error)(f"{path} cannot be read as {what}: {fault}.")
+    refused.strerror = error.strerror  # for who has a sentence of their own
+    return refused
+
+
+def _file_above(path: Path) -> Path:
+    """Return the file that stands where a path needs a folder."""
+    return next((above for above in path.parents if above.is_file()), path.parent)
 
 
 def look_again(folder: Path) -> None:
@@ -566,13 +623,21 @@ def write_json(path: Path, data: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file; raises ValueError with one sentence where it is not JSON."""
+    """Read a JSON file; raises ValueError with one sentence where it is not JSON, and what `read_bytes` does."""
+    text = read_bytes(path, "a JSON file")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"{path} is not JSON ({error}); remove it and run its stage again."
-        ) from error
+        return json.loads(text.decode(), parse_constant=_finite, parse_float=_finite)
+    except (ValueError, RecursionError) as error:
+        found = "it is nested too deeply" if isinstance(error, RecursionError) else error
+        raise ValueError(f"{path} is not JSON ({found}); {AGAIN}.") from error
+
+
+def _finite(text: str) -> float:
+    """Read a number of a JSON file; raises ValueError for NaN, Infinity, and what is too large for a float."""
+    value = float(text)
+    if math.isfinite(value):
+        return value
+    raise ValueError(f"{text[:20]} is no finite number")
 
 
 def read_object(path: Path, *keys: str) -> dict[str, Any]:
@@ -581,9 +646,7 @@ def read_object(path: Path, *keys: str) -> dict[str, Any]:
     missing = [key for key in keys if not isinstance(data, dict) or key not in data]
     if missing or not isinstance(data, dict):
         what = f"no '{missing[0]}'" if missing else "no JSON object"
-        raise ValueError(
-            f"{path} holds {what}, so it is damaged or of another program; remove it and run its stage again."
-        )
+        raise ValueError(f"{path} holds {what}, so it is damaged or of another program; {AGAIN}.")
     return data
 
 

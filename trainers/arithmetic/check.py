@@ -324,7 +324,7 @@ def compare(
     }  # fmt: skip
     try:
         child = subprocess.run(
-            [sys.executable, "-m", "gaitforge.gradients"],
+            [sys.executable, "-P", "-m", "gaitforge.gradients"],
             input=json.dumps(job),
             capture_output=True,
             text=True,

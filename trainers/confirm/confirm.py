@@ -216,9 +216,12 @@ def train_refit(refit: Refit, root: str, data: NodeData | None) -> str:
         last = metrics
     valid = hold_examples(refit.spec.windows, refit.spec.teacher_outputs)[1]
     confirm = load_examples(windows, "confirm").to(valid.label_N.device)
+    predictions = {}
     for role, examples in (("validation", valid), ("confirm", confirm)):
         scored = score(fitting.model, examples, 256)
-        write_predictions(folder, windows, role, refit.model, refit.trial, refit.seed, scored)
+        predictions[role] = write_predictions(
+            folder, windows, role, refit.model, refit.trial, refit.seed, scored
+        )
     weights = {
         name: value.cpu().contiguous() for name, value in fitting.model.state_dict().items()
     }
@@ -228,7 +231,7 @@ def train_refit(refit: Refit, root: str, data: NodeData | None) -> str:
     told = RefitHead(
         identity=refit.identity, trial=refit.trial, model=refit.model, seed=refit.seed, family=refit.spec.family,
         sizes=refit.spec.sizes, val_macro_f1=last.val_macro_f1, val_accuracy=last.val_accuracy, **hashed,
-        provenance=refit.provenance,
+        predictions_sha256=predictions, provenance=refit.provenance,
     )  # fmt: skip
     REFIT.write(head, told)
     name = "distilled" if refit.model == STUDENT else "alone"

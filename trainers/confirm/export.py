@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-from safetensors.torch import load, save
+from safetensors.torch import save
 
 from gaitforge.export import card_text, export_onnx
 from gaitforge.ingest import ReadOptions
@@ -16,9 +17,9 @@ from gaitforge.records.export import CARD, AboutVerdict, Card, HandedOut, export
 from gaitforge.records.json_file import Unreadable, parts_of
 from gaitforge.records.split import ROLES, Split
 from gaitforge.settings import ExportSettings, tell_reading
-from gaitforge.weights import read_weights
+from gaitforge.weights import hash_file
 from gaitforge.work import ExportFolder, SplitFolder, write_whole
-from trainers.confirm.refit_file import STUDENT, advise_refit
+from trainers.confirm.refit_file import STUDENT, load_refit
 from trainers.terminal.say import say
 from trainers.training.window_folder import WindowFolder, take_few_windows
 
@@ -43,20 +44,17 @@ def export_student(
     # the very network that was tested
     refit = folder.refit(STUDENT, member.trial, member.network.seed)
     head = REFIT.read(refit)
-    kept = read_weights(refit, advise_refit(refit))
+    model = load_refit(windows, refit)
     how_read = tell_reading(read)
     identity = export_identity(head, scores, how_read)
     files = ExportFolder(target)
-    if _identity(files) == identity:
+    if _is_there(files, identity):
         say(f"  trial {member.trial} is there already")
         return
-    weights = load(kept)
-    model = windows.build(head.family, head.sizes)
-    model.load_state_dict(weights)
     joints, seen = take_few_windows(windows)
     with tempfile.TemporaryDirectory() as near:
         path = ExportFolder(Path(near)).onnx
-        exported = export_onnx(model.eval(), joints, seen, path)
+        exported = export_onnx(model, joints, seen, path)
         onnx = path.read_bytes()
     card = Card(
         identity=identity,
@@ -87,13 +85,14 @@ def export_student(
             identity, {"scores": scores.provenance, "refit": head.provenance}
         ),
         onnx=files.onnx.name,
+        onnx_sha256=hashlib.sha256(onnx).hexdigest(),
         **parts_of(exported),
         made=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     text, content = card_text(card).encode(), CARD.as_json(card)
     for told in (files.card, files.card_text):  # from here on they would describe another's files
         told.unlink(missing_ok=True)
-    write_whole(files.weights, save(weights))
+    write_whole(files.weights, save(model.state_dict()))
     write_whole(files.onnx, onnx)
     write_whole(files.card_text, text)
     write_whole(files.card, content)
@@ -104,13 +103,15 @@ def export_student(
     )
 
 
-def _identity(files: ExportFolder) -> str | None:
-    """Return the identity of the export that is there; None where there is none, or one of an older version."""
+def _is_there(files: ExportFolder, identity: str) -> bool:
+    """Tell whether the export of that identity is there, with the ONNX file that its card tells of."""
     try:
         card = CARD.find(files.card)
-    except Unreadable:
-        return None
-    return None if card is None else card.identity
+    except Unreadable:  # or of an older version
+        return False
+    if card is None or card.identity != identity or not files.onnx.is_file():
+        return False
+    return hash_file(files.onnx) == card.onnx_sha256
 
 
 def pick_member(settings: ExportSettings, scores: Scores) -> Member:

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from torch import nn
+
 from gaitforge.failures import describe_student
 from gaitforge.provenance import Provenance
 from gaitforge.records.confirm import REFIT, RefitHead
@@ -13,17 +15,19 @@ from gaitforge.records.search import SEARCH
 from gaitforge.records.teacher import OUTPUTS, REFERENCE, TEACHER
 from gaitforge.records.trial import Trial
 from gaitforge.settings import ConfirmSettings, as_dict
-from gaitforge.weights import find_weights_fault
+from gaitforge.weights import find_weights_fault, hash_file
 from gaitforge.work import (
     SplitFolder,
     fingerprint,
 )
+from trainers.training.kept_weights import load_kept
 from trainers.training.student import StudentSpec
 from trainers.training.teacher_file import Teacher, outputs_provenance
 from trainers.training.window_folder import WindowFolder
 
 SEED = 10_000  # seeds of confirmation start here, far from those of the search
 STUDENT, ALONE = "student", "student_alone"
+PREDICTED = ("validation", "confirm")  # the people whom a refit answers
 NOTHING_TOLD = Provenance(identity="")
 
 
@@ -43,13 +47,24 @@ class Refit:
         return replace(self.made_from, identity=self.identity)
 
     def is_done(self, folder: SplitFolder) -> bool:
-        """Tell whether the refit is there; raises ValueError where its weights are not those that its head tells of."""
+        """Tell whether the refit is there, with its predictions, which are made by training it once more.
+
+        Raises ValueError where its weights or sizes are not those that its head tells of.
+        """
         path = self.head(folder)
         told = REFIT.find(path)
         if told is None or told.identity != self.identity:
             return False
         check_refit(path)
-        return True
+        if told.family != self.spec.family or told.sizes != dict(self.spec.sizes):
+            raise ValueError(
+                f"{path} tells of other sizes than its trial has; {advise_refit(path)}."
+            )
+        return all(self._predicted(folder, told, role) for role in PREDICTED)
+
+    def _predicted(self, folder: SplitFolder, told: RefitHead, role: str) -> bool:
+        path = folder.predicted(role, self.model, self.trial, self.seed)
+        return path.is_file() and hash_file(path) == told.predictions_sha256.get(role)
 
     def head(self, folder: SplitFolder) -> Path:
         return folder.refit(self.model, self.trial, self.seed)
@@ -79,6 +94,14 @@ def check_refit(head: Path) -> None:
     fault = find_weights_fault(head)
     if fault is not None:
         raise ValueError(f"{fault}; {advise_refit(head)}.")
+
+
+def load_refit(windows: WindowFolder, head: Path) -> nn.Module:
+    """Load a refit's model, in evaluation mode, on the CPU; raises ValueError where its files do not fit together."""
+    told = REFIT.read(head)
+    model = windows.build(told.family, told.sizes)
+    load_kept(model, head, advise_refit(head))
+    return model.eval()
 
 
 def check_refits(folder: SplitFolder) -> None:

@@ -10,14 +10,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from safetensors.torch import load
 from torch import nn
 
 from gaitforge.members import Member
 from gaitforge.records.confirm import REFIT
-from gaitforge.weights import read_weights
 from gaitforge.work import SplitFolder, fingerprint, for_arrow, write_parquet
-from trainers.confirm.refit_file import SEED, STUDENT, advise_refit
+from trainers.confirm.refit_file import SEED, STUDENT, load_refit
 from trainers.terminal.say import say
 from trainers.training.examples import load_examples
 from trainers.training.measures import BATCH, HIDDEN_SEED, hide_joints
@@ -50,11 +48,7 @@ class Scorable:
     def load(self, folder: SplitFolder, windows: WindowFolder) -> nn.Module:
         if self.trial is None:
             return Teacher.read(folder).load(folder, windows)
-        path = folder.refit(self.model, self.trial, self.seed)
-        head = REFIT.read(path)
-        built = windows.build(head.family, head.sizes)
-        built.load_state_dict(load(read_weights(path, advise_refit(path))))
-        return built.eval()
+        return load_refit(windows, folder.refit(self.model, self.trial, self.seed))
 
 
 def write_robustness(

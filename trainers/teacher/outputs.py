@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from trainers.terminal.say import say
 from trainers.training.examples import Examples, load_examples
 from trainers.training.teacher_file import (
     Teacher,
+    find_outputs_fault,
     outputs_identity,
     outputs_provenance,
 )
@@ -54,7 +56,7 @@ def write_outputs(windows: WindowFolder, folder: SplitFolder) -> Path:
     )
     identity = outputs_identity(teacher.fingerprint, windows.key)
     files = folder.outputs
-    if _identity(files) == identity:
+    if _is_there(files, identity):
         return files.root
     files.head.unlink(missing_ok=True)
     model = teacher.load(folder, windows)
@@ -62,27 +64,30 @@ def write_outputs(windows: WindowFolder, folder: SplitFolder) -> Path:
     arrays, tables = answer_all(model, train)
     files.root.mkdir(parents=True, exist_ok=True)
     write_parquet(files.table, pa.concat_tables(tables))
+    hashes = {}
     for name, array in arrays.items():
         file = io.BytesIO()
         np.save(file, array)
-        write_whole(files.array(name), file.getvalue())
+        content = file.getvalue()
+        write_whole(files.array(name), content)
+        hashes[name] = hashlib.sha256(content).hexdigest()
     phases, joints, width = arrays["joints"].shape[2:]
     head = OutputsHead(
         identity=identity, windows=len(train), views=train.views, embedding=arrays["embedding"].shape[2],
-        joint_features=(phases, joints, width), provenance=outputs_provenance(told, windows.provenance),
+        joint_features=(phases, joints, width), sha256=hashes, provenance=outputs_provenance(told, windows.provenance),
     )  # fmt: skip
     OUTPUTS.write(files.head, head)
     say(f"  {len(train):,} training windows in {train.views} views answered")
     return files.root
 
 
-def _identity(files: OutputsFolder) -> str | None:
-    """Return the identity of the outputs that are there; None where there are none, or those of an older version."""
+def _is_there(files: OutputsFolder, identity: str) -> bool:
+    """Tell whether the outputs of that identity are there, with the arrays that their head tells of."""
     try:
         head = OUTPUTS.find(files.head)
-    except Unreadable:
-        return None
-    return None if head is None else head.identity
+    except Unreadable:  # or of an older version
+        return False
+    return head is not None and head.identity == identity and find_outputs_fault(files) is None
 
 
 @torch.no_grad()

@@ -174,7 +174,7 @@ def load_outputs(teacher_outputs: Path, name: str) -> Tensor:
         raise FileNotFoundError(
             f"The teacher's outputs in {teacher_outputs} have no {path.name}; run `gaitforge outputs` again."
         )
-    return _tensor(np.load(path, mmap_mode="c"))
+    return _tensor(np.load(path, mmap_mode="c", allow_pickle=False))
 
 
 def _tensor(mapped: NDArray[Any]) -> Tensor:

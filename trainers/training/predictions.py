@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gaitforge.metrics import softmax
+from gaitforge.weights import hash_file
 from gaitforge.work import SplitFolder, for_arrow, write_parquet
 from trainers.training.scoring import Scored
 from trainers.training.window_folder import WindowFolder
@@ -32,8 +33,11 @@ def write_predictions(
     trial: int | None,
     seed: int,
     scored: Scored,
-) -> None:
-    """Write one model's predictions for the people of one role to a file; replace one of the same name."""
+) -> str:
+    """Write one model's predictions for the people of one role to a file; return the hash of its content.
+
+    One of the same name is replaced.
+    """
     recordings = windows.list_recordings(role)
     rows = len(scored.recording_R)
     table = pa.table(
@@ -50,11 +54,26 @@ def write_predictions(
         },
         schema=SCHEMA,
     )
-    write_parquet(folder.predicted(role, model, trial, seed), table)
+    path = folder.predicted(role, model, trial, seed)
+    write_parquet(path, table)
+    return hash_file(path)
 
 
 def read_predictions(
     folder: SplitFolder, role: str, model: str, trial: int | None, seed: int
 ) -> pa.Table:
-    """Read the table that `write_predictions` wrote."""
-    return pq.read_table(for_arrow(folder.predicted(role, model, trial, seed)))
+    """Read the table that `write_predictions` wrote; raises ValueError where there is none, or a damaged one."""
+    path = folder.predicted(role, model, trial, seed)
+    try:
+        table = pq.read_table(for_arrow(path), page_checksum_verification=True)
+    except (pa.ArrowException, OSError) as error:
+        found = "are not there" if not path.is_file() else "cannot be read"
+        raise ValueError(
+            f"The predictions {path} {found}; run `gaitforge confirm` again, which makes them anew."
+        ) from error
+    if not table.schema.equals(SCHEMA):
+        raise ValueError(
+            f"The predictions {path} hold other columns than they must ({', '.join(COLUMNS)}); run "
+            "`gaitforge confirm` again, which makes them anew."
+        )
+    return table

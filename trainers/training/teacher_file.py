@@ -6,17 +6,20 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from safetensors.torch import load
+import numpy as np
 from torch import nn
 
+from gaitforge.arrays import Damaged, check_array
 from gaitforge.provenance import Provenance
 from gaitforge.records.search import SEARCH
 from gaitforge.records.teacher import OUTPUTS, TEACHER
-from gaitforge.weights import find_weights_fault, read_weights
+from gaitforge.weights import find_weights_fault
 from gaitforge.work import (
+    OutputsFolder,
     SplitFolder,
     fingerprint,
 )
+from trainers.training.kept_weights import load_kept
 from trainers.training.window_folder import WindowFolder
 
 ANEW = "train it anew with `gaitforge teacher --fresh`, which sets aside what is there"
@@ -58,7 +61,7 @@ class Teacher:
         Raises ValueError where the weights are not those that `model.json` tells of.
         """
         model = windows.build(self.family, self.sizes)
-        model.load_state_dict(load(read_weights(folder.teacher_model, ANEW)))
+        load_kept(model, folder.teacher_model, ANEW)
         return model.eval()
 
 
@@ -101,6 +104,23 @@ def check_replaced(folder: SplitFolder, identity: str, fresh: bool) -> None:
 def outputs_identity(teacher: str, windows: str) -> str:
     """Return a hash of all that decides the outputs: the teacher's fingerprint, the windows' key, our format."""
     return fingerprint({"teacher": teacher, "windows": windows, "schema": OUTPUTS.schema})
+
+
+def find_outputs_fault(files: OutputsFolder) -> str | None:
+    """Say which of the arrays is not the one that the outputs' head tells of, as a sentence begins; None if all are."""
+    head = OUTPUTS.read(files.head)
+    each = (head.windows, head.views)
+    shapes: dict[str, tuple[type[np.floating[Any]], tuple[int | None, ...]]] = {
+        "logits": (np.float32, (*each, None)),
+        "embedding": (np.float16, (*each, head.embedding)),
+        "joints": (np.float16, (*each, *head.joint_features)),
+    }
+    try:
+        for name, (dtype, shape) in shapes.items():
+            check_array(files.array(name), head.sha256.get(name), dtype, shape)
+    except Damaged as error:
+        return str(error)
+    return None
 
 
 def outputs_provenance(teacher: Provenance, windows: Provenance) -> Provenance:

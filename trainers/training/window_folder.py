@@ -23,11 +23,18 @@ from gaitforge.normalise import Normalisation
 from gaitforge.provenance import Provenance
 from gaitforge.records.split import Split
 from gaitforge.records.teacher import OUTPUTS
-from gaitforge.records.windows import WINDOWS
 from gaitforge.settings import FitPlan
-from gaitforge.window_cache import WindowSet, build_windows, open_role, window_provenance
+from gaitforge.weights import hash_file
+from gaitforge.window_cache import (
+    WindowSet,
+    build_windows,
+    find_head,
+    is_built,
+    open_role,
+    window_provenance,
+)
 from gaitforge.windows import WindowSettings
-from gaitforge.work import OutputsFolder, WindowsFolder, open_path
+from gaitforge.work import OutputsFolder, open_path
 from trainers.training.fitting import Fitting
 
 FEW = 7  # an export is checked with batches of 1 and of 7
@@ -55,12 +62,12 @@ class WindowRecipe:
         return Path(self.folder).is_relative_to(Path(self.store).parent)
 
     def make(self, *roles: str) -> WindowFolder:
-        """Open the window folder; build missing roles once per node.
+        """Open the window folder; build roles that are missing, or of an older version, once per node.
 
         Raises ValueError where the store has changed since the split.
         """
         folder = Path(self.folder)
-        if not all((folder / role).is_dir() for role in roles):
+        if not all(is_built(folder, role) for role in roles):
             # here, since a process that finds its windows needs none of what reads a store
             from gaitforge.store import SkeletonStore
 
@@ -113,7 +120,14 @@ class NodeData:
                 if not copy.is_file():
                     copy.parent.mkdir(exist_ok=True)
                     draft = copy.with_name(f".{copy.name}.{uuid.uuid4().hex}")
-                    draft.write_bytes((open_path(self.outputs) / copy.name).read_bytes())
+                    source = OutputsFolder(open_path(self.outputs))
+                    draft.write_bytes((source.root / copy.name).read_bytes())
+                    if hash_file(draft) != OUTPUTS.read(source.head).sha256.get(copy.stem):
+                        draft.unlink()
+                        raise ValueError(
+                            f"{copy.name} of {source.root} is not the array that {source.head.name} tells of; run "
+                            "`gaitforge outputs`, which makes it again."
+                        )
                     draft.rename(copy)
 
 
@@ -132,7 +146,7 @@ class WindowFolder:
     @classmethod
     def open(cls, folder: Path, recipe: WindowRecipe | None = None) -> WindowFolder:
         """Read the description of cached windows; raises FileNotFoundError where the cache has been removed."""
-        head = WINDOWS.find(WindowsFolder(folder).head)
+        head = find_head(folder)
         if head is None:
             raise FileNotFoundError(
                 f"The window cache {folder} is gone; run the stage again to build it."

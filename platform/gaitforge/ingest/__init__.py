@@ -19,7 +19,9 @@ from gaitforge.layout import LAYOUTS, Layout
 from gaitforge.recording import Recording, Rejected
 from gaitforge.regular_file import check_regular, spell_name
 
-__all__ = ["READERS", "RULES", "ReadOptions", "Reader", "check_reader", "file_names", "read_files"]
+__all__ = [
+    "READERS", "RULES", "ReadOptions", "Reader", "check_paths", "check_reader", "file_names", "read_files",
+]  # fmt: skip
 
 # Goes up whenever the same files give other recordings: what was read by older rules is read again.
 RULES = 1
@@ -84,6 +86,13 @@ def read_files(
     after the last recording where ids look alike that `distinct_people` does not tell apart, or a
     copy has another person or class.
     """
+    check_paths(paths)
+    items = _read_in_turn(paths, layout, options, labelled)
+    return _check(items, distinct_people) if labelled else (item for _, _, item in items)
+
+
+def check_paths(paths: Sequence[Path]) -> None:
+    """Raise what `read_files` raises before any file is read."""
     for path in paths:
         if path.suffix.lower() not in READERS:
             raise KeyError(
@@ -96,8 +105,6 @@ def read_files(
         if (place := os.path.abspath(path)) in places:
             raise ValueError(f"The recordings file {path} is named twice; name it once.")
         places.add(place)
-    items = _read_in_turn(paths, layout, options, labelled)
-    return _check(items, distinct_people) if labelled else (item for _, _, item in items)
 
 
 def file_names(paths: Sequence[Path]) -> list[str]:

@@ -161,6 +161,7 @@ class _Contents:
                 person=self.persons[i],
                 label=self.labels[i],
                 reason=str(error),
+                recording=self.ids[i],
             )
 
 

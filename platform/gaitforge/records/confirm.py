@@ -213,7 +213,10 @@ class Scores(Report):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RefitHead:
-    """confirm/refits/<model>-<trial>-seed<seed>.json: a member trained once more; `model` says whether distilled."""
+    """confirm/refits/<model>-<trial>-seed<seed>.json: a member trained once more; `model` says whether distilled.
+
+    `predictions_sha256` has the hash of the file of its predictions by the role of the people.
+    """
 
     identity: str
     trial: Count
@@ -224,6 +227,7 @@ class RefitHead:
     val_macro_f1: Number
     val_accuracy: Number
     weights_sha256: str
+    predictions_sha256: Mapping[str, str]
     provenance: Told
 
 
@@ -300,11 +304,13 @@ class PooledFolds(Pooled):
 
 
 _AGAIN = "gaitforge confirm"
+# 1 had no hashes of its predictions
 REFIT = JsonFile(
     record=RefitHead,
+    schema=2,
     what="a refit",
     stage=_AGAIN,
-    remedy="remove it and run `gaitforge confirm`, which trains it anew",
+    remedy="remove it (all of its folder, where all are as old) and run `gaitforge confirm`, which trains it anew",
 )
 WORKER = JsonFile(record=WorkerOf, schema=None, what="a worker's mark", stage=_AGAIN)
 # 1 tested the mean of the seeds, each member for itself; 2 held no student against chance

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
-
-from pydantic import Field
+from typing import Any, ClassVar
 
 from gaitforge.layout import Layout
 from gaitforge.records.confirm import (
@@ -22,7 +20,7 @@ from gaitforge.records.confirm import (
 )
 from gaitforge.records.json_file import JsonFile, plain
 from gaitforge.records.store import HowRead
-from gaitforge.records.values import Count, Moments, Number, Told, Windows
+from gaitforge.records.values import Classes, Count, Moments, Number, Told, Windows
 from gaitforge.work import fingerprint
 
 
@@ -54,7 +52,7 @@ class Card:
     macs: Count
     seed: int
     layout: Layout
-    classes: Annotated[tuple[str, ...], Field(min_length=1)]
+    classes: Classes
     channels: Count
     windows: Windows
     normalisation: Moments
@@ -73,14 +71,16 @@ class Card:
     provenance: Told
     onnx: str
     onnx_bytes: Count
+    onnx_sha256: str
     max_abs_difference: Number
     latency_ms_p50: Number
     latency_ms_p95: Number
     made: str
 
 
+# 1 held no hash of the ONNX file
 CARD = JsonFile(
-    record=Card, what="the card of an export", stage="gaitforge export",
+    record=Card, schema=2, what="the card of an export", stage="gaitforge export",
     remedy="export the student again with `gaitforge export`",
 )  # fmt: skip
 

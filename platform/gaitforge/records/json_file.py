@@ -19,9 +19,11 @@ from pydantic import GetPydanticSchema, TypeAdapter, ValidationError
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import CoreSchema, core_schema
 
-from gaitforge.work import as_json, write_whole
+from gaitforge.work import as_json, read_bytes, write_whole
 
 T = TypeVar("T")
+
+NEWER = "use the version of gaitforge that wrote it, or begin anew with `gaitforge run --fresh run.toml`"
 
 # what a value must be, by the name of pydantic's error
 KINDS = {
@@ -47,6 +49,10 @@ class Unreadable(ValueError):
     def __init__(self, path: Path, what: str, found: str, remedy: str) -> None:
         super().__init__(f"{path} cannot be used as {what}: {found}; {remedy}.")
         self.found = found
+
+
+class Newer(Unreadable):
+    """The error for a file of a later version, which no stage may write over by itself."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -100,26 +106,26 @@ class JsonFile(Generic[T]):
 
     def _content(self, path: Path) -> bytes:
         """Read a file's bytes; raises an OSError of the same class, with a sentence, where that cannot be done."""
-        try:
-            return path.read_bytes()
-        except (IsADirectoryError, NotADirectoryError, PermissionError) as error:
-            what = f"{path} cannot be read as {self.what}"
-            if isinstance(error, PermissionError):
-                fault = "this user may not read it; let its owner give the right to read it and the folders above it"
-            elif isinstance(error, IsADirectoryError):
-                fault = f"it is a folder, but must be a file; move it away, then {self._remedy}"
-            else:
-                fault = f"{_file_above(path)} is a file, but must be a folder; move it away, then {self._remedy}"
-            refused = type(error)(f"{what}: {fault}.")
-            refused.strerror = error.strerror  # for who has a sentence of their own
-            raise refused from error
+        return read_bytes(path, self.what, self._remedy)
 
     def parse(self, text: bytes | str, path: Path) -> T:
         """Read a file's content; raises Unreadable, which names `path`, where it is not of this kind."""
         try:
             return self._reader.validate_json(text, strict=True)
         except ValidationError as error:
-            raise self.refusal(path, found_by(error, self.schema)) from error
+            found = found_by(error, self.schema)
+            if _is_newer(error, self.schema):
+                raise Newer(path, self.what, found, NEWER) from error
+            raise self.refusal(path, found) from error
+
+    def check_version(self, path: Path) -> None:
+        """Raise Newer where a later version wrote the file; whatever else is wrong with it passes."""
+        try:
+            self.find(path)
+        except Newer:
+            raise
+        except (Unreadable, OSError):
+            pass
 
     def parse_many(self, texts: Sequence[str]) -> list[T]:
         """Read the content of many files at once; raises ValueError where any of them is not of this kind."""
@@ -230,9 +236,22 @@ def found_by(error: ValidationError, schema: int | None) -> str:
         must = f"one of {first['ctx']['expected'].replace(' or ', ', ')}"
     elif kind == "greater_than_equal":
         must = f"at least {first['ctx']['ge']:g}"
+    elif kind in ("less_than_equal", "int_parsing_size"):
+        must = "a whole number of at most 63 bits"
+    elif kind == "too_short" and not given:
+        must = "not empty"
     elif kind in ("too_short", "too_long", "unexpected_positional_argument"):
         must = "of another length"
     return f"its '{_dotted(place)}' is {_shown(given)}, but must be {must or first['msg']}"
+
+
+def _is_newer(error: ValidationError, schema: int | None) -> bool:
+    """Tell whether a file was refused for a schema number that is higher than its own."""
+    first = error.errors(include_url=False)[0]
+    if schema is None or first["type"] != "union_tag_invalid":
+        return False
+    told = _schema_number(first["input"])
+    return isinstance(told, (int, float)) and told > schema
 
 
 def _schema_number(content: Any) -> float | str | None:
@@ -242,11 +261,6 @@ def _schema_number(content: Any) -> float | str | None:
     told = content["schema"]
     # by type, since Python holds True for equal to 1
     return told if type(told) in (int, float) else _shown(told)
-
-
-def _file_above(path: Path) -> Path:
-    """Return the file that stands where a path needs a folder."""
-    return next((above for above in path.parents if above.is_file()), path.parent)
 
 
 def _dotted(place: Sequence[int | str]) -> str:

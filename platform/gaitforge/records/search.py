@@ -9,6 +9,16 @@ from typing import Any
 from gaitforge.records.json_file import JsonFile
 from gaitforge.records.values import ABSENT, Count, Number, Told
 
+# settings that readers of a search calculate with; numbers, or None
+LIMITS = (
+    "max_failed",
+    "max_params",
+    "max_params_share",
+    "max_macs",
+    "max_bytes",
+    "max_latency_ms",
+)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SearchHead:
@@ -31,6 +41,13 @@ class SearchHead:
     trials: Count
     rejected: Count
     seconds: Number
+
+    def __post_init__(self) -> None:
+        for name in LIMITS:
+            value = self.settings.get(name)
+            is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if value is not None and not (is_number and abs(value) < 2**63):
+                raise ValueError(f"its 'settings.{name}' is no number")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from gaitforge.layout import Layout
 from gaitforge.records.json_file import JsonFile
-from gaitforge.records.values import ABSENT, Count, Number
+from gaitforge.records.values import ABSENT, Classes, Count, Number
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,10 +27,10 @@ class StoreInfo:
     """
 
     fingerprint: str
-    version: int
+    version: Count
     recordings: Count
     people: Count
-    classes: tuple[str, ...]
+    classes: Classes
     channels: Count
     quarantined: Count
     layout: Layout

@@ -8,7 +8,7 @@ from typing import Any
 
 from gaitforge.layout import Layout
 from gaitforge.records.json_file import JsonFile
-from gaitforge.records.values import Count, Moments, Number, Told, Windows
+from gaitforge.records.values import Classes, Count, Moments, Number, Told, Windows
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,7 +29,7 @@ class TeacherModel:
     epochs: Count
     seconds: Number
     layout: Layout
-    classes: tuple[str, ...]
+    classes: Classes
     channels: Count
     windows: Windows
     normalisation: Moments
@@ -91,9 +91,10 @@ class ReferenceFacts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OutputsHead:
-    """teacher_outputs/outputs.json: what the teacher's stored answers were made from, and their shapes.
+    """teacher_outputs/outputs.json: what the teacher's stored answers were made from, their shapes and hashes.
 
-    `embedding` is its width, `joint_features` the shape of a window's joints, [phases, joints, width].
+    `embedding` is its width, `joint_features` the shape of a window's joints, [phases, joints, width]; `sha256` has
+    the hash of each array's file by the array's name.
     """
 
     identity: str
@@ -101,6 +102,7 @@ class OutputsHead:
     views: Count
     embedding: Count
     joint_features: tuple[Count, Count, Count]
+    sha256: Mapping[str, str]
     provenance: Told
 
 
@@ -117,7 +119,7 @@ REFERENCE = JsonFile(
     record=ReferenceFacts, what="a reference", stage="gaitforge teacher",
     remedy="run `gaitforge teacher`, which fits it anew",
 )  # fmt: skip
-# 1 had no embedding.npy and joints.npy
+# 1 had no embedding.npy and joints.npy, 2 no hashes
 OUTPUTS = JsonFile(
-    record=OutputsHead, schema=2, what="the head of teacher outputs", stage="gaitforge outputs"
+    record=OutputsHead, schema=3, what="the head of teacher outputs", stage="gaitforge outputs"
 )

@@ -17,7 +17,8 @@ from gaitforge.records.json_file import parts_of
 from gaitforge.windows import WindowSettings
 
 Number = Annotated[float, AllowInfNan(False)]
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, le=2**63 - 1)]  # what tables hold
+Classes = Annotated[tuple[str, ...], Field(min_length=1)]
 Interval = tuple[Number, Number] | None  # lower and upper end; None where people are too few
 ABSENT = {"absent": True}  # of a field that stands in the file only where it has a value
 Searched = str | int | float | bool | None  # what a sampler may choose

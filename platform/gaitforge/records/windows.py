@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from gaitforge.layout import Layout
 from gaitforge.records.json_file import JsonFile
-from gaitforge.records.values import Moments, Windows
+from gaitforge.records.values import Classes, Moments, Windows
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,23 +22,28 @@ class WindowsHead:
     roles: Mapping[str, str]
     settings: Windows
     layout: Layout
-    classes: tuple[str, ...]
+    classes: Classes
     split: str
     normalisation: Moments
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RoleRecordings:
-    """cache/windows/<key>/<role>/recordings.json: recordings in the order that the arrays count them."""
+    """cache/windows/<key>/<role>/recordings.json: recordings in the order that the arrays count them.
+
+    `sha256` has the hash of each array's file by the array's name.
+    """
 
     recordings: tuple[str, ...]
     persons: tuple[str, ...]
+    sha256: Mapping[str, str]
 
 
 _REMEDY = "remove the folder that holds it and run the stage again"
 WINDOWS = JsonFile(
     record=WindowsHead, what="the windows' head", stage="gaitforge teacher", remedy=_REMEDY
 )
+# 1 had no hashes
 ROLE_RECORDINGS = JsonFile(
-    record=RoleRecordings, what="a list of windows' recordings", stage="gaitforge teacher", remedy=_REMEDY
+    record=RoleRecordings, schema=2, what="a list of windows' recordings", stage="gaitforge teacher", remedy=_REMEDY
 )  # fmt: skip
