@@ -49,6 +49,8 @@ from tests.try_page import turn_to, words
 from trainers.pipeline import Line
 from trainers.training.window_folder import lock_node
 
+pytestmark = pytest.mark.slow
+
 PLACES = ("disk", "no hard links", "s3")
 
 
