@@ -399,7 +399,7 @@ def _far_index(model: onnx.ModelProto) -> None:
 ATTACKS: dict[str, tuple[Callable[[onnx.ModelProto], None], tuple[int, ...]]] = {
     "endless loop": (_endless, (NONE,)),
     "branch": (_branch, (NONE,)),
-    "long scan": (_long_scan, (SOME, NONE)),  # told to stop
+    "long scan": (_long_scan, (NONE,)),  # or told to stop
     "nested scan": (_nested_scan, (NONE,)),
     "huge tensor": (_huge, (NONE,)),
     "tensor that grows": (_grown, (NONE,)),
@@ -545,7 +545,7 @@ def faults(case: Case, came: Outcome) -> list[str]:
     found = []
     if came.status < 0:
         found.append("it did not end" if came.status == -9 else f"signal {-came.status}")
-    elif came.status not in case.must:
+    elif came.status not in case.must and not _was_stopped(came):
         found.append(f"exit status {came.status}, and not {' or '.join(map(str, case.must))}")
     if "Traceback" in came.err:
         found.append("a traceback")
@@ -564,6 +564,11 @@ def faults(case: Case, came: Outcome) -> list[str]:
     return found
 
 
+def _was_stopped(came: Outcome) -> bool:
+    """Tell whether a student took longer than it may, which on a busy machine any graph does; no more rows follow."""
+    return came.status == SOME and "has not answered a few windows within" in came.err
+
+
 def _row_faults(came: Outcome) -> list[str]:
     head, *rows = list(csv.reader(came.out.splitlines())) or [[]]
     if not head:
@@ -577,9 +582,8 @@ def _row_faults(came: Outcome) -> list[str]:
     if any(cell in ("nan", "inf", "-inf") for cell in cells):
         found.append("a probability that is no number")
     answered = sum(bool(row[1]) for row in rows)
-    stopped = "within" in came.err  # a student that does not end has no more rows
     right = ANSWERED if answered == len(rows) else SOME if answered else NONE
-    if came.status >= 0 and came.status != right and not stopped:
+    if came.status >= 0 and came.status != right and not _was_stopped(came):
         found.append(f"exit status {came.status} of {answered} answers in {len(rows)} rows")
     return found
 

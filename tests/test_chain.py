@@ -35,6 +35,8 @@ from trainers.confirm import confirm
 from trainers.training import scoring
 from trainers.training.reference import load_reference
 
+pytestmark = pytest.mark.slow
+
 ORDER = [stage for stage in STAGES if stage != "run"]
 
 
@@ -274,7 +276,7 @@ OUTDATED: dict[str, tuple[Tables, list[str], str, str]] = {
 
 @pytest.mark.parametrize(
     "name",
-    ["more trials", *(pytest.param(name, marks=pytest.mark.slow) for name in [*OUTDATED][1:])],
+    [*OUTDATED],
 )
 def test_an_answer_that_export_would_refuse_is_nowhere_told_as_the_one_of_now(
     name: str, line: Copy, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -399,7 +401,6 @@ def follow(line: Copy, stage: str, capsys: pytest.CaptureFixture[str]) -> None:
     raise AssertionError(f"{stage} still refused after 12 commands, next {command}")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "stage"),
     [
@@ -433,7 +434,6 @@ def test_what_a_refusal_advises_helps_and_loses_nothing(
     assert [name for name, content in kept.items() if content not in there] == []
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "stage"),
     [
@@ -550,7 +550,6 @@ def scores(line: Copy) -> dict[str, Any]:
     return content
 
 
-@pytest.mark.slow
 def test_people_scored_again_with_other_models_or_margin_are_counted_through_fresh_and_said(
     line: Copy, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -597,7 +596,6 @@ def killed(*_: object) -> None:
 # kills
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("moved", range(1, 7))
 def test_setting_aside_that_was_killed_is_gone_on_with_and_nothing_old_is_used(
     moved: int, line: Copy, monkeypatch: pytest.MonkeyPatch
@@ -633,7 +631,6 @@ def test_setting_aside_that_was_killed_is_gone_on_with_and_nothing_old_is_used(
 # students to start from
 
 
-@pytest.mark.slow
 def test_a_front_that_has_seen_the_people_to_confirm_is_no_start(
     finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -663,7 +660,6 @@ def test_a_front_that_has_seen_the_people_to_confirm_is_no_start(
         assert line.tree() == before
 
 
-@pytest.mark.slow
 def test_a_search_tells_whom_those_have_seen_that_it_started_from(
     finished: Path, tmp_path: Path
 ) -> None:
@@ -782,7 +778,6 @@ def test_a_refit_whose_answers_are_no_numbers_fails_with_that_reason_and_is_not_
 # folds
 
 
-@pytest.mark.slow
 def test_every_fold_of_a_nested_search_scores_people_whom_its_own_chain_has_not_seen(
     tmp_path: Path,
 ) -> None:
@@ -816,7 +811,6 @@ def test_every_fold_of_a_nested_search_scores_people_whom_its_own_chain_has_not_
     assert len(list(kept)) == 2
 
 
-@pytest.mark.slow
 def test_folds_of_the_answer_are_made_anew_for_other_people_and_the_old_are_kept(
     line: Copy,
 ) -> None:

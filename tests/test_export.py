@@ -45,6 +45,8 @@ from trainers.confirm.export import export_student, pick_member
 from trainers.confirm.refit_file import find_best_refit
 from trainers.training.window_folder import WindowFolder
 
+pytestmark = pytest.mark.slow
+
 LEGS = Layout(name="legs", joints=("hip", "left", "right"), bones=((0, 1), (0, 2)))
 SIZES = TcnSizes(channels=4, layers=1, kernel=3)
 WINDOWS = WindowSettings(mode="slide", length=16, stride=8, views=1)
@@ -195,7 +197,6 @@ def test_the_file_tells_nothing_of_the_machine_that_made_it(exported: Path) -> N
     assert b"stack_trace" not in written
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "values"),
     [

@@ -169,7 +169,8 @@ def test_a_command_whose_lease_was_taken_ends(
 ) -> None:
     def taken(root: Path, command: str, say: Say, lost: Callable[[], None]) -> object:
         lost()
-        return signal.pause()
+        signal.pause()
+        return None
 
     monkeypatch.setattr("gaitforge.hold.hold", taken)
     assert main(["ingest", str(write_run(tmp_path))]) == 143

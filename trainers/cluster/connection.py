@@ -18,6 +18,7 @@ from ray.util.placement_group import placement_group, remove_placement_group
 
 from gaitforge.duration import say_duration
 from gaitforge.settings import ClusterSettings
+from trainers.cluster.alone import find_dead, start_alone
 from trainers.cluster.fleet import Node
 from trainers.cluster.joining import (
     UNANSWERED_S,
@@ -57,7 +58,8 @@ def connect(settings: ClusterSettings, shared: Path) -> None:
     Called where work for it turns up, so that a command that finds everything done starts none, and
     a line of many splits starts one. `shared` is a folder that all nodes of a cluster must see.
     Raises ConnectionError where nothing answers at `cluster.address`, PermissionError or ValueError
-    where that cluster cannot do this work, RuntimeError where Ray cannot be started here.
+    where that cluster cannot do this work, PermissionError where the environment turns our own Ray's token off,
+    RuntimeError where Ray cannot be started here.
     """
     if ray.is_initialized():
         return
@@ -197,25 +199,12 @@ def find_usable_gpus() -> int | None:
 
 def _start(cpus: int | None) -> None:
     """Start Ray on this machine alone, ended with this process."""
+    started = threading.Event()
+    threading.Thread(target=_watch_start, args=(started,), daemon=True).start()
     try:
-        ray.init(
-            address="local",
-            num_cpus=cpus,
-            num_gpus=find_usable_gpus(),
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            _node_ip_address="127.0.0.1",
-        )
-    except Exception as error:
-        # Ray raises these base classes themselves where one of its processes does not start in 30 s
-        if type(error) not in (Exception, RuntimeError, ValueError):
-            raise
-        ray.shutdown()
-        raise RuntimeError(
-            f"Ray did not start on this machine ({str(error).splitlines()[0]}); run the same command "
-            "again when it is less busy."
-        ) from error
+        start_alone(cpus, find_usable_gpus())
+    finally:
+        started.set()
     # the public ways to ask wait for those that have died
     node: Any = ray._private.worker._global_node
     needed = {kind: node.all_processes[kind][0].process for kind in ("gcs_server", "raylet")}
@@ -229,6 +218,17 @@ def _start(cpus: int | None) -> None:
         )
 
     _end_without_ray(dead, lambda: node.kill_all_processes(check_alive=False))
+
+
+def _watch_start(started: threading.Event) -> None:
+    """End this process with a sentence where one of Ray's dies before it has started: Ray itself waits for it."""
+    before: list[str] = []
+    while not started.wait(WATCH_S):
+        names = find_dead()
+        # seen twice, since Ray ends them itself where it gives up
+        if names and names == before:
+            _end(f"Ray's {' and '.join(names)} died on this machine (out of memory, or killed)")
+        before = names
 
 
 def _join(address: str, shared: Path) -> None:
@@ -286,14 +286,15 @@ def _end_without_ray(dead: Callable[[], str], clean: Callable[[], None] = lambda
                 break
             time.sleep(WATCH_S)
         # a signal to the whole process group ends Ray's processes as well
-        why = "stopped" if told_to_stop() else sentence
-        print(
-            f"gaitforge: {why}; the same command goes on from here.",
-            file=sys.stderr,
-            flush=True,
-        )
-        clean()
-        # an exception would have to pass through Ray, which waits for those that have died
-        os._exit(stop_status())
+        _end("stopped" if told_to_stop() else sentence, clean, stop_status())
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _end(sentence: str, clean: Callable[[], None] = lambda: None, status: int = 1) -> None:
+    print(
+        f"gaitforge: {sentence}; the same command goes on from here.", file=sys.stderr, flush=True
+    )
+    clean()
+    # an exception would have to pass through Ray, which waits for those that have died
+    os._exit(status)

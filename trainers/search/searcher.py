@@ -19,7 +19,7 @@ from gaitforge.settings import SearchSettings, as_dict
 from gaitforge.trials import TrialLog
 from gaitforge.work import fingerprint
 from search_spaces import Proposal
-from trainers.cluster.deaths import LOST_NODES, NODE, UNKNOWN, Death, find_death
+from trainers.cluster.deaths import LIVES, LOST_NODES, NODE, UNKNOWN, Death, find_death
 from trainers.search.budget import Budget
 from trainers.search.rungs import Rungs
 from trainers.search.study import Study
@@ -131,6 +131,11 @@ class StudySearcher(Searcher):
             return False
         self.lost_nodes[trial_id] += 1
         return self.lost_nodes[trial_id] <= LOST_NODES
+
+    def count_lives(self) -> int:
+        """Return how often the next trial goes on after its worker died: never while all that ended died alike."""
+        ends = {trial.killed_by for trial in self.ended.values()}
+        return 0 if len(ends) == 1 and not ends & {None, NODE} else LIVES
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
