@@ -363,7 +363,7 @@ def _opened(folder: Path) -> Iterator[int]:
 
 def _new_array(path: Path, kind: DTypeLike, shape: tuple[int, ...]) -> np.memmap[Any, Any]:
     """Return a file as an array to be written, its room on the disk taken: else a full disk would kill the process."""
-    array = open_memmap(path, "w+", kind, shape)
+    array: np.memmap[Any, Any] = open_memmap(path, "w+", kind, shape)
     if hasattr(os, "posix_fallocate"):  # macOS has none
         with path.open("r+b") as file:
             try:
