@@ -8,7 +8,7 @@ CORES := $(shell getconf _NPROCESSORS_ONLN)
 AT_ONCE ?= $(shell expr $(CORES) / 4 \| 1)
 FAST := not slow and not browser and not cluster and not gpu
 
-.PHONY: demo test check types fast slow docs install
+.PHONY: demo test check types fast slow docs audit install
 
 demo: install
 	$(BIN)/gaitforge demo
@@ -36,6 +36,10 @@ slow: install
 docs: install
 	$(BIN)/python -m pip install --quiet --editable ".[docs]"
 	$(BIN)/mkdocs build --strict
+
+# known vulnerabilities of the versions in constraints.txt
+audit:
+	.ci/audit constraints.txt
 
 install: .venv/installed
 

@@ -142,10 +142,11 @@ def _replace_column(path: Path, rng: random.Random) -> str:
 
 def _places(value: Any, above: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
     """Yield the path of each value inside a value; of a long list only the first two."""
+    inner: list[tuple[str | int, Any]] = []
     if isinstance(value, dict):
-        inner: list[tuple[str | int, Any]] = list(value.items())
-    else:
-        inner = [*enumerate(value[:2])] if isinstance(value, list) else []
+        inner += value.items()
+    elif isinstance(value, list):
+        inner += list(enumerate(value))[:2]
     for step, its in inner:
         yield (*above, step)
         yield from _places(its, (*above, step))

@@ -19,7 +19,7 @@ from pathlib import Path
 
 TOKEN = "a-token-of-these-two-hosts-and-nobody-else"
 PORT = 6399
-BOOT_S = 20.0
+BOOT_S = 300.0
 CACHE = Path("/mnt/gaitforge-node")
 # on the head: a node counts as lost after some 5 s, not 25
 WATCHFUL = {

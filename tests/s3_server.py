@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.small_line import PATIENCE_S
+
 BUCKET = "gaitforge"
-START_S = 60.0
 
 
 @contextmanager
@@ -47,11 +48,11 @@ def s3_server(log: Path) -> Iterator[str]:
 
 
 def _make_bucket(server: subprocess.Popen[bytes], port: int) -> None:
-    deadline = time.monotonic() + START_S
+    deadline = time.monotonic() + PATIENCE_S
     while True:
         assert server.poll() is None, "moto's server has ended"
         assert time.monotonic() < deadline, "moto's server does not answer"
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=START_S)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
         try:
             connection.request("PUT", f"/{BUCKET}", body=b"")
             assert connection.getresponse().status == 200

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 ROOT = Path(__file__).parents[1]
-PATIENCE_S = 900  # a busy machine makes a line of a minute last for many
+# The last resort of every test that waits for something: a busy machine makes a line of a minute last for many.
+PATIENCE_S = 900
 
 Tables = Mapping[str, Mapping[str, object] | None]
 

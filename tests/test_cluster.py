@@ -14,7 +14,7 @@ import grpc
 import pytest
 
 from gaitforge.settings import ClusterSettings
-from tests.small_line import ROOT
+from tests.small_line import PATIENCE_S, ROOT
 from trainers.cluster import connection as cluster_module
 from trainers.cluster.connection import (
     cores_per_worker,
@@ -276,6 +276,7 @@ def test_the_interface_with_the_loopback_address_is_found() -> None:
 
 WAITING = """
 import sys, time
+from pathlib import Path
 import ray
 from gaitforge.settings import ClusterSettings
 from trainers.cluster import connection as cluster
@@ -283,12 +284,22 @@ from trainers.cluster import connection as cluster
 ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
 cluster.WAIT_S = 1.0  # whole seconds, as Ray counts them
 
+release, begun = Path(sys.argv[1], "release"), Path(sys.argv[1], "begun")
+
 @ray.remote(num_cpus=2)
 def busy():
-    time.sleep(4)
+    begun.touch()
+    while not release.exists():
+        time.sleep(0.05)
 
+def say(line):
+    print(line)
+    release.touch()  # it has been said once
+
+cluster.say = say
 other = busy.remote()
-time.sleep(0.5)
+while not begun.exists():
+    time.sleep(0.05)
 settings = ClusterSettings()
 with cluster.wait_for_room(settings, "The teacher", 2, 1):
     print("it began")
@@ -305,8 +316,8 @@ def test_what_waits_for_room_says_for_what_and_what_can_never_have_it_is_refused
     tmp_path: Path, ray_home: Path
 ) -> None:
     answer = subprocess.run(
-        [sys.executable, "-c", WAITING],
-        capture_output=True, text=True, timeout=300, check=False,
+        [sys.executable, "-c", WAITING, str(tmp_path)],
+        capture_output=True, text=True, timeout=PATIENCE_S, check=False,
         env={
             "PATH": "/usr/bin:/bin", "PYTHONPATH": f"{ROOT / 'platform'}:{ROOT}", "RAY_TMPDIR": str(ray_home),
             "RAY_USAGE_STATS_ENABLED": "0", "HOME": str(tmp_path),

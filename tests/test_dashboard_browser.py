@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from benchmarks.dashboard import serving as served
 from gaitforge.work import WorkFolder, read_json, write_json
+from tests.small_line import PATIENCE_S
 from tests.toy_work import (
     Toy,
     make_search,
@@ -36,7 +37,7 @@ CHROMIUM_FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-PATIENCE_MS = 120_000  # none may fail because the machine is busy
+PATIENCE_MS = PATIENCE_S * 1000
 expect.set_options(timeout=PATIENCE_MS)
 DRAGGED = re.compile(r"The \d+ that the drag in the chart chose")
 
@@ -50,7 +51,9 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=CHROMIUM_FLAGS, timeout=PATIENCE_MS
+        )
         yield browser
         browser.close()
 

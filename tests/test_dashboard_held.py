@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from streamlit.testing.v1 import AppTest
 
+from tests.small_line import PATIENCE_S
+
 
 def page() -> None:
     import streamlit as st
@@ -21,12 +23,12 @@ def page() -> None:
 
 
 def test_what_has_not_changed_is_not_made_again() -> None:
-    app = AppTest.from_function(page).run().run()
+    app = AppTest.from_function(page, default_timeout=PATIENCE_S).run().run()
     assert (app.text[0].value, app.session_state["made"]) == ("1", [(1,)])
 
 
 def test_what_is_of_something_else_is_made_anew() -> None:
-    app = AppTest.from_function(page).run()
+    app = AppTest.from_function(page, default_timeout=PATIENCE_S).run()
     app.session_state["of"] = (2,)
     app.run().run()
     assert (app.text[0].value, app.session_state["made"]) == ("2", [(1,), (2,)])

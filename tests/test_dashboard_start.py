@@ -13,6 +13,7 @@ from dashboard.reading import work_folder as reading
 from dashboard.serving import build_serve_command
 from dashboard.start import make_ready
 from gaitforge.work import WorkFolder
+from tests.small_line import PATIENCE_S
 from tests.toy_work import Toy, make_work
 
 
@@ -41,7 +42,11 @@ def test_what_is_loaded_beforehand_registers_no_component() -> None:
         "'dashboard.frame.save_charts'} & set(sys.modules)))"
     )
     said = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=PATIENCE_S,
     )
     assert said.stdout.strip() == "[]"
 

@@ -184,7 +184,7 @@ def test_other_files_than_these_are_said_and_the_rest_is_shown(
     app = show(work, number)
     problems = table(app, "Why")
     why = dict(zip(problems["File"], problems["Why"], strict=True))
-    assert "it cannot be read" in why["runs/people/confirm/robustness.parquet"]
+    assert "it is not a whole Parquet file" in why["runs/people/confirm/robustness.parquet"]
     assert "its 'trial' is \"first\", but must be" in why["export/card.json"]
     assert "is damaged" in why["store"]
     assert {"Recall of", "Reliability: how", "Each term"} <= charts(app)

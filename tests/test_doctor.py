@@ -16,6 +16,7 @@ from packaging.specifiers import SpecifierSet
 from tests.small_line import ROOT, write_run
 from trainers.__main__ import main
 from trainers.arithmetic.check import Outcome
+from trainers.cluster.listening import Listener
 from trainers.cluster.node import NodeFacts
 from trainers.cluster.requirements import read_needs, write_range
 from trainers.doctor import (
@@ -23,6 +24,8 @@ from trainers.doctor import (
     Finding,
     Section,
     examine_folder,
+    examine_guard,
+    examine_listening,
     examine_machine,
     examine_packages,
     examine_port,
@@ -157,8 +160,35 @@ def test_a_token_that_others_can_read_is_told(
     assert examine_token().found == f"in {path}"
 
 
+def test_what_listens_beyond_this_machine_is_a_fault() -> None:
+    here = [Listener("raylet", "127.0.0.1", 1), Listener("gcs_server", "::ffff:127.0.0.1", 2)]
+    closed = examine_listening(here)
+    assert (closed.found, closed.fault) == ("2 ports, all on this machine's loopback", "")
+    found = examine_listening([*here, Listener("raylet", "::", 3), Listener("raylet", "::", 4)])
+    assert found.found == "beyond this machine: raylet on ::"
+    assert "(raylet on ::), guarded by its token only" in found.fault
+
+
+@pytest.mark.parametrize(("mode", "fault"), [("", False), ("token", False), ("disabled", True)])
+def test_an_environment_that_turns_rays_token_off_is_a_fault(
+    mode: str, fault: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_AUTH_TOKEN_PATH", raising=False)
+    monkeypatch.setenv("RAY_AUTH_MODE", mode)
+    found = examine_guard()
+    assert ("RAY_AUTH_MODE is 'disabled'" in found.fault) == fault
+    assert ("127.0.0.1 alone" in found.found) != fault
+
+
 def test_a_folder_is_written_and_read_and_left_as_it_was(tmp_path: Path) -> None:
     assert "written and read" in examine_folder("work folder", tmp_path).found
+    for mode, words in (
+        (0o700, "open to you alone"),
+        (0o2770, "open to its group: chmod 700"),
+        (0o755, "open to everybody here: chmod 700"),
+    ):
+        tmp_path.chmod(mode)
+        assert words in examine_folder("work folder", tmp_path).found
     assert list(tmp_path.iterdir()) == []
     missing = examine_folder("work folder", tmp_path / "none")
     assert "cannot be used (No such file or directory): free it" in missing.fault

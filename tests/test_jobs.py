@@ -20,11 +20,10 @@ import yaml
 from gaitforge.work import WorkFolder, read_json
 from tests.conftest import own_ray
 from tests.node_python import NodePython
-from tests.small_line import ROOT, Tables, wait_for, write_run
+from tests.small_line import PATIENCE_S, ROOT, Tables, wait_for, write_run
 from trainers.cluster.token import use_token
 
 SECRET = "0123456789abcdef0123456789abcdef0123456789abcdef"
-PATIENCE_S = 600
 
 
 @dataclass(frozen=True, slots=True)

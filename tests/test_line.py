@@ -12,7 +12,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -627,7 +626,7 @@ def test_a_search_killed_beyond_a_rung_goes_on_from_it(
 
 
 @pytest.mark.parametrize("program", ["gcs_server", "raylet"])
-def test_a_search_whose_ray_is_killed_ends_at_once_with_a_sentence(
+def test_a_search_whose_ray_is_killed_ends_with_a_sentence_which_ray_has_not(
     program: str, finished: FinishedLine, tmp_path: Path, ray_home: Path
 ) -> None:
     changes: Tables = {"search.fit": {"epochs": 200}}
@@ -635,9 +634,7 @@ def test_a_search_whose_ray_is_killed_ends_at_once_with_a_sentence(
     driver = start("search", settings, ray_home=ray_home)
     wait_for(lambda: epochs_in_flight(split_of(settings), 0) >= 1, driver)
     kill(ray_home, program)
-    started = time.monotonic()
     answer = ended(driver)
-    assert time.monotonic() - started < 15, "Ray itself takes longer"
     assert answer.returncode == 1
     must_say(one_sentence(answer.stderr), f"Ray's {program} died", "the same command goes on")
     wait_for(lambda: not processes(ray_home))
@@ -649,11 +646,24 @@ INTERRUPTED: dict[str, Tables] = {
     "search": {},
     "confirm": {"confirm": {"members": 1, "neighbours": 0, "seeds": 12}},
 }
+STOPS = [
+    # stage, signal, whether all processes of the command get it, exit status
+    ("teacher", signal.SIGTERM, False, 143),
+    ("search", signal.SIGINT, True, 1),  # as a terminal does for Ctrl-C
+    ("search", signal.SIGTERM, True, 143),  # as schedulers do
+    ("confirm", signal.SIGHUP, False, 129),
+]
 
 
-@pytest.mark.parametrize("stage", INTERRUPTED)
-def test_interrupting_a_stage_ends_it_cleanly_and_the_same_command_goes_on(
-    stage: str, finished: FinishedLine, tmp_path: Path, ray_home: Path
+@pytest.mark.parametrize(("stage", "told", "everywhere", "status"), STOPS)
+def test_stopping_a_stage_ends_it_cleanly_and_the_same_command_goes_on(
+    stage: str,
+    told: signal.Signals,
+    everywhere: bool,
+    status: int,
+    finished: FinishedLine,
+    tmp_path: Path,
+    ray_home: Path,
 ) -> None:
     settings = copied(finished, tmp_path, stage, changes=INTERRUPTED[stage])
     split = split_of(settings)
@@ -664,12 +674,10 @@ def test_interrupting_a_stage_ends_it_cleanly_and_the_same_command_goes_on(
     }
     driver = start(stage, settings, ray_home=ray_home)
     wait_for(started[stage], driver)
-    os.killpg(driver.pid, signal.SIGINT)  # as a terminal does for Ctrl-C
+    (os.killpg if everywhere else os.kill)(driver.pid, told)
     answer = ended(driver)
-    assert answer.returncode == 1, answer.stderr
-    # Ray's core may log that it could not tell us of the tasks that were under way
-    ours = [line for line in answer.stderr.splitlines() if not line.startswith("[20")]
-    assert "goes on" in one_sentence("\n".join([*ours, ""]))
+    assert answer.returncode == status, answer.stderr
+    assert "goes on" in one_sentence(without_ray_log(answer.stderr))
     wait_for(lambda: not processes(ray_home))
     answer = run(stage, settings, ray_home=ray_home)
     assert (answer.returncode, answer.stderr) == (0, "")
@@ -677,6 +685,25 @@ def test_interrupting_a_stage_ends_it_cleanly_and_the_same_command_goes_on(
         assert numbers(split)[part] == numbers(finished.split)[part]
     if stage == "confirm":
         assert "of 24 trainings are there already" in answer.stdout
+
+
+def test_a_command_that_is_terminated_while_ray_starts_ends_cleanly(
+    finished: FinishedLine, tmp_path: Path, ray_home: Path
+) -> None:
+    settings = copied(finished, tmp_path, "search", "confirm", changes={})
+    driver = start("search", settings, ray_home=ray_home)
+    wait_for(lambda: find(ray_home, "gcs_server") is not None, driver)
+    os.kill(driver.pid, signal.SIGTERM)
+    answer = ended(driver)
+    assert answer.returncode == 143, answer.stderr
+    assert "goes on" in one_sentence(without_ray_log(answer.stderr))
+    wait_for(lambda: not processes(ray_home))
+
+
+def without_ray_log(err: str) -> str:
+    """Standard error without what Ray's core logs there, as that it could not tell us of tasks under way."""
+    ours = [line for line in err.splitlines() if not line.startswith("[20")]
+    return "\n".join([*ours, ""])
 
 
 # --- other shapes of the line ---

@@ -7,6 +7,7 @@ import os
 import pytest
 import ray.util
 
+from trainers.cluster.joining import read_umask, ship_code
 from trainers.cluster.node import find_interface, prepare_worker
 
 NAMES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
@@ -33,6 +34,21 @@ def test_an_address_that_no_interface_bears_has_none() -> None:
 def test_a_worker_is_told_the_interface_of_its_node() -> None:
     prepare_worker()
     assert [os.environ[name] for name in NAMES] == ["lo", "=lo"]
+
+
+def test_what_a_worker_writes_is_as_open_as_what_the_driver_writes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = os.umask(0o007)
+    try:
+        told = ship_code({})["env_vars"]
+        os.umask(0o022)  # that of `ray start`
+        for name, value in told.items():
+            monkeypatch.setenv(name, value)
+        prepare_worker()
+        assert read_umask() == 0o007
+    finally:
+        os.umask(before)
 
 
 def test_an_interface_that_the_user_named_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -255,3 +256,13 @@ def test_an_error_of_which_tune_wrote_nothing_is_told_all_the_same() -> None:
     trial = Silent("none", trial_id="a7", stub=True)
     RungScheduler(lambda trial_id, scores: True, on_error).on_trial_error(None, trial)
     assert heard == [""]
+
+
+def test_a_new_trial_has_no_more_lives_than_the_search_gives_it() -> None:
+    trial: Any = SimpleNamespace(max_failures=1)
+    scheduler = RungScheduler(lambda trial_id, scores: True, lives=lambda: 0)
+    scheduler.on_trial_add(None, trial)
+    assert trial.max_failures == 0
+    fresh: Any = SimpleNamespace(max_failures=1)
+    RungScheduler(lambda trial_id, scores: True).on_trial_add(None, fresh)
+    assert fresh.max_failures == 1

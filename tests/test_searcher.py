@@ -25,7 +25,7 @@ from gaitforge.settings import SAMPLERS, FitPlan, SearchSettings, StoppingSettin
 from gaitforge.trials import TrialLog
 from gaitforge.work import SplitFolder
 from search_spaces import Proposal
-from trainers.cluster.deaths import LOST_NODES
+from trainers.cluster.deaths import LIVES, LOST_NODES
 from trainers.search import genetic, study
 from trainers.search import searcher as searcher_module
 from trainers.search.budget import Budget
@@ -365,6 +365,30 @@ def test_a_trial_says_what_killed_its_worker(tmp_path: Path) -> None:
     assert died.reason == "the worker process was killed by SIGTERM"
     assert search.retried == [(0, died.reason)]
     assert search.searcher.died == {}
+
+
+def test_while_all_trials_have_died_alike_the_next_one_is_tried_once(tmp_path: Path) -> None:
+    search = ByHand(tmp_path)
+
+    def end(told: str) -> None:
+        trial_id, _ = search.ask()
+        search.searcher.on_error(trial_id, told, again=False)
+        search.searcher.on_trial_complete(trial_id, None, error=True)
+
+    assert search.searcher.count_lives() == LIVES  # nothing is known
+    end(OWN)
+    end(OWN)
+    assert search.searcher.count_lives() == 0
+    end(RAISED)  # no death: it may be the students
+    assert search.searcher.count_lives() == LIVES
+
+
+def test_trials_that_were_lost_with_their_nodes_cost_the_next_one_nothing(tmp_path: Path) -> None:
+    search = ByHand(tmp_path)
+    trial_id, _ = search.ask()
+    search.searcher.on_error(trial_id, WITH_NODE, again=False)
+    search.searcher.on_trial_complete(trial_id, None, error=True)
+    assert search.searcher.count_lives() == LIVES
 
 
 def test_a_worker_lost_with_its_node_does_not_count_against_its_student(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ from gaitforge.work import (
     write_parquet,
     write_whole,
 )
-from tests.small_line import ROOT, write_run
+from tests.small_line import PATIENCE_S, ROOT, write_run
 from tests.test_store import LEG, REJECTED, recording
 from tests.test_trials import ended
 from tests.toy_work import make_work
@@ -205,7 +205,7 @@ def test_the_dashboard_shows_a_finished_line(
     make_work(folder)
     app_file = str(ROOT / "dashboard" / "app.py")
     monkeypatch.setattr(sys, "argv", [app_file, str(folder)])
-    app = AppTest.from_file(app_file, default_timeout=60)
+    app = AppTest.from_file(app_file, default_timeout=PATIENCE_S)
     for page, heading in HEADINGS.items():
         turn_to(app, page)
         assert str(folder) in [text.value for text in app.text]

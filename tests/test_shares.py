@@ -20,7 +20,7 @@ from gaitforge.records.search import Need
 from gaitforge.settings import ClusterSettings, FitPlan, SearchSettings
 from gaitforge.work import SplitFolder, read_json
 from search_spaces import SPACES
-from tests.small_line import ROOT
+from tests.small_line import PATIENCE_S, ROOT
 from tests.test_packing import GB, NEED
 from tests.test_search import windows
 from trainers.search import gpu_shares as shares
@@ -253,7 +253,7 @@ def test_a_worker_of_ray_keeps_to_its_cores_and_a_gpu_that_torch_cannot_use_is_r
 ) -> None:
     answer = subprocess.run(
         [sys.executable, "-c", WORKERS, str(tmp_path)],
-        capture_output=True, text=True, timeout=300, check=False,
+        capture_output=True, text=True, timeout=PATIENCE_S, check=False,
         env={
             "PATH": "/usr/bin:/bin", "PYTHONPATH": f"{ROOT / 'platform'}:{ROOT}", "RAY_TMPDIR": str(ray_home),
             "RAY_USAGE_STATS_ENABLED": "0", "HOME": str(tmp_path), "OMP_NUM_THREADS": "1",

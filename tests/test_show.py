@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +153,19 @@ def test_a_damaged_answer_of_all_splits_is_refused_before_the_summary_is_written
     ):
         describe(work)
     assert work.summary.read_text(encoding="utf-8") == "as before"
+
+
+def test_a_folder_that_may_only_be_read_is_shown(
+    work: WorkFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, data: bytes) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    told = describe(work)
+    work.summary.unlink()
+    monkeypatch.setattr("gaitforge.records.json_file.write_whole", refuse)
+    assert describe(work) == told
+    assert not work.summary.exists()
 
 
 def test_that_there_is_no_answer_of_all_splits_is_told(work: WorkFolder) -> None:

@@ -37,6 +37,7 @@ from tests.line_state import (
 from tests.small_line import Tables, ended, run, start, wait_for, write_run
 from tests.test_cli import must_say, one_sentence
 from tests.test_loop import CLASSES, FRAMES, KD, NOISY, examples, new_fitting
+from trainers.cluster.deaths import LOST_NODES
 from trainers.teacher import lost_nodes
 from trainers.teacher.lost_nodes import (
     ASK_S,
@@ -68,6 +69,10 @@ def lost(preempted: bool = False) -> dict[int, Exception]:
     return {0: RayActorError(preempted=preempted), 1: RuntimeError("Connection closed by peer")}
 
 
+def reached(epoch: int, step: int = 0) -> list[dict[str, int]]:
+    return [{"epoch": epoch, "step": step}]
+
+
 def test_an_error_that_comes_again_ends_the_training_with_its_sentence() -> None:
     judge = GivesUp()
     judge.after_exception(None, {1: ValueError("frame 7 is missing; mend it.")})
@@ -77,17 +82,51 @@ def test_an_error_that_comes_again_ends_the_training_with_its_sentence() -> None
 
 def test_an_error_that_comes_again_after_a_checkpoint_is_another_one() -> None:
     judge = GivesUp()
-    for _ in range(5):
+    for epoch in range(1, 6):
         judge.after_exception(None, {0: ValueError("Connection reset")})
-        judge.after_report(None, [], None)
+        judge.after_report(None, reached(epoch), None)
     assert judge.errors == []
+
+
+def test_a_report_from_no_farther_than_before_is_no_progress() -> None:
+    judge = GivesUp()
+    judge.after_report(None, reached(3, 7), None)
+    for epoch, step in ((2, 90), (3, 0), (3, 7)):
+        judge.after_exception(None, lost())
+        judge.after_report(None, reached(epoch, step), None)
+    assert judge.lost == 3
+    judge.after_report(None, reached(3, 8), None)
+    assert judge.lost == 0
+
+
+def test_a_worker_that_dies_at_the_same_step_again_ends_a_training_that_reports_it_again() -> None:
+    judge = GivesUp()
+    errors = {0: RayActorError(error_msg=OWN)}
+    judge.after_report(None, reached(1), None)
+    judge.after_exception(None, errors)
+    judge.after_report(None, reached(1), None)
+    with pytest.raises(RuntimeError, match="2 times before the next"):
+        judge.after_exception(None, errors)
+
+
+def test_deaths_of_which_nothing_is_known_end_a_training_before_lost_nodes_would() -> None:
+    judge = GivesUp()
+    crashed = {
+        0: RayActorError(error_msg="The actor is dead because its worker process has died.")
+    }
+    for _ in range(LOST_NODES):
+        judge.after_exception(None, crashed)
+    with pytest.raises(
+        RuntimeError, match=r"what killed it is not known, 4 times before the next"
+    ):
+        judge.after_exception(None, crashed)
 
 
 def test_lost_workers_end_a_training_only_where_it_gets_no_further() -> None:
     judge = GivesUp()
     for _ in range(LOST_WORKERS - 1):
         judge.after_exception(None, lost())
-    judge.after_report(None, [], None)
+    judge.after_report(None, reached(1), None)
     for _ in range(LOST_WORKERS - 1):
         judge.after_exception(None, lost())
     with pytest.raises(RuntimeError, match="10 times in a row a worker died"):
@@ -111,7 +150,7 @@ def test_a_worker_that_dies_of_itself_twice_ends_a_training_and_leaves_its_last_
     judge = GivesUp(str(words))
     errors = {0: RayActorError(error_msg=OWN), 1: RuntimeError("Connection closed by peer")}
     judge.after_exception(None, errors)
-    judge.after_report(None, [], None)
+    judge.after_report(None, reached(1), None)
     judge.after_exception(None, errors)
     with pytest.raises(
         RuntimeError, match=r"was killed by SIGTERM, 2 times before the next.*failed"
@@ -398,7 +437,7 @@ def test_what_a_killed_driver_had_asked_for_is_given_back_at_the_next_start(
     assert json.loads(answer.stdout.splitlines()[-1]) == [True, {}]
 
 
-# Two nodes of one core; the one that trains is said, after an epoch, to go away in 25 s.
+# Two nodes of one core; the one that trains is said, after an epoch, to go away soon.
 GOING_AWAY = """
 import os, signal, subprocess, sys, threading, time
 from contextlib import suppress
@@ -433,7 +472,7 @@ def take_its_node():
     said = subprocess.Popen(
         [Path(sys.executable).with_name("ray"), "drain-node", "--address", cluster.address, "--node-id", first,
          "--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot",
-         "--deadline-remaining-seconds", "25"],
+         "--deadline-remaining-seconds", "300"],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )
     kept = set()

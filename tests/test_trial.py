@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 from collections.abc import Collection, Iterator
 from contextlib import suppress
@@ -338,7 +339,7 @@ def test_what_another_student_of_that_number_left_is_ignored(
         (RuntimeError("CUDA out of memory\nand much more"), "RuntimeError: CUDA out of memory"),
         (MemoryError(), "MemoryError: no message"),
         (KeyError("stride"), "KeyError: 'stride'"),
-        (OSError(28, "No space left on device"), "OSError: [Errno 28] No space left on device"),
+        (OSError(5, "Input/output error"), "OSError: [Errno 5] Input/output error"),
         (AssertionError(""), "AssertionError: no message"),
     ],
     ids=lambda value: type(value).__name__,
@@ -465,6 +466,16 @@ def test_the_end_of_the_process_is_no_failure_of_the_trial(
         worker.run(proposed(), until=4, error=error)
     assert list(worker.log) == []
     assert worker.in_flight() == ["rungs/0.safetensors", "running/0.json"]
+
+
+def test_a_full_disk_is_no_failure_of_the_trial_and_it_goes_on_later(worker: Worker) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(Refused, match=r"is full \(No space left on device\); free some"):
+        worker.run(proposed(), until=4, error=full)
+    assert list(worker.log) == []
+    assert worker.in_flight() == ["rungs/0.safetensors", "running/0.json"]
+    worker.run(proposed())
+    assert worker.log.read(0).state == "finished"
 
 
 def test_a_trial_that_was_stopped_at_a_rung_leaves_nothing_in_flight(worker: Worker) -> None:

@@ -217,7 +217,7 @@ def test_without_trials_there_is_no_table(log: TrialLog) -> None:
 def test_what_a_killed_writer_left_is_removed_and_a_draft_in_writing_is_not(log: TrialLog) -> None:
     log.add(ended())
     log.show_running(ended(1, state="running"))
-    old, young = (log.folder.running / f".1.json.{name}" for name in ("old", "young"))
+    old, young = (log.folder.running / f".1.json.{digit * 32}" for digit in "01")
     for path in (old, young):
         path.touch()
     os.utime(old, (0, 0))

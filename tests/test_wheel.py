@@ -14,7 +14,7 @@ import pytest
 
 from gaitforge.work import WorkFolder, read_json
 from tests.node_python import NodePython, make_node_python
-from tests.small_line import ROOT, Tables, ended, wait_for, write_run
+from tests.small_line import PATIENCE_S, ROOT, Tables, ended, wait_for, write_run
 from tests.test_architecture import FOLDERS
 from tests.test_jobs import free_ports
 from tests.without_ray import TOY, changed
@@ -153,7 +153,7 @@ def test_a_line_runs_from_the_wheel_and_its_pages_are_served(
 
 def is_served(port: int) -> bool:
     """Whether Streamlit says that it is well."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
     try:
         connection.request("GET", "/_stcore/health")
         return connection.getresponse().status == 200

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 from collections.abc import Collection, Iterator, Mapping
@@ -18,7 +19,7 @@ from gaitforge.layout import Layout, read_layout
 from gaitforge.normalise import Normalisation, fit_normalisation, normalise
 from gaitforge.recording import Recording
 from gaitforge.records.split import Split
-from gaitforge.window_cache import WindowCache, build_windows, open_role
+from gaitforge.window_cache import WindowCache, build_windows, open_role, sweep_windows
 from gaitforge.windows import Bools, Floats, WindowSettings, prepare, window_times
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -640,6 +641,41 @@ def test_a_build_that_failed_leaves_nothing_and_one_that_was_killed_is_ignored(
         replace(cache, recordings=broken).open_role("train")
     assert sorted(os.listdir(cache.folder)) == [".train.0123", "meta.json"]
     assert cache.open_role("train").n == 10
+
+
+def test_the_next_build_sweeps_what_a_killed_one_has_left_and_nothing_that_lives(
+    tmp_path: Path,
+) -> None:
+    cache = build(tmp_path, ToyStore(cohort()))
+    killed = cache.folder.parent / "other-key" / f".confirm.{'0' * 32}"
+    killed.mkdir(parents=True)
+    (killed / "joints.npy").write_bytes(b"half")
+    kept = cache.folder / ".notes.txt"
+    kept.write_text("somebody's own", encoding="utf-8")
+    seen: list[list[str]] = []
+
+    def watched(people: Collection[str]) -> Iterator[Recording]:
+        sweep_windows(tmp_path)  # as another command does meanwhile
+        seen.append(sorted(path.name for path in cache.folder.glob(".train.*")))
+        return ToyStore(cohort()).recordings(people)
+
+    assert replace(cache, recordings=watched).open_role("train").n == 10
+    assert [len(drafts) for drafts in seen] == [1, 1]
+    assert not killed.exists()
+    assert sorted(os.listdir(cache.folder)) == [".notes.txt", "meta.json", "train"]
+
+
+def test_windows_that_the_disk_cannot_hold_are_an_error_and_leave_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    cache = build(tmp_path, ToyStore(cohort()))
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match="No space left"):
+        cache.open_role("train")
+    assert os.listdir(cache.folder) == ["meta.json"]
 
 
 def test_a_builder_that_loses_the_race_uses_the_winner_s_windows(tmp_path: Path) -> None:

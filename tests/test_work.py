@@ -6,7 +6,7 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,9 +18,12 @@ from gaitforge.work import (
     WorkFolder,
     as_json,
     fingerprint,
+    follow_mode,
     for_arrow,
+    open_path,
     read_json,
     read_object,
+    sweep_drafts,
     write_json,
     write_once,
     write_parquet,
@@ -202,3 +205,82 @@ def test_a_file_without_the_keys_that_it_must_have_is_named(tmp_path: Path) -> N
         read_object(path)
     write_json(path, {"a": 1, "b": 2})
     assert read_object(path, "a") == {"a": 1, "b": 2}
+
+
+@pytest.fixture
+def own_umask() -> Iterator[None]:
+    umask = os.umask(0o022)
+    yield
+    os.umask(umask)
+
+
+def modes_of_what_is_made(folder: Path) -> tuple[int, int]:
+    """The modes of a folder and a file that are made in a work folder by a run."""
+    work = WorkFolder(folder)
+    work.make()
+    follow_mode(work.root)
+    write_json(work.run("main").front, {})
+    made = work.run("main").front
+    return made.parent.stat().st_mode & 0o777, made.stat().st_mode & 0o777
+
+
+@pytest.mark.usefixtures("own_umask")
+def test_a_new_work_folder_and_all_in_it_is_its_owners_alone(tmp_path: Path) -> None:
+    assert modes_of_what_is_made(tmp_path / "above" / "work") == (0o700, 0o600)
+    assert (tmp_path / "above" / "work").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "above").stat().st_mode & 0o777 == 0o755  # not ours
+
+
+@pytest.mark.usefixtures("own_umask")
+@pytest.mark.parametrize(
+    ("mode", "folders", "files"),
+    [(0o700, 0o700, 0o600), (0o2770, 0o770, 0o660), (0o750, 0o750, 0o640), (0o755, 0o755, 0o644)],
+)
+def test_a_work_folder_that_is_there_keeps_its_mode_and_hands_it_down(
+    mode: int, folders: int, files: int, tmp_path: Path
+) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    work.chmod(mode)
+    assert modes_of_what_is_made(work) == (folders, files)
+    assert work.stat().st_mode & 0o7777 == mode
+
+
+@pytest.mark.usefixtures("own_umask")
+def test_what_a_work_folder_on_s3_leaves_on_disks_is_its_owners_alone(tmp_path: Path) -> None:
+    follow_mode(open_path("s3://bucket/work"))
+    write_json(tmp_path / "copy.json", {})
+    assert (tmp_path / "copy.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_drafts_of_killed_writers_are_swept_and_hidden_files_of_others_are_not(
+    tmp_path: Path,
+) -> None:
+    hexes = "0123456789abcdef" * 2
+    drafts = [f".a.json.{hexes}", f".a.json.{hexes}.once", ".a.json.once", f".probe-{hexes}-node"]
+    others = [".held", ".making", ".DS_Store", ".nfs0001", ".notes.v2.txt", "a.json", f"a.{hexes}"]
+    for name in (*drafts, *others):
+        path = tmp_path / "runs" / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+        os.utime(path, (0, 0))
+    young = tmp_path / "runs" / f".b.json.{hexes}"
+    young.touch()
+    sweep_drafts(tmp_path)
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {*others, young.name}
+
+
+def test_a_file_that_the_disk_cannot_hold_leaves_the_old_one_and_no_draft(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(number: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path = tmp_path / "a.json"
+    write_whole(path, b"old")
+    monkeypatch.setattr(os, "fsync", full)
+    for write in (write_whole, write_once):
+        with pytest.raises(OSError, match="No space left"):
+            write(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["a.json"]

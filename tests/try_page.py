@@ -11,6 +11,7 @@ from streamlit.testing.v1 import AppTest
 from streamlit.util import calc_hash
 
 from gaitforge.work import WorkFolder
+from tests.small_line import PATIENCE_S
 
 APP = Path(__file__).parents[1] / "dashboard" / "app.py"
 
@@ -21,7 +22,7 @@ class Show(Protocol):
 
 def open_page(page: str = "overview", query: str = "") -> AppTest:
     """The page as it stands on its first run with the query of a URL; it must not end in an exception."""
-    app = AppTest.from_file(str(APP), default_timeout=30)
+    app = AppTest.from_file(str(APP), default_timeout=PATIENCE_S)
     for name, values in parse_qs(query, keep_blank_values=True).items():
         app.query_params[name] = values
     return turn_to(app, page)

@@ -1,7 +1,7 @@
 """The command line: `gaitforge <stage> run.toml`, and what goes with it.
 
-Exit status: 0 done, 1 the work failed or was stopped, 2 the input is wrong (one sentence says how), 141 nobody
-reads the output any more.
+Exit status: 0 done, 1 the work failed or was stopped by Ctrl-C, 2 the input is wrong (one sentence says how), 129 and
+143 stopped by SIGHUP and SIGTERM, 141 nobody reads the output any more.
 """
 
 from __future__ import annotations
@@ -9,15 +9,25 @@ from __future__ import annotations
 import argparse
 import csv
 import dataclasses
+import errno
 import os
 import select
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gaitforge.sentences import one_line
+from trainers.terminal.stopping import (
+    Stopped,
+    listening,
+    stop_listening,
+    stop_status,
+    told_to_stop,
+)
 
 # commands import what they need themselves, so that predict never waits for torch
 if TYPE_CHECKING:
@@ -36,48 +46,71 @@ STAGES = {
 DEMO = Path(__file__).parents[1] / "examples" / "demo.toml"  # the wheel has it too
 # the last is this file's name where it runs as `python -m trainers`
 OURS = ("gaitforge", "trainers", "search_spaces", "dashboard", "__main__")
+# a full disk, a terminal that has gone, a file of another user
+UNUSABLE = (errno.ENOSPC, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM)
 UNREAD = 141  # what a shell tells of the tools that SIGPIPE ends: 128 and the signal's number
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit status, UNREAD without a word where nobody reads its output to the end."""
-    status = 0
-    try:
+    _open_closed_files()
+    with listening():
+        status = 0
         try:
-            status = _answer(arguments)
-        except SystemExit:  # --help was printed
+            try:
+                status = _answer(arguments)
+            except SystemExit:  # --help was printed
+                _flush()
+                raise
             _flush()
-            raise
-        _flush()
-    except BrokenPipeError:
-        if not _unread():
-            raise  # another pipe, which is a fault
-        # what is still to be written goes nowhere, or Python would complain at its end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return status or UNREAD
+        except BrokenPipeError:
+            if not _unread():
+                raise  # another pipe, which is a fault
+            status = status or UNREAD
+        except OSError as error:
+            if error.errno not in UNUSABLE:
+                raise
+            if not status:  # else what cannot be written now was told already
+                what = error.filename or "A file, or the output of this command,"
+                told = f"{what} cannot be used ({error.strerror}); mend that, and the same command goes on from here."
+                _complain(_told_of_full_disk(error) or told)
+            status = status or 1
+        finally:
+            _drop_unwritten()
     return status
 
 
 def _answer(arguments: Sequence[str] | None) -> int:
     options = _parser().parse_args(arguments)
+    if sys.stdout is None and options.command in (run_predict, run_show, run_manifest, run_doctor):
+        _complain(
+            "Standard output is closed, where the answer would go; give the command a file or a pipe for it."
+        )
+        return 1
     try:
         return int(options.command(options))
-    except (KeyError, ValueError, OSError) as error:
+    except Stopped as error:
+        stop_listening()
+        _complain(str(error))
+        return stop_status()
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
+        # what is being stopped may fail in any way: a signal often goes to all processes of a command
+        if told_to_stop() or isinstance(error, KeyboardInterrupt):
+            stop_listening()
+            _complain("stopped; the same command goes on from here.")
+            return stop_status()
         if sentence := _told_of_full_disk(error):
             _complain(sentence)
             return 1
         if not _meant_for_user(error):
             raise
-        _complain(str(error.args[0]))  # str() of a KeyError would be quoted
-        return 2
-    except (RuntimeError, ArithmeticError) as error:
-        if not _meant_for_user(error):
-            raise
-        _complain(str(error))
-        return 1
-    except KeyboardInterrupt:
-        _complain("stopped; the same command goes on from here.")
-        return 1
+        if isinstance(error, KeyError | ValueError | OSError):
+            _complain(str(error.args[0]))  # str() of a KeyError would be quoted
+            return 2
+        if isinstance(error, RuntimeError | ArithmeticError):
+            _complain(str(error))
+            return 1
+        raise
 
 
 def run_stage(options: argparse.Namespace) -> int:
@@ -213,19 +246,48 @@ def run_submit(options: argparse.Namespace) -> int:
 
 def _run(settings: RunSettings, stage: str, fresh: bool) -> int:
     from gaitforge.extensions import load_extensions
+    from gaitforge.hold import hold
     from search_spaces import SPACES
     from trainers.pipeline import Line
+    from trainers.terminal.say import say
 
     load_extensions(SPACES)
     line = Line(settings, fresh)
-    line.begin(stage)
-    getattr(line, stage)()
-    line.summarise()
+    line.check()
+
+    def lost() -> None:
+        say(f"another command has taken over {line.work.root} meanwhile: this one ends")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with hold(line.work.root, stage, say, lost):
+        line.begin(stage)
+        line.sweep()
+        getattr(line, stage)()
+        line.summarise()
     return 0
+
+
+def _open_closed_files() -> None:
+    """Put the empty device where the caller has closed a standard file: the next file opened would take its number."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest free number
 
 
 def _flush() -> None:
     print(end="", flush=True)  # without standard output that does nothing
+
+
+def _drop_unwritten() -> None:
+    """Let what a standard file cannot take go nowhere, or Python would complain at its end."""
+    for file in (sys.stdout, sys.stderr):
+        try:
+            if file is not None:
+                file.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
 
 
 def _unread() -> bool:
@@ -237,7 +299,7 @@ def _unread() -> bool:
     return bool(poll.poll(0))
 
 
-def _told_of_full_disk(error: Exception) -> str | None:
+def _told_of_full_disk(error: BaseException) -> str | None:
     """Return the sentence for a disk without room, whoever wrote to it; None for another error."""
     from gaitforge.work import NO_ROOM
 
@@ -252,7 +314,9 @@ def _told_of_full_disk(error: Exception) -> str | None:
 
 def _complain(sentence: str) -> None:
     """Print one line on standard error, also where the sentence quotes a library's longer one, or a long value."""
-    print("gaitforge:", one_line(sentence), file=sys.stderr)
+    if sys.stderr is not None:  # print would take standard output instead
+        with suppress(OSError):  # nobody is left to be told
+            print("gaitforge:", one_line(sentence), file=sys.stderr)
 
 
 def _meant_for_user(error: BaseException) -> bool:

@@ -11,7 +11,6 @@ import socket
 import sys
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +24,7 @@ from trainers.cluster.requirements import find_version, read_needs, write_range
 if TYPE_CHECKING:
     from gaitforge.settings import RunSettings
     from trainers.arithmetic.check import Outcome
+    from trainers.cluster.listening import Listener
     from trainers.cluster.node import NodeFacts
 
 # port -> whose it is by itself, and how that is told to take another
@@ -33,7 +33,8 @@ PORTS = {
     6379: ("Ray's head", "ray start --head --port=6380"),
     8265: ("Ray's jobs", "ray start --head --dashboard-port=8266"),
 }
-LISTENING = "0A"  # a socket's state in /proc/net/tcp
+# of a cluster that others started, whose nodes must reach each other
+JOINED = "every node, on all its addresses: Ray guarded by the token, a teacher's workers by nothing (docs/security.md)"
 GIB = 1 << 30
 COLUMNS = (
     "node",
@@ -129,7 +130,7 @@ def _sections(
         yield Section("Gradients", list(examine_gradients(settings)))
     yield Section("Ports", [examine_port(port, *names) for port, names in PORTS.items()])
     if find_version("ray") is not None:
-        yield Section("Access", [examine_token()])
+        yield Section("Access", [examine_token(), examine_guard()])
     if settings is not None:
         yield Section(str(path), list(examine_storage(settings)))
         yield examine_cluster(settings)
@@ -276,20 +277,40 @@ def examine_port(port: int, owner: str, elsewhere: str) -> Finding:
 
 def _listener(port: int) -> str:
     """Name the command that listens on a port, as far as /proc tells this user."""
-    inodes = set()
-    for table in ("tcp", "tcp6"):
-        with suppress(OSError):
-            rows = Path("/proc/net", table).read_text(encoding="utf-8").splitlines()[1:]
-            for row in map(str.split, rows):
-                if row[3] == LISTENING and int(row[1].rpartition(":")[2], 16) == port:
-                    inodes.add(f"socket:[{row[9]}]")
-    for link in Path("/proc").glob("[0-9]*/fd/*"):
-        with suppress(OSError):
-            if os.readlink(link) in inodes:
-                process = link.parents[1]
-                name = (process / "comm").read_text(encoding="utf-8").strip()
-                return f"{name} (process {process.name})"
+    from trainers.cluster.listening import find_listeners
+
+    for process in Path("/proc").glob("[0-9]*"):
+        for listener in find_listeners([int(process.name)]):
+            if listener.port == port:
+                return f"{listener.process} (process {process.name})"
     return "another user's process"
+
+
+def examine_guard() -> Finding:
+    """Report whether a Ray that a run starts here asks for its token; a fault is an environment that turns it off."""
+    from trainers.cluster.token import check_guard
+
+    try:
+        check_guard()
+    except OSError as error:
+        return Finding("local runs", "cannot start", str(error))
+    return Finding(
+        "local runs",
+        "their Ray listens on 127.0.0.1 alone, and lets nobody in without the token (docs/security.md)",
+    )
+
+
+def examine_listening(listeners: Sequence[Listener]) -> Finding:
+    """Report on what a Ray of this machine alone listens; a fault is what other machines can reach."""
+    beyond = sorted({f"{one.process} on {one.address}" for one in listeners if one.is_beyond})
+    if beyond:
+        told = ", ".join(beyond)
+        return Finding(
+            "listens",
+            f"beyond this machine: {told}",
+            f"Ray listens beyond this machine ({told}), guarded by its token only: install the Ray of constraints.txt.",
+        )
+    return Finding("listens", f"{len(listeners)} ports, all on this machine's loopback")
 
 
 def examine_token() -> Finding:
@@ -305,7 +326,7 @@ def examine_token() -> Finding:
     if os.environ.get("RAY_AUTH_TOKEN", "").strip():
         return Finding("token", "in RAY_AUTH_TOKEN")
     named = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or path)
-    if named.stat().st_mode & 0o077:  # as Ray itself writes it
+    if named.stat().st_mode & 0o077:  # as Ray itself writes it, until a run of ours starts
         return Finding("token", f"in {named}, which others here can read: chmod 600 {named}")
     return Finding("token", f"in {named}")
 
@@ -343,7 +364,16 @@ def examine_folder(what: str, folder: Path) -> Finding:
         )
     if not same:
         return Finding(what, f"{folder} gives back other data", f"The disk of {folder} is broken.")
-    return Finding(what, f"{folder}, written and read, {_free(folder)}")
+    return Finding(what, f"{folder}, written and read, {_free(folder)}, {_open_to(folder)}")
+
+
+def _open_to(folder: Path) -> str:
+    """Say who may read in a folder, and so in all that a run makes there."""
+    mode = folder.stat().st_mode
+    for others, who in ((0o007, "everybody here"), (0o070, "its group")):
+        if mode & others:
+            return f"open to {who}: chmod 700 {folder} for yourself alone"
+    return "open to you alone"
 
 
 def _free(folder: Path) -> str:
@@ -365,6 +395,7 @@ def examine_cluster(settings: RunSettings) -> Section:
         gpus_per_trial,
         list_nodes,
     )
+    from trainers.cluster.listening import find_family, find_listeners
 
     address = settings.cluster.address
     heading = f"Cluster '{address}'"
@@ -373,9 +404,10 @@ def examine_cluster(settings: RunSettings) -> Section:
     try:
         if address == "local":
             connect(settings.cluster, open_path(settings.work))
+            found.append(examine_listening(find_listeners(find_family(os.getpid()))))
         else:
             faults, table = examine_nodes(settings, open_path(settings.work))
-            found += faults
+            found += [*faults, Finding("listens", JOINED)]
         cores, gpus = sum(n.cores for n in list_nodes()), sum(n.gpus for n in list_nodes())
         trials = count_concurrent_trials(settings.cluster, gpus_per_trial(settings.cluster))
         at_once = f"{trials} trial{'' if trials == 1 else 's'} at a time"
@@ -447,8 +479,8 @@ def find_node_faults(here: NodeFacts, node: NodeFacts, seen: bool) -> Iterator[F
         yield Finding(
             node.name,
             f"does not share the work folder ({reason})",
-            f"The node {node.name} does not share the work folder: mount it at the same path on every node, or set "
-            "'work' to a folder that all see.",
+            f"The node {node.name} does not share the work folder: mount it at the same path on every node, open to "
+            "the user that Ray runs as there, or set 'work' to a folder that all see.",
         )
     try:
         check_versions(here, node)

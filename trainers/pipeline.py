@@ -21,8 +21,17 @@ from gaitforge.settings import SETTINGS, RunSettings
 from gaitforge.splits import make_splits
 from gaitforge.store import SkeletonStore
 from gaitforge.summary import write_summary
-from gaitforge.window_cache import build_windows, check_role
-from gaitforge.work import SplitFolder, WorkFolder, on_s3, open_path, set_aside, write_whole
+from gaitforge.window_cache import build_windows, check_role, sweep_windows
+from gaitforge.work import (
+    SplitFolder,
+    WorkFolder,
+    follow_mode,
+    on_s3,
+    open_path,
+    set_aside,
+    sweep_drafts,
+    write_whole,
+)
 from trainers.chain import check_stage, collect_labels, list_stale_runs, read_splits
 from trainers.cluster.joining import check_folder
 from trainers.confirm.confirm import confirm_front
@@ -41,6 +50,7 @@ from trainers.teacher.outputs import write_outputs
 from trainers.teacher.teacher import train_teacher
 from trainers.terminal.progress import print_teacher_epochs
 from trainers.terminal.say import say
+from trainers.terminal.stopping import check_stop
 from trainers.training.reference import read_reference, say_beside_teacher
 from trainers.training.teacher_file import Teacher
 from trainers.training.window_folder import WindowFolder, WindowRecipe
@@ -77,19 +87,25 @@ class Line:
         check_families(self.settings.search)
         check_folds(self.settings)
         self.work.make()
+        follow_mode(self.work.root)
 
     def begin(self, stage: str) -> None:
         """Let a stage, or `run`, write into the folder, unless something there does not belong to the settings."""
-        self.check()
         self.refuse(stage)
         # for readers of the folder, who do not know the run.toml
         SETTINGS.write(self.work.settings, self.settings)
 
+    def sweep(self) -> None:
+        """Remove what killed commands have left half written in the work folder and in this node's windows."""
+        sweep_drafts(self.work.root)
+        sweep_windows(self.cache)
+
     def refuse(self, stage: str) -> None:
         """Check, before anything is written, that what is there belongs to the settings.
 
-        Raises FileNotFoundError or ValueError with what to do.
+        Raises FileNotFoundError or ValueError with what to do, KeyboardInterrupt where the command was told to stop.
         """
+        check_stop()
         check_stage(stage, self.settings, self.work, self.fresh)
 
     def run(self) -> None:

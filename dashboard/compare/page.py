@@ -12,6 +12,7 @@ from dashboard.compare import charts as charts_compare
 from dashboard.compare import tables as compare_tables
 from dashboard.compare.tables import MOST
 from dashboard.frame import choice
+from dashboard.frame.cells import without_formulas
 from dashboard.frame.view import View
 from dashboard.reading import work_folder as reading
 from dashboard.reading.models import TEACHER, Model, many, over, search_settings
@@ -96,7 +97,7 @@ def show_settings(models: Sequence[Model]) -> None:
         st.text("None: they are the same student.")
     else:
         st.dataframe(
-            differing,
+            without_formulas(differing),
             hide_index=True,
             height="content" if len(differing) < 14 else 493,
             column_config=config,
@@ -104,12 +105,19 @@ def show_settings(models: Sequence[Model]) -> None:
         )
     if not same.empty:
         with st.expander(f"{many(len(same), 'setting')} that all of them share"):
-            st.dataframe(same, hide_index=True, column_config=config, key="settings_same")
+            st.dataframe(
+                without_formulas(same), hide_index=True, column_config=config, key="settings_same"
+            )
     if not others.empty:
         with st.expander(
             f"{many(len(others), 'other setting')}: seeds, and what is not told of all of them"
         ):
-            st.dataframe(others, hide_index=True, column_config=config, key="settings_others")
+            st.dataframe(
+                without_formulas(others),
+                hide_index=True,
+                column_config=config,
+                key="settings_others",
+            )
 
 
 def show_scores(view: View, models: Sequence[Model], look: dict[str, tuple[str, str]]) -> None:
@@ -117,7 +125,7 @@ def show_scores(view: View, models: Sequence[Model], look: dict[str, tuple[str, 
     st.markdown("**Size and scores**")
     facts = compare_tables.facts_table(models, confirm)
     st.dataframe(
-        facts,
+        without_formulas(facts),
         hide_index=True,
         height="content",
         column_config={"fact": st.column_config.TextColumn("")},
@@ -180,7 +188,7 @@ def show_people(view: View, models: Sequence[Model], look: dict[str, tuple[str, 
     few = bool(pairs["low"].isna().all())
     if not pairs.empty:
         st.dataframe(
-            pairs.drop(columns=["low", "high"]) if few else pairs,
+            without_formulas(pairs.drop(columns=["low", "high"]) if few else pairs),
             hide_index=True,
             column_config={
                 "first": st.column_config.TextColumn("Macro F1 of"),
@@ -232,7 +240,7 @@ def show_people(view: View, models: Sequence[Model], look: dict[str, tuple[str, 
         table = table if everybody else differing
         share = st.column_config.NumberColumn
         st.dataframe(
-            table,
+            without_formulas(table),
             hide_index=True,
             column_config={
                 "person": st.column_config.TextColumn("Person"),
@@ -392,7 +400,7 @@ def show_folder_tables(
         [_store_words(view.found.store), _store_words(store)],
     )
     st.dataframe(
-        facts,
+        without_formulas(facts),
         hide_index=True,
         height="content",
         column_config={"fact": st.column_config.TextColumn("")},
@@ -403,7 +411,7 @@ def show_folder_tables(
     if not differing.empty:
         st.markdown("**Settings of the searches that differ**")
         st.dataframe(
-            differing,
+            without_formulas(differing),
             hide_index=True,
             column_config={"setting": st.column_config.TextColumn("Setting")},
             key="folder_settings",

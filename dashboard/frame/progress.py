@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from dashboard.frame.cells import without_formulas
 from dashboard.reading import work_folder as reading
 from dashboard.reading.models import many
 from dashboard.reading.work_folder import Progress, Running
@@ -88,7 +89,7 @@ def search_words(progress: Progress, trial_s: float | None, works: bool) -> str:
 
 def show_running(progress: Progress) -> None:
     st.dataframe(
-        running_table(progress.running),
+        without_formulas(running_table(progress.running)),
         hide_index=True,
         column_config={
             "Epoch": st.column_config.ProgressColumn(

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
+from dashboard.frame.cells import without_formulas
 from dashboard.reading.files import OUTSIDE
 from dashboard.reading.models import many
 from dashboard.reading.work_folder import Found, Outdated, Problem, Progress, SplitResults
@@ -121,7 +122,7 @@ def show_failures(results: SplitResults) -> None:
         st.text(note)
     table = failures_table(results.trials)
     st.dataframe(
-        table,
+        without_formulas(table),
         hide_index=True,
         column_config={
             "family": st.column_config.TextColumn("Family", width=80),
@@ -142,13 +143,15 @@ def show_problems(problems: Sequence[Problem]) -> None:
     files = many(len({problem.file for problem in problems}), "file")
     st.warning(f"{files} could not be used. All the others are shown above.")
     st.dataframe(
-        pd.DataFrame(
-            {
-                "File": [problem.file for problem in problems],
-                "Why": [problem.reason for problem in problems],
-                "What to do": [find_remedy(problem) for problem in problems],
-            }
-        ).drop_duplicates(),
+        without_formulas(
+            pd.DataFrame(
+                {
+                    "File": [problem.file for problem in problems],
+                    "Why": [problem.reason for problem in problems],
+                    "What to do": [find_remedy(problem) for problem in problems],
+                }
+            ).drop_duplicates()
+        ),
         hide_index=True,
         column_config={
             "File": st.column_config.TextColumn(),

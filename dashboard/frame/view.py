@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import pandas as pd
 import streamlit as st
 
+from dashboard.frame.cells import without_formulas
 from dashboard.reading.models import Model
 from dashboard.reading.work_folder import Found, Outdated, Problem, SplitResults
 from gaitforge.work import WorkFolder
@@ -39,7 +40,7 @@ def show_folded(
 ) -> None:
     """Show the full table in a collapsed section under a title."""
     with st.expander(title):
-        st.dataframe(table, hide_index=True, column_config=columns, key=key)
+        st.dataframe(without_formulas(table), hide_index=True, column_config=columns, key=key)
 
 
 def hold(name: str, of: tuple[object, ...], make: Callable[[], T]) -> T:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 import streamlit as st
 
+from dashboard.frame.cells import without_formulas
 from dashboard.frame.states import find_next_step, has_unread_scores, show_failures
 from dashboard.frame.view import View
 from dashboard.fronts import charts as charts_fronts
@@ -100,11 +101,13 @@ def show_person_by_person(confirm: Scores) -> None:
         return
     st.subheader("Person by person", anchor=False)
     st.dataframe(
-        pd.DataFrame(
-            {
-                "person": list(by_person.differences),
-                "difference": list(by_person.differences.values()),
-            }
+        without_formulas(
+            pd.DataFrame(
+                {
+                    "person": list(by_person.differences),
+                    "difference": list(by_person.differences.values()),
+                }
+            )
         ),
         hide_index=True,
         width=420,

@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.frame import choice
+from dashboard.frame.cells import without_formulas
 from dashboard.frame.view import View, hold
 from dashboard.fronts import charts as charts_fronts
 from dashboard.fronts import tables as front_tables
@@ -258,7 +259,7 @@ def show_members(confirm: Scores) -> None:
         "people and seeds."
     )
     st.dataframe(
-        table.drop(columns=empty),
+        without_formulas(table.drop(columns=empty)),
         hide_index=True,
         column_config={
             "trial": score("Trial", width="small"),
@@ -313,7 +314,7 @@ def show_trials(view: View, drawn: pd.DataFrame) -> None:
         )
     )
     st.dataframe(
-        table,
+        without_formulas(table),
         hide_index=True,
         height=min(35 * (len(table) + 1) + 3, 318),
         column_config={

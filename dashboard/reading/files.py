@@ -160,8 +160,8 @@ def _holds_numbers(told: pa.DataType) -> bool:
 
 
 def _holds_lists(told: pa.DataType) -> bool:
-    lists = (pa.ListType, pa.LargeListType, pa.FixedSizeListType)
-    return isinstance(told, lists) and pa.types.is_floating(told.value_type)
+    kinds = (pa.ListType, pa.LargeListType, pa.FixedSizeListType)
+    return isinstance(told, kinds) and pa.types.is_floating(told.value_type)
 
 
 _HOLDS: dict[Kind, Callable[[pa.DataType], bool]] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
+from dashboard.frame.cells import without_formulas
 from dashboard.frame.view import View, show_folded
 from dashboard.reading.models import many
 from dashboard.store import charts as charts_store
@@ -94,8 +95,8 @@ def show_people(view: View, index: pd.DataFrame) -> None:
             st.caption(words.strip())
     with st.expander("As tables"):
         left, right = st.columns(2, gap="large")
-        left.dataframe(people, hide_index=True, key="store_people_table")
-        right.dataframe(lengths, hide_index=True, key="store_lengths_table")
+        left.dataframe(without_formulas(people), hide_index=True, key="store_people_table")
+        right.dataframe(without_formulas(lengths), hide_index=True, key="store_lengths_table")
 
 
 def show_missing(held: Held, recordings: int) -> None:
@@ -116,7 +117,7 @@ def show_missing(held: Held, recordings: int) -> None:
         st.altair_chart(charts_store.draw_missing(missing.joints), key="store_missing")
     with right:
         st.dataframe(
-            missing.recordings.assign(share=100 * missing.recordings["share"]),
+            without_formulas(missing.recordings.assign(share=100 * missing.recordings["share"])),
             hide_index=True,
             column_config={
                 "recording": st.column_config.TextColumn("Recording"),
@@ -138,7 +139,7 @@ def show_columns(index: pd.DataFrame) -> None:
         return
     st.markdown("**What the sources told besides**")
     st.dataframe(
-        table,
+        without_formulas(table),
         hide_index=True,
         column_config={
             "column": st.column_config.TextColumn("Column"),
@@ -160,7 +161,7 @@ def show_quarantine(quarantine: pd.DataFrame | None) -> None:
     text, number = st.column_config.TextColumn, st.column_config.NumberColumn
     reasons = store_tables.reasons_table(quarantine)
     st.dataframe(
-        reasons,
+        without_formulas(reasons),
         hide_index=True,
         column_config={
             "reason": text("Why it could not be used", width="large"),

@@ -10,6 +10,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.frame import choice, model_tables
+from dashboard.frame.cells import without_formulas
 from dashboard.frame.view import View
 from dashboard.reading import model_files
 from dashboard.reading import work_folder as reading
@@ -61,7 +62,7 @@ def show_held_against(view: View, model: Model) -> None:
     number, text = st.column_config.NumberColumn, st.column_config.TextColumn
     st.subheader("On people never seen before", anchor=False)
     st.dataframe(
-        table.drop(columns=[*empty, *(["over"] if confirm.too_few else [])]),
+        without_formulas(table.drop(columns=[*empty, *(["over"] if confirm.too_few else [])])),
         hide_index=True,
         height="content",
         column_config={
@@ -228,7 +229,7 @@ def show_settings(settings: tuple[Setting, ...]) -> None:
     )
     text = st.column_config.TextColumn
     st.dataframe(
-        table,
+        without_formulas(table),
         hide_index=True,
         height=min(35 * (len(table) + 1) + 3, 493),
         column_config={"Of": text(), "Setting": text(), "Value": text()},

@@ -9,6 +9,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.frame import model_tables
+from dashboard.frame.cells import without_formulas
 from dashboard.frame.view import View
 from dashboard.reading import model_files
 from dashboard.reading.models import TEACHER, Model, many, over
@@ -133,7 +134,9 @@ def show_tables(tables: Tables) -> None:
         for place, (name, table) in enumerate(tables.items()):
             if not table.empty:
                 st.text(name)
-                st.dataframe(table.round(4), hide_index=True, key=f"numbers_{place}")
+                st.dataframe(
+                    without_formulas(table.round(4)), hide_index=True, key=f"numbers_{place}"
+                )
 
 
 def make_pair(name: str, widths: list[int]) -> list[DeltaGenerator]:

@@ -7,6 +7,7 @@ import streamlit as st
 from pandas.api.types import is_numeric_dtype
 
 from dashboard.frame import choice
+from dashboard.frame.cells import without_formulas
 from dashboard.frame.thinning import thin
 from dashboard.frame.view import View
 from dashboard.reading import work_folder as reading
@@ -115,7 +116,7 @@ def show_terms(view: View, finished: list[Trial]) -> None:
         )
     number = st.column_config.NumberColumn
     right.dataframe(
-        table,
+        without_formulas(table),
         hide_index=True,
         column_config={
             "term": st.column_config.TextColumn("Term"),

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 try:
     import obstore
-    from obstore.exceptions import AlreadyExistsError, BaseError
+    from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
     from obstore.store import S3Store
 except ImportError as error:
     raise ValueError(
@@ -216,6 +216,15 @@ class S3Path:
             except AlreadyExistsError:
                 return False
         return True
+
+    def write_over(self, etag: str, data: bytes) -> str | None:
+        """Write by one PUT over the content with this tag; return the new tag, None where the content is another."""
+        with self._name_errors(absent="there is no such bucket"):
+            try:
+                done = obstore.put(self._store, self._name, data, mode={"e_tag": etag})
+            except (PreconditionError, FileNotFoundError):
+                return None
+        return str(done["e_tag"])
 
     def mkdir(self, parents: bool = False, exist_ok: bool = False) -> None:
         """Do nothing: a folder is there with its first file."""

@@ -34,10 +34,12 @@ def read_toml(path: Path, kind: str, wanted: str) -> dict[str, Any]:
         content = tomllib.loads(data.decode())
     except RecursionError as error:
         raise ValueError(f"The {kind} {path} {_TOO_DEEP}.") from error
-    except (
-        ValueError
-    ) as error:  # also of a text that is no UTF-8, and of a number of thousands of digits
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"The {kind} {path} is not TOML ({error}); mend that line.") from error
+    except ValueError as error:  # Python's own limit
+        raise ValueError(
+            f"The {kind} {path} has a number of thousands of digits; give a smaller one."
+        ) from error
     if fault := _fault(content):
         raise ValueError(f"The {kind} {path} {fault}.")
     return content

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,7 @@ from gaitforge.work import (
     for_arrow,
     look_again,
     on_s3,
-    remove_draft,
+    sweep_drafts,
     write_once,
     write_parquet,
     write_whole,
@@ -36,7 +34,6 @@ _COLUMNS: dict[str, pa.DataType] = {
 TABLE = pa.schema(_COLUMNS)
 # nine tenths of a file; not in the table
 LONG = ("curve", "distributions", "rejected", "sampler", "stderr", "traceback")
-DRAFT_S = 60.0  # a younger draft may be another process's, which is still writing it
 
 
 class TrialLog:
@@ -141,12 +138,9 @@ class TrialLog:
             write_parquet(path, table.sort_by("trial"))
 
     def remove_drafts(self) -> None:
-        """Remove unfinished files that killed writers have left, once they are older than DRAFT_S seconds."""
+        """Remove unfinished files that killed writers have left."""
         for folder in (self.folder.search, self.folder.predictions):
-            for path in list(folder.rglob(".*.*")):
-                with suppress(FileNotFoundError):
-                    if time.time() - path.stat().st_mtime > DRAFT_S:
-                        remove_draft(path)
+            sweep_drafts(folder)
 
     def _forget(self, number: int) -> None:
         # in this order: after a kill in between, the running file still tells of the trial

@@ -14,10 +14,14 @@ do not exist before somebody opens them. All roles are scaled by the training pe
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
+import os
 import shutil
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -25,7 +29,7 @@ from typing import Any
 
 import numpy as np
 from numpy.lib.format import open_memmap
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from gaitforge.arrays import Damaged, check_array, map_array
 from gaitforge.augment import make_views
@@ -38,7 +42,7 @@ from gaitforge.records.split import Split
 from gaitforge.records.windows import ROLE_RECORDINGS, WINDOWS, RoleRecordings, WindowsHead
 from gaitforge.weights import hash_file
 from gaitforge.windows import Bools, Floats, WindowSettings, prepare, window_times
-from gaitforge.work import RoleFolder, WindowsFolder, as_json, fingerprint
+from gaitforge.work import DRAFT, RoleFolder, WindowsFolder, as_json, fingerprint
 
 # Raise it whenever the code makes other windows of the same recordings and settings.
 FORMAT = 1
@@ -96,13 +100,10 @@ class WindowCache:
         folder = self.folder / role
         if not is_built(self.folder, role):
             shutil.rmtree(folder, ignore_errors=True)
-            draft = self.folder / f".{role}.{uuid.uuid4().hex}"
-            draft.mkdir(parents=True)
-            try:
+            sweep_windows(self.folder.parents[1])
+            with _draft(folder) as draft:
                 self._write(draft, people, views=self.settings.views if role == "train" else 1)
                 _rename_unless_there(draft, folder)
-            finally:
-                shutil.rmtree(draft, ignore_errors=True)
         return open_role(self.folder, role)
 
     def _write(self, folder: Path, people: tuple[str, ...], views: int) -> None:
@@ -123,8 +124,8 @@ class WindowCache:
         frames = (sum(counts), views, settings.length)
         shape_VC = self.normalisation.mean_VC.shape
         files = RoleFolder(folder)
-        joints = open_memmap(files.array("joints"), "w+", np.float32, (*frames, *shape_VC))
-        seen = open_memmap(files.array("seen"), "w+", np.bool_, (*frames, shape_VC[0]))
+        joints = _new_array(files.array("joints"), np.float32, (*frames, *shape_VC))
+        seen = _new_array(files.array("seen"), np.bool_, (*frames, shape_VC[0]))
         end = 0
         for recording, count in zip(_recordings_of(people, self.recordings), counts, strict=True):
             windows, windows_seen = make_views(recording, self.layout, settings)
@@ -335,6 +336,54 @@ def _class_index(recording: Recording, classes: tuple[str, ...]) -> int:
             f"classes are {', '.join(classes)}; use the classes of the recording's store."
         )
     return classes.index(recording.label)
+
+
+def sweep_windows(cache: Path) -> None:
+    """Remove the drafts of windows whose builder was killed; one that a living process builds is locked by it."""
+    for draft in list(cache.glob("windows/*/.*.*")):
+        if not DRAFT.fullmatch(draft.name):
+            continue
+        with suppress(OSError), _opened(draft) as number:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(draft, ignore_errors=True)
+
+
+@contextmanager
+def _draft(folder: Path) -> Iterator[Path]:
+    """Yield a new folder beside `folder`, locked, for the block to fill and to move there; else it is removed."""
+    with ExitStack() as held:
+        draft = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+        while not draft.is_dir():  # swept before it was locked
+            held.close()
+            draft.mkdir(parents=True)
+            with suppress(OSError):  # without locks nobody sweeps
+                fcntl.flock(held.enter_context(_opened(draft)), fcntl.LOCK_EX)
+        try:
+            yield draft
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield number
+    finally:
+        os.close(number)
+
+
+def _new_array(path: Path, kind: DTypeLike, shape: tuple[int, ...]) -> np.memmap[Any, Any]:
+    """Return a file as an array to be written, its room on the disk taken: else a full disk would kill the process."""
+    array = open_memmap(path, "w+", kind, shape)
+    if hasattr(os, "posix_fallocate"):  # macOS has none
+        with path.open("r+b") as file:
+            try:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+            except OSError as error:
+                if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # it is not known there
+                    raise
+    return array
 
 
 def _rename_unless_there(draft: Path, folder: Path) -> None:

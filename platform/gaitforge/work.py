@@ -7,9 +7,11 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import stat
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
     from gaitforge.s3 import S3Path
 
 S3 = "s3://"
+DRAFT_S = 60.0  # a younger draft may be another process's, which is still writing it
+# what `_draft` makes, and the claims and probes that go with it
+DRAFT = re.compile(r"\..+\.(?:[0-9a-f]{32}(?:\.once)?|once)|\.probe-[0-9a-f]{32}.*")
 # of an OSError: the disk is full, or the user's share of it
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 AGAIN = "remove it and run its stage again"
@@ -394,9 +399,13 @@ class WorkFolder:
         return [self.run(path.stem) for path in self.split_files()]
 
     def make(self) -> None:
-        """Create the folder and prove that it can be written; raises PermissionError where it cannot."""
+        """Create the folder and prove that it can be written; raises PermissionError where it cannot.
+
+        It holds people: a new one on a disk is its owner's alone. One that is there keeps its mode.
+        """
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
+            if not on_s3(self.root):
+                self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_whole(probe := self.root / f".probe-{uuid.uuid4().hex}", b"probe")
             probe.unlink()
         except OSError as error:
@@ -407,6 +416,16 @@ class WorkFolder:
                 f"The work folder {self.root} cannot be written ({reason}); "
                 "choose another folder in 'work' or free this one."
             ) from error
+
+
+def follow_mode(folder: Path) -> None:
+    """Let all that this process makes from now on be open to those whom a folder's mode lets in, and to nobody else.
+
+    So a folder that a lab made for its group (`chmod 2770`) is shared to its last file. Without a mode, as on S3,
+    what is kept on disks is its owner's alone.
+    """
+    mode = 0o700 if on_s3(folder) else folder.stat().st_mode
+    os.umask(~mode & 0o777)
 
 
 def write_whole(path: Path, data: bytes, through: bool = True) -> None:
@@ -475,6 +494,16 @@ def remove_draft(path: Path) -> None:
         remove_tree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def sweep_drafts(folder: Path) -> None:
+    """Remove the drafts of killed writers below a folder: what is called as one and older than DRAFT_S seconds."""
+    if on_s3(folder):
+        return  # what is written there is written whole
+    for path in list(folder.rglob(".*")):
+        with suppress(FileNotFoundError):
+            if DRAFT.fullmatch(path.name) and time.time() - path.stat().st_mtime > DRAFT_S:
+                remove_draft(path)
 
 
 def remove_tree(folder: Path) -> None:

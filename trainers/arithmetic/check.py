@@ -63,7 +63,14 @@ NO_END = "came to no end"
 
 
 class Refused(RuntimeError):
-    """This machine must not train a family; the message is a sentence for the user."""
+    """This machine must not train a family, or cannot now; the message is a sentence for the user."""
+
+    @classmethod
+    def for_full_disk(cls, error: OSError) -> Refused:
+        """Return the refusal of a machine whose disk is full, which says nothing of what was trained."""
+        return cls(
+            f"A disk of {platform.node()} is full ({error.strerror}); free some of it, and the same command goes on."
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -18,6 +18,7 @@ from ray.util.placement_group import placement_group, remove_placement_group
 
 from gaitforge.duration import say_duration
 from gaitforge.settings import ClusterSettings
+from trainers.cluster.alone import find_dead, start_alone
 from trainers.cluster.fleet import Node
 from trainers.cluster.joining import (
     UNANSWERED_S,
@@ -27,9 +28,11 @@ from trainers.cluster.joining import (
     is_answering,
     ship_code,
 )
+from trainers.cluster.ray_signals import signals_kept
 from trainers.cluster.ray_voice import quieten
 from trainers.cluster.token import use_token
 from trainers.terminal.say import say
+from trainers.terminal.stopping import stop_status, told_to_stop
 
 # Ray reads these when it is imported by the processes that it starts: set before `ray.init`.
 _ENVIRONMENT = {
@@ -55,7 +58,8 @@ def connect(settings: ClusterSettings, shared: Path) -> None:
     Called where work for it turns up, so that a command that finds everything done starts none, and
     a line of many splits starts one. `shared` is a folder that all nodes of a cluster must see.
     Raises ConnectionError where nothing answers at `cluster.address`, PermissionError or ValueError
-    where that cluster cannot do this work, RuntimeError where Ray cannot be started here.
+    where that cluster cannot do this work, PermissionError where the environment turns our own Ray's token off,
+    RuntimeError where Ray cannot be started here.
     """
     if ray.is_initialized():
         return
@@ -63,10 +67,11 @@ def connect(settings: ClusterSettings, shared: Path) -> None:
         os.environ.setdefault(name, value)
     os.environ["RAY_TRAIN_V2_ENABLED"] = "1"
     quieten(say)
-    if settings.address == "local":
-        _start(settings.cpus)
-    else:
-        _join(settings.address, shared)
+    with signals_kept():
+        if settings.address == "local":
+            _start(settings.cpus)
+        else:
+            _join(settings.address, shared)
 
 
 def list_nodes() -> list[Node]:
@@ -194,25 +199,12 @@ def find_usable_gpus() -> int | None:
 
 def _start(cpus: int | None) -> None:
     """Start Ray on this machine alone, ended with this process."""
+    started = threading.Event()
+    threading.Thread(target=_watch_start, args=(started,), daemon=True).start()
     try:
-        ray.init(
-            address="local",
-            num_cpus=cpus,
-            num_gpus=find_usable_gpus(),
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            _node_ip_address="127.0.0.1",
-        )
-    except Exception as error:
-        # Ray raises these base classes themselves where one of its processes does not start in 30 s
-        if type(error) not in (Exception, RuntimeError, ValueError):
-            raise
-        ray.shutdown()
-        raise RuntimeError(
-            f"Ray did not start on this machine ({str(error).splitlines()[0]}); run the same command "
-            "again when it is less busy."
-        ) from error
+        start_alone(cpus, find_usable_gpus())
+    finally:
+        started.set()
     # the public ways to ask wait for those that have died
     node: Any = ray._private.worker._global_node
     needed = {kind: node.all_processes[kind][0].process for kind in ("gcs_server", "raylet")}
@@ -226,6 +218,17 @@ def _start(cpus: int | None) -> None:
         )
 
     _end_without_ray(dead, lambda: node.kill_all_processes(check_alive=False))
+
+
+def _watch_start(started: threading.Event) -> None:
+    """End this process with a sentence where one of Ray's dies before it has started: Ray itself waits for it."""
+    before: list[str] = []
+    while not started.wait(WATCH_S):
+        names = find_dead()
+        # seen twice, since Ray ends them itself where it gives up
+        if names and names == before:
+            _end(f"Ray's {' and '.join(names)} died on this machine (out of memory, or killed)")
+        before = names
 
 
 def _join(address: str, shared: Path) -> None:
@@ -282,13 +285,16 @@ def _end_without_ray(dead: Callable[[], str], clean: Callable[[], None] = lambda
             if sentence:
                 break
             time.sleep(WATCH_S)
-        print(
-            f"gaitforge: {sentence}; the same command goes on from here.",
-            file=sys.stderr,
-            flush=True,
-        )
-        clean()
-        # an exception would have to pass through Ray, which waits for those that have died
-        os._exit(1)
+        # a signal to the whole process group ends Ray's processes as well
+        _end("stopped" if told_to_stop() else sentence, clean, stop_status())
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _end(sentence: str, clean: Callable[[], None] = lambda: None, status: int = 1) -> None:
+    print(
+        f"gaitforge: {sentence}; the same command goes on from here.", file=sys.stderr, flush=True
+    )
+    clean()
+    # an exception would have to pass through Ray, which waits for those that have died
+    os._exit(status)

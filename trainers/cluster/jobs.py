@@ -14,6 +14,7 @@ from ray.job_submission import JobStatus, JobSubmissionClient
 from trainers.cluster.shipment import Shipment, write_entrypoint
 from trainers.cluster.token import use_token
 from trainers.terminal.say import say
+from trainers.terminal.stopping import Stopped
 
 for _name in (
     "dashboard_sdk",
@@ -68,7 +69,7 @@ def follow(address: str, job: str) -> None:
     try:
         asyncio.run(_show(client, job))
     except KeyboardInterrupt:
-        raise RuntimeError(
+        raise Stopped(
             f"The job {job} goes on without being watched; `ray job stop --address {address} {job}` ends it."
         ) from None
     ended = client.get_job_info(job)

@@ -16,7 +16,7 @@ import grpc
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from trainers.cluster.node import NodeFacts, examine_node
+from trainers.cluster.node import UMASK, NodeFacts, examine_node
 from trainers.cluster.shipment import NOT_SHIPPED, SHIPPED
 
 PROBE_S = 10.0  # for an answer from a cluster's address; a network that needs more cannot train
@@ -105,8 +105,13 @@ def find_token() -> str | None:
     token = os.environ.get("RAY_AUTH_TOKEN", "").strip()
     if token:
         return token
-    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    path = find_token_file()
     return path.read_text(encoding="utf-8").strip() or None if path.is_file() else None
+
+
+def find_token_file() -> Path:
+    """Return the path of the user's file with the token, whether there is one or not."""
+    return Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
 
 
 def is_loopback(address: str) -> bool:
@@ -163,8 +168,8 @@ def check_nodes(shared: Path) -> Sequence[NodeFacts]:
         if node.fault or node.name not in found.seen:
             raise PermissionError(
                 f"The node {node.name} does not share the work folder {shared} with this machine "
-                f"({node.fault or 'what it wrote is not there'}); mount it at this path on every node, "
-                "or set 'work' to a folder that all see."
+                f"({node.fault or 'what it wrote is not there'}); mount it at this path on every node, open to "
+                "the user that Ray runs as there, or set 'work' to a folder that all see."
             )
     return found.nodes
 
@@ -247,12 +252,19 @@ def _is_same(path: str, other: str | None) -> bool:
     return other is not None and os.path.realpath(path) == os.path.realpath(other)
 
 
+def read_umask() -> int:
+    """Return what this process keeps from others of what it makes; it can only be asked by setting it."""
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return umask
+
+
 def ship_code(environment: dict[str, str]) -> dict[str, Any]:
     """Return the runtime environment that brings our code to the workers: nodes need only Ray, torch and the like."""
     found = [spec.submodule_search_locations for spec in map(find_spec, SHIPPED) if spec]
     return {
         "py_modules": [folders[0] for folders in found if folders],
         "excludes": list(NOT_SHIPPED),
-        "env_vars": environment,
+        "env_vars": environment | {UMASK: f"{read_umask():o}"},
         "worker_process_setup_hook": "trainers.cluster.node.prepare_worker",
     }

@@ -14,6 +14,7 @@ from importlib import metadata
 # a difference in any of these gives other numbers, files that the others cannot read, or none at all
 COMPARED = ("ray", "torch", "numpy", "pyarrow", "deltalake", "safetensors", "pydantic", "optuna")
 _SIOCGIFADDR = 0x8915
+UMASK = "GAITFORGE_UMASK"  # in a worker's environment: the driver's, which follows the work folder
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,10 +58,12 @@ def examine_node(shared: str, probe: str, write: bool) -> NodeFacts:
 
 
 def prepare_worker() -> None:
-    """Let gloo and NCCL talk through the interface that bears this node's address in the cluster.
+    """Let gloo and NCCL talk through the interface with this node's address, and files be as open as the driver's.
 
     gloo takes the one that the host's name resolves to, which on many machines is the loopback.
     """
+    if umask := os.environ.get(UMASK):
+        os.umask(int(umask, 8))
     name = find_interface(_address())
     if name is not None:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", name)

@@ -23,6 +23,7 @@ from gaitforge.scorings import record_scoring
 from gaitforge.settings import ClusterSettings, ConfirmSettings
 from gaitforge.weights import write_weights
 from gaitforge.work import (
+    NO_ROOM,
     SplitFolder,
     WorkFolder,
     fingerprint,
@@ -198,7 +199,12 @@ def refit_in_worker(refit: Refit, root: str, data: NodeData | None) -> str:
     folder = SplitFolder(open_path(root))
     tell_worker(refit.worker(folder))
     keep_to_share(folder)
-    text = train_refit(refit, root, data)
+    try:
+        text = train_refit(refit, root, data)
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        raise Refused.for_full_disk(error) from error
     for stale in (refit.worker(folder), refit.last_words(folder)):
         stale.unlink(missing_ok=True)
     return text

@@ -67,6 +67,7 @@ from trainers.search.starts import check_starts, read_starts
 from trainers.search.trial import BrokenAcceleratorError, TrialContext, run_trial
 from trainers.terminal.progress import SearchProgress
 from trainers.terminal.say import say
+from trainers.terminal.stopping import Stopped
 from trainers.training.teacher_file import Teacher
 from trainers.training.window_folder import WindowFolder
 
@@ -231,7 +232,7 @@ def check_complete(searcher: StudySearcher) -> None:
         )
     ended, wanted = len(searcher.ended), searcher.settings.trials
     if ended < wanted:  # Tune ends quietly when it is interrupted
-        raise RuntimeError(
+        raise Stopped(
             f"The search was stopped after {ended} of {wanted} trials; the same command goes on."
         )
 
@@ -253,7 +254,7 @@ def run_tune(
         tune.with_resources(trainable, resources),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
-            scheduler=RungScheduler(searcher.on_rung, searcher.on_error),
+            scheduler=RungScheduler(searcher.on_rung, searcher.on_error, searcher.count_lives),
             num_samples=searcher.settings.trials - len(searcher.ended),
             max_concurrent_trials=trials,
             reuse_actors=True,
@@ -363,17 +364,22 @@ class RungScheduler(FIFOScheduler):
 
     `on_rung` takes Tune's name of the trial and the scores that it reported, and returns whether it goes on.
     `on_error` takes that name, what Ray says of the error, and whether Tune tries the trial again; it
-    returns whether the trial may fail once more than it could before.
+    returns whether the trial may fail once more than it could before. `lives` says how often a new trial may fail.
     """
 
     def __init__(
         self,
         on_rung: Callable[[str, Mapping[str, Any]], bool],
         on_error: Callable[[str, str, bool], bool] = lambda name, told, again: False,
+        lives: Callable[[], int] = lambda: LIVES,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.on_rung = on_rung
         self.on_error = on_error
+        self.lives = lives
+
+    def on_trial_add(self, tune_controller: Any, trial: TuneTrial) -> None:
+        trial.max_failures = min(trial.max_failures, self.lives())
 
     def on_trial_result(
         self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]

@@ -19,11 +19,12 @@ from gaitforge.settings import SearchSettings, as_dict
 from gaitforge.trials import TrialLog
 from gaitforge.work import fingerprint
 from search_spaces import Proposal
-from trainers.cluster.deaths import LOST_NODES, NODE, UNKNOWN, Death, find_death
+from trainers.cluster.deaths import LIVES, LOST_NODES, NODE, UNKNOWN, Death, find_death
 from trainers.search.budget import Budget
 from trainers.search.rungs import Rungs
 from trainers.search.study import Study
 from trainers.search.trial import now
+from trainers.terminal.stopping import told_to_stop
 
 # A space whose budget lets fewer than one proposal in 300 pass has the wrong ranges for it.
 ATTEMPTS = 300
@@ -131,12 +132,18 @@ class StudySearcher(Searcher):
         self.lost_nodes[trial_id] += 1
         return self.lost_nodes[trial_id] <= LOST_NODES
 
+    def count_lives(self) -> int:
+        """Return how often the next trial goes on after its worker died: never while all that ended died alike."""
+        ends = {trial.killed_by for trial in self.ended.values()}
+        return 0 if len(ends) == 1 and not ends & {None, NODE} else LIVES
+
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         trial, asked = self.in_flight.pop(trial_id)
         self.refused = str((result or {}).get("refused", "")) or self.refused
-        if self.refused and not self.log.has(trial.number):
+        # a signal to the whole process group ends the workers as well
+        if (self.refused or told_to_stop()) and not self.log.has(trial.number):
             return  # in flight still, for the next start
         if not self.log.has(trial.number):
             known = self.log.as_kept(trial)

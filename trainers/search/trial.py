@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save
 from gaitforge.objectives import OBJECTIVES
 from gaitforge.records.trial import Trial
 from gaitforge.trials import TrialLog
-from gaitforge.work import SplitFolder, on_disk, open_path, write_whole
+from gaitforge.work import NO_ROOM, SplitFolder, on_disk, open_path, write_whole
 from trainers.arithmetic.check import Refused, trust
 from trainers.training.examples import hold_examples
 from trainers.training.fitting import Fitting
@@ -62,8 +62,8 @@ def run_trial(
     Asking for the next rung lets the trial go on. Any exception of the trial, or of `prepare` before it,
     is logged as the reason for its end. A trial that has ended already, whose worker died before it could
     say so, is not trained again. Raises Refused, and leaves the trial to others, where this machine must not
-    train its family; raises BrokenAcceleratorError, once the trial is logged, where the process can use its
-    accelerator no more.
+    train its family or its disk is full; raises BrokenAcceleratorError, once the trial is logged, where the
+    process can use its accelerator no more.
     """
     log = TrialLog(SplitFolder(open_path(context.folder)))
     if log.has(proposed.number):
@@ -77,6 +77,8 @@ def run_trial(
     except Refused:  # the machine is at fault, not the student
         raise
     except Exception as error:  # the boundary of a trial: the search goes on whatever broke it
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            raise Refused.for_full_disk(error) from error
         trial = log.as_kept(proposed)
         text = str(error).splitlines()[0] if str(error) else "no message"
         reason = f"{type(error).__name__}: {text}"

@@ -13,7 +13,7 @@ from ray.train.collective import broadcast_from_rank_zero
 
 from gaitforge.failures import find_top_frame
 from gaitforge.work import open_path, write_whole
-from trainers.cluster.deaths import LIVES, NODE, UNKNOWN, Death, find_death
+from trainers.cluster.deaths import LIVES, LOST_NODES, NODE, UNKNOWN, Death, find_death
 
 ASK_S = 5.0  # from one question for notices to the next; clouds give 30 s of notice or more
 KEEP_S = 300.0  # what a node that is lost without notice may cost of a long epoch
@@ -71,16 +71,21 @@ def plan_next_question(steps: int, seconds: float) -> int:
 class GivesUp(UserCallback):
     """Ends a training that gets no further; a node that is lost now and then does not end it.
 
-    Ray calls it in the process that controls the run, and what it raises there ends the run.
+    Ray calls it in the process that controls the run, and what it raises there ends the run. Only a report from
+    farther than any before is progress: a training that goes on from a checkpoint may report the same step again.
     """
 
     def __init__(self, last_words: str | None = None) -> None:
         self.last_words = last_words  # file for those of the worker that ended it
-        self.errors: list[str] = []  # since the last checkpoint
-        self.lost = self.died = 0
+        self.errors: list[str] = []  # since it got farther
+        self.lost = self.died = self.unknown = 0  # likewise
+        self.farthest = (0, 0)  # epochs, and steps of the next one
 
     def after_report(self, run_context: Any, metrics: Any, checkpoint: Any) -> None:
-        self.errors, self.lost, self.died = [], 0, 0
+        reached = (int(metrics[0]["epoch"]), int(metrics[0]["step"]))
+        if reached > self.farthest:
+            self.farthest = reached
+            self.errors, self.lost, self.died, self.unknown = [], 0, 0, 0
 
     def after_exception(
         self, run_context: Any, worker_exceptions: Mapping[int, Exception]
@@ -97,6 +102,13 @@ class GivesUp(UserCallback):
             self.died += 1
             if self.died > LIVES:
                 raise RuntimeError(self._died_again(own[0]))
+            return
+        if any(death.by == UNKNOWN for death in deaths):
+            self.unknown += 1
+            if self.unknown > LOST_NODES:
+                raise RuntimeError(
+                    f"{Death(by=UNKNOWN).reason}, {self.unknown} times before the next checkpoint"
+                )
             return
         if any(type(error).__module__.startswith("ray.") for error in errors):
             # a process or a node is gone; what the others say then is that they were left alone

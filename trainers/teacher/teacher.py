@@ -65,6 +65,7 @@ from trainers.cluster.connection import (
 )
 from trainers.cluster.deaths import speak_when_dying
 from trainers.teacher.lost_nodes import LATE_STARTS, GivesUp, Keeper, KeepsItsName, forget_killed
+from trainers.teacher.meeting import LocalTorchConfig
 from trainers.terminal.say import say
 from trainers.training.examples import Examples, load_examples
 from trainers.training.fitting import Fitting
@@ -212,6 +213,7 @@ def run_workers(
     trainer = TorchTrainer(
         train_worker,
         train_loop_config={"job": job},
+        torch_config=LocalTorchConfig() if cluster.address == "local" else None,
         scaling_config=train.ScalingConfig(
             num_workers=most if fewest == most else (fewest, most),  # type: ignore[arg-type]
             use_gpu=gpus > 0,
@@ -240,6 +242,11 @@ def run_workers(
         model = describe_student(job.family, job.sizes)
         raise RuntimeError(
             f"Training the teacher failed: {reason}; it was {model}, and the same command goes on from the last epoch."
+        ) from error
+    except ray.exceptions.RayActorError as error:  # Train asks for no other
+        raise RuntimeError(
+            "Training the teacher failed: the process that controls its workers has died (out of memory, or killed); "
+            "the same command goes on from the last epoch."
         ) from error
     if result.checkpoint is None:
         raise RuntimeError(

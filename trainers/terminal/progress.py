@@ -83,7 +83,7 @@ class SearchProgress:
     def print_ended(self, trial: Trial) -> None:
         """Print a line for a trial that has ended, and one for the search."""
         self.states[trial.state] += 1
-        text = f"{self._clear()}  trial {trial.number:>3} {trial.state:<8}"
+        text = f"  trial {trial.number:>3} {trial.state:<8}"
         if trial.state != "failed":
             text += f" {trial.family:<6} {trial.params:>8,} parameters"
         if trial.state == "finished" and trial.scores is not None:
@@ -94,13 +94,13 @@ class SearchProgress:
             text += f": {trial.reason}"
             if frame := find_top_frame(trial.stderr):
                 text += f", in {frame}"
-        say(text)
+        say(text, before=self._clear())
         say(self.format_line())
 
     def print_retry(self, trial: Trial, why: str) -> None:
         """Print a line for a trial that has lost its worker and goes on in another."""
         student = describe_student(trial.family, trial.sizes)
-        say(f"{self._clear()}  trial {trial.number:>3} again    {student}: {why}")
+        say(f"  trial {trial.number:>3} again    {student}: {why}", before=self._clear())
 
     def format_line(self) -> str:
         """Return the state of the search in one line."""
@@ -135,7 +135,7 @@ class SearchProgress:
         self._done.set()
         if self._thread is not None:
             self._thread.join()
-            print(self._clear(), end="", flush=True)
+            say("", before=self._clear(), end="")
 
     def _watch(self) -> None:
         """Rewrite the last line with what is running, where the output is a terminal."""
@@ -147,9 +147,7 @@ class SearchProgress:
                 except (OSError, Unreadable):
                     continue  # it ended while we looked
                 running.append(f"{trial.number} ({trial.epochs}/{self.epochs})")
-            print(
-                f"{self._clear()}  running: {', '.join(running) or 'starting'}", end="", flush=True
-            )
+            say(f"  running: {', '.join(running) or 'starting'}", before=self._clear(), end="")
 
     def _clear(self) -> str:
         return "\r\x1b[K" if self.live else ""

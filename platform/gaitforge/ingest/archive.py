@@ -176,9 +176,12 @@ def _header(path: Path, zipped: zipfile.ZipFile, member: zipfile.ZipInfo, name: 
 
 
 def _told(text: str, name: str) -> tuple[np.dtype[Any], bool, tuple[int, ...]]:
-    """Return type, order and shape that a header tells; raises ValueError or what `_damage_told` knows."""
-    # Python 2 wrote 72L for a long number
-    told = ast.literal_eval(re.sub(r"(?<=\d)L\b", "", text).strip())
+    """Return type, order and shape that a header tells; raises what `_damage_told` knows."""
+    try:
+        # Python 2 wrote 72L for a long number
+        told = ast.literal_eval(re.sub(r"(?<=\d)L\b", "", text).strip())
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError) as error:
+        raise ValueError(f"the header of '{name}' cannot be read") from error
     if not isinstance(told, dict) or set(told) != {"descr", "fortran_order", "shape"}:
         raise ValueError(f"the header of '{name}' is of another kind")
     kind, columns_first, shape = told["descr"], told["fortran_order"], told["shape"]
@@ -218,8 +221,8 @@ def _damage_told(path: Path) -> Iterator[None]:
     """Turn what zipfile, zlib and the parser of a header raise into one sentence that names the file."""
     try:
         yield
-    # RuntimeError: zipfile takes flipped bits for encryption or an unknown compression, and a nesting can be too deep;
-    # OverflowError: a place in the file of more than 63 bits; SyntaxError, TypeError, MemoryError: a header
+    # RuntimeError: zipfile takes flipped bits for encryption or an unknown compression;
+    # OverflowError: a place in the file of more than 63 bits; SyntaxError, TypeError, MemoryError: of a type or shape
     except (
         ValueError,
         OSError,

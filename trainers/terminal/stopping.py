@@ -1,0 +1,125 @@
+"""How a command is told to stop: by Ctrl-C, SIGTERM (of schedulers) or SIGHUP (of a terminal that closes), all alike.
+
+Whoever waits for Ctrl-C in a way of their own, as Ray Tune, Ray Train and asyncio do, gets the others as such.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+TWICE_S = (
+    1.0  # tools such as `timeout` send a signal to the process and to its group: that is one wish
+)
+
+
+class Stopped(RuntimeError):
+    """The error of a command that was told to stop and has a sentence of its own for that."""
+
+
+class _Inbox:
+    """The signals of this process, known as soon as the kernel brings them, whatever its main thread waits for."""
+
+    def __init__(self) -> None:
+        self.first: int | None = None
+        self.heard = float("-inf")
+        self.ours: list[signal.Signals] = []
+        self._pipe: int | None = None
+        self._lock = threading.Lock()
+
+    def read_from(self, pipe: int | None) -> None:
+        with self._lock:
+            self.first, self.heard, self._pipe = None, float("-inf"), pipe
+
+    def look(self) -> int | None:
+        """Return the first of SIGNALS that has come; None where none has."""
+        with self._lock:
+            while self._pipe is not None and self.first is None:
+                try:
+                    numbers = os.read(self._pipe, 64)
+                except BlockingIOError:
+                    break
+                self.first = next((number for number in numbers if number in SIGNALS), None)
+            return self.first
+
+
+_inbox = _Inbox()
+
+
+@contextmanager
+def listening() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP do within the block what Ctrl-C does; what the caller ignores, as nohup, stays ignored."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may ask for signals
+        return
+    reading, writing = os.pipe()
+    for end in (reading, writing):
+        os.set_blocking(end, False)
+    _inbox.read_from(reading)
+    before = {
+        number: handler
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if (handler := signal.getsignal(number)) is not signal.SIG_IGN
+    }
+    _inbox.ours = list(before)
+    wakeup = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    listen_again()
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(wakeup)
+        _inbox.ours = []
+        _inbox.read_from(None)
+        os.close(reading)
+        os.close(writing)
+
+
+def listen_again() -> None:
+    """Take the signals back from a library that has taken them; outside of `listening`, do nothing."""
+    if threading.current_thread() is threading.main_thread():
+        for number in _inbox.ours:
+            signal.signal(number, _as_interrupt)
+
+
+def stop_listening() -> None:
+    """Let further signals do nothing: the command is ending already."""
+    if threading.current_thread() is threading.main_thread():
+        for number in _inbox.ours:
+            signal.signal(number, signal.SIG_IGN)
+
+
+def told_to_stop() -> bool:
+    """Tell whether this process was told to stop; any thread may ask."""
+    return _inbox.look() is not None
+
+
+def check_stop() -> None:
+    """Raise KeyboardInterrupt where this process was told to stop: a library may have kept that for itself."""
+    if told_to_stop():
+        raise KeyboardInterrupt
+
+
+def stop_status() -> int:
+    """Return the exit status of a command that was stopped: 128 and the signal's number, 1 after Ctrl-C."""
+    number = _inbox.look()
+    return 1 if number in (None, signal.SIGINT) else 128 + int(number)
+
+
+def _as_interrupt(number: int, frame: FrameType | None) -> None:
+    now = time.monotonic()
+    since, _inbox.heard = now - _inbox.heard, now
+    if since < TWICE_S:
+        return
+    # asked for now, since Tune and Train have handlers of their own while they run
+    handler = signal.getsignal(signal.SIGINT)
+    if not callable(handler):  # a shell lets what it starts in the background ignore Ctrl-C
+        raise KeyboardInterrupt
+    handler(signal.SIGINT, frame)
