@@ -20,7 +20,6 @@ import logging
 import os
 import queue
 import random
-import resource
 import shutil
 import subprocess
 import sys
@@ -35,6 +34,8 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from benchmarks.fuzzing import measure_peak_mb
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("overview", "trade-off", "why", "student", "compare", "store")
@@ -183,8 +184,13 @@ def examine(work: Path, case: Case, pages: Sequence[str]) -> Result:
     elif status == 2 and said.count("\n") != 1:
         faults.append("show: not one line")
     faults += [f"{page}: {fault}" for page in pages if (fault := _open(work, page))]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return Result(case=case, faults=tuple(faults), status=status, said=said.strip(), peak_mb=peak)
+    return Result(
+        case=case,
+        faults=tuple(faults),
+        status=status,
+        said=said.strip(),
+        peak_mb=measure_peak_mb(),
+    )
 
 
 def _show(work: Path) -> tuple[int | None, str, str]:
