@@ -337,6 +337,18 @@ def _grown(model: onnx.ModelProto) -> None:
     _append(model, *nodes, helper.make_node("Identity", [names[-1]], ["logits"]))
 
 
+def _long_fold(model: onnx.ModelProto) -> None:
+    """Multiply large constants a hundred times, which an optimiser would do while the graph is loaded."""
+    names = ["ones", *(f"p{i}" for i in range(100))]
+    nodes = [
+        helper.make_node("ConstantOfShape", ["shape"], ["ones"]),
+        *(helper.make_node("MatMul", [a, "ones"], [b]) for a, b in pairwise(names)),
+        helper.make_node("ReduceSum", [names[-1]], ["zero"], keepdims=0),
+        helper.make_node("Add", ["old", "zero"], ["logits"]),
+    ]
+    _append(model, *nodes, shape=np.array([2000, 2000]))
+
+
 def _outside(model: onnx.ModelProto) -> None:
     weights = next(one for one in model.graph.initializer if one.name == "weights")
     weights.ClearField("raw_data")
@@ -403,6 +415,7 @@ ATTACKS: dict[str, tuple[Callable[[onnx.ModelProto], None], tuple[int, ...]]] = 
     "nested scan": (_nested_scan, (NONE,)),
     "huge tensor": (_huge, (NONE,)),
     "tensor that grows": (_grown, (NONE,)),
+    "long fold": (_long_fold, (ANSWERED,)),  # or told to stop
     "weights outside": (_outside, (NONE,)),
     "NaN": (_weights(np.nan), (NONE,)),
     "infinity": (_weights(np.inf), (NONE,)),

@@ -158,13 +158,11 @@ def finish(settings: Path) -> str:
 
 def calm(folder: Path) -> dict[str, Any]:
     """Return what a line that nobody disturbs comes to; it is made once."""
-    done = folder / "calm" / "done"
-    if not done.is_file():
+    if not WorkFolder(folder / "calm" / "work").exported.card.is_file():
         shutil.rmtree(folder / "calm", ignore_errors=True)
         (folder / "calm").mkdir(parents=True)
         if fault := finish(write_run(folder / "calm")):
             raise RuntimeError(f"A line that nobody disturbs fails ({fault}); mend that first.")
-        done.touch()
     return outcome(WorkFolder(folder / "calm" / "work"))
 
 

@@ -152,10 +152,11 @@ def test_an_answer_that_is_none_gives_no_class(
     assert all(row[1:5] == [""] * 4 and reason in row[5] for row in rows)
 
 
+@pytest.mark.parametrize("attack", ["long scan", "long fold"])
 def test_a_student_that_does_not_end_is_stopped(
-    export: ExportFolder, capsys: Capsys, monkeypatch: pytest.MonkeyPatch
+    export: ExportFolder, capsys: Capsys, monkeypatch: pytest.MonkeyPatch, attack: str
 ) -> None:
-    altered(export, fuzz.ATTACKS["long scan"][0])
+    altered(export, fuzz.ATTACKS[attack][0])
     monkeypatch.setattr(onnx_file, "PATIENCE_S", 0.05)
     status, rows, err = said(export, capsys)
     assert (status, len(rows)) == (1, 1)

@@ -7,8 +7,10 @@ import json
 import os
 import signal
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +22,7 @@ from torch.multiprocessing.spawn import spawn
 
 from gaitforge.batch import Batch
 from gaitforge.models import Output
-from gaitforge.settings import FitPlan
+from gaitforge.settings import ClusterSettings, FitPlan, TeacherSettings
 from gaitforge.work import read_json
 from tests.conftest import FinishedLine
 from tests.line_state import (
@@ -38,7 +40,7 @@ from tests.small_line import Tables, ended, run, start, wait_for, write_run
 from tests.test_cli import must_say, one_sentence
 from tests.test_loop import CLASSES, FRAMES, KD, NOISY, examples, new_fitting
 from trainers.cluster.deaths import LOST_NODES
-from trainers.teacher import lost_nodes
+from trainers.teacher import lost_nodes, teacher
 from trainers.teacher.lost_nodes import (
     ASK_S,
     KEEP_S,
@@ -157,6 +159,25 @@ def test_a_worker_that_dies_of_itself_twice_ends_a_training_and_leaves_its_last_
     ):
         judge.after_exception(None, errors)
     assert words.is_file()
+
+
+def test_a_controller_that_dies_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: Any, **__: Any) -> Any:
+        raise RayActorError(error_msg="The actor died unexpectedly before finishing this task.")
+
+    monkeypatch.setattr(teacher, "TorchTrainer", lambda *_, **__: SimpleNamespace(fit=die))
+    monkeypatch.setattr(teacher, "find_worker_room", lambda *_: (1, 0.0))
+    monkeypatch.setattr(teacher, "wait_for_room", lambda *_: nullcontext())
+    job = teacher.Job(
+        windows="", family="tcn", sizes={}, fit=FitPlan(), patience=0,
+        live=str(tmp_path / "live.jsonl"), data=None,
+    )  # fmt: skip
+    with pytest.raises(
+        RuntimeError, match=r"the process that controls its workers has died.*goes"
+    ):
+        teacher.run_workers(job, TeacherSettings(), ClusterSettings(), tmp_path, "teacher-x")
 
 
 def test_workers_lost_with_their_node_are_given_more_lives_than_those_that_die() -> None:

@@ -145,6 +145,17 @@ def test_a_head_of_windows_that_tells_of_others_is_refused(
     must_say(sentence, str(head), "other windows than its folder is named after", "remove")
 
 
+def test_windows_are_of_the_normalisation_that_is_told(
+    line: Copy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    head = windows_of(line).head
+    content = read_json(head)
+    content["normalisation"]["mean"][0][0] += 0.5
+    write_json(head, content)
+    sentence = refused(capsys, "outputs", line.settings)
+    must_say(sentence, str(head), "another normalisation than train was scaled by", "remove")
+
+
 def test_windows_of_an_older_version_are_built_again(line: Copy) -> None:
     path = windows_of(line).role("train").recordings
     told = read_json(path)

@@ -301,9 +301,11 @@ def _unread() -> bool:
 
 def _told_of_full_disk(error: BaseException) -> str | None:
     """Return the sentence for a disk without room, whoever wrote to it; None for another error."""
-    from gaitforge.work import NO_ROOM
+    if not isinstance(error, OSError):
+        return None
+    from gaitforge.work import NO_ROOM  # a Python without our packages has none
 
-    if not isinstance(error, OSError) or error.errno not in NO_ROOM:
+    if error.errno not in NO_ROOM:
         return None
     where = f" of {error.filename}" if error.filename else ""
     return (

@@ -32,6 +32,7 @@ STANDARD = ""  # the domain of ONNX's own operators
 # One run is over a few windows (predict.py), a matter of milliseconds: even a busy machine is far from these.
 PATIENCE_S = 60.0
 MEMORY_BYTES = 768 * 2**20
+UNBOUNDED = ["ConstantFolding"]  # runs operators while a graph is loaded, where nothing stops them
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,12 @@ def load_session(content: bytes, path: Path, *, bounded: bool = False) -> Sessio
         _register_bounded_memory()
         options.add_session_config_entry("session.use_env_allocators", "1")
     try:
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(
+            content,
+            options,
+            ["CPUExecutionProvider"],
+            disabled_optimizers=UNBOUNDED if bounded else None,
+        )
     except Exception as error:  # onnxruntime raises classes of its own that share no base but this
         raise _not_loaded(path) from error
 

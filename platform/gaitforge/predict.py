@@ -114,7 +114,7 @@ class Predictor:
         a reader, FileNotFoundError for a missing file and ValueError for one named twice; RuntimeError where
         the student does not come to an end.
         """
-        check_paths(paths)
+        check_paths(paths, "give the path of a file that does")
         return self._files(paths)
 
     def _files(self, paths: Sequence[Path]) -> Iterator[Prediction]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import os
 import shutil
 import uuid
@@ -41,12 +42,13 @@ from gaitforge.records.split import Split
 from gaitforge.records.windows import ROLE_RECORDINGS, WINDOWS, RoleRecordings, WindowsHead
 from gaitforge.weights import hash_file
 from gaitforge.windows import Bools, Floats, WindowSettings, prepare, window_times
-from gaitforge.work import DRAFT, RoleFolder, WindowsFolder, fingerprint
+from gaitforge.work import DRAFT, RoleFolder, WindowsFolder, as_json, fingerprint
 
 # Raise it whenever the code makes other windows of the same recordings and settings.
 FORMAT = 1
 
 ARRAYS = ("joints", "seen", "label", "recording")
+SCALED_BY = "normalisation"  # among the hashes of a role's files, the one of what it was scaled by
 RecordingsOf = Callable[[Collection[str]], Iterable[Recording]]
 
 
@@ -135,6 +137,7 @@ class WindowCache:
         np.save(files.array("label"), np.repeat(np.array(labels, dtype=np.int64), counts))
         np.save(files.array("recording"), np.repeat(np.arange(len(ids), dtype=np.int64), counts))
         hashes = {name: hash_file(files.array(name)) for name in ARRAYS}
+        hashes[SCALED_BY] = _hash_normalisation(self.normalisation)
         ROLE_RECORDINGS.write(
             files.recordings,
             RoleRecordings(recordings=tuple(ids), persons=tuple(persons), sha256=hashes),
@@ -280,10 +283,15 @@ def open_role(folder: Path, role: str) -> WindowSet:
 def check_role(folder: Path, role: str) -> None:
     """Raise ValueError where any array of a role that has been built is not the one that was written.
 
-    Each is read once in a process, unless it changes.
+    So it is where they were scaled by another normalisation than the folder tells of. Each array is read once in
+    a process, unless it changes.
     """
     files = RoleFolder(folder / role)
     names = ROLE_RECORDINGS.read(files.recordings)
+    head = find_head(folder)
+    if head and _hash_normalisation(head.normalisation) != names.sha256.get(SCALED_BY):
+        fault = f"{WindowsFolder(folder).head} tells of another normalisation than {role} was scaled by"
+        raise _built_anew(Damaged(fault), folder)
     for name in ARRAYS:
         path = files.array(name)
         if not path.is_file():
@@ -292,6 +300,10 @@ def check_role(folder: Path, role: str) -> None:
         if _hashed(path, stat.st_mtime_ns, stat.st_size) != names.sha256.get(name):
             fault = f"{path} holds another array than {files.recordings.name} tells of"
             raise _built_anew(Damaged(fault), folder)
+
+
+def _hash_normalisation(normalisation: Normalisation) -> str:
+    return hashlib.sha256(as_json(normalisation.as_dict())).hexdigest()
 
 
 @lru_cache(maxsize=64)
@@ -363,7 +375,7 @@ def _opened(folder: Path) -> Iterator[int]:
 
 def _new_array(path: Path, kind: DTypeLike, shape: tuple[int, ...]) -> np.memmap[Any, Any]:
     """Return a file as an array to be written, its room on the disk taken: else a full disk would kill the process."""
-    array = open_memmap(path, "w+", kind, shape)
+    array: np.memmap[Any, Any] = open_memmap(path, "w+", kind, shape)
     if hasattr(os, "posix_fallocate"):  # macOS has none
         with path.open("r+b") as file:
             try:

@@ -285,16 +285,15 @@ def _end_without_ray(dead: Callable[[], str], clean: Callable[[], None] = lambda
             if sentence:
                 break
             time.sleep(WATCH_S)
-        # a signal to the whole process group ends Ray's processes as well
-        _end("stopped" if told_to_stop() else sentence, clean, stop_status())
+        _end(sentence, clean)
 
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _end(sentence: str, clean: Callable[[], None] = lambda: None, status: int = 1) -> None:
-    print(
-        f"gaitforge: {sentence}; the same command goes on from here.", file=sys.stderr, flush=True
-    )
+def _end(sentence: str, clean: Callable[[], None] = lambda: None) -> None:
+    # a signal to the whole process group ends Ray's processes as well
+    why = "stopped" if told_to_stop() else sentence
+    print(f"gaitforge: {why}; the same command goes on from here.", file=sys.stderr, flush=True)
     clean()
     # an exception would have to pass through Ray, which waits for those that have died
-    os._exit(status)
+    os._exit(stop_status())

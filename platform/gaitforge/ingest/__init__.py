@@ -91,15 +91,15 @@ def read_files(
     return _check(items, distinct_people) if labelled else (item for _, _, item in items)
 
 
-def check_paths(paths: Sequence[Path]) -> None:
-    """Raise what `read_files` raises before any file is read."""
+def check_paths(paths: Sequence[Path], remedy: str = "mend its path in the settings") -> None:
+    """Raise what `read_files` raises before any file is read; `remedy` says what to do about a missing one."""
     for path in paths:
         if path.suffix.lower() not in READERS:
             raise KeyError(
                 f"No reader for '{path.suffix}' ({path.name}); known are {', '.join(READERS)}; "
                 "convert the file, or add a reader in gaitforge/ingest/__init__.py."
             )
-        check_regular(path, "The recordings file", "mend its path in the settings")
+        check_regular(path, "The recordings file", remedy)
     places: set[str] = set()
     for path in paths:
         if (place := os.path.abspath(path)) in places:

@@ -31,7 +31,7 @@ class WindowsHead:
 class RoleRecordings:
     """cache/windows/<key>/<role>/recordings.json: recordings in the order that the arrays count them.
 
-    `sha256` has the hash of each array's file by the array's name.
+    `sha256` has the hash of each array's file by the array's name, and that of the normalisation.
     """
 
     recordings: tuple[str, ...]
