@@ -2,8 +2,8 @@
 
     python benchmarks/model_sizes.py
 
-The other numbers are those of methods.md: sec. 1.4, a prototype of the same reconstruction of
-DynSTG-Mamba, and sec. 5, the authors' code of ST-GCN and CTR-GCN, whose clips held two people.
+The other numbers are those of a prototype of the same reconstruction of DynSTG-Mamba, and of the authors' code of
+ST-GCN and CTR-GCN, whose clips held two people; neither is part of this repository.
 "By the same way" adds what the others compute and we do not, though the functions are the same:
 they mix channels before joints, take psi and phi, or queries and keys, of every frame and their
 mean afterwards, and run both depthwise convolutions of DynSTG-Mamba where we add their kernels. Of a

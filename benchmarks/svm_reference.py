@@ -10,6 +10,7 @@ Needs scikit-learn (the extra `bench`).
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -50,8 +51,12 @@ def new_machine() -> Pipeline:
 
 
 def main(arguments: Sequence[str]) -> int:
-    work = WorkFolder(Path(arguments[0]))
-    split = SPLIT.read(work.split_file(arguments[1] if len(arguments) > 1 else "main"))
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("work", type=Path, help="a work folder with a store and a split")
+    parser.add_argument("split", nargs="?", default="main", help="its name; main by itself")
+    options = parser.parse_args(arguments)
+    work = WorkFolder(options.work)
+    split = SPLIT.read(work.split_file(options.split))
     store = SkeletonStore.open(work.store)
     roles = {}
     for role in ("train", "confirm"):

@@ -381,7 +381,7 @@ def test_an_answer_whose_refit_has_lost_its_weights_is_told_to_be_so(
     assert read_json(line.work.summary)["outdated"]["answer"] is None
 
 
-ADVICE = re.compile(r"`gaitforge (\w+)( --fresh)?(?: run\.toml)?`")
+ADVICE = re.compile(r"`gaitforge (\w+)( --fresh)? run\.toml`")
 
 
 def follow(line: Copy, stage: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -479,10 +479,10 @@ def test_confirm_refuses_by_name_whoever_has_been_seen(
 @pytest.mark.parametrize(
     ("file", "stage", "advice"),
     [
-        ("search/front.json", "confirm", "run `gaitforge search` first"),
-        ("confirm/scores.json", "export", "run `gaitforge confirm` first"),
-        ("teacher_outputs/outputs.json", "search", "run `gaitforge outputs` first"),
-        ("teacher_outputs/outputs.json", "confirm", "run `gaitforge outputs` first"),
+        ("search/front.json", "confirm", "run `gaitforge search run.toml` first"),
+        ("confirm/scores.json", "export", "run `gaitforge confirm run.toml` first"),
+        ("teacher_outputs/outputs.json", "search", "run `gaitforge outputs run.toml` first"),
+        ("teacher_outputs/outputs.json", "confirm", "run `gaitforge outputs run.toml` first"),
     ],
 )
 def test_what_came_of_another_artefact_is_refused_and_made_again_as_advised(
@@ -528,7 +528,7 @@ def test_a_search_without_the_teachers_outputs_is_refused_and_makes_none(
     before = line.tree()
     for arguments in ((), ("--fresh",)):
         sentence = refused(capsys, "search", line.settings, *arguments)
-        must_say(sentence, "no outputs", "run `gaitforge outputs` first")
+        must_say(sentence, "no outputs", "run `gaitforge outputs run.toml` first")
     assert line.tree() == before
     assert line.run("outputs") == line.run("search") == 0
 
@@ -710,8 +710,8 @@ def forget_weights(head: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "stages", "advice"),
     [
-        ("teacher/model.json", "teacher outputs search confirm export run", "`gaitforge teacher --fresh`"),
-        ("confirm/refits/student-*.json", "confirm export", "and run `gaitforge confirm`, which trains it anew"),
+        ("teacher/model.json", "teacher outputs search confirm export run", "`gaitforge teacher --fresh run.toml`"),
+        ("confirm/refits/student-*.json", "confirm export", "run `gaitforge confirm run.toml`, which trains it anew"),
     ],
 )  # fmt: skip
 def test_weights_that_are_not_those_of_their_head_are_refused_before_anything_is_written(
@@ -751,7 +751,7 @@ def test_a_reference_with_other_weights_than_its_own_is_fitted_anew_and_that_is_
     head = line.split.reference / "reference.json"
     weights = head.with_suffix(".safetensors").read_bytes()
     what(head)
-    with pytest.raises(ValueError, match="run `gaitforge teacher`, which fits it anew"):
+    with pytest.raises(ValueError, match=r"run `gaitforge teacher run\.toml`, which fits it anew"):
         load_reference(line.split)
     assert [line.run(stage) for stage in stages] == [0] * len(stages)
     must_say(capsys.readouterr().out, "the reference is fitted anew")

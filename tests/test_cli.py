@@ -278,13 +278,21 @@ def test_settings_that_are_no_toml_are_refused(
 @pytest.mark.parametrize(
     ("done", "stage", "words"),
     [
-        ([], "split", ("no store", "run `gaitforge ingest` first")),
-        ([], "teacher", ("no store", "run `gaitforge ingest` first")),
-        (["ingest"], "teacher", ("no split", "run `gaitforge split` first")),
-        (["ingest", "split"], "outputs", ("no teacher", "run `gaitforge teacher` first")),
-        (["ingest", "split"], "search", ("no teacher", "run `gaitforge teacher` first")),
-        (["ingest", "split"], "confirm", ("no searched front", "run `gaitforge search` first")),
-        (["ingest", "split"], "export", ("Nothing has been confirmed", "run `gaitforge confirm`")),
+        ([], "split", ("no store", "run `gaitforge ingest run.toml` first")),
+        ([], "teacher", ("no store", "run `gaitforge ingest run.toml` first")),
+        (["ingest"], "teacher", ("no split", "run `gaitforge split run.toml` first")),
+        (["ingest", "split"], "outputs", ("no teacher", "run `gaitforge teacher run.toml` first")),
+        (["ingest", "split"], "search", ("no teacher", "run `gaitforge teacher run.toml` first")),
+        (
+            ["ingest", "split"],
+            "confirm",
+            ("no searched front", "run `gaitforge search run.toml` first"),
+        ),
+        (
+            ["ingest", "split"],
+            "export",
+            ("Nothing has been confirmed", "run `gaitforge confirm run.toml`"),
+        ),
     ],
 )
 def test_a_stage_before_its_predecessor_names_the_one_to_run(
@@ -312,7 +320,7 @@ def test_a_split_of_another_store_is_refused_until_it_is_made_again(
         refused(capsys, "teacher", settings),
         "was made for the store",
         "the store is now",
-        "run `gaitforge split` first",
+        "run `gaitforge split run.toml` first",
     )
 
 

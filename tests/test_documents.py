@@ -94,6 +94,21 @@ def test_at_most_four_files_lead_from_the_teachers_outputs_to_a_loss() -> None:
             assert re.search(rf"^ *(def|class) {its}\b|^{its}\b.* = ", source, re.MULTILINE), its
 
 
+def test_what_leads_a_score_to_its_page_is_named_as_the_code_names_it() -> None:
+    """Files, and of `View.results.confirm` each part: a class, and fields that one of these files declares."""
+    text = (ROOT / "docs" / "dashboard.md").read_text(encoding="utf-8")
+    (paragraph,) = re.findall(
+        r"^A score of a confirmed student .*?\n$", text, re.MULTILINE | re.DOTALL
+    )
+    files = re.findall(r"`([\w/]+\.py)`", paragraph)
+    names = re.findall(r"`(\w+(?:\.\w+)*)`", paragraph)
+    assert files
+    assert names
+    source = "\n".join((ROOT / name).read_text(encoding="utf-8") for name in files)
+    for its in (part for name in names for part in name.split(".")):
+        assert re.search(rf"^ *(def|class) {its}\b|^ +{its}: ", source, re.MULTILINE), its
+
+
 # what is short, and what is said twice
 
 

@@ -424,7 +424,7 @@ def test_where_none_was_chosen_the_best_is_exported_and_it_is_said(
 def test_nothing_is_exported_before_it_is_confirmed(exported: Path, tmp_path: Path) -> None:
     cache = next((exported.parent / "cache" / "windows").iterdir())
     windows = WindowFolder.open(cache)
-    with pytest.raises(FileNotFoundError, match=r"run `gaitforge confirm` first"):
+    with pytest.raises(FileNotFoundError, match=r"run `gaitforge confirm run.toml` first"):
         export_student(
             ExportSettings(), windows, SPLIT, SplitFolder(tmp_path), ReadOptions(), tmp_path
         )
@@ -582,7 +582,7 @@ def test_scores_of_an_older_confirm_are_not_exported(exported: Path, tmp_path: P
     folder = SplitFolder(tmp_path)
     write_json(folder.scores, {**SCORES_FILE.as_dict(SCORES), "schema": 1})
     with pytest.raises(
-        ValueError, match=r"its schema is 1, but must be 3; run `gaitforge confirm` again"
+        ValueError, match=r"its schema is 1, but must be 3; run `gaitforge confirm run.toml` again"
     ):
         export_student(
             ExportSettings(), WindowFolder.open(cache), SPLIT, folder, ReadOptions(), tmp_path

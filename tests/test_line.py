@@ -425,12 +425,16 @@ def test_people_whom_the_teacher_has_seen_are_confirmed_by_no_way(
         (
             "search",
             {"search": {"max_params": 10}},
-            ("search.max_params has changed", "undo the change", "gaitforge search --fresh"),
+            (
+                "search.max_params has changed",
+                "undo the change",
+                "gaitforge search --fresh run.toml",
+            ),
         ),
         (
             "search",
             {"search.fit": {"epochs": 9}},
-            ("search.fit has changed", "undo the change", "gaitforge search --fresh"),
+            ("search.fit has changed", "undo the change", "gaitforge search --fresh run.toml"),
         ),
         ("run", {"teacher.fit": {"epochs": 3}}, ("students of another teacher", "--fresh")),
         ("run", {"windows": {"length": 20}}, ("students of another teacher", "undo the change")),

@@ -122,7 +122,9 @@ def test_nodes_are_related_to_nodes_and_graphs_to_graphs() -> None:
 
 @every_term
 def test_every_term_says_what_to_run_where_there_are_no_teacher_outputs(name: str) -> None:
-    with pytest.raises(ValueError, match=f"'{name}' needs .*; run `gaitforge outputs` first"):
+    with pytest.raises(
+        ValueError, match=f"'{name}' needs .*; run `gaitforge outputs run.toml` first"
+    ):
         value_of(name, draw_student_outputs(), against(None, 6), heads())
 
 

@@ -129,7 +129,9 @@ def test_outputs_of_an_older_version_are_made_again(tmp_path: Path) -> None:
     head = read_json(old.outputs / "outputs.json")
     write_json(old.outputs / "outputs.json", {**head, "schema": 1, "identity": "of before"})
     (old.outputs / "joints.npy").unlink()
-    with pytest.raises(FileNotFoundError, match=r"have no joints.npy; run `gaitforge outputs`"):
+    with pytest.raises(
+        FileNotFoundError, match=r"have no joints.npy; run `gaitforge outputs run.toml`"
+    ):
         load_outputs(old.outputs, "joints")
     write_outputs(old.windows, old.folder)
     assert (old.outputs / "joints.npy").read_bytes() == before

@@ -115,7 +115,8 @@ def test_another_schema_is_refused_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(Unreadable) as refused:
         FRONT.read(path)
     assert str(refused.value) == (
-        f"{path} cannot be used as a searched front: its schema is 0, but must be 1; run `gaitforge search` again."
+        f"{path} cannot be used as a searched front: its schema is 0, but must be 1; "
+        "run `gaitforge search run.toml` again."
     )
     assert refused.value.found == "its schema is 0, but must be 1"
     FRONT.check_version(path)
@@ -297,7 +298,7 @@ def test_what_cannot_be_read_is_refused_in_a_sentence(
             read(folder)
         assert str(refused.value) == (
             f"{folder} cannot be read as a searched front: it is a folder, but must be a file; "
-            "move it away, then run `gaitforge search` again."
+            "move it away, then run `gaitforge search run.toml` again."
         )
         assert refused.value.strerror == "Is a directory"
         with pytest.raises(NotADirectoryError, match=r"/file is a file, but must be a folder"):

@@ -383,7 +383,9 @@ def test_half_a_reference_is_made_whole(tmp_path: Path, lost: str) -> None:
 
 
 def test_before_the_teacher_stage_there_is_none(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"no reference in .*; run `gaitforge teacher`"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no reference in .*; run `gaitforge teacher run.toml`"
+    ):
         load_reference(SplitFolder(tmp_path))
 
 

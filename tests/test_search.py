@@ -150,7 +150,7 @@ def test_a_folder_of_another_search_is_refused_with_what_has_changed(
 ) -> None:
     folder = SplitFolder(tmp_path)
     SEARCH.write(folder.search_head, made(SEARCH, **head(tmp_path)))
-    with pytest.raises(ValueError, match=f"{sentence}.*with `gaitforge search --fresh`"):
+    with pytest.raises(ValueError, match=f"{sentence}.*with `gaitforge search --fresh run.toml`"):
         claim_folder(folder, **{**head(tmp_path), **now}, fresh=False)
 
 

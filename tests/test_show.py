@@ -39,7 +39,7 @@ def confirm_with(work: WorkFolder, **changes: Any) -> dict[str, Any]:
 def test_scores_of_an_older_confirm_are_said_to_be_so(work: WorkFolder) -> None:
     scores = confirm_with(work, schema=1)
     shown = describe(work)
-    assert "its schema is 1, but must be 3; run `gaitforge confirm` again." in shown
+    assert "its schema is 1, but must be 3; run `gaitforge confirm run.toml` again." in shown
     assert scores["sentence"] not in shown
 
 
@@ -149,7 +149,7 @@ def test_a_damaged_answer_of_all_splits_is_refused_before_the_summary_is_written
     work.pooled.write_text("{", encoding="utf-8")
     work.summary.write_text("as before", encoding="utf-8")
     with pytest.raises(
-        Unreadable, match=r"the answer of all splits.*run `gaitforge confirm` again"
+        Unreadable, match=r"the answer of all splits.*run `gaitforge confirm run.toml` again"
     ):
         describe(work)
     assert work.summary.read_text(encoding="utf-8") == "as before"

@@ -226,7 +226,7 @@ def test_a_written_split_is_read_back_equal(tmp_path: Path, settings: SplitSetti
 
 def test_a_missing_split_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(
-        FileNotFoundError, match=r"main\.json \(a split\); run `gaitforge split` first"
+        FileNotFoundError, match=r"main\.json \(a split\); run `gaitforge split run.toml` first"
     ):
         SPLIT.read(tmp_path / "main.json")
 
@@ -236,7 +236,7 @@ def test_a_missing_split_file_is_named(tmp_path: Path) -> None:
     [
         "[]",
         "{",
-        '{"schema": 2, "name": "a", "rule": {}, "store": "s", "roles": {}}',
+        '{"schema": 0, "name": "a", "rule": {}, "store": "s", "roles": {}}',
         '{"schema": 1, "name": "a", "rule": {}, "store": "s", "roles": []}',
         '{"schema": 1, "name": "a", "rule": {}, "store": "s", "roles": {"p": "test"}}',
     ],

@@ -261,7 +261,9 @@ def test_a_flipped_bit_is_found(tmp_path: Path, place: float) -> None:
     write(tmp_path, *(recording(f"{i}", "p1", frames=500) for i in range(20)))
     (path,) = parquet_files(tmp_path)
     flip(path, int(place * path.stat().st_size))
-    with pytest.raises(ValueError, match=r"part-00000.* is damaged .*run `gaitforge ingest`"):
+    with pytest.raises(
+        ValueError, match=r"part-00000.* is damaged .*run `gaitforge ingest run.toml`"
+    ):
         list(SkeletonStore.open(tmp_path).read_recordings())
 
 
@@ -302,7 +304,7 @@ def test_a_log_without_the_version_in_force_is_named(tmp_path: Path) -> None:
 
 
 def test_open_before_the_first_ingest_says_what_to_run(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="run `gaitforge ingest` first"):
+    with pytest.raises(FileNotFoundError, match=r"run `gaitforge ingest run\.toml` first"):
         SkeletonStore.open(tmp_path)
 
 

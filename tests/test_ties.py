@@ -47,7 +47,11 @@ def test_answers_that_the_teacher_did_not_give_teach_nobody(
     answers = np.load(logits)
     change(logits)
     before = line.tree()
-    must_say(refused(capsys, stage, line.settings), str(logits), "run `gaitforge outputs` first")
+    must_say(
+        refused(capsys, stage, line.settings),
+        str(logits),
+        "run `gaitforge outputs run.toml` first",
+    )
     assert line.tree() == before
     assert line.run("outputs") == 0
     np.testing.assert_array_equal(np.load(logits), answers)

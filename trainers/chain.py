@@ -73,11 +73,11 @@ class Chain:
         """Raise FileNotFoundError where the stage before confirm or export has not run."""
         if stage == "confirm" and not self.folder.front.is_file():
             raise FileNotFoundError(
-                f"There is no searched front in {self.folder.search}; run `gaitforge search` first."
+                f"There is no searched front in {self.folder.search}; run `gaitforge search run.toml` first."
             )
         if stage == "export" and not self.folder.scores.is_file():
             raise FileNotFoundError(
-                f"Nothing has been confirmed in {self.folder.root}; run `gaitforge confirm` first."
+                f"Nothing has been confirmed in {self.folder.root}; run `gaitforge confirm run.toml` first."
             )
 
     def check_teacher(self) -> None:
@@ -89,7 +89,9 @@ class Chain:
         same_windows = before.provenance.made_from.get("windows") == now.made_from["windows"]
         other = "settings" if same_windows else "recordings, roles of people, windows or settings"
         searched = self.folder.search_head.is_file()
-        remedy = f"begin anew with {ANEW}" if searched else "run `gaitforge teacher` first"
+        remedy = (
+            f"begin anew with {ANEW}" if searched else "run `gaitforge teacher run.toml` first"
+        )
         raise ValueError(
             f"The teacher in {self.folder.teacher} was trained with other {other} than there are now; undo the change, "
             f"or {remedy}."
@@ -100,19 +102,21 @@ class Chain:
         head = OUTPUTS.find(self.folder.outputs.head)
         if head is None:
             raise FileNotFoundError(
-                f"There are no outputs in {self.folder.teacher_outputs}; run `gaitforge outputs` first."
+                f"There are no outputs in {self.folder.teacher_outputs}; run `gaitforge outputs run.toml` first."
             )
         if head.identity != outputs_provenance(self.teacher, self.windows).identity:
             raise ValueError(
                 f"The outputs in {self.folder.teacher_outputs} are of another teacher than {self.folder.teacher}; "
-                "run `gaitforge outputs` first."
+                "run `gaitforge outputs run.toml` first."
             )
 
     def check_arrays(self) -> None:
         """Raise ValueError where the arrays of the teacher outputs are not those that their head tells of."""
         fault = find_outputs_fault(self.folder.outputs)
         if fault is not None:
-            raise ValueError(f"{fault}; run `gaitforge outputs` first, which makes it again.")
+            raise ValueError(
+                f"{fault}; run `gaitforge outputs run.toml` first, which makes it again."
+            )
 
     def check_search(self) -> None:
         """Raise ValueError for a search that the settings do not ask for, or the front of another search."""
@@ -120,7 +124,7 @@ class Chain:
         check_claim(self.folder, self.search_identity, as_dict(self.settings.search))
         if FRONT.read(front).search != self.search_identity:
             raise ValueError(
-                f"{front} is of another search than the trials beside it; run `gaitforge search` first."
+                f"{front} is of another search than the trials beside it; run `gaitforge search run.toml` first."
             )
 
     def check_scores(self) -> None:
@@ -132,8 +136,8 @@ class Chain:
         now = scores_provenance(self.settings.confirm, members, search, ())
         if told.identity != now.identity:
             raise ValueError(
-                f"{path} is of another search, front or [confirm] than there are now; run `gaitforge confirm` first, "
-                "which keeps what is trained already."
+                f"{path} is of another search, front or [confirm] than there are now; "
+                "run `gaitforge confirm run.toml` first, which keeps what is trained already."
             )
 
 
@@ -316,7 +320,7 @@ def read_splits(work: WorkFolder) -> list[Split]:
     paths = work.split_files()
     if not paths:
         raise FileNotFoundError(
-            f"There is no split in {work.splits}; run `gaitforge split` first."
+            f"There is no split in {work.splits}; run `gaitforge split run.toml` first."
         )
     return [SPLIT.read(path) for path in paths]
 
@@ -329,7 +333,7 @@ def read_chains(settings: RunSettings, work: WorkFolder) -> list[Chain]:
     remedy = (
         f"begin anew with {ANEW}, which sets the old aside"
         if made
-        else "run `gaitforge split` first"
+        else "run `gaitforge split run.toml` first"
     )
     for split in splits:
         if split.store != store.info.fingerprint:

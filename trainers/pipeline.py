@@ -197,7 +197,7 @@ class Line:
         """Try students that learn from the stored outputs, scored on the validation people.
 
         In: `runs/<split>/teacher/` and `teacher_outputs/`. Out: `search/`: trials, front, and the importance of each
-        searched value.
+        searched value; the rows of finished students in `predictions/`.
         """
         self.refuse("search")
         splits = list(self.open_windows("train", "validation"))
@@ -218,9 +218,9 @@ class Line:
     def confirm(self) -> None:
         """Train the searched front anew and score it on people that nothing has seen.
 
-        In: `runs/<split>/search/`, `teacher/` and `teacher_outputs/`. Out: `confirm/`: refits, scores with their
-        verdict, latencies, robustness; `predictions/`; `scorings/`; `folds/` where confirm.folds asks for them;
-        `runs/pooled.json` of several splits.
+        In: `runs/<split>/search/`, `teacher/`, `teacher_outputs/` and `reference/`. Out: `confirm/`: refits, scores
+        with their verdict, latencies, robustness; `predictions/`; `scorings/`; `folds/` where confirm.folds asks for
+        them; `runs/pooled.json` of several splits.
         """
         self.refuse("confirm")
         store = SkeletonStore.open(self.work.store)

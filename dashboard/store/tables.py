@@ -88,7 +88,7 @@ def count_missing_joints(
         if flat.size != frames_N.sum() * len(joints) * channels:
             raise ValueError(
                 f"a row group has {flat.size} coordinates for {frames_N.sum()} frames of "
-                f"{len(joints)} joints; run `gaitforge ingest` again."
+                f"{len(joints)} joints; run `gaitforge ingest run.toml` again."
             )
         seen += len(table)
         frames += int(frames_N.sum())

@@ -52,7 +52,7 @@ def read_members(
     if lost:
         raise ValueError(
             f"The front in {folder.search} names trial {lost[0]}, but {folder.trials} does not hold it; run "
-            "`gaitforge search` again."
+            "`gaitforge search run.toml` again."
         )
     members = [
         Member(trial=log[row.trial], searched=ON_FRONT, believed=row.val_macro_f1)

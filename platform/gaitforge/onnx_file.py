@@ -25,7 +25,7 @@ import onnxruntime
 
 Session: TypeAlias = onnxruntime.InferenceSession
 
-AGAIN = "export the student again with `gaitforge export`"
+AGAIN = "export the student again with `gaitforge export run.toml`"
 # of our families, those with a recurrence over time export it as a Scan, which ends with its input
 LOOPS = ("Loop", "If", "SequenceMap")
 STANDARD = ""  # the domain of ONNX's own operators

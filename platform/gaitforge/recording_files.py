@@ -185,11 +185,13 @@ def name_damage(path: Path) -> Iterator[None]:
         raise  # what cannot be reached need not be damaged
     except FileNotFoundError as error:
         raise FileNotFoundError(
-            f"{path} is gone from the store; run `gaitforge ingest` again."
+            f"{path} is gone from the store; run `gaitforge ingest run.toml` again."
         ) from error
     except (OSError, ValueError, pa.ArrowException) as error:
         reason = str(error).partition("\n")[0]
-        raise ValueError(f"{path} is damaged ({reason}); run `gaitforge ingest` again.") from error
+        raise ValueError(
+            f"{path} is damaged ({reason}); run `gaitforge ingest run.toml` again."
+        ) from error
 
 
 def _bytes_of(recordings: Iterable[Recording]) -> int:

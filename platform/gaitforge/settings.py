@@ -138,7 +138,7 @@ class StoppingSettings:
     first: int = 3
     """Epochs before the first comparison; 0: students are never stopped."""
     factor: int = 3
-    """Epochs from one comparison to the next, as a factor."""
+    """Each comparison comes after this many times the epochs of the one before."""
     keep: float = 0.25
     """Share of the compared that goes on."""
     band: float = 1.0
@@ -543,7 +543,7 @@ def as_dict(settings: Any) -> dict[str, Any]:
     )
 
 
-SETTINGS = JsonFile(record=RunSettings, what="kept settings", stage="gaitforge run")
+SETTINGS = JsonFile(record=RunSettings, what="kept settings", stage="gaitforge run run.toml")
 
 
 def how_read(settings: IngestSettings) -> HowRead | None:

@@ -26,7 +26,7 @@ class SplitSettings:
     """How people get their roles."""
 
     rule: str = "fractions"
-    """Who gets which role by what: fractions, people, folds or leave_one_person_out."""
+    """The rule that gives people their roles: fractions, people, folds or leave_one_person_out."""
     fractions: tuple[float, float, float] = (0.6, 0.2, 0.2)
     """Shares of train, validation and confirm, for the rule "fractions"."""
     train: tuple[str, ...] = ()

@@ -78,7 +78,7 @@ class SkeletonStore:
         info = STORE.find(StoreFolder(folder).head)
         if info is None:
             raise FileNotFoundError(
-                f"There is no store in {folder}; run `gaitforge ingest` first."
+                f"There is no store in {folder}; run `gaitforge ingest run.toml` first."
             )
         return cls(folder, info)
 
@@ -199,7 +199,7 @@ class SkeletonStore:
         except DeltaError as error:
             raise ValueError(
                 f"Version {self.info.version} of the store in {self.folder} cannot be read "
-                f"({error}); run `gaitforge ingest` again."
+                f"({error}); run `gaitforge ingest run.toml` again."
             ) from error
 
     def _paths(self) -> list[Path]:
@@ -208,7 +208,7 @@ class SkeletonStore:
             if name != PurePosixPath(name).name or name == "..":
                 raise ValueError(
                     f"The log of the store in {self.folder} names '{name}', which is no file of its "
-                    "own; run `gaitforge ingest` again."
+                    "own; run `gaitforge ingest run.toml` again."
                 )
         return [StoreFolder(self.folder).recordings / name for name in names]
 
@@ -216,7 +216,7 @@ class SkeletonStore:
         if count != self.info.recordings:
             raise ValueError(
                 f"The store in {self.folder} holds {count} recordings instead of "
-                f"{self.info.recordings}, so it is damaged; run `gaitforge ingest` again."
+                f"{self.info.recordings}, so it is damaged; run `gaitforge ingest run.toml` again."
             )
 
 
@@ -304,7 +304,7 @@ def _commit(table: Path, schema: pa.Schema, added: list[AddAction]) -> None:
             raise
         raise ValueError(
             f"The log of {table} took no new version ({error}); "
-            "run `gaitforge ingest` again while no other one is running."
+            "run `gaitforge ingest run.toml` again while no other one is running."
         ) from error
 
 

@@ -85,7 +85,7 @@ class Refit:
 
 def advise_refit(head: Path) -> str:
     """Say what to do about a refit whose weights are not its own."""
-    return f"remove {head.name} and run `gaitforge confirm`, which trains it anew"
+    return f"remove {head.name} and run `gaitforge confirm run.toml`, which trains it anew"
 
 
 def check_refit(head: Path) -> None:

@@ -105,7 +105,7 @@ def check_claim(
         if any(folder.trials.glob("*.json")):
             raise ValueError(
                 f"{folder.trials} holds trials, but no {folder.search_head.name} tells what they were made from; set "
-                "them aside with `gaitforge search --fresh`."
+                "them aside with `gaitforge search --fresh run.toml`."
             )
         return None
     if before.identity == identity:
@@ -119,5 +119,5 @@ def check_claim(
     raise ValueError(
         f"{folder.search} holds a search with other settings ({what} has changed), and trials of both must not "
         "be mixed; undo the change, choose another work folder, or set the old search aside with "
-        "`gaitforge search --fresh`."
+        "`gaitforge search --fresh run.toml`."
     )

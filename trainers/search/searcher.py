@@ -100,18 +100,18 @@ class StudySearcher(Searcher):
         """Decide whether a trial goes on from a rung; where it does not, log its end and the reason."""
         trial = self.log.as_kept(self.in_flight[trial_id][0])
         at_rung = dataclasses.replace(trial, rungs=(*trial.rungs, dict(scores)))
-        verdict = self.rungs.judge(at_rung)
-        if not verdict.go_on:
+        decision = self.rungs.judge(at_rung)
+        if not decision.go_on:
             self.log.add(
                 dataclasses.replace(
                     at_rung,
                     state="stopped",
-                    reason=verdict.reason,
-                    violation=verdict.violation,
+                    reason=decision.reason,
+                    violation=decision.violation,
                     ended=now(),
                 )
             )
-        return verdict.go_on
+        return decision.go_on
 
     def on_error(self, trial_id: str, told: str, again: bool) -> bool:
         """Keep Ray's reason why a trial's worker failed; return whether that does not count against the trial.

@@ -52,7 +52,7 @@ def write_outputs(windows: WindowFolder, folder: SplitFolder) -> Path:
     told.check_made_from(
         f"The teacher in {folder.teacher}",
         {"windows": windows.provenance},
-        "undo the change, or run `gaitforge teacher` first",
+        "undo the change, or run `gaitforge teacher run.toml` first",
     )
     identity = outputs_identity(teacher.fingerprint, windows.key)
     files = folder.outputs

@@ -172,7 +172,7 @@ def load_outputs(teacher_outputs: Path, name: str) -> Tensor:
     path = OutputsFolder(teacher_outputs).array(name)
     if not path.is_file():
         raise FileNotFoundError(
-            f"The teacher's outputs in {teacher_outputs} have no {path.name}; run `gaitforge outputs` again."
+            f"The teacher's outputs in {teacher_outputs} have no {path.name}; run `gaitforge outputs run.toml` again."
         )
     return _tensor(np.load(path, mmap_mode="c", allow_pickle=False))
 

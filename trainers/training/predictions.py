@@ -1,4 +1,4 @@
-"""The predictions table: each recording's class probabilities by each model; dashboard and statistics read only it."""
+"""The predictions table: each recording's class probabilities by each model; confirm scores from it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from trainers.training.window_folder import WindowFolder
 COLUMNS: dict[str, pa.DataType] = {
     "split": pa.string(),
     "role": pa.string(),
-    "model": pa.string(),  # teacher | student | student_alone
-    "trial": pa.int64(),  # null for the teacher
+    "model": pa.string(),  # teacher | reference | student | student_alone
+    "trial": pa.int64(),  # null for the teacher and the reference
     "seed": pa.int64(),
     "recording": pa.string(),
     "person": pa.string(),
@@ -69,11 +69,11 @@ def read_predictions(
     except (pa.ArrowException, OSError) as error:
         found = "are not there" if not path.is_file() else "cannot be read"
         raise ValueError(
-            f"The predictions {path} {found}; run `gaitforge confirm` again, which makes them anew."
+            f"The predictions {path} {found}; run `gaitforge confirm run.toml` again, which makes them anew."
         ) from error
     if not table.schema.equals(SCHEMA):
         raise ValueError(
             f"The predictions {path} hold other columns than they must ({', '.join(COLUMNS)}); run "
-            "`gaitforge confirm` again, which makes them anew."
+            "`gaitforge confirm run.toml` again, which makes them anew."
         )
     return table

@@ -35,7 +35,7 @@ def read_reference(folder: SplitFolder) -> ReferenceFacts:
     facts = REFERENCE.find(folder.reference_facts)
     if facts is None:
         raise FileNotFoundError(
-            f"There is no reference in {folder.reference}; run `gaitforge teacher` first."
+            f"There is no reference in {folder.reference}; run `gaitforge teacher run.toml` first."
         )
     return facts
 
@@ -88,7 +88,7 @@ def load_reference(folder: SplitFolder) -> Reference:
     read_reference(folder)
     head = folder.reference_facts
     return Reference.from_arrays(
-        load(read_weights(head, "run `gaitforge teacher`, which fits it anew"))
+        load(read_weights(head, "run `gaitforge teacher run.toml`, which fits it anew"))
     )
 
 

@@ -22,7 +22,7 @@ from gaitforge.work import (
 from trainers.training.kept_weights import load_kept
 from trainers.training.window_folder import WindowFolder
 
-ANEW = "train it anew with `gaitforge teacher --fresh`, which sets aside what is there"
+ANEW = "train it anew with `gaitforge teacher --fresh run.toml`, which sets aside what is there"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,7 +47,7 @@ class Teacher:
         told = TEACHER.find(folder.teacher_model)
         if told is None:
             raise FileNotFoundError(
-                f"There is no teacher in {folder.teacher}; run `gaitforge teacher` first."
+                f"There is no teacher in {folder.teacher}; run `gaitforge teacher run.toml` first."
             )
         return cls(
             fingerprint=told.fingerprint, family=told.family, sizes=told.sizes, params=told.params, macs=told.macs,

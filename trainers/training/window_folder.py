@@ -126,7 +126,7 @@ class NodeData:
                         draft.unlink()
                         raise ValueError(
                             f"{copy.name} of {source.root} is not the array that {source.head.name} tells of; run "
-                            "`gaitforge outputs`, which makes it again."
+                            "`gaitforge outputs run.toml`, which makes it again."
                         )
                     draft.rename(copy)
 

@@ -257,7 +257,7 @@ def check_targets(name: str, targets: Targets) -> None:
     term = LOSSES[name]
     if getattr(targets, STORED[term.stored]) is None:
         raise ValueError(
-            f"The term '{name}' needs the teacher's outputs ({term.stored}); run `gaitforge outputs` first."
+            f"The term '{name}' needs the teacher's outputs ({term.stored}); run `gaitforge outputs run.toml` first."
         )
     if term.drawn is not None and getattr(targets, DRAWN[term.drawn]) is None:
         raise ValueError(f"The term '{name}' needs {term.drawn} drawn for the step; draw them.")

@@ -303,14 +303,15 @@ class PooledFolds(Pooled):
     sentence: str
 
 
-_AGAIN = "gaitforge confirm"
+_AGAIN = "gaitforge confirm run.toml"
 # 1 had no hashes of its predictions
 REFIT = JsonFile(
     record=RefitHead,
     schema=2,
     what="a refit",
     stage=_AGAIN,
-    remedy="remove it (all of its folder, where all are as old) and run `gaitforge confirm`, which trains it anew",
+    remedy="remove it (all of its folder, where all are as old) and run `gaitforge confirm run.toml`, which trains it "
+    "anew",
 )
 WORKER = JsonFile(record=WorkerOf, schema=None, what="a worker's mark", stage=_AGAIN)
 # 1 tested the mean of the seeds, each member for itself; 2 held no student against chance

@@ -80,8 +80,8 @@ class Card:
 
 # 1 held no hash of the ONNX file
 CARD = JsonFile(
-    record=Card, schema=2, what="the card of an export", stage="gaitforge export",
-    remedy="export the student again with `gaitforge export`",
+    record=Card, schema=2, what="the card of an export", stage="gaitforge export run.toml",
+    remedy="export the student again with `gaitforge export run.toml`",
 )  # fmt: skip
 
 

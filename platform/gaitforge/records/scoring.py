@@ -21,6 +21,6 @@ class Scoring:
 SCORING = JsonFile(
     record=Scoring,
     what="a scoring",
-    stage="gaitforge confirm",
+    stage="gaitforge confirm run.toml",
     remedy="put it back as it was: how often people have been scored is counted by these files",
 )

@@ -107,8 +107,10 @@ class Packing:
 
 
 SEARCH = JsonFile(
-    record=SearchHead, what="the head of a search", stage="gaitforge search",
-    remedy="set the search aside with `gaitforge search --fresh`",
+    record=SearchHead, what="the head of a search", stage="gaitforge search run.toml",
+    remedy="set the search aside with `gaitforge search --fresh run.toml`",
 )  # fmt: skip
-FRONT = JsonFile(record=Front, what="a searched front", stage="gaitforge search")
-PACKING = JsonFile(record=Packing, what="what a student takes of a GPU", stage="gaitforge search")
+FRONT = JsonFile(record=Front, what="a searched front", stage="gaitforge search run.toml")
+PACKING = JsonFile(
+    record=Packing, what="what a student takes of a GPU", stage="gaitforge search run.toml"
+)

@@ -46,6 +46,6 @@ class Split:
 SPLIT = JsonFile(
     record=Split,
     what="a split",
-    stage="gaitforge split",
-    remedy="remove it, and run `gaitforge split` again",
+    stage="gaitforge split run.toml",
+    remedy="remove it, and run `gaitforge split run.toml` again",
 )

@@ -38,4 +38,4 @@ class StoreInfo:
     read: HowRead | None = field(default=None, metadata=ABSENT)
 
 
-STORE = JsonFile(record=StoreInfo, what="the store's head", stage="gaitforge ingest")
+STORE = JsonFile(record=StoreInfo, what="the store's head", stage="gaitforge ingest run.toml")

@@ -166,4 +166,4 @@ class Summary:
     outdated: OutOfDate
 
 
-SUMMARY = JsonFile(record=Summary, schema=2, what="a summary", stage="gaitforge show")
+SUMMARY = JsonFile(record=Summary, schema=2, what="a summary", stage="gaitforge show WORK")

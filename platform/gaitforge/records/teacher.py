@@ -107,19 +107,22 @@ class OutputsHead:
 
 
 TEACHER = JsonFile(
-    record=TeacherModel, what="a teacher", stage="gaitforge teacher",
-    remedy="train it anew with `gaitforge teacher --fresh`, which sets aside what is there",
+    record=TeacherModel, what="a teacher", stage="gaitforge teacher run.toml",
+    remedy="train it anew with `gaitforge teacher --fresh run.toml`, which sets aside what is there",
 )  # fmt: skip
-LIVE = JsonFile(record=LiveEpoch, schema=None, what="an epoch", stage="gaitforge teacher")
+LIVE = JsonFile(record=LiveEpoch, schema=None, what="an epoch", stage="gaitforge teacher run.toml")
 TRAINING = JsonFile(
-    record=TrainingState, schema=None, what="a checkpoint", stage="gaitforge teacher",
+    record=TrainingState, schema=None, what="a checkpoint", stage="gaitforge teacher run.toml",
     remedy="remove the folder teacher/ray and train again",
 )  # fmt: skip
 REFERENCE = JsonFile(
-    record=ReferenceFacts, what="a reference", stage="gaitforge teacher",
-    remedy="run `gaitforge teacher`, which fits it anew",
+    record=ReferenceFacts, what="a reference", stage="gaitforge teacher run.toml",
+    remedy="run `gaitforge teacher run.toml`, which fits it anew",
 )  # fmt: skip
 # 1 had no embedding.npy and joints.npy, 2 no hashes
 OUTPUTS = JsonFile(
-    record=OutputsHead, schema=3, what="the head of teacher outputs", stage="gaitforge outputs"
+    record=OutputsHead,
+    schema=3,
+    what="the head of teacher outputs",
+    stage="gaitforge outputs run.toml",
 )

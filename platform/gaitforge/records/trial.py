@@ -125,6 +125,6 @@ class Trial:
 TRIAL = JsonFile(
     record=Trial,
     what="a trial",
-    stage="gaitforge search",
-    remedy="move it out of the folder, or set the search aside with `gaitforge search --fresh`",
+    stage="gaitforge search run.toml",
+    remedy="move it out of the folder, or set the search aside with `gaitforge search --fresh run.toml`",
 )

@@ -41,9 +41,13 @@ class RoleRecordings:
 
 _REMEDY = "remove the folder that holds it and run the stage again"
 WINDOWS = JsonFile(
-    record=WindowsHead, what="the windows' head", stage="gaitforge teacher", remedy=_REMEDY
+    record=WindowsHead,
+    what="the windows' head",
+    stage="gaitforge teacher run.toml",
+    remedy=_REMEDY,
 )
 # 1 had no hashes
 ROLE_RECORDINGS = JsonFile(
-    record=RoleRecordings, schema=2, what="a list of windows' recordings", stage="gaitforge teacher", remedy=_REMEDY
+    record=RoleRecordings, schema=2, what="a list of windows' recordings", stage="gaitforge teacher run.toml",
+    remedy=_REMEDY,
 )  # fmt: skip
