@@ -21,9 +21,13 @@ from tests.small_line import processes, run, write_run
 
 
 def pytest_configure() -> None:
-    """Let Ctrl-C through: a shell that runs the tests in the background has them, and all they start, ignore it."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Let Ctrl-C and SIGHUP through: a shell in the background, or nohup, has tests and all they start ignore them."""
+    for number, handler in (
+        (signal.SIGINT, signal.default_int_handler),
+        (signal.SIGHUP, signal.SIG_DFL),
+    ):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 @dataclass(frozen=True, slots=True)
