@@ -12,6 +12,7 @@ from tests import toy_fuzzer
 SENTENCE = "gaitforge: it was wrong; mend it.\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fuzzer", [fuzz_recordings.FUZZER, fuzz_settings.FUZZER])
 def test_wrong_input_has_its_sentence_whatever_is_wrong(fuzzer: Fuzzer) -> None:
     report = run_children(fuzzer, cases=50)

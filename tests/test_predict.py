@@ -256,6 +256,7 @@ def test_nothing_is_written_below_the_home_of_who_predicts(
 # many at once
 
 
+@pytest.mark.slow
 def test_exports_and_recordings_that_are_changed_at_random_end_with_right_words() -> None:
     path = os.pathsep.join([str(ROOT / "platform"), str(ROOT)])
     command = (
