@@ -99,6 +99,8 @@ def hit(number: int, wish: tuple[str, float, str], settings: Path) -> Hit | None
             begun = time.monotonic()
         wait(lambda: driver.poll() is not None or time.monotonic() - begun >= after_s)
         if driver.poll() is not None:
+            for lines in (out, err):
+                lines.all()
             return None
         told = signal.SIGKILL if "kill" in how else signal.SIGTERM
         with suppress(ProcessLookupError):
@@ -109,6 +111,7 @@ def hit(number: int, wish: tuple[str, float, str], settings: Path) -> Hit | None
             status = None
             os.killpg(driver.pid, signal.SIGKILL)
         wait(lambda: not processes(home))
+        out.all()
         ours = [line for line in err.all() if not line.startswith("[20")]
         # before its own first statement Python knows no better than to die of it
         fault = "" if status in ({-9} if told == signal.SIGKILL else {143, -15}) else "status"
@@ -127,8 +130,12 @@ class Lines:
         pipe = process.stdout if which == "out" else process.stderr
         assert pipe is not None
         self._lines: list[str] = []
-        self._reader = threading.Thread(target=lambda: self._lines.extend(iter(pipe.readline, "")))
-        self._reader.daemon = True
+
+        def read() -> None:
+            with pipe:
+                self._lines.extend(iter(pipe.readline, ""))
+
+        self._reader = threading.Thread(target=read, daemon=True)
         self._reader.start()
 
     def begun(self, word: str) -> bool:
