@@ -432,11 +432,9 @@ def _seats(
     """
     quota_SR = np.outer(sizes, shares)
     seats_SR = np.maximum([_certain_seats(size, shares) for size in sizes], taken_SR)
-    for stratum, size in enumerate(sizes):
-        while seats_SR[stratum].sum() > size:
-            over_R = seats_SR[stratum] - quota_SR[stratum]
-            over_R[seats_SR[stratum] == taken_SR[stratum]] = -np.inf
-            seats_SR[stratum, over_R.argmax()] -= 1
+    for seats_R, taken_R, quota_R, size in zip(seats_SR, taken_SR, quota_SR, sizes, strict=True):
+        while seats_R.sum() > size:  # what is taken leaves too little to be in every role
+            seats_R[np.where(seats_R > taken_R, seats_R - quota_R, -np.inf).argmax()] -= 1
     wanted_R = _certain_seats(sum(sizes), shares)
     missing_R = sum(sizes) * np.asarray(shares) - wanted_R
     wanted_R[np.argsort(-missing_R, kind="stable")[: sum(sizes) - wanted_R.sum()]] += 1
