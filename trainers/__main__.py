@@ -206,6 +206,19 @@ def run_disk(options: argparse.Namespace) -> int:
     return 0
 
 
+def run_forget(options: argparse.Namespace) -> int:
+    from gaitforge.work import WorkFolder, follow_mode, open_path
+    from trainers.forget import check_forgettable, forget_person
+    from trainers.terminal.say import say
+
+    work = WorkFolder(open_path(options.work))
+    check_forgettable(work)
+    follow_mode(work.root)
+    with _held(work.root, "forget"):
+        forget_person(work, options.person, say)
+    return 0
+
+
 def run_doctor(options: argparse.Namespace) -> int:
     try:
         from trainers.doctor import examine
@@ -408,6 +421,11 @@ def _parser() -> argparse.ArgumentParser:
     disk.add_argument("work", metavar="WORK")
     disk.add_argument("--sweep", action="store_true", help="remove what nothing needs")
     disk.set_defaults(command=run_disk)
+    text = "remove one person, and all that was made from them"
+    forget = commands.add_parser("forget", help=text, description=text)
+    forget.add_argument("work", metavar="WORK")
+    forget.add_argument("person", metavar="PERSON", help="the id that the person has in the store")
+    forget.set_defaults(command=run_forget)
     doctor = commands.add_parser("doctor", help="what is installed and what is missing")
     doctor.add_argument("settings", type=Path, nargs="?", metavar="run.toml")
     doctor.set_defaults(command=run_doctor)

@@ -87,7 +87,7 @@ def look_at_disk(work: WorkFolder) -> Disk:
             found += search(work, files)
         except (ValueError, OSError) as error:  # a file that cannot be read does not hide the rest
             notes.append(f"which {what} are needed cannot be told: {error.args[0]}")
-    if elsewhere := _say_where_windows_are(work):
+    if elsewhere := say_where_windows_are(work):
         notes.append(elsewhere)
     return Disk(root=work.root, files=files, unneeded=tuple(found), notes=tuple(notes))
 
@@ -116,7 +116,7 @@ def sweep_disk(disk: Disk, say: Callable[[str], None]) -> None:
     for one in disk.unneeded:
         say(f"removing {one.what}, {say_size(one.size)}")
         for path in one.paths:
-            _remove(path)
+            remove_whole(path)
     say(f"{disk.root} takes {say_size(disk.to_spare)} less now")
 
 
@@ -276,7 +276,7 @@ def _unneeded(work: WorkFolder, path: PurePath, why: str, files: Sequence[Taken]
     return Unneeded(paths=(work.root / path,), what=str(path), why=why, size=size)
 
 
-def _say_where_windows_are(work: WorkFolder) -> str | None:
+def say_where_windows_are(work: WorkFolder) -> str | None:
     """Say that the windows lie outside the work folder, where the last command had them there."""
     try:
         settings: RunSettings | None = SETTINGS.find(work.settings)
@@ -291,7 +291,8 @@ def _say_where_windows_are(work: WorkFolder) -> str | None:
     return f"windows lie in {place} of each node, which is not counted here and may be removed at any time"
 
 
-def _remove(path: Path) -> None:
+def remove_whole(path: Path) -> None:
+    """Remove a file, or a folder with all in it; PermissionError, in a sentence, for what cannot be removed."""
     if remote := on_s3(path):
         if remote.is_file():
             remote.unlink()
