@@ -15,8 +15,8 @@ import select
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,7 +82,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _answer(arguments: Sequence[str] | None) -> int:
     options = _parser().parse_args(arguments)
-    if sys.stdout is None and options.command in (run_predict, run_show, run_manifest, run_doctor):
+    if sys.stdout is None and options.command in (
+        run_predict,
+        run_show,
+        run_disk,
+        run_manifest,
+        run_doctor,
+    ):
         _complain(
             "Standard output is closed, where the answer would go; give the command a file or a pipe for it."
         )
@@ -180,6 +186,39 @@ def run_show(options: argparse.Namespace) -> int:
     return 0
 
 
+def run_disk(options: argparse.Namespace) -> int:
+    from gaitforge.work import WorkFolder, open_path
+    from trainers.disk import describe_disk, look_at_disk, sweep_disk
+    from trainers.terminal.say import say
+
+    work = WorkFolder(open_path(options.work))
+    if not options.sweep:
+        disk = look_at_disk(work)
+        say(describe_disk(disk))
+        if disk.unneeded:
+            say(f"`gaitforge disk {options.work} --sweep` removes that")
+        return 0
+    look_at_disk(work)  # a folder without a store is refused before anything is written there
+    with _held(work.root, "disk --sweep"):
+        disk = look_at_disk(work)
+        say(describe_disk(disk))
+        sweep_disk(disk, say)
+    return 0
+
+
+def run_forget(options: argparse.Namespace) -> int:
+    from gaitforge.work import WorkFolder, follow_mode, open_path
+    from trainers.forget import check_forgettable, forget_person
+    from trainers.terminal.say import say
+
+    work = WorkFolder(open_path(options.work))
+    check_forgettable(work)
+    follow_mode(work.root)
+    with _held(work.root, "forget"):
+        forget_person(work, options.person, say)
+    return 0
+
+
 def run_doctor(options: argparse.Namespace) -> int:
     try:
         from trainers.doctor import examine
@@ -246,25 +285,32 @@ def run_submit(options: argparse.Namespace) -> int:
 
 def _run(settings: RunSettings, stage: str, fresh: bool) -> int:
     from gaitforge.extensions import load_extensions
-    from gaitforge.hold import hold
     from search_spaces import SPACES
     from trainers.pipeline import Line
-    from trainers.terminal.say import say
 
     load_extensions(SPACES)
     line = Line(settings, fresh)
     line.check()
-
-    def lost() -> None:
-        say(f"another command has taken over {line.work.root} meanwhile: this one ends")
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    with hold(line.work.root, stage, say, lost):
+    with _held(line.work.root, stage):
         line.begin(stage)
         line.sweep()
         getattr(line, stage)()
         line.summarise()
     return 0
+
+
+@contextmanager
+def _held(root: Path, command: str) -> Iterator[None]:
+    """Hold a work folder for the block; a command whose hold is taken over ends."""
+    from gaitforge.hold import hold
+    from trainers.terminal.say import say
+
+    def lost() -> None:
+        say(f"another command has taken over {root} meanwhile: this one ends")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with hold(root, command, say, lost):
+        yield
 
 
 def _open_closed_files() -> None:
@@ -369,6 +415,17 @@ def _parser() -> argparse.ArgumentParser:
         help="instead, write the trials as a study that optuna-dashboard opens",
     )
     show.set_defaults(command=run_show)
+    disk = commands.add_parser(
+        "disk", help="what a work folder takes, by part, and what nothing needs"
+    )
+    disk.add_argument("work", metavar="WORK")
+    disk.add_argument("--sweep", action="store_true", help="remove what nothing needs")
+    disk.set_defaults(command=run_disk)
+    text = "remove one person, and all that was made from them"
+    forget = commands.add_parser("forget", help=text, description=text)
+    forget.add_argument("work", metavar="WORK")
+    forget.add_argument("person", metavar="PERSON", help="the id that the person has in the store")
+    forget.set_defaults(command=run_forget)
     doctor = commands.add_parser("doctor", help="what is installed and what is missing")
     doctor.add_argument("settings", type=Path, nargs="?", metavar="run.toml")
     doctor.set_defaults(command=run_doctor)

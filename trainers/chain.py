@@ -158,7 +158,7 @@ def check_stage(stage: str, settings: RunSettings, work: WorkFolder, fresh: bool
         store = SkeletonStore.open(work.store)
         if stage == "run" and ingest_identity(settings.ingest) != store.info.fingerprint:
             return  # its stages look again once they have the recordings
-        splits = make_splits(settings.split, collect_labels(store), store.info.fingerprint)
+        splits = deal_splits(settings, store, read_known_splits(work, fresh))
         check_splits(work, splits, fresh)
         if stage == "split":
             return
@@ -313,6 +313,29 @@ def list_made(folder: SplitFolder) -> list[Path]:
         folder.scores,
     )
     return [head.parent for head in heads if head.is_file()]
+
+
+def deal_splits(
+    settings: RunSettings, store: SkeletonStore, known: Sequence[Split]
+) -> list[Split]:
+    """Make the splits that the settings ask for; people whose role is `known` keep it.
+
+    Walkers of other settings are other people, though their ids are the same.
+    """
+    kept = () if settings.ingest.synthetic else known
+    return make_splits(settings.split, collect_labels(store), store.info.fingerprint, kept)
+
+
+def read_known_splits(work: WorkFolder, fresh: bool = False) -> list[Split]:
+    """Read the splits that there are; one that cannot be read raises ValueError, or counts for none with `fresh`."""
+    known = []
+    for path in work.split_files():
+        try:
+            known.append(SPLIT.read(path))
+        except Unreadable:
+            if not fresh:
+                raise
+    return known
 
 
 def read_splits(work: WorkFolder) -> list[Split]:

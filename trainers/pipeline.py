@@ -18,7 +18,7 @@ from gaitforge.models import make_sizes
 from gaitforge.records.split import SPLIT, Split
 from gaitforge.scorings import count_scorings
 from gaitforge.settings import SETTINGS, RunSettings
-from gaitforge.splits import make_splits
+from gaitforge.splits import say_kept
 from gaitforge.store import SkeletonStore
 from gaitforge.summary import write_summary
 from gaitforge.window_cache import build_windows, check_role, sweep_windows
@@ -32,7 +32,15 @@ from gaitforge.work import (
     sweep_drafts,
     write_whole,
 )
-from trainers.chain import check_stage, collect_labels, list_stale_runs, read_splits
+from trainers.chain import (
+    check_stage,
+    collect_labels,
+    deal_splits,
+    list_made,
+    list_stale_runs,
+    read_known_splits,
+    read_splits,
+)
 from trainers.cluster.joining import check_folder
 from trainers.confirm.confirm import confirm_front
 from trainers.confirm.export import export_student
@@ -135,17 +143,20 @@ class Line:
         self.refuse("split")
         say("split: people into train, validation and confirm")
         store = SkeletonStore.open(self.work.store)
-        splits = make_splits(self.settings.split, collect_labels(store), store.info.fingerprint)
+        known = read_known_splits(self.work, self.fresh)
+        splits = deal_splits(self.settings, store, known)
         for split in splits:
             # too many for the people are refused before anything is trained
             self.deal_into_folds(store, split)
         for folder in list_stale_runs(self.work, splits, self.fresh):
+            made = ", ".join(path.name for path in list_made(folder))
             aside = set_aside(folder, everything=True)
             before = self.work.split_file(folder.root.name)
             if before.is_file():
                 write_whole(SplitFolder(aside).split_copy, before.read_bytes())
             say(
-                f"  {folder.root.name}: what was made with other people or recordings lies in {aside} now"
+                f"  {folder.root.name}: what was made with other people or recordings ({made}) lies in {aside} now, "
+                "and is to be made again"
             )
         # those of another rule
         for path in self.work.split_files():
@@ -158,6 +169,7 @@ class Line:
                 + ", ".join(
                     f"{len(split.people(r))} {r}" for r in ("train", "validation", "confirm")
                 )
+                + say_kept(split, {its.name: its for its in known}.get(split.name))
             )
 
     def teacher(self) -> None:

@@ -98,6 +98,7 @@ def make_splits(
     settings: SplitSettings,
     labels_by_person: Mapping[str, Collection[str]],
     store_fingerprint: str,
+    known: Sequence[Split] = (),
 ) -> list[Split]:
     """Make the splits of a rule, named "main", or "fold-1-of-5" …, or "without-<person>" …
 
@@ -110,6 +111,9 @@ def make_splits(
     "leave_one_person_out" this holds for train and validation only: the confirm role of one such
     split may lack classes, and the pool of all splits holds everybody once.
 
+    Of `known`, the splits that there were before, those of the same rule and seed are held to: whoever had
+    a role in them keeps it, and only people who are new are dealt, to where their class lacks people most.
+
     Raises ValueError where a class has no person in a role or people are too few for the folds,
     KeyError where a named person is not in the store.
     """
@@ -119,23 +123,39 @@ def make_splits(
         roles = _named_roles(settings, labels_by_person)
         _check_classes("main", roles, labels_by_person, ROLES, "move one of them there")
         return [_split("main", settings, store_fingerprint, roles)]
+    before = _find_kept(settings, labels_by_person, known)
     if settings.rule == "fractions":
         roles = _covering_roles(
             "main",
             lambda rng: _draw_roles(
-                labels_by_person, dict(zip(ROLES, settings.fractions, strict=True)), rng
+                labels_by_person,
+                dict(zip(ROLES, settings.fractions, strict=True)),
+                rng,
+                before.get("main", {}),
             ),
             labels_by_person,
             required=ROLES,
             seed=(settings.seed,),
-            remedy="choose another seed or name people by hand",
+            remedy="choose another seed, which deals everybody anew, or name people by hand",
         )
         return [_split("main", settings, store_fingerprint, roles)]
     splits = []
-    for number, (name, held_out) in enumerate(_held_out(settings, labels_by_person)):
-        roles = _roles_without(name, held_out, settings, labels_by_person, number)
+    for number, (name, held_out) in enumerate(_held_out(settings, labels_by_person, before)):
+        kept = before.get(name, {})
+        roles = _roles_without(name, held_out, settings, labels_by_person, number, kept)
         splits.append(_split(name, settings, store_fingerprint, roles))
     return splits
+
+
+def say_kept(split: Split, before: Split | None) -> str:
+    """Say how many people keep the role of an earlier split, and how many are new; "" where that tells nothing."""
+    if before is None or set(before.roles) == set(split.roles):
+        return ""
+    if any(split.roles.get(person, role) != role for person, role in before.roles.items()):
+        return ""  # dealt by another rule
+    new, gone = len(split.roles.keys() - before.roles), len(before.roles.keys() - split.roles)
+    said = f"{len(split.roles) - new} keep the role that they had, {new} new"
+    return f"; {said}, {gone} not in the store any more" if gone else f"; {said}"
 
 
 def check_rule(settings: SplitSettings, splits: Sequence[Split], remedy: str) -> None:
@@ -211,8 +231,26 @@ def _named_roles(
     return roles
 
 
+def _find_kept(
+    settings: SplitSettings,
+    labels_by_person: Mapping[str, Collection[str]],
+    known: Sequence[Split],
+) -> dict[str, dict[str, str]]:
+    """Return who keeps which role, by the name of the split; folds are kept all or none."""
+    rule = _rule(settings)
+    kept = {
+        split.name: {p: role for p, role in split.roles.items() if p in labels_by_person}
+        for split in known
+        if dict(split.rule) == rule
+    }
+    whole = settings.rule != "folds" or len(kept) == settings.folds
+    return kept if whole else {}
+
+
 def _held_out(
-    settings: SplitSettings, labels_by_person: Mapping[str, Collection[str]]
+    settings: SplitSettings,
+    labels_by_person: Mapping[str, Collection[str]],
+    before: Mapping[str, Mapping[str, str]],
 ) -> list[tuple[str, list[str]]]:
     """List the name and the confirm people of each split, for the rules "folds" and "leave_one_person_out".
 
@@ -226,11 +264,20 @@ def _held_out(
             "and each fold needs one; lower folds."
         )
     strata = _strata(labels_by_person, np.random.default_rng(settings.seed))
-    dealt = [person for stratum in strata for person in stratum]
-    return [
-        (f"fold-{i + 1}-of-{settings.folds}", dealt[i :: settings.folds])
-        for i in range(settings.folds)
-    ]
+    names = [f"fold-{i + 1}-of-{settings.folds}" for i in range(settings.folds)]
+    held_out = {
+        name: [person for person, role in before.get(name, {}).items() if role == "confirm"]
+        for name in names
+    }
+    placed = {person for people in held_out.values() for person in people}
+    for stratum in strata:
+        alike = {name: len(set(held_out[name]).intersection(stratum)) for name in names}
+        for person in stratum:
+            if person not in placed:
+                name = min(names, key=lambda name: (alike[name], len(held_out[name])))
+                held_out[name].append(person)
+                alike[name] += 1
+    return list(held_out.items())
 
 
 def _file_name(person: str) -> str:
@@ -245,8 +292,9 @@ def _roles_without(
     settings: SplitSettings,
     labels_by_person: Mapping[str, Collection[str]],
     number: int,
+    kept: Mapping[str, str],
 ) -> dict[str, str]:
-    """Draw train and validation among the people outside `held_out`; those inside get confirm."""
+    """Draw train and validation among the people outside `held_out` without a role; those inside get confirm."""
     others = {
         person: labels for person, labels in labels_by_person.items() if person not in held_out
     }
@@ -256,7 +304,7 @@ def _roles_without(
     }
     roles = _covering_roles(
         name,
-        lambda rng: _draw_roles(others, shares, rng),
+        lambda rng: _draw_roles(others, shares, rng, kept),
         labels_by_person,
         required=("train", "validation"),
         seed=(settings.seed, number),
@@ -355,24 +403,38 @@ def _draw_roles(
     labels_by_person: Mapping[str, Collection[str]],
     shares: Mapping[str, float],
     rng: np.random.Generator,
+    kept: Mapping[str, str],
 ) -> dict[str, str]:
+    """Draw roles for the people who are not among `kept`, so that all together come near the shares."""
     strata = _strata(labels_by_person, rng)
-    seats_SR = _seats([len(people) for people in strata], list(shares.values()))
+    taken_SR = np.array(
+        [[sum(kept.get(p) == role for p in people) for role in shares] for people in strata]
+    )
+    seats_SR = _seats([len(people) for people in strata], list(shares.values()), taken_SR)
     roles: dict[str, str] = {}
-    for people, seats_R in zip(strata, seats_SR, strict=True):
+    for people, seats_R in zip(strata, seats_SR - taken_SR, strict=True):
+        new = [person for person in people if person not in kept]
         order = np.repeat(list(shares), seats_R).tolist()
-        roles |= dict(zip(people, order, strict=True))
+        roles |= {person: kept[person] for person in people if person in kept}
+        roles |= dict(zip(new, order, strict=True))
     return roles
 
 
-def _seats(sizes: Sequence[int], shares: Sequence[float]) -> NDArray[np.int64]:
+def _seats(
+    sizes: Sequence[int], shares: Sequence[float], taken_SR: NDArray[np.int64]
+) -> NDArray[np.int64]:
     """Return how many people each stratum gives to each role [S, R], near the shares in each and over all.
+
+    No role gets fewer than have `taken_SR` it already.
 
     Largest remainder, over all strata at once: the seats that rounding down leaves open go where
     most is missing, among the roles that are still too small in total.
     """
     quota_SR = np.outer(sizes, shares)
-    seats_SR = np.array([_certain_seats(size, shares) for size in sizes])
+    seats_SR = np.maximum([_certain_seats(size, shares) for size in sizes], taken_SR)
+    for seats_R, taken_R, quota_R, size in zip(seats_SR, taken_SR, quota_SR, sizes, strict=True):
+        while seats_R.sum() > size:  # what is taken leaves too little to be in every role
+            seats_R[np.where(seats_R > taken_R, seats_R - quota_R, -np.inf).argmax()] -= 1
     wanted_R = _certain_seats(sum(sizes), shares)
     missing_R = sum(sizes) * np.asarray(shares) - wanted_R
     wanted_R[np.argsort(-missing_R, kind="stable")[: sum(sizes) - wanted_R.sum()]] += 1

@@ -193,6 +193,15 @@ class SkeletonStore:
         """Read what could not be used, in the columns source, position in it, person, label, reason."""
         return read_quarantine(self.folder, self.info.version)
 
+    def list_unnamed(self) -> list[Path]:
+        """List the files of recordings that the version in force does not name: of earlier ones, or of killed writes.
+
+        Raises ValueError where the log cannot be read.
+        """
+        named = set(self._paths())
+        found = StoreFolder(self.folder).recordings.glob("*.parquet")
+        return sorted(path for path in found if path not in named)
+
     def _log(self) -> DeltaTable:
         try:
             return _table(StoreFolder(self.folder).recordings, self.info.version)
