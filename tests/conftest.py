@@ -30,6 +30,15 @@ def pytest_configure() -> None:
             signal.signal(number, handler)
 
 
+@pytest.fixture(autouse=True)
+def kept_umask() -> Iterator[None]:
+    """The umask that tests began with, also after a command that ran in this process has set its own."""
+    umask = os.umask(0o022)
+    os.umask(umask)
+    yield
+    os.umask(umask)
+
+
 @dataclass(frozen=True, slots=True)
 class LineFolder:
     """A folder with run.toml and the work of its line."""
