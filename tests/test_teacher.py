@@ -493,7 +493,7 @@ def take_its_node():
     said = subprocess.Popen(
         [Path(sys.executable).with_name("ray"), "drain-node", "--address", cluster.address, "--node-id", first,
          "--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot",
-         "--deadline-remaining-seconds", "300"],
+         "--deadline-remaining-seconds", "60"],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )
     kept = set()
