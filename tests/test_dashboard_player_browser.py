@@ -174,12 +174,12 @@ def choose_another(page: Page, x: str) -> None:
     A page that runs just then, as it does every two seconds, may drop a choice on a busy machine.
     """
     joint = page.locator("svg.figure circle").last
-    for left in reversed(range(10)):
+    for left in reversed(range(60)):
         page.locator("[data-test-script-state=notRunning]").wait_for()
         page.locator(".st-key-recording input").click()
         page.get_by_role("option").nth(9).click()
         try:
-            expect(joint).not_to_have_attribute("cx", x, timeout=PATIENCE_MS / 10)
+            expect(joint).not_to_have_attribute("cx", x, timeout=PATIENCE_MS / 60)
             return
         except AssertionError:
             if not left:
