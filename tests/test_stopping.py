@@ -9,16 +9,20 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from tests.small_line import write_recordings, write_run
+from tests.small_line import PATIENCE_S, write_recordings, write_run
 from tests.test_cli import must_say, one_sentence, write_file_run
 from trainers.__main__ import main
+from trainers.cluster import connection
 from trainers.terminal.stopping import (
     Stopped,
     check_stop,
+    claim_last_word,
     listen_again,
     listening,
     stop_status,
@@ -197,3 +201,28 @@ def test_a_refusal_that_nobody_can_read_keeps_its_status(errors: str, tmp_path: 
     answer = in_shell(["ingest", settings], errors)
     assert (answer.returncode, answer.stderr) == (2, "")
     assert answer.stdout == "ingest: recordings into the store\n"
+
+
+def test_of_a_command_that_was_stopped_and_of_its_watcher_only_the_first_speaks(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A signal to the whole group ends Ray too, of which its watcher hears when the command is about to end."""
+    ended: list[int] = []
+    monkeypatch.setattr(connection, "time", SimpleNamespace(sleep=lambda s: None))
+    monkeypatch.setattr(connection, "os", SimpleNamespace(_exit=ended.append))
+    with listening():
+        with suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+            threading.Event().wait(PATIENCE_S)
+        assert claim_last_word()
+    connection._end("Ray's raylet died on this machine")
+    with listening():
+        connection._end("Ray's raylet died on this machine")
+        assert capsys.readouterr().err.startswith("gaitforge: Ray's raylet died on this machine; ")
+        with suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGHUP)
+            threading.Event().wait(PATIENCE_S)
+        connection._end("Ray's raylet died on this machine")
+        assert not claim_last_word()
+    assert ended == [143, 1, 129]
+    assert capsys.readouterr().err == "gaitforge: stopped; the same command goes on from here.\n"

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from gaitforge.sentences import one_line
 from trainers.terminal.stopping import (
     Stopped,
+    claim_last_word,
     listening,
     stop_listening,
     stop_status,
@@ -97,13 +98,15 @@ def _answer(arguments: Sequence[str] | None) -> int:
         return int(options.command(options))
     except Stopped as error:
         stop_listening()
-        _complain(str(error))
+        if claim_last_word():
+            _complain(str(error))
         return stop_status()
     except (Exception, KeyboardInterrupt, SystemExit) as error:
         # what is being stopped may fail in any way: a signal often goes to all processes of a command
         if told_to_stop() or isinstance(error, KeyboardInterrupt):
             stop_listening()
-            _complain("stopped; the same command goes on from here.")
+            if claim_last_word():
+                _complain("stopped; the same command goes on from here.")
             return stop_status()
         if sentence := _told_of_full_disk(error):
             _complain(sentence)

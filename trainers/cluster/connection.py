@@ -32,7 +32,7 @@ from trainers.cluster.ray_signals import signals_kept
 from trainers.cluster.ray_voice import quieten
 from trainers.cluster.token import use_token
 from trainers.terminal.say import say
-from trainers.terminal.stopping import stop_status, told_to_stop
+from trainers.terminal.stopping import claim_last_word, claimed_status, stop_status, told_to_stop
 
 # Ray reads these when it is imported by the processes that it starts: set before `ray.init`.
 _ENVIRONMENT = {
@@ -291,9 +291,18 @@ def _end_without_ray(dead: Callable[[], str], clean: Callable[[], None] = lambda
 
 
 def _end(sentence: str, clean: Callable[[], None] = lambda: None) -> None:
-    # a signal to the whole process group ends Ray's processes as well
-    why = "stopped" if told_to_stop() else sentence
-    print(f"gaitforge: {why}; the same command goes on from here.", file=sys.stderr, flush=True)
+    """End this process with the sentence, or as stopped where it was told to: the signal may have ended Ray as well."""
+    status = claimed_status()
+    if status is None:
+        status, is_stopped = stop_status(), told_to_stop()
+        if not is_stopped or claim_last_word():
+            print(
+                f"gaitforge: {'stopped' if is_stopped else sentence}; the same command goes on from here.",
+                file=sys.stderr,
+                flush=True,
+            )
+    else:
+        time.sleep(WATCH_S)  # whoever has claimed the last word is saying it
     clean()
     # an exception would have to pass through Ray, which waits for those that have died
-    os._exit(stop_status())
+    os._exit(status)

@@ -30,8 +30,17 @@ class _Inbox:
         self.first: int | None = None
         self.heard = float("-inf")
         self.ours: list[signal.Signals] = []
+        self.claimed: int | None = (
+            None  # the exit status, once somebody says that the command was stopped
+        )
         self._pipe: int | None = None
         self._lock = threading.Lock()
+
+    def claim(self, status: int) -> bool:
+        with self._lock:
+            is_first = self.claimed is None
+            self.claimed = status if is_first else self.claimed
+        return is_first
 
     def read_from(self, pipe: int | None) -> None:
         with self._lock:
@@ -62,6 +71,7 @@ def listening() -> Iterator[None]:
     for end in (reading, writing):
         os.set_blocking(end, False)
     _inbox.read_from(reading)
+    _inbox.claimed = None
     before = {
         number: handler
         for number in (signal.SIGTERM, signal.SIGHUP)
@@ -111,6 +121,16 @@ def stop_status() -> int:
     """Return the exit status of a command that was stopped: 128 and the signal's number, 1 after Ctrl-C."""
     number = _inbox.look()
     return 1 if number in (None, signal.SIGINT) else 128 + int(number)
+
+
+def claim_last_word() -> bool:
+    """Tell whether the caller is the first to say that the command was stopped: others then keep silent."""
+    return _inbox.claim(stop_status())
+
+
+def claimed_status() -> int | None:
+    """Return the exit status of a command that has been said to be stopped, also after `listening`; None before."""
+    return _inbox.claimed
 
 
 def _as_interrupt(number: int, frame: FrameType | None) -> None:
