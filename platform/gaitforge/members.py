@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -156,3 +157,8 @@ def scores_provenance(
         {"settings": as_dict(settings), "members": rows, "search": search.identity}
     )
     return Provenance.of(identity, {"search": search}, confirm)
+
+
+def advise_refit(head: Path) -> str:
+    """Say what to do about a refit whose weights are not its own."""
+    return f"remove {head.name} and run `gaitforge confirm run.toml`, which trains it anew"

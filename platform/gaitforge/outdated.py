@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from gaitforge.members import read_members, scores_provenance
+from gaitforge.members import advise_refit, read_members, scores_provenance
 from gaitforge.provenance import Provenance
 from gaitforge.records.confirm import POOLED, REFIT, SCORES
 from gaitforge.records.export import CARD, Card, export_identity
@@ -152,11 +152,8 @@ def _changed_outputs(folder: SplitFolder) -> Outdated | None:
 def _changed_refit(folder: SplitFolder) -> Outdated | None:
     for head in sorted(folder.refits.glob("*.json")):
         if find_weights_fault(head) is not None:
-            remedy = (
-                f"remove {head.name} and run `gaitforge confirm run.toml`, which trains it anew"
-            )
             of = f"a refit, {head.name}, whose weights are now missing or others"
-            return Outdated(of=of, remedy=remedy)
+            return Outdated(of=of, remedy=advise_refit(head))
     return None
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from gaitforge.failures import describe_student
+from gaitforge.members import advise_refit
 from gaitforge.provenance import Provenance
 from gaitforge.records.confirm import REFIT, RefitHead
 from gaitforge.records.search import SEARCH
@@ -81,11 +82,6 @@ class Refit:
         kind = "" if self.model == STUDENT else ", alone"
         student = describe_student(self.spec.family, self.spec.sizes)
         return f"trial {self.trial}, {student}, seed {self.seed}{kind}"
-
-
-def advise_refit(head: Path) -> str:
-    """Say what to do about a refit whose weights are not its own."""
-    return f"remove {head.name} and run `gaitforge confirm run.toml`, which trains it anew"
 
 
 def check_refit(head: Path) -> None:
