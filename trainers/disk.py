@@ -16,7 +16,7 @@ from gaitforge.sentences import escape
 from gaitforge.settings import SETTINGS, RunSettings
 from gaitforge.store import SkeletonStore
 from gaitforge.window_cache import collect_window_parts
-from gaitforge.work import DRAFT, DRAFT_S, SplitFolder, WorkFolder, fingerprint, on_s3
+from gaitforge.work import ASIDE, DRAFT, DRAFT_S, SplitFolder, WorkFolder, fingerprint, on_s3
 
 # in the order of the table
 PARTS = (
@@ -32,7 +32,6 @@ OF_A_RUN = {
     SplitFolder(Path()).confirm.name: "refits",
     SplitFolder(Path()).predictions.name: "predictions",
 }
-ASIDE = "until-"
 UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
 

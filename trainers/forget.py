@@ -24,6 +24,7 @@ from gaitforge.records.split import SPLIT
 from gaitforge.store import SkeletonStore
 from gaitforge.summary import write_summary
 from gaitforge.work import (
+    ASIDE,
     DRAFT,
     SplitFolder,
     StoreFolder,
@@ -112,7 +113,7 @@ def _forget_runs(work: WorkFolder, person: str, say: Say) -> bool:
     for root in sorted(work.runs.glob("*")):
         if not root.is_dir():
             continue
-        run, aside = SplitFolder(root), sorted(root.glob("until-*"))
+        run, aside = SplitFolder(root), sorted(root.glob(f"{ASIDE}*"))
         rest = [path for path in root.iterdir() if path not in aside]
         if any(_tells(path, person) for path in rest) or _role(work, root.name, person):
             made = True

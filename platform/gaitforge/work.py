@@ -33,6 +33,7 @@ DRAFT = re.compile(r"\..+\.(?:[0-9a-f]{32}(?:\.once)?|once)|\.probe-[0-9a-f]{32}
 # of an OSError: the disk is full, or the user's share of it
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 AGAIN = "remove it and run its stage again"
+ASIDE = "until-"  # how the folders begin in which `set_aside` puts what was there
 IRREGULAR = "neither a file nor a folder"
 
 
@@ -520,7 +521,7 @@ def set_aside(folder: SplitFolder, everything: bool = False) -> Path:
     `everything` moves teacher, outputs, reference and folds too. Returns the folder in which all of it lies
     from now on.
     """
-    aside = folder.root / f"until-{datetime.now(UTC):%Y%m%dT%H%M%S}"
+    aside = folder.root / f"{ASIDE}{datetime.now(UTC):%Y%m%dT%H%M%S}"
     while aside.is_dir():
         aside = aside.with_name(f"{aside.name}-more")
     (aside / "predictions").mkdir(parents=True)
