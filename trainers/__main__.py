@@ -96,17 +96,13 @@ def _answer(arguments: Sequence[str] | None) -> int:
         return 1
     try:
         return int(options.command(options))
-    except Stopped as error:
-        stop_listening()
-        if claim_last_word():
-            _complain(str(error))
-        return stop_status()
     except (Exception, KeyboardInterrupt, SystemExit) as error:
         # what is being stopped may fail in any way: a signal often goes to all processes of a command
-        if told_to_stop() or isinstance(error, KeyboardInterrupt):
+        if told_to_stop() or isinstance(error, Stopped | KeyboardInterrupt):
             stop_listening()
             if claim_last_word():
-                _complain("stopped; the same command goes on from here.")
+                own = isinstance(error, Stopped)
+                _complain(str(error) if own else "stopped; the same command goes on from here.")
             return stop_status()
         if sentence := _told_of_full_disk(error):
             _complain(sentence)

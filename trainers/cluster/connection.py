@@ -211,11 +211,7 @@ def _start(cpus: int | None) -> None:
 
     def dead() -> str:
         names = [kind for kind, process in needed.items() if process.poll() is not None]
-        return (
-            f"Ray's {' and '.join(names)} died on this machine (out of memory, or killed)"
-            if names
-            else ""
-        )
+        return _say_dead(names) if names else ""
 
     _end_without_ray(dead, lambda: node.kill_all_processes(check_alive=False))
 
@@ -227,8 +223,12 @@ def _watch_start(started: threading.Event) -> None:
         names = find_dead()
         # seen twice, since Ray ends them itself where it gives up
         if names and names == before:
-            _end(f"Ray's {' and '.join(names)} died on this machine (out of memory, or killed)")
+            _end(_say_dead(names))
         before = names
+
+
+def _say_dead(names: Sequence[str]) -> str:
+    return f"Ray's {' and '.join(names)} died on this machine (out of memory, or killed)"
 
 
 def _join(address: str, shared: Path) -> None:
