@@ -28,6 +28,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.process_status import read_status_kb
 from gaitforge.sentences import MOST
 from gaitforge.work import WorkFolder
 
@@ -244,11 +245,5 @@ def main(fuzzer: Fuzzer, arguments: Sequence[str] | None = None) -> int:
 
 
 def measure_peak_mb() -> float:
-    """Return the most memory that this process has held, in MB.
-
-    What `getrusage` tells of a process that another has started begins with the starter's own.
-    """
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) / 1024
-    raise ValueError("/proc/self/status has no line VmHWM; the fuzzers need Linux.")
+    """Return the most memory that this process has held, in MB."""
+    return read_status_kb("VmHWM") / 1024

@@ -28,6 +28,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from benchmarks.process_status import read_status_kb
 from gaitforge.models.scan_cpu import fused_scan
 from gaitforge.models.scan_kernels import compile_backward, compile_forward
 from gaitforge.models.scan_torch import stepwise_scan
@@ -146,14 +147,9 @@ def peak_mb(scan: Scan, frames: int) -> float:
     cpu_seconds(scan, given(1, 3, 4, 2))  # compiled, libraries loaded
     values = given(JOINTS, frames, CHANNELS, STATES)
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-    before = _status_kb("VmRSS")
+    before = read_status_kb("VmRSS")
     cpu_seconds(scan, values)
-    return (_status_kb("VmHWM") - before) / 1024
-
-
-def _status_kb(name: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+    return (read_status_kb("VmHWM") - before) / 1024
 
 
 def memory() -> None:

@@ -6,7 +6,7 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -208,10 +208,8 @@ def test_a_file_without_the_keys_that_it_must_have_is_named(tmp_path: Path) -> N
 
 
 @pytest.fixture
-def own_umask() -> Iterator[None]:
-    umask = os.umask(0o022)
-    yield
-    os.umask(umask)
+def own_umask() -> None:
+    os.umask(0o022)
 
 
 def modes_of_what_is_made(folder: Path) -> tuple[int, int]:
