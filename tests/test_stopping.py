@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -64,6 +65,49 @@ def test_a_stop_that_a_library_kept_for_itself_ends_the_line_before_its_next_sta
     monkeypatch.setattr("trainers.pipeline.ingest_recordings", swallow)
     assert main(["run", str(write_run(tmp_path))]) == 143
     assert not (tmp_path / "work" / "splits").exists()
+
+
+@pytest.mark.parametrize("told", STATUS)
+def test_a_stop_that_comes_while_an_object_is_taken_away_still_stops_the_stage(
+    told: signal.Signals,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Python drops what is raised in a destructor or a weak reference's callback, and prints a traceback of it."""
+
+    class Thing:
+        pass
+
+    rest = threading.Event()
+
+    def ingest(*_: object) -> None:
+        thing = Thing()
+        hearing = weakref.ref(thing, lambda _: signal.raise_signal(told))
+        del thing
+        assert hearing() is None
+        rest.wait(PATIENCE_S)
+
+    monkeypatch.setattr("trainers.pipeline.ingest_recordings", ingest)
+    hook = sys.unraisablehook
+    assert main(["ingest", str(write_run(tmp_path))]) == STATUS[told]
+    must_say(one_sentence(capsys.readouterr().err), "stopped", "the same command goes on")
+    assert sys.unraisablehook is hook
+
+
+def test_what_else_an_object_that_is_taken_away_raises_is_complained_of_as_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    heard: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda what: heard.append(what.exc_type))
+
+    class Thing:
+        def __del__(self) -> None:
+            raise LookupError
+
+    with listening():
+        Thing()
+    assert heard == [LookupError]
 
 
 def test_what_fails_of_a_stop_is_no_failure(

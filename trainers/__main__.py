@@ -63,7 +63,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             except SystemExit:  # --help was printed
                 _flush()
                 raise
-            _flush()
         except BrokenPipeError:
             if not _unread():
                 raise  # another pipe, which is a fault
@@ -95,7 +94,9 @@ def _answer(arguments: Sequence[str] | None) -> int:
         )
         return 1
     try:
-        return int(options.command(options))
+        status = int(options.command(options))
+        _flush()
+        return status
     except (Exception, KeyboardInterrupt, SystemExit) as error:
         # what is being stopped may fail in any way: a signal often goes to all processes of a command
         if told_to_stop() or isinstance(error, Stopped | KeyboardInterrupt):

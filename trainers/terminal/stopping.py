@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 TWICE_S = (
     1.0  # tools such as `timeout` send a signal to the process and to its group: that is one wish
 )
+AGAIN_S = 0.02  # until a stop is repeated that came where Python can raise nothing
 
 
 class Stopped(RuntimeError):
@@ -35,6 +37,7 @@ class _Inbox:
         )
         self._pipe: int | None = None
         self._lock = threading.Lock()
+        self._again: threading.Timer | None = None
 
     def claim(self, status: int) -> bool:
         with self._lock:
@@ -45,6 +48,24 @@ class _Inbox:
     def read_from(self, pipe: int | None) -> None:
         with self._lock:
             self.first, self.heard, self._pipe = None, float("-inf"), pipe
+
+    def repeat(self) -> None:
+        """Bring the first signal to the main thread once more, from a thread, in AGAIN_S."""
+        self._again = threading.Timer(AGAIN_S, self._send_again)
+        self._again.daemon = True
+        self._again.start()
+
+    def forget_repeating(self) -> None:
+        if self._again is not None:
+            self._again.cancel()
+            self._again.join()
+            self._again = None
+
+    def _send_again(self) -> None:
+        number, main = self.look(), threading.main_thread().ident
+        if number is not None and main is not None and self.claimed is None:
+            self.heard = float("-inf")
+            signal.pthread_kill(main, number)
 
     def look(self) -> int | None:
         """Return the first of SIGNALS that has come; None where none has."""
@@ -80,9 +101,21 @@ def listening() -> Iterator[None]:
     _inbox.ours = list(before)
     wakeup = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     listen_again()
+    complain = sys.unraisablehook
+
+    def hear_unraisable(what: sys.UnraisableHookArgs) -> None:
+        # a signal that comes within a destructor or another callback of Python's own is dropped there
+        if what.exc_type is KeyboardInterrupt and told_to_stop():
+            _inbox.repeat()
+        else:
+            complain(what)
+
+    sys.unraisablehook = hear_unraisable
     try:
         yield
     finally:
+        sys.unraisablehook = complain
+        _inbox.forget_repeating()
         for number, handler in before.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(wakeup)
