@@ -13,7 +13,8 @@ from pathlib import Path, PurePath
 from typing import Protocol, cast
 
 from gaitforge.ingest.copies import Copies, Known
-from gaitforge.ingest.npz import ReadOptions, read_npz
+from gaitforge.ingest.npz import read_npz
+from gaitforge.ingest.options import ReadOptions
 from gaitforge.ingest.people import refuse_look_alikes, stands_for_none
 from gaitforge.layout import LAYOUTS, Layout
 from gaitforge.recording import Recording, Rejected

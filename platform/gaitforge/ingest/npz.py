@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,48 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaitforge.ingest.archive import Header, open_archive
+from gaitforge.ingest.options import ReadOptions
 from gaitforge.layout import Layout
 from gaitforge.recording import Recording, Rejected, Value
 from gaitforge.regular_file import spell_name
 
 FIXED = ("frames", "offsets")
-ANY_OTHER = "*"
 UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ReadOptions:
-    """How a file's arrays become recordings."""
-
-    confidence_channel: int | None = None
-    """Index of the channel of `frames` that is no coordinate but the confidence, from 0 to 1."""
-    label: str = "label"
-    """Array that holds the class."""
-    person: str = "subject"
-    """Array that holds the person."""
-    relabel: Mapping[str, str] = field(default_factory=dict)
-    """Renames or merges classes, old name to new: { mild = "ill", severe = "ill", "*" = "rest" };
-    "*" stands for all others.
-    """
-    fps: float | None = None
-    """Frame rate in Hz; takes the place of the layout's."""
-
-    def __post_init__(self) -> None:
-        if self.confidence_channel is not None and self.confidence_channel < 0:
-            raise ValueError(
-                f"confidence_channel is {self.confidence_channel}, but channels count from 0; "
-                "give the index of the confidence or leave it out."
-            )
-        if self.label == self.person:
-            raise ValueError(
-                f"The array '{self.label}' is named both as class and as person; name two arrays."
-            )
-        if not all(self.relabel.values()):
-            raise ValueError("relabel gives a class an empty name; give every class a name.")
-        if self.fps is not None and not 0 < self.fps < math.inf:
-            raise ValueError(
-                f"fps is {self.fps}, but a frame rate must be above 0 Hz; mend it or leave it out."
-            )
 
 
 def read_npz(
@@ -106,7 +71,7 @@ def read_npz(
     persons = labels = [UNKNOWN] * count
     if labelled:
         persons = _as_text(columns.pop(options.person))
-        labels = [_rename(label, options.relabel) for label in _as_text(columns[options.label])]
+        labels = [options.rename(label) for label in _as_text(columns[options.label])]
     contents = _Contents(
         source=spell_name(path),
         frames_TVC=frames_TVC,
@@ -327,11 +292,6 @@ def _take_ids(columns: dict[str, list[Value]], name: str, count: int) -> list[st
 
 def _as_text(values: list[Value]) -> list[str]:
     return ["" if value is None else str(value).strip() for value in values]
-
-
-def _rename(label: str, relabel: Mapping[str, str]) -> str:
-    # an empty class stays empty, so that it is quarantined instead of joining "all others"
-    return relabel.get(label, relabel.get(ANY_OTHER, label)) if label else label
 
 
 def _drop_class(columns: dict[str, list[Value]], options: ReadOptions) -> dict[str, list[Value]]:

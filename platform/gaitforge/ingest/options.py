@@ -1,0 +1,82 @@
+"""How files become recordings: the keys of [ingest.read]."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReadOptions:
+    """How a file's contents become recordings."""
+
+    confidence_channel: int | None = None
+    """Index of the channel of `frames` that is no coordinate but the confidence, from 0 to 1."""
+    label: str = "label"
+    """Array or column that holds the class."""
+    person: str = "subject"
+    """Array or column that holds the person."""
+    relabel: Mapping[str, str] = field(default_factory=dict)
+    """Renames or merges classes, old name to new: { mild = "ill", severe = "ill", "*" = "rest" };
+    "*" stands for all others.
+    """
+    fps: float | None = None
+    """Frame rate in Hz; takes the place of the file's and of the layout's."""
+    path: str = ""
+    """A regular expression that is searched in each file's path and whose groups tell of the
+    recording: `person`, `label`, and any other as a further column:
+    '(?P<person>S\\d+)_(?P<label>[a-z]+)_'.
+    """
+    table: str = ""
+    """A CSV file, its path relative to the folder of run.toml, with a line for each recording. Its
+    column `recording` or `file` says which; without both, the person does. The other columns are
+    those of `label` and `person`, and further ones.
+    """
+    joints: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Joint of the layout to the file's points, where they have other names; of several points, the
+    mean: { left_knee = ["LKNE"], pelvis = ["LASI", "RASI"] }.
+    """
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Tables with a line for each joint of a frame: which columns hold `frame`, `joint`, `x`, `y`,
+    `z`, `confidence`, and `recording` where a table holds several. Only those that have other
+    names need be named.
+    """
+    wide: str = ""
+    """Tables with a line for each frame: how their columns are named, such as "{joint}_{axis}". The
+    axes are x, y, z and a word for the confidence: `confidence`, `visibility`, `likelihood`,
+    `score` or `c`.
+    """
+
+    def __post_init__(self) -> None:
+        if self.confidence_channel is not None and self.confidence_channel < 0:
+            raise ValueError(
+                f"confidence_channel is {self.confidence_channel}, but channels count from 0; "
+                "give the index of the confidence or leave it out."
+            )
+        if self.label == self.person:
+            raise ValueError(
+                f"The array '{self.label}' is named both as class and as person; name two arrays."
+            )
+        if not all(self.relabel.values()):
+            raise ValueError("relabel gives a class an empty name; give every class a name.")
+        if self.fps is not None and not 0 < self.fps < math.inf:
+            raise ValueError(
+                f"fps is {self.fps}, but a frame rate must be above 0 Hz; mend it or leave it out."
+            )
+        try:
+            re.compile(self.path)
+        except (re.error, RecursionError, OverflowError) as error:
+            raise ValueError(
+                f"path is {self.path!r}, which is no regular expression ({error}); mend it or leave it out."
+            ) from error
+        if not all(self.joints.values()):
+            raise ValueError(
+                "joints gives a joint no point of the file; name at least one, or leave the joint out."
+            )
+
+    def rename(self, label: str) -> str:
+        """Return the class that `relabel` makes of a file's."""
+        # an empty class stays empty, so that it is quarantined instead of joining "all others"
+        return self.relabel.get(label, self.relabel.get("*", label)) if label else label
