@@ -43,7 +43,8 @@ def read_deeplabcut(head: Head, options: ReadOptions) -> Iterator[Motion | Unusa
     owners = head.cells(lines["individuals"]) if "individuals" in lines else [""] * len(parts)
     if not len(parts) == len(coords) == len(owners):
         raise ValueError(
-            f"{source} has {len(parts)} bodyparts for {len(coords)} coords; export it from DeepLabCut again."
+            f"{source} has {len(parts)} cells in its line bodyparts, but {len(coords)} in its line coords; export it "
+            "from DeepLabCut again."
         )
     # a column of no bodypart or coordinate is one more of the index, as labelled images have it
     names = ["frame", *(str(n) for n in range(1, len(coords)))]

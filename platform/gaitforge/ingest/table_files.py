@@ -265,6 +265,10 @@ def _check_names(path: Path, names: Sequence[str]) -> None:
         )
     seen: set[str] = set()
     for name in names:
+        if not name.isprintable():
+            raise ValueError(
+                f"{spell_name(path)} has a column named {name!r}, which cannot be shown; give it another name."
+            )
         if name in seen:
             raise ValueError(
                 f"{spell_name(path)} has two columns '{name}'; give each a name of its own."

@@ -71,7 +71,9 @@ def read_rows(table: Table, roles: Roles, options: ReadOptions) -> Iterator[Moti
                 f"{source} names columns, but holds no line of numbers; write it again."
             )
         rows = pa.concat_tables(batches)
-        survey = _Survey(joints=_points_of(_distinct(rows, roles.joint)) if roles.joint else ())
+        survey = _Survey(
+            joints=_points_of(_distinct(rows, roles.joint, source)) if roles.joint else ()
+        )
         yield _Group(rows=rows, roles=roles, source=source, survey=survey).motion(options)
         return
     survey = _look(table, roles, source, options)
@@ -118,9 +120,9 @@ def _look(table: Table, roles: Roles, source: str, options: ReadOptions) -> _Sur
             ids[id_] = None
             last = id_
         if roles.joint:
-            joints |= dict.fromkeys(_distinct(rows, roles.joint))
+            joints |= dict.fromkeys(_distinct(rows, roles.joint, source))
         for name in list(cells):
-            found = _distinct(rows, name)
+            found = _distinct(rows, name, source)
             if len(found) > len(runs) + MOST_VALUES and name not in (
                 options.person,
                 options.label,
@@ -169,7 +171,7 @@ def _keys(rows: pa.Table, columns: Sequence[str], source: str) -> tuple[Ints, li
     """Return the recording of each row [N] as a place in a list of ids, and that list."""
     codes_N, names = np.zeros(rows.num_rows, np.int64), [""]
     for column in columns:
-        own_N, texts = _read_text(rows, column)
+        own_N, texts = _read_text(rows, column, source)
         if (own_N == 0).any():
             raise ValueError(
                 f"{source} has lines without a '{column}', but that column tells recordings apart; fill it, or name "
@@ -181,12 +183,17 @@ def _keys(rows: pa.Table, columns: Sequence[str], source: str) -> tuple[Ints, li
     return codes_N, names
 
 
-def _read_text(rows: pa.Table, column: str) -> tuple[Ints, list[str]]:
+def _read_text(rows: pa.Table, column: str, source: str) -> tuple[Ints, list[str]]:
     """Return a column's cells [N] as places in a list of texts, and that list; the first is that of empty cells."""
     places = {"": 0}
     parts = [np.empty(0, np.int64)]
     for chunk in rows.column(column).chunks:
         texts = [str(text or "").strip() for text in _dictionary(chunk)]
+        broken = next((text for text in texts if "\n" in text or "\r" in text), None)
+        if broken is not None:
+            raise ValueError(
+                f"{source} has the cell {broken!r} in its column '{column}', but a cell is of one line; mend it."
+            )
         own = np.array([*(places.setdefault(text, len(places)) for text in texts), 0])
         parts.append(own[_codes(chunk)])
     return np.concatenate(parts), list(places)
@@ -203,9 +210,9 @@ def _codes(chunk: Any) -> Ints:
     return codes
 
 
-def _distinct(rows: pa.Table, column: str) -> list[str]:
+def _distinct(rows: pa.Table, column: str, source: str) -> list[str]:
     """Return the texts that a column holds in the order in which they occur, "" left out."""
-    codes_N, texts = _read_text(rows, column)
+    codes_N, texts = _read_text(rows, column, source)
     codes, first = np.unique(codes_N, return_index=True)
     return [texts[code] for code in codes[np.argsort(first)].tolist() if code]
 
@@ -246,7 +253,7 @@ class _Group:
         if roles.joint:
             points = self.survey.joints
             place = {name: n for n, name in enumerate(points)}
-            codes_N, texts = _read_text(self.rows, roles.joint)
+            codes_N, texts = _read_text(self.rows, roles.joint, self.source)
             if (codes_N == 0).any():
                 raise ValueError(
                     f"{self.where} has lines without a '{roles.joint}'; fill it, or name the column of joints in "
@@ -328,7 +335,7 @@ class _Group:
             )
 
     def _fps(self, frame_N: Ints, times_N: Floats | None) -> float | None:
-        told = _distinct(self.rows, self.roles.fps) if self.roles.fps else []
+        told = _distinct(self.rows, self.roles.fps, self.source) if self.roles.fps else []
         if len(told) == 1:
             number = kind_of(told)(told[0])
             if isinstance(number, int | float) and number > 0:
@@ -341,7 +348,7 @@ class _Group:
         """Return the person or the class that all rows agree on, "" where the table has no such column."""
         if column not in self.roles.further:
             return ""
-        told = _distinct(self.rows, column)
+        told = _distinct(self.rows, column, self.source)
         if len(told) > 1:
             raise ValueError(
                 f"{self.where} has '{told[0]}' and '{told[1]}' in its column '{column}', but a recording has one; name "
@@ -353,7 +360,7 @@ class _Group:
         """Return the columns in which all rows agree; others are no column of a recording."""
         values: dict[str, Value] = {}
         for name in self.roles.further:
-            told = _distinct(self.rows, name)
+            told = _distinct(self.rows, name, self.source)
             if name not in (options.person, options.label) and len(told) == 1:
                 values[name] = self.survey.kinds.get(name, kind_of(told))(told[0])
         return values
