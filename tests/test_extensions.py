@@ -315,7 +315,9 @@ def test_the_line_runs_with_what_a_package_adds(
         for stage in ("confirm", "export"):
             assert main([stage, str(settings)]) == 0
     capsys.readouterr()
-    assert main(["predict", str(tmp_path / "work" / "export"), str(tmp_path / "patients.walk")]) == 0
+    assert (
+        main(["predict", str(tmp_path / "work" / "export"), str(tmp_path / "patients.walk")]) == 0
+    )
     assert capsys.readouterr().out.count("\nwalk") == 8
     summary = read_json(tmp_path / "work" / "summary.json")
     assert summary["teacher"]["family"] == "average"
