@@ -19,7 +19,7 @@ from gaitforge.recording import Recording, Rejected
 from gaitforge.records.export import CARD, Card
 from gaitforge.records.store import HowRead
 from gaitforge.sentences import escape_cell
-from gaitforge.windows import WindowSettings, prepare_in_parts
+from gaitforge.windows import WindowSettings, count_frames, prepare_in_parts
 from gaitforge.work import ExportFolder, read_bytes
 
 # Numbers that one run takes at most, unless a single window has more: several runs instead of memory for all windows.
@@ -96,7 +96,7 @@ class Predictor:
                 f"was trained on {wanted}; give it recordings of that kind."
             )
         length, stride = self.windows.length, self.windows.stride
-        frames = len(recording.positions_TVC)
+        frames = count_frames(recording, self.windows)
         if self.windows.mode == "slide" and frames // stride * length > MOST_TIMES:
             raise ValueError(
                 f"{frames} frames are too many for windows of {length} frames every {stride}; cut it into shorter ones"
