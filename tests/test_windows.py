@@ -155,7 +155,9 @@ def test_frame_rates_that_differ_are_refused_where_windows_would_last_other_time
     check_rates([25.0, 100.0], PLAIN)  # one window of each, whatever its tempo
     check_rates([25.0, 25.0, None], slide)
     check_rates([25.0, 100.0], replace(slide, fps=25.0))
-    with pytest.raises(ValueError, match=r"windows\.fps is 25, but 2 recordings have no frame rate"):
+    with pytest.raises(
+        ValueError, match=r"windows\.fps is 25, but 2 recordings have no frame rate"
+    ):
         check_rates([25.0, None, None], replace(slide, fps=25.0))
 
 
