@@ -11,6 +11,7 @@ from pathlib import Path
 from gaitforge.ingest import RULES, ReadOptions, file_names, list_files, read_files
 from gaitforge.ingest.synthetic import synthetic_cohort
 from gaitforge.layout import Layout, read_layout
+from gaitforge.pseudonyms import draw_key, find_key, pseudonym, pseudonymise, read_key
 from gaitforge.quarantine import in_words, refuse_too_many
 from gaitforge.recording import Recording, Rejected
 from gaitforge.regular_file import check_regular, open_regular, spell_name
@@ -33,6 +34,9 @@ def ingest_recordings(settings: IngestSettings, folder: Path) -> None:
             settings.read,
             distinct_people=settings.distinct_people,
         )
+        if settings.pseudonymise:
+            draw_key(find_key())
+            items = pseudonymise(items, read_key(find_key()), settings.keep_columns)
     identity = ingest_identity(settings)
     if _holds(folder, identity):
         store = SkeletonStore.open(folder)
@@ -74,6 +78,10 @@ def ingest_identity(settings: IngestSettings) -> str:
             "rules": RULES,
             "distinct_people": [list(group) for group in settings.distinct_people],
         }
+        if settings.pseudonymise:
+            # of the key no more than that it is another one
+            by = pseudonym(read_key(find_key()), "key", "")
+            content["pseudonyms"] = {"by": by, "keep": sorted(settings.keep_columns)}
     return fingerprint({**content, "layout": _layout(settings).as_dict()})
 
 

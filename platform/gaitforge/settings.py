@@ -60,6 +60,14 @@ class IngestSettings:
     """Ids that differ only in case, padding ("1", "01", "1.0"), white space or Unicode form are
     refused, unless a group here says that they are different people: [["P1", "p1"]].
     """
+    pseudonymise: bool = False
+    """Put keyed hashes in the place of the ids of people and recordings. The key is drawn once into
+    ~/.gaitforge/pseudonym.key, or into the file that GAITFORGE_PSEUDONYM_KEY names.
+    """
+    keep_columns: tuple[str, ...] = ()
+    """Further columns of text that go into the store although people have pseudonyms; others are
+    refused.
+    """
     read: ReadOptions = field(default_factory=ReadOptions)
     synthetic: SyntheticSettings | None = None
 
@@ -80,6 +88,14 @@ class IngestSettings:
         _must(
             0 <= self.max_quarantined <= 1,
             f"ingest.max_quarantined is {self.max_quarantined}, but must be a share between 0 and 1.",
+        )
+        _must(
+            self.pseudonymise or not self.keep_columns,
+            "ingest.keep_columns is for ingest.pseudonymise, which is off: all columns are kept; leave it out.",
+        )
+        _must(
+            not (self.pseudonymise and self.synthetic),
+            "ingest.pseudonymise is on, but synthetic walkers are nobody; leave it out.",
         )
         for group in self.distinct_people:
             _must(
