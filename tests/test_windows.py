@@ -428,7 +428,7 @@ def test_a_flip_in_2d_reverses_the_horizontal_axis() -> None:
     np.testing.assert_allclose(flipped[..., 0], -positions[:, [0, 2, 1, 4, 3], 0], atol=1e-6)
 
 
-@pytest.mark.parametrize(("up", "up_axis"), [("x", 0), ("y", 1), ("z", 2)])
+@pytest.mark.parametrize(("up", "up_axis"), [("x", 0), ("y", 1), ("z", 2), ("-y", 1)])
 def test_a_rotation_keeps_height_and_bone_lengths(up: str, up_axis: int) -> None:
     positions = walker().positions_TVC
     turned = rotate(positions, 1.0, replace(BODY, up=up))

@@ -91,9 +91,11 @@ def _read_identity(read: ReadOptions, files: Sequence[Path]) -> dict[str, object
     Of a path counts what is told by it, so that files may be moved together.
     """
     told: dict[str, object] = as_dict(read)
-    for key in ("path", "table", "joints", "columns", "wide"):
+    for key in ("path", "table", "joints", "columns", "wide", "from_layout", "image"):
         if not told[key]:
             del told[key]
+    if read.from_layout:
+        told["from_layout"] = read_layout(read.from_layout).as_dict()
     if read.path:
         found = [re.search(read.path, spell_name(path.as_posix())) for path in files]
         told["by_path"] = [match.groupdict() if match else None for match in found]

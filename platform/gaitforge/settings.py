@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from gaitforge.ingest import ReadOptions
 from gaitforge.ingest.people import look_alikes
 from gaitforge.ingest.synthetic import SyntheticSettings
+from gaitforge.layout import read_layout
 from gaitforge.objectives import DEFAULT, check_objectives
 from gaitforge.recipe import FitPlan as FitPlan
 from gaitforge.recipe import require as _must
@@ -51,8 +52,8 @@ class IngestSettings:
     files: tuple[str, ...] = ()
     """Files of recordings, or patterns such as "walks/**/*.c3d", relative to the folder of run.toml."""
     layout: str = ""
-    """Joints of the files: a built-in layout's name (coco17, kinect25), or the path of a .toml
-    file.
+    """Joints of the recordings: a built-in layout's name (coco17, kinect25, body25, h36m17, halpe26,
+    kinect20, mediapipe33, mvnx23, ntu25, opencap43), or the path of a .toml file.
     """
     max_quarantined: float = 0.1
     """Share of recordings that may be unusable; with more, ingest is refused."""
@@ -414,12 +415,11 @@ def _from_folder(settings: RunSettings, folder: Path) -> RunSettings:
     ingest = dataclasses.replace(
         settings.ingest,
         files=tuple(str(folder / file) for file in settings.ingest.files),
-        layout=str(folder / settings.ingest.layout)
-        if settings.ingest.layout.endswith(".toml")
-        else settings.ingest.layout,
+        layout=_layout_from(folder, settings.ingest.layout),
         read=dataclasses.replace(
             settings.ingest.read,
             table=str(folder / settings.ingest.read.table) if settings.ingest.read.table else "",
+            from_layout=_layout_from(folder, settings.ingest.read.from_layout),
         ),
     )
     search = dataclasses.replace(
@@ -435,6 +435,10 @@ def _from_folder(settings: RunSettings, folder: Path) -> RunSettings:
         ingest=ingest,
         search=search,
     )
+
+
+def _layout_from(folder: Path, layout: str) -> str:
+    return str(folder / layout) if layout.endswith(".toml") else layout
 
 
 def _from(folder: Path, work: str) -> str:
@@ -581,6 +585,8 @@ def tell_reading(read: ReadOptions) -> HowRead:
         joints=dict(read.joints) or None,
         columns=dict(read.columns) or None,
         wide=read.wide or None,
+        image=read.image,
+        from_layout=read_layout(read.from_layout) if read.from_layout else None,
     )
 
 

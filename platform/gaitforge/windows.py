@@ -277,7 +277,7 @@ def _check_fit(recording: Recording, layout: Layout) -> None:
             f"Recording '{recording.recording}' has {joints} joints, but layout '{layout.name}' "
             f"has {layout.joint_count}; name the layout that the recording was made with."
         )
-    possible = {"x": (2, 3), "y": (2, 3), "z": (3,)}.get(layout.up)
+    possible = {"x": (2, 3), "y": (2, 3), "z": (3,)}.get(layout.up[-1])
     if possible and channels not in possible:
         raise ValueError(
             f"Recording '{recording.recording}' has {channels} coordinates, but layout "

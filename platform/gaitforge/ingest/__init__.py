@@ -13,17 +13,18 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path, PurePath
 from typing import Protocol, cast
 
+from gaitforge.ingest.conversion import convert_all, map_joints
 from gaitforge.ingest.copies import Copies, Known
 from gaitforge.ingest.npz import read_npz
 from gaitforge.ingest.options import ReadOptions
 from gaitforge.ingest.people import refuse_look_alikes, stands_for_none
-from gaitforge.layout import LAYOUTS, Layout
+from gaitforge.layout import LAYOUTS, Layout, read_layout
 from gaitforge.recording import Recording, Rejected
 from gaitforge.regular_file import check_regular, spell_name
 
 __all__ = [
     "READERS", "RULES", "ReadOptions", "Reader", "check_paths", "check_reader", "file_names", "list_files",
-    "read_files",
+    "read_file", "read_files",
 ]  # fmt: skip
 
 # Goes up whenever the same files give other recordings: what was read by older rules is read again.
@@ -92,6 +93,27 @@ def read_files(
     check_paths(paths)
     items = _read_in_turn(paths, layout, options, labelled)
     return _check(items, distinct_people) if labelled else (item for _, _, item in items)
+
+
+def read_file(
+    path: Path,
+    layout: Layout,
+    options: ReadOptions,
+    *,
+    source: Layout | None,
+    labelled: bool,
+    name: str,
+) -> Iterator[Recording | Rejected]:
+    """Yield a file's recordings with the joints of `layout`; the file has those of `source` where that is given.
+
+    Raises as readers do, and ValueError where the two layouts share no joint.
+    """
+    read = READERS[path.suffix.lower()]
+    if source is None:
+        return read(path, layout, options, labelled=labelled, name=name)
+    map_joints(source, layout)
+    items = read(path, source, options, labelled=labelled, name=name)
+    return convert_all(items, source, layout, spell_name(path))
 
 
 def check_paths(paths: Sequence[Path], remedy: str = "mend its path in the settings") -> None:
@@ -164,9 +186,9 @@ def _read_in_turn(
 ) -> Iterator[tuple[Path, int, Recording | Rejected]]:
     """Yield every item with its file and its position there."""
     seen: set[str] = set()
+    source = read_layout(options.from_layout) if options.from_layout else None
     for path, name in zip(paths, file_names(paths), strict=True):
-        read = READERS[path.suffix.lower()]
-        items = read(path, layout, options, labelled=labelled, name=name)
+        items = read_file(path, layout, options, source=source, labelled=labelled, name=name)
         for position, item in enumerate(items):
             if isinstance(item, Recording):
                 if item.recording in seen:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaitforge.ingest.archive import Header, open_archive
+from gaitforge.ingest.motion import scale_shares
 from gaitforge.ingest.options import ReadOptions
 from gaitforge.layout import Layout
 from gaitforge.recording import Recording, Rejected, Value
@@ -83,6 +84,7 @@ def read_npz(
         columns=_drop_class(columns, options),
         confidence_channel=options.confidence_channel,
         fps=rates,
+        image=options.image,
     )
     return (contents.item(i) for i in range(len(contents.ids)))
 
@@ -100,6 +102,7 @@ class _Contents:
     columns: dict[str, list[Value]]
     confidence_channel: int | None
     fps: list[float | None]
+    image: tuple[int, int] | None
 
     def item(self, i: int) -> Recording | Rejected:
         frames = self.frames_TVC[self.offsets[i] : self.offsets[i + 1]]
@@ -110,6 +113,8 @@ class _Contents:
         if self.confidence_channel is not None:
             confidence = positions[:, :, self.confidence_channel].copy()
             positions = np.delete(positions, self.confidence_channel, axis=2)
+        if self.image is not None:
+            positions = scale_shares(positions, self.image)
         try:
             return Recording(
                 recording=self.ids[i],

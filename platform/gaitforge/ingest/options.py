@@ -38,6 +38,14 @@ class ReadOptions:
     """Joint of the layout to the file's points, where they have other names; of several points, the
     mean: { left_knee = ["LKNE"], pelvis = ["LASI", "RASI"] }.
     """
+    from_layout: str = ""
+    """The layout that the files have, where it is another than `ingest.layout`: a built-in one's name,
+    or the path of a .toml file. Joints that both have are carried over, the others are missing.
+    """
+    image: tuple[int, int] | None = None
+    """Width and height in pixels of the images that coordinates are shares of (from 0 to 1, as
+    MediaPipe writes them): x and z are multiplied by the width, y by the height.
+    """
     columns: Mapping[str, str] = field(default_factory=dict)
     """Tables with a line for each joint of a frame: which columns hold `frame`, `joint`, `x`, `y`,
     `z`, `confidence`, and `recording` where a table holds several. Only those that have other
@@ -64,6 +72,10 @@ class ReadOptions:
         if self.fps is not None and not 0 < self.fps < math.inf:
             raise ValueError(
                 f"fps is {self.fps}, but a frame rate must be above 0 Hz; mend it or leave it out."
+            )
+        if self.image is not None and min(self.image) < 1:
+            raise ValueError(
+                f"image is {list(self.image)}, but an image has a width and a height of at least 1 pixel; mend it."
             )
         try:
             re.compile(self.path)
