@@ -15,9 +15,12 @@ from typing import Protocol, cast
 
 from gaitforge.ingest.conversion import convert_all, map_joints
 from gaitforge.ingest.copies import Copies, Known
+from gaitforge.ingest.csv_files import read_csv
+from gaitforge.ingest.motion import MotionReader
 from gaitforge.ingest.npz import read_npz
 from gaitforge.ingest.options import ReadOptions
 from gaitforge.ingest.people import refuse_look_alikes, stands_for_none
+from gaitforge.ingest.tables import read_parquet_table
 from gaitforge.layout import LAYOUTS, Layout, read_layout
 from gaitforge.recording import Recording, Rejected
 from gaitforge.regular_file import check_regular, spell_name
@@ -52,6 +55,9 @@ class Reader(Protocol):
 
 READERS: dict[str, Reader] = {
     ".npz": read_npz,
+    ".csv": MotionReader(read_csv),
+    ".tsv": MotionReader(read_csv),
+    ".parquet": MotionReader(read_parquet_table),
 }
 
 
