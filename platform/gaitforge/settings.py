@@ -20,6 +20,7 @@ from gaitforge.ingest.people import look_alikes
 from gaitforge.ingest.synthetic import SyntheticSettings
 from gaitforge.layout import read_layout
 from gaitforge.objectives import DEFAULT, check_objectives
+from gaitforge.quality import QualitySettings
 from gaitforge.recipe import FitPlan as FitPlan
 from gaitforge.recipe import require as _must
 from gaitforge.records.json_file import JsonFile
@@ -70,6 +71,7 @@ class IngestSettings:
     refused.
     """
     read: ReadOptions = field(default_factory=ReadOptions)
+    quality: QualitySettings = field(default_factory=QualitySettings)
     synthetic: SyntheticSettings | None = None
 
     def __post_init__(self) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaitforge.ingest.archive import Header, open_archive
+from gaitforge.ingest.cleaning import MOST_CONFIDENCE
 from gaitforge.ingest.motion import scale_shares
 from gaitforge.ingest.options import ReadOptions
 from gaitforge.layout import Layout
@@ -189,7 +190,7 @@ def _check_frames(
 
 def _check_confidence(path: Path, confidence_TV: NDArray[Any]) -> None:
     # NaN compares as False: no confidence is allowed
-    if (confidence_TV < 0).any() or (confidence_TV > 1).any():
+    if (confidence_TV < 0).any() or (confidence_TV > MOST_CONFIDENCE).any():
         raise ValueError(
             f"{path} has a confidence from {np.nanmin(confidence_TV):g} to "
             f"{np.nanmax(confidence_TV):g}, but it must lie between 0 and 1; rescale it."
