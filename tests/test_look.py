@@ -103,8 +103,7 @@ def test_a_standing_figure_is_drawn_head_up_whatever_axis_is_up(
     lines = list(draw(look(tmp_path / "a.toy")))
     assert lines[0].strip() == "o"  # the head
     assert lines[-1].endswith("o")  # the foot
-    # a half turn keeps handedness: what was right of the head is left of it
-    assert lines[-1].index("o") < lines[0].index("o")
+    assert lines[-1].index("o") > lines[0].index("o")  # as in the picture: the foot right of it
 
 
 def test_what_a_file_holds_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
