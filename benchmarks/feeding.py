@@ -3,8 +3,8 @@
     python -m benchmarks.feeding
 
 Batches of 64 windows [120, 25, 3] in random order, from an array in memory or mapped from the disk. 1 would be as good
-as copying a block of memory. Each way runs in a process of its own, beside a copy of its own, and its peak memory is what
-the kernel tells of that process. CPU time, not seconds, so that other work on the machine counts little. Ways:
+as copying a block of memory. Each way runs in a process of its own, beside a copy of its own, and its peak memory is
+what the kernel tells of it. CPU time, not seconds, so that other work on the machine counts little. Ways:
 
     examples     what a training step takes: `Examples.take`
     two indices  as it was before: `array[windows, views].float()`
