@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import runpy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,10 +15,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from gaitforge.ingest import READERS, ReadOptions
+from gaitforge.ingest.synthetic import SyntheticSettings
 from gaitforge.ingest.table_files import BLOCK_BYTES
-from gaitforge.layout import Layout
+from gaitforge.layout import LAYOUTS, Layout
 from gaitforge.recording import Recording, Rejected
 from gaitforge.testing import readers
+from tests.small_line import ROOT
 
 LEG = Layout(name="leg", joints=("hip", "left_knee"), bones=((0, 1),), up="none", fps=25.0)
 NAN = math.nan
@@ -72,6 +75,7 @@ def refusal(folder: Path, text: str, *, labelled: bool = False) -> str:
         "x_0,y_0,x_1,y_1",
         "0_x,0_y,1_x,1_y",
         "x0,y0,x1,y1",
+        "x1,y1,x2,y2",
         "x_00,y_00,x_01,y_01",
     ],
 )
@@ -87,7 +91,9 @@ def test_another_header_is_told_by_a_pattern(tmp_path: Path) -> None:
     assert_frames(only(read_text(tmp_path, text, options)), [[[1, 2], [3, 4]], [[5, 6], [7, 8]]])
 
 
-@pytest.mark.parametrize("word", ["confidence", "visibility", "likelihood", "Score", "c", "CONF"])
+@pytest.mark.parametrize(
+    "word", ["confidence", "visibility", "likelihood", "Score", "c", "CONF", "v"]
+)
 def test_a_word_for_the_confidence_is_no_coordinate(word: str, tmp_path: Path) -> None:
     text = f"{word}_1,x_1,y_1,z_1,x_0,y_0,z_0,{word}_0\n.5,4,5,6,1,2,3,.25\n1,4,5,6,1,2,3,0\n"
     recording = only(read_text(tmp_path, text))
@@ -287,6 +293,27 @@ def test_person_and_class_have_columns_of_any_name(tmp_path: Path) -> None:
         read_text(tmp_path, text, ReadOptions(person="id", label="group"), labelled=True)
     )
     assert (recording.person, recording.label, recording.columns) == ("07", "A", {})
+
+
+def test_a_table_gives_what_its_conversion_to_the_exchange_format_gives(tmp_path: Path) -> None:
+    """The conversion reads by pandas, and shares nothing with the reader."""
+    csv, npz = tmp_path / "walks.csv", tmp_path / "walks.npz"
+    settings = SyntheticSettings(people_per_class=2, recordings_per_person=1)
+    runpy.run_path(str(ROOT / "examples" / "walkers_to_csv.py"))["write_csv"](csv, settings)
+    script = runpy.run_path(str(ROOT / "examples" / "csv_to_npz.py"))
+    np.savez(npz, **script["convert"]([csv], LAYOUTS["coco17"]))
+    own, theirs = (
+        {
+            item.recording: only([item])
+            for item in read(path, labelled=True, layout=LAYOUTS["coco17"])
+        }
+        for path in (csv, npz)
+    )
+    assert set(own) == set(theirs)
+    assert len(own) == 8
+    for id_, mine in own.items():
+        assert (mine.person, mine.label) == (theirs[id_].person, theirs[id_].label)
+        assert np.array_equal(mine.positions_TVC, theirs[id_].positions_TVC, equal_nan=True)
 
 
 # frame numbers and times
@@ -519,7 +546,7 @@ def test_times_of_parquet_tell_the_rate(tmp_path: Path) -> None:
 
 def test_parquet_that_promises_more_than_it_holds_is_refused(tmp_path: Path) -> None:
     rows = 2_000_000  # of nothing but zeros
-    column = pa.chunked_array([pa.array(np.zeros(rows // 20))] * 20)
+    column = pa.array(np.zeros(rows))
     path = tmp_path / "walk.parquet"
     pq.write_table(pa.table(dict.fromkeys(("x_0", "y_0", "x_1", "y_1"), column)), path)
     assert path.stat().st_size < 2**20

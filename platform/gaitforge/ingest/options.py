@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 AXES = ("x", "y", "z")
-CONFIDENCE = ("confidence", "visibility", "likelihood", "score", "conf", "c")
+CONFIDENCE = ("confidence", "visibility", "likelihood", "score", "conf", "c", "v")
 # what `columns` may name
 ROLES = ("frame", "time", "joint", *AXES, "confidence", "recording", "fps")
 
@@ -59,7 +59,7 @@ class ReadOptions:
     wide: str = ""
     """Tables with a line for each frame: how their columns are named, such as "{joint}_{axis}". The
     axes are x, y, z and a word for the confidence: `confidence`, `visibility`, `likelihood`,
-    `score`, `conf` or `c`.
+    `score`, `conf`, `c` or `v`.
     """
 
     def __post_init__(self) -> None:

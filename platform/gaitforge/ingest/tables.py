@@ -225,11 +225,12 @@ def _points_of(names: Collection[str]) -> tuple[str, ...]:
 
 
 def _name_points(points: Sequence[str], options: ReadOptions) -> tuple[str, ...] | None:
-    """Return the points as `Motion` has them: None where they are counted from 0, and run.toml names none."""
-    is_counted = all(
-        name.isascii() and name.isdecimal() and len(name) < 10 and int(name) == n
-        for n, name in enumerate(points)
-    )
+    """Return the points as `Motion` has them: None where they are counted from 0 or 1, and run.toml names none."""
+    numbers = [
+        int(name) if name.isascii() and name.isdecimal() and len(name) < 10 else -1
+        for name in points
+    ]
+    is_counted = numbers in ([*range(len(points))], [*range(1, len(points) + 1)])
     return None if is_counted and not options.joints else tuple(points)
 
 
