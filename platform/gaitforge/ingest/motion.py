@@ -33,8 +33,9 @@ class Motion:
     `positions_TVC` float32 [T, V, C], NaN for a point that was not found, in `unit` ("m", "mm", "px", "share" of the
     image's width and height; "" where the file does not say). `points` are the file's own names of its points, None
     where it has none and its order is its format's. `up` is the axis that points up ("y", "z", "-y"; "" where the file
-    does not say). `fps` in Hz. `id` is the movement's own where the file tells one, and `person`, `label` and further
-    `columns` what it tells of those.
+    does not say). `fps` in Hz. `id` is the movement's own where the file tells one; `part` is what tells it from others
+    of the file where the file has no ids, such as a number. `person`, `label` and further `columns` what it tells of
+    those.
     """
 
     positions_TVC: NDArray[np.float32]
@@ -44,6 +45,7 @@ class Motion:
     unit: str = ""
     up: str = ""
     id: str = ""
+    part: str = ""
     person: str = ""
     label: str = ""
     columns: Mapping[str, Value] = field(default_factory=dict)
@@ -84,7 +86,9 @@ class MotionReader:
         check_joints(options.joints, layout)
         begin = spell_name(path.stem) if name is None else name
         for position, motion in enumerate(self.parse(path, options)):
-            own = motion.id or (f"{begin}-{position:05d}" if self.several else begin)
+            part = motion.part if isinstance(motion, Motion) else ""
+            part = part or (f"{position:05d}" if self.several else "")
+            own = motion.id or (f"{begin}-{part}" if part else begin)
             person = label = UNKNOWN
             columns: dict[str, Value] = {}
             reason = motion.reason if isinstance(motion, Unusable) else ""
