@@ -133,6 +133,14 @@ def test_unit_and_axis_are_those_of_the_target() -> None:
     np.testing.assert_allclose(turned[0, 13], [1, -3, 2])
 
 
+def test_a_picture_does_not_become_space() -> None:
+    coco = LAYOUTS["coco17"]
+    with pytest.raises(ValueError, match="2 coordinates cannot have the layout 'h36m17'"):
+        convert(numbers(coco, channels=2), None, coco, LAYOUTS["h36m17"])
+    turned, _ = convert(numbers(coco, channels=2), None, coco, LAYOUTS["body25"])
+    assert turned[0, 0].tolist() == [0, -1]
+
+
 def test_layouts_without_a_joint_in_common_are_refused() -> None:
     plates = Layout(name="plates", joints=("a", "b"), bones=((0, 1),), up="none")
     with pytest.raises(ValueError, match=r"'plates' of ingest\.read\.from_layout has no joint of"):

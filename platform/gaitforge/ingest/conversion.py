@@ -74,8 +74,14 @@ def convert(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
     """Return positions [T, V, C] and confidence [T, V] of the target's joints, in its unit, with its axis up.
 
-    A joint that the source does not have is NaN, with a confidence of 0. Raises ValueError where no joint is shared.
+    A joint that the source does not have is NaN, with a confidence of 0. Raises ValueError where no joint is shared, or
+    the target's axis is none of the coordinates.
     """
+    if target.up_axis is not None and positions_TVC.shape[2] <= target.up_axis:
+        raise ValueError(
+            f"Recordings of {positions_TVC.shape[2]} coordinates cannot have the layout '{target.name}', whose "
+            f"up = '{target.up}'; choose a layout whose up axis they have."
+        )
     positions, confidence = gather_points(positions_TVC, confidence_TV, map_joints(source, target))
     if source.unit in METRES and target.unit in METRES and source.unit != target.unit:
         positions = positions * np.float32(METRES[source.unit] / METRES[target.unit])
