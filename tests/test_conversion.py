@@ -12,7 +12,7 @@ import pytest
 
 from gaitforge.ingest import ReadOptions, read_files
 from gaitforge.ingest.conversion import MEANS, PLACES, convert, convert_all, map_joints
-from gaitforge.layout import LAYOUTS, Layout
+from gaitforge.layout import LAYOUTS, Layout, spell_joint
 from gaitforge.recording import Recording, Rejected
 from gaitforge.settings import IngestSettings
 from gaitforge.toml import write_toml
@@ -103,6 +103,28 @@ def test_left_never_becomes_right(name: str) -> None:
                 assert source.startswith(joint.partition("_")[0])
 
 
+def test_names_may_tell_the_side_in_another_way() -> None:
+    coco = LAYOUTS["coco17"]
+    own = replace(
+        coco,
+        name="own",
+        joints=tuple(
+            "".join(word.title() for word in [*joint.split("_")[1:], joint.split("_")[0]])
+            for joint in coco.joints
+        ),
+    )
+    assert own.joints[:2] == ("Nose", "EyeLeft")
+    assert map_joints(own, coco) == map_joints(coco, own) == [[joint] for joint in range(17)]
+    assert map_joints(own, LAYOUTS["body25"])[8] == [11, 12]
+    both = Layout(name="both", joints=("LKnee", "left_knee", "Left Knee"), bones=(), up="none")
+    assert map_joints(both, coco)[13] == [1]
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_no_two_joints_of_a_built_in_layout_are_spelt_alike(name: str) -> None:
+    assert len(set(map(spell_joint, LAYOUTS[name].joints))) == LAYOUTS[name].joint_count
+
+
 def test_every_place_that_is_told_is_that_of_a_joint() -> None:
     for name, places in PLACES.items():
         assert set(places) <= set(LAYOUTS[name].joints)
@@ -131,6 +153,14 @@ def test_unit_and_axis_are_those_of_the_target() -> None:
     positions[:, 13] = (1000, 2000, 3000)  # left knee
     turned, _ = convert(positions, None, source, target)
     np.testing.assert_allclose(turned[0, 13], [1, -3, 2])
+
+
+def test_a_picture_does_not_become_space() -> None:
+    coco = LAYOUTS["coco17"]
+    with pytest.raises(ValueError, match="2 coordinates cannot have the layout 'h36m17'"):
+        convert(numbers(coco, channels=2), None, coco, LAYOUTS["h36m17"])
+    turned, _ = convert(numbers(coco, channels=2), None, coco, LAYOUTS["body25"])
+    assert turned[0, 0].tolist() == [0, -1]
 
 
 def test_layouts_without_a_joint_in_common_are_refused() -> None:

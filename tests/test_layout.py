@@ -138,6 +138,28 @@ def test_bones_may_close_a_ring_and_a_layout_may_have_none() -> None:
     assert replace(LEGS, bones=()).hops_from_root().tolist() == [0, 4, 4, 4]
 
 
+def test_a_body_is_what_an_independent_reading_of_its_bones_finds_to_be_one() -> None:
+    rng = np.random.default_rng(0)
+    outcomes = []
+    for _ in range(400):
+        count = int(rng.integers(2, 5))
+        bones = tuple((int(a), int(b)) for a, b in rng.integers(0, count, (rng.integers(1, 5), 2)))
+        linked = np.eye(count, dtype=int)
+        for a, b in bones:
+            linked[a, b] = linked[b, a] = 1
+        # from any joint to any other in as many steps as there are joints; each bone once
+        whole = (np.linalg.matrix_power(linked, count) > 0).all()
+        once = len({frozenset(bone) for bone in bones}) == len(bones)
+        right = bool(whole and once and all(a != b for a, b in bones))
+        try:
+            Layout(name="r", joints=tuple("abcdef"[:count]), bones=bones)
+            assert right, bones
+        except ValueError:
+            assert not right, bones
+        outcomes.append(right)
+    assert 20 < sum(outcomes) < 380
+
+
 @pytest.mark.parametrize("bones", [((0, 1),), ((0, 1), (2, 3))])
 def test_nodes_that_are_no_body_need_not_hang_together(bones: tuple[tuple[int, int], ...]) -> None:
     assert replace(LEGS, up="none", bones=bones).bones == bones

@@ -11,7 +11,7 @@ import pytest
 
 from gaitforge.ingest import READERS, ReadOptions, list_files, read_files
 from gaitforge.ingest.motion import Motion, MotionReader, Unusable, match, turn_up
-from gaitforge.layout import Layout
+from gaitforge.layout import LAYOUTS, Layout
 from gaitforge.recording import Recording, Rejected
 
 LEG = Layout(name="leg", joints=("hip", "left_knee", "foot"), bones=((0, 1), (1, 2)), unit="m")
@@ -247,10 +247,46 @@ def test_a_toy_format_goes_through_the_door_of_all_readers(
     assert [item.recording for item in items] == ["P1_ill", "P2_well"]
 
 
-@pytest.mark.parametrize("source", ["-y", "y"])
-def test_an_image_is_turned_over_without_its_left_becoming_its_right(source: str) -> None:
-    target = "y" if source == "-y" else "-y"
-    assert turn_up(np.array([[[1, 2]]], np.float32), source, target).tolist() == [[[1, -2]]]
+@pytest.mark.parametrize(
+    ("source", "target", "turned"),
+    [
+        ("y", "y", [1, 2]),
+        ("-y", "y", [1, -2]),
+        ("y", "-y", [1, -2]),
+        ("y", "x", [2, 1]),
+        ("-x", "y", [2, -1]),
+        ("z", "y", [1, 2]),  # what is up is not in the picture
+    ],
+)
+def test_a_picture_looks_as_before_whichever_axis_is_up(
+    source: str, target: str, turned: list[float]
+) -> None:
+    assert turn_up(np.array([[[1, 2]]], np.float32), source, target).tolist() == [[turned]]
+
+
+def test_points_of_a_trc_file_are_the_joints_that_their_names_say() -> None:
+    points = [
+        "RHip",
+        "RKnee",
+        "RBigToe",
+        "RHeel",
+        "LHip",
+        "LSmallToe",
+        "Neck",
+        "Head",
+        "Nose",
+        "RShoulder",
+    ]
+    places = match(points, LAYOUTS["halpe26"], {})
+    found = {
+        joint: place
+        for joint, place in zip(LAYOUTS["halpe26"].joints, places, strict=True)
+        if place
+    }
+    assert found == {
+        "right_hip": [0], "right_knee": [1], "right_big_toe": [2], "right_heel": [3], "left_hip": [4],
+        "left_small_toe": [5], "neck": [6], "head": [7], "nose": [8], "right_shoulder": [9],
+    }  # fmt: skip
 
 
 def test_points_are_found_however_they_tell_the_side_but_a_plainer_name_goes_first() -> None:

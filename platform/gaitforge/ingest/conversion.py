@@ -1,9 +1,10 @@
 """From one layout's joints to another's: what both have is carried over, and what cannot be is missing.
 
-A joint is known by the place that it stands for. Most names say it alike in every layout. `PLACES` tells of the
-built-in layouts where a name says another place than elsewhere: OpenPose's neck is the mean of the shoulders and
-Kinect's is a neck, an Xsens hand is a wrist. A place is worked out from others in two cases alone, in which it is
-defined so (`MEANS`). A spine half-way up, a neck from ears or a knee's centre from one epicondyle would be inventions.
+A joint is known by the place that it stands for. Most names say it alike in every layout, however they spell the side.
+`PLACES` tells of the built-in layouts where a name says another place than elsewhere: OpenPose's neck is the mean of
+the shoulders and Kinect's is a neck, an Xsens hand is a wrist. A place is worked out from others in two cases alone, in
+which it is defined so (`MEANS`). A spine half-way up, a neck from ears or a knee's centre from one epicondyle would be
+inventions.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaitforge.ingest.motion import METRES, gather_points, turn_up
-from gaitforge.layout import Layout
+from gaitforge.layout import Layout, spell_joint
 from gaitforge.recording import Recording, Rejected
 
 # OpenPose trains neck and mid-hip as these means, and the hips of Human3.6M's skeleton are as far to both sides
@@ -74,8 +75,14 @@ def convert(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
     """Return positions [T, V, C] and confidence [T, V] of the target's joints, in its unit, with its axis up.
 
-    A joint that the source does not have is NaN, with a confidence of 0. Raises ValueError where no joint is shared.
+    A joint that the source does not have is NaN, with a confidence of 0. Raises ValueError where no joint is shared, or
+    the target's axis is none of the coordinates.
     """
+    if target.up_axis is not None and positions_TVC.shape[2] <= target.up_axis:
+        raise ValueError(
+            f"Recordings of {positions_TVC.shape[2]} coordinates cannot have the layout '{target.name}', whose "
+            f"up = '{target.up}'; choose a layout whose up axis they have."
+        )
     positions, confidence = gather_points(positions_TVC, confidence_TV, map_joints(source, target))
     if source.unit in METRES and target.unit in METRES and source.unit != target.unit:
         positions = positions * np.float32(METRES[source.unit] / METRES[target.unit])
@@ -89,11 +96,16 @@ def map_joints(source: Layout, target: Layout) -> list[list[int]]:
 
     Raises ValueError where that is none for all.
     """
-    known = {place: joint for joint, place in enumerate(_places(source))}
+    places = _places(source)
+    known = {spell_joint(place): joint for joint, place in reversed(list(enumerate(places)))}
+    known |= {
+        place: joint for joint, place in enumerate(places)
+    }  # a name goes before one that is alike
     found: list[list[int]] = []
     for place in _places(target):
-        wanted = (place,) if place in known else MEANS.get(place, (place,))
-        found.append([known[one] for one in wanted] if set(wanted) <= set(known) else [])
+        joint = known.get(place, known.get(spell_joint(place), -1))
+        ends = [known.get(spell_joint(end), -1) for end in MEANS.get(place, ())]
+        found.append([joint] if joint >= 0 else ends if -1 not in ends else [])
     if not any(found):
         raise ValueError(
             f"The layout '{source.name}' of ingest.read.from_layout has no joint of the layout '{target.name}'; name "

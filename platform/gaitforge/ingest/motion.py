@@ -229,21 +229,23 @@ def match(
 def turn_up(positions_TVC: NDArray[np.float32], source: str, target: str) -> NDArray[np.float32]:
     """Turn positions [T, V, 3] so that what `source` points to ("z", "-y") is where `target` points to.
 
-    The turn is by a right angle about the third axis, or a half turn: what was left stays left, and in an image what
-    was on its left. Two coordinates, which cannot be turned out of their plane, only change where both axes are the
-    same: what counted downwards counts upwards.
+    The turn is by a right angle about the third axis, or a half turn: what was left stays left. Of a picture, which has
+    two coordinates, the one that is not up stays, so that it looks as before; they stay both where one axis is z.
     """
     a, b = "xyz".index(source[-1]), "xyz".index(target[-1])
     same_sign = source.startswith("-") == target.startswith("-")
     if a == b and same_sign:
         return positions_TVC
+    sign = np.float32(1 if same_sign else -1)
     turned = positions_TVC.copy()
-    if a == b:
+    if positions_TVC.shape[2] == 2:
+        if max(a, b) < 2:
+            turned[..., b] = sign * positions_TVC[..., a]
+            turned[..., 1 - b] = positions_TVC[..., 1 - a]
+    elif a == b:
         turned[..., a] *= -1
-        if positions_TVC.shape[2] == 3:
-            turned[..., 0 if a == 2 else 2] *= -1
-    elif positions_TVC.shape[2] == 3:
-        sign = np.float32(1 if same_sign else -1)
+        turned[..., 0 if a == 2 else 2] *= -1
+    else:
         turned[..., b] = sign * positions_TVC[..., a]
         turned[..., a] = -sign * positions_TVC[..., b]
     return turned
