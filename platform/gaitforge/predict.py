@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gaitforge.ingest import READERS, ReadOptions, check_paths, file_names
+from gaitforge.ingest import READERS, ReadOptions, check_paths, file_names, suffix_of
 from gaitforge.layout import Layout
 from gaitforge.metrics import softmax
 from gaitforge.normalise import Normalisation, normalise
@@ -121,7 +121,7 @@ class Predictor:
     def _files(self, paths: Sequence[Path]) -> Iterator[Prediction]:
         seen: set[str] = set()
         for path, name in zip(paths, file_names(paths), strict=True):
-            read = READERS[path.suffix.lower()]
+            read = READERS[suffix_of(path)]
             try:
                 for item in read(path, self.layout, self.read, labelled=False, name=name):
                     yield self._answer(item, name, seen)

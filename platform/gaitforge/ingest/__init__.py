@@ -13,17 +13,22 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path, PurePath
 from typing import Protocol, cast
 
+from gaitforge.ingest.alphapose import read_alphapose
 from gaitforge.ingest.copies import Copies, Known
+from gaitforge.ingest.npy import find_labels, read_npy
 from gaitforge.ingest.npz import read_npz
+from gaitforge.ingest.ntu import read_ntu
+from gaitforge.ingest.openpose import list_frames, read_openpose
 from gaitforge.ingest.options import ReadOptions
 from gaitforge.ingest.people import refuse_look_alikes, stands_for_none
+from gaitforge.ingest.pyskl import read_pyskl
 from gaitforge.layout import LAYOUTS, Layout
 from gaitforge.recording import Recording, Rejected
 from gaitforge.regular_file import check_regular, spell_name
 
 __all__ = [
     "READERS", "RULES", "ReadOptions", "Reader", "check_paths", "check_reader", "file_names", "list_files",
-    "read_files",
+    "parts_of", "read_files", "suffix_of",
 ]  # fmt: skip
 
 # Goes up whenever the same files give other recordings: what was read by older rules is read again.
@@ -51,7 +56,26 @@ class Reader(Protocol):
 
 READERS: dict[str, Reader] = {
     ".npz": read_npz,
+    ".json": read_alphapose,
+    ".npy": read_npy,
+    ".pkl": read_pyskl,
+    ".pickle": read_pyskl,
+    ".skeleton": read_ntu,
+    "/": read_openpose,
 }
+
+
+def suffix_of(path: Path) -> str:
+    """Return the key of READERS for a path: "/" for a folder, else its suffix in lower case."""
+    return "/" if os.path.isdir(path) else path.suffix.lower()
+
+
+def parts_of(path: Path) -> list[Path]:
+    """List the files of which a path of recordings is read: a folder's frames, and an .npy with its classes."""
+    if suffix_of(path) == "/":
+        return list_frames(path)
+    labels = find_labels(path)
+    return [path, labels] if suffix_of(path) == ".npy" and labels.exists() else [path]
 
 
 def check_reader(reader: object) -> Reader:
@@ -84,7 +108,8 @@ def read_files(
     nobody has given a class yet, are not `labelled`.
 
     Raises, before any file is read, KeyError for a suffix without a reader, FileNotFoundError for
-    a missing file and ValueError for one named twice, or for what is no file (a folder, a pipe).
+    a missing file and ValueError for one named twice, or for what is no file (a pipe, or a folder
+    without frames).
     What a reader raises about a later file comes when that file's turn comes. ValueError comes
     after the last recording where ids look alike that `distinct_people` does not tell apart, or a
     copy has another person or class.
@@ -97,12 +122,15 @@ def read_files(
 def check_paths(paths: Sequence[Path], remedy: str = "mend its path in the settings") -> None:
     """Raise what `read_files` raises before any file is read; `remedy` says what to do about a missing one."""
     for path in paths:
-        if path.suffix.lower() not in READERS:
+        if (suffix := suffix_of(path)) not in READERS:
             raise KeyError(
                 f"No reader for '{path.suffix}' ({path.name}); known are {', '.join(READERS)}; "
                 "convert the file, or add a reader in gaitforge/ingest/__init__.py."
             )
-        check_regular(path, "The recordings file", remedy)
+        if suffix == "/":
+            list_frames(path, remedy)
+        else:
+            check_regular(path, "The recordings file", remedy)
     places: set[str] = set()
     for path in paths:
         if (place := os.path.abspath(path)) in places:
@@ -165,7 +193,7 @@ def _read_in_turn(
     """Yield every item with its file and its position there."""
     seen: set[str] = set()
     for path, name in zip(paths, file_names(paths), strict=True):
-        read = READERS[path.suffix.lower()]
+        read = READERS[suffix_of(path)]
         items = read(path, layout, options, labelled=labelled, name=name)
         for position, item in enumerate(items):
             if isinstance(item, Recording):
