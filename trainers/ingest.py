@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from gaitforge.ingest import RULES, ReadOptions, file_names, list_files, read_files
+from gaitforge.ingest import RULES, ReadOptions, file_names, list_files, parts_of, read_files
 from gaitforge.ingest.synthetic import synthetic_cohort
 from gaitforge.layout import Layout, read_layout
 from gaitforge.pseudonyms import draw_key, find_key, pseudonym, pseudonymise, read_key
@@ -134,12 +134,19 @@ def _holds(folder: Path, identity: str) -> bool:
 
 
 def _digest(path: Path) -> str:
+    parts = parts_of(path)
+    if parts == [path]:
+        return _digest_file(path)
+    return fingerprint({"parts": [[part.name, _digest_file(part)] for part in parts]})
+
+
+def _digest_file(path: Path) -> str:
     check_regular(path, "The recordings file", "mend its path in the settings")
     known = path.stat()
     return _digest_of(path, known.st_size, known.st_mtime_ns)
 
 
-@lru_cache(maxsize=10_000)  # a command asks several times
+@lru_cache(maxsize=100_000)  # a command asks several times, and a folder has a file for each frame
 def _digest_of(path: Path, size: int, changed_ns: int) -> str:
     with open_regular(path, "The recordings file", "mend its path in the settings") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -13,14 +13,19 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path, PurePath
 from typing import Protocol, cast
 
+from gaitforge.ingest.alphapose import read_alphapose
 from gaitforge.ingest.cleaning import clean
 from gaitforge.ingest.conversion import convert_all, map_joints
 from gaitforge.ingest.copies import Copies, Known
 from gaitforge.ingest.csv_files import read_csv
 from gaitforge.ingest.motion import MotionReader
+from gaitforge.ingest.npy import find_labels, read_npy
 from gaitforge.ingest.npz import read_npz
+from gaitforge.ingest.ntu import read_ntu
+from gaitforge.ingest.openpose import list_frames, read_openpose
 from gaitforge.ingest.options import ReadOptions
 from gaitforge.ingest.people import refuse_look_alikes, stands_for_none
+from gaitforge.ingest.pyskl import read_pyskl
 from gaitforge.ingest.tables import read_parquet_table
 from gaitforge.layout import LAYOUTS, Layout, read_layout
 from gaitforge.quality import QualitySettings, note_quality
@@ -29,7 +34,7 @@ from gaitforge.regular_file import check_regular, spell_name
 
 __all__ = [
     "READERS", "RULES", "ReadOptions", "Reader", "check_paths", "check_reader", "file_names", "list_files",
-    "read_file", "read_files",
+    "parts_of", "read_file", "read_files", "suffix_of",
 ]  # fmt: skip
 
 # Goes up whenever the same files give other recordings: what was read by older rules is read again.
@@ -60,7 +65,26 @@ READERS: dict[str, Reader] = {
     ".csv": MotionReader(read_csv),
     ".tsv": MotionReader(read_csv),
     ".parquet": MotionReader(read_parquet_table),
+    ".json": read_alphapose,
+    ".npy": read_npy,
+    ".pkl": read_pyskl,
+    ".pickle": read_pyskl,
+    ".skeleton": read_ntu,
+    "/": read_openpose,
 }
+
+
+def suffix_of(path: Path) -> str:
+    """Return the key of READERS for a path: "/" for a folder, else its suffix in lower case."""
+    return "/" if os.path.isdir(path) else path.suffix.lower()
+
+
+def parts_of(path: Path) -> list[Path]:
+    """List the files of which a path of recordings is read: a folder's frames, and an .npy with its classes."""
+    if suffix_of(path) == "/":
+        return list_frames(path)
+    labels = find_labels(path)
+    return [path, labels] if suffix_of(path) == ".npy" and labels.exists() else [path]
 
 
 def check_reader(reader: object) -> Reader:
@@ -97,7 +121,8 @@ def read_files(
     nobody has given a class yet, are not `labelled`.
 
     Raises, before any file is read, KeyError for a suffix without a reader, FileNotFoundError for
-    a missing file and ValueError for one named twice, or for what is no file (a folder, a pipe).
+    a missing file and ValueError for one named twice, or for what is no file (a pipe, or a folder
+    without frames).
     What a reader raises about a later file comes when that file's turn comes. ValueError comes
     after the last recording where ids look alike that `distinct_people` does not tell apart, or a
     copy has another person or class.
@@ -120,7 +145,7 @@ def read_file(
 
     Raises as readers do, and ValueError where the two layouts share no joint.
     """
-    read = READERS[path.suffix.lower()]
+    read = READERS[suffix_of(path)]
     if source is None:
         return read(path, layout, options, labelled=labelled, name=name)
     map_joints(source, layout)
@@ -131,12 +156,15 @@ def read_file(
 def check_paths(paths: Sequence[Path], remedy: str = "mend its path in the settings") -> None:
     """Raise what `read_files` raises before any file is read; `remedy` says what to do about a missing one."""
     for path in paths:
-        if path.suffix.lower() not in READERS:
+        if (suffix := suffix_of(path)) not in READERS:
             raise KeyError(
                 f"No reader for '{path.suffix}' ({path.name}); known are {', '.join(READERS)}; "
                 "convert the file, or add a reader in gaitforge/ingest/__init__.py."
             )
-        check_regular(path, "The recordings file", remedy)
+        if suffix == "/":
+            list_frames(path, remedy)
+        else:
+            check_regular(path, "The recordings file", remedy)
     places: set[str] = set()
     for path in paths:
         if (place := os.path.abspath(path)) in places:

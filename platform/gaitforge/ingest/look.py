@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gaitforge.ingest import READERS, check_paths
+from gaitforge.ingest import READERS, check_paths, suffix_of
 from gaitforge.ingest.archive import open_archive
 from gaitforge.ingest.motion import Motion, MotionReader, Unusable, match, turn_up
 from gaitforge.ingest.npz import read_npz
@@ -282,7 +282,7 @@ def write_layout(layout: Layout) -> str:
 
 
 def _parse(path: Path, options: ReadOptions) -> Iterator[Motion | Unusable]:
-    read = READERS[path.suffix.lower()]
+    read = READERS[suffix_of(path)]
     if isinstance(read, MotionReader):
         yield from read.parse(path, options)
     elif read is read_npz:

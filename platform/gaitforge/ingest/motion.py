@@ -93,7 +93,7 @@ class MotionReader:
             columns: dict[str, Value] = {}
             reason = motion.reason if isinstance(motion, Unusable) else ""
             if labelled:
-                told = motion if isinstance(motion, Motion) else Motion(positions_TVC=NOTHING)
+                told = motion if isinstance(motion, Motion) else NOBODY
                 described = describe(path, own, told.person, told.label, options)
                 person, label = described.person, options.rename(described.label)
                 columns = {**told.columns, **described.columns}
@@ -125,7 +125,8 @@ class MotionReader:
             )
 
 
-NOTHING = np.empty((0, 0, 0), np.float32)
+# what cannot be used need not tell whose it is
+NOBODY = Motion(positions_TVC=np.empty((0, 0, 0), np.float32), person=UNKNOWN, label=UNKNOWN)
 
 
 def check_joints(joints: Mapping[str, Sequence[str]], layout: Layout) -> None:
