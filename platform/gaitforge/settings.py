@@ -399,7 +399,9 @@ def _from_folder(settings: RunSettings, folder: Path) -> RunSettings:
         )
     ingest = dataclasses.replace(
         settings.ingest,
-        files=tuple(str(folder / file) for file in settings.ingest.files),
+        files=tuple(
+            str(folder / _at_home(file, "ingest.files")) for file in settings.ingest.files
+        ),
         layout=str(folder / settings.ingest.layout)
         if settings.ingest.layout.endswith(".toml")
         else settings.ingest.layout,
@@ -437,6 +439,11 @@ def _expanded(path: str, name: str) -> Path:
         raise ValueError(
             f"'{name}' is '{path}', but nobody here has such a home folder; write its path."
         ) from error
+
+
+def _at_home(path: str, name: str) -> Path:
+    """Return a path with the home folder in place of ~/; other names may begin with ~."""
+    return _expanded(path, name) if path.startswith("~/") else Path(path)
 
 
 def _resolved(path: Path, what: str) -> Path:
