@@ -77,7 +77,7 @@ START_RAY = {
 # Inside gaitforge, imports point upwards in this list only.
 ORDER = [
     "sentences", "regular_file", "toml", "duration", "layout", "recording", "s3", "work", "hold", "weights", "arrays",
-    "provenance", "quality", "ingest", "windows", "normalise", "augment", "recipe", "records", "scorings",
+    "provenance", "quality", "ingest", "windows", "normalise", "augment", "recipe", "records", "familiar", "scorings",
     "recording_files", "quarantine", "store", "splits", "window_cache", "batch", "models", "gradients", "spaces",
     "losses", "extensions", "metrics", "reference", "stats", "decision", "cost", "trials", "failures", "front",
     "objectives", "settings", "members", "outdated", "onnx_file", "predict", "export", "summary", "testing", "__main__",
