@@ -152,6 +152,27 @@ def test_relabel_renames_and_merges_classes(tmp_path: Path) -> None:
     assert [item.label for item in unnamed] == ["healthy", "KOA"]
 
 
+@pytest.mark.parametrize(
+    ("relabel", "slip"),
+    [
+        ({"healthy": "well", "Knee": "ill"}, "Knee"),
+        ({"healthy": "well", "hip": "ill", "*": "ill"}, "hip"),
+    ],
+)
+def test_a_class_to_rename_that_no_recording_has_is_refused(
+    tmp_path: Path, relabel: dict[str, str], slip: str
+) -> None:
+    path = save(tmp_path / "walks.npz")
+    items = read_files([path], TWO_JOINTS, ReadOptions(relabel=relabel))
+    with pytest.raises(
+        ValueError,
+        match=f"names the class '{slip}', but the recordings are of the classes healthy, knee;",
+    ):
+        list(items)
+    del relabel[slip]
+    assert len(list(read_files([path], TWO_JOINTS, ReadOptions(relabel=relabel)))) == 2
+
+
 def test_spaces_around_people_and_classes_do_not_make_new_ones(tmp_path: Path) -> None:
     path = save(tmp_path / "a.npz", subject=np.array(["s1 ", " s1"]), label=np.array(["a", "a "]))
     assert {(item.person, item.label) for item in read(path)} == {("s1", "a")}

@@ -190,7 +190,9 @@ def run_predict(options: argparse.Namespace) -> int:
 
     load_readers()
     predictor = Predictor.open(open_path(options.export))
-    predictions = predictor.files(options.files)
+    if options.strict:
+        predictor.check_strict()
+    predictions = predictor.files(options.files, strict=options.strict)
     writer = csv.writer(sys.stdout)
     writer.writerow(name_columns(predictor.classes))
     answered = refused = 0
@@ -463,6 +465,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     predict.add_argument("export", metavar="EXPORT", help="the folder that export wrote")
     predict.add_argument("files", type=Path, nargs="+", metavar="FILE")
+    predict.add_argument(
+        "--strict",
+        action="store_true",
+        help="do not answer recordings that are unlike those of the training people",
+    )
     predict.set_defaults(command=run_predict)
     dashboard = commands.add_parser("dashboard", help="accuracy against parameters, in a browser")
     dashboard.add_argument("work", nargs="*", default=["work/demo"], metavar="WORK")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -56,7 +56,7 @@ def ingest_recordings(settings: IngestSettings, folder: Path) -> None:
         info = SkeletonStore.write(
             folder,
             layout,
-            items,
+            _two_classes(items),
             identity,
             read=how_read(settings),
             max_quarantined=settings.max_quarantined,
@@ -73,6 +73,22 @@ def ingest_recordings(settings: IngestSettings, folder: Path) -> None:
         )
     for line in tell_findings(SkeletonStore.open(folder).read_index(), settings.quality):
         say(f"  {line}")
+
+
+def _two_classes(items: Iterable[Recording | Rejected]) -> Iterator[Recording | Rejected]:
+    """Yield items; raises ValueError after the last where all recordings are of one class."""
+    recordings = 0
+    classes: set[str] = set()
+    for item in items:
+        if isinstance(item, Recording):
+            recordings += 1
+            classes.add(item.label)
+        yield item
+    if len(classes) == 1:
+        raise ValueError(
+            f"All {recordings:,} recordings that can be used are of one class, '{min(classes)}', but a student learns "
+            "to tell two or more apart; add recordings of another, or mend ingest.read.label or ingest.read.relabel."
+        )
 
 
 def ingest_identity(settings: IngestSettings) -> str:

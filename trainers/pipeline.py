@@ -306,6 +306,7 @@ class Line:
             self.work.run(split.name),
             self.settings.ingest.read,
             self.work.export,
+            SkeletonStore.open(self.work.store).read_recordings(split.people("train")),
         )
 
     def open_windows(self, *roles: str) -> Iterator[tuple[Split, WindowFolder]]:

@@ -307,9 +307,9 @@ def measure(recording: Recording, layout: Layout) -> dict[str, float]:
             **numbers,
             "confidence": float(found) if isinstance(found, int | float) else np.nan,
         }
-    body = Body.of(recording, layout)
     # what overflows is a jump without end, and compares as one
     with np.errstate(over="ignore", invalid="ignore"):
+        body = Body.of(recording, layout)
         return {name: check.number(body) for name, check in CHECKS.items()}
 
 

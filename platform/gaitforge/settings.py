@@ -416,7 +416,9 @@ def _from_folder(settings: RunSettings, folder: Path) -> RunSettings:
         )
     ingest = dataclasses.replace(
         settings.ingest,
-        files=tuple(str(folder / file) for file in settings.ingest.files),
+        files=tuple(
+            str(folder / _at_home(file, "ingest.files")) for file in settings.ingest.files
+        ),
         layout=_layout_from(folder, settings.ingest.layout),
         read=dataclasses.replace(
             settings.ingest.read,
@@ -457,6 +459,11 @@ def _expanded(path: str, name: str) -> Path:
         raise ValueError(
             f"'{name}' is '{path}', but nobody here has such a home folder; write its path."
         ) from error
+
+
+def _at_home(path: str, name: str) -> Path:
+    """Return a path with the home folder in place of ~/; other names may begin with ~."""
+    return _expanded(path, name) if path.startswith("~/") else Path(path)
 
 
 def _resolved(path: Path, what: str) -> Path:

@@ -9,7 +9,8 @@ import glob
 import inspect
 import os
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Protocol, cast
 
@@ -23,7 +24,7 @@ from gaitforge.ingest.npy import find_labels, read_npy
 from gaitforge.ingest.npz import read_npz
 from gaitforge.ingest.ntu import read_ntu
 from gaitforge.ingest.openpose import list_frames, read_openpose
-from gaitforge.ingest.options import ReadOptions
+from gaitforge.ingest.options import ReadOptions, Watched
 from gaitforge.ingest.people import refuse_look_alikes, stands_for_none
 from gaitforge.ingest.pyskl import read_pyskl
 from gaitforge.ingest.tables import read_parquet_table
@@ -124,10 +125,15 @@ def read_files(
     a missing file and ValueError for one named twice, or for what is no file (a pipe, or a folder
     without frames).
     What a reader raises about a later file comes when that file's turn comes. ValueError comes
-    after the last recording where ids look alike that `distinct_people` does not tell apart, or a
-    copy has another person or class.
+    after the last recording where ids look alike that `distinct_people` does not tell apart, a
+    copy has another person or class, or `relabel` names a class that no recording has.
     """
     check_paths(paths)
+    if labelled and options.relabel:
+        watched = Watched(options.relabel)
+        options = replace(options, relabel=watched)
+        read = _read_in_turn(paths, layout, options, labelled, quality)
+        return _then(_check(read, distinct_people), watched.refuse_unused)
     items = _read_in_turn(paths, layout, options, labelled, quality)
     return _check(items, distinct_people) if labelled else (item for _, _, item in items)
 
@@ -242,6 +248,13 @@ def _read_in_turn(
                 seen.add(item.recording)
                 item = _look_over(item, layout, quality, path, position)
             yield path, position, item
+
+
+def _then(
+    items: Iterator[Recording | Rejected], check: Callable[[], None]
+) -> Iterator[Recording | Rejected]:
+    yield from items
+    check()
 
 
 def _look_over(

@@ -6,6 +6,9 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
+
+_SHOWN = 12  # classes in a sentence
 
 AXES = ("x", "y", "z")
 CONFIDENCE = ("confidence", "visibility", "likelihood", "score", "conf", "c", "v")
@@ -109,3 +112,26 @@ class ReadOptions:
         """Return the class that `relabel` makes of a file's."""
         # an empty class stays empty, so that it is quarantined instead of joining "all others"
         return self.relabel.get(label, self.relabel.get("*", label)) if label else label
+
+
+class Watched(dict[str, str]):
+    """A `relabel` that knows which classes it was asked about."""
+
+    def __init__(self, relabel: Mapping[str, str]) -> None:
+        super().__init__(relabel)
+        self.asked: set[str] = set()
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self.asked.add(key)
+        return super().get(key, default)
+
+    def refuse_unused(self) -> None:
+        """Raise ValueError where it names a class that nobody asked about, which can only be a slip."""
+        asked = self.asked - {"*"}
+        unused = [name for name in self if name != "*" and name not in asked]
+        if unused and asked:  # else nothing was read, or by a reader that renames nothing
+            shown = ", ".join(sorted(asked)[:_SHOWN]) + (" ..." if len(asked) > _SHOWN else "")
+            raise ValueError(
+                f"ingest.read.relabel names the class '{unused[0]}', but the recordings are of the classes {shown}; "
+                "mend the name, or leave it out."
+            )
