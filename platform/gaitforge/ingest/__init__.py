@@ -12,10 +12,16 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path, PurePath
 from typing import Protocol, cast
 
+from gaitforge.ingest.bvh import parse_bvh
+from gaitforge.ingest.c3d import parse_c3d
 from gaitforge.ingest.copies import Copies, Known
+from gaitforge.ingest.mot import parse_mot
+from gaitforge.ingest.motion import MotionReader
+from gaitforge.ingest.mvnx import parse_mvnx
 from gaitforge.ingest.npz import read_npz
 from gaitforge.ingest.options import ReadOptions
 from gaitforge.ingest.people import refuse_look_alikes, stands_for_none
+from gaitforge.ingest.trc import parse_trc
 from gaitforge.layout import LAYOUTS, Layout
 from gaitforge.recording import Recording, Rejected
 from gaitforge.regular_file import check_regular, spell_name
@@ -49,6 +55,12 @@ class Reader(Protocol):
 
 READERS: dict[str, Reader] = {
     ".npz": read_npz,
+    ".c3d": MotionReader(parse_c3d),
+    ".trc": MotionReader(parse_trc),
+    ".mot": MotionReader(parse_mot),
+    ".sto": MotionReader(parse_mot),
+    ".bvh": MotionReader(parse_bvh),
+    ".mvnx": MotionReader(parse_mvnx),
 }
 
 

@@ -138,9 +138,15 @@ def fit(
     """Return positions [T, V, C] and confidence [T, V] of the layout's joints, in its unit, with its axis up.
 
     A joint that the file does not have is missing. Raises ValueError where it has none, or another number of points
-    that have no names.
+    that have no names, or numbers that are no coordinates in the layout's space.
     """
     positions, confidence = motion.positions_TVC, motion.confidence_TV
+    channels = positions.shape[2]
+    if layout.up_axis is not None and not max(2, layout.up_axis + 1) <= channels <= 3:
+        raise ValueError(
+            f"{path} has {channels} numbers for each point, but the layout '{layout.name}' with up = '{layout.up}' "
+            "needs coordinates; choose a layout with up = 'none' for angles, forces and the like."
+        )
     if motion.points is None:
         if positions.shape[1] != layout.joint_count:
             raise ValueError(
