@@ -7,6 +7,7 @@ its own artefact anew, or refuses where others have been made from the old one.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -259,6 +260,8 @@ def _read_words(read: HowRead | None) -> str:
         return "in another way"
     pairs = {"confidence_channel": read.confidence_channel, "fps": read.fps}
     told = [f"{key} = {value}" for key, value in pairs.items() if value is not None]
+    more = {"joints": read.joints, "columns": read.columns, "wide": read.wide}
+    told += [f"{key} = {json.dumps(value)}" for key, value in more.items() if value is not None]
     return f"with {' and '.join(told)}" if told else "without confidence_channel and fps"
 
 

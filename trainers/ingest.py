@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from gaitforge.ingest import RULES, read_files
+from gaitforge.ingest import RULES, ReadOptions, file_names, list_files, read_files
 from gaitforge.ingest.synthetic import synthetic_cohort
 from gaitforge.layout import Layout, read_layout
 from gaitforge.quarantine import in_words, refuse_too_many
 from gaitforge.recording import Recording, Rejected
-from gaitforge.regular_file import check_regular, open_regular
+from gaitforge.regular_file import check_regular, open_regular, spell_name
 from gaitforge.settings import IngestSettings, as_dict, how_read
 from gaitforge.store import SkeletonStore
 from gaitforge.work import StoreFolder, fingerprint
@@ -27,7 +28,7 @@ def ingest_recordings(settings: IngestSettings, folder: Path) -> None:
         items = synthetic_cohort(settings.synthetic)
     else:
         items = read_files(
-            [Path(file) for file in settings.files],
+            list_files(settings.files),
             layout,
             settings.read,
             distinct_people=settings.distinct_people,
@@ -66,13 +67,31 @@ def ingest_identity(settings: IngestSettings) -> str:
     if settings.synthetic:
         content = {"synthetic": as_dict(settings.synthetic)}
     else:
+        files = list_files(settings.files)
         content = {
-            "files": [_digest(Path(file)) for file in settings.files],
-            "read": as_dict(settings.read),
+            "files": [_digest(path) for path in files],
+            "read": _read_identity(settings.read, files),
             "rules": RULES,
             "distinct_people": [list(group) for group in settings.distinct_people],
         }
     return fingerprint({**content, "layout": _layout(settings).as_dict()})
+
+
+def _read_identity(read: ReadOptions, files: Sequence[Path]) -> dict[str, object]:
+    """Return what of [ingest.read] decides the recordings, without the keys that stores of older versions knew not.
+
+    Of a path counts what is told by it, so that files may be moved together.
+    """
+    told: dict[str, object] = as_dict(read)
+    for key in ("path", "table", "joints", "columns", "wide"):
+        if not told[key]:
+            del told[key]
+    if read.path:
+        found = [re.search(read.path, spell_name(path.as_posix())) for path in files]
+        told["by_path"] = [match.groupdict() if match else None for match in found]
+    if read.table:
+        told |= {"table": _digest(Path(read.table)), "names": file_names(files)}
+    return told
 
 
 def _layout(settings: IngestSettings) -> Layout:

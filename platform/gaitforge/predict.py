@@ -17,6 +17,7 @@ from gaitforge.normalise import Normalisation, normalise
 from gaitforge.onnx_file import AGAIN, Ports, Session, load_session, look_through, run_bounded
 from gaitforge.recording import Recording, Rejected
 from gaitforge.records.export import CARD, Card
+from gaitforge.records.store import HowRead
 from gaitforge.sentences import escape_cell
 from gaitforge.windows import WindowSettings, prepare_in_parts
 from gaitforge.work import ExportFolder, read_bytes
@@ -79,7 +80,7 @@ class Predictor:
             classes=card.classes,
             windows=card.windows,
             normalisation=card.normalisation,
-            read=ReadOptions(confidence_channel=card.read.confidence_channel, fps=card.read.fps),
+            read=_read_as_told(card.read),
         )
 
     def probabilities(self, recording: Recording) -> NDArray[np.float64]:
@@ -178,6 +179,17 @@ def fill_row(prediction: Prediction, classes: Sequence[str]) -> list[str]:
         return [name, *[""] * (1 + len(classes)), reason]
     best = escape_cell(classes[int(probabilities.argmax())])
     return [name, best, *(f"{value:.4f}" for value in probabilities), reason]
+
+
+def _read_as_told(read: HowRead) -> ReadOptions:
+    """Return the options with which new recordings are read, as a card tells of them."""
+    return ReadOptions(
+        confidence_channel=read.confidence_channel,
+        fps=read.fps,
+        joints=read.joints or {},
+        columns=read.columns or {},
+        wide=read.wide or "",
+    )
 
 
 def _student_of(card: Card) -> Ports:

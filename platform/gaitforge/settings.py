@@ -46,10 +46,10 @@ SAMPLERS = ("tpe", "nsga2", "nsga3", "gp", "random")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IngestSettings:
-    """Where the recordings come from: files of the exchange format, or the synthetic cohort."""
+    """Where the recordings come from: files of any format that has a reader, or the synthetic cohort."""
 
     files: tuple[str, ...] = ()
-    """Recordings in the exchange format, paths relative to the folder of run.toml."""
+    """Files of recordings, or patterns such as "walks/**/*.c3d", relative to the folder of run.toml."""
     layout: str = ""
     """Joints of the files: a built-in layout's name (coco17, kinect25), or the path of a .toml
     file.
@@ -401,6 +401,10 @@ def _from_folder(settings: RunSettings, folder: Path) -> RunSettings:
         layout=str(folder / settings.ingest.layout)
         if settings.ingest.layout.endswith(".toml")
         else settings.ingest.layout,
+        read=dataclasses.replace(
+            settings.ingest.read,
+            table=str(folder / settings.ingest.read.table) if settings.ingest.read.table else "",
+        ),
     )
     search = dataclasses.replace(
         settings.search,
@@ -555,7 +559,13 @@ def how_read(settings: IngestSettings) -> HowRead | None:
 
 def tell_reading(read: ReadOptions) -> HowRead:
     """Return what a store and an export's card tell of the options with which recordings are read."""
-    return HowRead(confidence_channel=read.confidence_channel, fps=read.fps)
+    return HowRead(
+        confidence_channel=read.confidence_channel,
+        fps=read.fps,
+        joints=dict(read.joints) or None,
+        columns=dict(read.columns) or None,
+        wide=read.wide or None,
+    )
 
 
 def teacher_identity(settings: TeacherSettings, windows: str) -> str:

@@ -5,6 +5,7 @@ What holds for recordings of whatever format is checked in `read_files`, behind 
 
 from __future__ import annotations
 
+import glob
 import inspect
 import os
 from collections import defaultdict
@@ -27,7 +28,8 @@ from gaitforge.recording import Recording, Rejected
 from gaitforge.regular_file import check_regular, spell_name
 
 __all__ = [
-    "READERS", "RULES", "ReadOptions", "Reader", "check_paths", "check_reader", "file_names", "read_files",
+    "READERS", "RULES", "ReadOptions", "Reader", "check_paths", "check_reader", "file_names", "list_files",
+    "read_files",
 ]  # fmt: skip
 
 # Goes up whenever the same files give other recordings: what was read by older rules is read again.
@@ -118,6 +120,28 @@ def check_paths(paths: Sequence[Path], remedy: str = "mend its path in the setti
         if (place := os.path.abspath(path)) in places:
             raise ValueError(f"The recordings file {path} is named twice; name it once.")
         places.add(place)
+
+
+def list_files(names: Sequence[str]) -> list[Path]:
+    """List the files that names or patterns stand for ("walks/**/*.c3d"), in the order of the names and of their paths.
+
+    A name with * ? or [ that is a file's own is no pattern. Raises FileNotFoundError for a pattern that no file fits.
+    """
+    files: list[Path] = []
+    seen: set[Path] = set()
+    for name in names:
+        if not glob.has_magic(name) or os.path.lexists(name):
+            found = [Path(name)]
+        else:
+            fitting = sorted(map(Path, glob.glob(name, recursive=True)))
+            found = [path for path in fitting if path not in seen]
+            if not fitting:
+                raise FileNotFoundError(
+                    f"No file fits the pattern {name}; mend it in the settings, whose folder it is taken from."
+                )
+        files += found
+        seen.update(found)
+    return files
 
 
 def file_names(paths: Sequence[Path]) -> list[str]:

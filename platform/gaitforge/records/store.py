@@ -12,10 +12,13 @@ from gaitforge.records.values import ABSENT, Classes, Count, Number
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HowRead:
-    """How recordings were read, and how new ones must be read."""
+    """How recordings were read, and how new ones must be read: the keys of [ingest.read] that bear on it."""
 
     confidence_channel: int | None
     fps: Number | None
+    joints: Mapping[str, tuple[str, ...]] | None = field(default=None, metadata=ABSENT)
+    columns: Mapping[str, str] | None = field(default=None, metadata=ABSENT)
+    wide: str | None = field(default=None, metadata=ABSENT)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

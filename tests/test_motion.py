@@ -1,0 +1,243 @@
+"""Rules by which a lab's file becomes recordings: points by name, units, the axis that is up, person and class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gaitforge.ingest import READERS, ReadOptions, list_files, read_files
+from gaitforge.ingest.motion import Motion, MotionReader, Unusable, match, turn_up
+from gaitforge.layout import Layout
+from gaitforge.recording import Recording, Rejected
+
+LEG = Layout(name="leg", joints=("hip", "left_knee", "foot"), bones=((0, 1), (1, 2)), unit="m")
+# two frames of three points: (1, 2, 3) (4, 5, 6) (7, 8, 9), then ten more of each
+NUMBERS = np.arange(1, 10, dtype=np.float32).reshape(3, 3)
+FRAMES = np.stack([NUMBERS, NUMBERS + 10])
+
+
+def read(
+    *motions: Motion | Unusable,
+    options: ReadOptions | None = None,
+    layout: Layout = LEG,
+    path: Path = Path("P1_ill_3.toy"),
+    several: bool = False,
+    labelled: bool = True,
+) -> list[Recording | Rejected]:
+    def parse(path: Path, options: ReadOptions) -> Iterator[Motion | Unusable]:
+        yield from motions
+
+    reader = MotionReader(parse, several=several)
+    options = options or ReadOptions(path=r"(?P<person>P\d)_(?P<label>[a-z]+)_(?P<trial>\d)")
+    return list(reader(path, layout, options, labelled=labelled))
+
+
+def only(items: list[Recording | Rejected]) -> Recording:
+    (item,) = items
+    assert isinstance(item, Recording)
+    return item
+
+
+def motion(
+    points: tuple[str, ...] | None = ("hip", "left_knee", "foot"),
+    unit: str = "",
+    up: str = "",
+    confidence: np.ndarray | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> Motion:
+    return Motion(
+        positions_TVC=FRAMES, points=points, unit=unit, up=up, confidence_TV=confidence,
+        columns=columns or {},
+    )  # fmt: skip
+
+
+def test_points_take_the_places_of_the_joints_of_their_names_and_what_no_joint_is_goes() -> None:
+    frames = only(
+        read(motion(points=("FOOT", "Left Knee", "belt"), confidence=np.ones((2, 3), np.float32)))
+    )
+    np.testing.assert_array_equal(frames.positions_TVC[:, 1], FRAMES[:, 1])
+    np.testing.assert_array_equal(frames.positions_TVC[:, 2], FRAMES[:, 0])
+    assert np.isnan(frames.positions_TVC[:, 0]).all()  # no hip: missing, not invented
+    assert frames.confidence_TV is not None
+    assert frames.confidence_TV.tolist() == [[0, 1, 1], [0, 1, 1]]
+
+
+def test_a_joint_may_be_the_mean_of_several_points_and_is_as_sure_as_the_least() -> None:
+    options = ReadOptions(path="(?P<person>P.)_(?P<label>[a-z]+)", joints={"hip": ("A", "b")})
+    confidence = np.array([[0.5, 0.25, 1], [1, 1, 1]], np.float32)
+    frames = only(read(motion(points=("a", "b", "foot"), confidence=confidence), options=options))
+    np.testing.assert_array_equal(frames.positions_TVC[0, 0], [2.5, 3.5, 4.5])
+    assert frames.confidence_TV is not None
+    assert frames.confidence_TV[0, 0] == 0.25
+
+
+def test_a_mean_of_which_a_point_is_not_in_the_file_is_missing() -> None:
+    assert match(["a", "foot"], LEG, {"hip": ("a", "b")}) == [[], [], [1]]
+
+
+def test_the_exact_name_goes_before_one_that_is_alike() -> None:
+    assert match(["Foot", "foot", "FOOT"], LEG, {}) == [[], [], [1]]
+    assert match(["F-O.O T", "foot_"], LEG, {}) == [[], [], [0]]
+
+
+def test_points_without_names_are_taken_in_their_order_and_must_be_as_many_as_the_joints() -> None:
+    np.testing.assert_array_equal(only(read(motion(points=None))).positions_TVC, FRAMES)
+    with pytest.raises(
+        ValueError, match=r"P1_ill_3\.toy has 3 joints, but the layout 'two' has 2"
+    ):
+        read(motion(points=None), layout=Layout(name="two", joints=("a", "b"), bones=((0, 1),)))
+
+
+def test_a_file_none_of_whose_points_is_a_joint_is_refused_with_what_it_has() -> None:
+    with pytest.raises(ValueError, match="has the points a, b, c, none of which is a joint"):
+        read(motion(points=("a", "b", "c")))
+
+
+def test_a_joint_that_the_layout_does_not_have_cannot_be_named() -> None:
+    options = ReadOptions(path="(?P<person>P.)_(?P<label>[a-z]+)", joints={"knee": ("a",)})
+    with pytest.raises(ValueError, match="names 'knee', but the layout 'leg' has hip, left_knee"):
+        read(motion(), options=options)
+
+
+@pytest.mark.parametrize(
+    ("unit", "factor"), [("mm", 0.001), ("cm", 0.01), ("m", 1), ("px", 1), ("", 1)]
+)
+def test_lengths_come_in_the_layouts_unit_and_what_is_no_length_stays(
+    unit: str, factor: float
+) -> None:
+    frames = only(read(motion(unit=unit)))
+    np.testing.assert_allclose(frames.positions_TVC, FRAMES * factor, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "turned"),
+    [
+        ("y", "y", [1, 2, 3]),
+        ("z", "y", [1, 3, -2]),  # what was up along z is up along y; x stays
+        ("y", "z", [1, -3, 2]),
+        ("-y", "y", [-1, -2, 3]),  # a half turn, not a mirror
+        ("x", "y", [-2, 1, 3]),
+        ("-z", "y", [1, -3, 2]),
+    ],
+)
+def test_what_points_up_in_the_file_points_up_in_the_layout_and_left_stays_left(
+    source: str, target: str, turned: list[float]
+) -> None:
+    point = np.array([[[1, 2, 3]]], np.float32)
+    result = turn_up(point, source, target)
+    assert result.tolist() == [[turned]]
+    # a turn keeps handedness: the matrix of the three unit vectors has the determinant 1
+    units = turn_up(np.eye(3, dtype=np.float32)[None], source, target)[0]
+    assert np.linalg.det(units) == pytest.approx(1)
+    up = np.zeros((1, 1, 3), np.float32)
+    up[..., "xyz".index(source[-1])] = -1 if source.startswith("-") else 1
+    wanted = np.zeros(3)
+    wanted["xyz".index(target[-1])] = -1 if target.startswith("-") else 1
+    assert turn_up(up, source, target)[0, 0].tolist() == wanted.tolist()
+
+
+def test_person_class_and_columns_come_from_the_path() -> None:
+    frames = only(read(motion(columns={"side": "left"})))
+    assert (frames.person, frames.label, frames.recording) == ("P1", "ill", "P1_ill_3")
+    assert dict(frames.columns) == {"side": "left", "trial": "3"}
+
+
+def test_a_path_that_is_not_as_described_makes_a_rejected_and_not_a_guess() -> None:
+    (item,) = read(motion(), path=Path("other.toy"))
+    assert isinstance(item, Rejected)
+    assert item.reason == "the path of its file has no part that ingest.read.path describes"
+
+
+@pytest.mark.parametrize("key", ["P1_ill_3.toy", "P1_ill_3", "walks/P1_ill_3.toy"])
+def test_person_class_and_columns_come_from_the_line_of_the_file_in_a_table(
+    key: str, tmp_path: Path
+) -> None:
+    table = tmp_path / "people.csv"
+    table.write_text(
+        f"file,subject,label,age,code\nother.toy,P2,well,50.5,7\n{key},P1,ill,61,A\n", "utf-8"
+    )
+    options = ReadOptions(table=str(table), relabel={"ill": "sick"})
+    frames = only(read(motion(), options=options, path=Path("all/walks/P1_ill_3.toy")))
+    assert (frames.person, frames.label) == ("P1", "sick")
+    assert dict(frames.columns) == {"age": 61.0, "code": "A"}
+
+
+def test_a_table_of_people_is_looked_up_by_the_person_that_the_path_tells(tmp_path: Path) -> None:
+    table = tmp_path / "people.csv"
+    table.write_text("who,group\nP1,ill\nP2,well\n", "utf-8")
+    options = ReadOptions(table=str(table), path="(?P<person>P.)_", person="who", label="group")
+    assert only(read(motion(), options=options)).label == "ill"
+    (item,) = read(motion(), options=options, path=Path("P3_x.toy"))
+    assert isinstance(item, Rejected)
+    assert "no line for it" in item.reason
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("age\n3\n", "needs one of recording, file or subject"),
+        ("file,file\na,b\n", "names a column twice"),
+        ("file,label\na,x\na,y\n", "two lines for 'a'"),
+        ("file,label\na\n", "fewer cells in line 2"),
+        ("file,label\na,b,c\n", "more cells in line 2"),
+        ('file,label\n"a,b\n', "no CSV"),
+        ("", "has the columns of none"),
+    ],
+)
+def test_a_table_that_is_none_is_refused_with_its_fault(
+    text: str, fault: str, tmp_path: Path
+) -> None:
+    table = tmp_path / "people.csv"
+    table.write_text(text, "utf-8")
+    with pytest.raises(ValueError, match=fault):
+        read(motion(), options=ReadOptions(table=str(table)))
+
+
+def test_without_a_path_a_table_or_a_word_of_the_file_a_person_cannot_be_told() -> None:
+    with pytest.raises(ValueError, match=r"does not tell a person; say it by a group"):
+        read(motion(), options=ReadOptions())
+
+
+def test_new_recordings_need_no_person_and_no_class() -> None:
+    frames = only(read(motion(), options=ReadOptions(), labelled=False))
+    assert (frames.person, frames.label) == ("unknown", "unknown")
+
+
+def test_several_movements_of_a_file_are_numbered_and_one_that_cannot_be_used_keeps_its_place() -> (
+    None
+):
+    items = read(motion(), Unusable(reason="cut off: 3 bytes"), motion(), several=True)
+    assert [item.recording for item in items] == [f"P1_ill_3-{n:05d}" for n in range(3)]
+    assert isinstance(items[1], Rejected)
+    assert (items[1].reason, items[1].position, items[1].person) == ("cut off: 3 bytes", 1, "P1")
+
+
+def test_a_pattern_stands_for_the_files_that_fit_it_each_once(tmp_path: Path) -> None:
+    for name in ("b/2.toy", "b/1.toy", "a[1].toy"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    under = str(tmp_path)
+    assert list_files([f"{under}/a[1].toy", f"{under}/**/*.toy", f"{under}/b/*"]) == [
+        tmp_path / "a[1].toy", tmp_path / "b/1.toy", tmp_path / "b/2.toy",
+    ]  # fmt: skip
+    with pytest.raises(FileNotFoundError, match="No file fits the pattern"):
+        list_files([f"{under}/*.c3d"])
+
+
+def test_a_toy_format_goes_through_the_door_of_all_readers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def parse(path: Path, options: ReadOptions) -> Iterator[Motion]:
+        numbers = np.fromstring(path.read_text(), sep=" ", dtype=np.float32)
+        yield Motion(positions_TVC=numbers.reshape(-1, 3, 3))
+
+    monkeypatch.setitem(READERS, ".toy", MotionReader(parse))
+    for name, shift in (("P1_ill", 0), ("P2_well", 1)):
+        text = " ".join(map(str, (FRAMES + shift).ravel()))
+        (tmp_path / f"{name}.toy").write_text(text)
+    options = ReadOptions(path="(?P<person>P.)_(?P<label>[a-z]+)")
+    items = list(read_files(list_files([str(tmp_path / "*.toy")]), LEG, options))
+    assert [item.recording for item in items] == ["P1_ill", "P2_well"]
