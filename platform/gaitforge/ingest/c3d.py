@@ -28,15 +28,17 @@ from gaitforge.ingest.options import ReadOptions
 from gaitforge.ingest.units import name_unit
 from gaitforge.regular_file import open_regular
 
+_PROGRAM = Path(__file__).with_name("c3d_process.py")
 _BLOCK = 512
 _KEY = 0x50
-_ORDERS = {84: "<", 85: "<", 86: ">"}  # by the processor: Intel, DEC, SGI
-_SIGN_BYTE = {84: 15, 85: 13, 86: 12}  # of the scale, which is negative where points are floats
+# Where the sign of the scale is, which is negative where points are floats: by the processor, Intel or DEC. ezc3d does
+# not read SGI's files, which are 86.
+_SIGN_BYTE = {84: 15, 85: 13}
 _ENDLESS = 65_535  # in the first block: so many frames or more
 # ezc3d takes 12 to 30 times the bytes of the files that were measured
 _TIMES = 64
 _LEAST_BYTES = 256 * 2**20
-_LEAST_SECONDS = 20  # for .03 of a second a megabyte
+_LEAST_SECONDS = 5  # of a processor; and one for each megabyte, which takes about .05
 _AXES = {"+X": "x", "+Y": "y", "+Z": "z", "-X": "-x", "-Y": "-y", "-Z": "-z", "X": "x", "Y": "y", "Z": "z"}  # fmt: skip
 
 
@@ -50,6 +52,12 @@ def parse_c3d(path: Path, options: ReadOptions) -> Iterator[Motion | Unusable]:
     answer, positions_TVC = _PROCESS.read(path, promise)
     if len(positions_TVC) * promise.frame_bytes > promise.data_bytes:
         raise _cut(path, len(positions_TVC), promise)
+    left = promise.data_bytes - len(positions_TVC) * promise.frame_bytes
+    if promise.frames is None and left >= max(_BLOCK, promise.frame_bytes):
+        raise ValueError(
+            f"{path} holds more frames than the {len(positions_TVC):,} that ezc3d finds in it, since its first block "
+            f"cannot count more than {_ENDLESS:,}; cut it into shorter files."
+        )
     labels = [_clean(label) for label in answer["labels"]][: positions_TVC.shape[1]]
     kept = [n for n, label in enumerate(labels) if _is_named(label)]
     person, points = _tell_apart([labels[n] for n in kept])
@@ -105,13 +113,13 @@ def _check(path: Path) -> _Promise:
             f"{path} has {size:,} bytes, but its parameters should reach beyond them; fetch it again."
         )
     processor = parameters[3]
-    if processor not in _ORDERS:
+    if processor not in _SIGN_BYTE:
         raise ValueError(
-            f"{path} was written by a processor of kind {processor}, but C3D knows 84, 85 and 86; fetch or write it "
-            "again."
+            f"{path} was written by a processor of kind {processor}, but must be by 84 or 85 (Intel, DEC); convert it, "
+            "or fetch it again."
         )
-    points, measures, first, last = struct.unpack(_ORDERS[processor] + "4H", head[2:10])
-    (data_block,) = struct.unpack(_ORDERS[processor] + "H", head[16:18])
+    points, measures, first, last = struct.unpack("<4H", head[2:10])
+    (data_block,) = struct.unpack("<H", head[16:18])
     width = 4 if head[_SIGN_BYTE[processor]] & 0x80 else 2
     promise = _Promise(
         size=size,
@@ -169,14 +177,19 @@ class _Process:
     def read(self, path: Path, promise: _Promise) -> tuple[dict[str, Any], NDArray[np.float32]]:
         """Return what the process tells of a file, and its points [T, V, 3]; raises ValueError where it cannot."""
         with self._lock:
-            if self._running is None or self._owner != os.getpid():
+            ours = self._running if self._owner == os.getpid() else None
+            if ours is not None and ours.poll() is not None:
+                self.stop()
+                ours = None
+            if ours is None:
                 self._start(path)
             try:
                 answer, body = self._ask(path, promise)
             except (OSError, EOFError) as error:
                 self.stop()
                 raise ValueError(
-                    f"{path} is damaged (the process that read it was ended); fetch or write it again."
+                    f"{path} is damaged (it ended the process that read it, or took more memory or time than a file "
+                    "of its size may); fetch or write it again."
                 ) from error
             except BaseException:
                 # what is still on its way would be taken for the next file's
@@ -197,9 +210,8 @@ class _Process:
         running.communicate()
 
     def _start(self, path: Path) -> None:
-        program = Path(__file__).with_name("c3d_process.py")
         self._running = subprocess.Popen(
-            [sys.executable, "-P", str(program)],
+            [sys.executable, "-P", str(_PROGRAM)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
             start_new_session=True,  # Ctrl-C is for us, and may not end what we do next
