@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gaitforge.ingest import READERS, ReadOptions
+from gaitforge.ingest import READERS, ReadOptions, read_files
 from gaitforge.ingest import c3d as module
 from gaitforge.ingest.c3d import parse_c3d
 from gaitforge.ingest.motion import Motion, Unusable
 from gaitforge.layout import Layout
+from gaitforge.recording import Recording
 from gaitforge.testing import readers
 from tests.c3d_files import BLOCK, DEC, INTEL, write_c3d
 
@@ -188,6 +189,31 @@ def test_the_reader_holds_its_contract(walk: Path) -> None:
     (recording,) = READERS[".c3d"](walk, layout, options)
     np.testing.assert_allclose(recording.positions_TVC, POSITIONS[:, :2] / 1000, rtol=1e-6)  # type: ignore[union-attr]
     assert recording.person == "S1"
+
+
+def test_a_folder_of_files_is_read_with_a_table_and_with_names_of_points(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    paths = [tmp_path / "a" / "walk.c3d", tmp_path / "run.c3d"]
+    labels = ("LASI", "LPSI", "LKNE")
+    for n, path in enumerate(paths):
+        write_c3d(path, labels, POSITIONS + n, texts={"POINT": {"UNITS": ["mm"]}})
+    table = tmp_path / "walks.csv"
+    table.write_text(
+        "file,subject,label,speed\na/walk.c3d,P1,well,1.5\nrun.c3d,P2,ill,3\n", encoding="utf-8"
+    )
+    layout = Layout(
+        name="leg", joints=("left_knee", "left_hip", "left_toe"), bones=((0, 1), (0, 2)), unit="mm"
+    )
+    joints = {"left_hip": ("LASI", "LPSI"), "left_knee": ("LKNE",)}
+    options = ReadOptions(table=str(table), joints=joints)
+    first, second = read_files(paths, layout, options)
+    assert isinstance(first, Recording)
+    assert isinstance(second, Recording)
+    assert (first.person, first.label, first.columns["speed"]) == ("P1", "well", 1.5)
+    assert (second.person, second.label, second.fps) == ("P2", "ill", 50)
+    np.testing.assert_array_equal(first.positions_TVC[:, 0], POSITIONS[:, 2])
+    np.testing.assert_array_equal(first.positions_TVC[:, 1], POSITIONS[:, :2].mean(axis=1))
+    assert np.isnan(first.positions_TVC[:, 2]).all()
 
 
 # what is refused

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,7 +49,12 @@ def parse_bvh(path: Path, options: ReadOptions) -> Iterator[Motion | Unusable]:
 
     Raises ValueError where the file has several roots, or promises what it does not hold.
     """
-    lines = _Lines(path)
+    with closing(read_lines(path)) as lines:
+        motion = _read(path, _Lines(lines))
+    yield motion
+
+
+def _read(path: Path, lines: _Lines) -> Motion | Unusable:
     joints = _Skeleton(path, lines).read()
     width = sum(len(joint.channels) for joint in joints)
     promised, fps = _read_head(path, lines)
@@ -61,10 +67,9 @@ def parse_bvh(path: Path, options: ReadOptions) -> Iterator[Motion | Unusable]:
             "channels are promised; fetch or write it again."
         )
     if (twice := find_twice([joint.name for joint in joints])) is not None:
-        yield Unusable(reason=f"two joints have one name: {twice}")
-        return
+        return Unusable(reason=f"two joints have one name: {twice}")
     check_growth(path, 12 * promised * len(joints), lines.characters)
-    yield Motion(
+    return Motion(
         positions_TVC=_compute_positions(joints, np.asarray(numbers).reshape(promised, width)),
         points=tuple(joint.name for joint in joints),
         fps=fps,
@@ -122,8 +127,8 @@ def _rotate(axis: int, angles: NDArray[np.float64]) -> NDArray[np.float64]:
 class _Lines:
     """The lines of the file with their numbers, and how much has been read."""
 
-    def __init__(self, path: Path) -> None:
-        self._lines = enumerate(read_lines(path), start=1)
+    def __init__(self, lines: Iterator[str]) -> None:
+        self._lines = enumerate(lines, start=1)
         self.line = 0
         self.characters = 0
 

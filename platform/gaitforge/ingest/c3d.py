@@ -10,6 +10,7 @@ import atexit
 import json
 import math
 import os
+import signal
 import struct
 import subprocess
 import sys
@@ -145,6 +146,11 @@ def _clean(text: str) -> str:
     return text.encode("utf-8", "replace").decode().strip(" \0")
 
 
+def _in_words(error: str) -> str:
+    """Return what ezc3d says of a file so that it fits in a sentence."""
+    return " ".join(_clean(error).split())[:200].rstrip(".!")
+
+
 def _is_named(label: str) -> bool:
     """Tell whether a point has a name: systems call those `*12` that nobody has labelled."""
     name = label.rpartition(":")[2]
@@ -197,7 +203,7 @@ class _Process:
                 raise
         if "error" in answer:
             raise ValueError(
-                f"{path} is damaged ({_clean(answer['error'])[:200].rstrip('.')}); fetch or write it again."
+                f"{path} is damaged ({_in_words(answer['error'])}); fetch or write it again."
             )
         return answer, np.frombuffer(body, np.float32).reshape(answer["shape"])
 
@@ -206,7 +212,9 @@ class _Process:
         running, self._running = self._running, None
         if running is None or self._owner != os.getpid():
             return
-        running.kill()
+        if running.poll() is None:
+            # with the copy of it that is reading
+            os.killpg(running.pid, signal.SIGKILL)
         running.communicate()
 
     def _start(self, path: Path) -> None:
@@ -214,7 +222,7 @@ class _Process:
             [sys.executable, "-P", str(_PROGRAM)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
-            start_new_session=True,  # Ctrl-C is for us, and may not end what we do next
+            start_new_session=True,  # Ctrl-C is for us, and may not end what we do next; and a group to end
         )  # fmt: skip
         self._owner = os.getpid()
         _, answers = self._pipes()

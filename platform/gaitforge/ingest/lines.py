@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 from gaitforge.ingest.archive import ALWAYS_BYTES, MOST_TIMES
@@ -12,10 +12,11 @@ from gaitforge.regular_file import open_regular
 MOST_LINE_BYTES = 4 * 2**20  # a frame of a thousand points takes about 60 kB
 
 
-def read_lines(path: Path) -> Iterator[str]:
+def read_lines(path: Path) -> Generator[str, None, None]:
     """Yield the lines of a recordings file, each with its end of line where it has one.
 
-    What is no UTF-8 is read as Latin-1. Raises as `open_regular` does, and ValueError for a line without end.
+    What is no UTF-8 is read as Latin-1. The file is open until the generator is closed. Raises as `open_regular` does,
+    and ValueError for a line without end.
     """
     with open_regular(path, "The recordings file", "mend its path in the settings") as file:
         for number in range(1, 2**63):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from array import array
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,12 @@ def parse_mot(path: Path, options: ReadOptions) -> Iterator[Motion | Unusable]:
 
     What the header tells of angles, that they are in degrees or not, is kept as the column `inDegrees`.
     """
-    lines = enumerate(read_lines(path), start=1)
+    with closing(read_lines(path)) as lines:
+        motion = _read(path, enumerate(lines, start=1))
+    yield motion
+
+
+def _read(path: Path, lines: Iterator[tuple[int, str]]) -> Motion | Unusable:
     header = _read_header(path, lines)
     names = next((_split(text) for _, text in lines if text.strip()), [])
     _drop_ends(names, 0)
@@ -51,17 +57,15 @@ def parse_mot(path: Path, options: ReadOptions) -> Iterator[Motion | Unusable]:
         frames += 1
     _hold(path, header, _ROWS, frames, "rows")
     if (twice := find_twice(names)) is not None:
-        yield Unusable(reason=f"two columns have one name: {twice}")
-        return
+        return Unusable(reason=f"two columns have one name: {twice}")
     rows = np.asarray(numbers).reshape(frames, len(names))
     fps = _find_rate(rows[:, 0])
     if fps is None:
-        yield Unusable(reason="its times are not evenly spaced, so that it has no frame rate")
-        return
+        return Unusable(reason="its times are not evenly spaced, so that it has no frame rate")
     with np.errstate(over="ignore", invalid="ignore"):
         positions_TVC = rows[:, 1:, None].astype(np.float32)
     degrees = header.get("indegrees")
-    yield Motion(
+    return Motion(
         positions_TVC=positions_TVC,
         points=tuple(names[1:]),
         fps=fps or None,

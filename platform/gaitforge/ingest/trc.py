@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,12 @@ _NEEDED = ("DataRate", "NumFrames", "NumMarkers", "Units")
 
 def parse_trc(path: Path, options: ReadOptions) -> Iterator[Motion | Unusable]:
     """Yield the file's one motion; raises ValueError where its header and what is there do not agree."""
-    lines = enumerate(read_lines(path), start=1)
+    with closing(read_lines(path)) as lines:
+        motion = _read(path, enumerate(lines, start=1))
+    yield motion
+
+
+def _read(path: Path, lines: Iterator[tuple[int, str]]) -> Motion | Unusable:
     header = _read_header(path, lines)
     markers = _whole(path, header, "NumMarkers")
     promised = _whole(path, header, "NumFrames")
@@ -59,11 +65,10 @@ def parse_trc(path: Path, options: ReadOptions) -> Iterator[Motion | Unusable]:
             f"{path} holds {frames:,} frames, but its header promises {promised:,}; fetch it again, or {_AGAIN}."
         )
     if (twice := find_twice(names)) is not None:
-        yield Unusable(reason=f"two points have one name: {twice}")
-        return
+        return Unusable(reason=f"two points have one name: {twice}")
     with np.errstate(over="ignore", invalid="ignore"):
         positions_TVC = np.asarray(numbers).astype(np.float32)
-    yield Motion(
+    return Motion(
         positions_TVC=positions_TVC.reshape(frames, markers, 3)[:, :, axes],
         points=names,
         fps=_read_rate(path, header["DataRate"]),
