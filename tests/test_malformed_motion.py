@@ -22,7 +22,8 @@ from tests.test_mvnx import MVNX
 from tests.test_trc import MOT, TRC
 
 OPTIONS = ReadOptions(path=r"(?P<person>\w)(?P<label>\w)")
-BODY = Layout(name="body", joints=("Hips", "Knee", "Pelvis", "Hip"), bones=((0, 1),), up="y")
+JOINTS = ("Hips", "Knee", "Pelvis", "Hip")
+BODY = Layout(name="body", joints=JOINTS, bones=((0, 1), (1, 2), (2, 3)), up="y")
 ANGLES = Layout(name="angles", joints=("pelvis_tilt", "Hip"), bones=((0, 1),), up="none")
 
 # what breaks parsers of numbers, of text and of tags

@@ -284,5 +284,5 @@ def test_the_mot_reader_holds_its_contract_and_gives_angles_to_layouts_without_u
     assert recording.positions_TVC[0].tolist() == [[-20], [1.5]]
     assert recording.columns["inDegrees"] == "yes"
     body = Layout(name="body", joints=ANGLES.joints, bones=((0, 1),), up="y")
-    with pytest.raises(ValueError, match="choose a layout with up = 'none' for angles"):
+    with pytest.raises(ValueError, match="one with up = 'none' for angles"):
         list(READERS[".mot"](path, body, options))

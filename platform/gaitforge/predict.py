@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gaitforge.ingest import READERS, ReadOptions, check_paths, file_names
+from gaitforge.ingest import ReadOptions, check_paths, file_names, read_file
 from gaitforge.layout import Layout
 from gaitforge.metrics import softmax
 from gaitforge.normalise import Normalisation, normalise
@@ -19,7 +19,7 @@ from gaitforge.recording import Recording, Rejected
 from gaitforge.records.export import CARD, Card
 from gaitforge.records.store import HowRead
 from gaitforge.sentences import escape_cell
-from gaitforge.windows import WindowSettings, prepare_in_parts
+from gaitforge.windows import WindowSettings, count_frames, prepare_in_parts
 from gaitforge.work import ExportFolder, read_bytes
 
 # Numbers that one run takes at most, unless a single window has more: several runs instead of memory for all windows.
@@ -51,6 +51,8 @@ class Predictor:
     windows: WindowSettings
     normalisation: Normalisation
     read: ReadOptions
+    source: Layout | None = None
+    """The layout of the files, where it is another than the student's."""
 
     @classmethod
     def open(cls, folder: Path) -> Predictor:
@@ -81,6 +83,7 @@ class Predictor:
             windows=card.windows,
             normalisation=card.normalisation,
             read=_read_as_told(card.read),
+            source=card.read.from_layout,
         )
 
     def probabilities(self, recording: Recording) -> NDArray[np.float64]:
@@ -96,7 +99,7 @@ class Predictor:
                 f"was trained on {wanted}; give it recordings of that kind."
             )
         length, stride = self.windows.length, self.windows.stride
-        frames = len(recording.positions_TVC)
+        frames = count_frames(recording, self.windows)
         if self.windows.mode == "slide" and frames // stride * length > MOST_TIMES:
             raise ValueError(
                 f"{frames} frames are too many for windows of {length} frames every {stride}; cut it into shorter ones"
@@ -121,9 +124,11 @@ class Predictor:
     def _files(self, paths: Sequence[Path]) -> Iterator[Prediction]:
         seen: set[str] = set()
         for path, name in zip(paths, file_names(paths), strict=True):
-            read = READERS[path.suffix.lower()]
             try:
-                for item in read(path, self.layout, self.read, labelled=False, name=name):
+                items = read_file(
+                    path, self.layout, self.read, source=self.source, labelled=False, name=name
+                )
+                for item in items:
                     yield self._answer(item, name, seen)
             except (ValueError, OSError) as error:
                 reason = str(error.args[0] if error.args else error)
@@ -189,6 +194,7 @@ def _read_as_told(read: HowRead) -> ReadOptions:
         joints=read.joints or {},
         columns=read.columns or {},
         wide=read.wide or "",
+        image=read.image,
     )
 
 
