@@ -245,6 +245,12 @@ def test_onnxruntime_is_imported_where_it_is_told_to_write_nothing_and_nowhere_e
     assert [path for path in SOURCES if "onnxruntime" in packages(path)] == [home]
 
 
+def test_ezc3d_is_imported_by_the_process_of_its_own_and_by_nothing_that_we_load() -> None:
+    home = FOLDERS["gaitforge"] / "ingest" / "c3d_process.py"
+    assert [path for path in SOURCES if "ezc3d" in packages(path)] == [home]
+    assert all("gaitforge.ingest.c3d_process" not in imported(path) for path in SOURCES)
+
+
 def test_predicting_loads_no_torch_by_any_way() -> None:
     files = reached(FOLDERS["gaitforge"] / "predict.py")
     assert FOLDERS["gaitforge"] / "windows.py" in files
