@@ -6,6 +6,9 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
+
+_SHOWN = 12  # classes in a sentence
 
 AXES = ("x", "y", "z")
 CONFIDENCE = ("confidence", "visibility", "likelihood", "score", "conf", "c", "v")
@@ -43,6 +46,14 @@ class ReadOptions:
     """Joint of the layout to the file's points, where they have other names; of several points, the
     mean: { left_knee = ["LKNE"], pelvis = ["LASI", "RASI"] }.
     """
+    from_layout: str = ""
+    """The layout that the files have, where it is another than `ingest.layout`: a built-in one's name,
+    or the path of a .toml file. Joints that both have are carried over, the others are missing.
+    """
+    image: tuple[int, int] | None = None
+    """Width and height in pixels of the images that coordinates are shares of (from 0 to 1, as
+    MediaPipe writes them): x and z are multiplied by the width, y by the height.
+    """
     columns: Mapping[str, str] = field(default_factory=dict)
     """Tables: which columns hold `frame`, `time`, `fps`, `recording` where a table holds several
     (of several columns, with commas between), and where a line is a joint of a frame: `joint`, `x`,
@@ -69,6 +80,10 @@ class ReadOptions:
         if self.fps is not None and not 0 < self.fps < math.inf:
             raise ValueError(
                 f"fps is {self.fps}, but a frame rate must be above 0 Hz; mend it or leave it out."
+            )
+        if self.image is not None and min(self.image) < 1:
+            raise ValueError(
+                f"image is {list(self.image)}, but an image has a width and a height of at least 1 pixel; mend it."
             )
         try:
             re.compile(self.path)
@@ -97,3 +112,26 @@ class ReadOptions:
         """Return the class that `relabel` makes of a file's."""
         # an empty class stays empty, so that it is quarantined instead of joining "all others"
         return self.relabel.get(label, self.relabel.get("*", label)) if label else label
+
+
+class Watched(dict[str, str]):
+    """A `relabel` that knows which classes it was asked about."""
+
+    def __init__(self, relabel: Mapping[str, str]) -> None:
+        super().__init__(relabel)
+        self.asked: set[str] = set()
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self.asked.add(key)
+        return super().get(key, default)
+
+    def refuse_unused(self) -> None:
+        """Raise ValueError where it names a class that nobody asked about, which can only be a slip."""
+        asked = self.asked - {"*"}
+        unused = [name for name in self if name != "*" and name not in asked]
+        if unused and asked:  # else nothing was read, or by a reader that renames nothing
+            shown = ", ".join(sorted(asked)[:_SHOWN]) + (" ..." if len(asked) > _SHOWN else "")
+            raise ValueError(
+                f"ingest.read.relabel names the class '{unused[0]}', but the recordings are of the classes {shown}; "
+                "mend the name, or leave it out."
+            )
