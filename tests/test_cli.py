@@ -93,6 +93,18 @@ SPOILED: dict[str, tuple[dict[str, Any] | None, tuple[str, ...]]] = {
 }
 
 
+def test_a_store_of_one_class_is_refused_and_the_one_before_is_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = write_file_run(tmp_path)
+    assert main(["ingest", str(settings)]) == 0
+    before = SkeletonStore.open(tmp_path / "work" / "store").info
+    write_file_run(tmp_path, label=np.array(["ataxia"] * 6))
+    sentence = refused(capsys, "ingest", settings)
+    must_say(sentence, "All 6 recordings", "one class, 'ataxia'", "two or more", "relabel")
+    assert SkeletonStore.open(tmp_path / "work" / "store").info == before
+
+
 @pytest.mark.parametrize("name", SPOILED)
 def test_a_spoiled_file_is_refused_and_the_store_keeps_what_it_has(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

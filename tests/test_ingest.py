@@ -152,6 +152,27 @@ def test_relabel_renames_and_merges_classes(tmp_path: Path) -> None:
     assert [item.label for item in unnamed] == ["healthy", "KOA"]
 
 
+@pytest.mark.parametrize(
+    ("relabel", "slip"),
+    [
+        ({"healthy": "well", "Knee": "ill"}, "Knee"),
+        ({"healthy": "well", "hip": "ill", "*": "ill"}, "hip"),
+    ],
+)
+def test_a_class_to_rename_that_no_recording_has_is_refused(
+    tmp_path: Path, relabel: dict[str, str], slip: str
+) -> None:
+    path = save(tmp_path / "walks.npz")
+    items = read_files([path], TWO_JOINTS, ReadOptions(relabel=relabel))
+    with pytest.raises(
+        ValueError,
+        match=f"names the class '{slip}', but the recordings are of the classes healthy, knee;",
+    ):
+        list(items)
+    del relabel[slip]
+    assert len(list(read_files([path], TWO_JOINTS, ReadOptions(relabel=relabel)))) == 2
+
+
 def test_spaces_around_people_and_classes_do_not_make_new_ones(tmp_path: Path) -> None:
     path = save(tmp_path / "a.npz", subject=np.array(["s1 ", " s1"]), label=np.array(["a", "a "]))
     assert {(item.person, item.label) for item in read(path)} == {("s1", "a")}
@@ -244,6 +265,27 @@ def test_faults_of_the_file_are_raised_before_anything_is_yielded(
 def test_force_plates_may_have_any_number_of_channels(tmp_path: Path) -> None:
     path = save(tmp_path / "a.npz", frames=np.zeros((5, 2, 6)))
     assert only_recordings(read(path, FORCES))[0].positions_TVC.shape == (3, 2, 6)
+
+
+def test_a_file_may_tell_the_frame_rate_of_each_recording(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.npz", fps=np.array([25.0, 100.0]))
+    first, second = only_recordings(read(path))
+    assert (first.fps, second.fps) == (25.0, 100.0)
+    assert "fps" not in first.columns
+    first, second = only_recordings(read(path, fps=50.0))
+    assert (first.fps, second.fps) == (50.0, 50.0)
+
+
+def test_a_frame_rate_that_is_none_is_the_layouts_and_an_impossible_one_makes_a_rejected(
+    tmp_path: Path,
+) -> None:
+    first, second = read(save(tmp_path / "a.npz", fps=np.array([np.nan, 0.0])))
+    assert isinstance(first, Recording)
+    assert first.fps == TWO_JOINTS.fps
+    assert isinstance(second, Rejected)
+    assert second.reason.startswith("impossible frame rate: 0.0")
+    with pytest.raises(ValueError, match=r"a\.npz has text in 'fps'"):
+        read(save(tmp_path / "a.npz", fps=np.array(["25 Hz", "30 Hz"])))
 
 
 def test_confidence_channel_beyond_the_channels_is_refused(tmp_path: Path) -> None:

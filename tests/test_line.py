@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +22,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from gaitforge.familiar import describe_training
 from gaitforge.ingest.synthetic import SyntheticSettings, synthetic_cohort
+from gaitforge.records.json_file import plain
 from gaitforge.records.split import SPLIT
 from gaitforge.records.trial import Trial
+from gaitforge.store import SkeletonStore
 from gaitforge.trials import TrialLog
 from gaitforge.work import SplitFolder, WorkFolder, read_json, write_json
 from tests.conftest import FinishedLine, own_ray
@@ -304,6 +308,63 @@ def test_predict_says_why_it_cannot_use_recordings(
     write_recordings(path, frames=np.full((72, 17, 3), np.nan, dtype=np.float32))
     must_answer("new-0", "is missing")
     must_say(refused(capsys, "predict", export, tmp_path / "no.npz"), "no.npz does not exist")
+
+
+SPOILED: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str]] = {
+    "as trained": (lambda frames: frames, ""),
+    "upside down": (lambda frames: frames * [1, -1, -1], "the head below the feet"),
+    "z up": (lambda frames: frames[..., [0, 2, 1]] * [1, -1, 1], "joints at other heights"),
+    "another order": (lambda frames: frames[:, ::-1], "bones of another length"),
+    "hips unseen": (
+        lambda frames: np.where(np.isin(np.arange(17), [11, 12])[:, None], np.nan, frames),
+        "left_hip, right_hip not seen",
+    ),
+    "hips zero": (
+        lambda frames: np.where(np.isin(np.arange(17), [11, 12])[:, None], 0, frames + 3),
+        "left_hip, right_hip not seen",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SPOILED)
+def test_predict_says_what_is_unlike_the_training_people_and_strict_does_not_answer(
+    finished: FinishedLine, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    spoil, words = SPOILED[name]
+    path = tmp_path / "new.npz"
+    write_new_recordings(path, fps=20.0)
+    with np.load(path) as file:
+        arrays = dict(file)
+    np.savez(path, frames=spoil(arrays["frames"]).astype(np.float32), offsets=arrays["offsets"])
+
+    def ask(*flags: str) -> tuple[int, list[dict[str, str]]]:
+        capsys.readouterr()
+        status = main(["predict", *flags, str(finished.work.export), str(path)])
+        return status, list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+
+    status, rows = ask()
+    assert status == 0
+    assert rows
+    assert all(words in row["unlike"] if words else row["unlike"] == "" for row in rows)
+    status, strict = ask("--strict")
+    if not words:
+        assert (status, strict) == (0, rows)
+        return
+    assert status == 2
+    for row, before in zip(strict, rows, strict=True):
+        assert row["predicted"] == ""
+        assert row["unlike"] == before["unlike"]
+        assert row["reason"].startswith("it is unlike the training people's recordings: ")
+
+
+def test_the_card_holds_the_range_of_the_training_people_alone(finished: FinishedLine) -> None:
+    card = read_json(finished.work.export / "card.json")
+    store = SkeletonStore.open(finished.work.store)
+    split = SPLIT.read(finished.work.split_file("main"))
+    told = describe_training(store.read_recordings(split.people("train")), store.layout)
+    assert told is not None
+    assert card["familiar"] == plain(told)
+    assert card["familiar"]["recordings"] == card["people"]["train"]  # one of each
 
 
 # --- wrong input on a line that has results ---

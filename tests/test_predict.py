@@ -55,13 +55,13 @@ def altered(export: ExportFolder, change: Callable[[onnx.ModelProto], None]) -> 
 def test_all_answered_is_status_0(export: ExportFolder, capsys: Capsys) -> None:
     status, (head, *rows), err = said(export, capsys)
     assert (status, err) == (0, "")
-    assert head == ["recording", "predicted", "ill", "well", "lame", "reason"]
+    assert head == ["recording", "predicted", "ill", "well", "lame", "unlike", "reason"]
     assert [row[0] for row in rows] == ["new-00000", "new-00001", "new-00002"]
     for row in rows:
         numbers = [float(cell) for cell in row[2:5]]
         assert sum(numbers) == pytest.approx(1, abs=2e-4)
         assert row[1] == head[2 + int(np.argmax(numbers))]
-        assert row[5] == ""
+        assert row[5:] == ["", ""]
 
 
 def test_some_answered_is_status_1_and_the_others_have_their_reasons(
@@ -73,8 +73,8 @@ def test_some_answered_is_status_1_and_the_others_have_their_reasons(
     assert status == 1
     must_say(one_sentence(err), "1 of 6 could not be used", "the column 'reason' says why")
     assert [bool(row[1]) for row in rows] == [True, True, True, True, False, True]
-    assert rows[4] == ["more-00001", "", "", "", "", rows[4][5]]
-    assert "too few frames: 1" in rows[4][5]
+    assert rows[4] == ["more-00001", "", "", "", "", "", rows[4][6]]
+    assert "too few frames: 1" in rows[4][6]
 
 
 def test_none_answered_is_status_2(export: ExportFolder, capsys: Capsys) -> None:
@@ -83,7 +83,7 @@ def test_none_answered_is_status_2(export: ExportFolder, capsys: Capsys) -> None
     assert status == 2
     must_say(one_sentence(err), "1 of 1 could not be used")
     assert row[0].endswith("new.npz")
-    assert "4 joints" in row[5]
+    assert "4 joints" in row[6]
 
 
 def test_the_help_tells_the_exit_status(capsys: Capsys) -> None:
@@ -149,7 +149,7 @@ def test_an_answer_that_is_none_gives_no_class(
     altered(export, fuzz.ATTACKS[attack][0])
     status, (_, *rows), _ = said(export, capsys)
     assert status == 2
-    assert all(row[1:5] == [""] * 4 and reason in row[5] for row in rows)
+    assert all(row[1:6] == [""] * 5 and reason in row[6] for row in rows)
 
 
 @pytest.mark.parametrize("attack", ["long scan", "long fold"])

@@ -112,6 +112,7 @@ def test_every_key_behind_a_comment_sign_is_valid_without_it() -> None:
     text = EVERY_KEY.read_text(encoding="utf-8")
     data = tomllib.loads(re.sub(r"(?m)^# (?=\w+ = )", "", text))
     del data["ingest"]["synthetic"]
+    data["windows"]["mode"] = "slide"  # the one that has a frame rate
     settings = parse(RunSettings, data, where="")
     for name in HIDDEN:
         assert value_of(settings, name) not in (None, "", ()), name
@@ -485,3 +486,14 @@ def test_settings_that_this_user_may_not_read_have_their_sentence(
         PermissionError, match=r"cannot be read .Permission denied.; let its owner"
     ):
         read_settings(tmp_path / "run.toml")
+
+
+def test_files_may_lie_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    path = tmp_path / "run.toml"
+    path.write_text(
+        'work = "w"\n[ingest]\nlayout = "coco17"\nfiles = ["~/a.npz", "~b.npz", "c~/*.npz"]\n',
+        encoding="utf-8",
+    )
+    files = read_settings(path).ingest.files
+    assert files == ("/home/somebody/a.npz", str(tmp_path / "~b.npz"), str(tmp_path / "c~/*.npz"))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
 from gaitforge.ingest import RULES, ReadOptions, file_names, list_files, parts_of, read_files
 from gaitforge.ingest.synthetic import synthetic_cohort
 from gaitforge.layout import Layout, read_layout
+from gaitforge.pseudonyms import draw_key, find_key, pseudonym, pseudonymise, read_key
+from gaitforge.quality import note_quality, tell_findings
 from gaitforge.quarantine import in_words, refuse_too_many
 from gaitforge.recording import Recording, Rejected
 from gaitforge.regular_file import check_regular, open_regular, spell_name
@@ -25,14 +28,23 @@ def ingest_recordings(settings: IngestSettings, folder: Path) -> None:
     layout = _layout(settings)
     items: Iterable[Recording | Rejected]
     if settings.synthetic:
-        items = synthetic_cohort(settings.synthetic)
+        told = dataclasses.replace(
+            settings.quality, refuse=()
+        )  # walkers are as they are asked for
+        items = (
+            note_quality(walker, layout, told) for walker in synthetic_cohort(settings.synthetic)
+        )
     else:
         items = read_files(
             list_files(settings.files),
             layout,
             settings.read,
             distinct_people=settings.distinct_people,
+            quality=settings.quality,
         )
+        if settings.pseudonymise:
+            draw_key(find_key())
+            items = pseudonymise(items, read_key(find_key()), settings.keep_columns)
     identity = ingest_identity(settings)
     if _holds(folder, identity):
         store = SkeletonStore.open(folder)
@@ -44,7 +56,7 @@ def ingest_recordings(settings: IngestSettings, folder: Path) -> None:
         info = SkeletonStore.write(
             folder,
             layout,
-            items,
+            _two_classes(items),
             identity,
             read=how_read(settings),
             max_quarantined=settings.max_quarantined,
@@ -58,6 +70,24 @@ def ingest_recordings(settings: IngestSettings, folder: Path) -> None:
             f"  {info.quarantined:,} of {info.recordings + info.quarantined:,} recordings could not be "
             f"used ({in_words(info.reasons)}); "
             f"{StoreFolder(folder).quarantine} names each"
+        )
+    for line in tell_findings(SkeletonStore.open(folder).read_index(), settings.quality):
+        say(f"  {line}")
+
+
+def _two_classes(items: Iterable[Recording | Rejected]) -> Iterator[Recording | Rejected]:
+    """Yield items; raises ValueError after the last where all recordings are of one class."""
+    recordings = 0
+    classes: set[str] = set()
+    for item in items:
+        if isinstance(item, Recording):
+            recordings += 1
+            classes.add(item.label)
+        yield item
+    if len(classes) == 1:
+        raise ValueError(
+            f"All {recordings:,} recordings that can be used are of one class, '{min(classes)}', but a student learns "
+            "to tell two or more apart; add recordings of another, or mend ingest.read.label or ingest.read.relabel."
         )
 
 
@@ -73,7 +103,12 @@ def ingest_identity(settings: IngestSettings) -> str:
             "read": _read_identity(settings.read, files),
             "rules": RULES,
             "distinct_people": [list(group) for group in settings.distinct_people],
+            **({"refused": refused} if (refused := settings.quality.limits_refused()) else {}),
         }
+        if settings.pseudonymise:
+            # of the key no more than that it is another one
+            by = pseudonym(read_key(find_key()), "key", "")
+            content["pseudonyms"] = {"by": by, "keep": sorted(settings.keep_columns)}
     return fingerprint({**content, "layout": _layout(settings).as_dict()})
 
 
@@ -83,9 +118,11 @@ def _read_identity(read: ReadOptions, files: Sequence[Path]) -> dict[str, object
     Of a path counts what is told by it, so that files may be moved together.
     """
     told: dict[str, object] = as_dict(read)
-    for key in ("path", "table", "joints", "columns", "wide"):
+    for key in ("path", "table", "joints", "columns", "wide", "from_layout", "image"):
         if not told[key]:
             del told[key]
+    if read.from_layout:
+        told["from_layout"] = read_layout(read.from_layout).as_dict()
     if read.path:
         found = [re.search(read.path, spell_name(path.as_posix())) for path in files]
         told["by_path"] = [match.groupdict() if match else None for match in found]

@@ -10,16 +10,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gaitforge.ingest import READERS, ReadOptions, check_paths, file_names, suffix_of
+from gaitforge.familiar import find_unlike
+from gaitforge.ingest import ReadOptions, check_paths, file_names, read_file
+from gaitforge.ingest.cleaning import clean
 from gaitforge.layout import Layout
 from gaitforge.metrics import softmax
 from gaitforge.normalise import Normalisation, normalise
 from gaitforge.onnx_file import AGAIN, Ports, Session, load_session, look_through, run_bounded
 from gaitforge.recording import Recording, Rejected
-from gaitforge.records.export import CARD, Card
+from gaitforge.records.export import CARD, Card, Familiar
 from gaitforge.records.store import HowRead
 from gaitforge.sentences import escape_cell
-from gaitforge.windows import WindowSettings, prepare_in_parts
+from gaitforge.windows import WindowSettings, count_frames, prepare_in_parts
 from gaitforge.work import ExportFolder, read_bytes
 
 # Numbers that one run takes at most, unless a single window has more: several runs instead of memory for all windows.
@@ -33,12 +35,14 @@ MOST_TIMES = 2**26  # of all windows of a recording: a window every frame over h
 class Prediction:
     """The answer to one recording: its class probabilities [K], or None and the reason why there are none.
 
-    Of a file that cannot be used as a whole, `recording` is the path.
+    Of a file that cannot be used as a whole, `recording` is the path. `unlike` says what of the recording is far
+    outside the range of the training people's, whom alone the student knows.
     """
 
     recording: str
     probabilities_K: NDArray[np.float64] | None
     reason: str = ""
+    unlike: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,9 @@ class Predictor:
     windows: WindowSettings
     normalisation: Normalisation
     read: ReadOptions
+    source: Layout | None = None
+    """The layout of the files, where it is another than the student's."""
+    familiar: Familiar | None = None
 
     @classmethod
     def open(cls, folder: Path) -> Predictor:
@@ -81,6 +88,8 @@ class Predictor:
             windows=card.windows,
             normalisation=card.normalisation,
             read=_read_as_told(card.read),
+            source=card.read.from_layout,
+            familiar=card.familiar,
         )
 
     def probabilities(self, recording: Recording) -> NDArray[np.float64]:
@@ -96,7 +105,7 @@ class Predictor:
                 f"was trained on {wanted}; give it recordings of that kind."
             )
         length, stride = self.windows.length, self.windows.stride
-        frames = len(recording.positions_TVC)
+        frames = count_frames(recording, self.windows)
         if self.windows.mode == "slide" and frames // stride * length > MOST_TIMES:
             raise ValueError(
                 f"{frames} frames are too many for windows of {length} frames every {stride}; cut it into shorter ones"
@@ -108,28 +117,45 @@ class Predictor:
             logits_NK = np.concatenate([self._logits(*part) for part in parts])
         return softmax(logits_NK.mean(axis=0))
 
-    def files(self, paths: Sequence[Path]) -> Iterator[Prediction]:
+    def check_strict(self) -> None:
+        """Raise ValueError where the export does not tell with what new recordings could be compared."""
+        if self.familiar is None and self.layout.up_axis is not None:
+            raise ValueError(
+                "The card of the exported student does not tell what the training people's recordings are like, so "
+                f"nothing can be held against them; {AGAIN}, or leave out --strict."
+            )
+        if self.familiar is None:
+            raise ValueError(
+                f"The nodes of the layout '{self.layout.name}' are no points of a body, whose recordings alone are "
+                "held against the training people's; leave out --strict."
+            )
+
+    def files(self, paths: Sequence[Path], *, strict: bool = False) -> Iterator[Prediction]:
         """Yield the answer to every recording of the files, in the files' order; one that cannot be used has a reason.
 
-        The files need not tell classes and persons. Raises, before any file is read, KeyError for a suffix without
-        a reader, FileNotFoundError for a missing file and ValueError for one named twice; RuntimeError where
-        the student does not come to an end.
+        With `strict`, neither has one that is unlike the training people's an answer. The files need not tell classes
+        and persons. Raises, before any file is read, KeyError for a suffix without a reader, FileNotFoundError for a
+        missing file and ValueError for one named twice; RuntimeError where the student does not come to an end.
         """
         check_paths(paths, "give the path of a file that does")
-        return self._files(paths)
+        return self._files(paths, strict)
 
-    def _files(self, paths: Sequence[Path]) -> Iterator[Prediction]:
+    def _files(self, paths: Sequence[Path], strict: bool) -> Iterator[Prediction]:
         seen: set[str] = set()
         for path, name in zip(paths, file_names(paths), strict=True):
-            read = READERS[suffix_of(path)]
             try:
-                for item in read(path, self.layout, self.read, labelled=False, name=name):
-                    yield self._answer(item, name, seen)
+                items = read_file(
+                    path, self.layout, self.read, source=self.source, labelled=False, name=name
+                )
+                for item in items:
+                    yield self._answer(item, name, seen, strict)
             except (ValueError, OSError) as error:
                 reason = str(error.args[0] if error.args else error)
                 yield Prediction(recording=str(path), probabilities_K=None, reason=reason)
 
-    def _answer(self, item: Recording | Rejected, name: str, seen: set[str]) -> Prediction:
+    def _answer(
+        self, item: Recording | Rejected, name: str, seen: set[str], strict: bool
+    ) -> Prediction:
         known = item.recording
         if isinstance(item, Rejected):
             # as readers name what has no id of its own
@@ -141,12 +167,28 @@ class Predictor:
             )
         seen.add(known)
         try:
-            return Prediction(recording=known, probabilities_K=self.probabilities(item))
+            item, unlike = self._look_over(item)
+            if strict and unlike:
+                reason = f"it is unlike the training people's recordings: {unlike}"
+                return Prediction(
+                    recording=known, probabilities_K=None, reason=reason, unlike=unlike
+                )
+            probabilities_K = self.probabilities(item)
+            return Prediction(recording=known, probabilities_K=probabilities_K, unlike=unlike)
         except MemoryError:
             reason = "it takes more memory than there is; cut it into shorter ones"
         except ValueError as error:
             reason = str(error)
         return Prediction(recording=known, probabilities_K=None, reason=reason)
+
+    def _look_over(self, recording: Recording) -> tuple[Recording, str]:
+        """Return a recording as ingest would store it, and what of it is unlike the training people's."""
+        if recording.positions_TVC.shape[1] != self.layout.joint_count:
+            return recording, ""  # which is refused later
+        recording = clean(recording, self.layout)
+        if self.familiar is None:
+            return recording, ""
+        return recording, "; ".join(find_unlike(recording, self.layout, self.familiar))
 
     def _logits(
         self, windows: NDArray[np.float32], seen: NDArray[np.bool_]
@@ -168,17 +210,18 @@ class Predictor:
 
 def name_columns(classes: Sequence[str]) -> list[str]:
     """Return the cells of the first line of a table of predictions."""
-    return ["recording", "predicted", *map(escape_cell, classes), "reason"]
+    return ["recording", "predicted", *map(escape_cell, classes), "unlike", "reason"]
 
 
 def fill_row(prediction: Prediction, classes: Sequence[str]) -> list[str]:
     """Return the cells of a line of a table of predictions; without an answer they are empty but for the reason."""
     name, reason = escape_cell(prediction.recording), escape_cell(prediction.reason)
+    unlike = escape_cell(prediction.unlike)
     probabilities = prediction.probabilities_K
     if probabilities is None:
-        return [name, *[""] * (1 + len(classes)), reason]
+        return [name, *[""] * (1 + len(classes)), unlike, reason]
     best = escape_cell(classes[int(probabilities.argmax())])
-    return [name, best, *(f"{value:.4f}" for value in probabilities), reason]
+    return [name, best, *(f"{value:.4f}" for value in probabilities), unlike, reason]
 
 
 def _read_as_told(read: HowRead) -> ReadOptions:
@@ -189,6 +232,7 @@ def _read_as_told(read: HowRead) -> ReadOptions:
         joints=read.joints or {},
         columns=read.columns or {},
         wide=read.wide or "",
+        image=read.image,
     )
 
 
@@ -206,9 +250,17 @@ def _student_of(card: Card) -> Ports:
         )
     elif length * joints * channels > MOST_OF_A_WINDOW:
         fault = f"tells of windows of {length} frames, which no student has"
+    elif card.familiar is not None and not _fits(card.familiar, card.layout):
+        fault = "tells of training people with other joints or bones than its layout has"
     if fault is not None:
         raise ValueError(f"The card of the exported student {fault}; {AGAIN}.")
     return Ports.of_student(length, joints, channels, len(classes))
+
+
+def _fits(familiar: Familiar, layout: Layout) -> bool:
+    joints = {len(familiar.unseen), len(familiar.heights)}
+    bones = {len(familiar.shortest), len(familiar.longest)}
+    return joints == {layout.joint_count} and bones == {len(layout.bones)}
 
 
 def _check_ports(wanted: Ports, found: Ports, files: ExportFolder) -> None:

@@ -18,7 +18,9 @@ from pydantic import TypeAdapter, ValidationError
 from gaitforge.ingest import ReadOptions
 from gaitforge.ingest.people import look_alikes
 from gaitforge.ingest.synthetic import SyntheticSettings
+from gaitforge.layout import read_layout
 from gaitforge.objectives import DEFAULT, check_objectives
+from gaitforge.quality import QualitySettings
 from gaitforge.recipe import FitPlan as FitPlan
 from gaitforge.recipe import require as _must
 from gaitforge.records.json_file import JsonFile
@@ -51,8 +53,8 @@ class IngestSettings:
     files: tuple[str, ...] = ()
     """Files of recordings, or patterns such as "walks/**/*.c3d", relative to the folder of run.toml."""
     layout: str = ""
-    """Joints of the files: a built-in layout's name (coco17, kinect25), or the path of a .toml
-    file.
+    """Joints of the recordings: a built-in layout's name (coco17, kinect25, body25, h36m17, halpe26,
+    kinect20, mediapipe33, mvnx23, ntu25, opencap43), or the path of a .toml file.
     """
     max_quarantined: float = 0.1
     """Share of recordings that may be unusable; with more, ingest is refused."""
@@ -60,7 +62,16 @@ class IngestSettings:
     """Ids that differ only in case, padding ("1", "01", "1.0"), white space or Unicode form are
     refused, unless a group here says that they are different people: [["P1", "p1"]].
     """
+    pseudonymise: bool = False
+    """Put keyed hashes in the place of the ids of people and recordings. The key is drawn once into
+    ~/.gaitforge/pseudonym.key, or into the file that GAITFORGE_PSEUDONYM_KEY names.
+    """
+    keep_columns: tuple[str, ...] = ()
+    """Further columns of text that go into the store although people have pseudonyms; others are
+    refused.
+    """
     read: ReadOptions = field(default_factory=ReadOptions)
+    quality: QualitySettings = field(default_factory=QualitySettings)
     synthetic: SyntheticSettings | None = None
 
     def __post_init__(self) -> None:
@@ -80,6 +91,14 @@ class IngestSettings:
         _must(
             0 <= self.max_quarantined <= 1,
             f"ingest.max_quarantined is {self.max_quarantined}, but must be a share between 0 and 1.",
+        )
+        _must(
+            self.pseudonymise or not self.keep_columns,
+            "ingest.keep_columns is for ingest.pseudonymise, which is off: all columns are kept; leave it out.",
+        )
+        _must(
+            not (self.pseudonymise and self.synthetic),
+            "ingest.pseudonymise is on, but synthetic walkers are nobody; leave it out.",
         )
         for group in self.distinct_people:
             _must(
@@ -397,13 +416,14 @@ def _from_folder(settings: RunSettings, folder: Path) -> RunSettings:
         )
     ingest = dataclasses.replace(
         settings.ingest,
-        files=tuple(str(folder / file) for file in settings.ingest.files),
-        layout=str(folder / settings.ingest.layout)
-        if settings.ingest.layout.endswith(".toml")
-        else settings.ingest.layout,
+        files=tuple(
+            str(folder / _at_home(file, "ingest.files")) for file in settings.ingest.files
+        ),
+        layout=_layout_from(folder, settings.ingest.layout),
         read=dataclasses.replace(
             settings.ingest.read,
             table=str(folder / settings.ingest.read.table) if settings.ingest.read.table else "",
+            from_layout=_layout_from(folder, settings.ingest.read.from_layout),
         ),
     )
     search = dataclasses.replace(
@@ -421,6 +441,10 @@ def _from_folder(settings: RunSettings, folder: Path) -> RunSettings:
     )
 
 
+def _layout_from(folder: Path, layout: str) -> str:
+    return str(folder / layout) if layout.endswith(".toml") else layout
+
+
 def _from(folder: Path, work: str) -> str:
     if work.startswith(S3):
         return str(open_path(work))
@@ -435,6 +459,11 @@ def _expanded(path: str, name: str) -> Path:
         raise ValueError(
             f"'{name}' is '{path}', but nobody here has such a home folder; write its path."
         ) from error
+
+
+def _at_home(path: str, name: str) -> Path:
+    """Return a path with the home folder in place of ~/; other names may begin with ~."""
+    return _expanded(path, name) if path.startswith("~/") else Path(path)
 
 
 def _resolved(path: Path, what: str) -> Path:
@@ -565,6 +594,8 @@ def tell_reading(read: ReadOptions) -> HowRead:
         joints=dict(read.joints) or None,
         columns=dict(read.columns) or None,
         wide=read.wide or None,
+        image=read.image,
+        from_layout=read_layout(read.from_layout) if read.from_layout else None,
     )
 
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
 from safetensors.torch import save
 
 from gaitforge.export import card_text, export_onnx
+from gaitforge.familiar import describe_training
 from gaitforge.ingest import ReadOptions
+from gaitforge.layout import Layout
 from gaitforge.provenance import Provenance
+from gaitforge.recording import Recording
 from gaitforge.records.confirm import REFIT, SCORES, Member, Scores
 from gaitforge.records.export import CARD, AboutVerdict, Card, HandedOut, export_identity
 from gaitforge.records.json_file import Unreadable, parts_of
@@ -31,11 +35,13 @@ def export_student(
     folder: SplitFolder,
     read: ReadOptions,
     target: Path,
+    trained_on: Iterable[Recording] = (),
 ) -> None:
     """Write `export/` for the student that the settings name, or else the chosen one; keep one that is the same.
 
     What is there stays as it is until the new ONNX file is made and has been checked.
-    `read` is how the recordings were read: predict must read new ones in the same way.
+    `read` is how the recordings were read: predict must read new ones in the same way. `trained_on` are those of the
+    training people, with which predict compares new ones.
     Raises FileNotFoundError before confirm, ValueError for scores of an older version, KeyError for a
     trial that was not confirmed.
     """
@@ -48,7 +54,7 @@ def export_student(
     how_read = tell_reading(read)
     identity = export_identity(head, scores, how_read)
     files = ExportFolder(target)
-    if _is_there(files, identity):
+    if _is_there(files, identity, windows.layout):
         say(f"  trial {member.trial} is there already")
         return
     joints, seen = take_few_windows(windows)
@@ -88,6 +94,7 @@ def export_student(
         onnx_sha256=hashlib.sha256(onnx).hexdigest(),
         **parts_of(exported),
         made=datetime.now(UTC).isoformat(timespec="seconds"),
+        familiar=describe_training(trained_on, windows.layout),
     )
     text, content = card_text(card).encode(), CARD.as_json(card)
     for told in (files.card, files.card_text):  # from here on they would describe another's files
@@ -103,13 +110,18 @@ def export_student(
     )
 
 
-def _is_there(files: ExportFolder, identity: str) -> bool:
-    """Tell whether the export of that identity is there, with the ONNX file that its card tells of."""
+def _is_there(files: ExportFolder, identity: str, layout: Layout) -> bool:
+    """Tell whether the export of that identity is there, with the ONNX file that its card tells of.
+
+    One of an older version, whose card does not tell what predict compares with, is made again.
+    """
     try:
         card = CARD.find(files.card)
     except Unreadable:  # or of an older version
         return False
     if card is None or card.identity != identity or not files.onnx.is_file():
+        return False
+    if card.familiar is None and layout.up_axis is not None:
         return False
     return hash_file(files.onnx) == card.onnx_sha256
 

@@ -9,30 +9,42 @@ import glob
 import inspect
 import os
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Protocol, cast
 
 from gaitforge.ingest.alphapose import read_alphapose
+from gaitforge.ingest.bvh import parse_bvh
+from gaitforge.ingest.c3d import parse_c3d
+from gaitforge.ingest.cleaning import clean
+from gaitforge.ingest.conversion import convert_all, map_joints
 from gaitforge.ingest.copies import Copies, Known
+from gaitforge.ingest.csv_files import read_csv
+from gaitforge.ingest.mot import parse_mot
+from gaitforge.ingest.motion import MotionReader
+from gaitforge.ingest.mvnx import parse_mvnx
 from gaitforge.ingest.npy import find_labels, read_npy
 from gaitforge.ingest.npz import read_npz
 from gaitforge.ingest.ntu import read_ntu
 from gaitforge.ingest.openpose import list_frames, read_openpose
-from gaitforge.ingest.options import ReadOptions
+from gaitforge.ingest.options import ReadOptions, Watched
 from gaitforge.ingest.people import refuse_look_alikes, stands_for_none
 from gaitforge.ingest.pyskl import read_pyskl
-from gaitforge.layout import LAYOUTS, Layout
+from gaitforge.ingest.tables import read_parquet_table
+from gaitforge.ingest.trc import parse_trc
+from gaitforge.layout import LAYOUTS, Layout, read_layout
+from gaitforge.quality import QualitySettings, note_quality
 from gaitforge.recording import Recording, Rejected
 from gaitforge.regular_file import check_regular, spell_name
 
 __all__ = [
     "READERS", "RULES", "ReadOptions", "Reader", "check_paths", "check_reader", "file_names", "list_files",
-    "parts_of", "read_files", "suffix_of",
+    "parts_of", "read_file", "read_files", "suffix_of",
 ]  # fmt: skip
 
 # Goes up whenever the same files give other recordings: what was read by older rules is read again.
-RULES = 1
+RULES = 2
 
 
 class Reader(Protocol):
@@ -56,6 +68,15 @@ class Reader(Protocol):
 
 READERS: dict[str, Reader] = {
     ".npz": read_npz,
+    ".c3d": MotionReader(parse_c3d),
+    ".trc": MotionReader(parse_trc),
+    ".mot": MotionReader(parse_mot),
+    ".sto": MotionReader(parse_mot),
+    ".bvh": MotionReader(parse_bvh),
+    ".mvnx": MotionReader(parse_mvnx),
+    ".csv": MotionReader(read_csv),
+    ".tsv": MotionReader(read_csv),
+    ".parquet": MotionReader(read_parquet_table),
     ".json": read_alphapose,
     ".npy": read_npy,
     ".pkl": read_pyskl,
@@ -100,8 +121,12 @@ def read_files(
     *,
     labelled: bool = True,
     distinct_people: Sequence[Collection[str]] = (),
+    quality: QualitySettings | None = None,
 ) -> Iterator[Recording | Rejected]:
     """Yield the recordings of all files, one by one; an id that occurred before makes one a Rejected.
+
+    What stands for "not found" in the files is missing in the recordings (see cleaning.py). With `quality`, they have
+    its numbers as columns, and one that exceeds what it refuses is a Rejected.
 
     Of `labelled` recordings, more must hold: a copy of an earlier one of the same person and class
     is a Rejected, and so is one whose person or class stands for "no value". New recordings, which
@@ -111,12 +136,38 @@ def read_files(
     a missing file and ValueError for one named twice, or for what is no file (a pipe, or a folder
     without frames).
     What a reader raises about a later file comes when that file's turn comes. ValueError comes
-    after the last recording where ids look alike that `distinct_people` does not tell apart, or a
-    copy has another person or class.
+    after the last recording where ids look alike that `distinct_people` does not tell apart, a
+    copy has another person or class, or `relabel` names a class that no recording has.
     """
     check_paths(paths)
-    items = _read_in_turn(paths, layout, options, labelled)
+    if labelled and options.relabel:
+        watched = Watched(options.relabel)
+        options = replace(options, relabel=watched)
+        read = _read_in_turn(paths, layout, options, labelled, quality)
+        return _then(_check(read, distinct_people), watched.refuse_unused)
+    items = _read_in_turn(paths, layout, options, labelled, quality)
     return _check(items, distinct_people) if labelled else (item for _, _, item in items)
+
+
+def read_file(
+    path: Path,
+    layout: Layout,
+    options: ReadOptions,
+    *,
+    source: Layout | None,
+    labelled: bool,
+    name: str,
+) -> Iterator[Recording | Rejected]:
+    """Yield a file's recordings with the joints of `layout`; the file has those of `source` where that is given.
+
+    Raises as readers do, and ValueError where the two layouts share no joint.
+    """
+    read = READERS[suffix_of(path)]
+    if source is None:
+        return read(path, layout, options, labelled=labelled, name=name)
+    map_joints(source, layout)
+    items = read(path, source, options, labelled=labelled, name=name)
+    return convert_all(items, source, layout, spell_name(path))
 
 
 def check_paths(paths: Sequence[Path], remedy: str = "mend its path in the settings") -> None:
@@ -188,13 +239,17 @@ def file_names(paths: Sequence[Path]) -> list[str]:
 
 
 def _read_in_turn(
-    paths: Sequence[Path], layout: Layout, options: ReadOptions, labelled: bool
+    paths: Sequence[Path],
+    layout: Layout,
+    options: ReadOptions,
+    labelled: bool,
+    quality: QualitySettings | None,
 ) -> Iterator[tuple[Path, int, Recording | Rejected]]:
     """Yield every item with its file and its position there."""
     seen: set[str] = set()
+    source = read_layout(options.from_layout) if options.from_layout else None
     for path, name in zip(paths, file_names(paths), strict=True):
-        read = READERS[suffix_of(path)]
-        items = read(path, layout, options, labelled=labelled, name=name)
+        items = read_file(path, layout, options, source=source, labelled=labelled, name=name)
         for position, item in enumerate(items):
             if isinstance(item, Recording):
                 if item.recording in seen:
@@ -202,7 +257,31 @@ def _read_in_turn(
                     yield path, position, _reject(item, path, position, reason)
                     continue
                 seen.add(item.recording)
+                item = _look_over(item, layout, quality, path, position)
             yield path, position, item
+
+
+def _then(
+    items: Iterator[Recording | Rejected], check: Callable[[], None]
+) -> Iterator[Recording | Rejected]:
+    yield from items
+    check()
+
+
+def _look_over(
+    item: Recording,
+    layout: Layout,
+    quality: QualitySettings | None,
+    path: Path,
+    position: int,
+) -> Recording | Rejected:
+    if item.positions_TVC.shape[1] != layout.joint_count:
+        return item  # which no store takes
+    try:
+        cleaned = clean(item, layout)
+        return note_quality(cleaned, layout, quality) if quality else cleaned
+    except ValueError as error:
+        return _reject(item, path, position, str(error))
 
 
 def _check(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
 
 from gaitforge.layout import Layout
 from gaitforge.records.confirm import (
@@ -20,7 +22,7 @@ from gaitforge.records.confirm import (
 )
 from gaitforge.records.json_file import JsonFile, plain
 from gaitforge.records.store import HowRead
-from gaitforge.records.values import Classes, Count, Moments, Number, Told, Windows
+from gaitforge.records.values import ABSENT, Classes, Count, Moments, Number, Told, Windows
 from gaitforge.work import fingerprint
 
 
@@ -38,6 +40,26 @@ class AboutVerdict(Verdict):
     FIRST: ClassVar[tuple[str, ...]] = ("about",)
 
     about: Count
+
+
+Quantiles = Annotated[tuple[Number, ...], Field(min_length=7, max_length=7)]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Familiar:
+    """What recordings of the training people are like (see familiar.py), so that predict can tell of unlike ones.
+
+    `checks` are quantiles at 0, 1, 5, 50, 95, 99 and 100 % over `recordings`. Of each joint: `unseen`, the greatest
+    share of frames without it, and `heights`, beside the mean joint; of each bone: `shortest` and `longest`, in body
+    sizes; null where nothing was seen.
+    """
+
+    recordings: Count
+    checks: Mapping[str, Quantiles]
+    unseen: Sequence[Number]
+    heights: Sequence[Number | None]
+    shortest: Sequence[Number | None]
+    longest: Sequence[Number | None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,6 +98,7 @@ class Card:
     latency_ms_p50: Number
     latency_ms_p95: Number
     made: str
+    familiar: Familiar | None = field(default=None, metadata=ABSENT)
 
 
 # 1 held no hash of the ONNX file
