@@ -30,7 +30,7 @@ from typing import Any
 from gaitforge.work import WorkFolder, read_json, write_json
 from tests.conftest import own_ray
 from tests.line_state import numbers
-from tests.small_line import PATIENCE_S, processes, start, write_run
+from tests.small_line import PATIENCE_S, ended, processes, start, write_run
 
 ROOT = Path(__file__).parents[1]
 HITS = 6  # of one line
@@ -162,8 +162,9 @@ def finish(settings: Path) -> str:
     """Run the line to its end; return what was wrong with that, "" for nothing."""
     with own_ray() as home:
         driver = start("run", settings, ray_home=home)
-        err = driver.communicate(timeout=PATIENCE_S)[1]
-    return "" if (driver.returncode, err) == (0, "") else f"{driver.returncode}: {err[-400:]}"
+        answer = ended(driver)
+    fine = (answer.returncode, answer.stderr) == (0, "")
+    return "" if fine else f"{answer.returncode}: {answer.stderr[-400:]}"
 
 
 def calm(folder: Path) -> dict[str, Any]:

@@ -40,6 +40,8 @@ EXAMPLES: dict[str, Any] = {
     "ingest.layout": "coco17",
     "ingest.read.confidence_channel": 2,
     "ingest.read.fps": 25.0,
+    "windows.fps": 30.0,
+    "ingest.read.image": [1920, 1080],
     "search.max_params": 50_000,
     "search.max_macs": 2_000_000,
     "search.max_bytes": 100_000,

@@ -105,13 +105,19 @@ def start(
 
 
 def ended(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
-    try:
-        out, err = process.communicate(timeout=PATIENCE_S)
-    except subprocess.TimeoutExpired:
+    """Wait for the end of a command, however long it takes, while it says something new every PATIENCE_S."""
+    said = -1
+    while True:
+        try:
+            out, err = process.communicate(timeout=PATIENCE_S)
+            return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+        except subprocess.TimeoutExpired as error:
+            before, said = said, len(error.stdout or "") + len(error.stderr or "")
+            if said > before:
+                continue
         os.killpg(process.pid, signal.SIGKILL)
         out, err = process.communicate()
-        raise AssertionError(f"not ended after {PATIENCE_S} s: {out}\n{err}") from None
-    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+        raise AssertionError(f"silent for {PATIENCE_S} s: {out}\n{err}")
 
 
 def run(

@@ -390,6 +390,17 @@ def test_the_up_axis_is_drawn_upwards_whichever_it_is() -> None:
         assert whole(numbers, "at")[:3, [0, 2]].tolist() == [[0, 0]] * 3
 
 
+@pytest.mark.parametrize("coordinates", [2, 3])
+def test_a_figure_whose_height_grows_downwards_stands_upright(coordinates: int) -> None:
+    # an image of somebody who faces it: y down, the left at greater x, nearer at less z
+    frame = [[0.0, -2.0, 5.0], [0.3, -1.0, 4.5], [-0.3, -1.0, 5.5]]
+    seen = [joint[:coordinates] for joint in frame]
+    at = whole(stick_figure.make_figure(walk([seen, seen]), legs("-y")), "at")[:3]
+    assert at[0, 1] > at[1, 1] == at[2, 1]
+    assert at[1, 0] > at[0, 0] > at[2, 0]
+    assert bool(at[1, 2] > at[0, 2] > at[2, 2]) == (coordinates == 3)
+
+
 def test_a_figure_faces_the_viewer_with_its_left_to_the_right() -> None:
     # it looks along +x (y is up), so that its left is at -z
     frame = [[0.0, 2.0, 0.0], [0.0, 1.0, -0.3], [0.0, 1.0, 0.3]]

@@ -22,7 +22,7 @@ from gaitforge.models.graph import hop_adjacency
 from gaitforge.models.gssm import GraphSelectiveStateSpace, normalise_rows
 
 # a chain a - b - c, and d, which hangs on nothing
-CHAIN = Layout(name="chain", joints=("a", "b", "c", "d"), bones=((0, 1), (1, 2)))
+CHAIN = Layout(name="chain", joints=("a", "b", "c", "d"), bones=((0, 1), (1, 2)), up="none")
 PLATES = Layout(name="plates", joints=("one", "other"), bones=((0, 1),), up="none")
 COCO = LAYOUTS["coco17"]
 

@@ -54,7 +54,7 @@ def test_a_package_adds_a_family_a_space_a_term_and_a_reader(site: Path) -> None
     assert make_sizes("average", {"width": 3}).as_dict() == {"width": 3}
     assert SPACES["average"].smallest == make_sizes("average", {"width": 4})
     assert LOSSES["logit_match"].stored == "logits"
-    assert READERS[".csv"].__module__ == "gait_average.reader"
+    assert READERS[".walk"].__module__ == "gait_average.reader"
     before = [list(table) for table in TABLES]
     load_extensions(SPACES)  # a worker does so for every student
     assert [list(table) for table in TABLES] == before
@@ -63,14 +63,14 @@ def test_a_package_adds_a_family_a_space_a_term_and_a_reader(site: Path) -> None
 def test_readers_are_added_without_the_rest(site: Path) -> None:
     install_average(site)
     load_readers()
-    assert ".csv" in READERS
+    assert ".walk" in READERS
     assert "average" not in FAMILIES
     assert "logit_match" not in LOSSES
 
 
 def test_no_import_adds_anything(site: Path) -> None:
     install_average(site)
-    assert {item.name for item in find_extensions()} == {"average", "logit_match", ".csv"}
+    assert {item.name for item in find_extensions()} == {"average", "logit_match", ".walk"}
     assert "gait_average" not in sys.modules
 
 
@@ -135,7 +135,7 @@ class Changeable:
         ({"spaces": {"mine": "strange.things:SPACE"}}, "that is no space: there is no model family 'mine'"),
         ({"spaces": {"tcn": "strange.things:SPACE"}}, "that name is taken"),
         ({"readers": {"csv": "strange.things:read"}}, "its name must be a suffix in lower case"),
-        ({"readers": {".csv": "strange.things:read"}}, "that is no reader: it must take .path, layout, options"),
+        ({"readers": {".walk": "strange.things:read"}}, "that is no reader: it must take .path, layout, options"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_added_is_refused_with_the_package(
@@ -249,7 +249,7 @@ def test_the_doctor_lists_each_with_its_package(
         "  family 'average'    of gait-average 0.1\n",
         "  space 'average'     of gait-average 0.1\n",
         "  term 'logit_match'  of gait-average 0.1\n",
-        "  reader '.csv'       of gait-average 0.1\n",
+        "  reader '.walk'      of gait-average 0.1\n",
         "  family 'alone'      of strange-things 0.1; without a search space",
         "  average       right, to 1e-06",
     ):
@@ -295,9 +295,9 @@ def test_the_line_runs_with_what_a_package_adds(
 ) -> None:
     """Read, taught, searched and shipped by the package of the docs; the search by workers of Ray."""
     install_average(site)
-    write_walks(tmp_path / "walks.csv")
+    write_walks(tmp_path / "patients.walk")
     own: Tables = {
-        "ingest": {"files": ["walks.csv"], "layout": "coco17"},
+        "ingest": {"files": ["patients.walk"], "layout": "coco17"},
         "teacher": {"family": "average"},
         "search": {"families": ["average"], "terms": ["logit_match"]},
     }
@@ -315,7 +315,9 @@ def test_the_line_runs_with_what_a_package_adds(
         for stage in ("confirm", "export"):
             assert main([stage, str(settings)]) == 0
     capsys.readouterr()
-    assert main(["predict", str(tmp_path / "work" / "export"), str(tmp_path / "walks.csv")]) == 0
+    assert (
+        main(["predict", str(tmp_path / "work" / "export"), str(tmp_path / "patients.walk")]) == 0
+    )
     assert capsys.readouterr().out.count("\nwalk") == 8
     summary = read_json(tmp_path / "work" / "summary.json")
     assert summary["teacher"]["family"] == "average"

@@ -267,6 +267,27 @@ def test_force_plates_may_have_any_number_of_channels(tmp_path: Path) -> None:
     assert only_recordings(read(path, FORCES))[0].positions_TVC.shape == (3, 2, 6)
 
 
+def test_a_file_may_tell_the_frame_rate_of_each_recording(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.npz", fps=np.array([25.0, 100.0]))
+    first, second = only_recordings(read(path))
+    assert (first.fps, second.fps) == (25.0, 100.0)
+    assert "fps" not in first.columns
+    first, second = only_recordings(read(path, fps=50.0))
+    assert (first.fps, second.fps) == (50.0, 50.0)
+
+
+def test_a_frame_rate_that_is_none_is_the_layouts_and_an_impossible_one_makes_a_rejected(
+    tmp_path: Path,
+) -> None:
+    first, second = read(save(tmp_path / "a.npz", fps=np.array([np.nan, 0.0])))
+    assert isinstance(first, Recording)
+    assert first.fps == TWO_JOINTS.fps
+    assert isinstance(second, Rejected)
+    assert second.reason.startswith("impossible frame rate: 0.0")
+    with pytest.raises(ValueError, match=r"a\.npz has text in 'fps'"):
+        read(save(tmp_path / "a.npz", fps=np.array(["25 Hz", "30 Hz"])))
+
+
 def test_confidence_channel_beyond_the_channels_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="3 channels, so there is no confidence channel 3"):
         read(save(tmp_path / "a.npz"), confidence_channel=3)

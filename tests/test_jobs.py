@@ -20,7 +20,7 @@ import yaml
 from gaitforge.work import WorkFolder, read_json
 from tests.conftest import own_ray
 from tests.node_python import NodePython
-from tests.small_line import PATIENCE_S, ROOT, Tables, wait_for, write_run
+from tests.small_line import ROOT, Tables, ended, wait_for, write_run
 from trainers.cluster.token import use_token
 
 SECRET = "0123456789abcdef0123456789abcdef0123456789abcdef"
@@ -50,13 +50,16 @@ class Head:
             "HOME": str(self.home),
             "RAY_AUTH_TOKEN": token,
         }
-        return subprocess.run(
-            [str(part) for part in command],
-            cwd=self.home,
-            env=own | more,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_S,
+        return ended(
+            subprocess.Popen(
+                [str(part) for part in command],
+                cwd=self.home,
+                env=own | more,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from gaitforge.ingest import READERS, ReadOptions, list_files, read_files
 from gaitforge.ingest.motion import Motion, MotionReader, Unusable, match, turn_up
-from gaitforge.layout import Layout
+from gaitforge.layout import LAYOUTS, Layout
 from gaitforge.recording import Recording, Rejected
 
 LEG = Layout(name="leg", joints=("hip", "left_knee", "foot"), bones=((0, 1), (1, 2)), unit="m")
@@ -118,7 +119,10 @@ def test_lengths_come_in_the_layouts_unit_and_what_is_no_length_stays(
         ("y", "y", [1, 2, 3]),
         ("z", "y", [1, 3, -2]),  # what was up along z is up along y; x stays
         ("y", "z", [1, -3, 2]),
-        ("-y", "y", [-1, -2, 3]),  # a half turn, not a mirror
+        ("-y", "y", [1, -2, -3]),  # a half turn, not a mirror; x stays
+        ("y", "-y", [1, -2, -3]),
+        ("z", "-z", [-1, 2, -3]),
+        ("-y", "z", [1, 3, -2]),
         ("x", "y", [-2, 1, 3]),
         ("-z", "y", [1, -3, 2]),
     ],
@@ -241,3 +245,85 @@ def test_a_toy_format_goes_through_the_door_of_all_readers(
     options = ReadOptions(path="(?P<person>P.)_(?P<label>[a-z]+)")
     items = list(read_files(list_files([str(tmp_path / "*.toy")]), LEG, options))
     assert [item.recording for item in items] == ["P1_ill", "P2_well"]
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "turned"),
+    [
+        ("y", "y", [1, 2]),
+        ("-y", "y", [1, -2]),
+        ("y", "-y", [1, -2]),
+        ("y", "x", [2, 1]),
+        ("-x", "y", [2, -1]),
+        ("z", "y", [1, 2]),  # what is up is not in the picture
+    ],
+)
+def test_a_picture_looks_as_before_whichever_axis_is_up(
+    source: str, target: str, turned: list[float]
+) -> None:
+    assert turn_up(np.array([[[1, 2]]], np.float32), source, target).tolist() == [[turned]]
+
+
+def test_points_of_a_trc_file_are_the_joints_that_their_names_say() -> None:
+    points = [
+        "RHip",
+        "RKnee",
+        "RBigToe",
+        "RHeel",
+        "LHip",
+        "LSmallToe",
+        "Neck",
+        "Head",
+        "Nose",
+        "RShoulder",
+    ]
+    places = match(points, LAYOUTS["halpe26"], {})
+    found = {
+        joint: place
+        for joint, place in zip(LAYOUTS["halpe26"].joints, places, strict=True)
+        if place
+    }
+    assert found == {
+        "right_hip": [0], "right_knee": [1], "right_big_toe": [2], "right_heel": [3], "left_hip": [4],
+        "left_small_toe": [5], "neck": [6], "head": [7], "nose": [8], "right_shoulder": [9],
+    }  # fmt: skip
+
+
+def test_points_are_found_however_they_tell_the_side_but_a_plainer_name_goes_first() -> None:
+    body = Layout(name="b", joints=("left_knee", "right_big_toe", "l5"), bones=(), up="none")
+    assert match(["RBigToe", "LKnee", "L5"], body, {}) == [[1], [0], [2]]
+    assert match(["KneeLeft", "Left Knee"], body, {}) == [[1], [], []]
+
+
+SHARES = Motion(positions_TVC=np.full((2, 3, 3), 0.5, np.float32), unit="share", up="-y")
+IMAGE = ReadOptions(path="(?P<person>P.)_(?P<label>[a-z]+)", image=(1920, 1080))
+
+
+def test_shares_of_an_image_become_pixels_and_depth_is_a_share_of_the_width() -> None:
+    frames = only(read(SHARES, options=IMAGE, layout=replace(LEG, up="-y", unit="px")))
+    assert frames.positions_TVC[0, 0].tolist() == [960, 540, 960]
+    flat = replace(SHARES, positions_TVC=SHARES.positions_TVC[..., :2], unit="")
+    frames = only(read(flat, options=IMAGE, layout=LEG))
+    assert frames.positions_TVC[0, 0].tolist() == [960, -540]
+
+
+def test_shares_of_an_image_of_unknown_size_are_refused_as_they_are_distorted() -> None:
+    with pytest.raises(ValueError, match=r"are shares of an image.*ingest\.read\.image = \["):
+        read(SHARES)
+
+
+def test_lengths_are_no_shares_of_an_image() -> None:
+    with pytest.raises(ValueError, match=r"has coordinates in mm, but ingest\.read\.image is for"):
+        read(motion(unit="mm"), options=IMAGE)
+
+
+@pytest.mark.parametrize("image", [(0, 1080), (1920, -1)])
+def test_an_image_has_a_size(image: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="an image has a width and a height"):
+        ReadOptions(image=image)
+
+
+def test_two_coordinates_have_no_third_that_points_up() -> None:
+    flat = replace(SHARES, positions_TVC=SHARES.positions_TVC[..., :2], unit="px")
+    with pytest.raises(ValueError, match=r"has 2 coordinates per joint, .* up = 'z'"):
+        read(flat, layout=replace(LEG, up="z"))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from gaitforge.ingest import READERS, Reader, ReadOptions
@@ -19,8 +20,25 @@ from tests.small_line import write_recordings
 TWO_JOINTS = Layout(name="two", joints=("hip", "knee"), bones=((0, 1),), fps=50.0)
 COCO = Layout(name="any", joints=tuple(f"j{n}" for n in range(17)), bones=((0, 1),), up="none")
 
+
+def write_table(path: Path) -> Path:
+    """Two recordings, one line a frame, of joints that are numbered."""
+    table = pd.DataFrame({"recording": ["a"] * 9 + ["b"] * 9, "subject": "p1", "label": "ill"})
+    numbers = np.random.default_rng(0).normal(size=(18, 34))
+    names = [f"{axis}_{joint}" for joint in range(17) for axis in "xy"]
+    table = table.join(pd.DataFrame(numbers, columns=names))
+    if path.suffix == ".parquet":
+        table.to_parquet(path)
+    else:
+        table.to_csv(path, index=False, sep="\t" if path.suffix == ".tsv" else ",")
+    return path
+
+
 # suffix -> what writes a sample of 17 joints; a reader without one is held to less
-SAMPLES: dict[str, Callable[[Path], Path]] = {".npz": write_recordings}
+SAMPLES: dict[str, Callable[[Path], Path]] = {
+    ".npz": write_recordings,
+    **dict.fromkeys((".csv", ".tsv", ".parquet"), write_table),
+}
 
 
 @pytest.mark.parametrize("suffix", READERS)

@@ -223,7 +223,9 @@ def test_a_choice_tells_what_it_may_be(tmp_path: Path) -> None:
 def test_a_part_that_cannot_be_is_refused_by_its_own_reason(tmp_path: Path) -> None:
     model = written("runs/main/teacher/model.json")
     path = changed(model, tmp_path, lambda it: it["layout"].update(up="down"))
-    with pytest.raises(Unreadable, match=r"its 'layout' cannot be .*must be one of x, y, z, none"):
+    with pytest.raises(
+        Unreadable, match=r"its 'layout' cannot be .*must be one of x, y, z, -x, -y, -z, none"
+    ):
         TEACHER.read(path)
     path = changed(model, tmp_path, lambda it: it["normalisation"]["std"][0].__setitem__(0, 0.0))
     with pytest.raises(

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from gaitforge.layout import LAYOUTS, read_layout
 from gaitforge.settings import read_settings
 from gaitforge.toml import write_toml
 from tests.node_python import NodePython
@@ -70,6 +71,25 @@ def test_files_named_relative_to_run_toml_travel_and_others_must_be_there(tmp_pa
     assert Path(second).read_bytes() == (tmp_path / "more" / "walks.npz").read_bytes()
 
 
+def test_the_layout_of_the_files_travels_where_it_is_a_file(tmp_path: Path) -> None:
+    write_recordings(tmp_path / "walks.npz")
+    (tmp_path / "own.toml").write_text(write_toml(LAYOUTS["kinect25"].as_dict()), encoding="utf-8")
+    path = write_run(
+        tmp_path,
+        {
+            **SHARED,
+            "ingest": {"files": ["walks.npz"], "layout": "coco17"},
+            "ingest.read": {"from_layout": "own.toml", "fps": 25.0},
+            "ingest.synthetic": None,
+        },
+    )
+    pack(path).write(tmp_path / "run")
+    read = read_settings(tmp_path / "run" / "run.toml").ingest.read
+    assert Path(read.from_layout).is_relative_to(tmp_path / "run")
+    assert read_layout(read.from_layout) == LAYOUTS["kinect25"]
+    assert read.fps == 25.0
+
+
 REFUSED: dict[str, tuple[Tables, str]] = {
     "work folder of this machine": ({}, "work is 'work', .* absolute path of a folder that every"),
     "home of this machine": ({"": {"work": "~/work"}}, "work is '~/work'"),
@@ -110,6 +130,7 @@ def test_a_zip_of_the_same_run_has_the_same_bytes_and_one_folder(tmp_path: Path)
     for name in (
         "run.toml",
         "gaitforge/layout.py",
+        "gaitforge/layouts/coco17.toml",
         "trainers/__main__.py",
         "search_spaces/tcn.py",
     ):

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from gaitforge.records.confirm import FOLDS, POOLED
@@ -15,9 +16,11 @@ from gaitforge.records.teacher import REFERENCE
 from gaitforge.trials import TrialLog
 from gaitforge.work import WorkFolder, read_json, write_json
 from tests.made import made
+from tests.test_store import flip, parquet_files, recording, write
 from tests.test_trials import ended
 from tests.toy_work import Toy, make_split, make_work
 from trainers.__main__ import main
+from trainers.disk import say_size
 from trainers.show import describe
 
 KILLED = "the worker process was killed by SIGSEGV"
@@ -237,3 +240,35 @@ def test_rare_reasons_of_failures_are_counted_together(work: WorkFolder) -> None
 def test_a_search_in_which_nothing_failed_is_shown_without_failures(tmp_path: Path) -> None:
     work = make_work(tmp_path / "whole", Toy(trials=12, running=0, failed=0))
     assert "failed students" not in describe(work)
+
+
+def test_a_store_is_told_by_class_with_people_lengths_rates_and_what_is_missing(
+    tmp_path: Path,
+) -> None:
+    gaps = recording("b", "p1").positions_TVC.copy()
+    gaps[:3, 0] = np.nan  # 9 of the 24 values of this one, 9 of 90 of all
+    write(
+        tmp_path / "store",
+        recording("a", "p1", frames=8, fps=50.0),
+        recording("b", "p1", positions_TVC=gaps, fps=50.0),
+        recording("c", "p2", frames=3, fps=25.0, label="knee"),
+    )
+    lines = describe(WorkFolder(tmp_path)).splitlines()
+    assert lines[1:5] == [
+        "  healthy      1 people        2 recordings of 4 to 8 (median 6) frames, 0.0 min",
+        "  knee         1 people        1 recordings of 3 frames, 0.0 min",
+        "  50 Hz (2), 25 Hz (1); 2 joints of 3 coordinates, 10.0% of their values missing",
+        f"  {say_size(sum(path.stat().st_size for path in parquet_files(tmp_path / 'store')))} in Parquet files",
+    ]
+
+
+def test_a_store_whose_recordings_are_damaged_is_shown_with_a_line_that_says_so(
+    tmp_path: Path,
+) -> None:
+    write(tmp_path / "store", recording("a", "p1"))
+    (file,) = parquet_files(tmp_path / "store")
+    flip(file, -9)
+    lines = describe(WorkFolder(tmp_path)).splitlines()
+    assert lines[0].startswith("store: 1 recordings of 1 people")
+    assert lines[1].startswith("  its recordings cannot be read: ")
+    assert "damaged" in lines[1]

@@ -12,7 +12,7 @@ from gaitforge.models.graph import partitioned_adjacency
 from gaitforge.models.stgcn import GraphConvolution, StgcnSizes
 
 # a chain a - b - c with its root at a, and d, which hangs on nothing
-CHAIN = Layout(name="chain", joints=("a", "b", "c", "d"), bones=((0, 1), (1, 2)))
+CHAIN = Layout(name="chain", joints=("a", "b", "c", "d"), bones=((0, 1), (1, 2)), up="none")
 
 
 def test_partitions_tell_itself_from_nearer_and_farther_joints() -> None:

@@ -4,19 +4,23 @@ import time
 from dataclasses import replace
 from functools import cache
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from gaitforge.ingest.motion import turn_up
 from gaitforge.ingest.synthetic import CLASSES, KNOWN_JOINTS, SyntheticSettings, synthetic_cohort
 from gaitforge.layout import LAYOUTS
 from gaitforge.recording import Recording
+from gaitforge.toml import write_toml
 
 CLEAN = SyntheticSettings(
     layout="kinect25", people_per_class=3, recordings_per_person=1, seconds=8.0, noise=0, missing=0
 )
 MANY = SyntheticSettings(people_per_class=15, recordings_per_person=2)
+WALKERS = ("coco17", "kinect25")
 STIFF_KINECT = LAYOUTS["kinect25"].bones  # in this layout every bone is a stiff segment
 STIFF_COCO = (
     "left_hip-right_hip left_hip-left_knee left_knee-left_ankle right_hip-right_knee "
@@ -104,7 +108,7 @@ def test_same_seed_gives_identical_arrays_and_another_does_not() -> None:
     )
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", WALKERS)
 @pytest.mark.parametrize("dimensions", [2, 3])
 def test_every_layout_is_filled_in_2_and_3_dimensions(layout: str, dimensions: int) -> None:
     settings = SyntheticSettings(
@@ -118,8 +122,31 @@ def test_every_layout_is_filled_in_2_and_3_dimensions(layout: str, dimensions: i
         assert 1.1 < up_range[1] < 2.0
 
 
-def test_known_joints_are_those_of_the_built_in_layouts() -> None:
-    assert {name for layout in LAYOUTS.values() for name in layout.joints} == KNOWN_JOINTS
+def test_known_joints_are_those_of_the_layouts_of_walkers() -> None:
+    assert {name for layout in WALKERS for name in LAYOUTS[layout].joints} == KNOWN_JOINTS
+
+
+def test_a_layout_with_other_joints_is_refused() -> None:
+    with pytest.raises(ValueError, match="'body25' has the joint 'mid_hip', but a synthetic"):
+        SyntheticSettings(layout="body25")
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_walkers_whose_height_grows_downwards_are_the_same_walkers(
+    dimensions: int, tmp_path: Path
+) -> None:
+    """In space they are turned over and not mirrored: what they have on their left stays there."""
+    text = write_toml(replace(LAYOUTS["coco17"], up="-y", fps=25.0).as_dict())
+    (tmp_path / "down.toml").write_text(text)
+    settings = SyntheticSettings(
+        dimensions=dimensions, people_per_class=1, recordings_per_person=1
+    )
+    down = replace(settings, layout=str(tmp_path / "down.toml"), noise=0, missing=0)
+    up = replace(settings, noise=0, missing=0)
+    for one, other in zip(synthetic_cohort(up), synthetic_cohort(down), strict=True):
+        assert np.median(other.positions_TVC[..., 1]) < 0
+        turned = turn_up(other.positions_TVC, "-y", "y")
+        np.testing.assert_array_equal(turned, one.positions_TVC)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.2])

@@ -15,12 +15,12 @@ from benchmarks.two_hosts import CACHE, Host, TwoHosts, refusal
 from gaitforge.trials import TrialLog
 from gaitforge.work import SplitFolder, WorkFolder, read_json
 from tests.node_python import NodePython, make_node_python
-from tests.small_line import PATIENCE_S, ROOT, Tables, wait_for, write_run
+from tests.small_line import PATIENCE_S, ROOT, Tables, ended, wait_for, write_run
 
 pytestmark = [
     pytest.mark.cluster,
     pytest.mark.slow,
-    pytest.mark.timeout(2 * PATIENCE_S),
+    pytest.mark.timeout(5 * PATIENCE_S),
     pytest.mark.skipif(bool(refusal()), reason=refusal()),
 ]
 
@@ -77,9 +77,7 @@ def start(host: Host, *arguments: object, **environment: str) -> subprocess.Pope
 
 
 def run(host: Host, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    process = start(host, *arguments, **environment)
-    out, err = process.communicate(timeout=PATIENCE_S)
-    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+    return ended(start(host, *arguments, **environment))
 
 
 def split_of(settings: Path) -> SplitFolder:
@@ -190,7 +188,7 @@ def test_a_killed_node_costs_its_trial_the_time_since_its_rung_and_nothing_that_
         assert lost is not None
         before = {path: path.read_bytes() for path in split.trials.glob("*.json")}
         hosts.worker.kill()
-        _, err = driver.communicate(timeout=PATIENCE_S)
+        err = ended(driver).stderr
     finally:
         driver.kill()
         hosts.reboot_worker()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from gaitforge.layout import LAYOUTS
 from gaitforge.work import WorkFolder, read_json
 from tests.node_python import NodePython, make_node_python
 from tests.small_line import PATIENCE_S, ROOT, Tables, ended, wait_for, write_run
@@ -52,6 +53,7 @@ def test_the_wheel_holds_every_source_file_of_the_four_folders(wheel: zipfile.Zi
     }
     assert {name for name in wheel.namelist() if name.endswith(".py")} == expected
     assert {"gaitforge/py.typed", "gaitforge/_line/examples/demo.toml"} <= set(wheel.namelist())
+    assert {f"gaitforge/layouts/{name}.toml" for name in LAYOUTS} <= set(wheel.namelist())
 
 
 def test_the_wheel_says_who_made_it_and_under_which_licence(wheel: zipfile.ZipFile) -> None:

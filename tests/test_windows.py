@@ -20,7 +20,15 @@ from gaitforge.normalise import Normalisation, fit_normalisation, normalise
 from gaitforge.recording import Recording
 from gaitforge.records.split import Split
 from gaitforge.window_cache import WindowCache, build_windows, open_role, sweep_windows
-from gaitforge.windows import Bools, Floats, WindowSettings, prepare, window_times
+from gaitforge.windows import (
+    Bools,
+    Floats,
+    WindowSettings,
+    check_rates,
+    count_frames,
+    prepare,
+    window_times,
+)
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -104,13 +112,63 @@ def test_resampling_lengthens_a_short_recording_linearly() -> None:
 @pytest.mark.parametrize(("frames", "starts"), [(20, [0, 6, 12]), (21, [0, 6, 12, 13]), (8, [0])])
 def test_sliding_windows_cover_all_frames(frames: int, starts: list[int]) -> None:
     settings = replace(PLAIN, mode="slide", stride=6)
-    times = window_times(frames, settings)
+    recording = walker(frames=frames)
+    times = window_times(recording, settings)
     assert times[:, 0].tolist() == starts
     assert set(times.ravel().tolist()) == set(range(frames))
-    recording = walker(frames=frames)
     windows, seen = prepare(recording, BODY, settings)
     np.testing.assert_array_equal(windows[-1], recording.positions_TVC[-8:])
     assert seen.all()
+
+
+def test_windows_of_one_rate_hold_the_same_movement_whatever_the_frame_rate_was() -> None:
+    """At 100 Hz each fourth frame of the line that 25 Hz would have seen; at 10 Hz the points between."""
+    settings = replace(PLAIN, mode="slide", stride=4, fps=25.0)
+
+    def ramp(fps: float, seconds: float) -> Recording:
+        times = np.arange(round(seconds * fps) + 1) / fps
+        still = walker(frames=2).positions_TVC[:1]
+        moving = still + times[:, None, None].astype(np.float32)
+        return replace(walker(frames=2), positions_TVC=moving, fps=fps)
+
+    wanted, wanted_seen = prepare(ramp(25.0, 0.6), BODY, settings)  # 16 frames at 25 Hz
+    assert wanted.shape[0] == 3
+    for fps in (100.0, 10.0, 25.0):
+        recording = ramp(fps, 0.6)
+        assert count_frames(recording, settings) == 16
+        windows, seen = prepare(recording, BODY, settings)
+        np.testing.assert_allclose(windows, wanted, atol=1e-5)
+        np.testing.assert_array_equal(seen, wanted_seen)
+        np.testing.assert_allclose(
+            make_views(recording, BODY, replace(settings, views=2))[0],
+            make_views(ramp(25.0, 0.6), BODY, replace(settings, views=2))[0],
+            atol=1e-5,
+        )
+
+
+def test_frame_rates_that_differ_are_refused_where_windows_would_last_other_times() -> None:
+    slide = replace(PLAIN, mode="slide", stride=4)
+    with pytest.raises(
+        ValueError, match=r"rates of 25, 100 Hz.* last 0\.08 to 0\.32 s; set windows\.fps"
+    ):
+        check_rates([25.0, 100.0, None], slide)
+    check_rates([25.0, 100.0], PLAIN)  # one window of each, whatever its tempo
+    check_rates([25.0, 25.0, None], slide)
+    check_rates([25.0, 100.0], replace(slide, fps=25.0))
+    with pytest.raises(
+        ValueError, match=r"windows\.fps is 25, but 2 recordings have no frame rate"
+    ):
+        check_rates([25.0, None, None], replace(slide, fps=25.0))
+
+
+def test_a_frame_rate_of_windows_is_for_sliding_ones_and_left_out_of_what_knew_none() -> None:
+    with pytest.raises(ValueError, match="whatever its frame rate"):
+        replace(PLAIN, fps=25.0)
+    for rate in (0.0, -1.0, math.inf, math.nan):
+        with pytest.raises(ValueError, match="must be above 0"):
+            replace(PLAIN, mode="slide", stride=4, fps=rate)
+    assert "fps" not in PLAIN.as_dict()
+    assert replace(PLAIN, mode="slide", stride=4, fps=50).as_dict()["fps"] == 50
 
 
 def test_a_recording_shorter_than_a_window_is_padded_unseen() -> None:
@@ -370,7 +428,7 @@ def test_a_flip_in_2d_reverses_the_horizontal_axis() -> None:
     np.testing.assert_allclose(flipped[..., 0], -positions[:, [0, 2, 1, 4, 3], 0], atol=1e-6)
 
 
-@pytest.mark.parametrize(("up", "up_axis"), [("x", 0), ("y", 1), ("z", 2)])
+@pytest.mark.parametrize(("up", "up_axis"), [("x", 0), ("y", 1), ("z", 2), ("-y", 1)])
 def test_a_rotation_keeps_height_and_bone_lengths(up: str, up_axis: int) -> None:
     positions = walker().positions_TVC
     turned = rotate(positions, 1.0, replace(BODY, up=up))

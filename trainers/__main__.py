@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gaitforge.sentences import one_line
+from gaitforge.sentences import escape, one_line
 from trainers.terminal.stopping import (
     Stopped,
     claim_last_word,
@@ -123,6 +123,53 @@ def run_stage(options: argparse.Namespace) -> int:
     from gaitforge.settings import read_settings
 
     return _run(read_settings(options.settings), options.stage, options.fresh)
+
+
+def run_ingest(options: argparse.Namespace) -> int:
+    """Run the stage, or tell what its reader makes of a file, which needs no run.toml."""
+    if options.look is not None:
+        return _look(options)
+    if options.settings is None:
+        raise ValueError(
+            "ingest needs a run.toml, or --look FILE to see what a file holds; name one."
+        )
+    return run_stage(options)
+
+
+def _look(options: argparse.Namespace) -> int:
+    from gaitforge.extensions import load_readers
+    from gaitforge.ingest.look import describe_lines, draw, look, write_layout, write_settings
+    from gaitforge.ingest.options import ReadOptions
+    from gaitforge.layout import read_layout
+    from gaitforge.settings import read_settings
+
+    load_readers()
+    ingest = read_settings(options.settings).ingest if options.settings else None
+    layout = read_layout(ingest.layout) if ingest and ingest.layout else None
+    seen = look(options.look, ingest.read if ingest else ReadOptions(), layout)
+    for line in (*describe_lines(seen), "", *draw(seen)):
+        print(escape(line))
+    texts = {"run.toml": write_settings(seen)}
+    if not seen.built_in:
+        texts["mine.layout.toml"] = write_layout(seen.layout)
+    for name, text in texts.items():
+        if options.write is None:
+            print(f"\n# ---- {name}: a beginning\n{text}", end="")
+        else:
+            _write_new(options.write / name, text)
+    return 0
+
+
+def _write_new(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as error:
+        raise FileExistsError(
+            f"{path} is there already, and is not written over; name another folder."
+        ) from error
+    print(f"wrote {path}")
 
 
 def run_demo(options: argparse.Namespace) -> int:
@@ -385,13 +432,28 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="command")
     for stage, text in STAGES.items():
         command = commands.add_parser(stage, help=text, description=text)
-        command.add_argument("settings", type=Path, metavar="run.toml")
+        if stage == "ingest":
+            command.add_argument("settings", type=Path, nargs="?", metavar="run.toml")
+            command.add_argument(
+                "--look",
+                type=Path,
+                metavar="FILE",
+                help="instead, tell what a file holds, draw it, and print a run.toml and a layout to begin with",
+            )
+            command.add_argument(
+                "--write",
+                type=Path,
+                metavar="DIR",
+                help="with --look: write that run.toml and layout into a folder",
+            )
+        else:
+            command.add_argument("settings", type=Path, metavar="run.toml")
         command.add_argument(
             "--fresh",
             action="store_true",
             help="set aside what was made of other people or settings, and the search, and start anew",
         )
-        command.set_defaults(command=run_stage, stage=stage)
+        command.set_defaults(command=run_ingest if stage == "ingest" else run_stage, stage=stage)
     demo = commands.add_parser("demo", help="the whole line, small, on synthetic walkers")
     demo.add_argument("--out", metavar="DIR", help="work folder (default: work/demo)")
     demo.set_defaults(command=run_demo)

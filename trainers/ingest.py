@@ -9,9 +9,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from gaitforge.ingest import RULES, ReadOptions, file_names, list_files, read_files
+from gaitforge.ingest import RULES, ReadOptions, file_names, list_files, parts_of, read_files
 from gaitforge.ingest.synthetic import synthetic_cohort
 from gaitforge.layout import Layout, read_layout
+from gaitforge.pseudonyms import draw_key, find_key, pseudonym, pseudonymise, read_key
 from gaitforge.quality import note_quality, tell_findings
 from gaitforge.quarantine import in_words, refuse_too_many
 from gaitforge.recording import Recording, Rejected
@@ -41,6 +42,9 @@ def ingest_recordings(settings: IngestSettings, folder: Path) -> None:
             distinct_people=settings.distinct_people,
             quality=settings.quality,
         )
+        if settings.pseudonymise:
+            draw_key(find_key())
+            items = pseudonymise(items, read_key(find_key()), settings.keep_columns)
     identity = ingest_identity(settings)
     if _holds(folder, identity):
         store = SkeletonStore.open(folder)
@@ -101,6 +105,10 @@ def ingest_identity(settings: IngestSettings) -> str:
             "distinct_people": [list(group) for group in settings.distinct_people],
             **({"refused": refused} if (refused := settings.quality.limits_refused()) else {}),
         }
+        if settings.pseudonymise:
+            # of the key no more than that it is another one
+            by = pseudonym(read_key(find_key()), "key", "")
+            content["pseudonyms"] = {"by": by, "keep": sorted(settings.keep_columns)}
     return fingerprint({**content, "layout": _layout(settings).as_dict()})
 
 
@@ -110,9 +118,11 @@ def _read_identity(read: ReadOptions, files: Sequence[Path]) -> dict[str, object
     Of a path counts what is told by it, so that files may be moved together.
     """
     told: dict[str, object] = as_dict(read)
-    for key in ("path", "table", "joints", "columns", "wide"):
+    for key in ("path", "table", "joints", "columns", "wide", "from_layout", "image"):
         if not told[key]:
             del told[key]
+    if read.from_layout:
+        told["from_layout"] = read_layout(read.from_layout).as_dict()
     if read.path:
         found = [re.search(read.path, spell_name(path.as_posix())) for path in files]
         told["by_path"] = [match.groupdict() if match else None for match in found]
@@ -140,12 +150,19 @@ def _holds(folder: Path, identity: str) -> bool:
 
 
 def _digest(path: Path) -> str:
+    parts = parts_of(path)
+    if parts == [path]:
+        return _digest_file(path)
+    return fingerprint({"parts": [[part.name, _digest_file(part)] for part in parts]})
+
+
+def _digest_file(path: Path) -> str:
     check_regular(path, "The recordings file", "mend its path in the settings")
     known = path.stat()
     return _digest_of(path, known.st_size, known.st_mtime_ns)
 
 
-@lru_cache(maxsize=10_000)  # a command asks several times
+@lru_cache(maxsize=100_000)  # a command asks several times, and a folder has a file for each frame
 def _digest_of(path: Path, size: int, changed_ns: int) -> str:
     with open_regular(path, "The recordings file", "mend its path in the settings") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

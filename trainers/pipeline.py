@@ -22,6 +22,7 @@ from gaitforge.splits import say_kept
 from gaitforge.store import SkeletonStore
 from gaitforge.summary import write_summary
 from gaitforge.window_cache import build_windows, check_role, sweep_windows
+from gaitforge.windows import check_rates
 from gaitforge.work import (
     SplitFolder,
     WorkFolder,
@@ -143,6 +144,7 @@ class Line:
         self.refuse("split")
         say("split: people into train, validation and confirm")
         store = SkeletonStore.open(self.work.store)
+        check_rates(store.read_index().column("fps").to_pylist(), self.settings.windows)
         known = read_known_splits(self.work, self.fresh)
         splits = deal_splits(self.settings, store, known)
         for split in splits:

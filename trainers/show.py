@@ -10,10 +10,9 @@ from statistics import mean
 from gaitforge.decision import HasDifference, say_interval, say_judged
 from gaitforge.failures import failure_note
 from gaitforge.outdated import explain_outdated_answer, explain_outdated_pooled
-from gaitforge.quarantine import in_words
 from gaitforge.records.confirm import FOLDS, POOLED, SCORES, ByPerson, ModelScores
 from gaitforge.records.json_file import Unreadable
-from gaitforge.records.store import STORE, StoreInfo
+from gaitforge.records.store import STORE
 from gaitforge.records.summary import SUMMARY, FamilyEnds, SearchedMember
 from gaitforge.records.teacher import REFERENCE
 from gaitforge.sentences import escape
@@ -21,6 +20,7 @@ from gaitforge.summary import make_summary
 from gaitforge.trials import TrialLog
 from gaitforge.work import SplitFolder, WorkFolder
 from trainers.confirm.trust import format_verdict
+from trainers.show_store import describe_store
 
 REASONS = 3  # of a family's failures; the rest are counted
 
@@ -40,7 +40,7 @@ def describe(work: WorkFolder) -> str:
     summary = make_summary(work)
     with suppress(OSError):  # who may only read the folder is shown it all the same
         SUMMARY.write(work.summary, summary)
-    parts = [_store(store)]
+    parts = [*describe_store(work, store)]
     if summary.teacher:
         teacher = summary.teacher
         parts.append(
@@ -91,14 +91,6 @@ def describe(work: WorkFolder) -> str:
         parts.append(f"not there yet: {', '.join(missing)}")
     # a name with a line end in it must not look like a line of ours
     return "\n".join(escape(part).replace("\n", "\\n") for part in parts)
-
-
-def _store(store: StoreInfo) -> str:
-    why = f" ({in_words(store.reasons)})" if store.reasons else ""
-    return (
-        f"store: {store.recordings:,} recordings of {store.people} people in {len(store.classes)} classes"
-        f" ({', '.join(store.classes)}), {store.quarantined} in quarantine{why}, version {store.version}"
-    )
 
 
 def _reference(work: WorkFolder) -> Iterator[str]:

@@ -73,10 +73,12 @@ def _right_up_near(
     up = layout.up_axis or 0
     xyz_TVC = np.zeros((*positions_TVC.shape[:2], 3))
     if positions_TVC.shape[2] > 2:
-        return positions_TVC[..., [(up - 1) % 3, up, (up + 1) % 3]]
+        # what points down is turned over, with the axis towards the viewer: left stays left
+        signs_C = [1, layout.up_sign, layout.up_sign]
+        return positions_TVC[..., [(up - 1) % 3, up, (up + 1) % 3]] * signs_C
     height = min(up, 1)
     xyz_TVC[..., 0] = positions_TVC[..., 1 - height]
-    xyz_TVC[..., 1] = positions_TVC[..., height]
+    xyz_TVC[..., 1] = positions_TVC[..., height] * layout.up_sign
     xyz_TVC[..., 2] = np.where(np.isnan(xyz_TVC[..., 0]), np.nan, 0.0)
     return xyz_TVC
 

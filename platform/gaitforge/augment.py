@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from gaitforge.layout import Layout
 from gaitforge.recording import Recording
-from gaitforge.windows import Bools, Floats, Motion, WindowSettings, window_times
+from gaitforge.windows import Bools, FilledRecording, Floats, WindowSettings, window_times
 
 # An image has no vertical axis to turn about: a greater turn in it would be a fall.
 MOST_2D_ROTATION_DEG = 5.0
@@ -38,8 +38,8 @@ def make_views(
 
     View 0 is what `windows.prepare` gives.
     """
-    motion = Motion.from_recording(recording, layout, settings)
-    times_NT = window_times(motion.frames, settings)
+    motion = FilledRecording.from_recording(recording, layout, settings)
+    times_NT = window_times(recording, settings)
     clean, clean_seen = motion.sample(times_NT)
     views = np.empty((len(clean), settings.views, *clean.shape[1:]), dtype=np.float32)
     seen = np.empty(views.shape[:-1], dtype=np.bool_)

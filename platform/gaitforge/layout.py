@@ -9,6 +9,8 @@ Q phases (equal parts of a window's time), M entries drawn from a memory, X draw
 from __future__ import annotations
 
 import math
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +22,7 @@ from numpy.typing import NDArray
 from gaitforge.toml import read_toml
 
 MOST_JOINTS = 5_000  # a table of all pairs of joints is made
-UP_AXES = ("x", "y", "z", "none")
+UP_AXES = ("x", "y", "z", "-x", "-y", "-z", "none")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,9 +30,10 @@ class Layout:
     """A set of joints and how they hang together.
 
     `bones` and `left_right` hold pairs of joint indices, `parts` body-part name -> joint indices.
-    `up` is the axis that points up; "none" says that the nodes are not points of a body in space
-    (force plates, say), so that nothing is centred, rotated or mirrored. `root` is the joint that
-    recordings are centred on and that the spatial graph partition measures distance from.
+    `up` is the axis that points up, "-y" where y counts downwards as in an image; "none" says that
+    the nodes are not points of a body in space (force plates, say), so that nothing is centred,
+    rotated or mirrored. `root` is the joint that recordings are centred on and that the spatial
+    graph partition measures distance from.
     """
 
     name: str
@@ -77,6 +80,8 @@ class Layout:
                 )
         if not self.root:
             raise ValueError(f"Layout '{self.name}' has no root joint; name at least one.")
+        _check_pairs(self)
+        _check_bones(self)
 
     @property
     def joint_count(self) -> int:
@@ -84,8 +89,13 @@ class Layout:
 
     @property
     def up_axis(self) -> int | None:
-        """Return the index of the coordinate that points up, or None where there is no up."""
-        return None if self.up == "none" else "xyz".index(self.up)
+        """Return the index of the coordinate that tells height, or None where there is no up."""
+        return None if self.up == "none" else "xyz".index(self.up[-1])
+
+    @property
+    def up_sign(self) -> int:
+        """Return 1, or -1 where the coordinate that tells height grows downwards."""
+        return -1 if self.up.startswith("-") else 1
 
     def mirrored(self) -> NDArray[np.int64]:
         """Return the joint order [V] after a left-right flip: left joints take the places of right ones."""
@@ -164,6 +174,108 @@ class Layout:
         return cls(**layout)
 
 
+def _check_pairs(layout: Layout) -> None:
+    """Raise ValueError where a pair, a part or the root names a joint that it cannot mean."""
+    names, paired = layout.joints, set[int]()
+    for left, right in layout.left_right:
+        if left == right:
+            raise ValueError(
+                f"Layout '{layout.name}' pairs '{names[left]}' with itself in left_right, but a pair is a joint of the "
+                "left and one of the right; mend or remove it."
+            )
+        if twice := sorted({left, right} & paired):
+            raise ValueError(
+                f"Layout '{layout.name}' has '{names[twice[0]]}' in two pairs of left_right, but a joint has one "
+                "counterpart; keep one of them."
+            )
+        if _side(names[left]) == "right" or _side(names[right]) == "left":
+            raise ValueError(
+                f"Layout '{layout.name}' has the pair '{names[left]}' and '{names[right]}' in left_right, but the left "
+                "joint comes first; turn it round."
+            )
+        paired |= {left, right}
+    for place, joints in {**layout.parts, "root": layout.root}.items():
+        twice = [joint for joint, times in Counter(joints).items() if times > 1]
+        if twice:
+            raise ValueError(
+                f"Layout '{layout.name}' names '{names[twice[0]]}' twice in {place}; name it once."
+            )
+
+
+def _check_bones(layout: Layout) -> None:
+    """Raise ValueError where bones cannot be those of a body; nodes without an up axis may hang on nothing."""
+    names, known = layout.joints, set[tuple[int, int]]()
+    for a, b in layout.bones:
+        if a == b:
+            raise ValueError(
+                f"Layout '{layout.name}' has a bone from '{names[a]}' to itself, but a bone joins two joints; mend or "
+                "remove it."
+            )
+        if (min(a, b), max(a, b)) in known:
+            raise ValueError(
+                f"Layout '{layout.name}' has the bone between '{names[a]}' and '{names[b]}' twice; keep one."
+            )
+        known.add((min(a, b), max(a, b)))
+    if layout.up == "none" or not layout.bones:
+        return
+    bodies = _find_bodies(layout)
+    if alone := [body for body in bodies if len(body) == 1]:
+        raise ValueError(
+            f"Layout '{layout.name}' has no bone at '{names[alone[0][0]]}', though other joints have some; add its "
+            "bone, or leave the joint out."
+        )
+    if len(bodies) > 1:
+        raise ValueError(
+            f"Layout '{layout.name}' has bones that hang together in {len(bodies)} pieces, but a body is one; join "
+            f"'{names[bodies[0][0]]}' and '{names[bodies[1][0]]}' by bones."
+        )
+
+
+def _find_bodies(layout: Layout) -> list[list[int]]:
+    """Return the sets of joints that bones hold together, in the order of their first joints."""
+    beside: list[list[int]] = [[] for _ in layout.joints]
+    for a, b in layout.bones:
+        beside[a].append(b)
+        beside[b].append(a)
+    bodies: list[list[int]] = []
+    found: set[int] = set()
+    for first in range(layout.joint_count):
+        if first in found:
+            continue
+        body, waiting = [], [first]
+        found.add(first)
+        while waiting:
+            joint = waiting.pop()
+            body.append(joint)
+            news = [other for other in dict.fromkeys(beside[joint]) if other not in found]
+            found.update(news)
+            waiting += news
+        bodies.append(body)
+    return bodies
+
+
+_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W_a-zA-Z]+|[^\W\d_]+")
+_SIDES = {"left": "left", "right": "right", "l": "left", "r": "right"}
+
+
+def _side(name: str) -> str | None:
+    """Return the side that a joint's name has as a word, None where it has none."""
+    words = [word.casefold() for word in _WORDS.findall(name)]
+    return next((word for word in words if word in ("left", "right")), None)
+
+
+def spell_joint(name: str) -> str:
+    """Spell a joint's name in small letters with its side first: "LKnee", "knee_left" and "Left.Knee" are "left knee".
+
+    A side is the word left or right, or l or r alone, at either end; what has none is only put in small letters.
+    """
+    words = [word.casefold() for word in _WORDS.findall(name)]
+    for first, rest in ((0, words[1:]), (-1, words[:-1])):
+        if rest and words[first] in _SIDES and (len(words[first]) > 1 or rest[first].isalpha()):
+            return f"{_SIDES[words[first]]} {''.join(rest)}"
+    return "".join(words)
+
+
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{value!r} stands where a text must be")
@@ -207,55 +319,17 @@ def read_layout(name_or_path: str) -> Layout:
         raise KeyError(
             f"There is no layout '{name_or_path}'. Built in: {', '.join(LAYOUTS)}; or give the path of a .toml file."
         )
-    return Layout.from_dict(
-        read_toml(path, "layout file", "a layout's .toml file"), source=f"The layout file {path}"
-    )
+    return _read(path)
 
 
-_COCO17 = Layout(
-    name="coco17",
-    joints=(
-        "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder",
-        "left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip",
-        "left_knee", "right_knee", "left_ankle", "right_ankle",
-    ),
-    bones=(
-        (0, 1), (0, 2), (1, 3), (2, 4), (0, 5), (0, 6), (5, 6), (5, 7), (7, 9), (6, 8), (8, 10),
-        (5, 11), (6, 12), (11, 12), (11, 13), (13, 15), (12, 14), (14, 16),
-    ),
-    left_right=((1, 2), (3, 4), (5, 6), (7, 8), (9, 10), (11, 12), (13, 14), (15, 16)),
-    parts={
-        "trunk": (0, 1, 2, 3, 4),
-        "left_arm": (5, 7, 9),
-        "right_arm": (6, 8, 10),
-        "left_leg": (11, 13, 15),
-        "right_leg": (12, 14, 16),
-    },
-    root=(11, 12),
+def _read(path: Path) -> Layout:
+    content = read_toml(path, "layout file", "a layout's .toml file")
+    return Layout.from_dict(content, source=f"The layout file {path}")
+
+
+_FOLDER = Path(__file__).with_name("layouts")
+_NAMES = (
+    "coco17", "kinect25", "body25", "h36m17", "halpe26", "kinect20", "mediapipe33", "mvnx23", "ntu25", "opencap43",
 )  # fmt: skip
 
-_KINECT25 = Layout(
-    name="kinect25",
-    joints=(
-        "spine_base", "spine_mid", "neck", "head", "left_shoulder", "left_elbow", "left_wrist", "left_hand",
-        "right_shoulder", "right_elbow", "right_wrist", "right_hand", "left_hip", "left_knee", "left_ankle",
-        "left_foot", "right_hip", "right_knee", "right_ankle", "right_foot", "spine_shoulder",
-        "left_hand_tip", "left_thumb", "right_hand_tip", "right_thumb",
-    ),
-    bones=(
-        (0, 1), (1, 20), (20, 2), (2, 3), (20, 4), (4, 5), (5, 6), (6, 7), (20, 8), (8, 9), (9, 10), (10, 11),
-        (0, 12), (12, 13), (13, 14), (14, 15), (0, 16), (16, 17), (17, 18), (18, 19), (7, 21), (7, 22),
-        (11, 23), (11, 24),
-    ),
-    left_right=((4, 8), (5, 9), (6, 10), (7, 11), (12, 16), (13, 17), (14, 18), (15, 19), (21, 23), (22, 24)),
-    parts={
-        "trunk": (0, 1, 2, 3, 20),
-        "left_arm": (4, 5, 6, 7, 21, 22),
-        "right_arm": (8, 9, 10, 11, 23, 24),
-        "left_leg": (12, 13, 14, 15),
-        "right_leg": (16, 17, 18, 19),
-    },
-    fps=30.0,
-)  # fmt: skip
-
-LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in (_COCO17, _KINECT25)}
+LAYOUTS: dict[str, Layout] = {name: _read(_FOLDER / f"{name}.toml") for name in _NAMES}

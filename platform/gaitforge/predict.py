@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaitforge.familiar import find_unlike
-from gaitforge.ingest import READERS, ReadOptions, check_paths, file_names
-from gaitforge.ingest.cleaning import clean
+from gaitforge.ingest import ReadOptions, check_paths, file_names, read_file
 from gaitforge.layout import Layout
 from gaitforge.metrics import softmax
 from gaitforge.normalise import Normalisation, normalise
@@ -21,7 +20,7 @@ from gaitforge.recording import Recording, Rejected
 from gaitforge.records.export import CARD, Card, Familiar
 from gaitforge.records.store import HowRead
 from gaitforge.sentences import escape_cell
-from gaitforge.windows import WindowSettings, prepare_in_parts
+from gaitforge.windows import WindowSettings, count_frames, prepare_in_parts
 from gaitforge.work import ExportFolder, read_bytes
 
 # Numbers that one run takes at most, unless a single window has more: several runs instead of memory for all windows.
@@ -56,6 +55,8 @@ class Predictor:
     normalisation: Normalisation
     read: ReadOptions
     familiar: Familiar | None = None
+    source: Layout | None = None
+    """The layout of the files, where it is another than the student's."""
 
     @classmethod
     def open(cls, folder: Path) -> Predictor:
@@ -87,6 +88,7 @@ class Predictor:
             normalisation=card.normalisation,
             read=_read_as_told(card.read),
             familiar=card.familiar,
+            source=card.read.from_layout,
         )
 
     def probabilities(self, recording: Recording) -> NDArray[np.float64]:
@@ -102,7 +104,7 @@ class Predictor:
                 f"was trained on {wanted}; give it recordings of that kind."
             )
         length, stride = self.windows.length, self.windows.stride
-        frames = len(recording.positions_TVC)
+        frames = count_frames(recording, self.windows)
         if self.windows.mode == "slide" and frames // stride * length > MOST_TIMES:
             raise ValueError(
                 f"{frames} frames are too many for windows of {length} frames every {stride}; cut it into shorter ones"
@@ -140,9 +142,11 @@ class Predictor:
     def _files(self, paths: Sequence[Path], strict: bool) -> Iterator[Prediction]:
         seen: set[str] = set()
         for path, name in zip(paths, file_names(paths), strict=True):
-            read = READERS[path.suffix.lower()]
             try:
-                for item in read(path, self.layout, self.read, labelled=False, name=name):
+                items = read_file(
+                    path, self.layout, self.read, source=self.source, labelled=False, name=name
+                )
+                for item in items:
                     yield self._answer(item, name, seen, strict)
             except (ValueError, OSError) as error:
                 reason = str(error.args[0] if error.args else error)
@@ -162,7 +166,7 @@ class Predictor:
             )
         seen.add(known)
         try:
-            item, unlike = self._look_over(item)
+            unlike = self._tell_unlike(item)
             if strict and unlike:
                 reason = f"it is unlike the training people's recordings: {unlike}"
                 return Prediction(
@@ -176,14 +180,12 @@ class Predictor:
             reason = str(error)
         return Prediction(recording=known, probabilities_K=None, reason=reason)
 
-    def _look_over(self, recording: Recording) -> tuple[Recording, str]:
-        """Return a recording as ingest would store it, and what of it is unlike the training people's."""
-        if recording.positions_TVC.shape[1] != self.layout.joint_count:
-            return recording, ""  # which is refused later
-        recording = clean(recording, self.layout)
-        if self.familiar is None:
-            return recording, ""
-        return recording, "; ".join(find_unlike(recording, self.layout, self.familiar))
+    def _tell_unlike(self, recording: Recording) -> str:
+        """Say what of a recording is unlike the training people's; nothing of one of other joints, which is none."""
+        joints = recording.positions_TVC.shape[1]
+        if self.familiar is None or joints != self.layout.joint_count:
+            return ""
+        return "; ".join(find_unlike(recording, self.layout, self.familiar))
 
     def _logits(
         self, windows: NDArray[np.float32], seen: NDArray[np.bool_]
@@ -227,6 +229,7 @@ def _read_as_told(read: HowRead) -> ReadOptions:
         joints=read.joints or {},
         columns=read.columns or {},
         wide=read.wide or "",
+        image=read.image,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -51,8 +52,10 @@ class Recording:
                 f"wrong shape: confidence has shape {self.confidence_TV.shape}, "
                 f"but must be {positions.shape[:2]} like the positions"
             )
-        if self.fps is not None and not self.fps > 0:
-            raise ValueError(f"impossible frame rate: {self.fps}, but it must be above 0 Hz")
+        if self.fps is not None and not 0 < self.fps < math.inf:
+            raise ValueError(
+                f"impossible frame rate: {self.fps}, but it must be above 0 Hz and finite"
+            )
         if not self.person or not self.label:
             raise ValueError("the person or the label is empty")
 

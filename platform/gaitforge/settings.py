@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from gaitforge.ingest import ReadOptions
 from gaitforge.ingest.people import look_alikes
 from gaitforge.ingest.synthetic import SyntheticSettings
+from gaitforge.layout import read_layout
 from gaitforge.objectives import DEFAULT, check_objectives
 from gaitforge.quality import QualitySettings
 from gaitforge.recipe import FitPlan as FitPlan
@@ -52,14 +53,22 @@ class IngestSettings:
     files: tuple[str, ...] = ()
     """Files of recordings, or patterns such as "walks/**/*.c3d", relative to the folder of run.toml."""
     layout: str = ""
-    """Joints of the files: a built-in layout's name (coco17, kinect25), or the path of a .toml
-    file.
+    """Joints of the recordings: a built-in layout's name (coco17, kinect25, body25, h36m17, halpe26,
+    kinect20, mediapipe33, mvnx23, ntu25, opencap43), or the path of a .toml file.
     """
     max_quarantined: float = 0.1
     """Share of recordings that may be unusable; with more, ingest is refused."""
     distinct_people: tuple[tuple[str, ...], ...] = ()
     """Ids that differ only in case, padding ("1", "01", "1.0"), white space or Unicode form are
     refused, unless a group here says that they are different people: [["P1", "p1"]].
+    """
+    pseudonymise: bool = False
+    """Put keyed hashes in the place of the ids of people and recordings. The key is drawn once into
+    ~/.gaitforge/pseudonym.key, or into the file that GAITFORGE_PSEUDONYM_KEY names.
+    """
+    keep_columns: tuple[str, ...] = ()
+    """Further columns of text that go into the store although people have pseudonyms; others are
+    refused.
     """
     read: ReadOptions = field(default_factory=ReadOptions)
     quality: QualitySettings = field(default_factory=QualitySettings)
@@ -82,6 +91,14 @@ class IngestSettings:
         _must(
             0 <= self.max_quarantined <= 1,
             f"ingest.max_quarantined is {self.max_quarantined}, but must be a share between 0 and 1.",
+        )
+        _must(
+            self.pseudonymise or not self.keep_columns,
+            "ingest.keep_columns is for ingest.pseudonymise, which is off: all columns are kept; leave it out.",
+        )
+        _must(
+            not (self.pseudonymise and self.synthetic),
+            "ingest.pseudonymise is on, but synthetic walkers are nobody; leave it out.",
         )
         for group in self.distinct_people:
             _must(
@@ -402,12 +419,11 @@ def _from_folder(settings: RunSettings, folder: Path) -> RunSettings:
         files=tuple(
             str(folder / _at_home(file, "ingest.files")) for file in settings.ingest.files
         ),
-        layout=str(folder / settings.ingest.layout)
-        if settings.ingest.layout.endswith(".toml")
-        else settings.ingest.layout,
+        layout=_layout_from(folder, settings.ingest.layout),
         read=dataclasses.replace(
             settings.ingest.read,
             table=str(folder / settings.ingest.read.table) if settings.ingest.read.table else "",
+            from_layout=_layout_from(folder, settings.ingest.read.from_layout),
         ),
     )
     search = dataclasses.replace(
@@ -423,6 +439,10 @@ def _from_folder(settings: RunSettings, folder: Path) -> RunSettings:
         ingest=ingest,
         search=search,
     )
+
+
+def _layout_from(folder: Path, layout: str) -> str:
+    return str(folder / layout) if layout.endswith(".toml") else layout
 
 
 def _from(folder: Path, work: str) -> str:
@@ -574,6 +594,8 @@ def tell_reading(read: ReadOptions) -> HowRead:
         joints=dict(read.joints) or None,
         columns=dict(read.columns) or None,
         wide=read.wide or None,
+        image=read.image,
+        from_layout=read_layout(read.from_layout) if read.from_layout else None,
     )
 
 

@@ -193,6 +193,10 @@ class SkeletonStore:
         """Read what could not be used, in the columns source, position in it, person, label, reason."""
         return read_quarantine(self.folder, self.info.version)
 
+    def list_files(self) -> list[Path]:
+        """List the Parquet files of the version in force, in the order of their rows; raises as `read_index` does."""
+        return self._paths()
+
     def list_unnamed(self) -> list[Path]:
         """List the files of recordings that the version in force does not name: of earlier ones, or of killed writes.
 

@@ -88,7 +88,7 @@ def _lines(table: Mapping[str, Any], name: str) -> Iterator[str]:
 
 def _value(value: Any) -> str:
     if isinstance(value, str):
-        return _text(value)
+        return quote(value)
     if isinstance(value, list):
         return "[" + ", ".join(_value(item) for item in value) + "]"
     if isinstance(value, Mapping):
@@ -99,9 +99,10 @@ def _value(value: Any) -> str:
 
 
 def _key(key: str) -> str:
-    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _text(key)
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else quote(key)
 
 
-def _text(text: str) -> str:
+def quote(text: str) -> str:
+    """Return text as TOML has it, in quotation marks."""
     # JSON's strings are TOML's, but for this character
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

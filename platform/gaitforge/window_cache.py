@@ -41,7 +41,7 @@ from gaitforge.records.json_file import Unreadable
 from gaitforge.records.split import Split
 from gaitforge.records.windows import ROLE_RECORDINGS, WINDOWS, RoleRecordings, WindowsHead
 from gaitforge.weights import hash_file
-from gaitforge.windows import Bools, Floats, WindowSettings, prepare, window_times
+from gaitforge.windows import Bools, Floats, WindowSettings, check_rates, prepare, window_times
 from gaitforge.work import DRAFT, RoleFolder, WindowsFolder, as_json, fingerprint
 
 # Raise it whenever the code makes other windows of the same recordings and settings.
@@ -114,7 +114,7 @@ class WindowCache:
             ids.append(recording.recording)
             persons.append(recording.person)
             labels.append(_class_index(recording, self.classes))
-            counts.append(len(window_times(recording.positions_TVC.shape[0], settings)))
+            counts.append(len(window_times(recording, settings)))
         if not ids:
             raise ValueError(
                 f"The store has no recording of the people {', '.join(people[:4])} of split "
@@ -171,8 +171,12 @@ def build_windows(
     meta = WindowsFolder(folder).head
     head = find_head(folder)
     if head is None:
-        train = _recordings_of(split.people("train"), recordings)
-        fitted = fit_normalisation(prepare(recording, layout, settings) for recording in train)
+        rates: set[float | None] = set()
+        fitted = fit_normalisation(
+            _prepare_noting_rate(recording, layout, settings, rates)
+            for recording in _recordings_of(split.people("train"), recordings)
+        )
+        check_rates(rates, settings)
         head = WindowsHead(
             format=FORMAT, store=split.store, roles=split.roles, settings=settings, layout=layout, classes=classes,
             split=split.name, normalisation=fitted,
@@ -187,6 +191,13 @@ def build_windows(
         normalisation=head.normalisation,
         recordings=recordings,
     )
+
+
+def _prepare_noting_rate(
+    recording: Recording, layout: Layout, settings: WindowSettings, rates: set[float | None]
+) -> tuple[Floats, Bools]:
+    rates.add(recording.fps)
+    return prepare(recording, layout, settings)
 
 
 def collect_window_parts(

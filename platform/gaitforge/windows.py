@@ -6,7 +6,8 @@ and keeps both on disk by window_cache.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -22,6 +23,8 @@ Bools = NDArray[np.bool_]
 MODES = ("resample", "slide")
 CENTERS = ("first", "frame", "none")
 SIZES = ("body", "none")
+
+MOST_FPS = 10_000.0
 
 _LEAST = {"length": 2, "stride": 1, "views": 1, "seed": 0}
 _RANGES = {
@@ -44,6 +47,10 @@ class WindowSettings:
     """Frames of a window."""
     stride: int = 32
     """Frames between windows of the mode "slide"."""
+    fps: float | None = None
+    """Frame rate in Hz to which the mode "slide" brings recordings before it cuts them, linearly
+    between their frames; needed where they have different ones.
+    """
     views: int = 4
     """Fixed views of each training window; view 0 is always the clean one."""
     center: str = "frame"
@@ -86,6 +93,16 @@ class WindowSettings:
                     f"windows.{key} is {getattr(self, key)}, but must be from {low:g} to "
                     f"{high:g}; change it."
                 )
+        if self.fps is not None and not 0 < self.fps <= MOST_FPS:
+            raise ValueError(
+                f"windows.fps is {self.fps}, but must be above 0 and at most {MOST_FPS:,} Hz; change it or leave it "
+                "out."
+            )
+        if self.fps is not None and self.mode != "slide":
+            raise ValueError(
+                f"windows.fps is {self.fps}, but the mode '{self.mode}' makes one window of each recording, whatever "
+                "its frame rate; leave it out, or choose the mode 'slide'."
+            )
         if self.mode == "slide" and self.stride > self.length:
             raise ValueError(
                 f"windows.stride is {self.stride}, but must not exceed the length {self.length}, "
@@ -94,7 +111,9 @@ class WindowSettings:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the settings for JSON, equal for equal settings (30 and 30.0 are one value)."""
-        return asdict(self) | {key: float(getattr(self, key)) for key in _RANGES}
+        told = asdict(self) | {key: float(getattr(self, key)) for key in _RANGES}
+        # left out where it is not used, as before there was such a key
+        return {key: value for key, value in told.items() if key != "fps" or value is not None}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], source: str) -> WindowSettings:
@@ -115,35 +134,76 @@ def prepare(
     Values of joints that are not seen mean nothing until `normalise` has set them to 0.
     Raises ValueError where the recording does not fit the layout.
     """
-    motion = Motion.from_recording(recording, layout, settings)
-    return motion.cut(window_times(motion.frames, settings))
+    motion = FilledRecording.from_recording(recording, layout, settings)
+    return motion.cut(window_times(recording, settings))
 
 
 def prepare_in_parts(
     recording: Recording, layout: Layout, settings: WindowSettings, most: int
 ) -> Iterator[tuple[Floats, Bools]]:
     """Yield what `prepare` returns, at most `most` windows at a time; raises what it does."""
-    motion = Motion.from_recording(recording, layout, settings)
-    times_NT = window_times(motion.frames, settings)
+    motion = FilledRecording.from_recording(recording, layout, settings)
+    times_NT = window_times(recording, settings)
     for start in range(0, len(times_NT), most):
         yield motion.cut(times_NT[start : start + most])
 
 
-def window_times(frames: int, settings: WindowSettings) -> NDArray[np.float64]:
+def window_times(recording: Recording, settings: WindowSettings) -> NDArray[np.float64]:
     """Return when each frame of each window [N, T] lies in a recording, in the recording's frames.
 
-    "slide" ends with a window aligned to the last frame, so that none is lost. A recording shorter
-    than a window is one window, whose times beyond the end are padding.
+    "slide" ends with a window aligned to the last frame, so that none is lost; with `settings.fps` it counts frames of
+    that rate. A recording shorter than a window is one window, whose times beyond the end are padding. Raises
+    ValueError where a frame rate is needed and the recording has none.
     """
+    frames = len(recording.positions_TVC)
     if settings.mode == "resample":
         return np.linspace(0, frames - 1, settings.length)[None]
-    last = max(frames - settings.length, 0)
+    step = _frames_per_step(recording, settings)
+    last = max(count_frames(recording, settings) - settings.length, 0)
     starts = np.unique([*range(0, last + 1, settings.stride), last])
-    return (starts[:, None] + np.arange(settings.length)).astype(np.float64)
+    times: NDArray[np.float64] = (starts[:, None] + np.arange(settings.length)) * np.float64(step)
+    return times
+
+
+def count_frames(recording: Recording, settings: WindowSettings) -> int:
+    """Return how many frames a recording has at the rate of the windows; raises as `window_times` does."""
+    # a hair more, so that a quotient such as 2.9999999999999996 counts as the whole number that it stands for
+    steps = (len(recording.positions_TVC) - 1) / _frames_per_step(recording, settings)
+    return math.floor(steps * (1 + 1e-9)) + 1
+
+
+def check_rates(rates: Collection[float | None], settings: WindowSettings) -> None:
+    """Raise ValueError where windows would hold different times: frame rates in Hz that differ, or are not known."""
+    if settings.mode != "slide":
+        return
+    known = sorted({rate for rate in rates if rate is not None})
+    if settings.fps is None:
+        if len(known) > 1:
+            shown = ", ".join(f"{rate:g}" for rate in known[:5])
+            raise ValueError(
+                f"The recordings have frame rates of {shown} Hz, so that windows of {settings.length} frames would "
+                f"last {settings.length / known[-1]:.3g} to {settings.length / known[0]:.3g} s; set windows.fps to "
+                "one rate, or windows.mode to 'resample'."
+            )
+    elif None in rates:
+        raise ValueError(
+            f"windows.fps is {settings.fps:g}, but {sum(rate is None for rate in rates):,} recordings have no frame "
+            "rate; name it in ingest.read.fps or in the layout, or leave windows.fps out."
+        )
+
+
+def _frames_per_step(recording: Recording, settings: WindowSettings) -> float:
+    if settings.fps is None or settings.mode != "slide":
+        return 1.0
+    if recording.fps is None:
+        raise ValueError(
+            f"recording '{recording.recording}' has no frame rate, but its windows are cut at {settings.fps:g} Hz"
+        )
+    return recording.fps / settings.fps
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Motion:
+class FilledRecording:
     """A recording without gaps, in body sizes: what windows and their views are cut from.
 
     `root` are the joints whose mean is the body's place; `center` is the setting, "none" where the
@@ -162,7 +222,7 @@ class Motion:
     @classmethod
     def from_recording(
         cls, recording: Recording, layout: Layout, settings: WindowSettings
-    ) -> Motion:
+    ) -> FilledRecording:
         _check_fit(recording, layout)
         in_space = layout.up_axis is not None
         seen_TV = recording.seen_TV(settings.min_confidence)
@@ -217,7 +277,7 @@ def _check_fit(recording: Recording, layout: Layout) -> None:
             f"Recording '{recording.recording}' has {joints} joints, but layout '{layout.name}' "
             f"has {layout.joint_count}; name the layout that the recording was made with."
         )
-    possible = {"x": (2, 3), "y": (2, 3), "z": (3,)}.get(layout.up)
+    possible = {"x": (2, 3), "y": (2, 3), "z": (3,)}.get(layout.up[-1])
     if possible and channels not in possible:
         raise ValueError(
             f"Recording '{recording.recording}' has {channels} coordinates, but layout "

@@ -100,6 +100,10 @@ def pack(path: Path) -> Shipment:
         ]
     if settings.ingest.layout.endswith(".toml"):
         ingest["layout"] = travels(ingest["layout"], settings.ingest.layout, "ingest.layout")
+    if (other := settings.ingest.read.from_layout).endswith(".toml"):
+        named = ingest["read"]["from_layout"]
+        found = travels(named, other, "ingest.read.from_layout")
+        ingest["read"] = ingest["read"] | {"from_layout": found}
     search = dict(data.get("search", {}))
     if settings.search.start_from:
         search["start_from"] = [

@@ -63,8 +63,8 @@ class Examples:
     def take(self, window_B: Tensor, view_B: Tensor) -> tuple[Batch, Targets]:
         """Return the views `view_B` of the windows `window_B` as a batch, and the Targets to compare it with."""
         batch = Batch(
-            joints_BTVC=self.joints_NWTVC[window_B, view_B].float(),
-            seen_BTV=self.seen_NWTV[window_B, view_B],
+            joints_BTVC=_take_views(self.joints_NWTVC, window_B, view_B).float(),
+            seen_BTV=_take_views(self.seen_NWTV, window_B, view_B),
         )
         logits_BK, embedding_BD, joints_BQVD = (
             _gather(answer, window_B, view_B) for answer in self._answers
@@ -102,7 +102,16 @@ def _gather(answer: Tensor | None, window_B: Tensor, view_B: Tensor) -> Tensor |
     if answer is None:
         return None
     there = answer.device
-    return answer[window_B.to(there), view_B.to(there)].float().to(window_B.device)
+    return _take_views(answer, window_B.to(there), view_B.to(there)).float().to(window_B.device)
+
+
+def _take_views(of_NW: Tensor, window_B: Tensor, view_B: Tensor) -> Tensor:
+    """Return views of windows, of a tensor [N, W, ...] without gaps: twice as fast on a CPU as two indices are.
+
+    Measured by `python -m benchmarks.feeding`.
+    """
+    flat = of_NW.view(-1, *of_NW.shape[2:])
+    return flat.index_select(0, window_B * of_NW.shape[1] + view_B)
 
 
 def load_taught(

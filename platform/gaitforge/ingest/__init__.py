@@ -14,19 +14,28 @@ from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Protocol, cast
 
+from gaitforge.ingest.alphapose import read_alphapose
 from gaitforge.ingest.cleaning import clean
+from gaitforge.ingest.conversion import convert_all, map_joints
 from gaitforge.ingest.copies import Copies, Known
+from gaitforge.ingest.csv_files import read_csv
+from gaitforge.ingest.motion import MotionReader
+from gaitforge.ingest.npy import find_labels, read_npy
 from gaitforge.ingest.npz import read_npz
+from gaitforge.ingest.ntu import read_ntu
+from gaitforge.ingest.openpose import list_frames, read_openpose
 from gaitforge.ingest.options import ReadOptions, Watched
 from gaitforge.ingest.people import refuse_look_alikes, stands_for_none
-from gaitforge.layout import LAYOUTS, Layout
+from gaitforge.ingest.pyskl import read_pyskl
+from gaitforge.ingest.tables import read_parquet_table
+from gaitforge.layout import LAYOUTS, Layout, read_layout
 from gaitforge.quality import QualitySettings, note_quality
 from gaitforge.recording import Recording, Rejected
 from gaitforge.regular_file import check_regular, spell_name
 
 __all__ = [
     "READERS", "RULES", "ReadOptions", "Reader", "check_paths", "check_reader", "file_names", "list_files",
-    "read_files",
+    "parts_of", "read_file", "read_files", "suffix_of",
 ]  # fmt: skip
 
 # Goes up whenever the same files give other recordings: what was read by older rules is read again.
@@ -54,7 +63,29 @@ class Reader(Protocol):
 
 READERS: dict[str, Reader] = {
     ".npz": read_npz,
+    ".csv": MotionReader(read_csv),
+    ".tsv": MotionReader(read_csv),
+    ".parquet": MotionReader(read_parquet_table),
+    ".json": read_alphapose,
+    ".npy": read_npy,
+    ".pkl": read_pyskl,
+    ".pickle": read_pyskl,
+    ".skeleton": read_ntu,
+    "/": read_openpose,
 }
+
+
+def suffix_of(path: Path) -> str:
+    """Return the key of READERS for a path: "/" for a folder, else its suffix in lower case."""
+    return "/" if os.path.isdir(path) else path.suffix.lower()
+
+
+def parts_of(path: Path) -> list[Path]:
+    """List the files of which a path of recordings is read: a folder's frames, and an .npy with its classes."""
+    if suffix_of(path) == "/":
+        return list_frames(path)
+    labels = find_labels(path)
+    return [path, labels] if suffix_of(path) == ".npy" and labels.exists() else [path]
 
 
 def check_reader(reader: object) -> Reader:
@@ -91,7 +122,8 @@ def read_files(
     nobody has given a class yet, are not `labelled`.
 
     Raises, before any file is read, KeyError for a suffix without a reader, FileNotFoundError for
-    a missing file and ValueError for one named twice, or for what is no file (a folder, a pipe).
+    a missing file and ValueError for one named twice, or for what is no file (a pipe, or a folder
+    without frames).
     What a reader raises about a later file comes when that file's turn comes. ValueError comes
     after the last recording where ids look alike that `distinct_people` does not tell apart, a
     copy has another person or class, or `relabel` names a class that no recording has.
@@ -106,15 +138,41 @@ def read_files(
     return _check(items, distinct_people) if labelled else (item for _, _, item in items)
 
 
+def read_file(
+    path: Path,
+    layout: Layout,
+    options: ReadOptions,
+    *,
+    source: Layout | None,
+    labelled: bool,
+    name: str,
+) -> Iterator[Recording | Rejected]:
+    """Yield a file's recordings with the joints of `layout`; the file has those of `source` where that is given.
+
+    What stands for "not found" in the file is missing (see cleaning.py). Raises as readers do, and ValueError where the
+    two layouts share no joint.
+    """
+    own = layout if source is None else source
+    if source is not None:
+        map_joints(source, layout)
+    read = READERS[suffix_of(path)]
+    # before any joint becomes the mean of several
+    items = _clean_all(read(path, own, options, labelled=labelled, name=name), own, path)
+    return items if source is None else convert_all(items, source, layout, spell_name(path))
+
+
 def check_paths(paths: Sequence[Path], remedy: str = "mend its path in the settings") -> None:
     """Raise what `read_files` raises before any file is read; `remedy` says what to do about a missing one."""
     for path in paths:
-        if path.suffix.lower() not in READERS:
+        if (suffix := suffix_of(path)) not in READERS:
             raise KeyError(
                 f"No reader for '{path.suffix}' ({path.name}); known are {', '.join(READERS)}; "
                 "convert the file, or add a reader in gaitforge/ingest/__init__.py."
             )
-        check_regular(path, "The recordings file", remedy)
+        if suffix == "/":
+            list_frames(path, remedy)
+        else:
+            check_regular(path, "The recordings file", remedy)
     places: set[str] = set()
     for path in paths:
         if (place := os.path.abspath(path)) in places:
@@ -180,9 +238,9 @@ def _read_in_turn(
 ) -> Iterator[tuple[Path, int, Recording | Rejected]]:
     """Yield every item with its file and its position there."""
     seen: set[str] = set()
+    source = read_layout(options.from_layout) if options.from_layout else None
     for path, name in zip(paths, file_names(paths), strict=True):
-        read = READERS[path.suffix.lower()]
-        items = read(path, layout, options, labelled=labelled, name=name)
+        items = read_file(path, layout, options, source=source, labelled=labelled, name=name)
         for position, item in enumerate(items):
             if isinstance(item, Recording):
                 if item.recording in seen:
@@ -190,7 +248,11 @@ def _read_in_turn(
                     yield path, position, _reject(item, path, position, reason)
                     continue
                 seen.add(item.recording)
-                item = _look_over(item, layout, quality, path, position)
+                if quality is not None and _has_joints_of(layout, item):
+                    try:
+                        item = note_quality(item, layout, quality)
+                    except ValueError as error:
+                        item = _reject(item, path, position, str(error))
             yield path, position, item
 
 
@@ -201,20 +263,21 @@ def _then(
     check()
 
 
-def _look_over(
-    item: Recording,
-    layout: Layout,
-    quality: QualitySettings | None,
-    path: Path,
-    position: int,
-) -> Recording | Rejected:
-    if item.positions_TVC.shape[1] != layout.joint_count:
-        return item  # which no store takes
-    try:
-        cleaned = clean(item, layout)
-        return note_quality(cleaned, layout, quality) if quality else cleaned
-    except ValueError as error:
-        return _reject(item, path, position, str(error))
+def _clean_all(
+    items: Iterator[Recording | Rejected], layout: Layout, path: Path
+) -> Iterator[Recording | Rejected]:
+    for position, item in enumerate(items):
+        if isinstance(item, Recording) and _has_joints_of(layout, item):
+            try:
+                item = clean(item, layout)
+            except ValueError as error:
+                item = replace(_reject(item, path, position, str(error)), recording=item.recording)
+        yield item
+
+
+def _has_joints_of(layout: Layout, recording: Recording) -> bool:
+    """Tell whether a recording has as many joints as the layout; another is refused later, and not measured."""
+    return recording.positions_TVC.shape[1] == layout.joint_count
 
 
 def _check(

@@ -68,7 +68,7 @@ class Archive:
     def load(self, name: str) -> NDArray[Any]:
         """Unpack one array; raises ValueError where it is damaged."""
         header = self.headers[name]
-        with _damage_told(self.path):
+        with damage_told(self.path):
             data = np.empty(header.nbytes, np.uint8)
             with self.zipped.open(header.member) as member:
                 _read(member, header.begin)
@@ -98,7 +98,7 @@ def open_archive(path: Path) -> Iterator[Archive]:
             raise ValueError(
                 f"{path} is not an .npz archive; write it with numpy.savez_compressed."
             )
-        with _damage_told(path):
+        with damage_told(path):
             zipped = zipfile.ZipFile(bounded)
         with zipped:
             yield Archive(path, zipped, _headers(path, zipped, path.stat().st_size))
@@ -146,26 +146,12 @@ def _header(path: Path, zipped: zipfile.ZipFile, member: zipfile.ZipInfo, name: 
             f"{path} holds '{name}' in a compression that numpy does not write; write it with "
             "numpy.savez_compressed."
         )
-    with _damage_told(path), zipped.open(member) as content:
-        start = _read(content, 8)
-        width = _LENGTH_BYTES.get(start[6])
-        if start[:6] != _MAGIC or width is None:
-            raise ValueError(f"'{name}' does not begin as an array does")
-        length = int.from_bytes(_read(content, width), "little")
-        if length > _HEADER_BYTES:
-            raise ValueError(f"the header of '{name}' takes {length:,} bytes")
-        told = _told(_read(content, length).decode("latin1"), name)
-    if told[0].hasobject:
-        raise ValueError(
-            f"{path} holds Python objects, which are never loaded; save its arrays as plain "
-            "numbers or text."
-        )
+    with damage_told(path), zipped.open(member) as content:
+        told = read_header(content, name)
+    dtype, columns_first, shape, begin = told
+    refuse_objects(path, dtype)
     header = Header(
-        member=member,
-        dtype=told[0],
-        columns_first=told[1],
-        shape=told[2],
-        begin=8 + width + length,
+        member=member, dtype=dtype, columns_first=columns_first, shape=shape, begin=begin
     )
     if header.begin + header.nbytes != member.file_size:
         raise ValueError(
@@ -175,8 +161,33 @@ def _header(path: Path, zipped: zipfile.ZipFile, member: zipfile.ZipInfo, name: 
     return header
 
 
+def read_header(content: Any, name: str) -> tuple[np.dtype[Any], bool, tuple[int, ...], int]:
+    """Read an array's header: its type, whether columns come first, its shape, and how many bytes the header takes.
+
+    Raises what `damage_told` knows.
+    """
+    start = _read(content, 8)
+    width = _LENGTH_BYTES.get(start[6])
+    if start[:6] != _MAGIC or width is None:
+        raise ValueError(f"'{name}' does not begin as an array does")
+    length = int.from_bytes(_read(content, width), "little")
+    if length > _HEADER_BYTES:
+        raise ValueError(f"the header of '{name}' takes {length:,} bytes")
+    told = _told(_read(content, length).decode("latin1"), name)
+    return *told, 8 + width + length
+
+
+def refuse_objects(path: Path, dtype: np.dtype[Any]) -> None:
+    """Raise ValueError for an array of Python objects."""
+    if dtype.hasobject:
+        raise ValueError(
+            f"{path} holds Python objects, which are never loaded; save its arrays as plain "
+            "numbers or text."
+        )
+
+
 def _told(text: str, name: str) -> tuple[np.dtype[Any], bool, tuple[int, ...]]:
-    """Return type, order and shape that a header tells; raises what `_damage_told` knows."""
+    """Return type, order and shape that a header tells; raises what `damage_told` knows."""
     try:
         # Python 2 wrote 72L for a long number
         told = ast.literal_eval(re.sub(r"(?<=\d)L\b", "", text).strip())
@@ -217,7 +228,7 @@ def _is_no_text(array: NDArray[Any]) -> bool:
 
 
 @contextmanager
-def _damage_told(path: Path) -> Iterator[None]:
+def damage_told(path: Path) -> Iterator[None]:
     """Turn what zipfile, zlib and the parser of a header raise into one sentence that names the file."""
     try:
         yield

@@ -6,7 +6,7 @@ import csv
 import io
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path, PurePath
@@ -133,7 +133,7 @@ def _read_table(path: Path, person: str, stamp: tuple[int, int]) -> tuple[str, d
         if name in texts:
             raise ValueError(f"{_WHAT} {path} has two lines for '{name}'; leave one.")
         texts[name] = {column: text.strip() for column, text in line.items()}
-    kinds = {column: _kind_of([line[column] for line in texts.values()]) for column in header}
+    kinds = {column: kind_of([line[column] for line in texts.values()]) for column in header}
     return key, {
         name: _Row(
             texts=line,
@@ -145,9 +145,10 @@ def _read_table(path: Path, person: str, stamp: tuple[int, int]) -> tuple[str, d
     }
 
 
-def _kind_of(cells: Sequence[str]) -> Callable[[str], Value]:
+def kind_of(cells: Collection[str]) -> Callable[[str], Value]:
     """Return what makes values of a column's cells: whole numbers or numbers where all of them are, else text."""
-    for kind in (int, _finite):
+    kinds: tuple[Callable[[str], Value], ...] = (_whole, _finite)
+    for kind in kinds:
         try:
             for cell in filter(None, cells):
                 kind(cell)
@@ -157,8 +158,16 @@ def _kind_of(cells: Sequence[str]) -> Callable[[str], Value]:
     return str
 
 
+def _whole(cell: str) -> int:
+    number = int(cell)
+    # Python reads "1_2" as 12; and no column holds a number of more bits
+    if "_" in cell or not -(2**63) <= number < 2**63:
+        raise ValueError(cell)
+    return number
+
+
 def _finite(cell: str) -> float:
     number = float(cell)
-    if not math.isfinite(number):
+    if "_" in cell or not math.isfinite(number):
         raise ValueError(cell)
     return number

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from gaitforge.ingest.descriptions import describe
 from gaitforge.ingest.options import ReadOptions
-from gaitforge.layout import Layout
+from gaitforge.layout import Layout, spell_joint
 from gaitforge.recording import Recording, Rejected, Value
 from gaitforge.regular_file import spell_name
 
 UNKNOWN = "unknown"  # person and class of a recording that nobody has labelled
+SHARE = "share"  # the unit of x and y that go from 0 to 1 across the image
 METRES: Mapping[str, float] = {"m": 1.0, "dm": 0.1, "cm": 0.01, "mm": 0.001, "in": 0.0254}
 _BETWEEN = re.compile(r"[\s_.:/-]+")
 
@@ -29,10 +30,12 @@ _BETWEEN = re.compile(r"[\s_.:/-]+")
 class Motion:
     """One movement of a file.
 
-    `positions_TVC` float32 [T, V, C], NaN for a point that was not found, in `unit` ("m", "mm", "px"; "" where the
-    file does not say). `points` are the file's own names of its points, None where it has none and its order is its
-    format's. `up` is the axis that points up ("y", "z", "-y"; "" where the file does not say). `fps` in Hz. `id` is
-    the movement's own where the file tells one, and `person`, `label` and further `columns` what it tells of those.
+    `positions_TVC` float32 [T, V, C], NaN for a point that was not found, in `unit` ("m", "mm", "px", "share" of the
+    image's width and height; "" where the file does not say). `points` are the file's own names of its points, None
+    where it has none and its order is its format's. `up` is the axis that points up ("y", "z", "-y"; "" where the file
+    does not say). `fps` in Hz. `id` is the movement's own where the file tells one; `part` is what tells it from others
+    of the file where the file has no ids, such as a number. `person`, `label` and further `columns` what it tells of
+    those.
     """
 
     positions_TVC: NDArray[np.float32]
@@ -42,6 +45,7 @@ class Motion:
     unit: str = ""
     up: str = ""
     id: str = ""
+    part: str = ""
     person: str = ""
     label: str = ""
     columns: Mapping[str, Value] = field(default_factory=dict)
@@ -82,12 +86,14 @@ class MotionReader:
         check_joints(options.joints, layout)
         begin = spell_name(path.stem) if name is None else name
         for position, motion in enumerate(self.parse(path, options)):
-            own = motion.id or (f"{begin}-{position:05d}" if self.several else begin)
+            part = motion.part if isinstance(motion, Motion) else ""
+            part = part or (f"{position:05d}" if self.several else "")
+            own = motion.id or (f"{begin}-{part}" if part else begin)
             person = label = UNKNOWN
             columns: dict[str, Value] = {}
             reason = motion.reason if isinstance(motion, Unusable) else ""
             if labelled:
-                told = motion if isinstance(motion, Motion) else Motion(positions_TVC=NOTHING)
+                told = motion if isinstance(motion, Motion) else NOBODY
                 described = describe(path, own, told.person, told.label, options)
                 person, label = described.person, options.rename(described.label)
                 columns = {**told.columns, **described.columns}
@@ -119,7 +125,8 @@ class MotionReader:
             )
 
 
-NOTHING = np.empty((0, 0, 0), np.float32)
+# what cannot be used need not tell whose it is
+NOBODY = Motion(positions_TVC=np.empty((0, 0, 0), np.float32), person=UNKNOWN, label=UNKNOWN)
 
 
 def check_joints(joints: Mapping[str, Sequence[str]], layout: Layout) -> None:
@@ -138,7 +145,7 @@ def fit(
     """Return positions [T, V, C] and confidence [T, V] of the layout's joints, in its unit, with its axis up.
 
     A joint that the file does not have is missing. Raises ValueError where it has none, or another number of points
-    that have no names.
+    that have no names, where shares of an image come without its size, and where no coordinate can point up.
     """
     positions, confidence = motion.positions_TVC, motion.confidence_TV
     if motion.points is None:
@@ -155,7 +162,13 @@ def fit(
                 f"{path} has the points {shown}, none of which is a joint of the layout '{layout.name}' "
                 f"({', '.join(layout.joints[:6])} ...); name them in [ingest.read.joints], or choose another layout."
             )
-        positions, confidence = _gather(positions, confidence, sources)
+        positions, confidence = gather_points(positions, confidence, sources)
+    positions = _out_of_image(positions, motion.unit, options, path)
+    if layout.up_axis is not None and positions.shape[2] <= layout.up_axis:
+        raise ValueError(
+            f"{path} has {positions.shape[2]} coordinates per joint, but the layout '{layout.name}' has "
+            f"up = '{layout.up}'; choose a layout whose up axis the file has."
+        )
     if motion.unit in METRES and layout.unit in METRES and motion.unit != layout.unit:
         positions = positions * np.float32(METRES[motion.unit] / METRES[layout.unit])
     if motion.up and layout.up != "none":
@@ -163,21 +176,52 @@ def fit(
     return positions, confidence
 
 
+def _out_of_image(
+    positions: NDArray[np.float32], unit: str, options: ReadOptions, path: Path
+) -> NDArray[np.float32]:
+    """Return pixels for shares of an image; positions in lengths stay, and are refused with an image's size."""
+    if options.image is None:
+        if unit == SHARE:
+            raise ValueError(
+                f"{path} has coordinates that are shares of an image, whose sides differ; tell its width and height "
+                "in pixels: ingest.read.image = [1920, 1080]."
+            )
+        return positions
+    if unit not in ("", SHARE):
+        raise ValueError(
+            f"{path} has coordinates in {unit}, but ingest.read.image is for shares of an image; leave it out."
+        )
+    return scale_shares(positions, options.image)
+
+
+def scale_shares(
+    positions_TVC: NDArray[np.float32], image: tuple[int, int]
+) -> NDArray[np.float32]:
+    """Return pixels for shares of an image's width and height; a depth is a share of the width, as MediaPipe has it."""
+    width, height = image
+    return positions_TVC * np.array([width, height, width][: positions_TVC.shape[2]], np.float32)
+
+
 def match(
     points: Sequence[str], layout: Layout, joints: Mapping[str, Sequence[str]]
 ) -> list[list[int]]:
     """Find the file's points of each joint [V]: those that `joints` names, else the one of the same name.
 
-    Names are alike where they differ in case, spaces, underscores, dots, colons and hyphens only. A joint of which a
-    point is not in the file has none.
+    Names are alike where they differ in case, spaces, underscores, dots, colons and hyphens only, or in how they tell
+    the side ("LKnee", "knee_left"). A joint of which a point is not in the file has none.
     """
     exact = {name: n for n, name in enumerate(points)}
     alike = {_BETWEEN.sub("", name).casefold(): n for n, name in reversed(list(enumerate(points)))}
+    sided = {spell_joint(name): n for n, name in reversed(list(enumerate(points)))}
     found: list[list[int]] = []
     for joint in layout.joints:
         wanted = joints.get(joint, (joint,))
         places = [
-            exact.get(name, alike.get(_BETWEEN.sub("", name).casefold(), -1)) for name in wanted
+            exact.get(
+                name,
+                alike.get(_BETWEEN.sub("", name).casefold(), sided.get(spell_joint(name), -1)),
+            )
+            for name in wanted
         ]
         found.append([] if -1 in places else places)
     return found
@@ -186,29 +230,34 @@ def match(
 def turn_up(positions_TVC: NDArray[np.float32], source: str, target: str) -> NDArray[np.float32]:
     """Turn positions [T, V, 3] so that what `source` points to ("z", "-y") is where `target` points to.
 
-    The turn is by a right angle about the third axis, or a half turn: what was left stays left. Two coordinates, which
-    cannot be turned out of their plane, are only turned where both axes are the same.
+    The turn is by a right angle about the third axis, or a half turn: what was left stays left. Of a picture, which has
+    two coordinates, the one that is not up stays, so that it looks as before; they stay both where one axis is z.
     """
     a, b = "xyz".index(source[-1]), "xyz".index(target[-1])
     same_sign = source.startswith("-") == target.startswith("-")
     if a == b and same_sign:
         return positions_TVC
+    sign = np.float32(1 if same_sign else -1)
     turned = positions_TVC.copy()
-    if a == b:
+    if positions_TVC.shape[2] == 2:
+        if max(a, b) < 2:
+            turned[..., b] = sign * positions_TVC[..., a]
+            turned[..., 1 - b] = positions_TVC[..., 1 - a]
+    elif a == b:
         turned[..., a] *= -1
-        turned[..., 0 if a else 1] *= -1
-    elif positions_TVC.shape[2] == 3:
-        sign = np.float32(1 if same_sign else -1)
+        turned[..., 0 if a == 2 else 2] *= -1
+    else:
         turned[..., b] = sign * positions_TVC[..., a]
         turned[..., a] = -sign * positions_TVC[..., b]
     return turned
 
 
-def _gather(
+def gather_points(
     positions: NDArray[np.float32],
     confidence: NDArray[np.float32] | None,
     sources: Sequence[Sequence[int]],
 ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    """Return the mean of the points of each joint and the least of their confidences; without points it is missing."""
     frames, _, channels = positions.shape
     own = np.full((frames, len(sources), channels), np.nan, np.float32)
     sure = None if confidence is None else np.zeros((frames, len(sources)), np.float32)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from gaitforge.ingest.archive import Header, open_archive
 from gaitforge.ingest.cleaning import MOST_CONFIDENCE
+from gaitforge.ingest.motion import scale_shares
 from gaitforge.ingest.options import ReadOptions
 from gaitforge.layout import Layout
 from gaitforge.recording import Recording, Rejected, Value
@@ -69,6 +70,7 @@ def read_npz(
         _check_text(path, options.person, arrays[options.person], "persons")
         _check_text(path, options.label, arrays[options.label], "classes")
     columns = {key: _column(array) for key, array in arrays.items()}
+    rates = _take_rates(path, columns, layout, options, count)
     persons = labels = [UNKNOWN] * count
     if labelled:
         persons = _as_text(columns.pop(options.person))
@@ -82,7 +84,8 @@ def read_npz(
         labels=labels,
         columns=_drop_class(columns, options),
         confidence_channel=options.confidence_channel,
-        fps=layout.fps if options.fps is None else options.fps,
+        fps=rates,
+        image=options.image,
     )
     return (contents.item(i) for i in range(len(contents.ids)))
 
@@ -99,7 +102,8 @@ class _Contents:
     labels: list[str]
     columns: dict[str, list[Value]]
     confidence_channel: int | None
-    fps: float | None
+    fps: list[float | None]
+    image: tuple[int, int] | None
 
     def item(self, i: int) -> Recording | Rejected:
         frames = self.frames_TVC[self.offsets[i] : self.offsets[i + 1]]
@@ -110,6 +114,8 @@ class _Contents:
         if self.confidence_channel is not None:
             confidence = positions[:, :, self.confidence_channel].copy()
             positions = np.delete(positions, self.confidence_channel, axis=2)
+        if self.image is not None:
+            positions = scale_shares(positions, self.image)
         try:
             return Recording(
                 recording=self.ids[i],
@@ -117,7 +123,7 @@ class _Contents:
                 label=self.labels[i],
                 positions_TVC=positions,
                 confidence_TV=confidence,
-                fps=self.fps,
+                fps=self.fps[i],
                 columns={name: values[i] for name, values in self.columns.items()},
             )
         except ValueError as error:
@@ -289,6 +295,25 @@ def _take_ids(columns: dict[str, list[Value]], name: str, count: int) -> list[st
         del columns["clip_id"]
         return clips
     return [f"{name}-{i:05d}" for i in range(count)]
+
+
+def _take_rates(
+    path: Path,
+    columns: dict[str, list[Value]],
+    layout: Layout,
+    options: ReadOptions,
+    count: int,
+) -> list[float | None]:
+    """Take the frame rates out of the columns: the settings' go before the file's, and these before the layout's."""
+    own = columns.pop("fps", [None] * count)
+    if options.fps is not None:
+        return [options.fps] * count
+    if any(isinstance(rate, str) for rate in own):
+        raise ValueError(
+            f"{path} has text in 'fps', but these must be the recordings' frame rates in Hz; save numbers, or give the "
+            "array another name."
+        )
+    return [layout.fps if rate is None else float(rate) for rate in own]
 
 
 def _as_text(values: list[Value]) -> list[str]:

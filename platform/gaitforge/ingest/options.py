@@ -10,6 +10,11 @@ from typing import Any
 
 _SHOWN = 12  # classes in a sentence
 
+AXES = ("x", "y", "z")
+CONFIDENCE = ("confidence", "visibility", "likelihood", "score", "conf", "c", "v")
+# what `columns` may name
+ROLES = ("frame", "time", "joint", *AXES, "confidence", "recording", "fps")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReadOptions:
@@ -41,15 +46,23 @@ class ReadOptions:
     """Joint of the layout to the file's points, where they have other names; of several points, the
     mean: { left_knee = ["LKNE"], pelvis = ["LASI", "RASI"] }.
     """
+    from_layout: str = ""
+    """The layout that the files have, where it is another than `ingest.layout`: a built-in one's name,
+    or the path of a .toml file. Joints that both have are carried over, the others are missing.
+    """
+    image: tuple[int, int] | None = None
+    """Width and height in pixels of the images that coordinates are shares of (from 0 to 1, as
+    MediaPipe writes them): x and z are multiplied by the width, y by the height.
+    """
     columns: Mapping[str, str] = field(default_factory=dict)
-    """Tables with a line for each joint of a frame: which columns hold `frame`, `joint`, `x`, `y`,
-    `z`, `confidence`, and `recording` where a table holds several. Only those that have other
-    names need be named.
+    """Tables: which columns hold `frame`, `time`, `fps`, `recording` where a table holds several
+    (of several columns, with commas between), and where a line is a joint of a frame: `joint`, `x`,
+    `y`, `z`, `confidence`. Only those that have other names need be named.
     """
     wide: str = ""
     """Tables with a line for each frame: how their columns are named, such as "{joint}_{axis}". The
     axes are x, y, z and a word for the confidence: `confidence`, `visibility`, `likelihood`,
-    `score` or `c`.
+    `score`, `conf`, `c` or `v`.
     """
 
     def __post_init__(self) -> None:
@@ -68,6 +81,10 @@ class ReadOptions:
             raise ValueError(
                 f"fps is {self.fps}, but a frame rate must be above 0 Hz; mend it or leave it out."
             )
+        if self.image is not None and min(self.image) < 1:
+            raise ValueError(
+                f"image is {list(self.image)}, but an image has a width and a height of at least 1 pixel; mend it."
+            )
         try:
             re.compile(self.path)
         except (re.error, RecursionError, OverflowError) as error:
@@ -77,6 +94,18 @@ class ReadOptions:
         if not all(self.joints.values()):
             raise ValueError(
                 "joints gives a joint no point of the file; name at least one, or leave the joint out."
+            )
+        for role in self.columns:
+            if role not in ROLES:
+                raise ValueError(
+                    f"columns names '{role}', but a table's columns are {', '.join(ROLES)}; name one of these."
+                )
+        if len(set(self.columns.values())) < len(self.columns):
+            raise ValueError("columns names a column twice; each role has a column of its own.")
+        if self.wide and not (self.wide.count("{joint}") == 1 == self.wide.count("{axis}")):
+            raise ValueError(
+                f"wide is {self.wide!r}, but must have {{joint}} and {{axis}} once each, such as "
+                '"{joint}_{axis}"; mend it or leave it out.'
             )
 
     def rename(self, label: str) -> str:

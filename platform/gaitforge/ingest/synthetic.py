@@ -57,7 +57,7 @@ class SyntheticSettings:
     fps: float = 25.0
     """Frame rate in Hz."""
     dimensions: int = 3
-    """3: walks in any direction over the floor; 2: seen from the side (x, y up)."""
+    """3: walks in any direction over the floor; 2: seen from the side (x, y as the layout has it)."""
     noise: float = 0.015
     """Standard deviation of each coordinate's jitter, in metres."""
     missing: float = 0.02
@@ -134,7 +134,7 @@ def synthetic_cohort(settings: SyntheticSettings) -> Iterator[Recording]:
             joints, truth = _walk(_vary_by_day(habits, rng), times_s, rng)
             body_TVC = np.stack([joints[name] for name in layout.joints], axis=1)
             if settings.dimensions == 2:
-                seen_TVC = _view_from_side(body_TVC, rng)
+                seen_TVC = _view_from_side(body_TVC, layout, rng)
             else:
                 seen_TVC = _place_in_world(body_TVC, layout, rng)
             seen_TVC += rng.normal(0.0, settings.noise, seen_TVC.shape)
@@ -535,24 +535,26 @@ def _place_in_world(body_TVC: Floats, layout: Layout, rng: np.random.Generator) 
     heading, (first_m, second_m) = rng.uniform(0.0, 2 * np.pi), rng.uniform(-0.5, 0.5, 2)
     forward, left = body_TVC[..., 0], body_TVC[..., 1]
     seen = np.empty_like(body_TVC)
-    seen[..., up] = body_TVC[..., 2]
+    seen[..., up] = layout.up_sign * body_TVC[..., 2]
     seen[..., (up + 1) % 3] = first_m + np.cos(heading) * forward - np.sin(heading) * left
     seen[..., (up + 2) % 3] = second_m + np.sin(heading) * forward + np.cos(heading) * left
+    # where height grows downwards a second axis turns too, or left would become right
+    seen[..., 0 if up == 2 else 2] *= layout.up_sign
     return seen
 
 
 def _up_axis(layout: Layout) -> int:
     if layout.up_axis is None:
         raise ValueError(
-            f"Layout '{layout.name}' has no up axis, but a walker needs one; set up to x, y or z."
+            f"Layout '{layout.name}' has no up axis, but a walker needs one; name it in 'up'."
         )
     return layout.up_axis
 
 
-def _view_from_side(body_TVC: Floats, rng: np.random.Generator) -> Floats:
+def _view_from_side(body_TVC: Floats, layout: Layout, rng: np.random.Generator) -> Floats:
     """Project to image x and y, of somebody who passes the camera to the right or to the left."""
     across = rng.choice([-1.0, 1.0]) * body_TVC[..., 0] + rng.uniform(-0.5, 0.5)
-    return np.stack([across, body_TVC[..., 2]], axis=-1)
+    return np.stack([across, layout.up_sign * body_TVC[..., 2]], axis=-1)
 
 
 def _draw_lost_TV(

@@ -44,10 +44,14 @@ class _Told:
 
 # as a recipe, of which a file must tell all
 _Recipe = dataclasses.make_dataclass("_Recipe", list(get_type_hints(Recipe).items()), kw_only=True)
-# as window settings, of which a file must tell all: a default would cut other windows than the model was made for
+# as window settings, of which a file must tell all: a default would cut other windows than the model was made for;
+# but for `fps`, which was not known to older versions and is left out where it is not used
 _Windows = dataclasses.make_dataclass(
     "_Windows",
-    list(get_type_hints(WindowSettings).items()),
+    [
+        (name, hint, field(default=None, metadata=ABSENT)) if name == "fps" else (name, hint)
+        for name, hint in get_type_hints(WindowSettings).items()
+    ],
     namespace={"__doc__": WindowSettings.__doc__},
     kw_only=True,
 )

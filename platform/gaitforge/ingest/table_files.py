@@ -1,0 +1,317 @@
+"""Tables in files, CSV or Parquet: the names of their columns first, then their rows in batches.
+
+Nothing here knows what a column means. Memory is that of a batch, however long the file is.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv as pc
+import pyarrow.parquet as pq
+
+from gaitforge.ingest.archive import ALWAYS_BYTES, MOST_TIMES
+from gaitforge.regular_file import open_regular, read_regular, spell_name
+
+WHAT = "The recordings file"
+REMEDY = "mend its path in the settings"
+HEAD_LINES = 100
+# what is read of a CSV before its columns are known: a header of 5,000 joints takes 300,000
+HEAD_BYTES = 2**20
+MOST_COLUMNS = 50_000
+BLOCK_BYTES = 2**21  # also the longest line
+BATCH_CELLS = 2**21
+TEXT = pa.dictionary(pa.int32(), pa.string())
+
+# how programs write a number that is missing
+NO_NUMBER = [
+    "", "-", "nan", "NaN", "NAN", "-nan", "NA", "N/A", "n/a", "#N/A", "null", "NULL", "None", "none",
+]  # fmt: skip
+DELIMITERS = (",", ";", "\t")
+_DECIMAL_COMMA = re.compile(r"(?:^|;)\s*-?\d+,\d+\s*(?:;|$)", re.ASCII)
+
+Rows = Callable[[Sequence[str], Sequence[str]], Iterator[pa.Table]]
+"""Yields all rows in batches: the columns first named as float64, null where missing, the others as `TEXT`.
+
+Raises ValueError with one sentence that names the file.
+"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Table:
+    """A table in a file: the names of its columns, which all differ, and what reads its rows."""
+
+    path: Path
+    names: tuple[str, ...]
+    rows: Rows
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Head:
+    """The first lines of a CSV file, without their ends, and the bytes before each of them."""
+
+    path: Path
+    lines: tuple[str, ...]
+    begins: tuple[int, ...]
+    delimiter: str
+    is_decimal_comma: bool
+
+    def cells(self, line: int) -> list[str]:
+        """Return the cells of a line, stripped; ValueError where its quotes do not fit."""
+        try:
+            found = next(csv.reader([self.lines[line]], delimiter=self.delimiter, strict=True), [])
+        except csv.Error as error:
+            raise ValueError(
+                f"The header of {spell_name(self.path)} cannot be read ({error}); mend its quotes."
+            ) from error
+        return [cell.strip() for cell in found]
+
+    def first_cell(self, line: int) -> str:
+        """Return how a line begins, in small letters, "" for one that is not there."""
+        text = self.lines[line] if line < len(self.lines) else ""
+        return text.partition(self.delimiter)[0].strip(' \t"').casefold()
+
+
+def read_head(path: Path) -> Head:
+    """Read the first lines of a CSV file, blank ones before them left out.
+
+    Lines are separated by commas, semicolons or tabs, whichever the first has most of. Raises FileNotFoundError, or
+    ValueError where the file holds nothing, is no text in UTF-8, or has a line that never ends.
+    """
+    data = read_regular(path, WHAT, REMEDY, HEAD_BYTES)
+    spelt = spell_name(path)
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise ValueError(f"{spelt} is text in UTF-16; save it as CSV in UTF-8.")
+    if b"\0" in data:
+        raise ValueError(
+            f"{spelt} holds bytes that are no text, but must be CSV in UTF-8; save it as that."
+        )
+    begin = 3 if data.startswith(b"\xef\xbb\xbf") else 0
+    whole = len(data) < HEAD_BYTES
+    lines: list[str] = []
+    begins: list[int] = []
+    for line in data[begin:].splitlines(keepends=True):
+        if len(lines) == HEAD_LINES:
+            break
+        if whole or line.endswith((b"\n", b"\r")):
+            if lines or line.strip():
+                try:
+                    lines.append(line.decode().rstrip("\r\n"))
+                except UnicodeDecodeError as error:
+                    if len(lines) >= 1:  # what is behind the header is for who reads the rows
+                        break
+                    raise ValueError(
+                        f"{spelt} is no text in UTF-8 ({error.reason} at byte {begin + error.start}); save it as CSV "
+                        "in UTF-8."
+                    ) from error
+                begins.append(begin)
+            begin += len(line)
+    if not lines and not whole:
+        raise ValueError(
+            f"{spelt} has no line end in its first {HEAD_BYTES:,} bytes; a table's first line names its columns."
+        )
+    if not lines:
+        raise ValueError(f"{spelt} is empty, but must hold a table; write it again.")
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else max(DELIMITERS, key=lines[0].count)
+    is_comma = delimiter == ";" and any(map(_DECIMAL_COMMA.search, lines[1:20]))
+    return Head(
+        path=path,
+        lines=tuple(lines),
+        begins=(*begins, begin),
+        delimiter=delimiter,
+        is_decimal_comma=is_comma,
+    )
+
+
+def read_lines(path: Path) -> Iterator[str]:
+    """Yield the lines of a text file; raises ValueError for text that is not UTF-8, and for a line without an end."""
+    spelt = spell_name(path)
+    before = b""
+    for block in _read_blocks(path, 0):
+        for line in block.splitlines():
+            try:
+                yield (line if before else line.removeprefix(b"\xef\xbb\xbf")).decode()
+            except UnicodeDecodeError as error:
+                raise ValueError(
+                    f"{spelt} is no text in UTF-8 ({error.reason}); save it as CSV in UTF-8."
+                ) from error
+            before = b"."
+
+
+def open_csv(head: Head, header: int = 1, names: Sequence[str] = ()) -> Table:
+    """Return a CSV file's table, whose rows begin behind `header` lines; the first has the names, if none are given.
+
+    Columns without a name are left out. Raises ValueError for a name that occurs twice.
+    """
+    path, names = head.path, names or head.cells(0)
+    _check_names(path, [name for name in names if name])
+    # a name that no header can hold, so that a column without one has its place
+    full = [name or f"\0{n}" for n, name in enumerate(names)]
+    begin = head.begins[min(header, len(head.begins) - 1)]
+
+    def rows(numbers: Sequence[str], texts: Sequence[str]) -> Iterator[pa.Table]:
+        convert = pc.ConvertOptions(
+            column_types={**dict.fromkeys(numbers, pa.float64()), **dict.fromkeys(texts, TEXT)},
+            include_columns=[*numbers, *texts],
+            null_values=NO_NUMBER,
+            strings_can_be_null=False,
+            decimal_point="," if head.is_decimal_comma else ".",
+        )
+        before = 0
+        for block in _read_blocks(path, begin):
+            read = pc.ReadOptions(
+                use_threads=False, column_names=full, block_size=max(len(block), BLOCK_BYTES)
+            )
+            with _damage_told(path, before):
+                table = pc.read_csv(
+                    pa.BufferReader(block),  # type: ignore[arg-type]  # the stubs know only files
+                    read_options=read,
+                    parse_options=pc.ParseOptions(delimiter=head.delimiter),
+                    convert_options=convert,
+                )
+            before += table.num_rows
+            yield table
+
+    return Table(path=path, names=tuple(filter(None, names)), rows=rows)
+
+
+def open_parquet(path: Path) -> Table:
+    """Return a Parquet file's table; columns that hold neither numbers nor text (lists, bytes) are left out.
+
+    Raises FileNotFoundError, or ValueError for what is no Parquet file, or one whose rows would take far more memory
+    than the file has bytes.
+    """
+    with open_regular(path, WHAT, REMEDY) as file, _damage_told(path):
+        schema = pq.ParquetFile(file, pre_buffer=False).schema_arrow
+        kinds = {
+            field.name: field.type for field in schema if field.name and _is_value(field.type)
+        }
+        every = schema.names
+    _check_names(path, every)
+    _check_names(path, list(kinds))
+
+    def rows(numbers: Sequence[str], texts: Sequence[str]) -> Iterator[pa.Table]:
+        wanted = [*numbers, *texts]
+        as_codes = [name for name in texts if _is_text(kinds[name])]
+        with open_regular(path, WHAT, REMEDY) as file, _damage_told(path):
+            size = os.fstat(file.fileno()).st_size
+            parquet = pq.ParquetFile(file, read_dictionary=as_codes, pre_buffer=False)
+            _check_bytes(path, parquet.metadata, len(wanted), size)
+            for batch in parquet.iter_batches(
+                batch_size=max(1, BATCH_CELLS // len(wanted)), columns=wanted, use_threads=False
+            ):
+                yield pa.table(
+                    {name: _as_number(batch.column(name)) for name in numbers}
+                    | {name: _as_text(batch.column(name)) for name in texts}
+                )
+
+    return Table(path=path, names=tuple(kinds), rows=rows)
+
+
+def _read_blocks(path: Path, begin: int) -> Iterator[bytes]:
+    """Yield a file's bytes from `begin` on, in blocks of whole lines."""
+    with open_regular(path, WHAT, REMEDY) as file:
+        file.seek(begin)
+        rest = b""
+        while True:
+            try:
+                data = file.read(BLOCK_BYTES)
+            except OSError as error:
+                raise type(error)(
+                    f"{WHAT} {path} cannot be read ({error.strerror}); {REMEDY}."
+                ) from error
+            if not data:
+                break
+            data = rest + data
+            cut = max(data.rfind(b"\n"), data.rfind(b"\r", 0, -1)) + 1
+            if len(data) - cut > BLOCK_BYTES:
+                raise ValueError(
+                    f"{spell_name(path)} has a line of more than {BLOCK_BYTES:,} bytes, but must be a table; write it "
+                    "again."
+                )
+            block, rest = data[:cut], data[cut:]
+            if block and not block.isspace():
+                yield block
+        if rest and not rest.isspace():
+            yield rest
+
+
+@contextmanager
+def _damage_told(path: Path, rows_before: int = 0) -> Iterator[None]:
+    """Turn what pyarrow raises about a bad file into one sentence that names it."""
+    try:
+        yield
+    except (OSError, ValueError, OverflowError, pa.ArrowException) as error:
+        reason = str(error).partition("\n")[0].rstrip(". ")
+        # pyarrow counts within the block
+        reason = re.sub(r"Row #(\d+)", lambda found: f"row {int(found[1]) + rows_before}", reason)
+        raise ValueError(
+            f"{spell_name(path)} is damaged, or no table of one kind ({reason}); mend it, or write it again."
+        ) from error
+
+
+def _check_names(path: Path, names: Sequence[str]) -> None:
+    if len(names) > MOST_COLUMNS:
+        raise ValueError(
+            f"{spell_name(path)} has {len(names):,} columns, but may have at most {MOST_COLUMNS:,}; leave some out."
+        )
+    seen: set[str] = set()
+    for name in names:
+        if not name.isprintable():
+            raise ValueError(
+                f"{spell_name(path)} has a column named {name!r}, which cannot be shown; give it another name."
+            )
+        if name in seen:
+            raise ValueError(
+                f"{spell_name(path)} has two columns '{name}'; give each a name of its own."
+            )
+        seen.add(name)
+
+
+def _check_bytes(path: Path, metadata: pq.FileMetaData, columns: int, size: int) -> None:
+    # rows that are all alike take next to nothing in the file, and their number is only claimed
+    claimed = metadata.num_rows * columns * 8
+    most = max(ALWAYS_BYTES, MOST_TIMES * size)
+    if not 0 <= claimed <= most:
+        raise ValueError(
+            f"it promises {metadata.num_rows:,} rows, which would take {claimed:,} bytes, and may take {most:,}"
+        )
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def _is_value(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        return _is_value(kind.value_type)
+    return (
+        _is_text(kind)
+        or pa.types.is_integer(kind)
+        or pa.types.is_floating(kind)
+        or pa.types.is_decimal(kind)
+        or pa.types.is_boolean(kind)
+        or pa.types.is_timestamp(kind)
+        or pa.types.is_date(kind)
+        or pa.types.is_null(kind)
+    )
+
+
+def _as_number(column: pa.Array[Any]) -> pa.Array[Any]:
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    return column.cast(pa.float64())
+
+
+def _as_text(column: pa.Array[Any]) -> pa.Array[Any]:
+    if not pa.types.is_dictionary(column.type):
+        column = column.cast(pa.string()).dictionary_encode()
+    return column.cast(TEXT)
