@@ -80,8 +80,8 @@ ORDER = [
     "arrays", "provenance", "quality", "ingest", "pseudonyms", "windows", "normalise", "augment", "recipe",
     "records", "familiar", "scorings", "recording_files", "quarantine", "store", "splits", "window_cache", "batch",
     "models", "gradients", "spaces", "losses", "extensions", "metrics", "reference", "stats", "decision", "cost",
-    "trials", "failures", "front", "objectives", "settings", "members", "outdated", "onnx_file", "predict", "export",
-    "summary", "testing", "__main__",
+    "trials", "failures", "front", "objectives", "settings", "members", "outdated", "onnx_file", "predict",
+    "export", "summary", "testing", "__main__",
 ]  # fmt: skip
 
 PICKLES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
@@ -243,6 +243,12 @@ def test_records_load_neither_torch_nor_ray_by_any_way(path: Path) -> None:
 def test_onnxruntime_is_imported_where_it_is_told_to_write_nothing_and_nowhere_else() -> None:
     home = FOLDERS["gaitforge"] / "onnx_file.py"
     assert [path for path in SOURCES if "onnxruntime" in packages(path)] == [home]
+
+
+def test_ezc3d_is_imported_by_the_process_of_its_own_and_by_nothing_that_we_load() -> None:
+    home = FOLDERS["gaitforge"] / "ingest" / "c3d_process.py"
+    assert [path for path in SOURCES if "ezc3d" in packages(path)] == [home]
+    assert all("gaitforge.ingest.c3d_process" not in imported(path) for path in SOURCES)
 
 
 def test_predicting_loads_no_torch_by_any_way() -> None:

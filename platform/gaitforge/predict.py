@@ -54,9 +54,9 @@ class Predictor:
     windows: WindowSettings
     normalisation: Normalisation
     read: ReadOptions
-    familiar: Familiar | None = None
     source: Layout | None = None
     """The layout of the files, where it is another than the student's."""
+    familiar: Familiar | None = None
 
     @classmethod
     def open(cls, folder: Path) -> Predictor:
@@ -87,8 +87,8 @@ class Predictor:
             windows=card.windows,
             normalisation=card.normalisation,
             read=_read_as_told(card.read),
-            familiar=card.familiar,
             source=card.read.from_layout,
+            familiar=card.familiar,
         )
 
     def probabilities(self, recording: Recording) -> NDArray[np.float64]:

@@ -15,11 +15,15 @@ from pathlib import Path, PurePath
 from typing import Protocol, cast
 
 from gaitforge.ingest.alphapose import read_alphapose
+from gaitforge.ingest.bvh import parse_bvh
+from gaitforge.ingest.c3d import parse_c3d
 from gaitforge.ingest.cleaning import clean
 from gaitforge.ingest.conversion import convert_all, map_joints
 from gaitforge.ingest.copies import Copies, Known
 from gaitforge.ingest.csv_files import read_csv
+from gaitforge.ingest.mot import parse_mot
 from gaitforge.ingest.motion import MotionReader
+from gaitforge.ingest.mvnx import parse_mvnx
 from gaitforge.ingest.npy import find_labels, read_npy
 from gaitforge.ingest.npz import read_npz
 from gaitforge.ingest.ntu import read_ntu
@@ -28,6 +32,7 @@ from gaitforge.ingest.options import ReadOptions, Watched
 from gaitforge.ingest.people import refuse_look_alikes, stands_for_none
 from gaitforge.ingest.pyskl import read_pyskl
 from gaitforge.ingest.tables import read_parquet_table
+from gaitforge.ingest.trc import parse_trc
 from gaitforge.layout import LAYOUTS, Layout, read_layout
 from gaitforge.quality import QualitySettings, note_quality
 from gaitforge.recording import Recording, Rejected
@@ -63,6 +68,12 @@ class Reader(Protocol):
 
 READERS: dict[str, Reader] = {
     ".npz": read_npz,
+    ".c3d": MotionReader(parse_c3d),
+    ".trc": MotionReader(parse_trc),
+    ".mot": MotionReader(parse_mot),
+    ".sto": MotionReader(parse_mot),
+    ".bvh": MotionReader(parse_bvh),
+    ".mvnx": MotionReader(parse_mvnx),
     ".csv": MotionReader(read_csv),
     ".tsv": MotionReader(read_csv),
     ".parquet": MotionReader(read_parquet_table),
@@ -132,8 +143,8 @@ def read_files(
     if labelled and options.relabel:
         watched = Watched(options.relabel)
         options = replace(options, relabel=watched)
-        items = _check(_read_in_turn(paths, layout, options, labelled, quality), distinct_people)
-        return _then(items, watched.refuse_unused)
+        read = _read_in_turn(paths, layout, options, labelled, quality)
+        return _then(_check(read, distinct_people), watched.refuse_unused)
     items = _read_in_turn(paths, layout, options, labelled, quality)
     return _check(items, distinct_people) if labelled else (item for _, _, item in items)
 

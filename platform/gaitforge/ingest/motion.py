@@ -164,10 +164,11 @@ def fit(
             )
         positions, confidence = gather_points(positions, confidence, sources)
     positions = _out_of_image(positions, motion.unit, options, path)
-    if layout.up_axis is not None and positions.shape[2] <= layout.up_axis:
+    if layout.up_axis is not None and positions.shape[2] < max(2, layout.up_axis + 1):
         raise ValueError(
             f"{path} has {positions.shape[2]} coordinates per joint, but the layout '{layout.name}' has "
-            f"up = '{layout.up}'; choose a layout whose up axis the file has."
+            f"up = '{layout.up}'; choose a layout whose up axis the file has, or one with up = 'none' for angles, "
+            "forces and the like."
         )
     if motion.unit in METRES and layout.unit in METRES and motion.unit != layout.unit:
         positions = positions * np.float32(METRES[motion.unit] / METRES[layout.unit])

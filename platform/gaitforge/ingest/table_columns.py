@@ -99,6 +99,13 @@ def find_roles(names: Sequence[str], source: str, options: ReadOptions) -> Roles
                 )
             )
     used = {column for axes, sure in points.values() for column in (*axes, sure)}
+    texts = {found["time"], found["fps"], joint, *recording, options.person, options.label}
+    both = next((name for name in names if name in used | {found["frame"]} and name in texts), "")
+    if both:
+        raise ValueError(
+            f"{source} has the column '{both}' for two things, as a coordinate or frame and as another; name two in "
+            "[ingest.read]."
+        )
     return Roles(
         frame=found["frame"],
         time=found["time"],

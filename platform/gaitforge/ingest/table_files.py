@@ -204,7 +204,7 @@ def open_parquet(path: Path) -> Table:
         with open_regular(path, WHAT, REMEDY) as file, _damage_told(path):
             size = os.fstat(file.fileno()).st_size
             parquet = pq.ParquetFile(file, read_dictionary=as_codes, pre_buffer=False)
-            _check_bytes(path, parquet.metadata, len(wanted), size)
+            _check_bytes(parquet.metadata, wanted, size)
             for batch in parquet.iter_batches(
                 batch_size=max(1, BATCH_CELLS // len(wanted)), columns=wanted, use_threads=False
             ):
@@ -276,9 +276,16 @@ def _check_names(path: Path, names: Sequence[str]) -> None:
         seen.add(name)
 
 
-def _check_bytes(path: Path, metadata: pq.FileMetaData, columns: int, size: int) -> None:
+def _check_bytes(metadata: pq.FileMetaData, columns: Sequence[str], size: int) -> None:
     # rows that are all alike take next to nothing in the file, and their number is only claimed
-    claimed = metadata.num_rows * columns * 8
+    groups = [metadata.row_group(n) for n in range(metadata.num_row_groups)]
+    pages = sum(
+        column.total_uncompressed_size
+        for group in groups
+        for column in map(group.column, range(group.num_columns))
+        if column.path_in_schema in columns
+    )
+    claimed = max(pages, metadata.num_rows * len(columns) * 8)
     most = max(ALWAYS_BYTES, MOST_TIMES * size)
     if not 0 <= claimed <= most:
         raise ValueError(

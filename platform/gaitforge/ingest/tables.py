@@ -27,7 +27,7 @@ from gaitforge.regular_file import spell_name
 
 # A recording may have so many places for each that the table fills, and always so many: one wrong frame number would
 # fill the memory otherwise. A marker that is seen in a tenth of the frames is worth keeping.
-MOST_EMPTY = 20
+MOST_EMPTY = 10
 ALWAYS_PLACES = 100_000
 # a further column with so many more values than recordings changes from line to line
 MOST_VALUES = 10
