@@ -40,8 +40,12 @@ def still(frames: int = 11) -> NDArray[np.float32]:
     return REST + path
 
 
-def recording(frames: NDArray[np.float32], **more: NDArray[np.float32]) -> Recording:
-    return Recording(recording="r", person="p", label="c", positions_TVC=frames, **more)
+def recording(
+    frames: NDArray[np.float32], confidence: NDArray[np.float32] | None = None
+) -> Recording:
+    return Recording(
+        recording="r", person="p", label="c", positions_TVC=frames, confidence_TV=confidence
+    )
 
 
 def number(name: str, frames: NDArray[np.float32], layout: Layout = BODY) -> float:
@@ -69,7 +73,7 @@ def test_missing_is_the_share_of_joints_and_frames_that_were_not_found() -> None
     frames[:4, 1] = np.nan
     sure = np.ones((10, 4), np.float32)
     sure[:2, 0], sure[9, 0] = 0.29, 0.3
-    numbers = measure(recording(frames, confidence_TV=sure), BODY)
+    numbers = measure(recording(frames, confidence=sure), BODY)
     assert numbers["missing"] == pytest.approx(6 / 40)
 
 

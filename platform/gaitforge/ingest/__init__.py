@@ -288,7 +288,7 @@ def _clean_all(
 
 def _has_joints_of(layout: Layout, recording: Recording) -> bool:
     """Tell whether a recording has as many joints as the layout; another is refused later, and not measured."""
-    return recording.positions_TVC.shape[1] == layout.joint_count
+    return len(recording.positions_TVC[0]) == layout.joint_count
 
 
 def _check(
