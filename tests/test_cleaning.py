@@ -92,6 +92,13 @@ def test_one_number_in_all_coordinates_far_from_all_others_becomes_missing(numbe
     assert cleaned.columns == {"quality_sentinels": 3 / 18}
 
 
+def test_such_a_number_is_found_where_a_reader_has_turned_the_axes() -> None:
+    frames = put(-9999.0, (0, 0), (3, 1), (5, 2)) * np.array([1, -1, -1], np.float32)
+    cleaned = clean(leg(frames), CHAIN)
+    assert np.isnan(cleaned.positions_TVC[[0, 3, 5], [0, 1, 2]]).all()
+    assert cleaned.columns == {"quality_sentinels": 3 / 18}
+
+
 def test_two_such_numbers_are_both_found() -> None:
     frames = put(-9999.0, (0, 0), (1, 0), (2, 0))
     frames[3:, 0] = -1

@@ -122,7 +122,8 @@ STANDING = np.array([[0, 1, 0], [0, 0.6, 0], [0, 0, 0.01]], np.float32)
 
 def standing(count: int, last: Frames = STANDING) -> list[Recording]:
     """So many legs of two frames, with the knee a hundredth higher in each; of the last, `last`."""
-    rests = [STANDING + np.float32([[0, 0, 0], [0, 0.01 * n, 0], [0, 0, 0]]) for n in range(count)]
+    higher = np.array([[0, 0, 0], [0, 0.01, 0], [0, 0, 0]], np.float32)
+    rests = [STANDING + np.float32(n) * higher for n in range(count)]
     return [
         Recording(
             recording=str(n), person="p", label="c", positions_TVC=np.stack([rest, rest + 0.1])

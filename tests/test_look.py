@@ -151,10 +151,10 @@ def test_the_settings_and_the_layout_of_a_strange_file_read_it(
     assert read_layout(str(tmp_path / "mine.layout.toml")) == seen.layout
     read = read_settings(tmp_path / "run.toml").ingest.read
     assert read.path
-    # both files hold the same frames of two people, which ingest refuses: so one at a time
+    # both files hold the same frames of two people, which ingest refuses: so one at a time, which has one class
     (tmp_path / "B2_ill.toy").unlink()
-    assert main(["ingest", str(tmp_path / "run.toml")]) == 0
-    assert "1 recordings of 1 people" in capsys.readouterr().out
+    assert main(["ingest", str(tmp_path / "run.toml")]) == 2
+    assert "All 1 recordings that can be used are of one class" in capsys.readouterr().err
 
 
 def test_what_is_there_is_not_written_over(

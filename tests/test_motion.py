@@ -327,3 +327,26 @@ def test_two_coordinates_have_no_third_that_points_up() -> None:
     flat = replace(SHARES, positions_TVC=SHARES.positions_TVC[..., :2], unit="px")
     with pytest.raises(ValueError, match=r"has 2 coordinates per joint, .* up = 'z'"):
         read(flat, layout=replace(LEG, up="z"))
+
+
+def test_the_mean_of_points_of_which_one_is_zero_is_zero_and_no_half_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = np.stack([NUMBERS + 10 * n for n in range(4)])
+    frames[2, 1] = 0
+    lost = Motion(positions_TVC=frames, points=("hip", "inner", "outer"))
+
+    def parse(path: Path, options: ReadOptions) -> Iterator[Motion | Unusable]:
+        yield lost
+
+    monkeypatch.setitem(READERS, ".toy", MotionReader(parse))
+    path = tmp_path / "a.toy"
+    path.touch()
+    for up, knee in (("y", np.nan), ("none", (0 + 27) / 2)):
+        layout = Layout(name="leg", joints=("hip", "left_knee"), bones=((0, 1),), up=up)
+        options = ReadOptions(joints={"left_knee": ("inner", "outer")})
+        (item,) = read_files([path], layout, options, labelled=False)
+        assert isinstance(item, Recording)
+        np.testing.assert_array_equal(item.positions_TVC[2, 1, 0], np.float32(knee))
+        assert item.columns == ({"quality_zeros": 1 / 8} if up == "y" else {})
+        np.testing.assert_array_equal(item.positions_TVC[1, 1], [15.5, 16.5, 17.5])

@@ -40,8 +40,12 @@ def still(frames: int = 11) -> NDArray[np.float32]:
     return REST + path
 
 
-def recording(frames: NDArray[np.float32], **more: NDArray[np.float32]) -> Recording:
-    return Recording(recording="r", person="p", label="c", positions_TVC=frames, **more)
+def recording(
+    frames: NDArray[np.float32], confidence: NDArray[np.float32] | None = None
+) -> Recording:
+    return Recording(
+        recording="r", person="p", label="c", positions_TVC=frames, confidence_TV=confidence
+    )
 
 
 def number(name: str, frames: NDArray[np.float32], layout: Layout = BODY) -> float:
@@ -69,7 +73,7 @@ def test_missing_is_the_share_of_joints_and_frames_that_were_not_found() -> None
     frames[:4, 1] = np.nan
     sure = np.ones((10, 4), np.float32)
     sure[:2, 0], sure[9, 0] = 0.29, 0.3
-    numbers = measure(recording(frames, confidence_TV=sure), BODY)
+    numbers = measure(recording(frames, confidence=sure), BODY)
     assert numbers["missing"] == pytest.approx(6 / 40)
 
 
@@ -116,7 +120,12 @@ def test_a_swap_is_found_where_it_begins_and_where_it_ends() -> None:
 def test_a_swap_of_which_less_than_half_of_the_pairs_is_seen_is_none() -> None:
     frames = still(12)
     frames[5:8] = frames[5:8][:, [0, 1, 3, 2]]
-    three = replace(BODY, joints=(*BODY.joints, "c", "d"), left_right=((2, 3), (0, 1), (4, 5)))
+    three = replace(
+        BODY,
+        joints=(*BODY.joints, "c", "d"),
+        bones=(*BODY.bones, (0, 4), (0, 5)),
+        left_right=((2, 3), (0, 1), (4, 5)),
+    )
     unseen = np.full((12, 2, 3), np.nan, np.float32)
     assert number("swaps", np.concatenate([frames, unseen], axis=1), three) == pytest.approx(0.2)
     frames[:, 1] = np.nan
@@ -134,11 +143,17 @@ def test_legs_that_pass_each_other_are_no_swap() -> None:
 
 @pytest.mark.parametrize(
     ("up", "turn", "share"),
-    [("y", [1, 1, 1], 0), ("y", [1, -1, 1], 1), ("z", [1, 1, 1], 0)],
+    [
+        ("y", [1, 1, 1], 0),
+        ("y", [1, -1, 1], 1),
+        ("z", [1, 1, 1], 0),
+        ("-y", [1, -1, 1], 0),
+        ("-z", [1, 1, 1], 1),
+    ],
 )
 def test_the_head_is_above_the_feet(up: str, turn: list[int], share: float) -> None:
     frames = still() * np.array(turn, np.float32)
-    if up == "z":
+    if up.endswith("z"):
         frames = frames[..., [0, 2, 1]]
     assert number("head_below_feet", frames, replace(BODY, up=up)) == share
 

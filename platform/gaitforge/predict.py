@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from gaitforge.familiar import find_unlike
 from gaitforge.ingest import ReadOptions, check_paths, file_names, read_file
-from gaitforge.ingest.cleaning import clean
 from gaitforge.layout import Layout
 from gaitforge.metrics import softmax
 from gaitforge.normalise import Normalisation, normalise
@@ -167,7 +166,7 @@ class Predictor:
             )
         seen.add(known)
         try:
-            item, unlike = self._look_over(item)
+            unlike = self._tell_unlike(item)
             if strict and unlike:
                 reason = f"it is unlike the training people's recordings: {unlike}"
                 return Prediction(
@@ -181,14 +180,12 @@ class Predictor:
             reason = str(error)
         return Prediction(recording=known, probabilities_K=None, reason=reason)
 
-    def _look_over(self, recording: Recording) -> tuple[Recording, str]:
-        """Return a recording as ingest would store it, and what of it is unlike the training people's."""
-        if recording.positions_TVC.shape[1] != self.layout.joint_count:
-            return recording, ""  # which is refused later
-        recording = clean(recording, self.layout)
-        if self.familiar is None:
-            return recording, ""
-        return recording, "; ".join(find_unlike(recording, self.layout, self.familiar))
+    def _tell_unlike(self, recording: Recording) -> str:
+        """Say what of a recording is unlike the training people's; nothing of one of other joints, which is none."""
+        joints = recording.positions_TVC.shape[1]
+        if self.familiar is None or joints != self.layout.joint_count:
+            return ""
+        return "; ".join(find_unlike(recording, self.layout, self.familiar))
 
     def _logits(
         self, windows: NDArray[np.float32], seen: NDArray[np.bool_]

@@ -145,8 +145,7 @@ class Body:
         up = self.layout.up_axis
         if up is None or up >= self.positions_TVC.shape[2]:
             return np.full(self.seen_TV.shape, np.nan)
-        sign = -1.0 if self.layout.up.startswith("-") else 1.0
-        return sign * self.positions_TVC[..., up].astype(np.float64)
+        return self.layout.up_sign * self.positions_TVC[..., up].astype(np.float64)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -162,14 +162,16 @@ def read_file(
 ) -> Iterator[Recording | Rejected]:
     """Yield a file's recordings with the joints of `layout`; the file has those of `source` where that is given.
 
-    Raises as readers do, and ValueError where the two layouts share no joint.
+    What stands for "not found" in the file is missing (see cleaning.py). Raises as readers do, and ValueError where the
+    two layouts share no joint.
     """
+    own = layout if source is None else source
+    if source is not None:
+        map_joints(source, layout)
     read = READERS[suffix_of(path)]
-    if source is None:
-        return read(path, layout, options, labelled=labelled, name=name)
-    map_joints(source, layout)
-    items = read(path, source, options, labelled=labelled, name=name)
-    return convert_all(items, source, layout, spell_name(path))
+    # before any joint becomes the mean of several
+    items = _clean_all(read(path, own, options, labelled=labelled, name=name), own, path)
+    return items if source is None else convert_all(items, source, layout, spell_name(path))
 
 
 def check_paths(paths: Sequence[Path], remedy: str = "mend its path in the settings") -> None:
@@ -259,7 +261,11 @@ def _read_in_turn(
                     yield path, position, _reject(item, path, position, reason)
                     continue
                 seen.add(item.recording)
-                item = _look_over(item, layout, quality, path, position)
+                if quality is not None and _has_joints_of(layout, item):
+                    try:
+                        item = note_quality(item, layout, quality)
+                    except ValueError as error:
+                        item = _reject(item, path, position, str(error))
             yield path, position, item
 
 
@@ -270,20 +276,21 @@ def _then(
     check()
 
 
-def _look_over(
-    item: Recording,
-    layout: Layout,
-    quality: QualitySettings | None,
-    path: Path,
-    position: int,
-) -> Recording | Rejected:
-    if item.positions_TVC.shape[1] != layout.joint_count:
-        return item  # which no store takes
-    try:
-        cleaned = clean(item, layout)
-        return note_quality(cleaned, layout, quality) if quality else cleaned
-    except ValueError as error:
-        return _reject(item, path, position, str(error))
+def _clean_all(
+    items: Iterator[Recording | Rejected], layout: Layout, path: Path
+) -> Iterator[Recording | Rejected]:
+    for position, item in enumerate(items):
+        if isinstance(item, Recording) and _has_joints_of(layout, item):
+            try:
+                item = clean(item, layout)
+            except ValueError as error:
+                item = replace(_reject(item, path, position, str(error)), recording=item.recording)
+        yield item
+
+
+def _has_joints_of(layout: Layout, recording: Recording) -> bool:
+    """Tell whether a recording has as many joints as the layout; another is refused later, and not measured."""
+    return len(recording.positions_TVC[0]) == layout.joint_count
 
 
 def _check(

@@ -8,7 +8,7 @@ place, it is that of a joint far off, with full confidence. What is replaced is 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +55,7 @@ def clean(recording: Recording, layout: Layout) -> Recording:
             raise ValueError(
                 "channel 2 is a confidence and no coordinate, as ingest.read.confidence_channel = 2 would say"
             )
-        told_TV = ~np.isnan(positions_TVC).any(axis=2)
+        told_TV: Bools = ~np.isnan(positions_TVC).any(axis=2)
         if confidence_TV is not None:
             told_TV &= confidence_TV > 0
         sentinels_TV = find_sentinels(positions_TVC, told_TV)
@@ -102,7 +102,7 @@ def find_zeros(positions_TVC: Positions, told_TV: Bools, layout: Layout) -> Bool
     They do not where a recording is centred on a joint, which then is 0 in every frame, or in the first alone: its
     bones are as long as others.
     """
-    zero_TV = (positions_TVC[..., 0] == 0) & told_TV
+    zero_TV: Bools = (positions_TVC[..., 0] == 0) & told_TV
     if layout.joint_count < 2 or not zero_TV.any():
         return np.zeros_like(zero_TV)
     zero_TV &= (positions_TVC == 0).all(axis=2)
@@ -134,25 +134,26 @@ def _is_centre(
 
 
 def find_sentinels(positions_TVC: Positions, told_TV: Bools) -> Bools:
-    """Return where one number that lies far from all others stands in all coordinates, several times [T, V]."""
-    first_TV = positions_TVC[..., 0]
-    told_TV = told_TV & (first_TV != 0)  # zeros are another matter
-    same_TV = told_TV & (positions_TVC[..., 1] == first_TV)
-    found_TV = np.zeros_like(same_TV)
+    """Return where one number that lies far from all others stands in all coordinates, several times [T, V].
+
+    Its sign may differ between coordinates, since readers turn axes.
+    """
+    sizes_TVC = np.abs(positions_TVC)
+    told_TV = told_TV & (sizes_TVC[..., 0] != 0)  # zeros are another matter
+    same_TV: Bools = told_TV & (sizes_TVC[..., 1] == sizes_TVC[..., 0])
+    found_TV = np.zeros(same_TV.shape, np.bool_)
     if same_TV.sum() < _OFTEN:
         return found_TV
-    same_TV &= (positions_TVC == first_TV[..., None]).all(axis=2)
-    values, counts = np.unique(first_TV[same_TV], return_counts=True)
-    often = values[counts >= _OFTEN]
-    for value in often[
-        np.argsort(-np.abs(often))
-    ]:  # the farthest first: it hides none that follows
-        here_TV = same_TV & (first_TV == value)
-        others: NDArray[Any] = positions_TVC[told_TV & ~here_TV & ~found_TV].astype(np.float64)
+    same_TV &= (sizes_TVC == sizes_TVC[..., :1]).all(axis=2)
+    places, counts = np.unique(positions_TVC[same_TV], axis=0, return_counts=True)
+    often = places[counts >= _OFTEN]
+    for place_C in often[np.argsort(-np.abs(often[:, 0]))]:  # the farthest hides none that follows
+        here_TV = same_TV & (positions_TVC == place_C).all(axis=2)
+        others = positions_TVC[told_TV & ~here_TV & ~found_TV].astype(np.float64)
         if not len(others):
             continue
         low_C, high_C = others.min(axis=0), others.max(axis=0)
         apart_C = _APART * (high_C - low_C)
-        if ((value < low_C - apart_C) | (value > high_C + apart_C)).any():
+        if ((place_C < low_C - apart_C) | (place_C > high_C + apart_C)).any():
             found_TV |= here_TV
     return found_TV

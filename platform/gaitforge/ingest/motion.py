@@ -162,7 +162,8 @@ def fit(
                 f"{path} has the points {shown}, none of which is a joint of the layout '{layout.name}' "
                 f"({', '.join(layout.joints[:6])} ...); name them in [ingest.read.joints], or choose another layout."
             )
-        positions, confidence = gather_points(positions, confidence, sources)
+        own, confidence = gather_points(positions, confidence, sources)
+        positions = own if layout.up_axis is None else _with_zeros(own, positions, sources)
     positions = _out_of_image(positions, motion.unit, options, path)
     if layout.up_axis is not None and positions.shape[2] < max(2, layout.up_axis + 1):
         raise ValueError(
@@ -251,6 +252,19 @@ def turn_up(positions_TVC: NDArray[np.float32], source: str, target: str) -> NDA
         turned[..., b] = sign * positions_TVC[..., a]
         turned[..., a] = -sign * positions_TVC[..., b]
     return turned
+
+
+def _with_zeros(
+    own: NDArray[np.float32], positions: NDArray[np.float32], sources: Sequence[Sequence[int]]
+) -> NDArray[np.float32]:
+    """Return joints [T, V, C] that are 0 where one of their several points is.
+
+    0 stands for "not found" in many files, and is found and told as such (see cleaning.py); half of it would not be.
+    """
+    for joint, places in enumerate(sources):
+        if len(places) > 1:
+            own[(positions[:, places] == 0).all(axis=2).any(axis=1), joint] = 0
+    return own
 
 
 def gather_points(
