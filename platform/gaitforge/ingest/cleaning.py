@@ -108,7 +108,7 @@ def find_zeros(positions_TVC: Positions, told_TV: Bools, layout: Layout) -> Bool
     zero_TV &= (positions_TVC == 0).all(axis=2)
     rest_TV = told_TV & ~zero_TV
     # no body is in one point
-    lone_T = ~rest_TV.any(axis=1)
+    lone_T: Bools = np.asarray(~rest_TV.any(axis=1))
     always_V = (zero_TV | ~told_TV | lone_T[:, None]).all(axis=0)
     first_V = zero_TV[0] & ~zero_TV[1:].any(axis=0)
     for joint in np.flatnonzero((always_V | first_V) & zero_TV[~lone_T].any(axis=0)):
