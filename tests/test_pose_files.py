@@ -114,7 +114,9 @@ def test_a_layout_takes_its_joints_by_name_and_stands_upright(folder: Path) -> N
     assert isinstance(found, Recording)
     own = [BODY_25.index(joint) for joint in LAYOUTS["coco17"].joints]
     # y up: the picture looks as before
-    np.testing.assert_array_equal(found.positions_TVC, body[:, own] * np.float32([1, -1]))
+    np.testing.assert_array_equal(
+        found.positions_TVC, body[:, own] * np.array([1, -1], np.float32)
+    )
     (same,) = read_openpose(path, LAYOUTS["body25"], TOLD)
     assert isinstance(same, Recording)
     np.testing.assert_array_equal(same.positions_TVC, body)

@@ -54,7 +54,7 @@ def list_frames(folder: Path, remedy: str = "mend its path in the settings") -> 
     if not found:
         raise ValueError(
             f"The recordings file {folder} is a folder, but must be a file, or a folder of OpenPose's frames "
-            f"(*{_END}); to name the files in it, use a pattern such as {folder}/*.c3d."
+            f"(*{_END}); to name what is in it, use a pattern such as {folder}/*.c3d, or {folder}/* for folders."
         )
     return [folder / name for name in found]
 
