@@ -151,7 +151,7 @@ def test_a_file_holds_the_contract_of_readers(tmp_path: Path) -> None:
         ((*MANY[:3], "coords,x,y"), "10 cells in its line bodyparts, but 3 in its line coords"),
         (("scorer,a,a", "bodyparts,head,head", "coords,x,x", "0,1,2"), "two columns for x of 'head'"),
         (("scorer,a,a,a", "bodyparts,head,head,stinger", "coords,x,y,x", "0,1,2,3"), "other coordinates"),
-        (("scorer,a,a", "bodyparts,head,head", "coords,u,v", "0,1,2"), "no columns x and y"),
+        (("scorer,a,a", "bodyparts,head,head", "coords,u,w", "0,1,2"), "no columns x and y"),
         (("scorer,a,a", "bodyparts,head,head", "coords,x,y"), "no line of numbers"),
         (("scorer,a,a", "bodyparts,head,head", "coords,x,y", "labeled-data/img1.png,1,2"), "invalid value"),
         (("scorer,a,a", "bodyparts,head,head", "coords,x,y", "0,1,2", "0,3,4"), "two lines of frame 0"),

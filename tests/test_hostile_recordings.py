@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gaitforge.ingest import read_files
-from gaitforge.ingest.npz import ReadOptions, read_npz
+from gaitforge.ingest import ReadOptions, read_files
+from gaitforge.ingest.npz import read_npz
 from gaitforge.layout import Layout
 from gaitforge.recording import Recording, Rejected
 from gaitforge.store import SkeletonStore

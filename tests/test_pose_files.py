@@ -113,8 +113,11 @@ def test_a_layout_takes_its_joints_by_name_and_stands_upright(folder: Path) -> N
     (found,) = read_openpose(path, LAYOUTS["coco17"], TOLD)
     assert isinstance(found, Recording)
     own = [BODY_25.index(joint) for joint in LAYOUTS["coco17"].joints]
-    # y up: the picture is turned by half a turn, so that left stays left
-    np.testing.assert_array_equal(found.positions_TVC, -body[:, own])
+    # y up: the picture looks as before
+    np.testing.assert_array_equal(found.positions_TVC, body[:, own] * np.float32([1, -1]))
+    (same,) = read_openpose(path, LAYOUTS["body25"], TOLD)
+    assert isinstance(same, Recording)
+    np.testing.assert_array_equal(same.positions_TVC, body)
 
 
 def test_the_walker_is_followed_among_several_whatever_their_order(folder: Path) -> None:

@@ -279,6 +279,24 @@ def test_recordings_are_whole_where_a_file_is_read_in_pieces(tmp_path: Path) -> 
         read(path, layout=body)
 
 
+def test_memory_is_that_of_a_recording_and_a_block(tmp_path: Path) -> None:
+    body = Layout(name="b", joints=tuple(f"j{n}" for n in range(20)), bones=((0, 1),), up="none")
+    path = tmp_path / "walk.csv"
+    with path.open("w", encoding="utf-8") as file:
+        file.write("recording," + ",".join(f"x_{n},y_{n}" for n in range(20)) + "\n")
+        for walk in range(400):
+            file.write(f"w{walk}{',0.1234567' * 40}\n" * 100)
+    assert path.stat().st_size > 7 * BLOCK_BYTES
+    pool = pa.default_memory_pool()
+    before = pool.bytes_allocated()
+    held = [
+        pool.bytes_allocated() - before
+        for _ in READERS[".csv"](path, body, ReadOptions(), labelled=False)
+    ]
+    assert len(held) == 400
+    assert max(held) < 3 * BLOCK_BYTES
+
+
 def test_two_persons_in_a_recording_are_refused(tmp_path: Path) -> None:
     text = WIDE + "b,p1,ill,7,l,1,1,2,3,4\nb,p2,ill,7,l,2,5,6,7,8\n"
     sentence = refusal(tmp_path, text, labelled=True)

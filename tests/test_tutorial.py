@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from gaitforge.ingest.npz import ReadOptions, read_npz
+from gaitforge.ingest import ReadOptions
+from gaitforge.ingest.npz import read_npz
 from gaitforge.ingest.synthetic import SyntheticSettings, synthetic_cohort
 from gaitforge.layout import LAYOUTS, Layout
 from gaitforge.recording import Recording

@@ -93,10 +93,12 @@ def suffix_of(path: Path) -> str:
 
 def parts_of(path: Path) -> list[Path]:
     """List the files of which a path of recordings is read: a folder's frames, and an .npy with its classes."""
-    if suffix_of(path) == "/":
-        return list_frames(path)
-    labels = find_labels(path)
-    return [path, labels] if suffix_of(path) == ".npy" and labels.exists() else [path]
+    match suffix_of(path):
+        case "/":
+            return list_frames(path)
+        case ".npy" if (labels := find_labels(path)).exists():
+            return [path, labels]
+    return [path]
 
 
 def check_reader(reader: object) -> Reader:

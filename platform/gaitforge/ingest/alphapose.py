@@ -16,10 +16,7 @@ from gaitforge.ingest.options import ReadOptions
 from gaitforge.layout import LAYOUTS
 
 COCO_17 = LAYOUTS["coco17"].joints
-HALPE_26 = (
-    *COCO_17, "head", "neck", "pelvis", "left_big_toe", "right_big_toe", "left_small_toe", "right_small_toe",
-    "left_heel", "right_heel",
-)  # fmt: skip
+HALPE_26 = LAYOUTS["halpe26"].joints
 _POINTS: dict[int, tuple[str, ...]] = {3 * len(points): points for points in (COCO_17, HALPE_26)}
 _FORM_POINTS: dict[int, tuple[str, ...]] = {
     3 * len(COCO_18): COCO_18

@@ -11,6 +11,14 @@ from numpy.typing import NDArray
 from gaitforge.ingest.tracking import keep_walker
 
 
+def to_float32(numbers: NDArray[Any]) -> NDArray[np.float32]:
+    """Return numbers as float32; a double beyond those becomes infinite, which Recording refuses with its reason."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        own = numbers.astype(np.float32)
+    own[np.isnan(own)] = np.nan  # of the kind that may be computed with
+    return own
+
+
 def split_confidence(
     numbers: NDArray[Any], channel: int | None, path: Path
 ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
@@ -18,9 +26,7 @@ def split_confidence(
 
     Raises ValueError where there is no such channel.
     """
-    # a double beyond float32 becomes infinite, which Recording then refuses with its reason
-    with np.errstate(over="ignore", invalid="ignore"):
-        positions = numbers.astype(np.float32)
+    positions = to_float32(numbers)
     if channel is None:
         return positions, None
     if channel >= numbers.shape[-1]:

@@ -55,7 +55,7 @@ def clean(recording: Recording, layout: Layout) -> Recording:
             raise ValueError(
                 "channel 2 is a confidence and no coordinate, as ingest.read.confidence_channel = 2 would say"
             )
-        told_TV: Bools = ~np.isnan(positions_TVC).any(axis=2)
+        told_TV: Bools = np.asarray(~np.isnan(positions_TVC).any(axis=2))
         if confidence_TV is not None:
             told_TV &= confidence_TV > 0
         sentinels_TV = find_sentinels(positions_TVC, told_TV)
@@ -102,13 +102,13 @@ def find_zeros(positions_TVC: Positions, told_TV: Bools, layout: Layout) -> Bool
     They do not where a recording is centred on a joint, which then is 0 in every frame, or in the first alone: its
     bones are as long as others.
     """
-    zero_TV: Bools = (positions_TVC[..., 0] == 0) & told_TV
+    zero_TV: Bools = np.asarray((positions_TVC[..., 0] == 0) & told_TV)
     if layout.joint_count < 2 or not zero_TV.any():
         return np.zeros_like(zero_TV)
     zero_TV &= (positions_TVC == 0).all(axis=2)
     rest_TV = told_TV & ~zero_TV
     # no body is in one point
-    lone_T = ~rest_TV.any(axis=1)
+    lone_T: Bools = np.asarray(~rest_TV.any(axis=1))
     always_V = (zero_TV | ~told_TV | lone_T[:, None]).all(axis=0)
     first_V = zero_TV[0] & ~zero_TV[1:].any(axis=0)
     for joint in np.flatnonzero((always_V | first_V) & zero_TV[~lone_T].any(axis=0)):

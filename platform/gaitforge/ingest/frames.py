@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gaitforge.ingest.motion import Motion, Unusable
 from gaitforge.ingest.tracking import follow_walker
-from gaitforge.regular_file import spell_name
+from gaitforge.sentences import one_line
 
 # A walk of which most frames are lost is none; what was left out takes memory, too.
 MOST_TIMES = 10
@@ -31,7 +31,7 @@ def number_frames(names: Sequence[str], path: Path) -> list[int]:
         found = _NUMBER.fullmatch(name)
         if found is None:
             raise ValueError(
-                f"{path} has a frame '{spell_name(name[:80])}' without a number of up to 15 digits; number the frames "
+                f"{path} has a frame '{one_line(name[:80])}' without a number of up to 15 digits; number the frames "
                 "in their order."
             )
         before, number, behind = found.groups()
@@ -40,7 +40,7 @@ def number_frames(names: Sequence[str], path: Path) -> list[int]:
     if len(films) > 1:
         (one, _), (other, _) = list(films)[:2]
         raise ValueError(
-            f"{path} has frames of several films ('{spell_name(one[:80])}...' and '{spell_name(other[:80])}...'); "
+            f"{path} has frames of several films ('{one_line(one[:80])}...' and '{one_line(other[:80])}...'); "
             "keep those of each film on their own."
         )
     if numbers:

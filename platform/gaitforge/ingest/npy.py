@@ -41,7 +41,7 @@ def parse_npy(path: Path, options: ReadOptions) -> Iterator[Motion | Unusable]:
         for number in range(array.shape[0] if order == _MANY else 1):
             if order == _MANY:
                 numbers = array.read(number).transpose(3, 1, 2, 0)  # [C, T, V, M] to [M, T, V, C]
-                seen = np.flatnonzero(numbers.any(axis=(0, 2, 3)))
+                seen = np.flatnonzero((numbers != 0).any(axis=(0, 2, 3)))
                 numbers = numbers[:, : int(seen[-1]) + 1 if len(seen) else 0]
             else:
                 numbers = array.read(None)

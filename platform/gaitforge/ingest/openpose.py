@@ -13,23 +13,19 @@ from gaitforge.ingest.frames import number_frames, see_walker
 from gaitforge.ingest.json_stream import read_json, to_numbers
 from gaitforge.ingest.motion import Motion, MotionReader, Unusable
 from gaitforge.ingest.options import ReadOptions
+from gaitforge.layout import LAYOUTS
 from gaitforge.regular_file import spell_name
 
 MOST_FRAME_BYTES = 4 * 2**20  # a hundred people with faces and hands take 1 MB
 _END = "_keypoints" + ".json"  # in two: names of our own files are spelt in work.py alone
 
-BODY_25 = (
-    "nose", "neck", "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow", "left_wrist",
-    "mid_hip", "right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle", "right_eye",
-    "left_eye", "right_ear", "left_ear", "left_big_toe", "left_small_toe", "left_heel", "right_big_toe",
-    "right_small_toe", "right_heel",
-)  # fmt: skip
+BODY_25 = LAYOUTS["body25"].joints
 COCO_18 = (
     "nose", "neck", "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow", "left_wrist",
     "right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle", "right_eye", "left_eye",
     "right_ear", "left_ear",
 )  # fmt: skip
-_POINTS = {3 * len(points): points for points in (BODY_25, COCO_18)}
+_POINTS: dict[int, tuple[str, ...]] = {3 * len(points): points for points in (BODY_25, COCO_18)}
 
 
 def list_frames(folder: Path, remedy: str = "mend its path in the settings") -> list[Path]:

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaitforge.regular_file import open_regular
-from gaitforge.sentences import escape
+from gaitforge.sentences import one_line
 
 IN_PLACE_BYTES = 1_024  # text and bytes that are longer stay in the file until they are asked for
 ALWAYS_STEPS = 1_000_000
@@ -177,7 +177,7 @@ def open_pickle(path: Path) -> Iterator[Pickle]:
 
 def _refusal(path: Path, reason: str) -> ValueError:
     return ValueError(
-        f"{path} is no pickle that can be read here ({escape(reason)}), since only numpy's arrays of numbers, text, "
+        f"{path} is no pickle that can be read here ({one_line(reason)}), since only numpy's arrays of numbers, text, "
         "numbers, lists, tuples and dictionaries are; save it again with these alone."
     )
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import numpy as np
-
-from gaitforge.ingest.bodies import find_walker, split_confidence
+from gaitforge.ingest.bodies import find_walker, split_confidence, to_float32
 from gaitforge.ingest.motion import Motion, MotionReader, Unusable
 from gaitforge.ingest.ntu import read_name
 from gaitforge.ingest.options import ReadOptions
 from gaitforge.ingest.pickled import Pickle, PickledArray, open_pickle
+from gaitforge.sentences import one_line
 
 MOST_BODIES = 64
 
@@ -55,9 +54,9 @@ def _read(pickle: Pickle, annotation: object, options: ReadOptions) -> Motion | 
         channel = None
     elif channel is None and channels == 3 and "img_shape" in told:
         raise ValueError(
-            f"{pickle.path} has three numbers for a joint of a picture ('{id_}'), and no 'keypoint_score'; where the "
-            "third is the confidence, say ingest.read.confidence_channel = 2, and where it is a coordinate, leave "
-            "'img_shape' out."
+            f"{pickle.path} has three numbers for a joint of a picture ('{one_line(id_[:80])}') and no "
+            "'keypoint_score'; where the third is the confidence, say ingest.read.confidence_channel = 2, and where it "
+            "is a coordinate, leave 'img_shape' out."
         )
     total, label = told.get("total_frames", length), told.get("label")
     if type(total) is not int or not 0 < total <= length:
@@ -70,7 +69,7 @@ def _read(pickle: Pickle, annotation: object, options: ReadOptions) -> Motion | 
         pickle.load(points).reshape(shape)[:, :total], channel, pickle.path
     )
     if isinstance(scores, PickledArray):
-        confidence = pickle.load(scores).reshape(shape[:3])[:, :total].astype(np.float32)
+        confidence = to_float32(pickle.load(scores).reshape(shape[:3])[:, :total])
     if positions.shape[3] not in (2, 3):
         return Unusable(reason=f"it has {positions.shape[3]} coordinates", id=id_)
     on_picture = positions.shape[3] == 2

@@ -10,7 +10,7 @@ from gaitforge.ingest.options import AXES, CONFIDENCE, ReadOptions
 
 # how columns are called where run.toml does not say; case, spaces, underscores, dots, hyphens and brackets aside
 USUAL: Mapping[str, tuple[str, ...]] = {
-    "frame": ("frame", "frame_number", "frame_index", "frame_idx", "frame_id", "frame_num", "frame_no"),
+    "frame": ("frame", "frame_number", "frame_index", "frame_idx", "frame_id", "frame_num", "frame_no", "fnum"),
     "time": tuple(
         f"{word}{unit}"
         for word in ("time", "timestamp", "t")
