@@ -5,21 +5,27 @@
 For each check: median, 95 % and greatest number over the recordings, and how many exceed its threshold. For each of
 the worst joints: the shares of frames in which it is missing, and in which its confidence is below 1; how much the
 bones at it change their length (median over recordings); and its steps beside the body (99 % of them are shorter, in
-body sizes).
+body sizes). Last, of how many recordings of other people predict would say that they are unlike the training people's.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
+from gaitforge.familiar import describe_training, find_unlike
 from gaitforge.ingest import ReadOptions, read_files
 from gaitforge.layout import Layout, read_layout
 from gaitforge.quality import CHECKS, PREFIX, Body, QualitySettings, medians_of
 from gaitforge.recording import Recording, find_kind
+
+Positions: TypeAlias = NDArray[np.float32]
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 SETS: dict[str, ReadOptions] = {
@@ -28,6 +34,12 @@ SETS: dict[str, ReadOptions] = {
     "irds_3patients": ReadOptions(confidence_channel=3),
     "auva_grf": ReadOptions(),
     "ipol_feet": ReadOptions(),
+}
+SPOILED: dict[str, Callable[[Positions], Positions]] = {
+    "as they are": lambda frames: frames,
+    "turned upside down": lambda frames: -frames,
+    "with y and z exchanged": lambda frames: np.ascontiguousarray(frames[..., [0, 2, 1]]),
+    "with joints in reverse order": lambda frames: np.ascontiguousarray(frames[:, ::-1]),
 }
 WORST = 4  # joints that are shown by each: how seldom they are seen, how much their bones change
 
@@ -46,6 +58,7 @@ def main(names: Sequence[str]) -> None:
         print_numbers(recordings, settings)
         if layout.up_axis is not None:
             print_joints(recordings, layout)
+            print_unlike(recordings, layout)
 
 
 def print_numbers(recordings: Sequence[Recording], settings: QualitySettings) -> None:
@@ -92,6 +105,24 @@ def print_joints(recordings: Sequence[Recording], layout: Layout) -> None:
             f"  {layout.joints[joint]:16}{100 * unseen_V[joint]:8.2f} %{100 * unsure_V[joint]:15.1f} %"
             f"{100 * spread_V[joint]:13.1f} %{steps_V[joint]:16.2f}"
         )
+
+
+def print_unlike(recordings: Sequence[Recording], layout: Layout) -> None:
+    """Hold the recordings of the last two people in five against those of the others, as they are and spoiled."""
+    people = sorted({recording.person for recording in recordings})
+    known = set(people[: 3 * len(people) // 5])
+    familiar = describe_training((its for its in recordings if its.person in known), layout)
+    new = [recording for recording in recordings if recording.person not in known]
+    if familiar is None:
+        return
+    for name, spoil in SPOILED.items():
+        told = sum(
+            bool(
+                find_unlike(replace(its, positions_TVC=spoil(its.positions_TVC)), layout, familiar)
+            )
+            for its in new
+        )
+        print(f"  unlike the others: {told:4} of {len(new)} {name}")
 
 
 if __name__ == "__main__":

@@ -152,6 +152,14 @@ def test_of_many_recordings_every_second_is_kept(monkeypatch: pytest.MonkeyPatch
     assert told.recordings == 3  # 0, 4 and 8
 
 
+def test_a_lean_into_the_depth_is_no_standing_body(known: Familiar) -> None:
+    for walker in walkers(2):
+        flat = walker.positions_TVC * np.array([1, 0.2, 1], np.float32)
+        flat[..., 2] += walker.positions_TVC[..., 1]  # y is a fifth of z, and says the same
+        told = find_unlike(replace(walker, positions_TVC=flat), KINECT, known)
+        assert "joints at other heights" in " ".join(told)
+
+
 def test_a_joint_that_nobody_ever_saw_has_no_range() -> None:
     blind = [
         replace(

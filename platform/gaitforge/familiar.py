@@ -24,7 +24,7 @@ Floats: TypeAlias = NDArray[np.float64]
 
 SHARES = (0.0, 0.01, 0.05, 0.5, 0.95, 0.99, 1.0)  # of the quantiles that are kept
 MOST = 5_000  # recordings that are kept while ranges are taken; of more, every second, fourth, ...
-POSTURE = "posture"  # how alike the heights of joints are to the usual ones: their correlation, 1 for the same
+POSTURE = "posture"  # how alike the heights of joints are to the usual ones: 1 for the same, -1 upside down
 
 # How far a number must be above 99 % of the training recordings, whose own spread may ask for more.
 MARGINS: Mapping[str, float] = {
@@ -86,7 +86,7 @@ def describe_training(recordings: Iterable[Recording], layout: Layout) -> Famili
     heights_RV = np.stack([profile.heights_V for profile in kept])
     usual_V = medians_of(heights_RV)
     numbers = {name: np.array([profile.checks[name] for profile in kept]) for name in CHECKS}
-    numbers[POSTURE] = np.array([_correlate(heights_V, usual_V) for heights_V in heights_RV])
+    numbers[POSTURE] = np.array([_agree(heights_V, usual_V) for heights_V in heights_RV])
     bones_RE = np.stack([profile.bones_E for profile in kept])
     return Familiar(
         recordings=len(kept),
@@ -106,7 +106,7 @@ def find_unlike(recording: Recording, layout: Layout, familiar: Familiar) -> lis
     """Say what of a new recording is far outside the training people's range; empty where nothing is."""
     profile = _Profile.of(recording, layout)
     found = _find_numbers(profile, familiar)
-    posture = _correlate(profile.heights_V, _as_array(familiar.heights))
+    posture = _agree(profile.heights_V, _as_array(familiar.heights))
     if POSTURE in familiar.checks and not np.isnan(posture):
         _, low, _, median, *_ = familiar.checks[POSTURE]
         if posture < low - max(POSTURE_MARGIN, median - low):
@@ -138,14 +138,17 @@ def _find_numbers(profile: _Profile, familiar: Familiar) -> list[str]:
     return found
 
 
-def _correlate(heights_V: Floats, usual_V: Floats) -> float:
-    """Return the correlation over the joints that both have; NaN for fewer than three, or where all are as high."""
+def _agree(heights_V: Floats, usual_V: Floats) -> float:
+    """Return the concordance over the joints that both have; NaN for fewer than three, or where all are as high.
+
+    Unlike a correlation it is low, too, where heights hardly differ: a lean into the depth is no standing body.
+    """
     both_V = ~np.isnan(heights_V + usual_V)
     if both_V.sum() < 3:
         return np.nan
     own, usual = (values[both_V] - values[both_V].mean() for values in (heights_V, usual_V))
-    scale = float(np.sqrt((own**2).sum() * (usual**2).sum()))
-    return float((own * usual).sum()) / scale if scale > 0 else np.nan
+    squares = float((own**2).sum() + (usual**2).sum())
+    return 2.0 * float((own * usual).sum()) / squares if squares > 0 else np.nan
 
 
 def _as_list(values: Floats) -> list[float | None]:
