@@ -33,8 +33,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from gaitforge import onnx_file
+from gaitforge.familiar import describe_training
 from gaitforge.layout import Layout
 from gaitforge.normalise import Normalisation
+from gaitforge.recording import Recording
 from gaitforge.records.export import CARD
 from gaitforge.records.store import HowRead
 from gaitforge.sentences import FORMULA
@@ -111,15 +113,29 @@ def write_export(folder: Path, model: bytes | None = None) -> ExportFolder:
         read=HowRead(confidence_channel=None, fps=None),
         onnx_bytes=len(content),
         onnx_sha256=hashlib.sha256(content).hexdigest(),
+        familiar=describe_training(_training(), LAYOUT),
     )
     CARD.write(files.card, card)
     return files
 
 
+def _frames() -> NDArray[np.float32]:
+    frames = np.random.default_rng(1).normal(size=(60, LAYOUT.joint_count, CHANNELS))
+    return frames.astype(np.float32)
+
+
+def _training() -> list[Recording]:
+    """The recordings that the student is taken to have learned from: those that it is asked about."""
+    cut = [_frames()[start : start + 20] for start in (0, 20, 40)]
+    return [
+        Recording(recording=str(n), person="p", label=CLASSES[n], positions_TVC=frames)
+        for n, frames in enumerate(cut)
+    ]
+
+
 def write_recordings(path: Path, **changed: Any) -> None:
     """Write three recordings of 20 frames; None leaves an array out."""
-    frames = np.random.default_rng(1).normal(size=(60, LAYOUT.joint_count, CHANNELS))
-    arrays = {"frames": frames.astype(np.float32), "offsets": np.arange(0, 61, 20), **changed}
+    arrays = {"frames": _frames(), "offsets": np.arange(0, 61, 20), **changed}
     told = {name: array for name, array in arrays.items() if array is not None}
     np.savez(path, allow_pickle=True, **told)
 
@@ -144,7 +160,16 @@ ODD: tuple[Any, ...] = (
 def change_card(files: ExportFolder, rng: Random) -> Case:
     """Replace, remove or repeat a value somewhere in the card."""
     card = json.loads(files.card.read_text())
-    used = ("layout", "classes", "channels", "windows", "normalisation", "read", "onnx_bytes")
+    used = (
+        "layout",
+        "classes",
+        "channels",
+        "windows",
+        "normalisation",
+        "read",
+        "onnx_bytes",
+        "familiar",
+    )
     spots = list(_spots({key: card[key] for key in used})) if rng.random() < 0.8 else None
     places = spots or list(_spots(card))
     place = places[int(rng.integers(len(places)))]

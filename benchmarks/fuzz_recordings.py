@@ -4,14 +4,13 @@
 
 Each case spoils one or two things: an array's header, its type, shape or values; which members there are, how they are
 called and packed; the archive's list of them; bytes anywhere; or the file itself, which may be a pipe. One case in
-seven spoils a CSV file, which examples/csv_to_npz.py converts first.
+seven spoils a CSV file of joints.
 """
 
 from __future__ import annotations
 
 import io
 import os
-import runpy
 import struct
 import sys
 import warnings
@@ -33,7 +32,6 @@ T = TypeVar("T")
 Arrays = dict[str, Any]
 Members = list[tuple[str, bytes, int]]  # name, content, compression
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "csv_to_npz.py"
 PEOPLE = 6
 FRAMES = 12  # of each recording
 RUN = """work = "work"
@@ -536,9 +534,9 @@ def spoil_csv(rng: Rng, folder: Path) -> Spoiled:
     (folder / "leg.toml").write_text(
         'name = "leg"\njoints = ["hip", "foot"]\nbones = [[0, 1]]\n', encoding="utf-8"
     )
-    run = RUN.replace("walks.npz", "from_csv.npz").replace("coco17", "leg.toml")
+    run = RUN.replace("walks.npz", "walks.csv").replace("coco17", "leg.toml")
     (folder / "run.toml").write_text(run, encoding="utf-8")
-    return Spoiled(command=["csv", str(folder)], what="csv; " + "; ".join(told))
+    return Spoiled(command=["ingest", str(folder / "run.toml")], what="csv; " + "; ".join(told))
 
 
 CELLS = (
@@ -549,32 +547,16 @@ CELLS = (
 
 
 def command(arguments: Sequence[str]) -> int:
-    """Run gaitforge; a folder with a CSV file is converted first, and one to "read" is read as for prediction."""
-    if arguments[0] not in ("csv", "read"):
+    """Run gaitforge; a folder to "read" is read as for prediction."""
+    if arguments[0] != "read":
         return gaitforge(list(arguments))
-    folder = Path(arguments[1])
-    if arguments[0] == "read":
-        try:
-            found = list(
-                read_files(
-                    [folder / "walks.npz"], LAYOUTS["coco17"], ReadOptions(), labelled=False
-                )
-            )
-        except (ValueError, KeyError, OSError) as error:
-            print("gaitforge:", one_line(str(error.args[0])), file=sys.stderr)
-            return 2
-        return 0 if found else 1
-    layout, out = folder / "leg.toml", folder / "from_csv.npz"
-    sys.argv = [
-        "csv_to_npz.py",
-        str(folder / "walks.csv"),
-        "--layout",
-        str(layout),
-        "--out",
-        str(out),
-    ]
-    runpy.run_path(str(EXAMPLE), run_name="__main__")
-    return gaitforge(["ingest", str(folder / "run.toml")])
+    path = Path(arguments[1]) / "walks.npz"
+    try:
+        found = list(read_files([path], LAYOUTS["coco17"], ReadOptions(), labelled=False))
+    except (ValueError, KeyError, OSError) as error:
+        print("gaitforge:", one_line(str(error.args[0])), file=sys.stderr)
+        return 2
+    return 0 if found else 1
 
 
 FUZZER = Fuzzer(module="benchmarks.fuzz_recordings", prepare=prepare, spoil=spoil, command=command)

@@ -35,7 +35,7 @@ from gaitforge.work import WorkFolder
 PATIENCE_S = 120.0  # a case takes 0.05 s on a quiet machine
 MOST_MB = 1_024
 BATCH = 500  # cases of a child
-VOICES = ("gaitforge: ", "csv_to_npz.py: ")  # before the sentence of a refusal
+VOICES = ("gaitforge: ",)  # before the sentence of a refusal
 SHOWN = 10  # faults that are shown
 
 

@@ -117,6 +117,13 @@ def test_equal_coordinates_within_the_body_or_seldom_are_a_place() -> None:
         assert clean(recording, CHAIN) is recording
 
 
+def test_beside_one_other_number_nothing_tells_which_is_the_body() -> None:
+    frames = np.full_like(FRAMES, 5)
+    frames[::2] = -5
+    recording = leg(frames)
+    assert clean(recording, CHAIN) is recording
+
+
 def test_forces_may_be_zero_or_any_number() -> None:
     frames = put(ZERO, (1, 2), (4, 1))
     frames[:3, 0] = -9999

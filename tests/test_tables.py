@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import runpy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,12 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from gaitforge.ingest import READERS, ReadOptions
-from gaitforge.ingest.synthetic import SyntheticSettings
 from gaitforge.ingest.table_files import BLOCK_BYTES
-from gaitforge.layout import LAYOUTS, Layout
+from gaitforge.layout import Layout
 from gaitforge.recording import Recording, Rejected
 from gaitforge.testing import readers
-from tests.small_line import ROOT
 
 LEG = Layout(name="leg", joints=("hip", "left_knee"), bones=((0, 1),), up="none", fps=25.0)
 NAN = math.nan
@@ -311,27 +308,6 @@ def test_person_and_class_have_columns_of_any_name(tmp_path: Path) -> None:
         read_text(tmp_path, text, ReadOptions(person="id", label="group"), labelled=True)
     )
     assert (recording.person, recording.label, recording.columns) == ("07", "A", {})
-
-
-def test_a_table_gives_what_its_conversion_to_the_exchange_format_gives(tmp_path: Path) -> None:
-    """The conversion reads by pandas, and shares nothing with the reader."""
-    csv, npz = tmp_path / "walks.csv", tmp_path / "walks.npz"
-    settings = SyntheticSettings(people_per_class=2, recordings_per_person=1)
-    runpy.run_path(str(ROOT / "examples" / "walkers_to_csv.py"))["write_csv"](csv, settings)
-    script = runpy.run_path(str(ROOT / "examples" / "csv_to_npz.py"))
-    np.savez(npz, **script["convert"]([csv], LAYOUTS["coco17"]))
-    own, theirs = (
-        {
-            item.recording: only([item])
-            for item in read(path, labelled=True, layout=LAYOUTS["coco17"])
-        }
-        for path in (csv, npz)
-    )
-    assert set(own) == set(theirs)
-    assert len(own) == 8
-    for id_, mine in own.items():
-        assert (mine.person, mine.label) == (theirs[id_].person, theirs[id_].label)
-        assert np.array_equal(mine.positions_TVC, theirs[id_].positions_TVC, equal_nan=True)
 
 
 # frame numbers and times

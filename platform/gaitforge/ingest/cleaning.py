@@ -153,6 +153,8 @@ def find_sentinels(positions_TVC: Positions, told_TV: Bools) -> Bools:
         if not len(others):
             continue
         low_C, high_C = others.min(axis=0), others.max(axis=0)
+        if (low_C == high_C).all():
+            continue  # which of the two numbers would be the body?
         apart_C = _APART * (high_C - low_C)
         if ((place_C < low_C - apart_C) | (place_C > high_C + apart_C)).any():
             found_TV |= here_TV
