@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 
+from benchmarks.store_kills import run as run_kills
 from gaitforge.ingest import ReadOptions, read_files
 from gaitforge.layout import Layout, read_layout
 from gaitforge.recording import Recording, Rejected
@@ -402,3 +404,32 @@ def test_real_data_come_back_as_they_were(
             before[after.recording].positions_TVC, after.positions_TVC, equal_nan=True
         )
         assert before[after.recording].columns == after.columns
+
+
+def test_a_writer_that_comes_late_does_not_put_an_older_version_in_force(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was first in the log, but another one, which was later there, was sooner with store.json."""
+
+    def write_another(*_: object) -> int:
+        monkeypatch.undo()
+        write(tmp_path, recording("b", "p2"), recording("c", "p3"))
+        return 0  # the version of the first
+
+    monkeypatch.setattr("gaitforge.store._version_of", write_another)
+    assert write(tmp_path, recording("a", "p1")).version == 0
+    assert SkeletonStore.open(tmp_path).info.version == 1
+    assert ids(tmp_path) == ["b", "c"]
+
+
+def test_a_store_whose_log_was_begun_anew_is_in_force_again(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        write(tmp_path, recording(name, "p1"))
+    shutil.rmtree(tmp_path / "recordings")
+    assert write(tmp_path, recording("d", "p1")).version == 0
+    assert ids(tmp_path) == ["d"]
+
+
+@pytest.mark.slow
+def test_two_writers_that_are_killed_leave_one_whole_version(tmp_path: Path) -> None:
+    assert run_kills(tmp_path / "store", kills=3, seed=1) == []

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from gaitforge.ingest.synthetic import SyntheticSettings, synthetic_cohort
 from gaitforge.ingest.tracking import MOST_LOST, MOST_PEOPLE, follow_walker, keep_walker
 
 # head, hip and two feet of a body 100 pixels tall
@@ -158,3 +159,26 @@ def test_bodies_of_a_set_keep_their_places_where_those_are_believed() -> None:
     mixed[:, ::2] = mixed[::-1, ::2]
     followed, _ = keep_walker(mixed, None, believed=False)
     np.testing.assert_array_equal(followed, walks)
+
+
+def test_noisy_walkers_who_cross_and_hide_each_other_keep_theirs() -> None:
+    cohort = SyntheticSettings(
+        dimensions=2, people_per_class=1, recordings_per_person=2, missing=0.05
+    )
+    walks = [recording.positions_TVC for recording in synthetic_cohort(cohort)]
+    rng = np.random.default_rng(0)
+    for near, far in zip(walks[::2], walks[1::2], strict=True):
+        length = min(len(near), len(far))
+        seen: list[Seen] = []
+        for frame in range(length):
+            way = np.array(
+                [0.04 * (frame - length / 2), 0], np.float32
+            )  # metres from where they meet
+            people: list[Seen] = [
+                (frame, "near", near[frame] - np.nanmean(near[frame], axis=0) + way)
+            ]
+            if abs(frame - length / 2) > 3:  # else behind the other
+                centred = far[frame] - np.nanmean(far[frame], axis=0)
+                people.append((frame, "far", np.float32(0.8) * centred - way))
+            seen += people if rng.random() < 0.5 else people[::-1]
+        assert whose(seen) == [(frame, "near") for frame in range(length)]

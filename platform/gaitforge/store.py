@@ -15,11 +15,12 @@ last: a write that is killed leaves the store as it was. Earlier versions stay r
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -134,10 +135,13 @@ class SkeletonStore:
             reasons=count_reasons(rejected),
             read=read,
         )
-        write_quarantine(folder, rejected, info.version)
-        write_json(StoreFolder(folder).layout, layout.as_dict())
-        STORE.write(StoreFolder(folder).head, info)
-        forget_refused(folder)
+        with _in_turn(folder):
+            write_quarantine(folder, rejected, info.version)
+            # a later version may be in force already, of another writer that was sooner here
+            if not info.version < _version_in_force(folder) <= _table(table).version():
+                write_json(StoreFolder(folder).layout, layout.as_dict())
+                STORE.write(StoreFolder(folder).head, info)
+            forget_refused(folder)
         return info
 
     def read_recordings(self, people: Collection[str] | None = None) -> Iterator[Recording]:
@@ -231,6 +235,29 @@ class SkeletonStore:
                 f"The store in {self.folder} holds {count} recordings instead of "
                 f"{self.info.recordings}, so it is damaged; run `gaitforge ingest run.toml` again."
             )
+
+
+@contextmanager
+def _in_turn(folder: Path) -> Iterator[None]:
+    """Let one process at a time put a version in force; on S3 the work folder's lease alone does that."""
+    if on_s3(folder):
+        yield
+        return
+    here = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(here, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(here)
+
+
+def _version_in_force(folder: Path) -> int:
+    """Return the version of the log that is in force; -1 without one, or where that cannot be read."""
+    try:
+        info = STORE.find(StoreFolder(folder).head)
+    except ValueError:
+        return -1
+    return -1 if info is None else info.version
 
 
 def _sort_out(items: Iterable[Recording | Rejected]) -> tuple[list[Recording], list[Rejected]]:
