@@ -111,6 +111,59 @@ def test_who_reads_one_line_of_many_ends_the_command_without_a_word(export: Expo
     assert process.returncode == 141
 
 
+# what is unlike the training people's recordings
+
+
+def said_strictly(export: ExportFolder, capsys: Capsys) -> tuple[int, list[list[str]], str]:
+    capsys.readouterr()
+    status = main(["predict", "--strict", str(export.root), str(export.root.parent / "new.npz")])
+    out, err = capsys.readouterr()
+    return status, list(csv.reader(out.splitlines())), err
+
+
+def test_what_is_unlike_is_said_and_strict_does_not_answer_it(
+    export: ExportFolder, capsys: Capsys
+) -> None:
+    frames = np.random.default_rng(1).normal(size=(60, 3, 3)).astype(np.float32)
+    frames[30, 2] += 500  # in the second of three
+    fuzz.write_recordings(export.root.parent / "new.npz", frames=frames)
+    status, (_, *rows), err = said(export, capsys)
+    assert (status, err) == (0, "")
+    assert [row[5].partition(" (")[0] for row in rows] == ["", "jumps", ""]
+    assert all(row[1] for row in rows)
+    status, (_, *strict), err = said_strictly(export, capsys)
+    assert status == 1
+    must_say(one_sentence(err), "1 of 3 could not be used")
+    assert [strict[0], strict[2]] == [rows[0], rows[2]]
+    assert strict[1][1:6] == ["", "", "", "", rows[1][5]]
+    assert strict[1][6].startswith("it is unlike the training people's recordings: jumps")
+
+
+def test_a_card_of_an_older_version_still_answers_but_not_strictly(
+    export: ExportFolder, capsys: Capsys
+) -> None:
+    card = read_json(export.card)
+    del card["familiar"]
+    write_json(export.card, card)
+    status, (_, *rows), _ = said(export, capsys)
+    assert status == 0
+    assert [row[5] for row in rows] == ["", "", ""]
+    status, rows, err = said_strictly(export, capsys)
+    assert (status, rows) == (2, [])
+    must_say(one_sentence(err), "does not tell", "export the student again", "leave out --strict")
+
+
+def test_a_card_of_training_people_with_other_joints_is_refused(
+    export: ExportFolder, capsys: Capsys
+) -> None:
+    card = read_json(export.card)
+    card["familiar"]["unseen"] = [0.0]
+    write_json(export.card, card)
+    status, rows, err = said(export, capsys)
+    assert (status, rows) == (2, [])
+    must_say(one_sentence(err), "training people with other joints", "export the student again")
+
+
 # the graph
 
 
