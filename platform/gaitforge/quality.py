@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -349,9 +350,14 @@ def tell_findings(index: pa.Table, settings: QualitySettings) -> list[str]:
 
 def find_joints(layout: Layout, words: frozenset[str]) -> NDArray[np.int64]:
     """Return the joints whose names hold one of `words`, as a word of its own ("FootLeft", "left_foot")."""
+    return _find_named(layout.joints, words).copy()
+
+
+@lru_cache(maxsize=64)  # asked for each recording
+def _find_named(joints: tuple[str, ...], words: frozenset[str]) -> NDArray[np.int64]:
     found = [
         joint
-        for joint, name in enumerate(layout.joints)
+        for joint, name in enumerate(joints)
         if words & {word.lower() for word in _WORDS.findall(name)}
     ]
     return np.array(found, dtype=np.int64)

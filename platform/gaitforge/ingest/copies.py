@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from gaitforge.quality import medians_of
 from gaitforge.recording import Recording
 
 # Root mean square difference of copies, as a share of the movement. Rounding to a millimetre makes
@@ -85,8 +86,8 @@ def _step(coordinates_TN: NDArray[np.float64]) -> float:
     if not (low_N < high_N).any():
         return 0.0
     # by medians, because a number that stands for "not seen" in some frames is no movement
-    usual_TN = np.abs(coordinates_TN - np.nanmedian(coordinates_TN, axis=0))
-    movement = sqrt(np.mean(np.nanmedian(usual_TN, axis=0) ** 2))
+    usual_TN = np.abs(coordinates_TN - medians_of(coordinates_TN))
+    movement = sqrt(np.mean(medians_of(usual_TN) ** 2))
     # of coordinates that mostly rest that is 0, and sums are exact to a few digits less than theirs
     return TOLERANCE * max(movement, 1e-6 * sqrt(np.nanmean(usual_TN**2)))
 
