@@ -185,3 +185,17 @@ def test_ingest_without_settings_and_without_a_file_says_what_it_needs(
 ) -> None:
     assert main(["ingest"]) == 2
     must_say(one_sentence(capsys.readouterr().err), "needs a run.toml, or --look FILE")
+
+
+def test_coordinates_that_may_be_shares_of_an_image_are_said_to_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = np.linspace(0.1, 0.9, 24, dtype=np.float32).reshape(2, 4, 3)
+    for unit, wanted in (("", True), ("m", False)):
+        toy(monkeypatch, Motion(positions_TVC=frames, points=NAMES, unit=unit))
+        (tmp_path / "a.toy").touch()
+        seen = look(tmp_path / "a.toy")
+        assert ("shares of an image?" in "\n".join(describe_lines(seen))) == wanted
+        assert ("image = [1920, 1080]" in write_settings(seen)) == wanted
+    toy(monkeypatch, Motion(positions_TVC=frames * 2, points=NAMES))
+    assert "image" not in write_settings(look(tmp_path / "a.toy"))

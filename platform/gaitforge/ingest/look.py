@@ -151,6 +151,14 @@ def find_up(motion: Motion) -> str:
     return ("-" if rise[axis] < 0 else "") + "xyz"[axis]
 
 
+def seem_shares(motion: Motion) -> bool:
+    """Tell whether coordinates of no unit lie where shares of an image do: nearly all x and y from 0 to 1."""
+    if motion.unit or motion.positions_TVC.shape[2] < 2:
+        return False
+    low, high = np.nanpercentile(motion.positions_TVC[..., :2], (1, 99))
+    return bool(low >= -0.05 and high <= 1.05)
+
+
 def describe_lines(seen: Look) -> Iterator[str]:
     """Yield the lines that tell a person what was found."""
     motion = seen.shown
@@ -162,6 +170,8 @@ def describe_lines(seen: Look) -> Iterator[str]:
     rate = f"{motion.fps:g} Hz ({frames / motion.fps:.1f} s shown)" if motion.fps else "not told"
     yield f"  frame rate   {rate}"
     unit = motion.unit or "not told"
+    if seem_shares(motion):
+        unit = "not told: shares of an image? then set ingest.read.image to its width and height"
     yield f"  points       {points} of {channels} coordinates, unit {unit}"
     up = find_up(motion)
     yield f"  up           {motion.up or (f'not told; heads are above feet along {up}' if up else 'not told')}"
@@ -228,19 +238,26 @@ def write_settings(seen: Look) -> str:
     """Return a run.toml to begin with, for files like this one."""
     name = seen.path.name
     files = f"*{seen.path.suffix}" if seen.path.suffix and not seen.path.is_dir() else name
+    more = "  # or a pattern that names many folders" if seen.path.is_dir() else ""
     layout = seen.layout.name if seen.built_in else "mine.layout.toml"
     lines = [
         'work = "work/mine"',
         "",
         "[ingest]",
-        f"files = [{quote(files)}]",
+        f"files = [{quote(files)}]{more}",
         f"layout = {quote(layout)}",
     ]
     told = seen.path.suffix.lower() == ".npz" or bool(seen.people and seen.labels)
+    shares = seem_shares(seen.shown)
+    if shares or not told:
+        lines += ["", "[ingest.read]"]
+    if shares:
+        lines += [
+            "# width and height in pixels, where coordinates are shares of the image",
+            "image = [1920, 1080]",
+        ]
     if not told:
         lines += [
-            "",
-            "[ingest.read]",
             "# who it is, and of which class: by the file's path, or by a table with a line for each file",
             "path = '(?P<person>[A-Za-z0-9]+)_(?P<label>[a-z]+)'",
             '# table = "people.csv"        # file,subject,label,age,...',
