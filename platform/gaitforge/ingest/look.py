@@ -254,7 +254,7 @@ def write_settings(seen: Look) -> str:
     if shares:
         lines += [
             "# width and height in pixels, where coordinates are shares of the image",
-            "image = [1920, 1080]",
+            "image = [1920, 1080]" if seen.layout.unit == "px" else "# image = [1920, 1080]",
         ]
     if not told:
         lines += [
