@@ -192,7 +192,7 @@ def test_a_side_may_be_a_letter_before_the_name() -> None:
 
 def test_coordinates_from_0_to_1_are_no_pixels() -> None:
     pixels = Layout(name="leg", joints=LEG.joints, bones=LEG.bones, unit="px", up="-y")
-    shares = Motion(positions_TVC=FRAMES / 20, points=LEG.joints)
+    shares = Motion(positions_TVC=FRAMES / np.float32(20), points=LEG.joints)
     for told in (shares, replace(shares, unit="px")):
         with pytest.raises(ValueError, match=r"coordinates from 0 to 1.*image = \[1920, 1080\]"):
             read(told, layout=pixels)
