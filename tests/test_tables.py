@@ -470,7 +470,10 @@ def test_times_that_are_regular_tell_the_frame_rate(
     assert only(told).fps == 10
 
 
-@pytest.mark.parametrize("times", ["a b", "0.1 b", "0.1 00:00:01", "00:00:00:01 00:00:00:02"])
+@pytest.mark.parametrize(
+    "times",
+    ["a b", "0.1 b", f"{'9' * 400}:00:00 1:00:00", "0.1 00:00:01", "00:00:00:01 00:00:00:02"],
+)
 def test_times_that_cannot_be_read_are_refused_unless_the_rate_is_told(
     times: str, tmp_path: Path
 ) -> None:

@@ -305,8 +305,8 @@ class _Piece:
 
     def _miscounted(self, line: int, count: int, wanted: int) -> str:
         return (
-            f"Line {line} of {spell_name(self.head.path)} has {count} cells, but the table has {wanted} columns; mend "
-            "that line."
+            f"Line {line} of {spell_name(self.head.path)} has {count} cell{'s' * (count > 1)}, but the table has "
+            f"{wanted} columns; mend that line."
         )
 
 

@@ -42,7 +42,7 @@ _UNIT = re.compile(r"(?:[^a-z]|time|stamp)(ms|msec|milliseconds|us|ns)\W*$", re.
 _SECONDS = re.compile(r"[^a-z](s|sec|secs|seconds)\W*$", re.IGNORECASE)
 _COMMA = re.compile(r"[-+]?\d+,\d+", re.ASCII)
 _CLOCK = re.compile(
-    r"(?P<sign>-?)(?:(?P<d>\d+) days? )?(?:(?P<h>\d+):)?(?P<m>\d{1,2}):(?P<s>\d{1,2}(?:[.,]\d+)?)", re.ASCII
+    r"(?P<sign>-?)(?:(?P<d>\d{1,9}) days? )?(?:(?P<h>\d{1,9}):)?(?P<m>\d{1,2}):(?P<s>\d{1,2}(?:[.,]\d+)?)", re.ASCII
 )  # fmt: skip
 # pandas makes 3.0 of a joint's number where a line has none
 _WHOLE = re.compile(r"(\d+)\.0+", re.ASCII)
@@ -334,9 +334,9 @@ class _Group:
         roles = self.roles
         place = {name: n for n, name in enumerate(self.survey.joints)}
         codes_N, texts = _read_text(self.rows, roles.joint, self.source)
+        is_none = codes_N == 0
         (axes, _), *_ = roles.points.values()
-        is_empty = np.isnan(read.coordinates(axes)).all(axis=1)
-        if not place or ((codes_N == 0) & ~is_empty).any():
+        if not place or (is_none.any() and np.isfinite(read.coordinates(axes)[is_none]).any()):
             raise ValueError(
                 f"{self.where} has lines without a '{roles.joint}'; fill it, or name the column of joints in "
                 "ingest.read.columns."
