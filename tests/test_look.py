@@ -236,3 +236,16 @@ def test_an_axis_that_points_up_and_a_rate_are_proposed_where_they_are_not_told(
     text = write_settings(look(tmp_path / "a.toy"))
     assert 'up = "-y"' in text
     assert "# fps = 30" in text
+
+
+def test_infinities_and_points_that_were_never_seen_are_no_hindrance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = CHAIN.copy()
+    frames[0, 0], frames[:, 1], frames[:, :, 1] = np.inf, np.nan, np.nan
+    confidence = np.full((20, 4), np.nan, np.float32)
+    toy(monkeypatch, Motion(positions_TVC=frames, points=NAMES, confidence_TV=confidence))
+    (tmp_path / "a.toy").touch()
+    seen = look(tmp_path / "a.toy")
+    text = "\n".join([*describe_lines(seen), *draw(seen), write_settings(seen, tmp_path)])
+    assert "unit not told" in text

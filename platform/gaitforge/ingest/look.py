@@ -18,6 +18,7 @@ from gaitforge.ingest.motion import Motion, MotionReader, Unusable, match, seem_
 from gaitforge.ingest.npz import read_npz
 from gaitforge.ingest.options import ReadOptions
 from gaitforge.layout import LAYOUTS, Layout
+from gaitforge.quality import medians_of
 from gaitforge.recording import Recording
 from gaitforge.sentences import escape
 from gaitforge.toml import quote
@@ -173,9 +174,13 @@ def describe_lines(seen: Look) -> Iterator[str]:
     yield f"  names        {_shorten(motion.points) if motion.points else 'none: the order of the format'}"
     yield f"  missing      {_tell_missing(motion)}"
     for axis, name in zip(range(channels), "xyz", strict=False):
-        low, high = np.nanpercentile(motion.positions_TVC[..., axis], (1, 99))
+        values = motion.positions_TVC[..., axis].astype(np.float64)
+        values = values[np.isfinite(values)]
+        if not values.size:
+            continue
+        low, high = np.percentile(values, (1, 99))
         yield f"  {name}            {low:.4g} to {high:.4g} (98 of 100 values)"
-    if motion.confidence_TV is not None:
+    if motion.confidence_TV is not None and not np.isnan(motion.confidence_TV).all():
         yield f"  confidence   {np.nanmin(motion.confidence_TV):.2f} to {np.nanmax(motion.confidence_TV):.2f}"
     yield f"  people       {_shorten(seen.people) or 'not told'}"
     yield f"  classes      {_shorten(seen.labels) or 'not told'}"
@@ -205,6 +210,8 @@ def draw(seen: Look) -> Iterator[str]:
         positions = turn_up(positions, up, "y")
     frame = positions[int((~np.isnan(positions).any(axis=2)).sum(axis=1).argmax())].astype(float)
     seen_V = np.isfinite(frame).all(axis=1)
+    if not seen_V.any():
+        return
     across = 0
     if frame.shape[1] == 3 and np.ptp(frame[seen_V, 2]) > np.ptp(frame[seen_V, 0]):
         across = 2
@@ -395,7 +402,7 @@ def _join_rigid(positions_TVC: NDArray[np.float32]) -> Iterator[tuple[int, int]]
 
 def _find_middle(positions_TVC: NDArray[np.float32]) -> int:
     centres = np.array([_median(positions_TVC[:, [v]]) for v in range(positions_TVC.shape[1])])
-    middle = np.nanmedian(centres, axis=0)
+    middle = medians_of(centres)
     away = ((centres - middle) ** 2).sum(axis=1)
     return int(np.nanargmin(away)) if np.isfinite(away).any() else 0
 
