@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaitforge.ingest.archive import damage_told, read_header, refuse_objects
-from gaitforge.ingest.bodies import find_walker, split_confidence
+from gaitforge.ingest.bodies import find_walker, split_confidence, to_float32
 from gaitforge.ingest.motion import Motion, MotionReader, Unusable
 from gaitforge.ingest.ntu import read_name
 from gaitforge.ingest.options import ReadOptions
@@ -164,10 +164,10 @@ def _order_of(shape: tuple[int, ...], confidence: int | None, path: Path) -> str
 
 
 def _refuse_scores(numbers: NDArray[Any], path: Path) -> None:
-    """Raise ValueError where joints [..., 3] are shares of an image about its middle and a score, as Kinetics has it."""
+    """Raise ValueError where joints [..., 3] are shares of an image about its middle with a score, as in Kinetics."""
     if numbers.shape[-1] != 3 or numbers.dtype.kind != "f":
         return
-    flat = numbers.reshape(-1, 3).astype(np.float64)
+    flat = to_float32(numbers).reshape(-1, 3)
     flat = flat[np.isfinite(flat).all(axis=1) & (flat != 0).any(axis=1)]
     if not len(flat):
         return
