@@ -147,7 +147,7 @@ def test_the_settings_and_the_layout_of_a_strange_file_read_it(
         (tmp_path / f"{name}.toy").write_text(name)
     seen = look(tmp_path / "A1_well.toy")
     (tmp_path / "mine.layout.toml").write_text(write_layout(seen.layout), "utf-8")
-    (tmp_path / "run.toml").write_text(write_settings(seen), "utf-8")
+    (tmp_path / "run.toml").write_text(write_settings(seen, tmp_path), "utf-8")
     assert read_layout(str(tmp_path / "mine.layout.toml")) == seen.layout
     read = read_settings(tmp_path / "run.toml").ingest.read
     assert read.path
@@ -199,3 +199,40 @@ def test_coordinates_that_may_be_shares_of_an_image_are_said_to_be(
         assert ("image = [1920, 1080]" in write_settings(seen)) == wanted
     toy(monkeypatch, Motion(positions_TVC=frames * 2, points=NAMES))
     assert "image" not in write_settings(look(tmp_path / "a.toy"))
+
+
+def test_the_pattern_of_the_files_counts_from_the_folder_of_the_settings(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "data").mkdir()
+    write_recordings(tmp_path / "data" / "walks.npz")
+    where = tmp_path / "settings"
+    assert (
+        main(["ingest", "--look", str(tmp_path / "data" / "walks.npz"), "--write", str(where)])
+        == 0
+    )
+    assert 'files = ["../data/*.npz"]' in (where / "run.toml").read_text()
+    assert main(["ingest", str(where / "run.toml")]) == 0
+
+
+def test_a_look_by_settings_tells_people_and_classes_as_they_will_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy(monkeypatch, Motion(positions_TVC=CHAIN, points=NAMES))
+    (tmp_path / "P1_ill.toy").touch()
+    how = ReadOptions(path="(?P<person>P.)_(?P<label>[a-z]+)", relabel={"ill": "sick"}, up="z")
+    seen = look(tmp_path / "P1_ill.toy", how)
+    assert (seen.people, seen.labels, seen.shown.up) == (("P1",), ("sick",), "z")
+
+
+def test_an_axis_that_points_up_and_a_rate_are_proposed_where_they_are_not_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coco = LAYOUTS["coco17"]
+    frames = np.zeros((2, 17, 2), np.float32)
+    frames[:, :, 1] = np.linspace(100, 900, 17)  # the nose first, the ankles last: y down
+    toy(monkeypatch, Motion(positions_TVC=frames, points=coco.joints))
+    (tmp_path / "a.toy").touch()
+    text = write_settings(look(tmp_path / "a.toy"))
+    assert 'up = "-y"' in text
+    assert "# fps = 30" in text

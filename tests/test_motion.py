@@ -149,6 +149,87 @@ def test_person_class_and_columns_come_from_the_path() -> None:
     assert dict(frames.columns) == {"side": "left", "trial": "3"}
 
 
+@pytest.mark.parametrize(
+    ("path", "person"),
+    [("/gait_study/P7_ill/P1_ill_3.toy", "P1"), ("/gait_study/P7_ill/3.toy", "P7")],
+)
+def test_the_name_of_a_file_goes_before_its_folders_and_near_ones_before_far_ones(
+    path: str, person: str
+) -> None:
+    options = ReadOptions(path="(?P<person>[A-Za-z0-9]+)_(?P<label>[a-z]+)")
+    assert only(read(motion(), options=options, path=Path(path))).person == person
+
+
+@pytest.mark.parametrize(
+    ("keys", "point"),
+    [({"up": "z"}, [1, 3, -2]), ({"up": "z", "unit": "mm"}, [0.001, 0.003, -0.002])],
+)
+def test_the_settings_tell_unit_and_axis_of_files_that_do_not(
+    keys: dict[str, str], point: list[float]
+) -> None:
+    options = ReadOptions(path="(?P<person>P.)_(?P<label>[a-z]+)", **keys)  # type: ignore[arg-type]
+    frames = only(read(motion(), options=options))
+    np.testing.assert_allclose(frames.positions_TVC[0, 0], point, rtol=1e-6)
+    # and go before what the file tells
+    again = only(read(motion(unit="cm", up="x"), options=options))
+    if "unit" in keys:
+        np.testing.assert_allclose(again.positions_TVC[0, 0], point, rtol=1e-6)
+
+
+def test_axes_and_units_that_there_are_none_of_are_refused() -> None:
+    for keys, words in (
+        ({"up": "up"}, "must be x, y or z"),
+        ({"unit": "miles"}, "must be one of"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            ReadOptions(**keys)  # type: ignore[arg-type]
+
+
+def test_a_side_may_be_a_letter_before_the_name() -> None:
+    assert match(["LKNEE", "hip"], LEG, {}) == [[1], [0], []]
+    assert match(["lknee", "RKNEE", "hip"], LEG, {}) == [[2], [0], []]
+
+
+def test_coordinates_from_0_to_1_are_no_pixels() -> None:
+    pixels = Layout(name="leg", joints=LEG.joints, bones=LEG.bones, unit="px", up="-y")
+    shares = Motion(positions_TVC=FRAMES / np.float32(20), points=LEG.joints)
+    for told in (shares, replace(shares, unit="px")):
+        with pytest.raises(ValueError, match=r"coordinates from 0 to 1.*image = \[1920, 1080\]"):
+            read(told, layout=pixels)
+        how = ReadOptions(path="(?P<person>P.)_(?P<label>[a-z]+)", image=(1000, 100))
+        frames = only(read(told, layout=pixels, options=how))
+        np.testing.assert_allclose(frames.positions_TVC[0, 0], [50, 10, 150], rtol=1e-5)
+    how = ReadOptions(path="(?P<person>P.)_(?P<label>[a-z]+)", unit="px")
+    np.testing.assert_array_equal(
+        only(read(shares, layout=pixels, options=how)).positions_TVC, FRAMES / 20
+    )
+
+
+def test_a_point_that_is_named_and_in_no_file_is_refused_with_one_that_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = {"P1_ill": ("hip", "LKNE", "foot"), "P2_well": ("hip", "knee", "foot")}
+
+    def parse(path: Path, options: ReadOptions) -> Iterator[Motion]:
+        shift = len(path.stem)
+        yield Motion(positions_TVC=(FRAMES * shift).astype(np.float32), points=names[path.stem])
+
+    monkeypatch.setitem(READERS, ".toy", MotionReader(parse))
+    paths = [tmp_path / f"{name}.toy" for name in names]
+    for path in paths:
+        path.touch()
+
+    def ingest(*points: str) -> int:
+        path = "(?P<person>P.)_(?P<label>[a-z]+)"
+        return len(
+            list(read_files(paths, LEG, ReadOptions(path=path, joints={"left_knee": points})))
+        )
+
+    assert ingest("LKNE") == 2  # one file has it
+    with pytest.raises(ValueError, match=r"the point 'LKNEE', which no file has.*is 'LKNE' meant"):
+        ingest("LKNEE")
+
+
 def test_a_path_that_is_not_as_described_makes_a_rejected_and_not_a_guess() -> None:
     (item,) = read(motion(), path=Path("other.toy"))
     assert isinstance(item, Rejected)
@@ -308,7 +389,7 @@ def test_shares_of_an_image_become_pixels_and_depth_is_a_share_of_the_width() ->
 
 
 def test_shares_of_an_image_of_unknown_size_are_refused_as_they_are_distorted() -> None:
-    with pytest.raises(ValueError, match=r"are shares of an image.*ingest\.read\.image = \["):
+    with pytest.raises(ValueError, match=r"as shares of an image are.*ingest\.read\.image = \["):
         read(SHARES)
 
 

@@ -149,7 +149,7 @@ def _look(options: argparse.Namespace) -> int:
     seen = look(options.look, ingest.read if ingest else ReadOptions(), layout)
     for line in (*describe_lines(seen), "", *draw(seen)):
         print(escape(line))
-    texts = {"run.toml": write_settings(seen)}
+    texts = {"run.toml": write_settings(seen, options.write or Path())}
     if not seen.built_in:
         texts["mine.layout.toml"] = write_layout(seen.layout)
     for name, text in texts.items():

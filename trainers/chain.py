@@ -261,7 +261,8 @@ def _read_words(read: HowRead | None) -> str:
     pairs = {"confidence_channel": read.confidence_channel, "fps": read.fps}
     told = [f"{key} = {value}" for key, value in pairs.items() if value is not None]
     more = {
-        "joints": read.joints, "columns": read.columns, "wide": read.wide, "image": read.image,
+        "joints": read.joints, "columns": read.columns, "wide": read.wide, "unit": read.unit, "up": read.up,
+        "image": read.image,
         "from_layout": read.from_layout and read.from_layout.name,
     }  # fmt: skip
     told += [f"{key} = {json.dumps(value)}" for key, value in more.items() if value is not None]

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
 from gaitforge.ingest import RULES, ReadOptions, file_names, list_files, parts_of, read_files
+from gaitforge.ingest.descriptions import search_path
 from gaitforge.ingest.synthetic import synthetic_cohort
 from gaitforge.layout import Layout, read_layout
 from gaitforge.pseudonyms import draw_key, find_key, pseudonym, pseudonymise, read_key
 from gaitforge.quality import note_quality, tell_findings
 from gaitforge.quarantine import in_words, refuse_too_many
 from gaitforge.recording import Recording, Rejected
-from gaitforge.regular_file import check_regular, open_regular, spell_name
+from gaitforge.regular_file import check_regular, open_regular
 from gaitforge.settings import IngestSettings, as_dict, how_read
 from gaitforge.store import SkeletonStore
 from gaitforge.work import StoreFolder, fingerprint
@@ -87,7 +87,8 @@ def _two_classes(items: Iterable[Recording | Rejected]) -> Iterator[Recording | 
     if len(classes) == 1:
         raise ValueError(
             f"All {recordings:,} recordings that can be used are of one class, '{min(classes)}', but a student learns "
-            "to tell two or more apart; add recordings of another, or mend ingest.read.label or ingest.read.relabel."
+            "to tell two or more apart; add recordings of another, or mend what tells the class (label, relabel, path "
+            "or table of [ingest.read])."
         )
 
 
@@ -118,13 +119,23 @@ def _read_identity(read: ReadOptions, files: Sequence[Path]) -> dict[str, object
     Of a path counts what is told by it, so that files may be moved together.
     """
     told: dict[str, object] = as_dict(read)
-    for key in ("path", "table", "joints", "columns", "wide", "from_layout", "image"):
+    for key in (
+        "path",
+        "table",
+        "joints",
+        "columns",
+        "wide",
+        "from_layout",
+        "image",
+        "unit",
+        "up",
+    ):
         if not told[key]:
             del told[key]
     if read.from_layout:
         told["from_layout"] = read_layout(read.from_layout).as_dict()
     if read.path:
-        found = [re.search(read.path, spell_name(path.as_posix())) for path in files]
+        found = [search_path(read.path, path) for path in files]
         told["by_path"] = [match.groupdict() if match else None for match in found]
     if read.table:
         told |= {"table": _digest(Path(read.table)), "names": file_names(files)}

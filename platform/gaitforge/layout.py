@@ -21,6 +21,9 @@ from numpy.typing import NDArray
 
 from gaitforge.toml import read_toml
 
+METRES: Mapping[str, float] = {
+    "m": 1.0, "dm": 0.1, "cm": 0.01, "mm": 0.001, "in": 0.0254, "ft": 0.3048,
+}  # fmt: skip
 MOST_JOINTS = 5_000  # a table of all pairs of joints is made
 UP_AXES = ("x", "y", "z", "-x", "-y", "-z", "none")
 

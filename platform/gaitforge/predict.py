@@ -229,6 +229,8 @@ def _read_as_told(read: HowRead) -> ReadOptions:
         joints=read.joints or {},
         columns=read.columns or {},
         wide=read.wide or "",
+        unit=read.unit or "",
+        up=read.up or "",
         image=read.image,
     )
 

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from gaitforge.layout import Layout
+from gaitforge.layout import METRES, Layout
 from gaitforge.recording import Recording, Value
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -25,7 +25,6 @@ Bools: TypeAlias = NDArray[np.bool_]
 
 PREFIX = "quality_"  # of the columns of the store's index that hold the numbers
 SURE = 0.3  # the least confidence of a joint that counts as seen, as windows.min_confidence is by default
-METRES: Mapping[str, float] = {"m": 1.0, "dm": 0.1, "cm": 0.01, "mm": 0.001, "in": 0.0254}
 # The longest bone of a layout: from a child's thigh, or a small layout's forearm, to a hip that hangs on an ankle.
 LONGEST_M = (0.1, 1.5)
 MOST_ONE_FRAME = 0.25  # body sizes that the two sides may come apart, or together, between frames without any doubt

@@ -594,6 +594,8 @@ def tell_reading(read: ReadOptions) -> HowRead:
         joints=dict(read.joints) or None,
         columns=dict(read.columns) or None,
         wide=read.wide or None,
+        unit=read.unit or None,
+        up=read.up or None,
         image=read.image,
         from_layout=read_layout(read.from_layout) if read.from_layout else None,
     )

@@ -28,7 +28,7 @@ from gaitforge.ingest.npy import find_labels, read_npy
 from gaitforge.ingest.npz import read_npz
 from gaitforge.ingest.ntu import read_ntu
 from gaitforge.ingest.openpose import list_frames, read_openpose
-from gaitforge.ingest.options import ReadOptions, Watched
+from gaitforge.ingest.options import ReadOptions, Watched, WatchedPoints
 from gaitforge.ingest.people import refuse_look_alikes, stands_for_none
 from gaitforge.ingest.pyskl import read_pyskl
 from gaitforge.ingest.tables import read_parquet_table
@@ -139,14 +139,16 @@ def read_files(
     without frames).
     What a reader raises about a later file comes when that file's turn comes. ValueError comes
     after the last recording where ids look alike that `distinct_people` does not tell apart, a
-    copy has another person or class, or `relabel` names a class that no recording has.
+    copy has another person or class, `relabel` names a class that no recording has, or `joints` a
+    point that no file has.
     """
     check_paths(paths)
-    if labelled and options.relabel:
-        watched = Watched(options.relabel)
-        options = replace(options, relabel=watched)
+    if labelled and (options.relabel or options.joints):
+        classes, points = Watched(options.relabel), WatchedPoints(options.joints)
+        options = replace(options, relabel=classes, joints=points)
         read = _read_in_turn(paths, layout, options, labelled, quality)
-        return _then(_check(read, distinct_people), watched.refuse_unused)
+        checked = _then(_check(read, distinct_people), classes.refuse_unused)
+        return _then(checked, points.refuse_unused)
     items = _read_in_turn(paths, layout, options, labelled, quality)
     return _check(items, distinct_people) if labelled else (item for _, _, item in items)
 

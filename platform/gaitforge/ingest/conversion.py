@@ -15,8 +15,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gaitforge.ingest.motion import METRES, gather_points, turn_up
-from gaitforge.layout import Layout, spell_joint
+from gaitforge.ingest.motion import gather_points, turn_up
+from gaitforge.layout import METRES, Layout, spell_joint
 from gaitforge.recording import Recording, Rejected
 
 # OpenPose trains neck and mid-hip as these means, and the hips of Human3.6M's skeleton are as far to both sides

@@ -58,7 +58,7 @@ class Copies:
             return None
         sums = _sums(np.where(missing_TN, 0.0, positions_TN).ravel())
         known = Known(recording.recording, recording.person, recording.label)
-        sketch = _Sketch(float(sums[0]), sums, known)
+        sketch = _Sketch(float(sums[0]), float(sums[1]), sums, known)
         pattern = hashlib.sha256(np.packbits(missing_TN).tobytes()).digest()
         key = recording.positions_TVC.shape, pattern
         others = self._sketches.setdefault(key, [])
@@ -67,7 +67,9 @@ class Copies:
         low = bisect_left(others, sketch.first - 6 * reach, key=attrgetter("first"))
         high = bisect_right(others, sketch.first + 6 * reach, key=attrgetter("first"))
         for other in others[low:high]:
-            if np.mean((other.sums - sums) ** 2) <= reach**2:
+            # the second sum leaves few of those that the first one lets through
+            near = abs(other.second - sketch.second) <= 6 * reach
+            if near and np.mean((other.sums - sums) ** 2) <= reach**2:
                 return other.known
         insort(others, sketch, key=attrgetter("first"))
         return None
@@ -76,6 +78,7 @@ class Copies:
 @dataclass(frozen=True, slots=True)
 class _Sketch:
     first: float
+    second: float
     sums: NDArray[np.float64]
     known: Known
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import os
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -39,6 +40,13 @@ class _Row:
     values: Mapping[str, Value]
 
 
+def search_path(pattern: str, path: Path) -> re.Match[str] | None:
+    """Search a file's name, then its path with one folder more each time: a folder far above may fit by chance."""
+    parts = Path(os.path.abspath(path)).parts
+    tails = (spell_name("/".join(parts[-count:])) for count in range(1, len(parts) + 1))
+    return next((found for tail in tails if (found := re.search(pattern, tail))), None)
+
+
 def describe(
     path: Path, recording: str, person: str, label: str, options: ReadOptions
 ) -> Description:
@@ -49,7 +57,7 @@ def describe(
     """
     columns: dict[str, Value] = {}
     if options.path:
-        found = re.search(options.path, spell_name(path.as_posix()))
+        found = search_path(options.path, path)
         if found is None:
             return Description(
                 person=person,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 
 from gaitforge.ingest import READERS, check_paths, suffix_of
 from gaitforge.ingest.archive import open_archive
-from gaitforge.ingest.motion import Motion, MotionReader, Unusable, match, turn_up
+from gaitforge.ingest.descriptions import describe
+from gaitforge.ingest.motion import Motion, MotionReader, Unusable, match, seem_shares, turn_up
 from gaitforge.ingest.npz import read_npz
 from gaitforge.ingest.options import ReadOptions
 from gaitforge.layout import LAYOUTS, Layout
@@ -57,7 +59,8 @@ def look(path: Path, options: ReadOptions | None = None, layout: Layout | None =
     motions: list[Motion] = []
     reasons: list[str] = []
     count, ended = 0, True
-    for item in _parse(path, options or ReadOptions()):
+    options = options or ReadOptions()
+    for item in _parse(path, options):
         if count == MOST_MOTIONS:
             ended = False
             break
@@ -68,7 +71,7 @@ def look(path: Path, options: ReadOptions | None = None, layout: Layout | None =
             reasons.append("every joint of every frame is missing")
         else:
             # of all but the fullest only the numbers are kept
-            motions.append(item)
+            motions.append(_described(item, path, options))
             if len(motions) > 1:
                 small = min(motions[-2:], key=_count_seen)
                 motions[-2:] = [_emptied(small), max(motions[-2:], key=_count_seen)]
@@ -151,14 +154,6 @@ def find_up(motion: Motion) -> str:
     return ("-" if rise[axis] < 0 else "") + "xyz"[axis]
 
 
-def seem_shares(motion: Motion) -> bool:
-    """Tell whether coordinates of no unit lie where shares of an image do: nearly all x and y from 0 to 1."""
-    if motion.unit or motion.positions_TVC.shape[2] < 2:
-        return False
-    low, high = np.nanpercentile(motion.positions_TVC[..., :2], (1, 99))
-    return bool(low >= -0.05 and high <= 1.05)
-
-
 def describe_lines(seen: Look) -> Iterator[str]:
     """Yield the lines that tell a person what was found."""
     motion = seen.shown
@@ -170,7 +165,7 @@ def describe_lines(seen: Look) -> Iterator[str]:
     rate = f"{motion.fps:g} Hz ({frames / motion.fps:.1f} s shown)" if motion.fps else "not told"
     yield f"  frame rate   {rate}"
     unit = motion.unit or "not told"
-    if seem_shares(motion):
+    if _seems_of_image(motion):
         unit = "not told: shares of an image? then set ingest.read.image to its width and height"
     yield f"  points       {points} of {channels} coordinates, unit {unit}"
     up = find_up(motion)
@@ -234,41 +229,28 @@ def draw(seen: Look) -> Iterator[str]:
         yield "    " + "".join(line).rstrip()
 
 
-def write_settings(seen: Look) -> str:
-    """Return a run.toml to begin with, for files like this one."""
-    name = seen.path.name
-    files = f"*{seen.path.suffix}" if seen.path.suffix and not seen.path.is_dir() else name
-    more = "  # or a pattern that names many folders" if seen.path.is_dir() else ""
+def write_settings(seen: Look, folder: Path = Path()) -> str:
+    """Return a run.toml to begin with, to be saved in `folder`, for files like this one."""
+    beside = os.path.relpath(seen.path.resolve().parent, folder.resolve())
+    files = "*" if seen.path.is_dir() else f"*{seen.path.suffix}"
+    if beside != ".":
+        files = f"{beside}/{files}"
+    elif seen.path.is_dir():
+        files = seen.path.name  # all beside run.toml need not be recordings
     layout = seen.layout.name if seen.built_in else "mine.layout.toml"
     lines = [
         'work = "work/mine"',
         "",
         "[ingest]",
-        f"files = [{quote(files)}]{more}",
+        f"files = [{quote(files)}]",
         f"layout = {quote(layout)}",
     ]
-    told = seen.path.suffix.lower() == ".npz" or bool(seen.people and seen.labels)
-    shares = seem_shares(seen.shown)
-    if shares or not told:
-        lines += ["", "[ingest.read]"]
-    if shares:
-        lines += [
-            "# width and height in pixels, where coordinates are shares of the image",
-            "image = [1920, 1080]" if seen.layout.unit == "px" else "# image = [1920, 1080]",
-        ]
-    if not told:
-        lines += [
-            "# who it is, and of which class: by the file's path, or by a table with a line for each file",
-            "path = '(?P<person>[A-Za-z0-9]+)_(?P<label>[a-z]+)'",
-            '# table = "people.csv"        # file,subject,label,age,...',
-        ]
+    reading = [*_list_reading(seen)]
+    lines += ["", "[ingest.read]", *reading] if reading else []
     if seen.built_in and seen.shown.points is not None:
+        places = match(seen.shown.points, seen.layout, {})
         lacking = [
-            joint
-            for joint, places in zip(
-                seen.layout.joints, match(seen.shown.points, seen.layout, {}), strict=True
-            )
-            if not places
+            joint for joint, place in zip(seen.layout.joints, places, strict=True) if not place
         ]
         if lacking:
             lines += ["", "[ingest.read.joints]"]
@@ -279,6 +261,23 @@ def write_settings(seen: Look) -> str:
     if seen.layout.up == "none":
         lines.append("flip = false")
     return "\n".join(lines) + "\n"
+
+
+def _list_reading(seen: Look) -> Iterator[str]:
+    """Yield the lines of [ingest.read] that a file like this one needs, or may."""
+    motion, layout = seen.shown, seen.layout
+    if seen.path.suffix.lower() != ".npz" and not (seen.people and seen.labels):
+        yield "# who it is, and of which class: by the file's path, or by a table with a line for each file"
+        yield "path = '^(?P<person>[A-Za-z0-9]+)_(?P<label>[a-z]+)'"
+        yield '# table = "people.csv"        # file,subject,label,age,...'
+    if not motion.fps and not layout.fps:
+        yield "# fps = 30                    # Hz: it is not told"
+    if _seems_of_image(motion):
+        yield "# width and height in pixels, where coordinates are shares of the image"
+        yield "image = [1920, 1080]" if layout.unit == "px" else "# image = [1920, 1080]"
+    up = find_up(motion)
+    if not motion.up and up and layout.up not in ("none", up):
+        yield f'up = "{up}"                     # heads are above feet along it'
 
 
 def write_layout(layout: Layout) -> str:
@@ -296,6 +295,19 @@ def write_layout(layout: Layout) -> str:
     lines += ["]", f"bones = {content['bones']}  # guessed: pairs whose distance changes least"]
     lines += [f"left_right = {content['left_right']}", "[parts]", "# left_leg = [..]"]
     return "\n".join(lines) + "\n"
+
+
+def _described(motion: Motion, path: Path, options: ReadOptions) -> Motion:
+    """Return a motion with what the path or a table tells, and in the unit and axis that the settings tell."""
+    changed = replace(motion, unit=options.unit or motion.unit, up=options.up or motion.up)
+    if not (options.path or options.table):
+        return changed
+    name = motion.id or path.stem
+    found = describe(path, name, motion.person, motion.label, options)
+    label = options.rename(found.label)
+    return replace(
+        changed, person=found.person, label=label, columns={**motion.columns, **found.columns}
+    )
 
 
 def _parse(path: Path, options: ReadOptions) -> Iterator[Motion | Unusable]:
@@ -328,6 +340,10 @@ def _parse_npz(path: Path, options: ReadOptions) -> Iterator[Motion | Unusable]:
             label=item.label if labelled else "",
             columns=item.columns,
         )
+
+
+def _seems_of_image(motion: Motion) -> bool:
+    return motion.unit in ("", "px") and seem_shares(motion.positions_TVC)
 
 
 def _count_seen(motion: Motion) -> int:

@@ -15,14 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaitforge.ingest.descriptions import describe
-from gaitforge.ingest.options import ReadOptions
-from gaitforge.layout import Layout, spell_joint
+from gaitforge.ingest.options import SHARE, ReadOptions, WatchedPoints
+from gaitforge.layout import METRES, Layout, spell_joint
 from gaitforge.recording import Recording, Rejected, Value
 from gaitforge.regular_file import spell_name
 
 UNKNOWN = "unknown"  # person and class of a recording that nobody has labelled
-SHARE = "share"  # the unit of x and y that go from 0 to 1 across the image
-METRES: Mapping[str, float] = {"m": 1.0, "dm": 0.1, "cm": 0.01, "mm": 0.001, "in": 0.0254}
 _BETWEEN = re.compile(r"[\s_.:/-]+")
 
 
@@ -164,29 +162,46 @@ def fit(
             )
         own, confidence = gather_points(positions, confidence, sources)
         positions = own if layout.up_axis is None else _with_zeros(own, positions, sources)
-    positions = _out_of_image(positions, motion.unit, options, path)
+    unit, up = options.unit or motion.unit, options.up or motion.up
+    positions = _out_of_image(positions, unit, layout, options, path)
     if layout.up_axis is not None and positions.shape[2] < max(2, layout.up_axis + 1):
         raise ValueError(
             f"{path} has {positions.shape[2]} coordinates per joint, but the layout '{layout.name}' has "
             f"up = '{layout.up}'; choose a layout whose up axis the file has, or one with up = 'none' for angles, "
             "forces and the like."
         )
-    if motion.unit in METRES and layout.unit in METRES and motion.unit != layout.unit:
-        positions = positions * np.float32(METRES[motion.unit] / METRES[layout.unit])
-    if motion.up and layout.up != "none":
-        positions = turn_up(positions, motion.up, layout.up)
-    return positions, confidence
+    return bring_to(layout, positions, unit, up), confidence
+
+
+def bring_to(
+    layout: Layout, positions: NDArray[np.float32], unit: str, up: str
+) -> NDArray[np.float32]:
+    """Return positions [T, V, C] of a unit and an axis that is up, "" where unknown, as those of the layout."""
+    if unit in METRES and layout.unit in METRES and unit != layout.unit:
+        positions = positions * np.float32(METRES[unit] / METRES[layout.unit])
+    return turn_up(positions, up, layout.up) if up and layout.up != "none" else positions
+
+
+def seem_shares(positions_TVC: NDArray[np.float32]) -> bool:
+    """Tell whether nearly all x and y lie where shares of an image do, from 0 to 1, and not all in one place."""
+    if positions_TVC.shape[2] < 2 or np.isnan(positions_TVC).all():
+        return False
+    low, high = np.nanpercentile(positions_TVC[..., :2], (1, 99))
+    return bool(low >= -0.05 and high <= 1.05 and low < high)
 
 
 def _out_of_image(
-    positions: NDArray[np.float32], unit: str, options: ReadOptions, path: Path
+    positions: NDArray[np.float32], unit: str, layout: Layout, options: ReadOptions, path: Path
 ) -> NDArray[np.float32]:
     """Return pixels for shares of an image; positions in lengths stay, and are refused with an image's size."""
+    if unit == "px" and not options.unit and seem_shares(positions):
+        unit = SHARE  # as OpenPose writes with --keypoint_scale 3
     if options.image is None:
-        if unit == SHARE:
+        if unit == SHARE or (unit == "" and layout.unit == "px" and seem_shares(positions)):
             raise ValueError(
-                f"{path} has coordinates that are shares of an image, whose sides differ; tell its width and height "
-                "in pixels: ingest.read.image = [1920, 1080]."
+                f"{path} has coordinates from 0 to 1, as shares of an image are, whose sides differ; tell its width "
+                "and height in pixels: ingest.read.image = [1920, 1080], or if they are none, "
+                'ingest.read.unit = "px".'
             )
         return positions
     if unit not in ("", SHARE):
@@ -213,6 +228,7 @@ def match(
     the side ("LKnee", "knee_left"). A joint of which a point is not in the file has none.
     """
     exact = {name: n for n, name in enumerate(points)}
+    watched = joints if isinstance(joints, WatchedPoints) else None
     alike = {_BETWEEN.sub("", name).casefold(): n for n, name in reversed(list(enumerate(points)))}
     sided = {spell_joint(name): n for n, name in reversed(list(enumerate(points)))}
     found: list[list[int]] = []
@@ -221,12 +237,25 @@ def match(
         places = [
             exact.get(
                 name,
-                alike.get(_BETWEEN.sub("", name).casefold(), sided.get(spell_joint(name), -1)),
+                alike.get(
+                    _BETWEEN.sub("", name).casefold(),
+                    sided.get(spell_joint(name), alike.get(_with_side_letter(name), -1)),
+                ),
             )
             for name in wanted
         ]
+        if watched is not None and joint in joints:
+            watched.learn(
+                points, [n for n, place in zip(wanted, places, strict=True) if place >= 0]
+            )
         found.append([] if -1 in places else places)
     return found
+
+
+def _with_side_letter(name: str) -> str:
+    """Spell "left_knee" as markers often are: "lknee"; "" for a name without a side."""
+    side, _, rest = spell_joint(name).partition(" ")
+    return side[0] + rest if rest else ""
 
 
 def turn_up(positions_TVC: NDArray[np.float32], source: str, target: str) -> NDArray[np.float32]:

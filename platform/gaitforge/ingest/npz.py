@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from gaitforge.ingest.archive import Header, open_archive
 from gaitforge.ingest.cleaning import MOST_CONFIDENCE
-from gaitforge.ingest.motion import scale_shares
+from gaitforge.ingest.motion import bring_to, scale_shares
 from gaitforge.ingest.options import ReadOptions
 from gaitforge.layout import Layout
 from gaitforge.recording import Recording, Rejected, Value
@@ -86,6 +86,9 @@ def read_npz(
         confidence_channel=options.confidence_channel,
         fps=rates,
         image=options.image,
+        layout=layout,
+        unit=options.unit,
+        up=options.up,
     )
     return (contents.item(i) for i in range(len(contents.ids)))
 
@@ -104,6 +107,9 @@ class _Contents:
     confidence_channel: int | None
     fps: list[float | None]
     image: tuple[int, int] | None
+    layout: Layout
+    unit: str
+    up: str
 
     def item(self, i: int) -> Recording | Rejected:
         frames = self.frames_TVC[self.offsets[i] : self.offsets[i + 1]]
@@ -116,6 +122,7 @@ class _Contents:
             positions = np.delete(positions, self.confidence_channel, axis=2)
         if self.image is not None:
             positions = scale_shares(positions, self.image)
+        positions = bring_to(self.layout, positions, self.unit, self.up)
         try:
             return Recording(
                 recording=self.ids[i],

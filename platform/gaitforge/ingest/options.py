@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-_SHOWN = 12  # classes in a sentence
+from gaitforge.layout import METRES
+
+_SHOWN = 12  # names in a sentence
+SHARE = "share"  # the unit of x and y that go from 0 to 1 across the image
+UNITS = (*METRES, "px", SHARE)
 
 AXES = ("x", "y", "z")
 CONFIDENCE = ("confidence", "visibility", "likelihood", "score", "conf", "c", "v")
@@ -33,9 +38,17 @@ class ReadOptions:
     fps: float | None = None
     """Frame rate in Hz; takes the place of the file's and of the layout's."""
     path: str = ""
-    """A regular expression that is searched in each file's path and whose groups tell of the
-    recording: `person`, `label`, and any other as a further column:
-    '(?P<person>S\\d+)_(?P<label>[a-z]+)_'.
+    """A regular expression that is searched in each file's name, then with one folder more until it
+    fits, and whose groups tell of the recording: `person`, `label`, and any other as a further
+    column: '(?P<person>S\\d+)_(?P<label>[a-z]+)_'.
+    """
+    unit: str = ""
+    """Unit of the files' coordinates: m, dm, cm, mm, in, ft, px or share (of an image); takes the
+    place of what a file tells. Lengths are brought to the layout's.
+    """
+    up: str = ""
+    """Axis that points up in the files: x, y, z, or with a minus what points down; takes the place of
+    what a file tells. Recordings are turned to the layout's.
     """
     table: str = ""
     """A CSV file, its path relative to the folder of run.toml, with a line for each recording. Its
@@ -85,6 +98,14 @@ class ReadOptions:
             raise ValueError(
                 f"image is {list(self.image)}, but an image has a width and a height of at least 1 pixel; mend it."
             )
+        if self.up and self.up.removeprefix("-") not in ("x", "y", "z"):
+            raise ValueError(
+                f"up is '{self.up}', but must be x, y or z, or one of them behind a minus; mend it or leave it out."
+            )
+        if self.unit and self.unit not in UNITS:
+            raise ValueError(
+                f"unit is '{self.unit}', but must be one of {', '.join(UNITS)}; mend it or leave it out."
+            )
         try:
             re.compile(self.path)
         except (re.error, RecursionError, OverflowError) as error:
@@ -112,6 +133,33 @@ class ReadOptions:
         """Return the class that `relabel` makes of a file's."""
         # an empty class stays empty, so that it is quarantined instead of joining "all others"
         return self.relabel.get(label, self.relabel.get("*", label)) if label else label
+
+
+class WatchedPoints(dict[str, tuple[str, ...]]):
+    """The `joints` of ingest.read, which learn what points the files have."""
+
+    def __init__(self, joints: Mapping[str, tuple[str, ...]]) -> None:
+        super().__init__(joints)
+        self.found: set[str] = set()
+        self.points: dict[str, None] = {}
+
+    def learn(self, points: Sequence[str], found: Collection[str]) -> None:
+        """Note the points of a file, and which of those that are named it has."""
+        self.found.update(found)
+        if len(self.points) < _SHOWN:
+            self.points |= dict.fromkeys(points)
+
+    def refuse_unused(self) -> None:
+        """Raise ValueError where a point is named that is in no file, which can only be a slip."""
+        unused = [name for names in self.values() for name in names if name not in self.found]
+        if unused and self.points:
+            near = difflib.get_close_matches(unused[0], self.points, n=1)
+            hint = f"is '{near[0]}' meant? Else mend" if near else "mend"
+            shown = ", ".join(list(self.points)[:_SHOWN])
+            raise ValueError(
+                f"ingest.read.joints names the point '{unused[0]}', which no file has (they have {shown} ...); {hint} "
+                "the name, or leave it out."
+            )
 
 
 class Watched(dict[str, str]):

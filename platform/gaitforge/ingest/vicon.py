@@ -18,11 +18,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from gaitforge.ingest.motion import METRES, Motion, Unusable
+from gaitforge.ingest.motion import Motion, Unusable
 from gaitforge.ingest.options import AXES, ReadOptions
 from gaitforge.ingest.table_columns import Roles
 from gaitforge.ingest.table_files import DELIMITERS, Head, Table, read_lines
 from gaitforge.ingest.tables import read_rows
+from gaitforge.layout import METRES
 from gaitforge.regular_file import spell_name
 
 TRAJECTORIES = "trajectories"

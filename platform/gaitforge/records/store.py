@@ -19,6 +19,8 @@ class HowRead:
     joints: Mapping[str, tuple[str, ...]] | None = field(default=None, metadata=ABSENT)
     columns: Mapping[str, str] | None = field(default=None, metadata=ABSENT)
     wide: str | None = field(default=None, metadata=ABSENT)
+    unit: str | None = field(default=None, metadata=ABSENT)
+    up: str | None = field(default=None, metadata=ABSENT)
     image: tuple[Count, Count] | None = field(default=None, metadata=ABSENT)
     from_layout: Layout | None = field(default=None, metadata=ABSENT)
 
