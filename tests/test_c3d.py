@@ -156,13 +156,11 @@ def test_more_frames_than_the_first_block_can_count_are_not_dropped_in_silence(
         list(parse_c3d(tmp_path / "long.c3d", ReadOptions()))
 
 
-def test_feet_become_metres_and_a_unit_that_nobody_knows_is_refused(tmp_path: Path) -> None:
-    feet = np.arange(1, 13, dtype=float).reshape(2, 2, 3)
+def test_a_unit_is_known_by_its_names_and_another_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "walk.c3d"
-    motion = only(write_c3d(path, ("LHIP", "LKNE"), feet, texts={"POINT": {"UNITS": ["ft"]}}))
-    assert motion.unit == "m"
-    np.testing.assert_allclose(motion.positions_TVC, feet * 0.3048, rtol=1e-6)
-    write_c3d(path, ("LHIP", "LKNE"), feet, texts={"POINT": {"UNITS": ["ell"]}})
+    write_c3d(path, LABELS, POSITIONS, texts={"POINT": {"UNITS": ["Feet"]}})
+    assert only(path).unit == "ft"
+    write_c3d(path, LABELS, POSITIONS, texts={"POINT": {"UNITS": ["ell"]}})
     assert "has the unit 'ell', but known are" in refusal(path)
 
 

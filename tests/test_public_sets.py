@@ -319,7 +319,10 @@ def test_shares_about_the_middle_of_an_image_with_a_score_are_no_places_in_space
         if isinstance(item, Recording)
     ]
     np.testing.assert_array_equal(found[0].positions_TVC, body[..., :2])
-    # a depth that is below 0 anywhere is none
+    in_metres = read(path, any_layout(18), ReadOptions(path=TOLD.path, unit="m"))
+    assert isinstance(in_metres[1], Recording)
+    np.testing.assert_array_equal(in_metres[1].positions_TVC, body)
+    # a depth that is below 0 anywhere is no score
     body[0, 0, 2] = -0.125
     save(path, as_set([body], 6))
     np.testing.assert_array_equal(only(path, any_layout(18), TOLD).positions_TVC, body)

@@ -211,26 +211,29 @@ def test_times_that_are_all_the_same_or_rounded_contradict_no_rate(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("spelt", "unit", "factor"),
-    [
-        ("ft", "m", 0.3048),
-        ("feet", "m", 0.3048),
-        ("inch", "in", 1),
-        ('"', "in", 1),
-        ("px", "px", 1),
-    ],
+    ("spelt", "unit"),
+    [("ft", "ft"), ("feet", "ft"), ("inch", "in"), ('"', "in"), ("[Meters]", "m"), ("px", "px")],
 )
-def test_units_are_known_however_they_are_spelt(
-    spelt: str, unit: str, factor: float, tmp_path: Path
-) -> None:
-    motion = only(parse_trc, write(tmp_path, TRC.replace("\tmm\t", f"\t{spelt}\t")))
-    assert motion.unit == unit
-    np.testing.assert_allclose(motion.positions_TVC[0], POSITIONS[0] * factor, rtol=1e-6)
+def test_units_are_known_however_they_are_spelt(spelt: str, unit: str, tmp_path: Path) -> None:
+    path = write(tmp_path, TRC.replace("\tmm\t", f"\t{spelt}\t"))
+    assert only(parse_trc, path).unit == unit
 
 
-def test_a_unit_that_nobody_knows_is_refused(tmp_path: Path) -> None:
-    sentence = refusal(parse_trc, write(tmp_path, TRC.replace("\tmm\t", "\tcubits\t")))
-    assert "has the unit 'cubits', but known are m, dm, cm, mm, in, ft, px" in sentence
+def test_feet_are_brought_to_the_layouts_unit(tmp_path: Path) -> None:
+    path = write(tmp_path, TRC.replace("\tmm\t", "\tft\t"))
+    for options in (ReadOptions(), ReadOptions(unit="ft")):
+        (recording,) = READERS[".trc"](path, LEG, options, labelled=False)
+        assert isinstance(recording, Recording)
+        np.testing.assert_allclose(recording.positions_TVC[0, 0], [0.3048, -0.9144, 0.6096])
+
+
+def test_a_unit_that_nobody_knows_is_refused_until_the_options_tell_it(tmp_path: Path) -> None:
+    path = write(tmp_path, TRC.replace("\tmm\t", "\tcubits\t"))
+    assert "has the unit 'cubits', but known are m, dm, cm, mm, in, ft, px" in refusal(
+        parse_trc, path
+    )
+    (motion,) = parse_trc(path, ReadOptions(unit="in"))
+    assert isinstance(motion, Motion)
 
 
 def test_two_markers_of_one_name_cannot_be_used(tmp_path: Path) -> None:

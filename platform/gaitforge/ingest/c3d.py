@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from gaitforge.ingest.lines import find_twice, tell_apart
 from gaitforge.ingest.motion import Motion, Unusable
 from gaitforge.ingest.options import ReadOptions
-from gaitforge.ingest.units import read_unit
+from gaitforge.ingest.units import name_unit
 from gaitforge.regular_file import open_regular
 
 _PROGRAM = Path(__file__).with_name("c3d_process.py")
@@ -71,16 +71,11 @@ def parse_c3d(path: Path, options: ReadOptions) -> Iterator[Motion | Unusable]:
         yield Unusable(reason=f"two points have one name: {twice}")
     else:
         rate = answer["rate"]
-        unit, factor = read_unit(_clean(answer["unit"]), path)
-        own_TVC = positions_TVC[:, kept]
-        if factor != 1:
-            with np.errstate(over="ignore", invalid="ignore"):
-                own_TVC *= np.float32(factor)
         yield Motion(
-            positions_TVC=own_TVC,
+            positions_TVC=positions_TVC[:, kept],
             points=points,
             fps=rate if 0 < rate < math.inf else None,
-            unit=unit,
+            unit=name_unit(_clean(answer["unit"]), path, options),
             up=_find_up(answer["right"], answer["up"]),
             person=person,
         )

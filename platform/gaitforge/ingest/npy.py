@@ -20,6 +20,7 @@ from gaitforge.ingest.motion import Motion, MotionReader, Unusable
 from gaitforge.ingest.ntu import read_name
 from gaitforge.ingest.options import ReadOptions
 from gaitforge.ingest.pickled import PickledArray, open_pickle
+from gaitforge.layout import METRES
 from gaitforge.regular_file import open_regular
 
 MOST_BODIES = 6  # as many as a depth camera follows; more are recordings
@@ -55,7 +56,7 @@ def parse_npy(path: Path, options: ReadOptions) -> Iterator[Motion | Unusable]:
             if not numbers.size:
                 yield Unusable(reason="it holds nothing but zeros", id=name)
                 continue
-            if not looked and options.confidence_channel is None:
+            if not (looked or options.unit in METRES) and options.confidence_channel is None:
                 _refuse_scores(numbers, path)
             looked = True
             positions, confidence = split_confidence(numbers, options.confidence_channel, path)
@@ -176,7 +177,7 @@ def _refuse_scores(numbers: NDArray[Any], path: Path) -> None:
         raise ValueError(
             f"{path} has a third number from 0 to 1 for each joint, and the others from -0.5 to 0.5, as where they are "
             "shares of an image with a score; say ingest.read.confidence_channel = 2, or, where it is a coordinate, "
-            "save the recordings as an .npz of the exchange format."
+            'tell its unit, such as ingest.read.unit = "m".'
         )
 
 

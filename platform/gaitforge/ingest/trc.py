@@ -19,7 +19,7 @@ from gaitforge.ingest.lines import check_growth, find_twice, read_lines, tell_ap
 from gaitforge.ingest.motion import Motion, Unusable
 from gaitforge.ingest.options import ReadOptions
 from gaitforge.ingest.times import count_decimals, fill_gaps, find_contradiction, place_by_number
-from gaitforge.ingest.units import read_unit
+from gaitforge.ingest.units import name_unit
 
 _AGAIN = "write it again"
 _WHOLE = re.compile(r"(\d{1,18})(?:\.0*)?")
@@ -74,7 +74,7 @@ def _read(path: Path, lines: Iterator[tuple[int, str]], options: ReadOptions) ->
             f"{path} holds {frames:,} frames, but its header promises {promised:,}; fetch it again, or {_AGAIN}."
         )
     rate = _read_rate(path, header["DataRate"])
-    unit, factor = read_unit(header["Units"], path)
+    unit = name_unit(header["Units"], path, options)
     person, points = tell_apart(names)
     if (twice := find_twice(points)) is not None:
         return Unusable(reason=f"two points have one name: {twice}")
@@ -85,7 +85,7 @@ def _read(path: Path, lines: Iterator[tuple[int, str]], options: ReadOptions) ->
     if wrong is not None and options.fps is None:
         return wrong
     with np.errstate(over="ignore", invalid="ignore"):
-        positions_TVC = (np.asarray(numbers) * factor).astype(np.float32)
+        positions_TVC = np.asarray(numbers).astype(np.float32)
     positions_TVC = positions_TVC.reshape(frames, markers, 3)[:, :, axes]
     return Motion(
         positions_TVC=fill_gaps(positions_TVC, places_T, path, characters),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from gaitforge.ingest.options import ReadOptions
 from gaitforge.sentences import one_line
 
 _SPELT = {
@@ -16,19 +17,20 @@ _SPELT = {
     "px": "px pixel pixels",
 }
 _NAMES = {spelt: unit for unit, words in _SPELT.items() for spelt in words.split()}
-_FOOT = 0.3048  # metres
 
 
-def read_unit(text: str, path: Path) -> tuple[str, float]:
-    """Return the short name of a unit that a file tells, and by what its numbers are to be multiplied to be in it.
+def name_unit(text: str, path: Path, options: ReadOptions) -> str:
+    """Return the short name of a unit that a file tells, "" where it tells none.
 
-    Feet become metres. The unit is "" where the file tells none; raises ValueError for one that nobody knows.
+    Raises ValueError for one that nobody knows, unless the options tell the unit.
     """
     word = text.strip().strip("\0[]()").strip().casefold()
     unit = _NAMES.get(word, word)
-    if unit and unit not in _SPELT:
-        raise ValueError(
-            f"{path} has the unit '{one_line(word[:40])}', but known are {', '.join(_SPELT)}, and none; mend the unit, "
-            "or write the file again in one of these."
-        )
-    return ("m", _FOOT) if unit == "ft" else (unit, 1.0)
+    if not unit or unit in _SPELT:
+        return unit
+    if options.unit:
+        return ""
+    raise ValueError(
+        f"{path} has the unit '{one_line(word[:40])}', but known are {', '.join(_SPELT)}; tell which it is by "
+        "ingest.read.unit, or write the file again."
+    )
