@@ -366,6 +366,7 @@ def timed(times: list[str]) -> str:
         (30, 2, [], 30),
         (40, 2, [], 40),  # steps of .02 and .03
         (45, 2, [], 45),
+        (72, 2, [], 72),  # steps of .01 and .02
         (60, 2, [], 60),
         (240, 3, [77], 240),
         (29.97, 6, [10], 29.97),
@@ -387,7 +388,7 @@ def test_a_line_that_is_lost_is_a_missing_frame_and_rounded_times_tell_the_rate(
 
 
 def test_a_pause_that_is_far_longer_than_the_walk_is_refused(tmp_path: Path) -> None:
-    text = timed([f"{n / 100:.2f}" for n in [*range(50), 9_000_000]])
+    text = timed([f"{n / 100:.3f}" for n in [*range(50), 9_000_000]])
     assert "tells of 9,000,001 frames, of which 51 hold anything" in refusal(
         parse_mot, write(tmp_path, text, "walk.mot")
     )

@@ -17,6 +17,9 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 NEAR = 0.1  # of a step, within which a time must be of where it belongs
+COARSE_LOST = (
+    0.02  # of the frames, that may be missing by times of hardly more digits than a step has
+)
 UNLIKE = 0.01  # of the rate, by which times may tell another one
 _FEW_HZ = 1e-6  # of a rate, which digits of any number lose
 _MOST_PLACE = 2**53
@@ -62,9 +65,11 @@ def place_by_time(times_T: Floats, decimals: int) -> tuple[Ints, float] | None:
         places_T = even_T
         if gaps_T is not None and not off <= NEAR * step:
             wide, near = _lay(times_T, gaps_T)
-            # coarser times show no gaps
-            rounded = off > NEAR * step + rounding and rounding < wide / 4
-            if near <= NEAR * wide + (rounding if rounded else 0):
+            few = gaps_T[-1] + 1 - count <= COARSE_LOST * count
+            # even steps of 1.1 hundredths, rounded to those, look like steps of one of which some are lost
+            exactly = near <= NEAR * wide and (few or wide > 2.5 * rounding)
+            rounded = near <= NEAR * wide + rounding and rounding < wide / 4
+            if exactly or (rounded and off > NEAR * step + rounding):
                 places_T, step, off = gaps_T, wide, near
     if not (0 < step < math.inf and off < step / 2):
         return None
