@@ -153,7 +153,7 @@ def test_a_file_holds_the_contract_of_readers(tmp_path: Path) -> None:
         (("scorer,a,a,a", "bodyparts,head,head,stinger", "coords,x,y,x", "0,1,2,3"), "other coordinates"),
         (("scorer,a,a", "bodyparts,head,head", "coords,u,w", "0,1,2"), "no columns x and y"),
         (("scorer,a,a", "bodyparts,head,head", "coords,x,y"), "no line of numbers"),
-        (("scorer,a,a", "bodyparts,head,head", "coords,x,y", "labeled-data/img1.png,1,2"), "invalid value"),
+        (("scorer,a,a", "bodyparts,head,head", "coords,x,y", "labeled-data/img1.png,1,2"), "Line 4 of"),
         (("scorer,a,a", "bodyparts,head,head", "coords,x,y", "0,1,2", "0,3,4"), "two lines of frame 0"),
         (("scorer,a,a", "bodyparts,toe,toe", "coords,x,y", "0,1,2", "1,3,4"), "has the points toe"),
     ],

@@ -139,6 +139,36 @@ def test_a_cell_without_a_number_is_missing(empty: str, tmp_path: Path) -> None:
     assert_frames(only(read_text(tmp_path, text)), [[[1, NAN], [3, 4]], [[5, 6], [7, 8]]])
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "frame,x_0,y_0,x_1,y_1\n0, 1, 2, 3, 4\n1, ,  ,\t,\n2, nan ,1,2,3 \n",
+        "frame,x_0,y_0,x_1,y_1\n0,1,2,3,4,\n1,,,,,\n2,,1,2,3, \n",
+        "frame,x_0,y_0,x_1,y_1,\n0,1,2,3,4\n1,,,,\n2,,1,2,3\n",
+        "frame,x_0,y_0,x_1,y_1,\n0,1,2,3,4,\n1,,,,,\n2,,1,2,3,\n",
+    ],
+)
+def test_blanks_and_a_comma_behind_each_line_are_nothing(text: str, tmp_path: Path) -> None:
+    recording = only(read_text(tmp_path, text))
+    assert_frames(recording, [[[1, 2], [3, 4]], [[NAN] * 2] * 2, [[NAN, 1], [2, 3]]])
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("\n\nx_0,y_0,x_1,y_1\n1,2,3,4\n\n5,6,7,high\n", "Line 6 of .* has 'high' in its column 'y_1'"),
+        ('subject,x_0,y_0,x_1,y_1\n"a",1,2,3,4\n"a",1,"high",3,4\n', "Line 3 of .* has 'high' in its column 'y_0'"),
+        ("x_0,y_0,x_1,y_1\n1, ,3,4\n5,6\n", "Line 3 of .* has 2 cells, but the table has 4 columns"),
+        ("x_0,y_0,x_1,y_1\n1,2,3,4,\n1,2,3,4,5\n", "Line 3 of .* has 5 cells, but the table has 4 columns"),
+        ("x_0;y_0;x_1;y_1\n1,5;2;3;4\n1;1.234;3;4\n", "'1.234' .* 'y_0', but must have a number with a decimal comma"),
+        ("x_0,y_0,x_1,y_1\n1,2,3,\"4,5\"\n", "'4,5' .* 'y_1', but must have a number with a decimal point"),
+    ],
+)  # fmt: skip
+def test_a_fault_is_told_by_its_line_and_column(text: str, fault: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=fault):
+        read_text(tmp_path, text)
+
+
 def test_a_number_beyond_float32_sets_the_recording_aside(tmp_path: Path) -> None:
     (item,) = read_text(tmp_path, "x_0,y_0,x_1,y_1\n1,2,3,1e39\n5,6,7,8\n")
     assert isinstance(item, Rejected)
@@ -164,7 +194,68 @@ def test_pandas_index_column_without_a_name_is_none_of_the_table(tmp_path: Path)
     assert recording.columns == {}
 
 
+def test_pandas_index_numbers_frames_where_nothing_else_does(tmp_path: Path) -> None:
+    table = pd.DataFrame({"x_0": [1, 2, 3], "y_0": [3, 4, 5], "x_1": [5, 6, 7], "y_1": [7, 8, 9]})
+    table.index = pd.Index([4, 5, 7])
+    gap = [[[1, 3], [5, 7]], [[2, 4], [6, 8]], [[NAN] * 2] * 2, [[3, 5], [7, 9]]]
+    table.to_csv(tmp_path / "walk.csv")
+    table.to_parquet(tmp_path / "walk.parquet")
+    assert_frames(only(read(tmp_path / "walk.csv")), gap)
+    assert_frames(only(read(tmp_path / "walk.parquet")), gap)
+    for index in ([7, 5, 4], [0.5, 1, 7], ["a", "b", "c"]):
+        table.index = pd.Index(index)
+        table.to_csv(tmp_path / "walk.csv")
+        assert len(only(read(tmp_path / "walk.csv")).positions_TVC) == 3
+    table.index = pd.Index([4, 5, 7])
+    table.assign(frame=[0, 1, 2]).to_csv(tmp_path / "walk.csv")
+    assert len(only(read(tmp_path / "walk.csv")).positions_TVC) == 3
+
+
+def test_pandas_index_numbers_no_frames_of_recordings_whose_lines_are_mixed(
+    tmp_path: Path,
+) -> None:
+    table = pd.DataFrame({name: [1.0, 2, 3, 4] for name in ("x_0", "y_0", "x_1", "y_1")})
+    for names in ("aabb", "abab"):
+        table.assign(recording=list(names)).to_csv(tmp_path / "walk.csv")
+        found = [only([item]) for item in read(tmp_path / "walk.csv")]
+        assert [len(item.positions_TVC) for item in found] == [2, 2]
+
+
+def test_a_velocity_is_no_confidence(tmp_path: Path) -> None:
+    text = "hip_x,hip_y,hip_v,left_knee_x,left_knee_y\n1,2,-7,3,4\n5,6,9,7,8\n"
+    assert only(read_text(tmp_path, text)).confidence_TV is None
+    told = only(read_text(tmp_path, text.replace("-7", "0.5"), ReadOptions(wide="{joint}_{axis}")))
+    assert told.confidence_TV is not None
+    assert told.confidence_TV[0].tolist() == [0.5, 1]
+    for header in ("x1,y1,v1,x2,y2", "x_0,y_0,v_0,x_1,y_1"):
+        numbered = only(read_text(tmp_path, f"{header}\n1,2,.5,3,4\n5,6,1,7,8\n"))
+        assert numbered.confidence_TV is not None
+        assert numbered.confidence_TV[0].tolist() == [0.5, 1]
+    long = "frame,joint,x,y,v\n0,hip,1,2,-7\n0,left_knee,3,4,9\n1,hip,1,2,3\n"
+    assert only(read_text(tmp_path, long)).confidence_TV is None
+    named = read_text(tmp_path, long.replace("-7", ".5"), ReadOptions(columns={"confidence": "v"}))
+    assert only(named).confidence_TV is not None
+    counted = long.replace("hip", "0").replace("left_knee", "1")
+    assert only(read_text(tmp_path, counted)).confidence_TV is not None
+
+
 # long: a line for each joint of a frame
+
+
+@pytest.mark.parametrize("joints", ["0 1", "0.0 1.0", "hip left_knee"])
+def test_a_line_without_a_joint_is_a_frame_in_which_nobody_is_seen(
+    joints: str, tmp_path: Path
+) -> None:
+    first, second = joints.split()
+    text = (
+        f"frame,landmark,x,y,c\n0,{first},1,2,1\n0,{second},3,4,1\n1,,,,\n2,{first},5,6,1\n3,,,,\n"
+    )
+    recording = only(read_text(tmp_path, text))
+    nothing = [[NAN, NAN], [NAN, NAN]]
+    assert_frames(recording, [[[1, 2], [3, 4]], nothing, [[5, 6], [NAN, NAN]], nothing])
+    assert recording.confidence_TV is not None
+    assert recording.confidence_TV.tolist() == [[1, 1], [0, 0], [1, 0], [0, 0]]
+    assert "lines without a 'landmark'" in refusal(tmp_path, text + "4,,5,6,1\n")
 
 
 @pytest.mark.parametrize(
@@ -272,7 +363,7 @@ def test_recordings_are_whole_where_a_file_is_read_in_pieces(tmp_path: Path) -> 
     # the line of a fault is counted from the file's first
     bad = [*lines[:-3], lines[-3] + "x", *lines[-2:]]
     path.write_text("\n".join(bad), encoding="utf-8")
-    with pytest.raises(ValueError, match=f"row {3 * frames - 2}: CSV conversion error"):
+    with pytest.raises(ValueError, match=rf"^Line {3 * frames - 1} of .* its column 'y_59'"):
         read(path, layout=body)
 
 
@@ -354,7 +445,12 @@ def test_a_frame_that_occurs_twice_is_refused(tmp_path: Path) -> None:
         ("time", "0 1 2 3", None),  # frames rather than times
         ("time", "0 0.02 0.5 0.52", None),  # the camera stood still
         ("time", "0.1 0.1 0.1 0.1", None),
-        ("time", "a b c d", None),
+        ("timestamp", "1600000000000000 1600000000016667 1600000000033333 1600000000050000", 60),  # microseconds
+        ("timestamp", "1600000000000000000 1600000000010000000 1600000000020000000 1600000000030000000", 100),
+        ("time", "00:00:59.990 00:01:00.000 00:01:00.010 00:01:00.020", 100),
+        ("time", "1:59,96 2:00,00 2:00,04 2:00,08", 25),
+        ("timestamp_ms", "00:00:00 00:00:02 00:00:04 00:00:06", 0.5),  # a clock says what it counts
+        ("timestamp", "2024-05-01T10:00+02 2024-05-01T10:00:02+02 2024-05-01T08:00:04Z 2024-05-01T08:00:06Z", 0.5),
     ],
 )  # fmt: skip
 def test_times_that_are_regular_tell_the_frame_rate(
@@ -362,20 +458,63 @@ def test_times_that_are_regular_tell_the_frame_rate(
 ) -> None:
     order = "3 2 1 0" if times.startswith("0.06") else "0 1 2 3"
     lines = [
-        f"{frame},{time},1,2,3,{frame}"
+        f"{frame};{time};1;2;3;{frame}"
         for frame, time in zip(order.split(), times.split(), strict=True)
     ]
-    recording = only(read_text(tmp_path, "\n".join([f"frame,{column},x_0,y_0,x_1,y_1", *lines])))
+    recording = only(read_text(tmp_path, "\n".join([f"frame;{column};x_0;y_0;x_1;y_1", *lines])))
     assert recording.positions_TVC[:, 1, 1].tolist() == [0, 1, 2, 3]
     assert recording.fps == pytest.approx(25.0 if fps is None else fps, rel=1e-4)
     told = read_text(
-        tmp_path, "\n".join([f"frame,{column},x_0,y_0,x_1,y_1", *lines]), ReadOptions(fps=10)
+        tmp_path, "\n".join([f"frame;{column};x_0;y_0;x_1;y_1", *lines]), ReadOptions(fps=10)
     )
     assert only(told).fps == 10
 
 
+@pytest.mark.parametrize(
+    "times",
+    ["a b", "0.1 b", f"{'9' * 400}:00:00 1:00:00", "0.1 00:00:01", "00:00:00:01 00:00:00:02"],
+)
+def test_times_that_cannot_be_read_are_refused_unless_the_rate_is_told(
+    times: str, tmp_path: Path
+) -> None:
+    lines = [f"{time},1,2,3,{n}" for n, time in enumerate(times.split())]
+    text = "\n".join(["time,x_0,y_0,x_1,y_1", *lines])
+    sentence = refusal(tmp_path, text)
+    assert "in its column of times 'time'" in sentence
+    assert "time in ingest.read.columns" in sentence
+    assert "ingest.read.fps" in sentence
+    recording = only(read_text(tmp_path, text, ReadOptions(fps=10)))
+    assert (recording.fps, recording.positions_TVC[:, 1, 1].tolist()) == (10, [0, 1])
+    lines = [f"30,{line}" for line in lines]
+    assert only(read_text(tmp_path, "\n".join(["fps,time,x_0,y_0,x_1,y_1", *lines]))).fps == 30
+
+
+def test_several_recordings_are_not_taken_for_one(tmp_path: Path) -> None:
+    header = "subject,label,trial,time,x_0,y_0,x_1,y_1"
+    walk = [f"{time},{n},2,3,4" for n, time in enumerate(("0", "0.04", "0.08"))]
+    lines = [header, *(f"p,ill,{trial},{line}" for trial in (1, 2) for line in walk)]
+    sentence = refusal(tmp_path, "\n".join(lines))
+    assert "from the time 0.08 to 0.0 in 'time'" in sentence
+    assert 'as recording in ingest.read.columns (such as "subject, trial")' in sentence
+    apart = ReadOptions(columns={"recording": "subject, trial"})
+    found = [only([item]) for item in read_text(tmp_path, "\n".join(lines), apart)]
+    assert [item.positions_TVC[:, 0, 0].tolist() for item in found] == [[0, 1, 2]] * 2
+    # two people seen at once
+    twice = "time,x_0,y_0,x_1,y_1\n0,1,2,3,4\n0,5,6,7,8\n1,1,2,3,4\n1,5,6,7,8\n"
+    assert "from the time 0.0 to 0.0 in 'time'" in refusal(tmp_path, twice)
+    long = "time,joint,x,y\n0,hip,1,2\n1,hip,1,2\n0,hip,5,6\n1,hip,5,6\n"
+    assert "from the time 1.0 to 0.0 in 'time'" in refusal(tmp_path, long)
+
+
+def test_a_long_table_may_go_from_joint_to_joint(tmp_path: Path) -> None:
+    text = "time,joint,x,y\n0,hip,1,2\n0.5,hip,5,6\n0,left_knee,3,4\n0.5,left_knee,7,8\n"
+    recording = only(read_text(tmp_path, text))
+    assert_frames(recording, [[[1, 2], [3, 4]], [[5, 6], [7, 8]]])
+    assert recording.fps == 2
+
+
 def test_without_frame_numbers_times_are_counted(tmp_path: Path) -> None:
-    wide = "time,x_0,y_0,x_1,y_1\n0.12,5,6,7,8\n0,1,2,3,4\n0.04,3,3,3,3\n"
+    wide = "time,x_0,y_0,x_1,y_1\n0,1,2,3,4\n0.04,3,3,3,3\n0.12,5,6,7,8\n"
     nothing = [[NAN, NAN], [NAN, NAN]]
     expected = [[[1, 2], [3, 4]], [[3, 3], [3, 3]], nothing, [[5, 6], [7, 8]]]
     # of three lines the usual step is that of most
@@ -389,7 +528,7 @@ def test_without_frame_numbers_times_are_counted(tmp_path: Path) -> None:
 
 
 def test_times_that_are_not_regular_only_tell_the_order(tmp_path: Path) -> None:
-    text = "time,x_0,y_0,x_1,y_1\n1.3,3,3,3,3\n0,1,1,1,1\n1,2,2,2,2\n3,4,4,4,4\n3.2,5,5,5,5\n"
+    text = "time,x_0,y_0,x_1,y_1\n0,1,1,1,1\n1,2,2,2,2\n1.3,3,3,3,3\n3,4,4,4,4\n3.2,5,5,5,5\n"
     recording = only(read_text(tmp_path, text))
     assert recording.positions_TVC[:, 0, 0].tolist() == [1, 2, 3, 4, 5]
     assert recording.fps == 25
@@ -411,8 +550,8 @@ def test_a_column_of_the_rate_is_the_rate(tmp_path: Path) -> None:
         ("x_0,y_0,x_1,y_1\n", "holds no line of numbers"),
         ("recording,x_0,y_0,x_1,y_1\n", "holds no line of numbers"),
         ("a,b\n1,2\n", "has the columns a, b, but needs columns of joints"),
-        ("x_0,y_0,x_1,y_1\n1,2,3\n", "row 1: Expected 4 columns, got 3"),
-        ("x_0,y_0,x_1,y_1\n1,2,3,high\n", "row 1: CSV conversion error to double: invalid value 'high'"),
+        ("x_0,y_0,x_1,y_1\n1,2,3\n", "has 3 cells, but the table has 4 columns"),
+        ("x_0,y_0,x_1,y_1\n1,2,3,high\n", "has 'high' in its column 'y_1', but must have a number"),
         ("x_0,y_0,x_0,y_1\n1,2,3,4\n", "two columns 'x_0'"),
         ("x_0,y_0,X_0,x_1,y_1\n1,2,3,4,5\n", "two columns for x of '0'"),
         ("x_0,y_0,z_0,x_1,y_1\n1,2,3,4,5\n", "no z of '1'"),
@@ -481,7 +620,7 @@ def test_settings_that_fit_no_table_are_refused(
         ("x_0,y_0,x_1,y_1\n1,2,3,4\n".encode("utf-16"), "UTF-16"),
         (b"PK\x03\x04\0\0\0\0", "no text"),
         (b"x_0,y_\xe4,x_1,y_1\n1,2,3,4\n", "no text in UTF-8"),
-        (b"x_0,y_0,x_1,y_1,label\n1,2,3,4,\xe4\n", "invalid UTF8 data"),
+        (b"x_0,y_0,x_1,y_1,label\n1,2,3,4,\xe4\n", "in its column 'label' that are no text in UTF-8"),
         (b"x" * (BLOCK_BYTES + 10), "no line end"),
         (b"x_0,y_0,x_1,y_1\n" + b"1" * (2 * BLOCK_BYTES + 10), "a line of more than"),
     ],
@@ -538,6 +677,26 @@ def test_times_of_parquet_tell_the_rate(tmp_path: Path) -> None:
     numbers = {name: [1.0, 2.0, 3.0] for name in ("x_0", "y_0", "x_1", "y_1")}
     pq.write_table(pa.table({"timestamp": moments, **numbers}), tmp_path / "walk.parquet")
     assert only(read(tmp_path / "walk.parquet")).fps == 25
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.timestamp("us", tz="Europe/Vienna"), pa.duration("us"), pa.time64("us")]
+)
+def test_times_of_parquet_may_be_of_any_kind(kind: pa.DataType, tmp_path: Path) -> None:
+    moments = pa.array([59_960_000, 60_000_000, 60_040_000], pa.int64()).cast(kind)
+    numbers = {name: [1.0, 2.0, 3.0] for name in ("x_0", "y_0", "x_1", "y_1")}
+    pq.write_table(pa.table({"time_ms": moments, **numbers}), tmp_path / "walk.parquet")
+    assert only(read(tmp_path / "walk.parquet")).fps == 25
+
+
+def test_text_in_parquet_is_read_where_it_is_of_numbers(tmp_path: Path) -> None:
+    numbers = {name: ["1", " ", "3"] for name in ("x_0", "y_0", "x_1", "y_1")}
+    pq.write_table(pa.table(numbers), tmp_path / "walk.parquet")
+    recording = only(read(tmp_path / "walk.parquet"))
+    assert_frames(recording, [[[1, 1]] * 2, [[NAN, NAN]] * 2, [[3, 3]] * 2])
+    pq.write_table(pa.table({**numbers, "y_1": ["1", "high", "3"]}), tmp_path / "walk.parquet")
+    with pytest.raises(ValueError, match=r"walk\.parquet .*its column 'y_1' has 'high'"):
+        read(tmp_path / "walk.parquet")
 
 
 def test_parquet_that_promises_more_than_it_holds_is_refused(tmp_path: Path) -> None:

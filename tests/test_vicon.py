@@ -129,6 +129,8 @@ def test_other_units_and_spellings(tmp_path: Path) -> None:
     assert only(read(tmp_path, padded)).positions_TVC[0, 1] == pytest.approx([1, 2, 3])
     bare = "\n".join(line for line in TRAJECTORIES.splitlines() if not line.startswith(",,mm"))
     assert only(read(tmp_path, bare)).positions_TVC[0, 1].tolist() == [1000, 2000, 3000]
+    commas = TRAJECTORIES.replace(",", ";").replace("1000;", "1000,5;").replace("200\n", "200,0\n")
+    assert only(read(tmp_path, commas)).positions_TVC[0, 1] == pytest.approx([1.0005, 2, 3])
     tabs = only(read(tmp_path, TRAJECTORIES.replace(",", "\t")))
     assert tabs.positions_TVC[0, 1] == pytest.approx([1, 2, 3])
 

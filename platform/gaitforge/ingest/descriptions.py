@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
+import difflib
 import io
 import math
 import os
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path, PurePath
@@ -20,6 +21,8 @@ MOST_BYTES = 200 * 2**20
 KEYS = ("recording", "file")  # columns that say which recording a line is about
 _WHAT = "The table of recordings"
 _REMEDY = "mend ingest.read.table"
+_DELIMITERS = (",", ";", "\t")
+_MOST_COMPARED = 1000  # keys: more would take longer for each line that is not found than reading a recording does
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,12 +71,12 @@ def describe(
         person, label = told.pop("person", person), told.pop("label", label)
         columns |= told
     if options.table:
-        row = _find_row(path, recording, person, options)
+        row, lacking = _find_row(path, recording, person, options)
         if row is None:
             return Description(
                 person=person,
                 label=label,
-                reason="the table ingest.read.table has no line for it",
+                reason=f"the table ingest.read.table has no line for it: {lacking}",
             )
         person = row.texts.get(options.person, person)
         label = row.texts.get(options.label, label)
@@ -88,34 +91,66 @@ def describe(
     return Description(person=person.strip(), label=label.strip(), columns=columns)
 
 
-def _find_row(path: Path, recording: str, person: str, options: ReadOptions) -> _Row | None:
+def _find_row(
+    path: Path, recording: str, person: str, options: ReadOptions
+) -> tuple[_Row | None, str]:
+    """Return a recording's line, or what was looked for where there is none."""
     where = Path(options.table)
     try:
         status = where.stat()
         stamp = (status.st_mtime_ns, status.st_size)
     except OSError:
         stamp = (0, 0)  # reading it tells what is wrong
-    key, rows = _read_table(where, options.person, stamp)
+    key, rows = _read_table(where, options.person, options.label, stamp)
     if key == "recording":
-        return rows.get(recording)
-    if key == "file":
+        names = [recording]
+    elif key == "file":
         # the line may name as many folders as it takes
-        parts = PurePath(path).parts
-        names = ["/".join(parts[-count:]) for count in range(1, len(parts) + 1)]
-        stem = PurePath(path).stem
-        return next((rows[name] for name in (*reversed(names), stem) if name in rows), None)
-    return rows.get(person)
+        parts = PurePath(spell_name(path)).parts
+        names = ["/".join(parts[-count:]) for count in range(len(parts), 0, -1)]
+        names.append(PurePath(path).stem)
+    else:
+        if not person and "person" not in re.compile(options.path).groupindex:
+            raise ValueError(
+                f"{path} does not tell a person, by which the table {where} goes; say it by a group (?P<person>...) of "
+                "ingest.read.path, or give the table a column 'file' or 'recording'."
+            )
+        names = [person]
+    row = next((rows[name] for name in names if name in rows), None)
+    if row is not None:
+        return row, ""
+    # of a file, its last two folders: more would only be longer
+    name = "/".join(PurePath(spell_name(path)).parts[-3:]) if key == "file" else names[0]
+    return None, f"looked for '{name}' in '{key}'{_nearest(name, list(rows))}"
+
+
+def _nearest(name: str, keys: Sequence[str]) -> str:
+    """Say which of a table's keys a name may have meant."""
+    plain = _plain(name)
+    alike = [key for key in keys if _plain(key) == plain]
+    alike = alike or difflib.get_close_matches(name, keys[:_MOST_COMPARED], 1, cutoff=0.3)
+    if alike:
+        return f", the nearest is '{alike[0]}'"
+    return f", the first is '{keys[0]}'" if keys else ", which is empty"
+
+
+def _plain(name: str) -> str:
+    return "".join(name.split()).casefold()
 
 
 @lru_cache(maxsize=4)
-def _read_table(path: Path, person: str, stamp: tuple[int, int]) -> tuple[str, dict[str, _Row]]:
+def _read_table(
+    path: Path, person: str, label: str, stamp: tuple[int, int]
+) -> tuple[str, dict[str, _Row]]:
     """Return the column that is the key, and the lines by it; `stamp` tells a changed file from the one before."""
     data = read_regular(path, _WHAT, _REMEDY, MOST_BYTES + 1)
     if len(data) > MOST_BYTES:
         raise ValueError(f"{_WHAT} {path} is larger than {MOST_BYTES:,} bytes; {_REMEDY}.")
     try:
-        reader = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
-        header = [name.strip() for name in reader.fieldnames or ()]
+        text = data.decode("utf-8-sig")
+        delimiter = max(_DELIMITERS, key=text.lstrip().partition("\n")[0].count)
+        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        header = _name_columns([name.strip() for name in reader.fieldnames or ()], person, label)
         reader.fieldnames = header
         lines = list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
@@ -138,6 +173,8 @@ def _read_table(path: Path, person: str, stamp: tuple[int, int]) -> tuple[str, d
                 "mend that line."
             )
         name = line[key].strip()
+        if key == "file":
+            name = name.replace("\\", "/").removeprefix("./")
         if name in texts:
             raise ValueError(f"{_WHAT} {path} has two lines for '{name}'; leave one.")
         texts[name] = {column: text.strip() for column, text in line.items()}
@@ -151,6 +188,16 @@ def _read_table(path: Path, person: str, stamp: tuple[int, int]) -> tuple[str, d
         )
         for name, line in texts.items()
     }
+
+
+def _name_columns(header: Sequence[str], person: str, label: str) -> list[str]:
+    """Give a column that is looked for its name where it differs in case and spaces only."""
+    names = list(header)
+    for wanted in (*KEYS, person, label):
+        alike = [name for name in names if _plain(name) == _plain(wanted)]
+        if wanted not in names and len(alike) == 1:
+            names[names.index(alike[0])] = wanted
+    return names
 
 
 def kind_of(cells: Collection[str]) -> Callable[[str], Value]:

@@ -184,9 +184,11 @@ def bring_to(
 
 def seem_shares(positions_TVC: NDArray[np.float32]) -> bool:
     """Tell whether nearly all x and y lie where shares of an image do, from 0 to 1, and not all in one place."""
-    if positions_TVC.shape[2] < 2 or np.isnan(positions_TVC).all():
+    flat = positions_TVC[..., :2].ravel()
+    flat = flat[np.isfinite(flat)]
+    if positions_TVC.shape[2] < 2 or not flat.size:
         return False
-    low, high = np.nanpercentile(positions_TVC[..., :2], (1, 99))
+    low, high = np.percentile(flat.astype(np.float64), (1, 99))
     return bool(low >= -0.05 and high <= 1.05 and low < high)
 
 

@@ -30,6 +30,9 @@ PATTERNS = (
 )  # fmt: skip
 _BETWEEN = re.compile(r"[\s_.\-()\[\]]+")
 _NUMBERED = r"\d+"  # x0, y0: between letters no end of the axis could be found
+VELOCITY = (
+    "v"  # beside coordinates of joints with names; the confidence only of those that are numbers
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,6 +124,11 @@ def find_roles(names: Sequence[str], source: str, options: ReadOptions) -> Roles
     )
 
 
+def is_number(point: str) -> bool:
+    """Tell whether a point has no name, but is only counted."""
+    return point.isascii() and point.isdecimal() and len(point) < 10
+
+
 def _plain(name: str) -> str:
     return _BETWEEN.sub("", name).casefold()
 
@@ -174,6 +182,9 @@ def _find_points(
         tried = [_match(names, pattern, ".+") for pattern in PATTERNS]
         tried.append(_match(names, "{axis}{joint}", _NUMBERED))
         best = max(tried, key=len)
+        if not all(map(is_number, best)):
+            for columns in best.values():
+                columns.pop(VELOCITY, None)
     for point, columns in best.items():
         for axis, same in columns.items():
             if len(same) > 1:

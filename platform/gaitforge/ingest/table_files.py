@@ -6,6 +6,7 @@ Nothing here knows what a column means. Memory is that of a batch, however long 
 from __future__ import annotations
 
 import csv
+import io
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as compute
 import pyarrow.csv as pc
 import pyarrow.parquet as pq
 
@@ -30,12 +32,14 @@ MOST_COLUMNS = 50_000
 BLOCK_BYTES = 2**21  # also the longest line
 BATCH_CELLS = 2**21
 TEXT = pa.dictionary(pa.int32(), pa.string())
+_PANDAS_INDEX = "__index_level_0__"
 
 # how programs write a number that is missing
 NO_NUMBER = [
     "", "-", "nan", "NaN", "NAN", "-nan", "NA", "N/A", "n/a", "#N/A", "null", "NULL", "None", "none",
 ]  # fmt: skip
 DELIMITERS = (",", ";", "\t")
+_DECIMAL = re.compile(r"[-+]?\d+[.,][\d.,]+", re.ASCII)
 _DECIMAL_COMMA = re.compile(r"(?:^|;)\s*-?\d+,\d+\s*(?:;|$)", re.ASCII)
 
 Rows = Callable[[Sequence[str], Sequence[str]], Iterator[pa.Table]]
@@ -47,11 +51,16 @@ Raises ValueError with one sentence that names the file.
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Table:
-    """A table in a file: the names of its columns, which all differ, and what reads its rows."""
+    """A table in a file: the names of its columns, which all differ, and what reads its rows.
+
+    `index` is a name of its first column where nobody gave it one; "" where there is no such column. Rows of it are
+    asked for as of any other.
+    """
 
     path: Path
     names: tuple[str, ...]
     rows: Rows
+    index: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -149,38 +158,178 @@ def read_lines(path: Path) -> Iterator[str]:
 def open_csv(head: Head, header: int = 1, names: Sequence[str] = ()) -> Table:
     """Return a CSV file's table, whose rows begin behind `header` lines; the first has the names, if none are given.
 
-    Columns without a name are left out. Raises ValueError for a name that occurs twice.
+    Columns without a name are left out, and so is an empty cell behind the last column, if each line has one. Raises
+    ValueError for a name that occurs twice.
     """
     path, names = head.path, names or head.cells(0)
     _check_names(path, [name for name in names if name])
     # a name that no header can hold, so that a column without one has its place
     full = [name or f"\0{n}" for n, name in enumerate(names)]
+    spare = ""
+    first = next((n for n in range(header, len(head.lines)) if head.lines[n].strip()), None)
+    cells = [] if first is None else head.lines[first].split(head.delimiter)
+    if len(cells) == len(full) + 1 and not cells[-1].strip():
+        spare = f"\0{len(full)}"
+        full.append(spare)
+    elif len(cells) == len(full) - 1 and not names[-1]:
+        full.pop()
     begin = head.begins[min(header, len(head.begins) - 1)]
 
     def rows(numbers: Sequence[str], texts: Sequence[str]) -> Iterator[pa.Table]:
-        convert = pc.ConvertOptions(
-            column_types={**dict.fromkeys(numbers, pa.float64()), **dict.fromkeys(texts, TEXT)},
-            include_columns=[*numbers, *texts],
-            null_values=NO_NUMBER,
-            strings_can_be_null=False,
-            decimal_point="," if head.is_decimal_comma else ".",
-        )
+        wanted = [*numbers, *texts]
+        kinds = {**dict.fromkeys(numbers, pa.float64()), **dict.fromkeys(texts, TEXT)}
+        kinds |= {spare: pa.null()} if spare else {}
         before = 0
         for block in _read_blocks(path, begin):
-            read = pc.ReadOptions(
-                use_threads=False, column_names=full, block_size=max(len(block), BLOCK_BYTES)
-            )
-            with _damage_told(path, before):
-                table = pc.read_csv(
-                    pa.BufferReader(block),  # type: ignore[arg-type]  # the stubs know only files
-                    read_options=read,
-                    parse_options=pc.ParseOptions(delimiter=head.delimiter),
-                    convert_options=convert,
-                )
-            before += table.num_rows
-            yield table
+            if not block.isspace():
+                try:
+                    table = _read_block(block, full, kinds, head)
+                except pa.ArrowInvalid:
+                    # cells of blanks are rare, and take longer
+                    piece = _Piece(
+                        block=block, columns=full, head=head, begin=begin, before=before
+                    )
+                    table = piece.read(numbers, texts, spare)
+                yield table.select(wanted)
+            before += block.count(b"\n") or block.count(b"\r")
 
-    return Table(path=path, names=tuple(filter(None, names)), rows=rows)
+    return Table(
+        path=path,
+        names=tuple(filter(None, names)),
+        rows=rows,
+        index="" if names[0] else full[0],
+    )
+
+
+def _read_block(
+    block: bytes, columns: Sequence[str], kinds: dict[str, pa.DataType], head: Head
+) -> pa.Table:
+    """Read some lines of a CSV file; raises pyarrow.ArrowInvalid."""
+    read = pc.ReadOptions(
+        use_threads=False,
+        column_names=list(columns),
+        block_size=max(len(block), BLOCK_BYTES),
+    )
+    convert = pc.ConvertOptions(
+        column_types=kinds,
+        include_columns=list(kinds),
+        null_values=NO_NUMBER,
+        strings_can_be_null=False,
+        decimal_point="," if head.is_decimal_comma else ".",
+    )
+    return pc.read_csv(
+        pa.BufferReader(block),  # type: ignore[arg-type]  # the stubs know only files
+        read_options=read,
+        parse_options=pc.ParseOptions(delimiter=head.delimiter),
+        convert_options=convert,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Piece:
+    """Lines of a CSV file that pyarrow would not read as they are: `before` lines stand between `begin` and them."""
+
+    block: bytes
+    columns: Sequence[str]
+    head: Head
+    begin: int
+    before: int
+
+    def read(self, numbers: Sequence[str], texts: Sequence[str], spare: str) -> pa.Table:
+        """Read the lines with blanks around numbers; raises ValueError that names the line and the column at fault."""
+        kinds = {**dict.fromkeys(numbers, pa.string()), **dict.fromkeys(texts, TEXT)}
+        kinds |= {spare: pa.string()} if spare else {}
+        try:
+            table = _read_block(self.block, self.columns, kinds, self.head)
+        except pa.ArrowInvalid as error:
+            raise ValueError(self._find_fault(texts)) from error
+        if spare:
+            row = next((n for n, text in enumerate(_texts(table, spare)) if text.strip()), None)
+            if row is not None:
+                raise ValueError(
+                    self._miscounted(self._line_of(row), len(self.columns), len(self.columns) - 1)
+                )
+        is_comma = self.head.is_decimal_comma
+        for name in numbers:
+            try:
+                column = _as_numbers(table.column(name), is_comma)
+            except pa.ArrowInvalid as error:
+                cells = _texts(table, name)
+                row = next(n for n, cell in enumerate(cells) if not _is_number(cell, is_comma))
+                kind = "a number"
+                if _DECIMAL.fullmatch(cells[row].strip()):
+                    kind = f"a number with a decimal {'comma' if is_comma else 'point'}"
+                raise ValueError(
+                    f"Line {self._line_of(row)} of {spell_name(self.head.path)} has {cells[row][:40]!r} in its column "
+                    f"'{name}', but must have {kind} there, or nothing; mend it."
+                ) from error
+            table = table.set_column(table.column_names.index(name), name, column)
+        return table
+
+    def _lines(self) -> Iterator[tuple[int, list[str]]]:
+        """Yield the number of each line that holds anything, and its cells."""
+        head = read_regular(self.head.path, WHAT, REMEDY, self.begin)
+        before = len(head.splitlines()) + self.before
+        text = io.StringIO(self.block.decode("utf-8", "surrogateescape"), newline="")
+        reader = csv.reader(text, delimiter=self.head.delimiter)
+        line = before + 1
+        for cells in reader:
+            if cells:
+                yield line, cells
+            line = before + reader.line_num + 1
+
+    def _line_of(self, row: int) -> int:
+        try:
+            return next(line for n, (line, _) in enumerate(self._lines()) if n == row)
+        except (csv.Error, StopIteration):  # quotes that are read in two ways
+            return self.before + row + 2
+
+    def _find_fault(self, texts: Sequence[str]) -> str:
+        """Say what is wrong with the lines that pyarrow cannot divide into cells of text."""
+        width = len(self.columns)
+        source = spell_name(self.head.path)
+        places = {self.columns.index(name): name for name in texts}
+        try:
+            for line, cells in self._lines():
+                if len(cells) != width:
+                    return self._miscounted(line, len(cells), width)
+                for n, name in places.items():
+                    if any("\ud800" <= letter <= "\udfff" for letter in cells[n]):
+                        return (
+                            f"Line {line} of {source} has bytes in its column '{name}' that are no text in UTF-8; save "
+                            "it as CSV in UTF-8."
+                        )
+        except csv.Error:
+            pass
+        return f"{source} is damaged, or no table of one kind; mend it, or write it again."
+
+    def _miscounted(self, line: int, count: int, wanted: int) -> str:
+        return (
+            f"Line {line} of {spell_name(self.head.path)} has {count} cell{'s' * (count > 1)}, but the table has "
+            f"{wanted} columns; mend that line."
+        )
+
+
+def _texts(table: pa.Table, name: str) -> list[str]:
+    return [str(cell) for cell in table.column(name).to_pylist()]
+
+
+def _as_numbers(column: Any, is_comma: bool) -> Any:
+    """Make numbers of text, null where it says that there is none; raises pyarrow.ArrowInvalid."""
+    cells = compute.utf8_trim_whitespace(column)
+    if is_comma:
+        # a point divides thousands there, or is a slip
+        cells = compute.replace_substring(compute.replace_substring(cells, ".", "?"), ",", ".")
+    is_none = compute.is_in(cells, value_set=pa.array(NO_NUMBER, cells.type))
+    return compute.if_else(is_none, pa.scalar(None, cells.type), cells).cast(pa.float64())
+
+
+def _is_number(cell: str, is_comma: bool) -> bool:
+    try:
+        _as_numbers(pa.array([cell], pa.string()), is_comma)
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 def open_parquet(path: Path) -> Table:
@@ -209,11 +358,16 @@ def open_parquet(path: Path) -> Table:
                 batch_size=max(1, BATCH_CELLS // len(wanted)), columns=wanted, use_threads=False
             ):
                 yield pa.table(
-                    {name: _as_number(batch.column(name)) for name in numbers}
+                    {name: _as_number(batch.column(name), name) for name in numbers}
                     | {name: _as_text(batch.column(name)) for name in texts}
                 )
 
-    return Table(path=path, names=tuple(kinds), rows=rows)
+    return Table(
+        path=path,
+        names=tuple(kinds),
+        rows=rows,
+        index=_PANDAS_INDEX if _PANDAS_INDEX in kinds else "",
+    )
 
 
 def _read_blocks(path: Path, begin: int) -> Iterator[bytes]:
@@ -238,21 +392,19 @@ def _read_blocks(path: Path, begin: int) -> Iterator[bytes]:
                     "again."
                 )
             block, rest = data[:cut], data[cut:]
-            if block and not block.isspace():
+            if block:
                 yield block
-        if rest and not rest.isspace():
+        if rest:
             yield rest
 
 
 @contextmanager
-def _damage_told(path: Path, rows_before: int = 0) -> Iterator[None]:
+def _damage_told(path: Path) -> Iterator[None]:
     """Turn what pyarrow raises about a bad file into one sentence that names it."""
     try:
         yield
     except (OSError, ValueError, OverflowError, pa.ArrowException) as error:
         reason = str(error).partition("\n")[0].rstrip(". ")
-        # pyarrow counts within the block
-        reason = re.sub(r"Row #(\d+)", lambda found: f"row {int(found[1]) + rows_before}", reason)
         raise ValueError(
             f"{spell_name(path)} is damaged, or no table of one kind ({reason}); mend it, or write it again."
         ) from error
@@ -308,17 +460,38 @@ def _is_value(kind: pa.DataType) -> bool:
         or pa.types.is_boolean(kind)
         or pa.types.is_timestamp(kind)
         or pa.types.is_date(kind)
+        or pa.types.is_time(kind)
+        or pa.types.is_duration(kind)
         or pa.types.is_null(kind)
     )
 
 
-def _as_number(column: pa.Array[Any]) -> pa.Array[Any]:
+def _as_number(column: pa.Array[Any], name: str) -> pa.Array[Any]:
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
-    return column.cast(pa.float64())
+    if not _is_text(column.type):
+        return column.cast(pa.float64())
+    try:
+        numbers: pa.Array[Any] = _as_numbers(column, is_comma=False)
+    except pa.ArrowInvalid as error:
+        cells = [str(cell) for cell in column.to_pylist() if cell is not None]
+        wrong = next(cell for cell in cells if not _is_number(cell, is_comma=False))
+        raise ValueError(f"its column '{name}' has {wrong[:40]!r}, which is no number") from error
+    return numbers
 
 
 def _as_text(column: pa.Array[Any]) -> pa.Array[Any]:
+    if pa.types.is_duration(column.type):
+        spans = column.cast(pa.duration("ns")).cast(pa.int64()).to_pylist()
+        column = pa.array(
+            [None if span is None else _as_clock(span) for span in spans], pa.string()
+        )
     if not pa.types.is_dictionary(column.type):
         column = column.cast(pa.string()).dictionary_encode()
     return column.cast(TEXT)
+
+
+def _as_clock(nanoseconds: int) -> str:
+    seconds, rest = divmod(abs(nanoseconds), 10**9)
+    sign = "-" if nanoseconds < 0 else ""
+    return f"{sign}{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}.{rest:09d}"

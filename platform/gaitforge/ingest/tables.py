@@ -1,12 +1,14 @@
 """Reads tables of joints: a line for each frame (wide), or one for each joint of a frame (long), in CSV or Parquet.
 
 A table is one recording, or several where a column tells them apart. Lines may be in any order. Frame numbers that are
-left out become frames in which everything is missing. Where there is a column of times instead of frame numbers, a step
-of about two usual ones leaves one frame out. Cells without a number are missing.
+left out become frames in which everything is missing. Where there is a column of times instead of frame numbers, times
+rise from line to line, and a step of about two usual ones leaves one frame out. Where there is neither, pandas' index
+numbers the frames, if the file has it. Cells without a number are missing.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,8 +22,8 @@ from numpy.typing import NDArray
 from gaitforge.ingest.descriptions import kind_of
 from gaitforge.ingest.motion import Motion, Unusable
 from gaitforge.ingest.options import ReadOptions
-from gaitforge.ingest.table_columns import Roles, find_roles
-from gaitforge.ingest.table_files import Table, open_parquet
+from gaitforge.ingest.table_columns import VELOCITY, Roles, find_roles, is_number
+from gaitforge.ingest.table_files import NO_NUMBER, Table, open_parquet
 from gaitforge.recording import Value
 from gaitforge.regular_file import spell_name
 
@@ -31,11 +33,19 @@ MOST_EMPTY = 10
 ALWAYS_PLACES = 100_000
 # a further column with so many more values than recordings changes from line to line
 MOST_VALUES = 10
+# dates with and without a zone
+_DATES = (pa.timestamp("ns"), pa.timestamp("ns", "UTC"))
 # beyond it floats do not tell whole numbers apart
 _MOST_FRAME = 2.0**53
 _UNITS = {"ms": 1e-3, "msec": 1e-3, "milliseconds": 1e-3, "us": 1e-6, "ns": 1e-9}
 _UNIT = re.compile(r"(?:[^a-z]|time|stamp)(ms|msec|milliseconds|us|ns)\W*$", re.IGNORECASE)
 _SECONDS = re.compile(r"[^a-z](s|sec|secs|seconds)\W*$", re.IGNORECASE)
+_COMMA = re.compile(r"[-+]?\d+,\d+", re.ASCII)
+_CLOCK = re.compile(
+    r"(?P<sign>-?)(?:(?P<d>\d{1,9}) days? )?(?:(?P<h>\d{1,9}):)?(?P<m>\d{1,2}):(?P<s>\d{1,2}(?:[.,]\d+)?)", re.ASCII
+)  # fmt: skip
+# pandas makes 3.0 of a joint's number where a line has none
+_WHOLE = re.compile(r"(\d+)\.0+", re.ASCII)
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -64,6 +74,9 @@ def read_rows(table: Table, roles: Roles, options: ReadOptions) -> Iterator[Moti
         numbers.append(roles.frame)
     texts = [roles.time, roles.fps, roles.joint, *roles.recording, *roles.further]
     texts = [name for name in dict.fromkeys(texts) if name and name not in numbers]
+    # nobody named it, so that anything else goes before
+    index = "" if roles.frame or roles.time or table.index in numbers else table.index
+    texts += [index] if index and index not in texts else []
     if not roles.recording:
         batches = list(table.rows(numbers, texts))
         if not sum(batch.num_rows for batch in batches):
@@ -72,13 +85,17 @@ def read_rows(table: Table, roles: Roles, options: ReadOptions) -> Iterator[Moti
             )
         rows = pa.concat_tables(batches)
         survey = _Survey(
-            joints=_points_of(_distinct(rows, roles.joint, source)) if roles.joint else ()
+            joints=_points_of(_joints(rows, roles.joint, source)) if roles.joint else ()
         )
-        yield _Group(rows=rows, roles=roles, source=source, survey=survey).motion(options)
+        roles = _without_velocity(roles, survey.joints, options)
+        group = _Group(rows=rows, roles=roles, source=source, survey=survey, index=index)
+        yield group.motion(options)
         return
     survey = _look(table, roles, source, options)
+    roles = _without_velocity(roles, survey.joints, options)
     roles = replace(roles, further=tuple(survey.kinds))
-    texts = [name for name in texts if name in survey.kinds or name not in every_further]
+    index = index if survey.is_together else ""
+    texts = [name for name in texts if name in (index, *survey.kinds) or name not in every_further]
     batches_in_turn = table.rows(numbers, texts)
     if not survey.is_together:
         rows = pa.concat_tables(list(batches_in_turn)).unify_dictionaries()
@@ -87,7 +104,7 @@ def read_rows(table: Table, roles: Roles, options: ReadOptions) -> Iterator[Moti
         places = np.array([rank.get(name, -1) for name in names])[codes_N]
         batches_in_turn = iter([rows.take(np.argsort(places, kind="stable"))])
     for id_, rows in _cut(batches_in_turn, roles, source):
-        group = _Group(rows=rows, roles=roles, source=source, survey=survey, id=id_)
+        group = _Group(rows=rows, roles=roles, source=source, survey=survey, index=index, id=id_)
         yield group.motion(options)
 
 
@@ -120,7 +137,7 @@ def _look(table: Table, roles: Roles, source: str, options: ReadOptions) -> _Sur
             ids[id_] = None
             last = id_
         if roles.joint:
-            joints |= dict.fromkeys(_distinct(rows, roles.joint, source))
+            joints |= dict.fromkeys(_joints(rows, roles.joint, source))
         for name in list(cells):
             found = _distinct(rows, name, source)
             if len(found) > len(runs) + MOST_VALUES and name not in (
@@ -217,31 +234,48 @@ def _distinct(rows: pa.Table, column: str, source: str) -> list[str]:
     return [texts[code] for code in codes[np.argsort(first)].tolist() if code]
 
 
+def _joints(rows: pa.Table, column: str, source: str) -> list[str]:
+    """Return the joints that a long table's column names, in the order in which they occur."""
+    return list(dict.fromkeys(map(_spell_joint, _distinct(rows, column, source))))
+
+
+def _spell_joint(text: str) -> str:
+    number = _WHOLE.fullmatch(text)
+    return number[1] if number else text
+
+
+def _without_velocity(roles: Roles, joints: Sequence[str], options: ReadOptions) -> Roles:
+    """Leave out a long table's column v where joints have names: it is as likely a velocity as a confidence."""
+    axes, sure = next(iter(roles.points.values()))
+    is_named = "confidence" in options.columns or all(map(is_number, joints))
+    if not roles.joint or is_named or sure.strip().casefold() != VELOCITY:
+        return roles
+    return replace(roles, points={"": (axes, "")})
+
+
 def _points_of(names: Collection[str]) -> tuple[str, ...]:
     """Return names of points in their order: bare numbers as they count, others as they occur."""
-    if all(name.isascii() and name.isdecimal() and len(name) < 10 for name in names):
+    if all(map(is_number, names)):
         return tuple(sorted(names, key=lambda name: (int(name), name)))
     return tuple(names)
 
 
 def _name_points(points: Sequence[str], options: ReadOptions) -> tuple[str, ...] | None:
     """Return the points as `Motion` has them: None where they are counted from 0 or 1, and run.toml names none."""
-    numbers = [
-        int(name) if name.isascii() and name.isdecimal() and len(name) < 10 else -1
-        for name in points
-    ]
+    numbers = [int(name) if is_number(name) else -1 for name in points]
     is_counted = numbers in ([*range(len(points))], [*range(1, len(points) + 1)])
     return None if is_counted and not options.joints else tuple(points)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Group:
-    """All rows of a recording."""
+    """All rows of a recording; `index` is a column that may number them, or ""."""
 
     rows: pa.Table
     roles: Roles
     source: str
     survey: _Survey
+    index: str = ""
     id: str = ""
 
     @property
@@ -251,22 +285,14 @@ class _Group:
     def motion(self, options: ReadOptions) -> Motion | Unusable:
         """Make a motion of the rows; raises ValueError where they contradict each other."""
         roles = self.roles
+        read = _Numbers(rows=self.rows)
+        joint_N = None
+        points = _points_of(roles.points)
         if roles.joint:
             points = self.survey.joints
-            place = {name: n for n, name in enumerate(points)}
-            codes_N, texts = _read_text(self.rows, roles.joint, self.source)
-            if (codes_N == 0).any():
-                raise ValueError(
-                    f"{self.where} has lines without a '{roles.joint}'; fill it, or name the column of joints in "
-                    "ingest.read.columns."
-                )
-            joint_N = np.array([place.get(text, -1) for text in texts])[codes_N]
-            count = 1
-        else:
-            points = _points_of(roles.points)
-            joint_N = None
-            count = len(points)
-        frame_N, times_N = self._frames()
+            joint_N = self._joints(read)
+        count = 1 if roles.joint else len(points)
+        frame_N, times = self._frames(joint_N, options)
         first, last = int(frame_N.min()), int(frame_N.max())
         frames, filled = last - first + 1, len(frame_N) * count
         if frames * len(points) > max(ALWAYS_PLACES, MOST_EMPTY * filled):
@@ -275,7 +301,6 @@ class _Group:
                 reason=f"its frame numbers leap: from {first} to {last} in {len(frame_N)} lines of the table",
             )
         self._check_once(frame_N, joint_N, points)
-        read = _Numbers(rows=self.rows)
         columns = [roles.points[name] for name in (points if joint_N is None else [""])]
         values_NVC = np.stack([read.coordinates(axes) for axes, _ in columns], axis=1)
         positions = np.full((frames, len(points), roles.channels), np.nan, np.float32)
@@ -289,42 +314,109 @@ class _Group:
             if confidence is not None:
                 confidence[at] = sure_NV
         else:
-            positions[at, joint_N] = values_NVC[:, 0]
+            is_seen = joint_N >= 0
+            positions[at[is_seen], joint_N[is_seen]] = values_NVC[is_seen, 0]
             if confidence is not None:
-                confidence[at, joint_N] = sure_NV[:, 0]
+                confidence[at[is_seen], joint_N[is_seen]] = sure_NV[is_seen, 0]
         return Motion(
             positions_TVC=positions,
             points=_name_points(points, options),
             confidence_TV=confidence,
-            fps=self._fps(frame_N, times_N),
+            fps=self._fps(frame_N, times),
             id=self.id,
             person=self._tell(options.person),
             label=self._tell(options.label),
             columns=self._further(options),
         )
 
-    def _frames(self) -> tuple[Ints, Floats | None]:
-        """Return each row's frame [N], and its time in the column's own unit [N] where there are such."""
-        times_N = None if not self.roles.time else read_times(self.rows.column(self.roles.time))
+    def _joints(self, read: _Numbers) -> Ints:
+        """Return the joint of each row [N], -1 in a row that only says that its frame has none."""
+        roles = self.roles
+        place = {name: n for n, name in enumerate(self.survey.joints)}
+        codes_N, texts = _read_text(self.rows, roles.joint, self.source)
+        is_none = codes_N == 0
+        (axes, _), *_ = roles.points.values()
+        if not place or (is_none.any() and np.isfinite(read.coordinates(axes)[is_none]).any()):
+            raise ValueError(
+                f"{self.where} has lines without a '{roles.joint}'; fill it, or name the column of joints in "
+                "ingest.read.columns."
+            )
+        joint_N: Ints = np.array([place.get(_spell_joint(text), -1) for text in texts])[codes_N]
+        return joint_N
+
+    def _frames(self, joint_N: Ints | None, options: ReadOptions) -> tuple[Ints, Times | None]:
+        """Return each row's frame [N], and its time where there are such."""
+        times = self._times(options)
         if self.roles.frame:
             numbers = self.rows.column(self.roles.frame).to_numpy()
-            return as_frames(numbers, self.roles.frame, self.where), times_N
-        if times_N is not None and np.isfinite(times_N).all():
-            moments, place_N = np.unique(times_N, return_inverse=True)
-            # a clock that stands tells no order
-            if self.roles.joint or len(moments) == len(times_N):
+            return as_frames(numbers, self.roles.frame, self.where), times
+        if times is not None:
+            self._check_rising(times.values_N, joint_N)
+            if np.isfinite(times.values_N).all():
+                moments, place_N = np.unique(times.values_N, return_inverse=True)
                 frame_N = count_steps(moments)[place_N]
-                is_regular = find_step(frame_N, times_N) is not None
-                return (frame_N if is_regular else place_N), times_N
-        if self.roles.joint:
+                is_regular = find_step(frame_N, times.values_N) is not None
+                return (frame_N if is_regular else place_N), times
+        if joint_N is not None:
             raise ValueError(
                 f"{self.where} has lines without a time in '{self.roles.time}', and no column of frame numbers; fill "
                 "it, or name one in ingest.read.columns."
             )
-        return np.arange(self.rows.num_rows), times_N
+        numbered_N = self._indexed()
+        return np.arange(self.rows.num_rows) if numbered_N is None else numbered_N, times
+
+    def _indexed(self) -> Ints | None:
+        """Return each row's frame [N] by a column that nobody named, if it holds whole numbers that rise."""
+        told = read_times(self.rows.column(self.index)) if self.index else None
+        if told is None or told.is_seconds or not (np.abs(told.values_N) < _MOST_FRAME).all():
+            return None
+        is_whole = bool((np.floor(told.values_N) == told.values_N).all())
+        rises = bool((np.diff(told.values_N) > 0).all())
+        return told.values_N.astype(np.int64) if is_whole and rises else None
+
+    def _times(self, options: ReadOptions) -> Times | None:
+        """Return the time of each row; raises ValueError where they cannot be read, and nothing else tells the rate."""
+        column = self.roles.time
+        if not column:
+            return None
+        times = read_times(self.rows.column(column))
+        if times is None and options.fps is None and self._told_rate() is None:
+            cells = _distinct(self.rows, column, self.source)
+            wrong = next((cell for cell in cells[:1000] if parse_times([cell]) is None), cells[0])
+            raise ValueError(
+                f"{self.where} has {wrong[:40]!r} in its column of times '{column}', but times are all numbers, all "
+                "clock times, or all dates; mend it, name another as time in ingest.read.columns, or say the frame "
+                "rate as ingest.read.fps."
+            )
+        return times
+
+    def _check_rising(self, times_N: Floats, joint_N: Ints | None) -> None:
+        """Raise ValueError where times go back or stand, which only several recordings or people explain."""
+        is_known = np.isfinite(times_N)
+        known_M = times_N[is_known]
+        steps = np.diff(known_M)
+        if joint_N is not None:
+            # a long table may go through all frames of one joint before the next
+            joint_M = joint_N[is_known]
+            order = np.argsort(joint_M, kind="stable")
+            known_M, joint_M = known_M[order], joint_M[order]
+            steps = np.where(np.diff(joint_M) == 0, np.diff(known_M), 1)
+        wrong = np.flatnonzero(~(steps > 0))
+        if wrong.size:
+            before, after = known_M[wrong[0] : wrong[0] + 2].tolist()
+            raise ValueError(
+                f"{self.where} goes from the time {before} to {after} in '{self.roles.time}', but times rise from line "
+                "to line where nothing numbers frames; where it holds several recordings or people, name the columns "
+                'that tell them apart as recording in ingest.read.columns (such as "subject, trial"), else sort its '
+                "lines, or leave that column out."
+            )
 
     def _check_once(self, frame_N: Ints, joint_N: Ints | None, points: Sequence[str]) -> None:
-        places = frame_N if joint_N is None else (frame_N - frame_N.min()) * len(points) + joint_N
+        places = frame_N
+        if joint_N is not None:
+            is_seen = joint_N >= 0
+            frame_N, joint_N = frame_N[is_seen], joint_N[is_seen]
+            places = (frame_N - frame_N.min(initial=0)) * len(points) + joint_N
         order = np.argsort(places, kind="stable")
         twice = np.flatnonzero(np.diff(places[order]) == 0)
         if twice.size:
@@ -335,15 +427,20 @@ class _Group:
                 "recordings or people, name the column that tells them apart as recording in ingest.read.columns."
             )
 
-    def _fps(self, frame_N: Ints, times_N: Floats | None) -> float | None:
+    def _fps(self, frame_N: Ints, times: Times | None) -> float | None:
+        told = self._told_rate()
+        if told is None and times is not None:
+            return find_rate(frame_N, times, self.roles.time)
+        return told
+
+    def _told_rate(self) -> float | None:
+        """Return the rate that a column of it tells."""
         told = _distinct(self.rows, self.roles.fps, self.source) if self.roles.fps else []
         if len(told) == 1:
             number = kind_of(told)(told[0])
             if isinstance(number, int | float) and number > 0:
                 return float(number)
-        if times_N is None:
-            return None
-        return find_rate(frame_N, times_N, self.roles.time)
+        return None
 
     def _tell(self, column: str) -> str:
         """Return the person or the class that all rows agree on, "" where the table has no such column."""
@@ -398,28 +495,66 @@ def as_frames(numbers_N: Floats, column: str, where: str) -> Ints:
     return numbers_N.astype(np.int64)
 
 
-def read_times(column: pa.ChunkedArray[Any]) -> Floats | None:
-    """Return times [N], NaN where there is none, or None where the column holds other text.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Times:
+    """The time of each row [N], NaN where there is none; in the column's own unit, or in seconds."""
 
-    Numbers are as they stand; dates with a time of day become seconds.
+    values_N: Floats
+    is_seconds: bool
+
+
+def read_times(column: pa.ChunkedArray[Any]) -> Times | None:
+    """Return the times of a column, or None where it holds other text.
+
+    Numbers are as they stand; clock times and dates with a time of day become seconds.
     """
-    found: list[Floats] = []
+    texts: list[str] = []
+    places: list[Ints] = []
     for chunk in column.chunks:
-        texts = [str(text or "").strip() or None for text in _dictionary(chunk)]
-        words = pa.array([*texts, None], pa.string())
+        codes = _codes(chunk)
+        places.append(np.where(codes < 0, -1, codes + len(texts)))
+        texts += [str(text or "").strip() for text in _dictionary(chunk)]
+    told = parse_times(texts)
+    if told is None or not places:
+        return None
+    values = np.append(told.values_N, np.nan)  # where a place is -1
+    return Times(values_N=values[np.concatenate(places)], is_seconds=told.is_seconds)
+
+
+def parse_times(texts: Sequence[str]) -> Times | None:
+    """Return the times that texts tell, or None where they are not all of one kind."""
+    cells = [None if text in NO_NUMBER else text for text in texts]
+    told = [cell for cell in cells if cell is not None]
+    if all(map(_COMMA.fullmatch, told)):
+        cells = [cell and cell.replace(",", ".") for cell in cells]
+    clocks = [_CLOCK.fullmatch(cell) for cell in told[:1]]
+    if all(clocks) and told:
+        clocks = [_CLOCK.fullmatch(cell) for cell in told]
+        if not all(clocks):
+            return None
+        seconds = iter([_read_clock(clock) for clock in clocks if clock])
+        values = np.array([math.nan if cell is None else next(seconds) for cell in cells])
+        return Times(values_N=values, is_seconds=True)
+    words = pa.array(cells, pa.string())
+    for kind, unit in ((pa.float64(), 1.0), *((kind, 1e9) for kind in _DATES)):
         try:
-            values = words.cast(pa.float64())
+            read = words.cast(kind)
         except pa.ArrowInvalid:
-            try:
-                seconds = (
-                    words.cast(pa.timestamp("ns")).cast(pa.int64()).cast(pa.float64(), safe=False)
-                )
-            except pa.ArrowInvalid:
-                return None
-            found.append(seconds.to_numpy(zero_copy_only=False)[_codes(chunk)] / 1e9)
             continue
-        found.append(values.to_numpy(zero_copy_only=False)[_codes(chunk)])
-    return np.concatenate(found) if found else None
+        if unit != 1.0:
+            read = read.cast(pa.int64()).cast(pa.float64(), safe=False)
+        return Times(
+            values_N=read.to_numpy(zero_copy_only=False) / unit,
+            is_seconds=unit != 1.0,
+        )
+    return None
+
+
+def _read_clock(clock: re.Match[str]) -> float:
+    """Return the seconds of a clock time."""
+    days, hours, minutes = (int(clock[part] or 0) for part in "dhm")
+    seconds = 60 * (60 * (24 * days + hours) + minutes) + float(clock["s"].replace(",", "."))
+    return -seconds if clock["sign"] else seconds
 
 
 def count_steps(times_M: Floats) -> Ints:
@@ -451,22 +586,27 @@ def find_step(frame_N: Ints, times_N: Floats) -> float | None:
     return step if is_regular else None
 
 
-def find_rate(frame_N: Ints, times_N: Floats, column: str) -> float | None:
+def find_rate(frame_N: Ints, times: Times, column: str) -> float | None:
     """Return the frames a second that times tell, or None where they tell none.
 
-    Times are seconds, or milliseconds where their step is from 2 to 1,000; another unit is told by the column's name,
-    such as time_us.
+    Where the column's name tells no unit, as time_us does, times are seconds; milliseconds where their step is from 2
+    to 1,000; microseconds where it is larger; nanoseconds where it is above a million.
     """
+    times_N = times.values_N
     step = find_step(frame_N, times_N)
     if step is None:
         return None
     unit = _UNIT.search(column)
-    if unit:
+    if times.is_seconds:
+        scale = 1.0
+    elif unit:
         scale = _UNITS[unit[1].lower()]
     elif step < 1 or _SECONDS.search(column):
         scale = 1.0
     elif 2 <= step <= 1000:
         scale = 1e-3
+    elif 1000 < step <= 1e9:
+        scale = 1e-6 if step <= 1e6 else 1e-9
     else:
         return None
     if step * scale < 1e-300:

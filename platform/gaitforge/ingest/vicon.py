@@ -5,7 +5,7 @@ with fields (Frame, Sub Frame, X, Y, Z), one with units, and a line for each fra
 "Trajectories"; where a file has none, those of "Model Outputs" that are places: their unit is one of length. Other
 parts (joints, segments, devices) hold no places of points and are passed over. The subject before the colon is the
 person where all markers have the same; where they differ, it stays part of the names. Which axis points up is the
-laboratory's own, and no file tells it.
+laboratory's own, and no file tells it. Numbers in text that is separated by semicolons may have a decimal comma.
 """
 
 from __future__ import annotations
@@ -109,6 +109,8 @@ def _read_parts(head: Head) -> dict[str, _Part]:
             )
         if part.name in (TRAJECTORIES, MODEL_OUTPUTS):
             cells = [cell.strip(_EMPTY) for cell in line.split(delimiter)]
+            if delimiter == ";" and part.markers:
+                cells = [cell.replace(",", ".") for cell in cells]  # decimal commas
             _take_line(part, cells, f"line {number} of {source}")
     return parts
 
@@ -203,6 +205,6 @@ def _name_of(line: str) -> str:
 
 def _number(text: str) -> float | None:
     try:
-        return float(text)
+        return float(text.replace(",", "."))
     except ValueError:
         return None
