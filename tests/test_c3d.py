@@ -156,6 +156,14 @@ def test_more_frames_than_the_first_block_can_count_are_not_dropped_in_silence(
         list(parse_c3d(tmp_path / "long.c3d", ReadOptions()))
 
 
+def test_a_unit_is_known_by_its_names_and_another_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "walk.c3d"
+    write_c3d(path, LABELS, POSITIONS, texts={"POINT": {"UNITS": ["Feet"]}})
+    assert only(path).unit == "ft"
+    write_c3d(path, LABELS, POSITIONS, texts={"POINT": {"UNITS": ["ell"]}})
+    assert "has the unit 'ell', but known are" in refusal(path)
+
+
 def test_points_of_one_name_or_of_none_cannot_be_used(tmp_path: Path) -> None:
     path = write_c3d(tmp_path / "walk.c3d", ("a", "b", "a"), POSITIONS)
     assert list(parse_c3d(path, ReadOptions())) == [Unusable(reason="two points have one name: a")]

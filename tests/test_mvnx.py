@@ -153,6 +153,41 @@ def test_tags_without_end_take_no_memory(tmp_path: Path) -> None:
         tracemalloc.stop()
 
 
+def test_a_file_is_read_in_the_encoding_that_it_declares(tmp_path: Path) -> None:
+    for encoding in ("UTF-8", "ISO-8859-1", "windows-1252"):
+        text = MVNX.replace("Ann-001", "J\u00f6rg").replace("UTF-8", encoding)
+        assert only(write(tmp_path, text.encode(encoding))).person == "J\u00f6rg"
+    assert "is damaged" in refusal(
+        write(tmp_path, text.encode("latin-1").replace(b"windows-1252", b"UTF-8"))
+    )
+
+
+def test_a_frame_whose_index_is_left_out_is_missing(tmp_path: Path) -> None:
+    motion = only(write(tmp_path, MVNX.replace('"16" index="1"', '"33" index="2"')))
+    assert motion.positions_TVC.shape == (3, 2, 3)
+    assert np.isnan(motion.positions_TVC[1]).all()
+    assert motion.positions_TVC[2, 0].tolist() == [-1.5, 2, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("new", "reason"),
+    [
+        ('time="16" index="0"', "a frame is there twice: 0"),
+        ('time="16" index="-1"', "its frames are out of order: -1 behind 0"),
+        ('time="16"', "its frames have numbers that are not whole"),
+        (
+            'time="40" index="1"',
+            "its frame rate and its times do not agree: 60 Hz, and by the times 25 Hz",
+        ),
+    ],
+)
+def test_frames_that_contradict_each_other_cannot_be_used(
+    new: str, reason: str, tmp_path: Path
+) -> None:
+    path = write(tmp_path, MVNX.replace('time="16" index="1"', new))
+    assert list(parse_mvnx(path, ReadOptions())) == [Unusable(reason=reason)]
+
+
 def test_two_segments_of_one_name_cannot_be_used(tmp_path: Path) -> None:
     path = write(tmp_path, MVNX.replace('"L5"', '"Pelvis"'))
     assert list(parse_mvnx(path, ReadOptions())) == [

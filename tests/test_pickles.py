@@ -32,8 +32,15 @@ class Calls:
     def __init__(self, function: Any, *arguments: object) -> None:
         self.function, self.arguments = function, arguments
 
-    def __reduce__(self) -> tuple[Any, tuple[object, ...]]:
+    def __reduce__(self) -> tuple[Any, ...]:
         return self.function, self.arguments
+
+
+class Told(Calls):
+    """An array whose state is told: a function, its arguments, and the state."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.function, *self.arguments
 
 
 @pytest.fixture(autouse=True)
@@ -290,7 +297,37 @@ def test_an_array_that_promises_other_than_it_has_is_refused(
 def test_arrays_together_are_no_larger_than_the_file(tmp_path: Path) -> None:
     array = np.zeros(100_000, np.float32)
     path = write_pickle(tmp_path / "a.pkl", [array] * 50)  # one array, named fifty times
+    assert "names its arrays again and again, 10 times its size in all" in refusal(path)
+    # many arrays of which all are told to have the same bytes
+    made, state = array.__reduce__()[:2], (1, array.shape, array.dtype, False, array.tobytes())
+    write_pickle(path, [Told(*made, state) for _ in range(50)])
     assert "its arrays are together larger than itself" in refusal(path)
+
+
+def test_an_array_that_several_share_is_in_the_file_once_and_read_for_each(tmp_path: Path) -> None:
+    score = np.ones((1, 40, 17))
+    walks = [np.full((1, 40, 17, 2), n, np.float32) for n in range(8)]
+    content = [{"keypoint": walk, "keypoint_score": score} for walk in walks]
+    assert same(content, read(write_pickle(tmp_path / "a.pkl", content)))
+
+
+@pytest.mark.parametrize(
+    ("protocol", "fault"), [(0, "a line without an end"), (1, "too soon"), (2, "too soon")]
+)
+def test_a_large_array_is_read_of_the_oldest_protocols(
+    protocol: int, fault: str, tmp_path: Path
+) -> None:
+    # bytes of all values, which protocol 0 writes in a line of text: of one byte, or of six as of a backslash
+    array = np.frombuffer(bytes(range(256)) * 85, np.float64, 2_720).reshape(1, 40, 34, 2)
+    path = write_pickle(
+        tmp_path / "a.pkl", {"keypoint": array, "text": "\\n\u20ac" * 900}, protocol
+    )
+    with open_pickle(path) as opened:
+        assert isinstance(opened.tree, dict)
+        found = opened.load(opened.tree["keypoint"])
+    assert found.tobytes() == array.tobytes()
+    path.write_bytes(path.read_bytes()[:9_000])
+    assert fault in refusal(path)
 
 
 def test_what_holds_itself_is_read_without_end_nowhere(tmp_path: Path) -> None:

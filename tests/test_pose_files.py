@@ -107,6 +107,14 @@ def test_frames_of_older_versions_and_without_the_usual_ending_are_read(folder: 
     )
 
 
+def test_the_number_that_changes_is_the_frame_wherever_it_stands(folder: Path) -> None:
+    body = walk(3, 25)
+    frames = {f"img_{n:04d}_cam2_keypoints.json": frame_of(flat(body[n])) for n in range(3)}
+    np.testing.assert_array_equal(
+        only(write_openpose(folder, frames), BODY_25).positions_TVC, body
+    )
+
+
 def test_a_layout_takes_its_joints_by_name_and_stands_upright(folder: Path) -> None:
     body = walk(2, 25)
     path = write_openpose(folder, {f"a{n}.json": frame_of(flat(body[n])) for n in (0, 1)})
@@ -297,6 +305,14 @@ BAD: dict[str, tuple[object, str]] = {
     "a frame of OpenPose": (GOOD, "is a frame of OpenPose's; name its folder"),
     "several films": (
         [result("a1.jpg", walk(1, 17)[0]), result("b1.jpg", walk(1, 17)[0])],
+        "frames of several films",
+    ),
+    "films of several folders": (
+        [result(f"ill{film}/{n:06d}.jpg", walk(1, 17)[0]) for film in (1, 2) for n in (0, 1)],
+        r"frames of several films .'ill1/...' and 'ill2/...'.",
+    ),
+    "a picture each of several folders": (
+        [result(f"ill{film}/000000.jpg", walk(1, 17)[0]) for film in (1, 2)],
         "frames of several films",
     ),
     "no number": ([result("a.jpg", walk(1, 17)[0])], "'a' without a number"),

@@ -114,6 +114,19 @@ def test_of_several_bodies_the_walker_is_kept_and_zeros_that_stand_for_nothing_a
     np.testing.assert_array_equal(found.positions_TVC, wanted)
 
 
+def test_somebody_who_moves_to_another_place_among_the_bodies_is_one_person(
+    tmp_path: Path,
+) -> None:
+    body = walk(6, 25, 3)
+    points = np.zeros((2, 6, 25, 3), np.float32)
+    points[0, :3], points[1, 3:] = body[:3], body[3:]
+    moved = annotation(NAME, keypoint=points, keypoint_score=None, img_shape=None, total_frames=6)
+    found = only(write_pickle(tmp_path / "a.pkl", [moved]), any_layout(25))
+    np.testing.assert_array_equal(found.positions_TVC, body)
+    set_ = save(tmp_path / "a_data.npy", points.transpose(3, 1, 2, 0)[None])
+    np.testing.assert_array_equal(only(set_, any_layout(25), TOLD).positions_TVC, body)
+
+
 def test_joints_without_a_score_are_missing_and_frames_behind_the_total_are_none(
     tmp_path: Path,
 ) -> None:
@@ -292,6 +305,29 @@ def test_a_channel_that_is_the_confidence_is_split_off(tmp_path: Path) -> None:
     assert found.confidence_TV[:, 0].tolist() == [0.5, 0.5, 0, 0.5]
 
 
+def test_shares_about_the_middle_of_an_image_with_a_score_are_no_places_in_space(
+    tmp_path: Path,
+) -> None:
+    body = np.zeros((4, 18, 3), np.float32)
+    body[..., 0], body[..., 1] = np.linspace(-0.5, 0.5, 18), np.linspace(0.25, -0.25, 18)
+    body[..., 2] = np.linspace(0.125, 1, 18)
+    path = save(tmp_path / "kinetics_data.npy", as_set([body[:0], body], 6))
+    assert "say ingest.read.confidence_channel = 2" in refusal(path, any_layout(18), TOLD)
+    found = [
+        item
+        for item in read(path, any_layout(18), ReadOptions(path=TOLD.path, confidence_channel=2))
+        if isinstance(item, Recording)
+    ]
+    np.testing.assert_array_equal(found[0].positions_TVC, body[..., :2])
+    in_metres = read(path, any_layout(18), ReadOptions(path=TOLD.path, unit="m"))
+    assert isinstance(in_metres[1], Recording)
+    np.testing.assert_array_equal(in_metres[1].positions_TVC, body)
+    # a depth that is below 0 anywhere is no score
+    body[0, 0, 2] = -0.125
+    save(path, as_set([body], 6))
+    np.testing.assert_array_equal(only(path, any_layout(18), TOLD).positions_TVC, body)
+
+
 def test_a_set_is_read_a_recording_at_a_time(tmp_path: Path) -> None:
     array = as_set([walk(10, 25, 3)], 100).repeat(200, axis=0)
     path = save(tmp_path / "a_data.npy", array)
@@ -313,7 +349,8 @@ def test_a_set_is_read_a_recording_at_a_time(tmp_path: Path) -> None:
         ((4, 1, 9, 17, 3), r"reads as \[N, M, T, V, C\], but known are"),
         ((3, 9, 17, 2), r"reads as \[M, T, V, C\] or \[C, T, V, M\]"),
         ((3, 9, 17, 1), r"reads as \[C, T, V, M\], but known are"),
-        ((50, 9, 17, 3), r"but known are"),
+        ((4, 9, 17, 3), r"first axis may as well count 4 recordings as bodies of one"),
+        ((50, 9, 17, 3), r"first axis may as well count 50 recordings as bodies of one"),
         ((3, 9, 17), r"reads as \[C, T, V\]"),
         ((3, 17, 3), r"reads as \[T, V, C\] or \[C, T, V\]"),
         ((9, 51), "but known are"),
@@ -434,6 +471,13 @@ def test_of_several_bodies_the_liveliest_of_long_ones_is_kept_by_its_id(tmp_path
     np.testing.assert_array_equal(found.positions_TVC[:8], lively)
     assert len(found.positions_TVC) == 9
     assert np.isnan(found.positions_TVC[8]).all()
+
+
+def test_a_skeleton_whose_one_body_gets_another_id_is_whole(tmp_path: Path) -> None:
+    body = place(6)
+    frames = [[("1" if frame < 3 else "2", joints)] for frame, joints in enumerate(body)]
+    found = only(write_skeleton(tmp_path, skeleton_text(frames)), KINECT)
+    np.testing.assert_array_equal(found.positions_TVC, body)
 
 
 def test_a_skeleton_of_another_name_needs_a_person(tmp_path: Path) -> None:

@@ -34,6 +34,14 @@ def test_where_no_frame_shows_two_all_are_one_person_however_far_they_jump() -> 
     assert whose(seen) == [(0, "a"), (7, "a"), (8, "a")]
 
 
+def test_a_file_that_numbers_one_person_anew_does_not_make_two_where_no_frame_shows_two() -> None:
+    seen: list[Seen] = [(frame, "a", person(10 * frame, frame, swing=20)) for frame in range(8)]
+    assert whose(seen, [1] * 4 + [2] * 4) == [(frame, "a") for frame in range(8)]
+    # once somebody else is there at the same time, the numbers count again
+    seen.append((0, "b", person(500, swing=20)))
+    assert whose(seen, [1] * 4 + [2] * 5) == [(0, "b"), *((frame, "a") for frame in range(4, 8))]
+
+
 @pytest.mark.parametrize("first", ["a", "b"])
 def test_two_people_who_cross_keep_theirs_though_the_file_swaps_their_order(first: str) -> None:
     seen: list[Seen] = []

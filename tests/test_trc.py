@@ -97,6 +97,8 @@ def test_markers_are_read_with_rate_unit_and_gaps(tmp_path: Path) -> None:
         ("2e3\t.5\n", "2e3\t.5"),  # no end of line
         ("PathFileType", "\ufeffPathFileType".encode().decode("latin-1")),
         ("\tmm\t", "\tMillimeters\t"),
+        ("PathFileType", "\n\t\nPathFileType"),
+        ("Hip\t\t\tKnee", "S01:Hip\t\t\tS01:Knee"),
     ],
 )
 def test_what_other_programs_write_otherwise_is_read_alike(
@@ -152,6 +154,86 @@ def test_a_trc_file_that_contradicts_itself_is_refused(
 ) -> None:
     assert old in TRC
     assert sentence in refusal(parse_trc, write(tmp_path, TRC.replace(old, new, 1)))
+
+
+def test_the_subject_before_all_markers_is_the_person(tmp_path: Path) -> None:
+    named = TRC.replace("Hip\t\t\tKnee", "S01:Hip\t\t\tS01:Knee")
+    assert only(parse_trc, write(tmp_path, named)).person == "S01"
+    two = only(parse_trc, write(tmp_path, named.replace("S01:Knee", "S02:Knee")))
+    assert (two.points, two.person) == (("S01:Hip", "S02:Knee"), "")
+
+
+def test_frames_whose_numbers_are_left_out_are_missing(tmp_path: Path) -> None:
+    text = TRC.replace("2\t0.01", "4\t0.03").replace("3\t0.02", "5\t0.04")
+    motion = only(parse_trc, write(tmp_path, text))
+    places = np.full((5, 2, 3), NAN)
+    places[[0, 3, 4]] = POSITIONS
+    np.testing.assert_array_equal(motion.positions_TVC, places.astype(np.float32))
+    far = TRC.replace("3\t0.02", "1000000000000\t9999999999.99")
+    assert "tells of 1,000,000,000,000 frames, of which 3" in refusal(
+        parse_trc, write(tmp_path, far)
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("3\t0.02", "2\t0.02", "a frame is there twice: 2"),
+        ("1\t0.00", "5\t0.00", "its frames are out of order: 2 behind 5"),
+        ("1\t0.00", "1.5\t0.00", "its frames have numbers that are not whole"),
+        (
+            "100\t100\t3",
+            "60\t100\t3",
+            "its frame rate and its times do not agree: 60 Hz, and by the times 100 Hz",
+        ),
+    ],
+)
+def test_frames_that_contradict_each_other_cannot_be_used(
+    old: str, new: str, reason: str, tmp_path: Path
+) -> None:
+    path = write(tmp_path, TRC.replace(old, new))
+    assert list(parse_trc(path, ReadOptions())) == [Unusable(reason=reason)]
+
+
+def test_a_rate_that_the_options_tell_goes_before_times_that_contradict_the_file(
+    tmp_path: Path,
+) -> None:
+    path = write(tmp_path, TRC.replace("100\t100\t3", "60\t100\t3"))
+    (item,) = parse_trc(path, ReadOptions(fps=100))
+    assert isinstance(item, Motion)
+
+
+def test_times_that_are_all_the_same_or_rounded_contradict_no_rate(tmp_path: Path) -> None:
+    same = TRC.replace("0.01\t", "0.00\t").replace("0.02\t", "0.00\t")
+    assert only(parse_trc, write(tmp_path, same)).fps == 100
+    rounded = TRC.replace("100\t100\t3", "120\t100\t3")  # .0167 s, of which .02 are printed
+    assert only(parse_trc, write(tmp_path, rounded)).fps == 120
+
+
+@pytest.mark.parametrize(
+    ("spelt", "unit"),
+    [("ft", "ft"), ("feet", "ft"), ("inch", "in"), ('"', "in"), ("[Meters]", "m"), ("px", "px")],
+)
+def test_units_are_known_however_they_are_spelt(spelt: str, unit: str, tmp_path: Path) -> None:
+    path = write(tmp_path, TRC.replace("\tmm\t", f"\t{spelt}\t"))
+    assert only(parse_trc, path).unit == unit
+
+
+def test_feet_are_brought_to_the_layouts_unit(tmp_path: Path) -> None:
+    path = write(tmp_path, TRC.replace("\tmm\t", "\tft\t"))
+    for options in (ReadOptions(), ReadOptions(unit="ft")):
+        (recording,) = READERS[".trc"](path, LEG, options, labelled=False)
+        assert isinstance(recording, Recording)
+        np.testing.assert_allclose(recording.positions_TVC[0, 0], [0.3048, -0.9144, 0.6096])
+
+
+def test_a_unit_that_nobody_knows_is_refused_until_the_options_tell_it(tmp_path: Path) -> None:
+    path = write(tmp_path, TRC.replace("\tmm\t", "\tcubits\t"))
+    assert "has the unit 'cubits', but known are m, dm, cm, mm, in, ft, px" in refusal(
+        parse_trc, path
+    )
+    (motion,) = parse_trc(path, ReadOptions(unit="in"))
+    assert isinstance(motion, Motion)
 
 
 def test_two_markers_of_one_name_cannot_be_used(tmp_path: Path) -> None:
@@ -264,6 +346,52 @@ def test_a_motion_with_uneven_times_cannot_be_used(time: str, tmp_path: Path) ->
     ((item),) = parse_mot(write(tmp_path, text, "walk.mot"), ReadOptions())
     assert isinstance(item, Unusable)
     assert "not evenly spaced" in item.reason
+
+
+def timed(times: list[str]) -> str:
+    """A motion whose one column counts its lines."""
+    rows = "".join(f"{time}\t{n}\n" for n, time in enumerate(times))
+    return f"walk\nendheader\ntime\tpelvis_tilt\n{rows}"
+
+
+@pytest.mark.parametrize(
+    ("rate", "decimals", "lost", "fps"),
+    [
+        (100, 5, [50], 100),
+        (100, 2, [50], 100),  # as many digits as a step
+        (100, 2, [1], 100),
+        (120, 3, [98], 120),
+        (120, 3, [30, 31, 70], 120),
+        (120, 3, [], 120),
+        (30, 2, [], 30),
+        (40, 2, [], 40),  # steps of .02 and .03
+        (45, 2, [], 45),
+        (72, 2, [], 72),  # steps of .01 and .02
+        (60, 2, [], 60),
+        (240, 3, [77], 240),
+        (29.97, 6, [10], 29.97),
+        (100, 6, [*range(20, 60)], 100),
+    ],
+)
+def test_a_line_that_is_lost_is_a_missing_frame_and_rounded_times_tell_the_rate(
+    rate: float, decimals: int, lost: list[int], fps: float, tmp_path: Path
+) -> None:
+    kept = [n for n in range(400) if n not in lost]
+    text = timed([f"{n / rate:.{decimals}f}" for n in kept])
+    motion = only(parse_mot, write(tmp_path, text, "walk.mot"))
+    found = motion.positions_TVC[:, 0, 0]
+    assert len(found) == 400
+    assert np.flatnonzero(np.isnan(found)).tolist() == lost
+    assert found[kept].tolist() == list(range(len(kept)))
+    assert motion.fps == pytest.approx(fps, rel=1e-5)
+    assert float(motion.fps or 0).is_integer() == float(fps).is_integer()
+
+
+def test_a_pause_that_is_far_longer_than_the_walk_is_refused(tmp_path: Path) -> None:
+    text = timed([f"{n / 100:.3f}" for n in [*range(50), 9_000_000]])
+    assert "tells of 9,000,001 frames, of which 51 hold anything" in refusal(
+        parse_mot, write(tmp_path, text, "walk.mot")
+    )
 
 
 def test_two_columns_of_one_name_cannot_be_used(tmp_path: Path) -> None:

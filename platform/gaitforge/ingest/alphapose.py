@@ -27,8 +27,9 @@ _FORMS = {"bodies": "joints", "people": "pose_keypoints_2d"}
 def parse_alphapose(path: Path, options: ReadOptions) -> Iterator[Motion | Unusable]:
     """Yield the walker of a file, in pixels with y down.
 
-    The number in a picture's name is its frame; frames that are left out, or show nobody, are missing. Where every
-    person has an `idx`, that tells them apart. Raises as `Parse` says.
+    The number in a picture's name is its frame, and pictures of several folders are of several films; frames that are
+    left out, or show nobody, are missing. Where every person has an `idx`, that tells them apart. Raises as `Parse`
+    says.
     """
     pictures: list[str] = []
     numbers: list[NDArray[np.float32]] = []
@@ -93,8 +94,9 @@ def _people(path: Path) -> Iterator[_Person]:
 
 
 def _picture(name: str) -> str:
-    """Return a picture's name without the ending, which may have a number of its own (.jp2)."""
-    return PurePath(name).stem
+    """Return a picture's name, with its folder, without the ending, which may have a number of its own (.jp2)."""
+    folder, slash, own = name.replace("\\", "/").rpartition("/")
+    return folder + slash + PurePath(own).stem
 
 
 def _refusal(path: Path) -> ValueError:

@@ -44,7 +44,8 @@ def find_walker(
 
     Missing is a joint without confidence, a body all of whose coordinates are 0 in a frame, and on pictures (two
     coordinates) a joint at 0, 0. A confidence beyond 1 is 1. Bodies in space are each one person throughout, as
-    depth cameras follow them; those on pictures are in any order in each frame, and are followed.
+    depth cameras follow them, and all one where no frame shows two; those on pictures are in any order in each frame,
+    and are followed.
     """
     flat = positions_MTVC.shape[3] == 2
     zero = (positions_MTVC == 0).all(axis=3)

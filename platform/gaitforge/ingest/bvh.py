@@ -8,7 +8,6 @@ MotionBuilder have it. The file tells no unit; y is up by convention.
 
 from __future__ import annotations
 
-import math
 from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -18,9 +17,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gaitforge.ingest.lines import check_growth, find_twice, read_lines, to_numbers
+from gaitforge.ingest.lines import check_growth, find_twice, read_lines, tell_apart, to_numbers
 from gaitforge.ingest.motion import Motion, Unusable
 from gaitforge.ingest.options import ReadOptions
+from gaitforge.ingest.times import whole_rate
 
 _CHUNK = 1024  # frames that are computed at once: rotations of all joints above one are held
 _MOST_CHANNELS = 6
@@ -47,7 +47,8 @@ class _Joint:
 def parse_bvh(path: Path, options: ReadOptions) -> Iterator[Motion | Unusable]:
     """Yield the file's one motion: its joints in their order, and the ends of its bones as `<joint>_end`.
 
-    Raises ValueError where the file has several roots, or promises what it does not hold.
+    A joint's second end is `<joint>_end_2`. What all names begin with (`mixamorig:`) goes. Raises ValueError where the
+    file has several roots, or promises what it does not hold.
     """
     with closing(read_lines(path)) as lines:
         motion = _read(path, _Lines(lines))
@@ -66,12 +67,15 @@ def _read(path: Path, lines: _Lines) -> Motion | Unusable:
             f"{path} holds {len(numbers):,} numbers behind its Frame Time, but {promised:,} frames of {width:,} "
             "channels are promised; fetch or write it again."
         )
-    if (twice := find_twice([joint.name for joint in joints])) is not None:
+    points = tuple(joint.name for joint in joints)
+    if all(":" in point for point in points):
+        _, points = tell_apart(points)
+    if (twice := find_twice(points)) is not None:
         return Unusable(reason=f"two joints have one name: {twice}")
     check_growth(path, 12 * promised * len(joints), lines.characters)
     return Motion(
         positions_TVC=_compute_positions(joints, np.asarray(numbers).reshape(promised, width)),
-        points=tuple(joint.name for joint in joints),
+        points=points,
         fps=fps,
         up="y",
     )
@@ -155,6 +159,7 @@ class _Skeleton:
         joints: list[_Joint] = []
         above: list[int] = []
         ends: set[int] = set()
+        ends_of: dict[int, int] = {}
         width = 0
         while (word := self._word().upper()) != "MOTION":
             if word == "}" and above:
@@ -173,7 +178,8 @@ class _Skeleton:
                 raise self._fault(f"has more than {_MOST_DEPTH} joints below each other")
             name = self._name()
             if is_end:
-                name = f"{joints[above[-1]].name}_end"
+                count = ends_of[above[-1]] = ends_of.get(above[-1], 0) + 1
+                name = f"{joints[above[-1]].name}_end" + (f"_{count}" if count > 1 else "")
                 ends.add(len(joints))
             offset, channels = self._offset(), () if is_end else self._channels()
             joints.append(
@@ -256,18 +262,4 @@ def _read_head(path: Path, lines: _Lines) -> tuple[int, float]:
         raise ValueError(
             f"{path} has a Frame Time of {step[:20]}, but it must be seconds above 0; mend it."
         )
-    return int(frames), _find_rate(step, seconds)
-
-
-def _find_rate(step: str, seconds: float) -> float:
-    """Return the frame rate in Hz: a whole one where the file's digits allow it (.0083333 is 120 Hz)."""
-    whole = round(1 / seconds)
-    digits = len(step.partition(".")[2])
-    if not whole or "e" in step.casefold():
-        return 1 / seconds
-    is_whole = round(1 / whole, digits) == round(seconds, digits)
-    return (
-        float(whole)
-        if is_whole and math.isclose(1 / whole, seconds, rel_tol=1e-3)
-        else 1 / seconds
-    )
+    return int(frames), whole_rate(step, seconds)

@@ -15,7 +15,7 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -23,7 +23,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gaitforge.ingest.lines import find_twice
+from gaitforge.ingest.lines import find_twice, tell_apart
 from gaitforge.ingest.motion import Motion, Unusable
 from gaitforge.ingest.options import ReadOptions
 from gaitforge.ingest.units import name_unit
@@ -61,7 +61,7 @@ def parse_c3d(path: Path, options: ReadOptions) -> Iterator[Motion | Unusable]:
         )
     labels = [_clean(label) for label in answer["labels"]][: positions_TVC.shape[1]]
     kept = [n for n, label in enumerate(labels) if _is_named(label)]
-    person, points = _tell_apart([labels[n] for n in kept])
+    person, points = tell_apart([labels[n] for n in kept])
     subjects = {_clean(name) for name in answer["subjects"]} - {""}
     if not person and len(subjects) == 1:
         person = subjects.pop()
@@ -75,7 +75,7 @@ def parse_c3d(path: Path, options: ReadOptions) -> Iterator[Motion | Unusable]:
             positions_TVC=positions_TVC[:, kept],
             points=points,
             fps=rate if 0 < rate < math.inf else None,
-            unit=name_unit(answer["unit"]),
+            unit=name_unit(_clean(answer["unit"]), path, options),
             up=_find_up(answer["right"], answer["up"]),
             person=person,
         )
@@ -155,14 +155,6 @@ def _is_named(label: str) -> bool:
     """Tell whether a point has a name: systems call those `*12` that nobody has labelled."""
     name = label.rpartition(":")[2]
     return bool(name) and not name.startswith("*")
-
-
-def _tell_apart(labels: Sequence[str]) -> tuple[str, tuple[str, ...]]:
-    """Return the one subject of all labels that name any, and the labels without it; of several subjects all stays."""
-    subjects = {label.rpartition(":")[0] for label in labels if ":" in label}
-    if len(subjects) != 1:
-        return "", tuple(labels)
-    return subjects.pop(), tuple(label.rpartition(":")[2] for label in labels)
 
 
 def _find_up(right: str, up: str) -> str:

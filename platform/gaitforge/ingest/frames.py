@@ -16,27 +16,33 @@ from gaitforge.sentences import one_line
 # A walk of which most frames are lost is none; what was left out takes memory, too.
 MOST_TIMES = 10
 ALWAYS_FRAMES = 1_000
-_NUMBER = re.compile(r"(.*?)([0-9]{1,15})([^0-9]*)", re.DOTALL)
+_NUMBER = re.compile(r"([0-9]{1,15}(?![0-9]))")
 
 
 def number_frames(names: Sequence[str], path: Path) -> list[int]:
-    """Return the frames that pictures' names tell by their last number.
+    """Return the frames that pictures' names tell by the one number that changes; where none does, by the last.
 
-    Raises ValueError, which names `path`, where a name has none, where they differ in more than that, so that they
-    are of several films, and where far more frames are left out than there are.
+    Names may have folders, whose numbers are none of a frame. Raises ValueError, which names `path`, where a name has
+    no number, where they differ in more than one, so that they are of several films, and where far more frames are
+    left out than there are.
     """
-    numbers: list[int] = []
-    films: dict[tuple[str, str], None] = {}
+    every: list[list[str]] = []
     for name in names:
-        found = _NUMBER.fullmatch(name)
-        if found is None:
+        folder, slash, own = name.rpartition("/")
+        parts = _NUMBER.split(own)
+        if len(parts) == 1:
             raise ValueError(
                 f"{path} has a frame '{one_line(name[:80])}' without a number of up to 15 digits; number the frames "
                 "in their order."
             )
-        before, number, behind = found.groups()
-        films[before, behind] = None
-        numbers.append(int(number))
+        parts[0] = folder + slash + parts[0]
+        every.append(parts)
+    place = _find_changing(every)
+    numbers: list[int] = []
+    films: dict[tuple[str, str], None] = {}
+    for parts in every:
+        numbers.append(int(parts[place]))
+        films["".join(parts[:place]), "".join(parts[place:][1:])] = None
     if len(films) > 1:
         (one, _), (other, _) = list(films)[:2]
         raise ValueError(
@@ -46,6 +52,16 @@ def number_frames(names: Sequence[str], path: Path) -> list[int]:
     if numbers:
         refuse_sparse(max(numbers) - min(numbers) + 1, len(set(numbers)), path)
     return numbers
+
+
+def _find_changing(every: Sequence[Sequence[str]]) -> int:
+    """Return which part of all names, of which every second is a number, tells the frame; -2 is the last number."""
+    if len({len(parts) for parts in every}) != 1:
+        return -2
+    changing = [
+        n for n in range(1, len(every[0]), 2) if any(parts[n] != every[0][n] for parts in every)
+    ]
+    return changing[0] if len(changing) == 1 else -2
 
 
 def refuse_sparse(frames: int, present: int, path: Path) -> None:

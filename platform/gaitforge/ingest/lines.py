@@ -71,6 +71,14 @@ def find_twice(names: Sequence[str]) -> str | None:
     return None
 
 
+def tell_apart(labels: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+    """Return the one subject of all labels that name any, and the labels without it; of several subjects all stays."""
+    subjects = {label.rpartition(":")[0] for label in labels if ":" in label}
+    if len(subjects) != 1:
+        return "", tuple(labels)
+    return subjects.pop(), tuple(label.rpartition(":")[2] for label in labels)
+
+
 def _to_number(field: str) -> float:
     if "_" in field:  # Python's own way to write thousands
         raise ValueError(field)

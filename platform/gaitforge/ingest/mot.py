@@ -1,6 +1,7 @@
 """Reads MOT and STO, the motions and storages of OpenSim: text, a header that `endheader` ends, a line for each frame.
 
 Joint angles and forces are no positions: each column becomes a point of one coordinate, for layouts with up = "none".
+Where the times leave out one or more of their even steps, frames are missing.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from contextlib import closing
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gaitforge.ingest.lines import find_twice, read_lines, to_numbers
 from gaitforge.ingest.motion import Motion, Unusable
 from gaitforge.ingest.options import ReadOptions
+from gaitforge.ingest.times import count_decimals, fill_gaps, place_by_time
 
 MOST_HEADER_LINES = 1_000
 _ROWS = ("nrows", "datarows")
@@ -43,8 +44,9 @@ def _read(path: Path, lines: Iterator[tuple[int, str]]) -> Motion | Unusable:
         )
     _hold(path, header, _COLUMNS, len(names), "columns")
     numbers = array("d")
-    frames = 0
+    frames = characters = decimals = 0
     for line, text in lines:
+        characters += len(text)
         if not text.strip():
             continue
         fields = _split(text)
@@ -54,19 +56,21 @@ def _read(path: Path, lines: Iterator[tuple[int, str]]) -> Motion | Unusable:
                 f"{path} has {len(fields)} fields in line {line}, but {len(names)} columns; fetch or write it again."
             )
         numbers.extend(to_numbers(fields, path, line))
+        decimals = max(decimals, count_decimals(fields[0]))
         frames += 1
     _hold(path, header, _ROWS, frames, "rows")
     if (twice := find_twice(names)) is not None:
         return Unusable(reason=f"two columns have one name: {twice}")
     rows = np.asarray(numbers).reshape(frames, len(names))
-    fps = _find_rate(rows[:, 0])
-    if fps is None:
+    placed = place_by_time(rows[:, 0], decimals)
+    if placed is None:
         return Unusable(reason="its times are not evenly spaced, so that it has no frame rate")
     with np.errstate(over="ignore", invalid="ignore"):
         positions_TVC = rows[:, 1:, None].astype(np.float32)
+    places_T, fps = placed
     degrees = header.get("indegrees")
     return Motion(
-        positions_TVC=positions_TVC,
+        positions_TVC=fill_gaps(positions_TVC, places_T, path, characters),
         points=tuple(names[1:]),
         fps=fps or None,
         columns={} if degrees is None else {"inDegrees": degrees},
@@ -98,18 +102,6 @@ def _hold(
             f"{path} holds {found:,} {what}, but its header promises {promised[:20]}; fetch it again, or write it "
             "again."
         )
-
-
-def _find_rate(times_T: NDArray[np.float64]) -> float | None:
-    """Return the frame rate in Hz, 0 for fewer than two frames, None where a frame is off by half a step or more."""
-    count = len(times_T)
-    if count < 2:
-        return 0.0
-    with np.errstate(over="ignore", invalid="ignore"):
-        step = (times_T[-1] - times_T[0]) / (count - 1)
-        off = np.abs(times_T - times_T[0] - step * np.arange(count))
-        even = 0 < step < np.inf and bool((off < step / 2).all())
-        return round(float(1 / step), 6) or None if even else None
 
 
 def _split(text: str) -> list[str]:

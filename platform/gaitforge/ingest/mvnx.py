@@ -1,13 +1,15 @@
 """Reads MVNX, the XML of Xsens: the origins of a suit's segments in metres, z up, and no markers.
 
 `subject` tells person and frame rate, `segments` the order of the segments, and each `frame` of type "normal" their
-positions; the poses that the suit was calibrated in are frames of other types. Tags may be of any namespace. The
-file is read piece by piece, and one that declares a document type is refused: entities are never expanded.
+positions; the poses that the suit was calibrated in are frames of other types. A frame's number is its `index`: those
+that are left out are missing. Tags may be of any namespace. The file is read piece by piece, and one that declares a
+document type is refused: entities are never expanded.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,28 +21,37 @@ import numpy as np
 from gaitforge.ingest.lines import find_twice, to_numbers
 from gaitforge.ingest.motion import Motion, Unusable
 from gaitforge.ingest.options import ReadOptions
+from gaitforge.ingest.times import fill_gaps, find_contradiction, place_by_number
 from gaitforge.regular_file import open_regular
 
 _PIECE_BYTES = 2**20
 # expat would search a tag again for each piece of it
 MOST_TAG_BYTES = 8 * 2**20
 MOST_DEPTH = 100  # a position is the fifth tag
+_DECLARED = re.compile(rb"<\?xml[^>]{0,200}?encoding\s*=\s*[\"']([A-Za-z0-9._-]{1,40})[\"']")
+# Of others expat asks Python, and fails in other ways: they are read as UTF-8.
+ENCODINGS = {
+    "iso-8859-1": "iso-8859-1",
+    "latin-1": "iso-8859-1",
+    "latin1": "iso-8859-1",
+    "windows-1252": "windows-1252",
+}
 
 
 def parse_mvnx(path: Path, options: ReadOptions) -> Iterator[Motion | Unusable]:
     """Yield the file's one motion; raises ValueError where the XML is damaged, or tells of two people."""
-    # whatever it says of itself: of other encodings expat asks Python, and fails in other ways
-    parser = expat.ParserCreate("utf-8")
-    contents = _Contents(path, parser)
-    parser.buffer_text = True
-    parser.StartElementHandler = contents.start
-    parser.EndElementHandler = contents.end
-    parser.CharacterDataHandler = contents.text
-    parser.StartDoctypeDeclHandler = contents.refuse_doctype
     fed = 0
     with open_regular(path, "The recordings file", "mend its path in the settings") as file:
         try:
-            while piece := file.read(_PIECE_BYTES):
+            piece = file.read(_PIECE_BYTES)
+            parser = expat.ParserCreate(_find_encoding(piece))
+            contents = _Contents(path, parser, options)
+            parser.buffer_text = True
+            parser.StartElementHandler = contents.start
+            parser.EndElementHandler = contents.end
+            parser.CharacterDataHandler = contents.text
+            parser.StartDoctypeDeclHandler = contents.refuse_doctype
+            while piece:
                 parser.Parse(piece, False)
                 fed += len(piece)
                 if fed - parser.CurrentByteIndex > MOST_TAG_BYTES:
@@ -48,19 +59,27 @@ def parse_mvnx(path: Path, options: ReadOptions) -> Iterator[Motion | Unusable]:
                         f"{path} has a tag or a text of more than {MOST_TAG_BYTES:,} bytes, which is none of a "
                         "movement; fetch or write it again."
                     )
+                piece = file.read(_PIECE_BYTES)
             parser.Parse(b"", True)
         except (expat.ExpatError, OSError) as error:
             raise ValueError(
                 f"{path} is no XML or is damaged ({error}); fetch or write it again."
             ) from error
-    yield contents.finish()
+    yield contents.finish(fed)
+
+
+def _find_encoding(begin: bytes) -> str:
+    """Return in which encoding a file declares to be, where that is a known one; else UTF-8."""
+    found = _DECLARED.match(begin)
+    return ENCODINGS.get(found[1].decode("ascii").casefold(), "utf-8") if found else "utf-8"
 
 
 class _Contents:
     """What was found so far, by the tags that are open."""
 
-    def __init__(self, path: Path, parser: expat.XMLParserType) -> None:
+    def __init__(self, path: Path, parser: expat.XMLParserType, options: ReadOptions) -> None:
         self._path = path
+        self._options = options
         self._parser = parser
         self._open: list[str] = []
         self._subjects = 0
@@ -71,6 +90,8 @@ class _Contents:
         self._words: list[str] = []
         self._numbers = array("d")
         self._frames = 0
+        self._indices = array("d")
+        self._times_ms = array("d")
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
         name = tag.rpartition(":")[2]
@@ -91,7 +112,12 @@ class _Contents:
             self._segments.append(attributes.get("label", ""))
         elif name == "frame":
             self._is_normal = attributes.get("type") == "normal"
-            self._frames += self._is_normal
+            if self._is_normal:
+                self._frames += 1
+                told = [attributes.get("index", ""), attributes.get("time", "")]
+                index, time = to_numbers(told, self._path, self._parser.CurrentLineNumber)
+                self._indices.append(index)
+                self._times_ms.append(time)
         self._open.append(name)
         if len(self._open) > MOST_DEPTH:
             raise ValueError(
@@ -124,7 +150,8 @@ class _Contents:
             "fetch or write it again."
         )
 
-    def finish(self) -> Motion | Unusable:
+    def finish(self, file_bytes: int) -> Motion | Unusable:
+        """Return the motion of a file of so many bytes, once all of it is read."""
         if not self._segments or not self._subjects:
             raise ValueError(
                 f"{self._path} has no subject with segments; write it again with segments and positions."
@@ -140,10 +167,17 @@ class _Contents:
             )
         if (twice := find_twice(self._segments)) is not None:
             return Unusable(reason=f"two segments have one name: {twice}")
+        places_T = place_by_number(np.asarray(self._indices))
+        if isinstance(places_T, Unusable):
+            return places_T
+        wrong = find_contradiction(rate, places_T, np.asarray(self._times_ms) / 1_000, 3)
+        if wrong is not None and self._options.fps is None:
+            return wrong
         with np.errstate(over="ignore", invalid="ignore"):
             positions_TVC = np.asarray(self._numbers).astype(np.float32)
+        positions_TVC = positions_TVC.reshape(self._frames, len(self._segments), 3)
         return Motion(
-            positions_TVC=positions_TVC.reshape(self._frames, len(self._segments), 3),
+            positions_TVC=fill_gaps(positions_TVC, places_T, self._path, file_bytes),
             points=tuple(self._segments),
             fps=rate,
             unit="m",

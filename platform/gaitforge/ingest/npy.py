@@ -15,14 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaitforge.ingest.archive import damage_told, read_header, refuse_objects
-from gaitforge.ingest.bodies import find_walker, split_confidence
+from gaitforge.ingest.bodies import find_walker, split_confidence, to_float32
 from gaitforge.ingest.motion import Motion, MotionReader, Unusable
 from gaitforge.ingest.ntu import read_name
 from gaitforge.ingest.options import ReadOptions
 from gaitforge.ingest.pickled import PickledArray, open_pickle
+from gaitforge.layout import METRES
 from gaitforge.regular_file import open_regular
 
 MOST_BODIES = 6  # as many as a depth camera follows; more are recordings
+MOST_ALONE = (
+    2  # bodies of one recording without an axis of recordings; more may as well be recordings
+)
 _MANY = "[N, C, T, V, M]"
 _BODIES = "[M, T, V, C]"
 _ONE = "[T, V, C]"
@@ -38,6 +42,7 @@ def parse_npy(path: Path, options: ReadOptions) -> Iterator[Motion | Unusable]:
         array = _open(path, file)
         order = _order_of(array.shape, options.confidence_channel, path)
         names, labels = _read_labels(path, array.shape[0]) if order == _MANY else ([], [])
+        looked = False
         for number in range(array.shape[0] if order == _MANY else 1):
             if order == _MANY:
                 numbers = array.read(number).transpose(3, 1, 2, 0)  # [C, T, V, M] to [M, T, V, C]
@@ -51,6 +56,9 @@ def parse_npy(path: Path, options: ReadOptions) -> Iterator[Motion | Unusable]:
             if not numbers.size:
                 yield Unusable(reason="it holds nothing but zeros", id=name)
                 continue
+            if not (looked or options.unit in METRES) and options.confidence_channel is None:
+                _refuse_scores(numbers, path)
+            looked = True
             positions, confidence = split_confidence(numbers, options.confidence_channel, path)
             positions_TVC, confidence_TV = find_walker(positions, confidence)
             yield Motion(
@@ -122,7 +130,10 @@ def _open(path: Path, file: BufferedReader) -> _Array:
 def _order_of(shape: tuple[int, ...], confidence: int | None, path: Path) -> str:
     """Return the order of an array's axes; raises ValueError where it is another, or may be several."""
     wide = (2, 3) if confidence is None else (3, 4)
-    known = f"{_MANY}, {_BODIES} and {_ONE} of 2 or 3 coordinates and at most {MOST_BODIES} bodies"
+    known = (
+        f"{_MANY} of at most {MOST_BODIES} bodies, {_BODIES} of at most {MOST_ALONE}, and {_ONE}, each of 2 or 3 "
+        "coordinates"
+    )
     fits = {
         # a wide first axis stands for coordinates of axes the other way round
         _MANY: len(shape) == 5 and shape[1] in wide and 0 < shape[4] <= MOST_BODIES,
@@ -138,6 +149,11 @@ def _order_of(shape: tuple[int, ...], confidence: int | None, path: Path) -> str
     if shape[:1] == (2,) and shape[3:] == (3,):
         fits["[C, T, V, M]"] = False
     found = [order for order, may in fits.items() if may]
+    if len(shape) == 4 and shape[0] > MOST_ALONE and shape[3] in wide and found in ([_BODIES], []):
+        raise ValueError(
+            f"{path} has the shape {shape}, whose first axis may as well count {shape[0]:,} recordings as bodies of "
+            f"one; save it as {_MANY}, or each recording in a file of its own."
+        )
     if not math.prod(shape) or not found:
         raise ValueError(f"{path} has the shape {shape}, but known are {known}; transpose it.")
     if len(found) > 1 or found[0] not in (_MANY, _BODIES, _ONE):
@@ -146,6 +162,23 @@ def _order_of(shape: tuple[int, ...], confidence: int | None, path: Path) -> str
             "or save it as an .npz of the exchange format."
         )
     return found[0]
+
+
+def _refuse_scores(numbers: NDArray[Any], path: Path) -> None:
+    """Raise ValueError where joints [..., 3] are shares of an image about its middle with a score, as in Kinetics."""
+    if numbers.shape[-1] != 3 or numbers.dtype.kind != "f":
+        return
+    flat = to_float32(numbers).reshape(-1, 3)
+    flat = flat[np.isfinite(flat).all(axis=1) & (flat != 0).any(axis=1)]
+    if not len(flat):
+        return
+    centred = bool((np.abs(flat[:, :2]) <= 0.5).all() and (flat[:, :2] < 0).any())
+    if centred and flat[:, 2].min() >= 0 and 0 < flat[:, 2].max() <= 1:
+        raise ValueError(
+            f"{path} has a third number from 0 to 1 for each joint, and the others from -0.5 to 0.5, as where they are "
+            "shares of an image with a score; say ingest.read.confidence_channel = 2, or, where it is a coordinate, "
+            'tell its unit, such as ingest.read.unit = "m".'
+        )
 
 
 def _read_labels(path: Path, count: int) -> tuple[Sequence[str], Sequence[str]]:

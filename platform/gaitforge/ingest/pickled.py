@@ -32,7 +32,9 @@ from gaitforge.sentences import one_line
 IN_PLACE_BYTES = 1_024  # text and bytes that are longer stay in the file until they are asked for
 ALWAYS_STEPS = 1_000_000
 BYTES_OF_A_STEP = 8  # at least, of a file of many steps: each may take 130 bytes of memory
+MOST_TIMES_AGAIN = 10  # of its size, by which a file's arrays may be read again, as scores that all its walks share
 _MOST_LINE = 10_000
+_PIECE_BYTES = 2**16
 _DTYPES = {f"{kind}{size}" for kind in "iuf" for size in (1, 2, 4, 8)} - {"f1"} | {"b1"}
 
 
@@ -122,7 +124,7 @@ class PickledArray:
         self.shape, self.columns_first, self._content = shape, bool(columns_first), content
         self.dtype = np.dtype(dtype.order + dtype.name)
         held = len(content) if isinstance(content, bytes) else content.length
-        # text that stands for bytes takes up to two for one
+        # text that stands for bytes takes up to two for one, and six in a line
         longer = isinstance(content, _Span) and content.again
         if self.nbytes != held and not (longer and self.nbytes < held):
             raise _Fault(
@@ -139,11 +141,26 @@ class Pickle:
     tree: object
     _file: BufferedReader
     _left: int
-    """Bytes that arrays may still take: those of all together are in the file, and each is wanted once."""
+    """Bytes that arrays may still take: those of all together are in the file."""
+    _left_again: int
+    """Bytes that arrays may still take which have been read before."""
+    _known: set[PickledArray] = field(default_factory=set)
 
     def load(self, array: PickledArray) -> NDArray[Any]:
-        """Read an array's numbers; raises ValueError where they are not all there."""
-        self._left -= array.nbytes
+        """Read an array's numbers; raises ValueError where they are not all there.
+
+        What the file names several times is in it once, and may be read again, but not without end.
+        """
+        if array in self._known:
+            self._left_again -= array.nbytes
+        else:
+            self._known.add(array)
+            self._left -= array.nbytes
+        if self._left_again < 0:
+            raise ValueError(
+                f"{self.path} names its arrays again and again, {MOST_TIMES_AGAIN} times its size in all, which no set "
+                "of walks does; write it again with an array for each."
+            )
         if self._left < 0:
             raise ValueError(
                 f"{self.path} is damaged (its arrays are together larger than itself); fetch or write it again."
@@ -172,7 +189,7 @@ def open_pickle(path: Path) -> Iterator[Pickle]:
             tree = _Machine(file, size).run()
         except (_Fault, UnicodeDecodeError) as error:
             raise _refusal(path, str(error)) from error
-        yield Pickle(path, tree, file, size)
+        yield Pickle(path, tree, file, size, MOST_TIMES_AGAIN * size)
 
 
 def _refusal(path: Path, reason: str) -> ValueError:
@@ -306,7 +323,19 @@ class _Machine:
             raise _Fault("it has a number that is none") from None
 
     def _written_text(self) -> None:
-        self._push(self._line().decode("raw-unicode-escape"))
+        begin = self._at
+        line = self._file.readline(IN_PLACE_BYTES)
+        if line.endswith(b"\n"):
+            self._at += len(line)
+            self._push(line[:-1].decode("raw-unicode-escape"))
+            return
+        while line and not line.endswith(b"\n"):
+            self._at += len(line)
+            line = self._file.readline(_PIECE_BYTES)
+        if not line:
+            raise _Fault("it has a line without an end")
+        self._at += len(line)
+        self._push(_Span(begin, self._at - 1 - begin, "raw-unicode-escape"))
 
     def _append(self, values: list[object]) -> None:
         target = self._top()

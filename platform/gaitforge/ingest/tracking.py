@@ -2,8 +2,9 @@
 
 The rule, in three steps:
 
-1. Detections become tracks. Where the file numbers its people, its numbers are believed; where no frame shows two, all
-   detections are one person. Else the people of each frame continue the tracks of the frames before: the pair of track
+1. Detections become tracks. Where no frame shows two, all detections are one person, whatever the file calls them: a
+   camera that loses somebody numbers them anew. Else a file's own numbers of its people are believed, and where it has
+   none, the people of each frame continue the tracks of the frames before: the pair of track
    and detection that are nearest first, by the mean distance of the joints that both show, as a share of the track's
    body size (the diagonal of the box around its joints). A track is expected where it was, moved on as in its last
    steps, so that people who cross keep theirs. A detection farther than NEAR body sizes from all tracks begins a track,
@@ -51,7 +52,8 @@ def follow_walker(
     """Return which detections are the walker's, by ascending frame and at most one of each.
 
     `frame_N` is the frame of each detection, `positions_NVC` where its joints are, NaN for those that were not found,
-    and `known` the person that the file says it is. A detection without joints is nobody's; without any, nobody walks.
+    and `known` the person that the file says it is, which counts where any frame shows two. A detection without joints
+    is nobody's; without any, nobody walks.
     """
     some = np.flatnonzero(_seen(positions_NVC).any(axis=1))
     order = some[np.argsort(frame_N[some], kind="stable")]
@@ -61,11 +63,11 @@ def follow_walker(
     # what overflows is as far as can be
     with np.errstate(all="ignore"):
         joints = np.nan_to_num(positions_NVC[order].astype(np.float64), nan=np.nan)
-        if known is not None:
+        if len(np.unique(frames)) == len(frames):
+            tracks = np.zeros(len(frames), np.int64)
+        elif known is not None:
             _, tracks = np.unique(np.asarray(known)[order], return_inverse=True)
             tracks = _by_first(tracks)
-        elif len(np.unique(frames)) == len(frames):
-            tracks = np.zeros(len(frames), np.int64)
         else:
             tracks = _associate(frames, joints)
         walker = _choose(tracks, joints)
@@ -82,8 +84,8 @@ def keep_walker(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
     """Return positions [T, V, C] and confidence [T, V] of the walker among M bodies.
 
-    `believed` says that a place among the bodies is a person's in all frames. Else the people of each frame are in any
-    order, as estimators put them.
+    `believed` says that a place among the bodies is a person's in all frames, where any frame shows two. Else the
+    people of each frame are in any order, as estimators put them.
     """
     bodies, length, joints, channels = positions_MTVC.shape
     if bodies == 1:

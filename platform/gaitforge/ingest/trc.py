@@ -1,7 +1,8 @@
 """Reads TRC, the markers of OpenSim, OpenCap and Pose2Sim: text, a line for each frame, three fields for each marker.
 
 Line 1 begins with PathFileType; line 2 names the values of line 3; line 4 names the markers, line 5 their axes. A
-marker that was not found has empty fields, or NaN. The file does not say which axis is up: OpenSim's is y.
+marker that was not found has empty fields, or NaN, and a frame whose number is left out is missing. The file does not
+say which axis is up: OpenSim's is y.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from gaitforge.ingest.lines import check_growth, find_twice, read_lines, to_numbers
+from gaitforge.ingest.lines import check_growth, find_twice, read_lines, tell_apart, to_numbers
 from gaitforge.ingest.motion import Motion, Unusable
 from gaitforge.ingest.options import ReadOptions
+from gaitforge.ingest.times import count_decimals, fill_gaps, find_contradiction, place_by_number
 from gaitforge.ingest.units import name_unit
 
 _AGAIN = "write it again"
@@ -25,21 +27,25 @@ _NEEDED = ("DataRate", "NumFrames", "NumMarkers", "Units")
 
 
 def parse_trc(path: Path, options: ReadOptions) -> Iterator[Motion | Unusable]:
-    """Yield the file's one motion; raises ValueError where its header and what is there do not agree."""
+    """Yield the file's one motion; raises ValueError where its header and what is there do not agree.
+
+    `S01:LKNE` is the marker LKNE of that person, unless markers of several are there. Times that tell another rate than
+    the header make it unusable, unless the options tell one.
+    """
     with closing(read_lines(path)) as lines:
-        motion = _read(path, enumerate(lines, start=1))
+        motion = _read(path, enumerate(lines, start=1), options)
     yield motion
 
 
-def _read(path: Path, lines: Iterator[tuple[int, str]]) -> Motion | Unusable:
+def _read(path: Path, lines: Iterator[tuple[int, str]], options: ReadOptions) -> Motion | Unusable:
     header = _read_header(path, lines)
     markers = _whole(path, header, "NumMarkers")
     promised = _whole(path, header, "NumFrames")
     names = _read_names(path, lines, markers)
     width = 2 + 3 * markers
     axes: tuple[int, ...] = (0, 1, 2)
-    numbers = array("d")
-    frames = characters = 0
+    numbers, own, times = array("d"), array("d"), array("d")
+    frames = characters = decimals = 0
     for line, text in lines:
         fields = _split(text)
         characters += len(text)
@@ -57,28 +63,42 @@ def _read(path: Path, lines: Iterator[tuple[int, str]]) -> Motion | Unusable:
                 f"{path} has {len(fields)} fields in line {line}, but {markers} markers need {width}; fetch it again, "
                 f"or {_AGAIN}."
             )
-        to_numbers(fields[:2], path, line)
+        number, time = to_numbers(fields[:2], path, line)
+        own.append(number)
+        times.append(time)
+        decimals = max(decimals, count_decimals(fields[1]))
         numbers.extend(to_numbers(fields[2:width], path, line))
         frames += 1
     if frames != promised:
         raise ValueError(
             f"{path} holds {frames:,} frames, but its header promises {promised:,}; fetch it again, or {_AGAIN}."
         )
-    if (twice := find_twice(names)) is not None:
+    rate = _read_rate(path, header["DataRate"])
+    unit = name_unit(header["Units"], path, options)
+    person, points = tell_apart(names)
+    if (twice := find_twice(points)) is not None:
         return Unusable(reason=f"two points have one name: {twice}")
+    places_T = place_by_number(np.asarray(own))
+    if isinstance(places_T, Unusable):
+        return places_T
+    wrong = find_contradiction(rate, places_T, np.asarray(times), decimals)
+    if wrong is not None and options.fps is None:
+        return wrong
     with np.errstate(over="ignore", invalid="ignore"):
         positions_TVC = np.asarray(numbers).astype(np.float32)
+    positions_TVC = positions_TVC.reshape(frames, markers, 3)[:, :, axes]
     return Motion(
-        positions_TVC=positions_TVC.reshape(frames, markers, 3)[:, :, axes],
-        points=names,
-        fps=_read_rate(path, header["DataRate"]),
-        unit=name_unit(header["Units"]),
+        positions_TVC=fill_gaps(positions_TVC, places_T, path, characters),
+        points=points,
+        fps=rate,
+        unit=unit,
         up="y",
+        person=person,
     )
 
 
 def _read_header(path: Path, lines: Iterator[tuple[int, str]]) -> Mapping[str, str]:
-    _, first = next(lines, (0, ""))
+    first = next((text for _, text in lines if text.strip("\ufeff \t\r\n")), "")
     if not first.lstrip().casefold().startswith("pathfiletype"):
         raise ValueError(
             f"{path} is no TRC file: it begins with {first[:20]!r}, but must begin with PathFileType; {_AGAIN}."
