@@ -430,6 +430,19 @@ def test_a_store_whose_log_was_begun_anew_is_in_force_again(tmp_path: Path) -> N
     assert ids(tmp_path) == ["d"]
 
 
+def test_a_file_of_another_user_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, recording("a", "p1"))
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("gaitforge.recording_files._open", refuse)
+    with pytest.raises(PermissionError, match=r"cannot be read by this user; let its owner"):
+        list(SkeletonStore.open(tmp_path).read_recordings())
+
+
 @pytest.mark.slow
 def test_two_writers_that_are_killed_leave_one_whole_version(tmp_path: Path) -> None:
     assert run_kills(tmp_path / "store", kills=3, seed=1) == []

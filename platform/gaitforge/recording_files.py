@@ -176,13 +176,17 @@ def read_groups(path: Path, names: Sequence[str], groups: Sequence[int]) -> Iter
 def name_damage(path: Path) -> Iterator[None]:
     """Turn what pyarrow raises about a bad file into one sentence that names it.
 
-    Raises FileNotFoundError where the file is gone, ValueError where it is damaged. A ConnectionError
-    passes through unchanged.
+    Raises FileNotFoundError where the file is gone, PermissionError where it is another user's, ValueError where it is
+    damaged. A ConnectionError passes through unchanged.
     """
     try:
         yield
     except ConnectionError:
         raise  # what cannot be reached need not be damaged
+    except PermissionError as error:
+        raise PermissionError(
+            f"{path} cannot be read by this user; let its owner give the right to read it and the folders above it."
+        ) from error
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"{path} is gone from the store; run `gaitforge ingest run.toml` again."
