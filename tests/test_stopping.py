@@ -16,7 +16,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.small_line import PATIENCE_S, write_recordings, write_run
+from tests.small_line import PATIENCE_S, ROOT, write_recordings, write_run
 from tests.test_cli import must_say, one_sentence, write_file_run
 from trainers.__main__ import main
 from trainers.cluster import connection
@@ -270,3 +270,22 @@ def test_of_a_command_that_was_stopped_and_of_its_watcher_only_the_first_speaks(
         assert not claim_last_word()
     assert ended == [143, 1, 129]
     assert capsys.readouterr().err == "gaitforge: stopped; the same command goes on from here.\n"
+
+
+@pytest.mark.parametrize(
+    ("status", "loads_ray", "said"),
+    [(143, False, ""), (143, True, "late\n"), (2, False, "late\n")],
+)
+def test_a_stopped_command_ends_at_once_with_its_status_unless_ray_has_to_be_ended(
+    status: int, loads_ray: bool, said: str
+) -> None:
+    """Else Python may remember a Ctrl-C that met an import, and kill itself by that in the end."""
+    code = (
+        "import atexit, sys; from trainers.__main__ import leave; atexit.register(print, 'late'); "
+        f"sys.modules |= {{'ray': sys}} if {loads_ray} else {{}}; leave({status})"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": f"{ROOT / 'platform'}{os.pathsep}{ROOT}"},
+    )  # fmt: skip
+    assert (answer.returncode, answer.stdout, answer.stderr) == (status, said, "")

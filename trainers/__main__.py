@@ -15,10 +15,10 @@ import select
 import signal
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from gaitforge.sentences import escape, one_line
 from trainers.terminal.stopping import (
@@ -48,7 +48,11 @@ DEMO = Path(__file__).parents[1] / "examples" / "demo.toml"  # the wheel has it 
 # the last is this file's name where it runs as `python -m trainers`
 OURS = ("gaitforge", "trainers", "search_spaces", "dashboard", "__main__")
 # a full disk, a terminal that has gone, a file of another user
-UNUSABLE = (errno.ENOSPC, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM)
+UNUSABLE = (
+    errno.ENOSPC, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP,
+)  # fmt: skip
+STOPPED = "stopped; the same command goes on from here."
+SIGNALLED = 128  # of a command that a signal has ended, 128 and the signal's number
 UNREAD = 141  # what a shell tells of the tools that SIGPIPE ends: 128 and the signal's number
 
 
@@ -63,6 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             except SystemExit:  # --help was printed
                 _flush()
                 raise
+        except KeyboardInterrupt:  # before the command itself, or behind it
+            status = _say_stopped()
         except BrokenPipeError:
             if not _unread():
                 raise  # another pipe, which is a fault
@@ -100,11 +106,7 @@ def _answer(arguments: Sequence[str] | None) -> int:
     except (Exception, KeyboardInterrupt, SystemExit) as error:
         # what is being stopped may fail in any way: a signal often goes to all processes of a command
         if told_to_stop() or isinstance(error, Stopped | KeyboardInterrupt):
-            stop_listening()
-            if claim_last_word():
-                own = isinstance(error, Stopped)
-                _complain(str(error) if own else "stopped; the same command goes on from here.")
-            return stop_status()
+            return _say_stopped(str(error) if isinstance(error, Stopped) else STOPPED)
         if sentence := _told_of_full_disk(error):
             _complain(sentence)
             return 1
@@ -117,6 +119,14 @@ def _answer(arguments: Sequence[str] | None) -> int:
             _complain(str(error))
             return 1
         raise
+
+
+def _say_stopped(sentence: str = STOPPED) -> int:
+    """Say that the command was stopped, unless somebody has; return its exit status."""
+    stop_listening()
+    if claim_last_word():
+        _complain(sentence)
+    return stop_status()
 
 
 def run_stage(options: argparse.Namespace) -> int:
@@ -152,24 +162,31 @@ def _look(options: argparse.Namespace) -> int:
     texts = {"run.toml": write_settings(seen, options.write or Path())}
     if not seen.built_in:
         texts["mine.layout.toml"] = write_layout(seen.layout)
+    if options.write is not None:
+        _write_new({options.write / name: text for name, text in texts.items()})
+        return 0
     for name, text in texts.items():
-        if options.write is None:
-            print(f"\n# ---- {name}: a beginning\n{text}", end="")
-        else:
-            _write_new(options.write / name, text)
+        print(f"\n# ---- {name}: a beginning\n{text}", end="")
     return 0
 
 
-def _write_new(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError as error:
-        raise FileExistsError(
-            f"{path} is there already, and is not written over; name another folder."
-        ) from error
-    print(f"wrote {path}")
+def _write_new(texts: Mapping[Path, str]) -> None:
+    """Write files that are not there yet, all or none; raises OSError with one sentence where one cannot be."""
+    for path in texts:
+        if path.exists():
+            raise FileExistsError(
+                f"{path} is there already, and is not written over; name another folder."
+            )
+    for path, text in texts.items():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("x", encoding="utf-8") as file:
+                file.write(text)
+        except OSError as error:
+            raise type(error)(
+                f"{path} cannot be written ({error.strerror}); name another folder."
+            ) from error
+        print(f"wrote {escape(str(path))}")
 
 
 def run_demo(options: argparse.Namespace) -> int:
@@ -567,5 +584,18 @@ def _cluster_parser(cluster: argparse.ArgumentParser) -> None:
     manifest.set_defaults(command=run_manifest)
 
 
+def leave(status: int) -> NoReturn:
+    """End this process with an exit status.
+
+    Of a stopped one at once, unless Ray has to be ended: where the signal met the import of a compiled library, Python
+    remembers a Ctrl-C that nobody caught, and would kill itself by that in the end.
+    """
+    if status > SIGNALLED and "ray" not in sys.modules:
+        with suppress(OSError, ValueError):
+            _flush()
+        os._exit(status)
+    sys.exit(status)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

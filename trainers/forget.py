@@ -35,8 +35,9 @@ from gaitforge.work import (
 from trainers.disk import remove_whole, say_where_windows_are
 
 Say = Callable[[str], None]
-# beside the store, and called as drafts are: the store without the person, and the one before it
+# beside the store, and swept as drafts are: the store without the person while it is written, and the one before it
 COMING, GOING = ".forgetting", ".forgotten"
+NEXT = "store.next"  # the store without the person, whole: no stage may sweep that
 # the keys of JSON files under which people stand, in a list or one alone, and those of tables by person
 NAMING = ("seen", "people", "persons", "person")
 BY_PERSON = ("roles", "differences")
@@ -186,8 +187,9 @@ def _forget_in_store(work: WorkFolder, store: SkeletonStore, person: str, say: S
     info = SkeletonStore.write(
         coming, store.layout, items(), store.info.fingerprint, read=store.info.read
     )
+    coming.rename(work.root / NEXT)
     work.store.rename(work.root / f"{GOING}.{uuid.uuid4().hex}")
-    coming.rename(work.store)
+    (work.root / NEXT).rename(work.store)
     say(f"store: {before - info.recordings} recordings removed, with all earlier versions")
     _finish_swap(work)
 
@@ -195,11 +197,8 @@ def _forget_in_store(work: WorkFolder, store: SkeletonStore, person: str, say: S
 def _finish_swap(work: WorkFolder) -> bool:
     """Finish an exchange of stores, and with it the command; tell whether there was anything to finish."""
     left = _leftovers(work)
-    if not work.store_head.is_file():
-        for path in left:
-            if path.name.startswith(COMING) and StoreFolder(path).head.is_file():
-                path.rename(work.store)
-                break
+    if is_half_forgotten(work):
+        (work.root / NEXT).rename(work.store)
     if left:
         write_summary(work)
     for path in _leftovers(work):
@@ -207,8 +206,15 @@ def _finish_swap(work: WorkFolder) -> bool:
     return bool(left)
 
 
+def is_half_forgotten(work: WorkFolder) -> bool:
+    """Tell whether a command was killed between the old store and the new one, so that none is in its place."""
+    return not work.store_head.is_file() and StoreFolder(work.root / NEXT).head.is_file()
+
+
 def _leftovers(work: WorkFolder) -> list[Path]:
-    return [path for name in (COMING, GOING) for path in work.root.glob(f"{name}.*")]
+    drafts = [path for name in (COMING, GOING) for path in work.root.glob(f"{name}.*")]
+    ready = work.root / NEXT
+    return [*drafts, ready] if ready.is_dir() else drafts
 
 
 def _is_known(work: WorkFolder, store: SkeletonStore, person: str) -> bool:

@@ -51,6 +51,7 @@ from trainers.confirm.pool import pool_splits
 from trainers.confirm.robustness import write_robustness
 from trainers.confirm.trust import format_verdict
 from trainers.confirm.verdict import Tables, write_verdict
+from trainers.forget import is_half_forgotten
 from trainers.ingest import ingest_recordings
 from trainers.search.checks import check_families, check_teacher
 from trainers.search.claim import read_search_provenance
@@ -115,6 +116,11 @@ class Line:
         Raises FileNotFoundError or ValueError with what to do, KeyboardInterrupt where the command was told to stop.
         """
         check_stop()
+        if is_half_forgotten(self.work):
+            raise ValueError(
+                f"`gaitforge forget` was ended in {self.work.root} between the old store and the new one; type it "
+                "again with the same person, which finishes it."
+            )
         check_stage(stage, self.settings, self.work, self.fresh)
 
     def run(self) -> None:

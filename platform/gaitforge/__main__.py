@@ -9,17 +9,19 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 LINE = Path(__file__).with_name("_line")
 
 
-def main() -> int:
-    """Run one command; return its exit status."""
+def main() -> NoReturn:
+    """Run one command and end with its exit status."""
     if LINE.is_dir():
         put_on_path(str(LINE))
+    from trainers.__main__ import leave
     from trainers.__main__ import main as run
 
-    return run()
+    leave(run())
 
 
 def put_on_path(folder: str) -> None:
@@ -30,4 +32,4 @@ def put_on_path(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -238,7 +238,7 @@ def draw(seen: Look) -> Iterator[str]:
 
 def write_settings(seen: Look, folder: Path = Path()) -> str:
     """Return a run.toml to begin with, to be saved in `folder`, for files like this one."""
-    beside = os.path.relpath(seen.path.resolve().parent, folder.resolve())
+    beside = os.path.relpath(os.path.realpath(seen.path.parent), os.path.realpath(folder))
     files = "*" if seen.path.is_dir() else f"*{seen.path.suffix}"
     if beside != ".":
         files = f"{beside}/{files}"

@@ -146,6 +146,11 @@ class _Contents:
 
 def _check_names(path: Path, arrays: Mapping[str, object], options: ReadOptions | None) -> None:
     """Raise ValueError where an array is missing; without options, class and person may be."""
+    if options and (taken := {options.person, options.label} & set(FIXED)):
+        raise ValueError(
+            f"ingest.read names the array '{min(taken)}' of {path} as class or person, but it holds the recordings' "
+            "numbers; name another."
+        )
     for name in (*FIXED, options.person, options.label) if options else FIXED:
         if name not in arrays:
             remedy = (
