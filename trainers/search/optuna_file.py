@@ -43,9 +43,11 @@ STATES = {
 def write_studies(work: WorkFolder, file: Path) -> str:
     """Write one study for each split that has ended trials; return two lines: what was written, how to look at it.
 
-    Raises FileNotFoundError where no trial has ended, FileExistsError where the file is there (it
-    may hold notes that were made in optuna-dashboard), OSError where it cannot be written.
+    Raises FileNotFoundError where no trial has ended, ValueError for a path without a name, FileExistsError where the
+    file is there (it may hold notes that were made in optuna-dashboard), OSError where it cannot be written.
     """
+    if not file.name:
+        raise ValueError(f"'{file}' names no file to write the studies to; give the path of one.")
     journal = _Lines()
     storage = JournalStorage(journal)
     counts = {}
