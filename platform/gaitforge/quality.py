@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from gaitforge.layout import METRES, Layout
 from gaitforge.recording import Recording, Value
 
+Float = TypeVar("Float", np.float32, np.float64)
 Floats: TypeAlias = NDArray[np.float64]
 Bools: TypeAlias = NDArray[np.bool_]
 
@@ -362,11 +363,12 @@ def _find_named(joints: tuple[str, ...], words: frozenset[str]) -> NDArray[np.in
     return np.array(found, dtype=np.int64)
 
 
-def medians_of(values_TN: Floats) -> Floats:
+def medians_of(values_TN: NDArray[Float]) -> NDArray[Float]:
     """Return the median over the first axis [N] of what is not NaN; NaN where all is. As nanmedian, and much faster."""
     ordered = np.sort(values_TN, axis=0)  # NaN comes last
     counts = len(values_TN) - np.isnan(values_TN).sum(axis=0)
     columns = np.arange(values_TN.shape[1])
     low = ordered[np.maximum(counts - 1, 0) // 2, columns]
     high = ordered[np.minimum(counts // 2, len(values_TN) - 1), columns]
-    return np.where(counts > 0, (low + high) / 2, np.nan)
+    medians: NDArray[Float] = np.where(counts > 0, (low + high) / 2, np.nan)
+    return medians

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaitforge.layout import Layout
+from gaitforge.quality import medians_of
 from gaitforge.recording import Recording
 
 Floats = NDArray[np.float32]
@@ -298,10 +299,7 @@ def _body_size(positions_TVC: Floats, seen_TV: Bools, layout: Layout) -> np.floa
         return np.float32(1)
     vectors = positions_TVC[:, ends[:, 0]] - positions_TVC[:, ends[:, 1]]
     lengths_TE = np.linalg.norm(vectors, axis=2)
-    if shown_TE.all():
-        medians = np.median(lengths_TE, axis=0)
-    else:
-        medians = np.nanmedian(np.where(shown_TE, lengths_TE, np.nan), axis=0)
+    medians = medians_of(np.where(shown_TE, lengths_TE, np.nan))
     size = np.float32(medians.mean())
     return size if size > 0 else np.float32(1)
 

@@ -375,16 +375,12 @@ def _join_rigid(positions_TVC: NDArray[np.float32]) -> Iterator[tuple[int, int]]
     sample = positions_TVC[:: max(1, len(positions_TVC) // 64)].astype(np.float64)
     sample[~np.isfinite(sample)] = np.nan
     count = sample.shape[1]
-    cost = np.full((count, count), np.inf)
+    cost = np.empty((count, count))
     for a in range(count):
         distance = np.sqrt(((sample - sample[:, a : a + 1]) ** 2).sum(axis=2))
-        counted = np.isfinite(distance).sum(axis=0)
-        known = counted > 0
-        middle = np.full(count, np.nan)
-        middle[known] = np.nanmedian(distance[:, known], axis=0)
-        spread = np.full(count, np.nan)
-        spread[known] = np.nanmedian(np.abs(distance[:, known] - middle[known]), axis=0)
-        cost[a, known] = spread[known] + 0.05 * middle[known]
+        middle = medians_of(distance)
+        spread = medians_of(np.abs(distance - middle))
+        cost[a] = np.nan_to_num(spread + 0.05 * middle, nan=np.inf)
     np.fill_diagonal(cost, np.inf)
     joined = np.zeros(count, bool)
     joined[0] = True
