@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from gaitforge.members import read_members, scores_provenance
@@ -258,14 +258,10 @@ def check_read(settings: IngestSettings, store: SkeletonStore) -> None:
 def _read_words(read: HowRead | None) -> str:
     if read is None:
         return "in another way"
-    pairs = {"confidence_channel": read.confidence_channel, "fps": read.fps}
-    told = [f"{key} = {value}" for key, value in pairs.items() if value is not None]
-    more = {
-        "joints": read.joints, "columns": read.columns, "wide": read.wide, "unit": read.unit, "up": read.up,
-        "image": read.image,
-        "from_layout": read.from_layout and read.from_layout.name,
-    }  # fmt: skip
-    told += [f"{key} = {json.dumps(value)}" for key, value in more.items() if value is not None]
+    pairs = {item.name: getattr(read, item.name) for item in fields(read)}
+    if read.from_layout is not None:
+        pairs["from_layout"] = read.from_layout.name
+    told = [f"{key} = {json.dumps(value)}" for key, value in pairs.items() if value is not None]
     return f"with {' and '.join(told)}" if told else "without confidence_channel and fps"
 
 

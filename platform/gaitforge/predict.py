@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -223,16 +223,10 @@ def fill_row(prediction: Prediction, classes: Sequence[str]) -> list[str]:
 
 def _read_as_told(read: HowRead) -> ReadOptions:
     """Return the options with which new recordings are read, as a card tells of them."""
-    return ReadOptions(
-        confidence_channel=read.confidence_channel,
-        fps=read.fps,
-        joints=read.joints or {},
-        columns=read.columns or {},
-        wide=read.wide or "",
-        unit=read.unit or "",
-        up=read.up or "",
-        image=read.image,
-    )
+    told = {
+        item.name: getattr(read, item.name) for item in fields(read) if item.name != "from_layout"
+    }
+    return ReadOptions(**{name: value for name, value in told.items() if value is not None})
 
 
 def _student_of(card: Card) -> Ports:

@@ -588,17 +588,12 @@ def how_read(settings: IngestSettings) -> HowRead | None:
 
 def tell_reading(read: ReadOptions) -> HowRead:
     """Return what a store and an export's card tell of the options with which recordings are read."""
-    return HowRead(
-        confidence_channel=read.confidence_channel,
-        fps=read.fps,
-        joints=dict(read.joints) or None,
-        columns=dict(read.columns) or None,
-        wide=read.wide or None,
-        unit=read.unit or None,
-        up=read.up or None,
-        image=read.image,
-        from_layout=read_layout(read.from_layout) if read.from_layout else None,
-    )
+    told: dict[str, Any] = {
+        item.name: getattr(read, item.name) for item in dataclasses.fields(HowRead)
+    }
+    if read.from_layout:
+        told["from_layout"] = read_layout(read.from_layout)
+    return HowRead(**{name: value for name, value in told.items() if value not in ("", {})})
 
 
 def teacher_identity(settings: TeacherSettings, windows: str) -> str:

@@ -19,14 +19,13 @@ from numpy.typing import NDArray
 
 from gaitforge.ingest.archive import Header, open_archive
 from gaitforge.ingest.cleaning import MOST_CONFIDENCE
-from gaitforge.ingest.motion import bring_to, scale_shares
+from gaitforge.ingest.motion import UNKNOWN, bring_to, scale_shares
 from gaitforge.ingest.options import ReadOptions
 from gaitforge.layout import Layout
 from gaitforge.recording import Recording, Rejected, Value
 from gaitforge.regular_file import spell_name
 
 FIXED = ("frames", "offsets")
-UNKNOWN = "unknown"
 
 
 def read_npz(

@@ -12,7 +12,10 @@ from gaitforge.records.values import ABSENT, Classes, Count, Number
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HowRead:
-    """How recordings were read, and how new ones must be read: the keys of [ingest.read] that bear on it."""
+    """How recordings were read, and how new ones must be read: the keys of [ingest.read] that bear on it.
+
+    Each has the name of its key, and is None where that is left out.
+    """
 
     confidence_channel: int | None
     fps: Number | None
