@@ -93,7 +93,7 @@ def test_known_loss() -> None:
     The tolerance is for other versions of torch and other processors, which sum in another order;
     there is no dropout, since what it drops depends on the build of torch.
     """
-    known = [1.360708, 1.187779, 1.251342, 1.118460]
+    known = [1.365630, 1.168559, 1.252700, 1.105215]
     assert trained(new_fitting(dropout=0.0, **NOISY)) == pytest.approx(known, abs=1e-4)
 
 

@@ -138,7 +138,8 @@ def test_numbers_are_known() -> None:
     key = mix(torch.tensor([make_key("r0", 0)]), 0, 0, torch.tensor([1]))
     assert key.tolist() == [-5910984029498529374]
     assert draw_uniform(key).item() == pytest.approx(0.6795649136845286, abs=1e-15)
-    assert draw_normal(key).item() == pytest.approx(-0.484455, abs=1e-6)
+    first, second = draw_normal(key, (2,))[0].tolist()
+    assert (first, second) == pytest.approx((-0.352989, -0.164618), abs=1e-6)
 
 
 def test_drawn_numbers_are_even_and_normal_and_depend_on_each_part_of_their_key() -> None:
@@ -149,12 +150,14 @@ def test_drawn_numbers_are_even_and_normal_and_depend_on_each_part_of_their_key(
     assert 1 - 1e-4 < uniform.max() < 1
     counts = torch.histc(uniform.float(), bins=10, min=0, max=1)
     assert (counts / 10_000 - 1).abs().max() < 0.04  # sd .0095
-    normal = draw_normal(keys).double()
+    normal = draw_normal(torch.arange(100), (10, 100)).double().view(100, 1000)
     assert normal.mean().item() == pytest.approx(0, abs=0.015)
     assert normal.std().item() == pytest.approx(1, abs=0.01)
     assert (normal**4).mean().item() == pytest.approx(3, abs=0.15)
-    beside = (normal[:, 1:] * normal[:, :-1]).mean().item()
-    assert beside == pytest.approx(0, abs=0.015)
+    for step in (1, 500):  # the two of a key lie 500 apart
+        together = (normal[:, step:] * normal[:, :-step]).mean().item()
+        assert together == pytest.approx(0, abs=0.02)
+    assert draw_normal(torch.arange(3), (5,)).shape == (3, 5)
     one = mix(torch.tensor([5]), 1, 2)
     others = [
         mix(torch.tensor([5]), 2, 1),

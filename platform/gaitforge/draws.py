@@ -32,11 +32,15 @@ def draw_uniform(key: Tensor) -> Tensor:
     return _shift(key, 11).double() * 2.0**-53
 
 
-def draw_normal(key: Tensor) -> Tensor:
-    """Return a standard normal float32 for each mixed key, by Box and Muller (1958); none beyond 5.8."""
-    first = (_shift(key, 40) + 1).float() * 2.0**-24  # in (0, 1]
-    second = (_shift(key, 16) & (2**24 - 1)).float() * 2.0**-24
-    return torch.sqrt(-2 * torch.log(first)) * torch.cos(2 * math.pi * second)
+def draw_normal(key_B: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return standard normal float32s [B, *shape] for each mixed key, by Box and Muller (1958); none beyond 5.8."""
+    count = math.prod(shape)
+    key_BH = number_elements(key_B, ((count + 1) // 2,))  # each gives two numbers
+    first = (_shift(key_BH, 40) + 1).float() * 2.0**-24  # in (0, 1]
+    angle = (_shift(key_BH, 16) & (2**24 - 1)).float() * (2 * math.pi * 2.0**-24)
+    size = torch.sqrt(-2 * torch.log(first))
+    both = torch.cat([size * torch.cos(angle), size * torch.sin(angle)], dim=1)
+    return both[:, :count].reshape(len(key_B), *shape)
 
 
 def number_elements(key_B: Tensor, shape: Sequence[int]) -> Tensor:

@@ -90,6 +90,11 @@ class Views:
     def channels(self) -> int:
         return self.mean_VC.shape[1]
 
+    @property
+    def _stands(self) -> bool:
+        """Tell whether bodies stand somewhere else than at 0."""
+        return self.settings.center == "none" and self.up_axis is not None
+
     def draw(self, key_B: Tensor, view_B: Tensor) -> Changes:
         """Draw the changes of views within the ranges of the settings; view 0 has none.
 
@@ -119,9 +124,11 @@ class Views:
 
         A window of a body that is centred stands at 0, and stays there.
         """
-        joints_BTVC, seen_BTV = warp_time(joints_BTVC, seen_BTV, changes.warp_B2)
+        if self.settings.time_warp:
+            joints_BTVC, seen_BTV = warp_time(joints_BTVC, seen_BTV, changes.warp_B2)
         place_B11C = place_BC[:, None, None]
-        joints_BTVC = joints_BTVC - place_B11C
+        if self._stands:
+            joints_BTVC = joints_BTVC - place_B11C
         matrix_BCC = self._turn(changes)
         if self.settings.flip and self.up_axis is not None and len(self.pair_P2):
             mirror_BCC = self._mirror(joints_BTVC, seen_BTV, changes.flip_B)
@@ -132,7 +139,8 @@ class Views:
                 flip_B11[..., None], joints_BTVC[:, :, self.order_V], joints_BTVC
             )
             seen_BTV = torch.where(flip_B11, seen_BTV[:, :, self.order_V], seen_BTV)
-        return _multiply(joints_BTVC, matrix_BCC) + place_B11C, seen_BTV
+        joints_BTVC = _multiply(joints_BTVC, matrix_BCC)
+        return joints_BTVC + place_B11C if self._stands else joints_BTVC, seen_BTV
 
     def make(
         self,
@@ -148,9 +156,11 @@ class Views:
         """
         if view_B is not None:
             changes = self.draw(key_B, view_B)
-            changed_BTVC, seen_BTV = self.change(joints_BTVC, seen_BTV, place_BC, changes)
-            clean_B111 = (view_B == 0)[:, None, None, None]
-            joints_BTVC = torch.where(clean_B111, joints_BTVC, changed_BTVC)
+            clean_BTVC = joints_BTVC
+            joints_BTVC, seen_BTV = self.change(joints_BTVC, seen_BTV, place_BC, changes)
+            if self._stands:  # moved to 0 and back, a clean window would be rounded
+                clean_B111 = (view_B == 0)[:, None, None, None]
+                joints_BTVC = torch.where(clean_B111, clean_BTVC, joints_BTVC)
         return self.scale(joints_BTVC, seen_BTV)
 
     def scale(self, joints_BTVC: Tensor, seen_BTV: Tensor) -> Batch:
@@ -228,7 +238,7 @@ def warp_time(joints_BTVC: Tensor, seen_BTV: Tensor, warp_B2: Tensor) -> tuple[T
 
     before = take(joints_BTVC, low_BT)
     after = take(joints_BTVC, (low_BT + 1).clamp(max=frames - 1))
-    return before + part_BT11 * (after - before), take(seen_BTV, nearest_BT)
+    return torch.lerp(before, after, part_BT11), take(seen_BTV, nearest_BT)
 
 
 def warped_times(frames: int, warp_B2: Tensor) -> Tensor:
@@ -252,7 +262,7 @@ def disturb(batch: Batch, how: Disturbance, key_B: Tensor, part_PV: Tensor | Non
     """
     joints, seen = batch.joints_BTVC, batch.seen_BTV
     if how.jitter > 0:
-        noise = draw_normal(number_elements(mix(key_B, _JITTER), joints.shape[1:]))
+        noise = draw_normal(mix(key_B, _JITTER), joints.shape[1:])
         joints = joints + how.jitter * noise.to(joints.dtype) * seen[..., None]
     hidden_BV = torch.zeros_like(seen[:, 0])
     if how.joint_drop > 0:
@@ -275,12 +285,13 @@ def disturb(batch: Batch, how: Disturbance, key_B: Tensor, part_PV: Tensor | Non
 
 def _multiply(joints_BTVC: Tensor, matrix_BCC: Tensor) -> Tensor:
     """Multiply each point by its window's matrix, term by term: the same rounding whatever else is in the batch."""
-    columns = matrix_BCC[:, None, None].unbind(-1)
-    products = [
-        coordinate[..., None] * column
-        for coordinate, column in zip(joints_BTVC.unbind(-1), columns, strict=True)
-    ]
-    total = products[0]
-    for product in products[1:]:
-        total = total + product
-    return total
+    coordinates = joints_BTVC.unbind(-1)
+    rows = []
+    for row_BC in matrix_BCC.unbind(1):
+        factors = [factor_B[:, None, None] for factor_B in row_BC.unbind(1)]
+        products = [one * factor for one, factor in zip(coordinates, factors, strict=True)]
+        total = products[0]
+        for product in products[1:]:
+            total = total + product
+        rows.append(total)
+    return torch.stack(rows, dim=-1)
