@@ -23,7 +23,7 @@ from torch.multiprocessing.spawn import spawn
 from gaitforge.batch import Batch
 from gaitforge.models import Output
 from gaitforge.settings import ClusterSettings, FitPlan, TeacherSettings
-from gaitforge.work import read_json
+from gaitforge.work import CheckpointFolder, read_json
 from tests.conftest import FinishedLine
 from tests.line_state import (
     EPOCHS,
@@ -263,7 +263,7 @@ def test_a_checkpoint_in_the_middle_of_an_epoch_holds_all_that_going_on_needs(
 
     def keep_and_stop() -> None:
         if (stopped.epoch, stopped.step) == (1, 2):
-            save_checkpoint(tmp_path, stopped, history)
+            save_checkpoint(CheckpointFolder(tmp_path), stopped, history)
             raise InterruptedError
 
     epochs = fit(stopped, examples(), examples(views=1), KD, after_step=keep_and_stop)
@@ -272,7 +272,7 @@ def test_a_checkpoint_in_the_middle_of_an_epoch_holds_all_that_going_on_needs(
         next(epochs)
 
     again = TrainingHistory()
-    load_checkpoint(tmp_path, resumed, again)
+    load_checkpoint(CheckpointFolder(tmp_path), resumed, again)
     assert (resumed.epoch, resumed.step, again.epochs) == (1, 2, history.epochs)
     *_, end = fit(resumed, examples(), examples(views=1), KD)
     assert end.train_loss == last.train_loss

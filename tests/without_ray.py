@@ -15,7 +15,7 @@ from ray import tune
 from gaitforge.export import Exported
 from gaitforge.losses import Distillation
 from gaitforge.records.trial import TRIAL
-from gaitforge.work import SplitFolder, open_path
+from gaitforge.work import CheckpointFolder, SplitFolder, open_path
 from tests.small_line import Tables
 from trainers import pipeline
 from trainers.confirm import confirm, export, refit_file
@@ -92,7 +92,7 @@ def trained_here(job: teacher.Job, settings: Any, cluster: Any, storage: Path, n
     for metrics in fit(fitting, train, valid, Distillation()):
         history.add(metrics, fitting.model)
     storage.mkdir()
-    teacher.save_checkpoint(storage, fitting, history)
+    teacher.save_checkpoint(CheckpointFolder(storage), fitting, history)
     return KeptHere(storage)
 
 

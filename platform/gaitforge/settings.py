@@ -124,8 +124,26 @@ class TeacherSettings:
     """Processes that share each batch; [fewest, most], as [1, 4], grows and shrinks with the
     cluster.
     """
+    members: int = 1
+    """Models that are trained side by side, from seeds one after the other, and answer together by the mean of their
+    logits.
+    """
+    cross_fit: bool = False
+    """Deal the training people among the members: each trains without its part, and students learn of a window what the
+    one has answered that never saw its person. For terms that read logits.
+    """
 
     def __post_init__(self) -> None:
+        _must(self.members >= 1, f"teacher.members is {self.members}, but must be at least 1.")
+        _must(
+            self.members > 1 or not self.cross_fit,
+            "teacher.cross_fit deals people among members, but teacher.members is 1; raise it.",
+        )
+        _must(
+            self.members == 1 or self.workers == 1,
+            f"teacher.members is {self.members}, each of which is trained by one worker, but teacher.workers is "
+            f"{self.workers}; make it 1.",
+        )
         _must(
             self.patience >= 0,
             f"teacher.patience is {self.patience}, but must not be negative (0 = never stop early).",
@@ -213,7 +231,7 @@ class SearchSettings:
     max_params: int | None = None
     """Parameters of the largest student."""
     max_params_share: float | None = 0.1
-    """Parameters of the largest student as a share of the teacher's; 1.0: up to its size."""
+    """Parameters of the largest student as a share of the teacher's, or of one of its members; 1.0: up to its size."""
     max_macs: int | None = None
     """Most multiply-accumulates for one window."""
     max_bytes: int | None = None

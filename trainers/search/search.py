@@ -95,7 +95,10 @@ def search_students(
     other settings and `fresh` was not asked for; RuntimeError where the search gave up.
     """
     teacher = Teacher.read(folder)
-    budget, count_cost = Budget.of(settings, teacher.params), CostCounter(windows)
+    budget, count_cost = (
+        Budget.of(settings, teacher.params // teacher.members),
+        CostCounter(windows),
+    )
     check_budget(settings, budget, count_cost)
     check_classes(settings, len(windows.classes))
     check_joint_counts(settings, windows, outputs)
