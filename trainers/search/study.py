@@ -161,7 +161,11 @@ class Study:
             warnings.simplefilter("ignore", UserWarning)
             for index, name in enumerate(self.objectives):
                 counted = OBJECTIVES[name].counted
-                values = sorted(v for v in shared if not counted or v.startswith(f"{family}."))
+                values = sorted(
+                    v
+                    for v in shared
+                    if not counted or v.startswith(f"{family}.") or (family and v == "streams")
+                )
                 if values:
                     sign = -1 if OBJECTIVES[name].up else 1
                     found[name] = optuna.importance.get_param_importances(
