@@ -142,7 +142,7 @@ class Study:
         It is worked out over the finished trials, or those of one family; {} with too few of them to tell. Only
         values that all these trials have are looked at. Over all families, objectives that count parameters or
         operations are left out: they follow by arithmetic from a model's sizes, which families do not share. Over
-        one family they are explained by its own sizes alone.
+        one family they are explained by its own sizes alone, its streams among them.
         """
         finished = [
             trial
