@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gaitforge.losses import LOSSES, Distillation
-from gaitforge.models import Sizes
+from gaitforge.models import Sizes, with_streams
+from gaitforge.models.streams import order_streams
 from gaitforge.spaces import Suggester
 
 NONE = "none"  # of a choice of terms
@@ -28,14 +29,15 @@ def propose(
     spaces: Mapping[str, Callable[[Suggester], Sizes]],
     terms: Sequence[str],
     terms_warmup: float = 0.0,
+    streams: Sequence[Sequence[str]] = (("joints",),),
 ) -> Proposal:
     """Ask an Optuna trial for one student: a family, its sizes, the optimiser and the distillation.
 
     `spaces` gives the function that asks for sizes, by family. `terms_warmup` is the share of all steps
-    over which the weights of the terms grow from 0.
+    over which the weights of the terms grow from 0, `streams` are the choices of what a student sees.
     """
     family = trial.suggest_categorical("family", sorted(spaces))
-    sizes = spaces[family](trial)
+    sizes = suggest_sizes(trial, spaces[family], streams)
     lr = trial.suggest_float("lr", 5e-4, 1e-2, log=True)
     weight_decay = trial.suggest_float("weight_decay", 1e-3, 1e-1, log=True)
     return Proposal(
@@ -45,6 +47,21 @@ def propose(
         weight_decay=weight_decay,
         distillation=suggest_distillation(trial, terms, terms_warmup),
     )
+
+
+def suggest_sizes(
+    trial: Suggester,
+    space: Callable[[Suggester], Sizes],
+    streams: Sequence[Sequence[str]],
+) -> Sizes:
+    """Ask a trial for sizes of a family, and for the streams where there is more than one choice of them."""
+    sizes = space(trial)
+    ordered = [order_streams(choice, "A choice of search.streams") for choice in streams]
+    choices = {"+".join(choice): choice for choice in ordered}
+    named = next(iter(choices))
+    if len(choices) > 1:
+        named = trial.suggest_categorical("streams", list(choices))
+    return with_streams(sizes, choices[named])
 
 
 def suggest_distillation(trial: Suggester, terms: Sequence[str], warmup: float) -> Distillation:

@@ -105,11 +105,11 @@ def test_what_changes_a_trial_or_its_place_is_another_search(
     assert head(tmp_path, SearchSettings(**change))["identity"] != head(tmp_path)["identity"]
 
 
-def test_a_warm_up_of_nothing_has_no_part_in_what_a_search_is_called(tmp_path: Path) -> None:
+def test_what_is_off_has_no_part_in_what_a_search_is_called(tmp_path: Path) -> None:
     shared = {
         key: value
         for key, value in as_dict(SearchSettings()).items()
-        if key not in (*FREE_TO_CHANGE, "terms_warmup")
+        if key not in (*FREE_TO_CHANGE, "terms_warmup", "streams")
     }
     here = windows(tmp_path)
     then = fingerprint({"settings": shared, "windows": here.key, "teacher": TEACHER.fingerprint})

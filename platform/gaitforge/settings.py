@@ -8,7 +8,7 @@ import json
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -43,6 +43,8 @@ MOST: Mapping[str, int] = {
 }
 MOST_SIZE = 100_000
 _SIZES = "teacher.sizes."
+
+JOINTS_ALONE = (("joints",),)  # of search.streams: what students see unless more is asked for
 
 SAMPLERS = ("tpe", "nsga2", "nsga3", "gp", "random")
 
@@ -116,7 +118,7 @@ class TeacherSettings:
     family: str = "stgcn"
     """Kind of model: a name of the table of families."""
     sizes: Mapping[str, Any] = field(default_factory=dict)
-    """Sizes of the model; keys and types belong to the family."""
+    """Sizes of the model; keys and types belong to the family, but for `streams`, which every one has."""
     fit: FitPlan = field(default_factory=FitPlan)
     patience: int = 0
     """Epochs without a better validation macro F1 before training ends; 0: never."""
@@ -148,6 +150,9 @@ class TeacherSettings:
             self.patience >= 0,
             f"teacher.patience is {self.patience}, but must not be negative (0 = never stop early).",
         )
+        if self.sizes.get("streams") == ["joints"]:  # what a model sees anyway: the same teacher
+            sizes = {name: value for name, value in self.sizes.items() if name != "streams"}
+            object.__setattr__(self, "sizes", sizes)
         fewest, most = self.worker_range
         _must(
             1 <= fewest <= most,
@@ -224,6 +229,10 @@ class SearchSettings:
     """
     terms_warmup: float = 0.0
     """Share of all steps over which those weights grow from 0."""
+    streams: tuple[tuple[str, ...], ...] = JOINTS_ALONE
+    """What students see of each joint, side by side, as teacher.sizes.streams; of several such lists
+    the search chooses: [["joints"], ["joints", "bones"]].
+    """
     teacher_sees: str = "clean"
     """What the teacher answers where search.fit disturbs its views (jitter, joint_drop, part_drop): the "clean" view,
     or the view as "disturbed" as the student's, which then is the same in every epoch that takes it.
@@ -286,6 +295,21 @@ class SearchSettings:
             f"search.terms_warmup is {self.terms_warmup}, but must be in [0, 1]: it is a share of all steps.",
         )
         _must(
+            bool(self.streams)
+            and all(choice and len(set(choice)) == len(choice) for choice in self.streams),
+            f"search.streams is {_lists(self.streams)}, but must hold lists of one or more names, each once; leave it "
+            "out for joints alone.",
+        )
+        twice = [
+            choice
+            for i, choice in enumerate(self.streams)
+            if set(choice) in map(set, self.streams[:i])
+        ]
+        _must(
+            not twice,
+            f"search.streams has the choice {_lists(twice[:1])[1:-1]} twice; keep one of them.",
+        )
+        _must(
             self.teacher_sees in ("clean", "disturbed"),
             f"search.teacher_sees is '{self.teacher_sees}', but must be clean or disturbed.",
         )
@@ -300,6 +324,11 @@ class SearchSettings:
                 value is None or value > 0,
                 f"search.{name} is {value}, but must be above 0; raise it.",
             )
+
+
+def _lists(choices: Sequence[Sequence[str]]) -> str:
+    """Write choices of streams as TOML has them."""
+    return json.dumps([list(choice) for choice in choices])
 
 
 # Of [search], what may differ between the starts of one search.
@@ -637,6 +666,7 @@ def teacher_identity(settings: TeacherSettings, windows: str) -> str:
 def changed_search(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """List the keys of [search] that differ and so ask for another search; FREE_TO_CHANGE are left out.
 
-    `before` and `now` are as `as_dict` returns them.
+    `before` and `now` are as `as_dict` returns them; a search that does not tell its streams had joints alone.
     """
-    return [key for key in now if key not in FREE_TO_CHANGE and before.get(key) != now[key]]
+    known = {"streams": [list(choice) for choice in JOINTS_ALONE], **before}
+    return [key for key in now if key not in FREE_TO_CHANGE and known.get(key) != now[key]]

@@ -316,7 +316,9 @@ def tune_trial(config: dict[str, Any], context: TrialContext) -> None:
 def propose(settings: SearchSettings, trial: optuna.trial.BaseTrial) -> Proposal:
     """Draw one student of the settings' families from an Optuna trial."""
     spaces = {family: SPACES[family].suggest for family in settings.families}
-    return search_spaces.propose(trial, spaces, settings.terms, settings.terms_warmup)
+    return search_spaces.propose(
+        trial, spaces, settings.terms, settings.terms_warmup, settings.streams
+    )
 
 
 def find_worst_values(settings: SearchSettings, teacher: Cost) -> list[float]:
