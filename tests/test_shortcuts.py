@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from gaitforge import shortcuts
 from gaitforge.layout import read_layout
+from gaitforge.normalise import Normalisation
 from gaitforge.provenance import Provenance
 from gaitforge.recording import Recording, Value
 from gaitforge.records.confirm import BAD, GOOD, OPEN
@@ -41,13 +42,15 @@ PEOPLE = 60
 def people_of(values_P: NDArray[np.float64], recordings: int = 2, start: int = 0) -> WindowSet:
     """Recordings of one window, whose 2 joints stand still at their person's values [P, 6]; every other has ataxia."""
     count = len(values_P) * recordings
-    values = np.repeat(values_P, recordings, axis=0).reshape(count, 1, 1, 2, 3)
-    joints = np.repeat(values, 4, axis=2).astype(np.float32)
+    values = np.repeat(values_P, recordings, axis=0).reshape(count, 1, 2, 3)
+    joints = np.repeat(values, 4, axis=1).astype(np.float32)
     person = np.repeat(np.arange(len(values_P)), recordings)
     return WindowSet(
         joints=joints, seen=np.ones(joints.shape[:-1], dtype=np.bool_), label_N=person % 2,
         recording_N=np.arange(count), recordings=tuple(f"r{start + i:03}" for i in range(count)),
-        persons=tuple(f"p{start + i:03}" for i in person),
+        persons=tuple(f"p{start + i:03}" for i in person), place_NC=np.zeros((count, 3), np.float32),
+        key_N=np.arange(count),
+        normalisation=Normalisation(mean_VC=np.zeros((2, 3), np.float32), std_VC=np.ones((2, 3), np.float32)),
     )  # fmt: skip
 
 

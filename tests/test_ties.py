@@ -153,7 +153,7 @@ def test_windows_are_of_the_normalisation_that_is_told(
     content["normalisation"]["mean"][0][0] += 0.5
     write_json(head, content)
     sentence = refused(capsys, "outputs", line.settings)
-    must_say(sentence, str(head), "another normalisation than train was scaled by", "remove")
+    must_say(sentence, str(head), "another normalisation than train was built for", "remove")
 
 
 def test_windows_of_an_older_version_are_built_again(line: Copy) -> None:

@@ -207,12 +207,13 @@ class Line:
     def outputs(self) -> None:
         """Store the teacher's outputs for every view of every training window, once for all students.
 
-        In: `runs/<split>/teacher/`. Out: `teacher_outputs/` beside it: outputs.parquet, and arrays that students map.
+        In: `runs/<split>/teacher/`. Out: `teacher_outputs/` beside it: arrays that students map.
         """
         self.refuse("outputs")
         for split, windows in self.open_windows("train"):
             say(f"outputs: the teacher's answers for the split {split.name}")
-            write_outputs(windows, self.work.run(split.name))
+            search = self.settings.search
+            write_outputs(windows, self.work.run(split.name), search.terms, search.answered)
 
     def search(self) -> None:
         """Try students that learn from the stored outputs, scored on the validation people.

@@ -18,6 +18,22 @@ def require(holds: bool, sentence: str) -> None:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Disturbance:
+    """What is done to a view: noise, and joints and body parts that are hidden for the whole window."""
+
+    jitter: float = 0.0
+    joint_drop: float = 0.0
+    part_drop: float = 0.0
+
+    @property
+    def is_none(self) -> bool:
+        return self == CLEAN
+
+
+CLEAN = Disturbance()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
     """How a model is trained but for its seed: AdamW, linear warm-up, cosine decay to a hundredth of `lr`."""
 
@@ -41,6 +57,8 @@ class Recipe:
     """Noise on coordinates, in standard deviations of the training windows."""
     joint_drop: float = 0.0
     """Share of joints hidden for a whole window."""
+    part_drop: float = 0.0
+    """Share of the layout's body parts hidden for a whole window."""
 
     def __post_init__(self) -> None:
         require(self.epochs >= 1, f"fit.epochs is {self.epochs}, but must be at least 1.")
@@ -63,9 +81,15 @@ class Recipe:
         )
         require(self.clip > 0, f"fit.clip is {self.clip}, but must be above 0.")
         require(self.jitter >= 0, f"fit.jitter is {self.jitter}, but must not be negative.")
-        require(
-            0 <= self.joint_drop < 1,
-            f"fit.joint_drop is {self.joint_drop}, but must be in [0, 1).",
+        for name in ("joint_drop", "part_drop"):
+            share = getattr(self, name)
+            require(0 <= share < 1, f"fit.{name} is {share}, but must be in [0, 1).")
+
+    @property
+    def disturbance(self) -> Disturbance:
+        """Return what is done to the views of a training."""
+        return Disturbance(
+            jitter=self.jitter, joint_drop=self.joint_drop, part_drop=self.part_drop
         )
 
 

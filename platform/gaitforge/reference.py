@@ -226,7 +226,7 @@ def fit_scale(train: WindowSet) -> tuple[Floats, Floats]:
 def median_distance(plain: Lift, train: WindowSet, generator: np.random.Generator) -> float:
     """Return the median distance between training windows, over a sample of them; 1 where all are alike."""
     row_N = np.sort(generator.permutation(train.n)[:SAMPLE])
-    raw_NF = compute_features(train.joints[row_N, 0], train.seen[row_N, 0])
+    raw_NF = compute_features(*train.score(row_N))
     sample_NF = (raw_NF - plain.mean_F) * plain.factor_F
     square_N = np.square(sample_NF).sum(axis=1)
     squares_NN = square_N[:, None] + square_N - 2 * sample_NF @ sample_NF.T
@@ -239,7 +239,7 @@ def cut_features(windows: WindowSet) -> Iterator[tuple[slice, Floats]]:
     """Yield where each chunk of windows lies, and their features [N, F]."""
     for start in range(0, windows.n, CHUNK):
         rows = slice(start, min(start + CHUNK, windows.n))
-        yield rows, compute_features(windows.joints[rows, 0], windows.seen[rows, 0])
+        yield rows, compute_features(*windows.score(rows))
 
 
 def compute_features(joints_NTVC: NDArray[np.float32], seen_NTV: NDArray[np.bool_]) -> Floats:

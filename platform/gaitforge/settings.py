@@ -21,6 +21,7 @@ from gaitforge.ingest.synthetic import SyntheticSettings
 from gaitforge.layout import read_layout
 from gaitforge.objectives import DEFAULT, check_objectives
 from gaitforge.quality import QualitySettings
+from gaitforge.recipe import CLEAN, Disturbance
 from gaitforge.recipe import FitPlan as FitPlan
 from gaitforge.recipe import require as _must
 from gaitforge.records.json_file import JsonFile
@@ -197,8 +198,7 @@ class SearchSettings:
     """Students that are tried; most are stopped early."""
     fit: FitPlan = field(default_factory=lambda: FitPlan(epochs=8))
     """As teacher.fit, for every student. `lr` and `weight_decay` have no effect, as they are
-    searched; trial 0 has `seed`, each trial the next one. With noise on coordinates the
-    teacher's answer to the clean view stays the target.
+    searched; trial 0 has `seed`, each trial the next one.
     """
     terms: tuple[str, ...] = ("kd",)
     """Distillation terms whose weights are searched; []: students learn from labels alone; of
@@ -206,6 +206,10 @@ class SearchSettings:
     """
     terms_warmup: float = 0.0
     """Share of all steps over which those weights grow from 0."""
+    teacher_sees: str = "clean"
+    """What the teacher answers where search.fit disturbs its views (jitter, joint_drop, part_drop): the "clean" view,
+    or the view as "disturbed" as the student's, which then is the same in every epoch that takes it.
+    """
     max_params: int | None = None
     """Parameters of the largest student."""
     max_params_share: float | None = 0.1
@@ -243,6 +247,11 @@ class SearchSettings:
     allow_chance: bool = False
     """Imitate even a teacher that is no better than always answering the commonest class."""
 
+    @property
+    def answered(self) -> Disturbance:
+        """Return how the views are disturbed that the teacher answers."""
+        return self.fit.disturbance if self.teacher_sees == "disturbed" else CLEAN
+
     def __post_init__(self) -> None:
         _must(bool(self.families), "search.families is empty; name at least one family.")
         _must(self.trials >= 1, f"search.trials is {self.trials}, but must be at least 1.")
@@ -257,6 +266,10 @@ class SearchSettings:
         _must(
             0 <= self.terms_warmup <= 1,
             f"search.terms_warmup is {self.terms_warmup}, but must be in [0, 1]: it is a share of all steps.",
+        )
+        _must(
+            self.teacher_sees in ("clean", "disturbed"),
+            f"search.teacher_sees is '{self.teacher_sees}', but must be clean or disturbed.",
         )
         check_objectives(self.objectives)
         _must(

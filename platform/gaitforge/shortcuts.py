@@ -260,7 +260,7 @@ def _places(texts: Sequence[str | None], shared: Sequence[str]) -> Floats:
 
 
 def _merge(roles: Sequence[WindowSet]) -> WindowSet:
-    """Join the roles' clean windows, in memory: at most MOST_WINDOWS, evenly over each role."""
+    """Join the roles' windows, in memory: at most MOST_WINDOWS, evenly over each role."""
     whole = sum(role.n for role in roles)
     thin = [
         _thin(role, max(1, role.n * MOST_WINDOWS // max(whole, MOST_WINDOWS))) for role in roles
@@ -269,6 +269,9 @@ def _merge(roles: Sequence[WindowSet]) -> WindowSet:
     return WindowSet(
         joints=np.concatenate([role.joints for role in thin]),
         seen=np.concatenate([role.seen for role in thin]),
+        place_NC=np.concatenate([role.place_NC for role in thin]),
+        key_N=np.concatenate([role.key_N for role in thin]),
+        normalisation=roles[0].normalisation,  # that of the training people, for all roles
         label_N=np.concatenate([role.label_N for role in thin]),
         recording_N=np.concatenate(
             [role.recording_N + start for role, start in zip(thin, starts[:-1], strict=True)]
@@ -282,10 +285,12 @@ def _thin(windows: WindowSet, most: int) -> WindowSet:
     row_N = np.unique(np.linspace(0, windows.n - 1, min(windows.n, most)).astype(np.int64))
     return dataclasses.replace(
         windows,
-        joints=np.asarray(windows.joints[row_N, :1]),
-        seen=np.asarray(windows.seen[row_N, :1]),
-        label_N=np.asarray(windows.label_N[row_N]),
-        recording_N=np.asarray(windows.recording_N[row_N]),
+        joints=windows.joints[row_N],
+        seen=windows.seen[row_N],
+        place_NC=windows.place_NC[row_N],
+        key_N=windows.key_N[row_N],
+        label_N=windows.label_N[row_N],
+        recording_N=windows.recording_N[row_N],
     )
 
 

@@ -21,7 +21,7 @@ from gaitforge.work import (
 )
 from search_spaces import SPACES
 from trainers.terminal.say import say
-from trainers.training.teacher_file import Teacher, outputs_provenance
+from trainers.training.teacher_file import Teacher, read_outputs_provenance
 from trainers.training.window_folder import WindowFolder
 
 
@@ -54,7 +54,7 @@ def search_provenance(
         {
             "windows": windows.provenance,
             "teacher": teacher,
-            "outputs": outputs_provenance(teacher, windows.provenance),
+            "outputs": read_outputs_provenance(folder, teacher, windows.provenance),
             **starts,
         },
         windows.people("train", "validation"),

@@ -20,6 +20,7 @@ from gaitforge.losses import (
     collect_needed,
     loss_terms,
 )
+from gaitforge.settings import FitPlan
 from trainers.training.examples import Examples, Memory, draw
 from trainers.training.fitting import Fitting
 from trainers.training.scoring import score
@@ -27,7 +28,6 @@ from trainers.training.sharing import LossFactors, Shard, agree, check_shards
 from trainers.training.speed import CudaGraphGradients, Speed, send_ahead
 from trainers.training.steps import (
     Step,
-    disturb,
     epoch_steps,
     seed_dropout,
     set_learning_rate,
@@ -75,10 +75,11 @@ def fit(
     from any step. With any number of workers a step sees the same windows, views and noise and has the
     same gradient; only dropout and batch norm differ, since each worker sees its own shard alone.
 
-    Raises KeyError for an unknown loss term, ValueError where workers cannot share the batches, and
-    FloatingPointError where the loss is not finite.
+    Raises KeyError for an unknown loss term, ValueError where workers cannot share the batches or the teacher has
+    seen views that were disturbed otherwise, and FloatingPointError where the loss is not finite.
     """
     plan = fitting.plan
+    check_answered(train, plan, distillation)
     check_shards(len(train), plan.batch, shard.world)
     check_terms(distillation, shard.world)
     goal = Goal(
@@ -125,18 +126,16 @@ def train_epoch(
     so that a step that is run again after a crash is the same step.
     """
     plan, device = fitting.plan, fitting.device
-    generator = torch.Generator().manual_seed(plan.seed * 100_003 + fitting.epoch)
-    steps = epoch_steps(len(train), train.views, plan.batch, generator, train.device)
+    steps = epoch_steps(
+        len(train), train.views, plan.batch, plan.seed, fitting.epoch, train.device
+    )
     left = steps[fitting.step :]
     batches = draw_batches(train, steps, fitting, goal.distillation, shard)
     if train.device != device:
         batches = send_ahead(batches, device)
-    noise = torch.Generator(device)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         for step, (batch, targets) in zip(left, batches, strict=True):
             set_learning_rate(fitting.optimizer, plan, fitting.epoch + fitting.step / len(steps))
-            noise.manual_seed(step.seed)
-            batch = disturb(batch, plan, noise, shard, len(step.window_B))
             seed_dropout(step.seed + 1 + shard.rank, device)
             terms = gradients(batch, targets, find_loss_factors(step, train.label_N, goal, shard))
             fitting.optimizer.step()
@@ -165,7 +164,9 @@ def draw_batches(
     memory = None if joints is None or not drawn else Memory.of(joints, train.label_N)
     epoch, epochs = fitting.epoch, fitting.plan.epochs
     for number, step in enumerate(steps[fitting.step :], start=fitting.step):
-        batch, targets = train.take(shard.take_rows(step.window_B), shard.take_rows(step.view_B))
+        window_B, view_B = shard.take_rows(step.window_B), shard.take_rows(step.view_B)
+        batch, targets = train.take(window_B, view_B)
+        batch = train.disturb(batch, window_B, view_B, fitting.plan, epoch)
         targets = draw(targets, drawn, memory, len(targets.label_B), step.seed)
         if distillation.warmup > 0:
             done = (epoch + number / len(steps)) / epochs
@@ -212,6 +213,15 @@ def find_gradients(
     if fitting.heads is not None:  # apart, so that theirs does not make the student's small
         nn.utils.clip_grad_norm_(fitting.heads.parameters(), fitting.plan.clip)
     return {name: value.detach() for name, value in terms.items()}
+
+
+def check_answered(train: Examples, plan: FitPlan, distillation: Distillation) -> None:
+    """Raise ValueError where a student would be shown other views than the teacher has answered, disturbed ones."""
+    if distillation.terms and not train.answered.is_none and train.answered != plan.disturbance:
+        raise ValueError(
+            f"The teacher has answered views that were disturbed by {train.answered}, but the student's are by "
+            f"{plan.disturbance}; make them alike, or take search.teacher_sees = 'clean'."
+        )
 
 
 def check_terms(distillation: Distillation, world: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,9 @@ import numpy as np
 from torch import nn
 
 from gaitforge.arrays import Damaged, check_array
+from gaitforge.losses import collect_needed
 from gaitforge.provenance import Provenance
+from gaitforge.recipe import CLEAN, Disturbance
 from gaitforge.records.search import SEARCH
 from gaitforge.records.teacher import OUTPUTS, TEACHER
 from gaitforge.weights import find_weights_fault
@@ -101,31 +104,46 @@ def check_replaced(folder: SplitFolder, identity: str, fresh: bool) -> None:
         )
 
 
-def outputs_identity(teacher: str, windows: str) -> str:
-    """Return a hash of all that decides the outputs: the teacher's fingerprint, the windows' key, our format."""
-    return fingerprint({"teacher": teacher, "windows": windows, "schema": OUTPUTS.schema})
+def find_outputs_fault(files: OutputsFolder, terms: Iterable[str] = ()) -> str | None:
+    """Say which array is not the one that the outputs' head tells of, as a sentence begins; None if all are.
 
-
-def find_outputs_fault(files: OutputsFolder) -> str | None:
-    """Say which of the arrays is not the one that the outputs' head tells of, as a sentence begins; None if all are."""
+    Those that the loss terms read must be there.
+    """
     head = OUTPUTS.read(files.head)
     each = (head.windows, head.views)
-    shapes: dict[str, tuple[type[np.floating[Any]], tuple[int | None, ...]]] = {
-        "logits": (np.float32, (*each, None)),
-        "embedding": (np.float16, (*each, head.embedding)),
-        "joints": (np.float16, (*each, *head.joint_features)),
+    shapes: dict[str, tuple[int | None, ...]] = {
+        "logits": (*each, None),
+        "embedding": (*each, head.embedding),
+        "joints": (*each, *head.joint_features),
     }
+    needed = {"logits", *collect_needed(terms, "stored"), *head.sha256}
     try:
-        for name, (dtype, shape) in shapes.items():
-            check_array(files.array(name), head.sha256.get(name), dtype, shape)
+        for name, shape in shapes.items():
+            if name in needed:
+                check_array(files.array(name), head.sha256.get(name), np.float16, shape)
     except Damaged as error:
         return str(error)
     return None
 
 
-def outputs_provenance(teacher: Provenance, windows: Provenance) -> Provenance:
-    """Return the provenance of a teacher's outputs, also before there are any."""
-    return Provenance.of(
-        outputs_identity(teacher.identity, windows.identity),
-        {"teacher": teacher, "windows": windows},
+def outputs_provenance(
+    teacher: Provenance, windows: Provenance, answered: Disturbance = CLEAN
+) -> Provenance:
+    """Return the provenance of a teacher's outputs, also before there are any.
+
+    `answered` is how the views are disturbed that it answers.
+    """
+    identity = fingerprint(
+        {"teacher": teacher.identity, "windows": windows.identity, "schema": OUTPUTS.schema}
+        | ({} if answered.is_none else {"disturbance": dataclasses.asdict(answered)})
     )
+    return Provenance.of(identity, {"teacher": teacher, "windows": windows})
+
+
+def read_outputs_provenance(
+    folder: SplitFolder, teacher: Provenance, windows: Provenance
+) -> Provenance:
+    """Return the provenance of the outputs in the folder; where they are not of this teacher, of what it would give."""
+    head = OUTPUTS.find(folder.outputs.head)
+    answered = CLEAN if head is None else head.disturbance
+    return outputs_provenance(teacher, windows, answered)

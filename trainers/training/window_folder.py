@@ -258,4 +258,4 @@ def take_few_windows(windows: WindowFolder) -> tuple[NDArray[np.float32], NDArra
     """Return FEW real validation windows [N, T, V, C] and what was seen, repeated where there are fewer."""
     valid = windows.open_role("validation")
     index = np.arange(FEW) % valid.n
-    return np.array(valid.joints[index, 0]), np.array(valid.seen[index, 0])
+    return valid.score(index)

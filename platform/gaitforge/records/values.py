@@ -42,8 +42,16 @@ class _Told:
     unknown: tuple[str, ...]
 
 
-# as a recipe, of which a file must tell all
-_Recipe = dataclasses.make_dataclass("_Recipe", list(get_type_hints(Recipe).items()), kw_only=True)
+# as a recipe, of which a file must tell all; but for what was not known to older versions, and was off then
+_OFF = {"part_drop": 0.0}
+_Recipe = dataclasses.make_dataclass(
+    "_Recipe",
+    [
+        (name, hint, field(default=_OFF[name])) if name in _OFF else (name, hint)
+        for name, hint in get_type_hints(Recipe).items()
+    ],
+    kw_only=True,
+)
 # as window settings, of which a file must tell all: a default would cut other windows than the model was made for;
 # but for `fps`, which was not known to older versions and is left out where it is not used
 _Windows = dataclasses.make_dataclass(
