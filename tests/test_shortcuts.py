@@ -104,7 +104,8 @@ def test_text_is_told_by_its_value_and_a_few_numbers_are_codes() -> None:
     windows = people_of(values)
     sites = ["oslo", "rome", "wien"]
     told, tells = only(found(windows, site=[sites[i % 3] for i in range(PEOPLE)]))
-    assert (told.measure, told.chance) == (BALANCED, pytest.approx(1 / 3))
+    assert told.measure == BALANCED
+    assert told.chance == pytest.approx(1 / 3)
     assert told.value > 0.9
     # every site has as many of both classes
     assert tells.interval[0] <= 0.5

@@ -158,7 +158,7 @@ def solve(lift: Lift, train: WindowSet, classes: int) -> tuple[Floats, Floats]:
     without training windows are 0: it is never the answer.
     """
     weight_N = balance_weights(train.label_N, classes)
-    prior_K = np.bincount(train.label_N, weight_N, classes)
+    prior_K = np.asarray(np.bincount(train.label_N, weight_N, classes), dtype=np.float64)
     size = lift.phase_D.size or len(lift.mean_F)
     return solve_targets(
         lift.cut_chunks(train), size, weight_N, np.eye(classes)[train.label_N], prior_K

@@ -303,7 +303,7 @@ def _labels(windows: WindowSet) -> Floats:
 
 def _deal(windows: WindowSet, label: Column) -> Ints:
     """Return the fold of each recording [R]: people are dealt in the order of their class, then of their name."""
-    first = {}
+    first: dict[str, float] = {}
     for person, place in zip(windows.persons, label.target_R, strict=True):
         first.setdefault(person, place)
     order = sorted(first, key=lambda person: (first[person], person))

@@ -51,7 +51,7 @@ def read_columns(store: SkeletonStore) -> Mapping[str, Mapping[str, Value]]:
     Not those of how a recording was tracked, which are worked out from the recording itself.
     """
     index = store.read_index()
-    recordings = index.column("recording").to_pylist()
+    recordings = list(map(str, index.column("recording").to_pylist()))
     names = [
         name
         for name in index.column_names
