@@ -84,6 +84,7 @@ KEYS = {
     "runs/main/confirm/scores.json": "schema margin people too_few times_scored teacher reference chance members "
     "optimism per_person chosen verdict sentence",
     "runs/main/confirm/latency.json": "schema teacher members",
+    "runs/main/confirm/shortcuts.json": "schema identity class_from_windows columns says sentence",
     "export/card.json": "schema trial seed network verdict reference chance margin too_few family sizes params macs "
     "layout classes windows normalisation read onnx "
     "onnx_bytes max_abs_difference latency_ms_p50 latency_ms_p95",

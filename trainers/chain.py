@@ -18,6 +18,7 @@ from gaitforge.records.confirm import FOLDS, LATENCIES, POOLED, SCORES
 from gaitforge.records.export import CARD
 from gaitforge.records.json_file import Unreadable
 from gaitforge.records.search import FRONT, SEARCH
+from gaitforge.records.shortcuts import SHORTCUTS
 from gaitforge.records.split import SPLIT, Split
 from gaitforge.records.store import STORE, HowRead
 from gaitforge.records.teacher import OUTPUTS, REFERENCE, TEACHER
@@ -184,6 +185,7 @@ def check_versions(work: WorkFolder) -> None:
         FRONT.check_version(folder.front)
         SCORES.check_version(folder.scores)
         LATENCIES.check_version(folder.latencies)
+        SHORTCUTS.check_version(folder.shortcuts)
         FOLDS.check_version(folder.folds_answer)
 
 

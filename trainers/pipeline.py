@@ -49,6 +49,7 @@ from trainers.confirm.folds import confirm_folds, deal_folds
 from trainers.confirm.latencies import write_latencies
 from trainers.confirm.pool import pool_splits
 from trainers.confirm.robustness import write_robustness
+from trainers.confirm.shortcuts import write_shortcuts
 from trainers.confirm.trust import format_verdict
 from trainers.confirm.verdict import Tables, write_verdict
 from trainers.forget import is_half_forgotten
@@ -240,8 +241,8 @@ class Line:
         """Train the searched front anew and score it on people that nothing has seen.
 
         In: `runs/<split>/search/`, `teacher/`, `teacher_outputs/` and `reference/`. Out: `confirm/`: refits, scores
-        with their verdict, latencies, robustness; `predictions/`; `scorings/`; `folds/` where confirm.folds asks for
-        them; `runs/pooled.json` of several splits.
+        with their verdict, latencies, robustness, shortcuts; `predictions/`; `scorings/`; `folds/` where
+        confirm.folds asks for them; `runs/pooled.json` of several splits.
         """
         self.refuse("confirm")
         store = SkeletonStore.open(self.work.store)
@@ -264,7 +265,10 @@ class Line:
                 split.people("confirm"),
             )
             times = count_scorings(self.work, split.people("confirm"))
-            scores = write_verdict(self.settings.confirm, windows, folder, members, times, told)
+            shortcuts = write_shortcuts(windows, store, folder)
+            scores = write_verdict(
+                self.settings.confirm, windows, folder, members, times, told, shortcuts
+            )
             write_robustness(windows, folder, members, self.settings.confirm.seeds)
             write_latencies(windows, folder, Teacher.read(folder), members)
             say("\n".join(f"  {line}" for line in format_verdict(scores.verdict)))

@@ -12,10 +12,12 @@ from gaitforge.failures import failure_note
 from gaitforge.outdated import explain_outdated_answer, explain_outdated_pooled
 from gaitforge.records.confirm import FOLDS, POOLED, SCORES, ByPerson, ModelScores
 from gaitforge.records.json_file import Unreadable
+from gaitforge.records.shortcuts import SHORTCUTS
 from gaitforge.records.store import STORE
 from gaitforge.records.summary import SUMMARY, FamilyEnds, SearchedMember
 from gaitforge.records.teacher import REFERENCE
 from gaitforge.sentences import escape
+from gaitforge.shortcuts import describe_column
 from gaitforge.summary import make_summary
 from gaitforge.trials import TrialLog
 from gaitforge.work import SplitFolder, WorkFolder
@@ -183,9 +185,21 @@ def _confirmed(folder: SplitFolder, outdated: str | None) -> Iterator[str]:
             f"  trial {one.trial:>3}  {'search':<6} {one.believed:.3f}, its refits {one.validated:.3f} on the "
             f"same people and {one.confirmed:.3f} on others: luck {one.luck:+.3f}, people {one.people:+.3f}"
         )
+    yield from _shortcuts(folder)
     head, *lines = format_verdict(scores.verdict)
     yield f"  {head}" if outdated is None else f"  verdict of then, out of date: {head}"
     yield from (f"  {line}" for line in lines)
+
+
+def _shortcuts(folder: SplitFolder) -> Iterator[str]:
+    """Describe each recorded column; nothing in a folder where confirm has not looked at any yet."""
+    try:
+        facts = SHORTCUTS.find(folder.shortcuts)
+    except Unreadable as error:
+        yield f"  {error}"
+        return
+    for row in facts.columns if facts else ():
+        yield f"  {describe_column(row, facts.class_from_windows if facts else None)}"
 
 
 def _by_person(one_by_one: ByPerson | None, indent: str) -> Iterator[str]:

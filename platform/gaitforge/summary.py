@@ -19,6 +19,7 @@ from gaitforge.records.confirm import POOLED, SCORES, Member, ModelScores, Poole
 from gaitforge.records.export import CARD, Card
 from gaitforge.records.json_file import JsonFile, Unreadable
 from gaitforge.records.search import FRONT, SEARCH, FrontRow, SearchHead
+from gaitforge.records.shortcuts import SHORTCUTS
 from gaitforge.records.store import STORE, StoreInfo
 from gaitforge.records.summary import (
     SUMMARY,
@@ -30,6 +31,7 @@ from gaitforge.records.summary import (
     OutOfDate,
     SearchedMember,
     SearchSummary,
+    ShortcutSummary,
     StoreCounts,
     Summary,
     TeacherSummary,
@@ -98,6 +100,7 @@ def make_summary(work: WorkFolder) -> Summary:
         export=None if card is None else _export(card),
         exported=None if card is None or outdated.export else _exported(card),
         outdated=outdated,
+        shortcuts=_shortcuts(folders),
     )
 
 
@@ -196,6 +199,18 @@ def _members(folders: Sequence[SplitFolder]) -> tuple[ConfirmedMember, ...] | No
 def _name(folder: SplitFolder, folders: Sequence[SplitFolder]) -> str | None:
     """Return a split's name where there are several splits, else None."""
     return folder.root.name if len(folders) > 1 else None
+
+
+def _shortcuts(folders: Sequence[SplitFolder]) -> ShortcutSummary | None:
+    """Return what recorded columns tell; None of several splits, or where confirm has not looked at them."""
+    if len(folders) != 1 or not folders[0].scores.is_file():
+        return None
+    found = _usable(SHORTCUTS, folders[0].shortcuts)
+    if found is None:
+        return None
+    return ShortcutSummary(
+        says=found.says, sentence=found.sentence, class_from_windows=found.class_from_windows, columns=found.columns
+    )  # fmt: skip
 
 
 def _confirmed(its: ModelScores) -> Confirmed:

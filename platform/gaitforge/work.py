@@ -280,6 +280,10 @@ class SplitFolder:
         return self.confirm / "latency.json"
 
     @property
+    def shortcuts(self) -> Path:
+        return self.confirm / "shortcuts.json"
+
+    @property
     def robustness(self) -> Path:
         return self.confirm / "robustness.parquet"
 

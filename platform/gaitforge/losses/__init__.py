@@ -25,6 +25,7 @@ from gaitforge.losses.rkd import relation_loss
 from gaitforge.losses.sides import Sides, Targets, require
 from gaitforge.losses.similarity import similarity_loss
 from gaitforge.losses.standardise import standardise
+from gaitforge.losses.wttm import transformed_teacher_kl
 from gaitforge.models import Output
 from gaitforge.recipe import Distillation
 
@@ -101,6 +102,10 @@ def _dkd_standardised(sides: Sides, temperature: float) -> Tensor:
     return decoupled_kl(standardise(student), standardise(teacher), label_B, temperature)
 
 
+def _wttm(sides: Sides, temperature: float) -> Tensor:
+    return transformed_teacher_kl(*sides.pair_logits(), temperature)
+
+
 def _dist(sides: Sides, temperature: float) -> Tensor:
     return correlation_loss(*sides.pair_logits(), temperature)
 
@@ -159,6 +164,10 @@ LOSSES: dict[str, Term] = {
     "dkd_standardised": Term(
         compute=_dkd_standardised, stored="logits", choice="logits",
         weight=(0.02, 1.0), temperature=SOFT, default=2.0, fewest_classes=3,
+    ),
+    "wttm": Term(
+        compute=_wttm, stored="logits", choice="logits",
+        weight=(0.1, 4.0), temperature=SOFT, default=2.0,
     ),
     "dist": Term(
         compute=_dist, stored="logits", choice="logits", whole_batch=True,

@@ -13,6 +13,7 @@ from gaitforge.records.export import CARD
 from gaitforge.records.json_file import JsonFile
 from gaitforge.records.scoring import SCORING
 from gaitforge.records.search import FRONT, PACKING, SEARCH
+from gaitforge.records.shortcuts import SHORTCUTS
 from gaitforge.records.split import SPLIT
 from gaitforge.records.store import STORE
 from gaitforge.records.summary import SUMMARY
@@ -40,6 +41,7 @@ FILES: dict[str, JsonFile[Any]] = {
     "runs/<split>/confirm/running/<refit>.json": WORKER,
     "runs/<split>/confirm/scores.json": SCORES,
     "runs/<split>/confirm/latency.json": LATENCIES,
+    "runs/<split>/confirm/shortcuts.json": SHORTCUTS,
     "runs/<split>/confirm/folds.json": FOLDS,
     "runs/<split>/folds/<fold>/split.json": SPLIT,
     "runs/pooled.json": POOLED,
