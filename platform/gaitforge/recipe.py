@@ -30,7 +30,9 @@ class Recipe:
     weight_decay: float = 0.02
     """Weight decay of AdamW."""
     label_smoothing: float = 0.1
-    """Share of each label that is spread over all classes."""
+    """Share of each label that is spread over all classes; in a teacher it levels what soft labels
+    would teach of the wrong ones.
+    """
     warmup: float = 0.1
     """Share of all steps over which the learning rate grows from 0."""
     clip: float = 1.0

@@ -116,7 +116,8 @@ class TeacherSettings:
     """Kind of model: a name of the table of families."""
     sizes: Mapping[str, Any] = field(default_factory=dict)
     """Sizes of the model; keys and types belong to the family."""
-    fit: FitPlan = field(default_factory=FitPlan)
+    # smoothed labels would level the wrong classes, whose order is what soft labels teach
+    fit: FitPlan = field(default_factory=lambda: FitPlan(label_smoothing=0.0))
     patience: int = 0
     """Epochs without a better validation macro F1 before training ends; 0: never."""
     workers: int | tuple[int, int] = 1
