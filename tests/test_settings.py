@@ -341,6 +341,8 @@ def test_settings_without_what_they_need_are_refused(
         ("teacher.fit", "lr = nan"),
         ("teacher.fit", "weight_decay = -1"),
         ("teacher.fit", "label_smoothing = 1"),
+        ("teacher.fit", "average = 1.5"),
+        ("search.fit", "average = -0.1"),
         ("teacher.fit", "warmup = 1"),
         ("teacher.fit", "clip = 0"),
         ("teacher.fit", "jitter = -0.1"),

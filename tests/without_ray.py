@@ -90,7 +90,7 @@ def trained_here(job: teacher.Job, settings: Any, cluster: Any, storage: Path, n
     history = teacher.TrainingHistory()
     train, valid = (load_examples(windows, role) for role in ("train", "validation"))
     for metrics in fit(fitting, train, valid, Distillation()):
-        history.add(metrics, fitting.model)
+        history.add(metrics, fitting.result)
     storage.mkdir()
     teacher.save_checkpoint(storage, fitting, history)
     return KeptHere(storage)

@@ -6,9 +6,15 @@ A proposal, its trial and its refits hold these objects; they become plain value
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+
+def off(value: Any) -> dict[str, Any]:
+    """Return the metadata of a field that came later: in files and hashes it stands only where it differs from this."""
+    return {"off": value}
 
 
 def require(holds: bool, sentence: str) -> None:
@@ -43,6 +49,10 @@ class Recipe:
     """Noise on coordinates, in standard deviations of the training windows."""
     joint_drop: float = 0.0
     """Share of joints hidden for a whole window."""
+    average: float = field(default=0.0, metadata=off(0.0))
+    """Share of the last epochs over whose steps the weights are averaged; from there on the mean is
+    scored and kept; 0: off.
+    """
 
     def __post_init__(self) -> None:
         require(self.epochs >= 1, f"fit.epochs is {self.epochs}, but must be at least 1.")
@@ -69,6 +79,16 @@ class Recipe:
             0 <= self.joint_drop < 1,
             f"fit.joint_drop is {self.joint_drop}, but must be in [0, 1).",
         )
+        require(
+            0 <= self.average <= 1,
+            f"fit.average is {self.average}, but must be in [0, 1]: it is a share of all epochs.",
+        )
+
+    @property
+    def unaveraged(self) -> int:
+        """Return the epochs before the weights are averaged: all where they never are, else at most all but one."""
+        # rounding must not make 3.0000000000000004 epochs of three four
+        return self.epochs - math.ceil(round(self.average * self.epochs, 6))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

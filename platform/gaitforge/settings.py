@@ -23,7 +23,7 @@ from gaitforge.objectives import DEFAULT, check_objectives
 from gaitforge.quality import QualitySettings
 from gaitforge.recipe import FitPlan as FitPlan
 from gaitforge.recipe import require as _must
-from gaitforge.records.json_file import JsonFile
+from gaitforge.records.json_file import JsonFile, plain
 from gaitforge.records.store import HowRead
 from gaitforge.splits import SplitSettings
 from gaitforge.toml import read_toml
@@ -571,10 +571,8 @@ def _check_most(value: Any, name: str) -> None:
 
 
 def as_dict(settings: Any) -> dict[str, Any]:
-    """Return a settings dataclass as plain values, for JSON and for fingerprints."""
-    return typing.cast(
-        "dict[str, Any]", json.loads(json.dumps(dataclasses.asdict(settings), default=dict))
-    )
+    """Return a settings dataclass as plain values, for JSON and for fingerprints; what is off is left out."""
+    return typing.cast("dict[str, Any]", json.loads(json.dumps(plain(settings), default=dict)))
 
 
 SETTINGS = JsonFile(record=RunSettings, what="kept settings", stage="gaitforge run run.toml")
@@ -609,4 +607,5 @@ def changed_search(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[st
 
     `before` and `now` are as `as_dict` returns them.
     """
-    return [key for key in now if key not in FREE_TO_CHANGE and before.get(key) != now[key]]
+    keys = (item.name for item in dataclasses.fields(SearchSettings))
+    return [key for key in keys if key not in FREE_TO_CHANGE and before.get(key) != now.get(key)]
