@@ -605,7 +605,13 @@ def teacher_identity(settings: TeacherSettings, windows: str) -> str:
 def changed_search(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """List the keys of [search] that differ and so ask for another search; FREE_TO_CHANGE are left out.
 
-    `before` and `now` are as `as_dict` returns them.
+    `before` and `now` are as `as_dict` returns them; a key that came later, or is off, has its default.
     """
-    keys = (item.name for item in dataclasses.fields(SearchSettings))
-    return [key for key in keys if key not in FREE_TO_CHANGE and before.get(key) != now.get(key)]
+    default = as_dict(SearchSettings())
+    keys = [item.name for item in dataclasses.fields(SearchSettings)]
+    return [
+        key
+        for key in keys
+        if key not in FREE_TO_CHANGE
+        and before.get(key, default.get(key)) != now.get(key, default.get(key))
+    ]

@@ -19,7 +19,7 @@ from gaitforge.work import (
     fingerprint,
     set_aside,
 )
-from search_spaces import SPACES
+from search_spaces import SPACES, TERMS_VERSION
 from trainers.terminal.say import say
 from trainers.training.teacher_file import Teacher, outputs_provenance
 from trainers.training.window_folder import WindowFolder
@@ -38,6 +38,7 @@ def search_identity(settings: SearchSettings, windows: str, teacher: str) -> str
     return fingerprint(
         {"settings": shared, "windows": windows, "teacher": teacher}
         | ({"spaces": later} if later else {})
+        | ({"terms": TERMS_VERSION} if settings.terms else {})
     )
 
 
@@ -114,7 +115,7 @@ def check_claim(
     what = (
         f"search.{changed[0]}"
         if changed
-        else "the data, the split, the teacher or a family's search space"
+        else "the data, the split, the teacher or the search space"
     )
     raise ValueError(
         f"{folder.search} holds a search with other settings ({what} has changed), and trials of both must not "

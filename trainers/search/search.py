@@ -99,7 +99,9 @@ def search_students(
     check_budget(settings, budget, count_cost)
     check_classes(settings, len(windows.classes))
     check_joint_counts(settings, windows, outputs)
-    starts = read_starts(settings.start_from, partial(propose, settings), settings.start_with)
+    starts = read_starts(
+        settings.start_from, partial(propose, settings), settings.start_with, settings.terms
+    )
     sources = check_starts(settings.start_from, settings.start_with, windows.people("confirm"))
     worst = find_worst_values(settings, count_cost(make_sizes(teacher.family, teacher.sizes)))
     head = claim_head(settings, windows, folder, budget, worst, sources, fresh)
