@@ -106,13 +106,13 @@ def test_refits_are_called_as_ever(case: Case, names: list[str], tmp_path: Path)
     ("settings", "name"),
     [
         (SearchSettings(terms=()), "0be6ebc81444"),
-        (SearchSettings(), "670b277eb12e"),
+        (SearchSettings(), "e12f5e1ae758"),
         (
             SearchSettings(
                 families=("dynstg_mamba", "tcn"), terms=("kd", "rkd"), terms_warmup=0.25,
                 fit=FitPlan(epochs=3),
             ),
-            "af70e5feef25",
+            "1b88ecd8dcc6",
         ),
     ],
     ids=["alone", "defaults", "warm-up"],

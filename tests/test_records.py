@@ -22,7 +22,7 @@ from gaitforge.records.__main__ import SCHEMAS, main
 from gaitforge.records.confirm import REFIT, SCORES, WORKER, WorkerOf
 from gaitforge.records.export import CARD, export_identity
 from gaitforge.records.json_file import JsonFile, Newer, Unreadable, plain
-from gaitforge.records.search import FRONT, PACKING, Need, Packing
+from gaitforge.records.search import FRONT, GATE, PACKING, Gate, GateStudent, Need, Packing
 from gaitforge.records.teacher import (
     LIVE,
     TEACHER,
@@ -84,6 +84,24 @@ MADE: list[tuple[JsonFile[Any], Any, dict[str, Any]]] = [
                 "": {
                     "device": "H200", "device_bytes": 10, "bytes": 4, "outside_bytes": 1, "step_s": 0.1, "busy": None,
                 }
+            },
+        },
+    ),
+    (
+        GATE,
+        Gate(
+            search="abc", teaches=True, sentence="There is.", teacher=0.5, reference=0.25,
+            student=GateStudent(
+                family="tcn", sizes={"layers": 2}, params=9, epochs=8, seed=0, val_macro_f1=0.25,
+                val_accuracy=0.5, seconds=1.5,
+            ),
+        ),
+        {
+            "schema": 1, "search": "abc", "teaches": True, "sentence": "There is.", "teacher": 0.5,
+            "reference": 0.25,
+            "student": {
+                "family": "tcn", "sizes": {"layers": 2}, "params": 9, "epochs": 8, "seed": 0,
+                "val_macro_f1": 0.25, "val_accuracy": 0.5, "seconds": 1.5,
             },
         },
     ),

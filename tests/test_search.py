@@ -95,6 +95,7 @@ def test_more_trials_are_the_same_search(tmp_path: Path) -> None:
         {"stopping": StoppingSettings(keep=0.5)},
         {"fit": FitPlan(epochs=9)},
         {"sampler": "random"},
+        {"gate": False},
         {"max_bytes": 10_000},
     ],
     ids=lambda change: next(iter(change)),

@@ -243,6 +243,10 @@ class SearchSettings:
     """Share of ended trials that may fail before the search gives up."""
     allow_chance: bool = False
     """Imitate even a teacher that is no better than always answering the commonest class."""
+    gate: bool = True
+    """Before the first student, train the largest one alone: where the teacher is not ahead of it and
+    of the reference on the validation people, all students learn without terms.
+    """
 
     def __post_init__(self) -> None:
         _must(bool(self.families), "search.families is empty; name at least one family.")

@@ -33,6 +33,8 @@ def search_identity(settings: SearchSettings, windows: str, teacher: str) -> str
     shared = {key: value for key, value in as_dict(settings).items() if key not in FREE_TO_CHANGE}
     if not settings.terms_warmup:
         del shared["terms_warmup"]  # as of a student: what is off has no part in a name
+    if not settings.terms:
+        del shared["gate"]  # there is nothing to keep from students
     versions = {family: SPACES[family].version for family in settings.families}
     later = {family: version for family, version in versions.items() if version > 1}
     return fingerprint(
