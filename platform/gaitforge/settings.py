@@ -21,10 +21,10 @@ from gaitforge.ingest.synthetic import SyntheticSettings
 from gaitforge.layout import read_layout
 from gaitforge.objectives import DEFAULT, check_objectives
 from gaitforge.quality import QualitySettings
-from gaitforge.recipe import CLEAN, Disturbance
+from gaitforge.recipe import CLEAN, Disturbance, off
 from gaitforge.recipe import FitPlan as FitPlan
 from gaitforge.recipe import require as _must
-from gaitforge.records.json_file import JsonFile
+from gaitforge.records.json_file import JsonFile, plain
 from gaitforge.records.store import HowRead
 from gaitforge.splits import SplitSettings
 from gaitforge.toml import read_toml
@@ -119,18 +119,19 @@ class TeacherSettings:
     """Kind of model: a name of the table of families."""
     sizes: Mapping[str, Any] = field(default_factory=dict)
     """Sizes of the model; keys and types belong to the family, but for `streams`, which every one has."""
-    fit: FitPlan = field(default_factory=FitPlan)
+    # smoothed labels would level the wrong classes, whose order is what soft labels teach
+    fit: FitPlan = field(default_factory=lambda: FitPlan(label_smoothing=0.0))
     patience: int = 0
     """Epochs without a better validation macro F1 before training ends; 0: never."""
     workers: int | tuple[int, int] = 1
     """Processes that share each batch; [fewest, most], as [1, 4], grows and shrinks with the
     cluster.
     """
-    members: int = 1
+    members: int = field(default=1, metadata=off(1))
     """Models that are trained side by side, from seeds one after the other, and answer together by the mean of their
     logits.
     """
-    cross_fit: bool = False
+    cross_fit: bool = field(default=False, metadata=off(False))
     """Deal the training people among the members: each trains without its part, and students learn of a window what the
     one has answered that never saw its person. For terms that read logits.
     """
@@ -233,7 +234,7 @@ class SearchSettings:
     """What students see of each joint, side by side, as teacher.sizes.streams; of several such lists
     the search chooses: [["joints"], ["joints", "bones"]].
     """
-    teacher_sees: str = "clean"
+    teacher_sees: str = field(default="clean", metadata=off("clean"))
     """What the teacher answers where search.fit disturbs its views (jitter, joint_drop, part_drop): the "clean" view,
     or the view as "disturbed" as the student's, which then is the same in every epoch that takes it.
     """
@@ -273,6 +274,10 @@ class SearchSettings:
     """Share of ended trials that may fail before the search gives up."""
     allow_chance: bool = False
     """Imitate even a teacher that is no better than always answering the commonest class."""
+    gate: bool = True
+    """Before the first student, train the largest one alone: where the teacher is not ahead of it and
+    of the reference on the validation people, all students learn without terms.
+    """
 
     @property
     def answered(self) -> Disturbance:
@@ -630,10 +635,8 @@ def _check_most(value: Any, name: str) -> None:
 
 
 def as_dict(settings: Any) -> dict[str, Any]:
-    """Return a settings dataclass as plain values, for JSON and for fingerprints."""
-    return typing.cast(
-        "dict[str, Any]", json.loads(json.dumps(dataclasses.asdict(settings), default=dict))
-    )
+    """Return a settings dataclass as plain values, for JSON and for fingerprints; what is off is left out."""
+    return typing.cast("dict[str, Any]", json.loads(json.dumps(plain(settings), default=dict)))
 
 
 SETTINGS = JsonFile(record=RunSettings, what="kept settings", stage="gaitforge run run.toml")
@@ -666,7 +669,14 @@ def teacher_identity(settings: TeacherSettings, windows: str) -> str:
 def changed_search(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """List the keys of [search] that differ and so ask for another search; FREE_TO_CHANGE are left out.
 
-    `before` and `now` are as `as_dict` returns them; a search that does not tell its streams had joints alone.
+    `before` and `now` are as `as_dict` returns them; a key that came later, or is off, has its default; a search that
+    does not tell its streams had joints alone.
     """
-    known = {"streams": [list(choice) for choice in JOINTS_ALONE], **before}
-    return [key for key in now if key not in FREE_TO_CHANGE and known.get(key) != now[key]]
+    default = {**as_dict(SearchSettings()), "streams": [list(choice) for choice in JOINTS_ALONE]}
+    keys = [item.name for item in dataclasses.fields(SearchSettings)]
+    return [
+        key
+        for key in keys
+        if key not in FREE_TO_CHANGE
+        and before.get(key, default.get(key)) != now.get(key, default.get(key))
+    ]

@@ -435,7 +435,7 @@ def run_epochs(
         shard=shard, parallel=parallel, speed=speed, after_step=keeper.after_step,
     )  # fmt: skip
     for metrics in epochs:
-        history.add(metrics, fitting.model)
+        history.add(metrics, fitting.result)
         report(fitting, history, shard)
         keeper.note_kept()
         if history.is_out_of_patience(job.patience):
