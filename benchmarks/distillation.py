@@ -162,8 +162,9 @@ def trained(
 def train_student(fold: Fold, way: Way, seed: int) -> dict[str, Any]:
     family, sizes = fold.plan.student
     plan = dataclasses.replace(
-        fold.plan.student_fit, seed=seed, label_smoothing=way.label_smoothing
-    )
+        fold.plan.student_fit, seed=seed, label_smoothing=way.label_smoothing, average=way.average,
+        consistency=way.consistency,
+    )  # fmt: skip
     answers = (
         fold.folder / "unseen" if way.unseen else answers_of(fold, way.teacher or fold.plan.first)
     )
@@ -174,10 +175,24 @@ def train_student(fold: Fold, way: Way, seed: int) -> dict[str, Any]:
     fitting = new_student(spec)
     train = load_examples(fold.windows, "train", Path(spec.teacher_outputs))
     train = add_answers(train, spec.teacher_outputs, spec.distillation.terms)
+    if way.views is not None:
+        train = take_views(train, way.views)
     seconds = run_epochs(fit(fitting, train, train.take_first(1), spec.distillation))
     return model_row(
         fitting.result, seconds, window_logits(fitting.result, fold.unseen, 256), fold
     )
+
+
+def take_views(train: Examples, views: int) -> Examples:
+    """The first views of each window, with the teacher's answers to them."""
+    logits, embedding, joints = (
+        None if answers is None else answers[:, :views].contiguous()
+        for answers in (train.teacher_logits_NWK, train.teacher_embedding_NWD, train.teacher_joints_NWQVD)
+    )  # fmt: skip
+    return dataclasses.replace(
+        train, views=views, teacher_logits_NWK=logits, teacher_embedding_NWD=embedding,
+        teacher_joints_NWQVD=joints,
+    )  # fmt: skip
 
 
 def run_epochs(epochs: Iterator[EpochMetrics]) -> float:
