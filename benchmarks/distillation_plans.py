@@ -143,8 +143,8 @@ AUVA = Plan(
     parts=3,
     ways=(
         "alone", "label smoothing", "kd", "kd, heavy", "kd standardised", "dkd", "dist", "rkd", "sp", "hint",
-        "attention", "cgrkd", "kd + cgrkd", "kd + hint", "kd + hint + label smoothing", "kd of all teachers", "kd, unseen",
-        "dist, unseen", "kd, unseen, + label smoothing",
+        "attention", "cgrkd", "kd + cgrkd", "kd + hint", "kd + hint + label smoothing", "kd of all teachers",
+        "kd, unseen", "dist, unseen", "kd, unseen, + label smoothing",
     ),
 )  # fmt: skip
 # twice as long, a new view in every epoch, teachers without smoothed labels; written down before any of it was trained
