@@ -110,6 +110,7 @@ SUMMARY = {
     "exported": "trial split seed macro_f1 interval difference difference_interval noninferior "
     "against_reference against_chance",
     "outdated": "answer export",
+    "shortcuts": "says sentence class_from_windows columns",
 }
 FRONTS = {
     "searched_front": "trial family params macs val_macro_f1 val_accuracy",
