@@ -155,7 +155,8 @@ def trained(
 ) -> tuple[nn.Module, float]:
     """A model trained to the plan's last epoch, and the seconds that it took."""
     fitting = new_fitting(fold.windows, family, sizes, plan, torch.device("cpu"))
-    return fitting.model, run_epochs(fit(fitting, train, train.take_first(1), Distillation()))
+    seconds = run_epochs(fit(fitting, train, train.take_first(1), Distillation()))
+    return fitting.result, seconds
 
 
 def train_student(fold: Fold, way: Way, seed: int) -> dict[str, Any]:
@@ -174,7 +175,9 @@ def train_student(fold: Fold, way: Way, seed: int) -> dict[str, Any]:
     train = load_examples(fold.windows, "train", Path(spec.teacher_outputs))
     train = add_answers(train, spec.teacher_outputs, spec.distillation.terms)
     seconds = run_epochs(fit(fitting, train, train.take_first(1), spec.distillation))
-    return model_row(fitting.model, seconds, window_logits(fitting.model, fold.unseen, 256), fold)
+    return model_row(
+        fitting.result, seconds, window_logits(fitting.result, fold.unseen, 256), fold
+    )
 
 
 def run_epochs(epochs: Iterator[EpochMetrics]) -> float:

@@ -187,6 +187,86 @@ def test_a_checkpoint_is_a_copy_that_training_does_not_change() -> None:
     assert not same(kept, fitting.tensors())
 
 
+# averaged weights
+
+
+def states(fitting: Fitting) -> list[dict[str, Tensor]]:
+    """The model after each step of a whole fit."""
+    seen: list[dict[str, Tensor]] = []
+
+    def keep() -> None:
+        seen.append({name: value.clone() for name, value in fitting.model.state_dict().items()})
+
+    list(fit(fitting, examples(), examples(views=1), KD, after_step=keep))
+    return seen
+
+
+def test_the_result_is_the_mean_over_the_steps_of_the_last_epochs() -> None:
+    fitting = new_fitting(average=0.5, **NOISY)
+    last = states(fitting)[6:]  # of four epochs of three steps
+    assert len(last) == 6
+    for name, value in fitting.result.state_dict().items():
+        steps = torch.stack([state[name] for state in last])
+        mean = steps.mean(dim=0) if value.is_floating_point() else steps[-1]
+        torch.testing.assert_close(value, mean)
+    assert any("running_mean" in name for name in last[0])  # statistics too
+
+
+def test_averaging_changes_no_step_and_no_score_before_it_begins() -> None:
+    plain, averaged = new_fitting(**NOISY), new_fitting(average=0.5, **NOISY)
+    first, second = (
+        list(fit(one, examples(), examples(views=1), KD)) for one in (plain, averaged)
+    )
+    assert [m.train_loss for m in first] == [m.train_loss for m in second]
+    assert same(dict(plain.model.state_dict()), dict(averaged.model.state_dict()))
+    assert [m.val_macro_f1 for m in first[:2]] == [m.val_macro_f1 for m in second[:2]]
+    assert plain.result is plain.model
+
+
+def test_scores_of_averaged_epochs_are_those_of_the_mean(monkeypatch: pytest.MonkeyPatch) -> None:
+    fitting, scored = new_fitting(average=0.5), list[nn.Module]()
+
+    def note(model: nn.Module, *others: Any) -> Any:
+        scored.append(model)
+        return score(model, *others)
+
+    monkeypatch.setattr("trainers.training.loop.score", note)
+    trained(fitting)
+    assert fitting.averaged is not None
+    assert scored == [fitting.model, fitting.model, fitting.averaged, fitting.averaged]
+
+
+@pytest.mark.parametrize(
+    ("average", "epochs", "before"),
+    [(0.0, 8, 8), (0.25, 8, 6), (0.3, 10, 7), (0.01, 8, 7), (1.0, 8, 0), (0.5, 1, 0)],
+)
+def test_a_share_of_the_last_epochs_is_averaged_and_never_less_than_one(
+    average: float, epochs: int, before: int
+) -> None:
+    assert FitPlan(average=average, epochs=epochs).unaveraged == before
+
+
+@pytest.mark.parametrize("steps", [5, 6, 7, 9, 11])
+def test_a_fit_that_goes_on_has_the_same_mean(steps: int, tmp_path: Path) -> None:
+    whole, stopped, resumed = (new_fitting(average=0.5, **NOISY) for _ in range(3))
+    trained(whole)
+    done = 0
+
+    def stop_after() -> None:
+        nonlocal done
+        done += 1
+        if done == steps:
+            save_file(stopped.tensors(), tmp_path / "state.safetensors")
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        list(fit(stopped, examples(), examples(views=1), KD, after_step=stop_after))
+    resumed.load(load_file(tmp_path / "state.safetensors"), stopped.epoch, stopped.step)
+    trained(resumed)
+    assert whole.averaged is not None
+    assert same(weights(whole), weights(resumed))
+
+
 # epochs
 
 

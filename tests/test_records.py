@@ -23,7 +23,7 @@ from gaitforge.records.__main__ import SCHEMAS, main
 from gaitforge.records.confirm import REFIT, SCORES, WORKER, WorkerOf
 from gaitforge.records.export import CARD, export_identity
 from gaitforge.records.json_file import JsonFile, Newer, Unreadable, plain
-from gaitforge.records.search import FRONT, PACKING, Need, Packing
+from gaitforge.records.search import FRONT, GATE, PACKING, Gate, GateStudent, Need, Packing
 from gaitforge.records.shortcuts import SHORTCUTS, ColumnFacts, ShortcutFacts, Telling
 from gaitforge.records.teacher import (
     LIVE,
@@ -111,6 +111,24 @@ MADE: list[tuple[JsonFile[Any], Any, dict[str, Any]]] = [
             ],
             "says": "open", "sentence": "Nobody knows.",
             "provenance": {"identity": "abc", "made_from": {}, "seen": [], "unknown": []},
+        },
+    ),
+    (
+        GATE,
+        Gate(
+            search="abc", teaches=True, sentence="There is.", teacher=0.5, reference=0.25,
+            student=GateStudent(
+                family="tcn", sizes={"layers": 2}, params=9, epochs=8, seed=0, val_macro_f1=0.25,
+                val_accuracy=0.5, seconds=1.5,
+            ),
+        ),
+        {
+            "schema": 1, "search": "abc", "teaches": True, "sentence": "There is.", "teacher": 0.5,
+            "reference": 0.25,
+            "student": {
+                "family": "tcn", "sizes": {"layers": 2}, "params": 9, "epochs": 8, "seed": 0,
+                "val_macro_f1": 0.25, "val_accuracy": 0.5, "seconds": 1.5,
+            },
         },
     ),
     (WORKER, WorkerOf(pid=7, address="10.0.0.1"), {"pid": 7, "address": "10.0.0.1"}),

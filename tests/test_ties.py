@@ -63,8 +63,8 @@ def test_shapes_of_the_head_are_held_against_the_arrays(
 ) -> None:
     head = line.split.outputs.head
     content = read_json(head)
-    write_json(head, {**content, "embedding": content["embedding"] + 1})
-    must_say(refused(capsys, "search", line.settings), "embedding", "but must hold float16 of [")
+    write_json(head, {**content, "views": content["views"] + 1})
+    must_say(refused(capsys, "search", line.settings), "logits", "but must hold float16 of [")
 
 
 # refits

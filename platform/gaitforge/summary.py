@@ -18,7 +18,7 @@ from gaitforge.outdated import (
 from gaitforge.records.confirm import POOLED, SCORES, Member, ModelScores, PooledSplits, Scores
 from gaitforge.records.export import CARD, Card
 from gaitforge.records.json_file import JsonFile, Unreadable
-from gaitforge.records.search import FRONT, SEARCH, FrontRow, SearchHead
+from gaitforge.records.search import FRONT, GATE, SEARCH, FrontRow, Gate, SearchHead
 from gaitforge.records.shortcuts import SHORTCUTS
 from gaitforge.records.store import STORE, StoreInfo
 from gaitforge.records.summary import (
@@ -148,6 +148,7 @@ def _search(searches: Sequence[Searched]) -> SearchSummary | None:
     trials = [trial for search in searches for trial in search.trials]
     states = Counter(trial.state for trial in trials)
     fronts = _found(FRONT.find, [search.folder.front for search in searches])
+    gates = [(its, gate) for its in searches if (gate := find_gate(its.folder, its.head))]
     volumes = [front.hypervolume for front in fronts if front.hypervolume is not None]
     return SearchSummary(
         trials=EndedTrials(
@@ -159,7 +160,14 @@ def _search(searches: Sequence[Searched]) -> SearchSummary | None:
         reference=searches[0].head.reference,
         epochs=sum(trial.epochs for trial in trials),
         seconds=sum(search.head.seconds for search in searches),
+        gates={search.folder.root.name: gate.teaches for search, gate in gates} or None,
     )
+
+
+def find_gate(folder: SplitFolder, head: SearchHead) -> Gate | None:
+    """Return what the gate before a split's search has decided; None where there was none, or it is of another."""
+    gate = _usable(GATE, folder.gate)
+    return gate if gate is not None and gate.search == head.identity else None
 
 
 def _searched(folders: Sequence[SplitFolder]) -> tuple[SearchedMember, ...] | None:

@@ -237,6 +237,10 @@ class SplitFolder:
         return self.search / "importance.parquet"
 
     @property
+    def gate(self) -> Path:
+        return self.search / "gate.json"
+
+    @property
     def packing(self) -> Path:
         return self.search / "packing.json"
 

@@ -17,12 +17,14 @@ from gaitforge.batch import Batch
 from gaitforge.losses import collect_needed
 from gaitforge.losses.nodes import pool_joints
 from gaitforge.models import Output
+from gaitforge.models.ensemble import Ensemble
 from gaitforge.recipe import CLEAN, Disturbance
 from gaitforge.records.json_file import Unreadable
 from gaitforge.records.teacher import OUTPUTS, OutputsHead
 from gaitforge.views import disturb
 from gaitforge.weights import hash_file
 from gaitforge.work import OutputsFolder, SplitFolder, written_aside
+from trainers.teacher.members import deal_parts
 from trainers.terminal.say import say
 from trainers.terminal.stopping import check_stop
 from trainers.training.examples import Examples, load_examples
@@ -75,7 +77,16 @@ def write_outputs(
             path = written.enter_context(written_aside(files.array(name)))
             shape = (len(train), train.views, *shapes[name])
             arrays[name] = new_array(path, np.float16, shape)
-        answer_all(model, train, arrays, answered)
+        if teacher.cross_fit:
+            answer_unseen(
+                model,
+                train,
+                arrays,
+                deal_parts(windows.open_role("train"), teacher.members),
+                answered,
+            )
+        else:
+            answer_all(model, train, arrays, answered)
         for name, array in arrays.items():
             array.flush()
             hashes[name] = hash_file(Path(str(array.filename)))
@@ -119,15 +130,20 @@ def answer_all(
     train: Examples,
     arrays: Mapping[str, NDArray[Any]],
     answered: Disturbance = CLEAN,
+    index_N: Tensor | None = None,
 ) -> None:
     """Write what the model answers to all views of the training windows into arrays [N, views, ...] by name.
+
+    With `index_N` only of those windows.
 
     Raises FloatingPointError where one of its outputs is not finite, KeyboardInterrupt where the command was told to
     stop.
     """
     model.eval()
     device = device_of(model)
-    for window_B in torch.split(torch.arange(len(train), device=train.device), BATCH):
+    if index_N is None:
+        index_N = torch.arange(len(train))
+    for window_B in torch.split(index_N.to(train.device), BATCH):
         # window by window, so that each page of a large file is written once
         for view in range(train.views):
             check_stop()
@@ -142,6 +158,21 @@ def answer_all(
                     )
                 # what half floats cannot hold becomes their largest: an infinity would spoil every loss
                 array[window_B.cpu().numpy(), view] = answer.clamp(-HALF, HALF).cpu().numpy()
+
+
+def answer_unseen(
+    model: nn.Module,
+    train: Examples,
+    arrays: Mapping[str, NDArray[Any]],
+    part_N: NDArray[np.int64],
+    answered: Disturbance = CLEAN,
+) -> None:
+    """Write what each member of an ensemble answers to the windows of its part, whose people it has never seen."""
+    if not isinstance(model, Ensemble):
+        raise TypeError(f"{type(model).__name__} has no members that could have left people out.")
+    for part, member in enumerate(model.members):
+        index_N = torch.from_numpy(np.flatnonzero(part_N == part))
+        answer_all(member, train, arrays, answered, index_N)
 
 
 def _show(train: Examples, window_B: Tensor, view_B: Tensor, answered: Disturbance) -> Batch:

@@ -101,7 +101,7 @@ def fit(
         model.train()
         terms = train_epoch(fitting, train, goal, gradients, shard, after_step)
         fitting.epoch, fitting.step, fitting.sums = fitting.epoch + 1, 0, {}
-        scored = score(fitting.model, valid, plan.batch * 4, shard)
+        scored = score(fitting.result, valid, plan.batch * 4, shard)
         yield EpochMetrics(
             epoch=fitting.epoch,
             train_loss=sum(terms.values()),
@@ -142,6 +142,7 @@ def train_epoch(
             for name, value in terms.items():
                 fitting.sums[name] = fitting.sums.get(name, 0.0) + value.double()
             fitting.step += 1
+            fitting.take_average(len(steps))
             if fitting.step % CHECK_STEPS == 0:
                 fitting.check()
             if after_step is not None:

@@ -12,6 +12,7 @@ from torch import nn
 
 from gaitforge.arrays import Damaged, check_array
 from gaitforge.losses import collect_needed
+from gaitforge.models.ensemble import Ensemble
 from gaitforge.provenance import Provenance
 from gaitforge.recipe import CLEAN, Disturbance
 from gaitforge.records.search import SEARCH
@@ -43,6 +44,8 @@ class Teacher:
     epochs: int
     seconds: float
     provenance: Provenance
+    members: int = 1
+    cross_fit: bool = False
 
     @classmethod
     def read(cls, folder: SplitFolder) -> Teacher:
@@ -55,7 +58,8 @@ class Teacher:
         return cls(
             fingerprint=told.fingerprint, family=told.family, sizes=told.sizes, params=told.params, macs=told.macs,
             val_macro_f1=told.val_macro_f1, val_accuracy=told.val_accuracy, best_epoch=told.best_epoch,
-            epochs=told.epochs, seconds=told.seconds, provenance=told.provenance,
+            epochs=told.epochs, seconds=told.seconds, members=told.members, cross_fit=told.cross_fit,
+            provenance=told.provenance,
         )  # fmt: skip
 
     def load(self, folder: SplitFolder, windows: WindowFolder) -> nn.Module:
@@ -63,9 +67,17 @@ class Teacher:
 
         Raises ValueError where the weights are not those that `model.json` tells of.
         """
-        model = windows.build(self.family, self.sizes)
+        model = build_teacher(windows, self.family, self.sizes, self.members)
         load_kept(model, folder.teacher_model, ANEW)
         return model.eval()
+
+
+def build_teacher(
+    windows: WindowFolder, family: str, sizes: Mapping[str, Any], members: int
+) -> nn.Module:
+    """Build a teacher's model, an Ensemble where it has several members, with weights that are to be loaded."""
+    built = [windows.build(family, sizes) for _ in range(members)]
+    return built[0] if members == 1 else Ensemble(built)
 
 
 def teacher_provenance(

@@ -51,7 +51,7 @@ class Term:
 
     compute: Callable[[Sides, float], Tensor]  # the last argument is the temperature
     stored: str
-    weight: tuple[float, float]  # searched on a log scale; 0 switches the term off
+    weight: tuple[float, float]  # searched on a log scale, from a twentieth of the first; 0 is off
     temperature: tuple[float, float] | None = None  # None: it has none
     default: float = 1.0  # temperature, where none is given
     choice: str
@@ -141,7 +141,9 @@ def _cgrkd_graphs(sides: Sides, temperature: float) -> Tensor:
     )
 
 
-SOFT = (1.0, 8.0)  # Hinton 2015 uses 1 to 20; small nets do better with the low ones (his sec. 3)
+# Hinton 2015 uses 1 to 20; small nets do better with the low ones (his sec. 3), and a teacher that is soft already may
+# be sharpened
+SOFT = (0.5, 8.0)
 COSINES = (0.05, 0.5)  # cosines are divided by it; 0.1 in CIRKD's code
 
 # Weights: from about a tenth of the cross entropy's gradient in the student to several times as much, measured on small

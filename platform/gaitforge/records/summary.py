@@ -44,7 +44,10 @@ class EndedTrials:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SearchSummary:
-    """What all searches together did; the hypervolume is their mean, None where one has none."""
+    """What all searches together did; the hypervolume is their mean, None where one has none.
+
+    `gates` tells by split whether the teacher had anything to teach, where `search.gate` decided it.
+    """
 
     trials: EndedTrials
     rejected: Count
@@ -52,6 +55,7 @@ class SearchSummary:
     reference: tuple[Number, ...]
     epochs: Count
     seconds: Number
+    gates: Mapping[str, bool] | None = field(default=None, metadata=ABSENT)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

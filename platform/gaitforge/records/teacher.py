@@ -16,7 +16,8 @@ from gaitforge.records.values import Classes, Count, Moments, Number, Told, Wind
 class TeacherModel:
     """teacher/model.json: a trained teacher, the windows that it takes and what it was made from.
 
-    The scores are those of its best epoch on the validation people.
+    The scores are those on the validation people, at its best epoch; of several members, which each keep their own
+    best, those of all together. Parameters and multiply-accumulates are those of all members.
     """
 
     fingerprint: str
@@ -29,6 +30,8 @@ class TeacherModel:
     best_epoch: Count
     epochs: Count
     seconds: Number
+    members: Count = 1
+    cross_fit: bool = False
     layout: Layout
     classes: Classes
     channels: Count

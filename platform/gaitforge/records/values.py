@@ -42,13 +42,14 @@ class _Told:
     unknown: tuple[str, ...]
 
 
-# as a recipe, of which a file must tell all; but for what was not known to older versions, and was off then
-_OFF = {"part_drop": 0.0}
+# as a recipe, of which a file must tell all but what is off
 _Recipe = dataclasses.make_dataclass(
     "_Recipe",
     [
-        (name, hint, field(default=_OFF[name])) if name in _OFF else (name, hint)
-        for name, hint in get_type_hints(Recipe).items()
+        (its.name, get_type_hints(Recipe)[its.name], field(default=its.metadata["off"]))
+        if "off" in its.metadata
+        else (its.name, get_type_hints(Recipe)[its.name])
+        for its in dataclasses.fields(Recipe)
     ],
     kw_only=True,
 )
