@@ -92,7 +92,6 @@ KEYS = {
 COLUMNS = {
     "store/quarantine.parquet": "source position person label reason",
     "runs/main/teacher/history.parquet": "epoch train_loss val_macro_f1 val_accuracy seconds",
-    "runs/main/teacher_outputs/outputs.parquet": "window view logits embedding joint_features",
     "runs/main/search/trials.parquet": "trial state family params val_macro_f1 val_accuracy",
     "runs/main/confirm/robustness.parquet": "model trial seed hidden recording person true_class said_class",
     "runs/main/predictions/confirm-teacher-seed0.parquet": "split role model trial seed recording person true_class "
