@@ -30,7 +30,7 @@ from trainers.training.loop import (
 )
 from trainers.training.scoring import score, score_logits, window_logits
 from trainers.training.sharing import Shard, check_shards
-from trainers.training.steps import Step, epoch_steps, set_learning_rate
+from trainers.training.steps import Step, epoch_steps, set_learning_rate, spread_views
 
 LEGS = Layout(name="legs", joints=("hip", "left", "right"), bones=((0, 1), (0, 2)))
 WINDOWS, VIEWS, FRAMES, CLASSES = 10, 2, 16, 2
@@ -554,3 +554,24 @@ def test_a_class_that_is_never_found_lowers_macro_f1_more_than_accuracy() -> Non
     scored = score_logits(np.array([[1.0, 0], [1.0, 0], [1.0, 0]]), examples_of_two)
     assert scored.accuracy == 0.5
     assert scored.macro_f1 == pytest.approx((2 / 3 + 0) / 2)
+
+
+# views of a window that must agree
+
+
+def test_a_step_with_consistency_has_four_views_of_a_quarter_of_its_windows() -> None:
+    window, view = spread_views(torch.arange(8), torch.tensor([0, 5, *range(6)]), 12)
+    assert window.tolist() == [0] * 4 + [1] * 4
+    assert view.tolist() == [0, 3, 6, 9, 5, 8, 11, 2]
+    few = spread_views(torch.arange(3), torch.zeros(3, dtype=torch.int64), 2)
+    assert (few[0].tolist(), few[1].tolist()) == ([0] * 4, [0, 1, 0, 1])
+
+
+def test_consistency_is_a_named_part_of_the_loss_and_asks_for_views() -> None:
+    fitting = new_fitting(consistency=0.5, dropout=0.0)
+    metrics = next(fit(fitting, examples(), examples(views=1), Distillation()))
+    assert set(metrics.terms) == {"cross_entropy", "consistency"}
+    # here all views of a window are alike
+    assert metrics.terms["consistency"] == pytest.approx(0, abs=1e-6)
+    with pytest.raises(ValueError, match=r"fit\.consistency is 0\.5 .* but windows\.views is 1; "):
+        next(fit(new_fitting(consistency=0.5), examples(views=1), examples(), Distillation()))

@@ -67,6 +67,10 @@ class Recipe:
     """Share of joints hidden for a whole window."""
     part_drop: float = field(default=0.0, metadata=off(0.0))
     """Share of the layout's body parts hidden for a whole window."""
+    consistency: float = field(default=0.0, metadata=off(0.0))
+    """Weight of a loss that wants one answer to four views of a window, without a teacher. A step then
+    has four views of a quarter of its windows, and costs what any other costs; 0: off.
+    """
     average: float = field(default=0.0, metadata=off(0.0))
     """Share of the last epochs over whose steps the weights are averaged; from there on the mean is
     scored and kept; 0: off.
@@ -93,6 +97,10 @@ class Recipe:
         )
         require(self.clip > 0, f"fit.clip is {self.clip}, but must be above 0.")
         require(self.jitter >= 0, f"fit.jitter is {self.jitter}, but must not be negative.")
+        require(
+            self.consistency >= 0,
+            f"fit.consistency is {self.consistency}, but must not be negative.",
+        )
         for name in ("joint_drop", "part_drop"):
             share = getattr(self, name)
             require(0 <= share < 1, f"fit.{name} is {share}, but must be in [0, 1).")

@@ -20,6 +20,7 @@ from gaitforge.losses import (
     collect_needed,
     loss_terms,
 )
+from gaitforge.losses.consistency import consistency_loss
 from gaitforge.settings import FitPlan
 from trainers.training.examples import Examples, Memory, draw
 from trainers.training.fitting import Fitting
@@ -27,10 +28,12 @@ from trainers.training.scoring import score
 from trainers.training.sharing import LossFactors, Shard, agree, check_shards
 from trainers.training.speed import CudaGraphGradients, Speed, send_ahead
 from trainers.training.steps import (
+    VIEWS_TOGETHER,
     Step,
     epoch_steps,
     seed_dropout,
     set_learning_rate,
+    spread_views,
 )
 
 CHECK_STEPS = 50  # from one look at the loss to the next: a look makes a GPU's launches wait
@@ -80,6 +83,7 @@ def fit(
     """
     plan = fitting.plan
     check_answered(train, plan, distillation)
+    check_views(train, plan, shard.world)
     check_shards(len(train), plan.batch, shard.world)
     check_terms(distillation, shard.world)
     goal = Goal(
@@ -166,6 +170,8 @@ def draw_batches(
     epoch, epochs = fitting.epoch, fitting.plan.epochs
     for number, step in enumerate(steps[fitting.step :], start=fitting.step):
         window_B, view_B = shard.take_rows(step.window_B), shard.take_rows(step.view_B)
+        if fitting.plan.consistency > 0:
+            window_B, view_B = spread_views(window_B, view_B, train.views)
         batch, targets = train.take(window_B, view_B)
         batch = train.disturb(batch, window_B, view_B, fitting.plan, epoch)
         targets = draw(targets, drawn, memory, len(targets.label_B), step.seed)
@@ -206,6 +212,9 @@ def find_gradients(
         goal.label_smoothing,
         fitting.heads,
     )
+    if fitting.plan.consistency > 0:
+        logits_RBK = output.logits_BK.unflatten(0, (-1, VIEWS_TOGETHER)).transpose(0, 1)
+        terms["consistency"] = fitting.plan.consistency * consistency_loss(logits_RBK)
     if part is not None:
         terms = {name: value * part.pick(name) for name, value in terms.items()}
     fitting.optimizer.zero_grad()
@@ -222,6 +231,20 @@ def check_answered(train: Examples, plan: FitPlan, distillation: Distillation) -
         raise ValueError(
             f"The teacher has answered views that were disturbed by {train.answered}, but the student's are by "
             f"{plan.disturbance}; make them alike, or take search.teacher_sees = 'clean'."
+        )
+
+
+def check_views(train: Examples, plan: FitPlan, world: int) -> None:
+    """Raise ValueError where the plan compares views of a window and there is one, or workers share the batch."""
+    if plan.consistency > 0 and world > 1:
+        raise ValueError(
+            f"fit.consistency is {plan.consistency} and needs whole batches, but {world} workers share them; train "
+            "with one worker, or make it 0."
+        )
+    if plan.consistency > 0 and train.views < 2:
+        raise ValueError(
+            f"fit.consistency is {plan.consistency} and compares views of a window, but windows.views is "
+            f"{train.views}; raise it to 2 or more."
         )
 
 

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from gaitforge.settings import FitPlan
 
+VIEWS_TOGETHER = 4  # of a window in one step, where fit.consistency compares them
+
 
 class Step(NamedTuple):
     """The windows and views of one step's whole batch, before workers divide it, and the seed of its dropout."""
@@ -44,6 +46,14 @@ def epoch_steps(
     seed_S = torch.randint(2**31, (steps,), generator=generator).tolist()
     pairs = zip(window_SB.to(device), view_SB.to(device), strict=True)
     return [Step(*pair, number) for pair, number in zip(pairs, seed_S, strict=True)]
+
+
+def spread_views(window_B: Tensor, view_B: Tensor, views: int) -> tuple[Tensor, Tensor]:
+    """Return four of the `views` views of a quarter of the windows, those of a window side by side."""
+    count = max(1, len(window_B) // VIEWS_TOGETHER)
+    steps = torch.arange(VIEWS_TOGETHER, device=view_B.device) * max(1, views // VIEWS_TOGETHER)
+    view = (view_B[:count, None] + steps) % views
+    return window_B[:count].repeat_interleave(VIEWS_TOGETHER), view.flatten()
 
 
 def seed_dropout(seed: int, device: torch.device) -> None:
