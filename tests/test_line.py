@@ -92,7 +92,6 @@ KEYS = {
 COLUMNS = {
     "store/quarantine.parquet": "source position person label reason",
     "runs/main/teacher/history.parquet": "epoch train_loss val_macro_f1 val_accuracy seconds",
-    "runs/main/teacher_outputs/outputs.parquet": "window view logits embedding joint_features",
     "runs/main/search/trials.parquet": "trial state family params val_macro_f1 val_accuracy",
     "runs/main/confirm/robustness.parquet": "model trial seed hidden recording person true_class said_class",
     "runs/main/predictions/confirm-teacher-seed0.parquet": "split role model trial seed recording person true_class "
@@ -110,6 +109,7 @@ SUMMARY = {
     "exported": "trial split seed macro_f1 interval difference difference_interval noninferior "
     "against_reference against_chance",
     "outdated": "answer export",
+    "shortcuts": "says sentence class_from_windows columns",
 }
 FRONTS = {
     "searched_front": "trial family params macs val_macro_f1 val_accuracy",

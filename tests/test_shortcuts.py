@@ -258,6 +258,18 @@ def test_a_link_must_be_shown_and_so_must_its_absence(
     assert say_shortcuts(LABEL, [row, AGE], 0)[0] == BAD
 
 
+def test_sentences_of_many_columns_with_any_names_stay_short_and_on_a_line() -> None:
+    ways = [replace(AGE, name=f"{'x' * 100}{i}\n\x1b[2J") for i in range(12)]
+    silent = [replace(row, cannot="nowhere known", from_windows=None) for row in ways]
+    sentence = say_shortcuts(LABEL, [*ways, *silent], 0)[1]
+    assert sentence.isprintable()
+    assert sentence.count("which the windows tell") == 3
+    assert "; and 9 more." in sentence
+    assert sentence.count("(nowhere known)") == 8
+    assert ", and 4 more." in sentence
+    assert "x" * 41 not in sentence
+
+
 # where it stands
 
 

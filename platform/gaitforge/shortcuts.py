@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +26,7 @@ from gaitforge.recording import Value
 from gaitforge.records.confirm import BAD, GOOD, OPEN, Says
 from gaitforge.records.shortcuts import ColumnFacts, Telling
 from gaitforge.reference import make_candidates, solve_targets
+from gaitforge.sentences import one_line
 from gaitforge.stats import (
     MIN_PEOPLE,
     estimate_balanced_accuracy,
@@ -50,6 +51,11 @@ MOST_WINDOWS = 3000  # of all roles together
 MOST_FEATURES = 512  # random ones; a linear machine may have twice as many
 WIDTHS = (1.0, 2.0)  # of the kernel, in median distances: the middle ones of the reference
 FOLDS = 5  # of people; each is asked about in turn, and the next one chooses the machine
+MOST_WAYS, MOST_NAMED, LONG = (
+    3,
+    8,
+    40,
+)  # of what a sentence says in full, of names in it, and of a name's letters
 LITTLE = 0.3  # a link whose interval ends below this part of the way from chance to 1 carries no shortcut
 
 NUMBER, TEXT = "number", "text"
@@ -127,25 +133,22 @@ def say_shortcuts(
             "than the movement."
         )
     ways = [row for row in rows if is_way_round(row)]
-    silent = [f"{row.name} ({row.cannot})" for row in rows if row.cannot is not None]
-    harmless = [row.name for row in rows if is_harmless(row)]
-    unsure = [
-        row.name
-        for row in rows
-        if row.cannot is None and row not in ways and row.name not in harmless
-    ]
+    silent = [row for row in rows if row.cannot is not None]
+    harmless = [row for row in rows if is_harmless(row)]
+    unsure = [row for row in rows if row not in ways and row not in silent and row not in harmless]
     parts = []
     if ways:
-        each = "; ".join(f"{row.name}, {_say_links(row, label)}" for row in ways)
+        each = _join([f"{_name(row)}, {_say_links(row, label)}" for row in ways], MOST_WAYS, "; ")
         parts.append(
             f"A student may answer by what comes with the class rather than by it: {each}."
         )
     if harmless:
-        parts.append(f"Shown to be no such way: {', '.join(harmless)}.")
+        parts.append(f"Shown to be no such way: {_join(map(_name, harmless))}.")
     if unsure:
-        parts.append(f"Not shown to be one, nor to be none: {', '.join(unsure)}.")
+        parts.append(f"Not shown to be one, nor to be none: {_join(map(_name, unsure))}.")
     if silent:
-        parts.append(f"Cannot tell of {', '.join(silent)}.")
+        each = _join(f"{_name(row)} ({row.cannot})" for row in silent)
+        parts.append(f"Cannot tell of {each}.")
     if left_out:
         parts.append(f"Not looked at: {left_out} more columns.")
     says = BAD if ways else GOOD if not (unsure or silent or left_out) else OPEN
@@ -155,8 +158,8 @@ def say_shortcuts(
 def describe_column(row: ColumnFacts, label: Telling | None) -> str:
     """Describe what was measured of a column in a line; `label` is how well the windows tell the class."""
     if row.cannot is not None:
-        return f"column {row.name}: cannot tell, {row.cannot}"
-    return f"column {row.name}: {_say_links(row, label)}"
+        return f"column {_name(row)}: cannot tell, {row.cannot}"
+    return f"column {_name(row)}: {_say_links(row, label)}"
 
 
 def is_way_round(row: ColumnFacts) -> bool:
@@ -195,6 +198,19 @@ def _say_links(row: ColumnFacts, label: Telling | None) -> str:
         f"which the windows tell with {say_told(row.from_windows)}{as_well}, and which by itself tells the class with "
         f"{say_told(row.class_from_it)}"
     )
+
+
+def _name(row: ColumnFacts) -> str:
+    """Return the column's name as a sentence may hold it: the files' own names may be anything."""
+    name = one_line(row.name)
+    return name if len(name) <= LONG else f"{name[:LONG]}…"
+
+
+def _join(texts: Iterable[str], most: int = MOST_NAMED, between: str = ", ") -> str:
+    """Join texts, of which no more than `most` are named."""
+    every = list(texts)
+    more = len(every) - most
+    return between.join(every[:most] + ([f"and {more} more"] if more > 0 else []))
 
 
 def _too_few(people: int) -> str:

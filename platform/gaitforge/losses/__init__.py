@@ -167,9 +167,9 @@ LOSSES: dict[str, Term] = {
         compute=_dkd_standardised, stored="logits", choice="logits",
         weight=(0.02, 1.0), temperature=SOFT, default=2.0, fewest_classes=3,
     ),
-    "wttm": Term(
+    "wttm": Term(  # below 1 its weights would turn round: those of certain teachers would be the larger ones
         compute=_wttm, stored="logits", choice="logits",
-        weight=(0.1, 4.0), temperature=SOFT, default=2.0,
+        weight=(0.1, 4.0), temperature=(1.0, 8.0), default=2.0,
     ),
     "dist": Term(
         compute=_dist, stored="logits", choice="logits", whole_batch=True,
