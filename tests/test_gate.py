@@ -79,7 +79,9 @@ class Gated:
     def open(self, settings: SearchSettings, search: str = "s") -> tuple[str, ...]:
         """The terms that students may learn by."""
         cluster = ClusterSettings()
-        passed = pass_gate(settings, cluster, self.windows, self.folder, search, lambda: SPEC)
+        passed = pass_gate(
+            settings, cluster, self.windows, self.folder, search, Path("o"), lambda: SPEC
+        )
         return passed.terms
 
 

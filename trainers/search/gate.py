@@ -37,6 +37,7 @@ def pass_gate(
     windows: WindowFolder,
     folder: SplitFolder,
     search: str,
+    outputs: Path,
     largest: Callable[[], StudentSpec],
 ) -> SearchSettings:
     """Return the settings to search with: without terms where the teacher has nothing to teach.
@@ -55,7 +56,7 @@ def pass_gate(
         if is_ahead(teacher, reference):  # else nothing that a student scores could open the gate
             spec = largest()
             say(f"  the gate: {describe_student(spec.family, spec.sizes)} learns alone first")
-            student = train_alone(spec, cluster, windows, folder)
+            student = train_alone(spec, cluster, windows, outputs, folder)
         kept = decide(search, teacher, reference, student)
         GATE.write(folder.gate, kept)
     say(f"  {kept.sentence}")
@@ -111,14 +112,20 @@ def find_largest_student(
 
 
 def train_alone(
-    spec: StudentSpec, cluster: ClusterSettings, windows: WindowFolder, folder: SplitFolder
+    spec: StudentSpec,
+    cluster: ClusterSettings,
+    windows: WindowFolder,
+    outputs: Path,
+    folder: SplitFolder,
 ) -> GateStudent:
     """Train the student in a Ray worker, as a trial is; raises RuntimeError where that fails."""
     connect(cluster, folder.root)
     gpus = gpus_per_trial(cluster)
     check_arithmetic(cluster, [spec.family], windows, cluster.cpus_per_trial, gpus)
     check_gpus(gpus)
-    data = windows.on_nodes("train", "validation")
+    data = windows.on_nodes(
+        "train", "validation", outputs=outputs
+    )  # all training windows lie with logits
     task = ray.remote(num_cpus=cluster.cpus_per_trial, num_gpus=gpus, max_retries=LIVES)(
         train_in_worker
     )

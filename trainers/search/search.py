@@ -110,7 +110,7 @@ def search_students(
     worst = find_worst_values(settings, count_cost(make_sizes(teacher.family, teacher.sizes)))
     head = claim_head(settings, windows, folder, budget, worst, sources, fresh)
     largest = partial(find_largest_student, settings, windows, outputs, budget, count_cost)
-    settings = pass_gate(settings, cluster, windows, folder, head.identity, largest)
+    settings = pass_gate(settings, cluster, windows, folder, head.identity, outputs, largest)
     kept = SearchKeeper(settings, folder, head)
     searcher = StudySearcher(
         settings,
