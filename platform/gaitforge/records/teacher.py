@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from gaitforge.layout import Layout
-from gaitforge.recipe import Disturbance
+from gaitforge.recipe import Disturbance, off
 from gaitforge.records.json_file import JsonFile
 from gaitforge.records.values import Classes, Count, Moments, Number, Told, Windows
 
@@ -30,8 +30,8 @@ class TeacherModel:
     best_epoch: Count
     epochs: Count
     seconds: Number
-    members: Count = 1
-    cross_fit: bool = False
+    members: Count = field(default=1, metadata=off(1))
+    cross_fit: bool = field(default=False, metadata=off(False))
     layout: Layout
     classes: Classes
     channels: Count
