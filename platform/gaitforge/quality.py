@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, TypeAlias, TypeVar, cast
+from typing import Literal, TypeAlias, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -528,8 +528,11 @@ def medians_of_last(values_NT: NDArray[Float]) -> NDArray[Float]:
     ordered = np.sort(values_NT, axis=-1)  # NaN comes last
     frames = ordered.shape[-1]
     if not np.isnan(ordered[..., -1]).any():  # as mostly
-        both = ordered[..., (frames - 1) // 2] + ordered[..., min(frames // 2, frames - 1)]
-        return cast("NDArray[Float]", both / 2)
+        both: NDArray[Float] = (
+            ordered[..., (frames - 1) // 2] + ordered[..., min(frames // 2, frames - 1)]
+        )
+        both /= 2
+        return both
     counts = frames - np.isnan(ordered).sum(axis=-1)
     low = np.take_along_axis(ordered, np.maximum(counts - 1, 0)[..., None] // 2, axis=-1)
     high = np.take_along_axis(ordered, np.minimum(counts // 2, frames - 1)[..., None], axis=-1)

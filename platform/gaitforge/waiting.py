@@ -38,9 +38,8 @@ class WaitingRecordings:
 
     def __init__(self, folder: Path) -> None:
         near = None if on_s3(folder) else next(p for p in (folder, *folder.parents) if p.is_dir())
-        self._file = tempfile.SpooledTemporaryFile(
-            IN_MEMORY, dir=None if near is None else str(near)
-        )  # closed by __exit__
+        where = None if near is None else str(near)
+        self._file = tempfile.SpooledTemporaryFile(IN_MEMORY, dir=where)  # noqa: SIM115  # closed by __exit__
         self._lock = Lock()  # of its position
         self._end = 0
         self._bounds = array("q", [0])
