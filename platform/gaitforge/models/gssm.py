@@ -30,8 +30,8 @@ from gaitforge.models.dynamic_filter import mix_joints
 from gaitforge.models.scan import selective_scan
 
 CONV_FRAMES = 4  # of Mamba's causal convolution
-STEPS = (1e-3, 1e-1)  # Delta at the start, as in Mamba
 SHARPNESS = 5.0  # of the softmax: a bone of weight 1 then counts e**5 times a missing one
+HOPS = ("mean", "sum")  # how the mixings of all hops become one
 
 
 class GraphSelectiveStateSpace(nn.Module):
@@ -42,10 +42,20 @@ class GraphSelectiveStateSpace(nn.Module):
 
     UNDECAYED = "a_log_ES", "skip_E"  # as in Mamba's own code: 0 is no better a rate than another
 
-    def __init__(self, *, width: int, states: int, expand: int, bidirectional: bool) -> None:
+    def __init__(
+        self,
+        *,
+        width: int,
+        states: int,
+        expand: int,
+        bidirectional: bool,
+        hops: str,
+        steps: tuple[float, float],
+    ) -> None:
         super().__init__()
         inner = expand * width
         self.bidirectional = bidirectional
+        self.hops = hops
         self.widths = [math.ceil(width / 16), states, states]
         self.norm = nn.LayerNorm(width)
         self.enter = nn.Linear(width, 2 * inner, bias=False)
@@ -56,9 +66,9 @@ class GraphSelectiveStateSpace(nn.Module):
         self.skip_E = nn.Parameter(torch.ones(inner))
         self.leave = nn.Linear(inner, width, bias=False)
         with torch.no_grad():
-            low, high = map(math.log, STEPS)
+            low, high = map(math.log, steps)
             steps_E = torch.empty(inner).uniform_(low, high).exp()
-            # the inverse of softplus, so that Delta starts in STEPS
+            # the inverse of softplus, so that Delta starts in `steps`
             self.pace.bias.copy_(steps_E + torch.log(-torch.expm1(-steps_E)))
 
     def forward(self, x_BVTD: Tensor, mixing_BpkVV: Tensor) -> Tensor:
@@ -67,7 +77,7 @@ class GraphSelectiveStateSpace(nn.Module):
         low, b, c = self.select(u_BVTE).split(self.widths, dim=-1)  # the last two [B, V, T, S]
         # Delta'_w = sum over v of G_wv Delta_v
         delta_BVTE = mix_joints(
-            normalise_rows(mixing_BpkVV), nn.functional.softplus(self.pace(low))
+            normalise_rows(mixing_BpkVV, self.hops), nn.functional.softplus(self.pace(low))
         )
         y_BVTE = self._scan(u_BVTE, delta_BVTE, b, c)
         left: Tensor = self.leave(y_BVTE * nn.functional.silu(z))
@@ -91,6 +101,10 @@ class GraphSelectiveStateSpace(nn.Module):
         return y_NTE.reshape(shape)
 
 
-def normalise_rows(mixing_BpkVV: Tensor) -> Tensor:
-    """Return G [B, p, V, V]: rows that are not negative and sum to 1, largest where the mixing is."""
-    return (SHARPNESS * mixing_BpkVV.mean(2)).softmax(-1)  # mean over the hops k
+def normalise_rows(mixing_BpkVV: Tensor, hops: str) -> Tensor:
+    """Return G [B, p, V, V]: rows that are not negative and sum to 1, largest where the mixing is.
+
+    `hops` says what becomes of the hops k: their "mean" or their "sum".
+    """
+    mixing_BpVV = mixing_BpkVV.sum(2) if hops == "sum" else mixing_BpkVV.mean(2)
+    return (SHARPNESS * mixing_BpVV).softmax(-1)
