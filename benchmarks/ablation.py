@@ -164,7 +164,7 @@ def choose(rows: Rows, seeds: int) -> list[str] | None:
             gains.setdefault(way, []).append(score[way] - score[BEFORE])
     mean = {way: float(np.mean(of_sets)) for way, of_sets in gains.items()}
     best_steps = max(STEPS, key=mean.__getitem__)
-    single = [way for way in CHANGES if "," not in way and way not in (BEFORE, *STEPS)]
+    single = [way for way in CHANGES if way not in (BEFORE, *STEPS)]
     return [way for way in (*single, best_steps) if mean[way] > 0]
 
 
