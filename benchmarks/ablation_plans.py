@@ -1,8 +1,7 @@
 """The experiment of ablation.py: which changes of `dynstg_mamba` and of its recipe are tried on which people.
 
 Written before any change was trained, and shortened when the first model as before had shown how long one takes.
-The first folds choose, the others score: what is claimed of the
-chosen is claimed of people who had no say in the choice.
+The first folds choose, the others score: what is claimed of the chosen is claimed of people who had no say in it.
 """
 
 from __future__ import annotations
