@@ -39,6 +39,10 @@ CHANGES: Mapping[str, Change] = {
     "no class weights": Change(fit={"balance": False}),
     "warm-up of 30 %": Change(fit={"warmup": 0.3}),
 }
+# Thought of when all that chooses and the first seed of what scores had been seen: the chosen change that had gained
+# on both sets, with the sum that matters where steps differ. Only the other folds score it.
+LATER = "sum of hops, steps .3 to 1"
+SECOND_LOOK = CHANGES[SUM] | CHANGES["steps .3 to 1"]
 # of these at most one is chosen: the best
 STEPS = "steps .03 to .3", "steps .3 to 1"
 
