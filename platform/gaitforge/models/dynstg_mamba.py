@@ -24,7 +24,6 @@ from gaitforge.batch import Batch
 from gaitforge.layout import Layout
 from gaitforge.models.dynamic_filter import FILTERS, DynamicFilterConvolution, FeatureNorm
 from gaitforge.models.graph import hop_adjacency
-from gaitforge.models.gssm import HOPS as HOW_HOPS
 from gaitforge.models.gssm import GraphSelectiveStateSpace
 from gaitforge.models.heads import ClassHead
 from gaitforge.models.inputs import JointInput
@@ -33,7 +32,6 @@ from gaitforge.models.size_checks import check_blocks, check_dropout
 
 HOPS = 2  # the farthest bones that a filter starts from
 SHORT, LONG = 3, 7  # frames of the two temporal convolutions
-ACTIVATIONS = ("none", "relu")  # after the temporal convolution
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,14 +54,6 @@ class DynstgMambaSizes:
     """Equal parts of a window, for each of which the dynamic filter is worked out apart."""
     bidirectional: bool = False
     """Scan from both ends."""
-    hops: str = "mean"
-    """What of a filter's hops mixes the steps of the scan: their "mean" or their "sum"."""
-    least_step: float = 1e-3
-    """Where the shortest steps of the scan start."""
-    most_step: float = 0.1
-    """Where the longest steps of the scan start."""
-    activation: str = "none"
-    """What follows the temporal convolution: "none" or "relu"."""
     kalman: bool = False
     """Weigh filtered against raw joints by their variances."""
     dropout: float = 0.2
@@ -76,20 +66,10 @@ class DynstgMambaSizes:
                 raise ValueError(
                     f"DynstgMambaSizes.{name} is {getattr(self, name)}, but must be at least 1; raise it."
                 )
-        for name, known in (
-            ("filter", FILTERS),
-            ("hops", HOW_HOPS),
-            ("activation", ACTIVATIONS),
-        ):
-            if getattr(self, name) not in known:
-                raise ValueError(
-                    f"DynstgMambaSizes.{name} is '{getattr(self, name)}', but must be one of "
-                    f"{', '.join(known)}; choose one."
-                )
-        if not 0 < self.least_step < self.most_step:
+        if self.filter not in FILTERS:
             raise ValueError(
-                f"DynstgMambaSizes.least_step is {self.least_step} and most_step {self.most_step}, but the first "
-                "must be above 0 and below the second; change them."
+                f"DynstgMambaSizes.filter is '{self.filter}', but must be one of "
+                f"{', '.join(FILTERS)}; choose one."
             )
         if self.phases > 1 and self.filter != "dynamic":
             raise ValueError(
@@ -165,16 +145,12 @@ class DynstgMambaBlock(nn.Module):
             phases=sizes.phases,
             kalman=sizes.kalman,
         )
-        self.temporal = TemporalConvolution(
-            width=width, stride=stride, activation=sizes.activation
-        )
+        self.temporal = TemporalConvolution(width=width, stride=stride)
         self.state_space = GraphSelectiveStateSpace(
             width=width,
             states=sizes.states,
             expand=sizes.expand,
             bidirectional=sizes.bidirectional,
-            hops=sizes.hops,
-            steps=(sizes.least_step, sizes.most_step),
         )
 
     def forward(self, x_BVTD: Tensor, hops_kVV: Tensor) -> Tensor:
@@ -187,9 +163,8 @@ class DynstgMambaBlock(nn.Module):
 class TemporalConvolution(nn.Module):
     """pool(x) + BN(1x1(conv_3(x) + conv_7(x))), both depthwise over time; `pool` is the mean of a stride."""
 
-    def __init__(self, *, width: int, stride: int, activation: str) -> None:
+    def __init__(self, *, width: int, stride: int) -> None:
         super().__init__()
-        self.activation = activation
         self.stride = stride
         self.short = nn.Conv2d(width, width, (1, SHORT), groups=width, bias=False)
         self.long = nn.Conv2d(width, width, (1, LONG), groups=width, bias=False)
@@ -209,5 +184,4 @@ class TemporalConvolution(nn.Module):
             step = (1, self.stride)
             kept = nn.functional.avg_pool2d(x_BDVT, step, step, ceil_mode=True)  # [B, D, V, T']
         mixed: Tensor = self.norm(self.mix_channels(moved.permute(0, 2, 3, 1)))  # [B, V, T', D]
-        both = kept.permute(0, 2, 3, 1) + mixed
-        return both.relu() if self.activation == "relu" else both
+        return kept.permute(0, 2, 3, 1) + mixed
