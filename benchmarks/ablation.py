@@ -9,12 +9,15 @@ that gain there, on the mean of the sets, are chosen (of the two ranges of steps
 the people of the other folds score the model as before, with the sum of hops, with all that was chosen
 together, and beside other families. `--shard 0/2` and `--shard 1/2` share the folds between two
 processes; the other folds are begun when the choice can be made, so that one may have to be started again.
+
+The family has one form of each part; the other ones are made here, from the outside (`change_parts`).
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
 from operator import or_
@@ -22,6 +25,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor, nn
+from torch.nn.functional import softplus
 
 from benchmarks.ablation_plans import (
     ABLATIONS,
@@ -29,8 +34,8 @@ from benchmarks.ablation_plans import (
     CHANGES,
     LATER,
     OLD,
+    RANGES,
     SECOND_LOOK,
-    STEPS,
     SUM,
     TOGETHER,
     Ablation,
@@ -42,7 +47,7 @@ from benchmarks.distillation import (
     model_row,
     open_folds,
     row_path,
-    trained,
+    run_epochs,
     write_row,
 )
 from benchmarks.distillation_report import (
@@ -58,10 +63,15 @@ from benchmarks.distillation_report import (
     table_row,
     told_as,
 )
+from gaitforge.losses import Distillation
+from gaitforge.models.dynstg_mamba import DynstgMamba, DynstgMambaBlock
+from gaitforge.models.gssm import STEPS
 from gaitforge.settings import FitPlan
 from gaitforge.stats import mean_macro_f1
 from gaitforge.work import fingerprint
+from trainers.training.loop import fit as fit_model
 from trainers.training.scoring import window_logits
+from trainers.training.window_folder import new_fitting
 
 SEEDS = 2
 Rows = Mapping[str, Sequence[Row]]  # of each set
@@ -118,12 +128,12 @@ def train_all(out: Path, seeds: int, index: int, count: int) -> Iterator[str]:
                 yield from train_missing(fold, ABLATIONS[name], way, change, seed)
     for seed in range(seeds):
         for name, fold in others[index::count]:
-            plan = ABLATIONS[name].plan
-            for family, (_, sizes) in plan.teachers.items():
-                yield from train_row(fold, family, family, sizes, plan.teacher_fit, seed)
+            yield from train_missing(fold, ABLATIONS[name], LATER, SECOND_LOOK, seed)
     for seed in range(seeds):
         for name, fold in others[index::count]:
-            yield from train_missing(fold, ABLATIONS[name], LATER, SECOND_LOOK, seed)
+            plan = ABLATIONS[name].plan
+            for family, (_, sizes) in plan.teachers.items():
+                yield from train_row(fold, family, family, sizes, plan.teacher_fit, seed, {})
 
 
 def scoring(folds: Sequence[Fold], name: str) -> Sequence[Fold]:
@@ -135,21 +145,53 @@ def train_missing(
 ) -> Iterator[str]:
     """Train the changed model of one fold and seed, if it is not there yet."""
     fit = dataclasses.replace(ablation.plan.teacher_fit, **change.fit)
-    sizes = {**ablation.sizes, **OLD, **change.sizes}
-    yield from train_row(fold, way, "dynstg_mamba", sizes, fit, seed)
+    parts = {**OLD, **change.sizes}
+    yield from train_row(fold, way, "dynstg_mamba", ablation.sizes, fit, seed, parts)
 
 
 def train_row(
-    fold: Fold, name: str, family: str, sizes: Sizes, fit: FitPlan, seed: int
+    fold: Fold, name: str, family: str, sizes: Sizes, fit: FitPlan, seed: int, parts: Sizes
 ) -> Iterator[str]:
     fit = dataclasses.replace(fit, seed=seed)
-    identity = {"family": family, "sizes": dict(sizes), "fit": dataclasses.asdict(fit)}
+    identity = {"family": family, "sizes": {**sizes, **parts}, "fit": dataclasses.asdict(fit)}
     path = row_path(fold, name, identity)
     if path.is_file():
         return
-    model, seconds = trained(fold, family, sizes, fit, fold.train)
-    unseen = window_logits(model, fold.unseen, 256)
-    yield write_row(path, fold, name, seed, model_row(model, seconds, unseen, fold))
+    train = fold.train
+    fitting = new_fitting(fold.windows, family, sizes, fit, torch.device("cpu"))
+    if isinstance(fitting.model, DynstgMamba):
+        change_parts(fitting.model, parts)
+    seconds = run_epochs(fit_model(fitting, train, train.take_first(1), Distillation()))
+    unseen = window_logits(fitting.model, fold.unseen, 256)
+    yield write_row(path, fold, name, seed, model_row(fitting.model, seconds, unseen, fold))
+
+
+def change_parts(model: DynstgMamba, parts: Sizes) -> None:
+    """Make an untrained model of parts that the family does not have, or has no more; as OLD names them."""
+    low, high = (math.log(end) for end in (parts["least_step"], parts["most_step"]))
+    first, last = map(math.log, STEPS)
+    for block in model.blocks:
+        assert isinstance(block, DynstgMambaBlock)
+        if parts["hops"] == "mean":
+            block.state_space.register_forward_pre_hook(average_hops)
+        if parts["activation"] == "relu":
+            block.temporal.register_forward_hook(rectify)
+        with torch.no_grad():
+            bias_E = block.state_space.delta.bias
+            # the same draw over another range
+            share_E = (softplus(bias_E).log() - first) / (last - first)
+            steps_E = (low + share_E * (high - low)).exp()
+            bias_E.copy_(steps_E + torch.log(-torch.expm1(-steps_E)))
+
+
+def average_hops(_: nn.Module, given: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Make the sum over hops, of which a block's mixing is the softmax, their mean."""
+    x_BVTD, mixing_BpkVV = given
+    return x_BVTD, mixing_BpkVV / mixing_BpkVV.shape[2]
+
+
+def rectify(_: nn.Module, __: tuple[Tensor], found: Tensor) -> Tensor:
+    return found.relu()
 
 
 # what is chosen
@@ -168,8 +210,8 @@ def choose(rows: Rows, seeds: int) -> list[str] | None:
         for way in ablation.ways:
             gains.setdefault(way, []).append(score[way] - score[BEFORE])
     mean = {way: float(np.mean(of_sets)) for way, of_sets in gains.items()}
-    best_steps = max(STEPS, key=mean.__getitem__)
-    single = [way for way in CHANGES if way not in (BEFORE, *STEPS)]
+    best_steps = max(RANGES, key=mean.__getitem__)
+    single = [way for way in CHANGES if way not in (BEFORE, *RANGES)]
     return [way for way in (*single, best_steps) if mean[way] > 0]
 
 

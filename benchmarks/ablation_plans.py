@@ -45,7 +45,7 @@ CHANGES: Mapping[str, Change] = {
 LATER = "sum of hops, steps .3 to 1"
 SECOND_LOOK = CHANGES[SUM] | CHANGES["steps .3 to 1"]
 # of these at most one is chosen: the best
-STEPS = "steps .03 to .3", "steps .3 to 1"
+RANGES = "steps .03 to .3", "steps .3 to 1"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
