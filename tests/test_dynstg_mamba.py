@@ -319,7 +319,7 @@ def test_one_direction_never_looks_ahead_and_two_do() -> None:
 def test_long_recordings_stay_finite() -> None:
     block = state_space()
     with torch.no_grad():
-        block.delta.bias.add_(5)  # steps of about 5, fifty times the largest at the start
+        block.delta.bias.add_(5)  # steps of about 5, five times the largest at the start
         made = block(
             10 * torch.randn(1, 2, 2000, 6, generator=seeded()), torch.zeros(1, 1, 1, 2, 2)
         )
