@@ -37,7 +37,7 @@ from gaitforge.store import SkeletonStore
 from gaitforge.window_cache import build_windows
 from gaitforge.work import as_json, fingerprint, write_once
 from trainers.ingest import ingest_recordings
-from trainers.teacher.outputs import answer_all
+from trainers.teacher.outputs import answer_all, find_shapes
 from trainers.training.examples import Examples, add_answers, load_examples
 from trainers.training.loop import EpochMetrics, fit
 from trainers.training.scoring import score_logits, window_logits
@@ -114,7 +114,7 @@ def train_missing(fold: Fold, seed: int) -> Iterator[str]:
             path = row_path(fold, f"teacher {name}", {})
             if not path.is_file():
                 model, seconds = trained(fold, family, sizes, plan.teacher_fit, fold.train)
-                answers, _ = answer_all(model, fold.train)
+                answers = answer(model, fold.train)
                 unseen = window_logits(model, fold.unseen, 256)
                 keep_answers({**answers, "unseen": unseen}, answers_of(fold, name))
                 row = model_row(model, seconds, unseen, fold)
@@ -146,7 +146,7 @@ def join_teachers(fold: Fold) -> Iterator[str]:
         )
         for name in ("logits", "unseen")
     }
-    keep_answers({"logits": means["logits"].astype(np.float32)}, answers_of(fold, TOGETHER))
+    keep_answers({"logits": means["logits"].astype(np.float16)}, answers_of(fold, TOGETHER))
     yield write_row(path, fold, TOGETHER, 0, scored(means["unseen"], fold))
 
 
@@ -155,14 +155,16 @@ def trained(
 ) -> tuple[nn.Module, float]:
     """A model trained to the plan's last epoch, and the seconds that it took."""
     fitting = new_fitting(fold.windows, family, sizes, plan, torch.device("cpu"))
-    return fitting.model, run_epochs(fit(fitting, train, train.take_first(1), Distillation()))
+    seconds = run_epochs(fit(fitting, train, train.take_first(1), Distillation()))
+    return fitting.result, seconds
 
 
 def train_student(fold: Fold, way: Way, seed: int) -> dict[str, Any]:
     family, sizes = fold.plan.student
     plan = dataclasses.replace(
-        fold.plan.student_fit, seed=seed, label_smoothing=way.label_smoothing
-    )
+        fold.plan.student_fit, seed=seed, label_smoothing=way.label_smoothing, average=way.average,
+        consistency=way.consistency,
+    )  # fmt: skip
     answers = (
         fold.folder / "unseen" if way.unseen else answers_of(fold, way.teacher or fold.plan.first)
     )
@@ -173,8 +175,24 @@ def train_student(fold: Fold, way: Way, seed: int) -> dict[str, Any]:
     fitting = new_student(spec)
     train = load_examples(fold.windows, "train", Path(spec.teacher_outputs))
     train = add_answers(train, spec.teacher_outputs, spec.distillation.terms)
+    if way.views is not None:
+        train = take_views(train, way.views)
     seconds = run_epochs(fit(fitting, train, train.take_first(1), spec.distillation))
-    return model_row(fitting.model, seconds, window_logits(fitting.model, fold.unseen, 256), fold)
+    return model_row(
+        fitting.result, seconds, window_logits(fitting.result, fold.unseen, 256), fold
+    )
+
+
+def take_views(train: Examples, views: int) -> Examples:
+    """The first views of each window, with the teacher's answers to them."""
+    logits, embedding, joints = (
+        None if answers is None else answers[:, :views].contiguous()
+        for answers in (train.teacher_logits_NWK, train.teacher_embedding_NWD, train.teacher_joints_NWQVD)
+    )  # fmt: skip
+    return dataclasses.replace(
+        train, views=views, teacher_logits_NWK=logits, teacher_embedding_NWD=embedding,
+        teacher_joints_NWQVD=joints,
+    )  # fmt: skip
 
 
 def run_epochs(epochs: Iterator[EpochMetrics]) -> float:
@@ -208,14 +226,25 @@ def answer_unseen(fold: Fold) -> None:
     train, (family, sizes) = fold.train, fold.plan.teachers[fold.plan.first]
     person_R = np.array([person for _, person in fold.windows.list_recordings("train")])
     part_N = dealt(person_R, train, fold.plan.parts)
-    logits_NWK = np.zeros((len(train), train.views, train.classes), dtype=np.float32)
+    logits_NWK = np.zeros((len(train), train.views, train.classes), dtype=np.float16)
     for part in range(fold.plan.parts):
         others, own = (
             torch.from_numpy(np.flatnonzero(mask)) for mask in (part_N != part, part_N == part)
         )
-        model, _ = trained(fold, family, sizes, fold.plan.teacher_fit, chosen(train, others))
-        logits_NWK[own.numpy()] = answer_all(model.eval(), chosen(train, own))[0]["logits"]
+        model, _ = trained(fold, family, sizes, fold.plan.teacher_fit, train.select(others))
+        logits_NWK[own.numpy()] = answer(model, train.select(own))["logits"]
     keep_answers({"logits": logits_NWK}, target)
+
+
+def answer(model: nn.Module, train: Examples) -> dict[str, NDArray[np.float16]]:
+    """What a model answers to all views of the training windows."""
+    each = find_shapes(model, train)
+    found = {
+        name: np.zeros((len(train), train.views, *shape), np.float16)
+        for name, shape in each.items()
+    }
+    answer_all(model, train, found)
+    return found
 
 
 def dealt(person_R: NDArray[np.str_], train: Examples, parts: int) -> NDArray[np.int64]:
@@ -228,14 +257,6 @@ def dealt(person_R: NDArray[np.str_], train: Examples, parts: int) -> NDArray[np
     order = sorted(classes, key=lambda person: (classes[person], person))
     part_of = {person: number % parts for number, person in enumerate(order)}
     return np.array([part_of[person] for person in person_N])
-
-
-def chosen(examples: Examples, index: torch.Tensor) -> Examples:
-    """Some of the windows, without answers."""
-    return Examples(
-        examples.joints_NWTVC[index], examples.seen_NWTV[index], examples.label_N[index],
-        examples.recording_N[index.numpy()], examples.classes,
-    )  # fmt: skip
 
 
 def keep_answers(arrays: Mapping[str, NDArray[Any]], folder: Path) -> None:

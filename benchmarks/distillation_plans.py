@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gaitforge.losses import LOSSES
+from gaitforge.records.json_file import plain
 from gaitforge.settings import FitPlan
 from gaitforge.windows import WindowSettings
 
@@ -39,9 +40,13 @@ class Plan:
 
     def as_plain(self) -> dict[str, Any]:
         """The plan as JSON knows it, without its ways: rows are kept by the way that they are of."""
-        plain = {**dataclasses.asdict(self), "windows": self.windows.as_dict()}
-        del plain["ways"]
-        return plain
+        told = {
+            **dataclasses.asdict(self), "windows": self.windows.as_dict(),
+            # what is off is left out, as before there was such a key
+            "teacher_fit": plain(self.teacher_fit), "student_fit": plain(self.student_fit),
+        }  # fmt: skip
+        del told["ways"]
+        return told
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,9 @@ class Way:
     label_smoothing: float = 0.0
     teacher: str | None = None  # one of the plan's, or TOGETHER; None: the first
     unseen: bool = False  # taught by teachers of the first kind that never saw the person
+    average: float = 0.0  # of the weights, over that share of the last epochs
+    consistency: float = 0.0  # weight of it, between four views
+    views: int | None = None  # the first so many of the plan's; None: all
 
 
 def middle(*terms: str) -> dict[str, float]:
@@ -81,6 +89,15 @@ WAYS: dict[str, Way] = {
     "kd of all teachers": Way(middle("kd"), teacher=TOGETHER),
     "kd, unseen": Way(middle("kd"), unseen=True),
     "dist, unseen": Way(middle("dist"), unseen=True),
+    "alone, 4 views": Way(views=4),
+    "average": Way(average=0.25),
+    "consistency + average": Way(average=0.25, consistency=1.0),
+    "kd + average": Way(middle("kd"), average=0.25),
+    "kd of all teachers, 4 views": Way(middle("kd"), teacher=TOGETHER, views=4),
+    "kd of all teachers, light": Way({"kd": 0.1}, teacher=TOGETHER),
+    "kd of all teachers + average": Way(middle("kd"), teacher=TOGETHER, average=0.25),
+    "wttm of all teachers": Way(middle("wttm"), teacher=TOGETHER),
+    "kd, unseen, + average": Way(middle("kd"), unseen=True, average=0.25),
     "kd, unseen, + label smoothing": Way(middle("kd"), label_smoothing=0.1, unseen=True),
 }
 
@@ -108,25 +125,43 @@ KINECT = Plan(
         "kd + hint + label smoothing", "kd of stgcn", "kd + hint of stgcn",
     ),
 )  # fmt: skip
-PLANS: dict[str, Plan] = {
-    "auva_grf": Plan(
-        data="auva_grf",
-        folds=10,
-        windows=WindowSettings(mode="resample", length=51, flip=False, time_warp=0.05),
-        teachers={
-            "dynstg_mamba": ("dynstg_mamba", {**SMALL, "dropout": 0.3}),
-            "stgcn": ("stgcn", {**SMALL, **FULL}),
-            "ctrgcn": ("ctrgcn", {**SMALL, "dropout": 0.3}),
-        },
-        teacher_fit=FitPlan(epochs=30, jitter=0.1),
-        student=(
-            "dynstg_mamba",
-            {"widths": [4, 8, 8], "strides": [2, 2, 1], "states": 4, "expand": 1, "filter": "static", "dropout": 0.1},
-        ),
-        student_fit=FitPlan(epochs=20),
-        parts=3,
-        ways=tuple(name for name in WAYS if "of stgcn" not in name),
+AUVA = Plan(
+    data="auva_grf",
+    folds=10,
+    windows=WindowSettings(mode="resample", length=51, flip=False, time_warp=0.05),
+    teachers={
+        "dynstg_mamba": ("dynstg_mamba", {**SMALL, "dropout": 0.3}),
+        "stgcn": ("stgcn", {**SMALL, **FULL}),
+        "ctrgcn": ("ctrgcn", {**SMALL, "dropout": 0.3}),
+    },
+    teacher_fit=FitPlan(epochs=30, jitter=0.1),
+    student=(
+        "dynstg_mamba",
+        {"widths": [4, 8, 8], "strides": [2, 2, 1], "states": 4, "expand": 1, "filter": "static", "dropout": 0.1},
     ),
+    student_fit=FitPlan(epochs=20),
+    parts=3,
+    ways=(
+        "alone", "label smoothing", "kd", "kd, heavy", "kd standardised", "dkd", "dist", "rkd", "sp", "hint",
+        "attention", "cgrkd", "kd + cgrkd", "kd + hint", "kd + hint + label smoothing", "kd of all teachers",
+        "kd, unseen", "dist, unseen", "kd, unseen, + label smoothing",
+    ),
+)  # fmt: skip
+# twice as long, a new view in every epoch, teachers without smoothed labels; written down before any of it was trained
+AUVA_VIEWS = dataclasses.replace(
+    AUVA,
+    windows=dataclasses.replace(AUVA.windows, views=40),
+    teacher_fit=FitPlan(epochs=30, jitter=0.1, label_smoothing=0.0),
+    student_fit=FitPlan(epochs=40),
+    ways=(
+        "alone", "alone, 4 views", "label smoothing", "average", "consistency + average", "kd", "kd + average",
+        "kd of all teachers", "kd of all teachers, 4 views", "kd of all teachers, light",
+        "kd of all teachers + average", "wttm of all teachers", "kd, unseen", "kd, unseen, + average",
+    ),
+)  # fmt: skip
+PLANS: dict[str, Plan] = {
+    "auva_grf": AUVA,
+    "auva_grf_views": AUVA_VIEWS,
     "ui_prmd_kinect": KINECT,
     # the network that others have trained on these people, at its published size: no student
     "ui_prmd_ctrgcn": dataclasses.replace(

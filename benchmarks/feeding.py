@@ -49,7 +49,7 @@ def make_array(path: Path, windows: int) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     array = np.lib.format.open_memmap(
-        path.with_suffix(".draft"), mode="w+", dtype=np.float32, shape=(windows, 1, *SHAPE)
+        path.with_suffix(".draft"), mode="w+", dtype=np.float32, shape=(windows, *SHAPE)
     )
     rng = np.random.default_rng(0)
     for start in range(0, windows, 1000):
@@ -67,24 +67,24 @@ def feed(way: str, array: Floats, order: NDArray[np.int64]) -> Iterator[Tensor]:
     buffer = np.empty((BATCH, *SHAPE), np.float32)
     if way == "examples":
         count = len(array)
-        seen = torch.ones((count, 1, 1, 1), dtype=torch.bool)
+        seen = torch.ones((count, 1, 1), dtype=torch.bool)
         examples = Examples(
             tensor, seen, torch.zeros(count, dtype=torch.int64), np.zeros(count, np.int64), 2
         )
         for index in batches:
-            yield examples.take(torch.from_numpy(index), first)[0].joints_BTVC
+            yield examples.take_batch(torch.from_numpy(index)).joints_BTVC
     elif way == "two indices":
         for index in batches:
-            yield tensor[torch.from_numpy(index), first].float()
+            yield tensor[:, None][torch.from_numpy(index), first].float()
     elif way == "numpy take":
         for index in batches:
-            yield torch.from_numpy(np.take(array[:, 0], index, axis=0, out=buffer, mode="clip"))
+            yield torch.from_numpy(np.take(array, index, axis=0, out=buffer, mode="clip"))
     elif way == "select out":
-        flat, out = tensor[:, 0], torch.from_numpy(buffer)
+        flat, out = tensor, torch.from_numpy(buffer)
         for index in batches:
             yield torch.index_select(flat, 0, torch.from_numpy(index), out=out)
     elif way == "list":
-        recordings = [one[0].copy() for one in array]
+        recordings = [one.copy() for one in array]
         loader: Any = torch.utils.data.DataLoader(
             recordings,  # type: ignore[arg-type]  # a list is a map-style dataset
             batch_size=BATCH,
@@ -107,9 +107,7 @@ def _feed_ray(array: Floats, order: NDArray[np.int64]) -> Iterator[Tensor]:
         log_to_driver=False,
         configure_logging=False,
     )
-    data = ray.data.from_numpy(
-        [np.ascontiguousarray(part) for part in np.array_split(array[:, 0], 8)]
-    )
+    data = ray.data.from_numpy([np.ascontiguousarray(part) for part in np.array_split(array, 8)])
     for batch in data.iter_torch_batches(
         batch_size=BATCH, local_shuffle_buffer_size=16 * BATCH, drop_last=True
     ):
@@ -122,7 +120,7 @@ def measure(way: str, place: str, path: Path) -> dict[str, Any]:
     array: Floats = np.load(path, mmap_mode="c" if place == "mapped" else None)
     order = np.random.default_rng(1).permutation(len(array))[: MOST_BATCHES * BATCH]
     source, target = np.ones((BATCH, *SHAPE), np.float32), np.empty((BATCH, *SHAPE), np.float32)
-    blocks = [array[n : n + BATCH, 0] for n in range(0, len(order) - BATCH + 1, BATCH)]
+    blocks = [array[n : n + BATCH] for n in range(0, len(order) - BATCH + 1, BATCH)]
 
     def copy() -> int:
         for block in blocks:

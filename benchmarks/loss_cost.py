@@ -11,6 +11,7 @@ cross entropy, for untrained students; with a trained teacher's outputs the term
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import statistics
 import time
 from dataclasses import dataclass
@@ -63,14 +64,21 @@ def windows() -> Examples:
     """Random windows, and random outputs of a teacher whose features are as after a ReLU."""
     rng = torch.Generator().manual_seed(0)
     return Examples(
-        torch.randn(WINDOWS, VIEWS, FRAMES, JOINTS, CHANNELS, generator=rng),
-        torch.ones(WINDOWS, VIEWS, FRAMES, JOINTS, dtype=torch.bool),
+        torch.randn(WINDOWS, FRAMES, JOINTS, CHANNELS, generator=rng),
+        torch.ones(WINDOWS, FRAMES, JOINTS, dtype=torch.bool),
         torch.arange(WINDOWS) % CLASSES,
         np.arange(WINDOWS),
         CLASSES,
-        2 * torch.randn(WINDOWS, VIEWS, CLASSES, generator=rng),
-        torch.randn(WINDOWS, VIEWS, TEACHER_WIDTH, generator=rng).relu().half(),
-        torch.randn(WINDOWS, VIEWS, PHASES, JOINTS, TEACHER_WIDTH, generator=rng).relu().half(),
+        views=VIEWS,
+        teacher_logits_NWK=2 * torch.randn(WINDOWS, VIEWS, CLASSES, generator=rng),
+        teacher_embedding_NWD=torch.randn(WINDOWS, VIEWS, TEACHER_WIDTH, generator=rng)
+        .relu()
+        .half(),
+        teacher_joints_NWQVD=torch.randn(
+            WINDOWS, VIEWS, PHASES, JOINTS, TEACHER_WIDTH, generator=rng
+        )
+        .relu()
+        .half(),
     )
 
 
@@ -94,23 +102,17 @@ def goal_of(terms: tuple[str, ...]) -> Goal:
 def only_read(examples: Examples, terms: tuple[str, ...]) -> Examples:
     """The windows with what the terms read of the teacher, as a student has them."""
     read = collect_needed(terms, "stored")
-    return Examples(
-        examples.joints_NWTVC,
-        examples.seen_NWTV,
-        examples.label_N,
-        examples.recording_N,
-        examples.classes,
-        examples.teacher_logits_NWK,
-        examples.teacher_embedding_NWD if "embedding" in read else None,
-        examples.teacher_joints_NWQVD if "joints" in read else None,
-    )
+    if "embedding" not in read:
+        examples = dataclasses.replace(examples, teacher_embedding_NWD=None)
+    if "joints" not in read:
+        examples = dataclasses.replace(examples, teacher_joints_NWQVD=None)
+    return examples
 
 
 def timed_step(fitting: Fitting, examples: Examples, goal: Goal, number: int) -> float:
     """CPU seconds of one step, gathering and drawing included."""
     plan = fitting.plan
-    generator = torch.Generator().manual_seed(number)
-    steps = epoch_steps(WINDOWS, VIEWS, plan.batch, generator)[:1]
+    steps = epoch_steps(WINDOWS, VIEWS, plan.batch, number, 0)[:1]
     started = time.process_time()
     ((batch, targets),) = draw_batches(examples, steps, fitting, goal.distillation, Shard())
     find_gradients(
@@ -139,7 +141,7 @@ def measure(sizes: Sizes, rounds: int) -> dict[str, Row]:
     fittings = {name: new_fitting(sizes, terms) for name, terms in VARIANTS.items()}
     norms = {}
     for name, terms in VARIANTS.items():
-        steps = epoch_steps(WINDOWS, VIEWS, 32, torch.Generator().manual_seed(0))[:1]
+        steps = epoch_steps(WINDOWS, VIEWS, 32, 0, 0)[:1]
         distillation = goal_of(terms).distillation
         ((batch, targets),) = draw_batches(every, steps, fittings[name], distillation, Shard())
         norms[name] = gradient_norm(fittings[name], batch, targets, terms)

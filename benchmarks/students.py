@@ -141,7 +141,7 @@ def train_one(
         }
         for metrics in train_student(spec, fitting)
     ]
-    unseen = score(fitting.model, load_examples(folder, "confirm"), 256)
+    unseen = score(fitting.result, load_examples(folder, "confirm"), 256)
     return {
         "key": key_of(suggested), "suggested": dict(suggested), "family": proposal.family, "params": cost.params,
         "macs": cost.macs, "seed": seed, "curve": curve, "confirm_macro_f1": unseen.macro_f1,

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from gaitforge.losses import LOSSES
-from gaitforge.models import FAMILIES
+from gaitforge.models import FAMILIES, STREAMS
+from gaitforge.models.streams import KEY, StreamedSizes
 from gaitforge.settings import RunSettings, TeacherSettings, table_type
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -32,6 +33,7 @@ NAMES: dict[str, Mapping[str, object]] = {
     "teacher.family": FAMILIES,
     "search.families": FAMILIES,
     "search.terms": LOSSES,
+    "search.streams": STREAMS,
 }
 # Values for keys without a default, or that exclude the table ingest.synthetic; all behind a # but `work`.
 EXAMPLES: dict[str, Any] = {
@@ -128,6 +130,18 @@ def list_tables(
                     meaning=docs[field.name] + known,
                 )
             )
+    if name == "teacher.sizes":
+        streams = StreamedSizes.__dataclass_fields__[KEY]
+        meaning_of_streams = f"{read_docstrings(StreamedSizes)[KEY]} Known: {', '.join(STREAMS)}."
+        keys.append(
+            Key(
+                name=KEY,
+                table=name,
+                hint=tuple[str, ...],
+                default=_find_default(streams),
+                meaning=meaning_of_streams,
+            )
+        )
     first = (inspect.getdoc(kind) or "").split("\n\n")[0]
     yield Table(name=name, meaning=meaning or " ".join(first.split()), keys=tuple(keys))
     for tables in inside:

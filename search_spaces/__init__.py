@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from gaitforge.spaces import Space
 from search_spaces import ctrgcn, dynstg_mamba, stgcn, tcn
-from search_spaces.common import Proposal, propose
+from search_spaces.common import TERMS_VERSION, Proposal, answer_terms, propose, suggest_sizes
 
 SPACES: dict[str, Space] = {
     "ctrgcn": Space(ctrgcn.suggest, ctrgcn.SMALLEST),
@@ -16,4 +16,12 @@ SPACES: dict[str, Space] = {
     "tcn": Space(tcn.suggest, tcn.SMALLEST),
 }
 
-__all__ = ["SPACES", "Proposal", "Space", "propose"]
+__all__ = [
+    "SPACES",
+    "TERMS_VERSION",
+    "Proposal",
+    "Space",
+    "answer_terms",
+    "propose",
+    "suggest_sizes",
+]

@@ -39,6 +39,7 @@ SETTINGS: dict[str, dict[str, object]] = {
         "families": ["tcn"],
         "trials": 4,
         "max_params_share": 0.5,
+        "gate": False,  # it may well say that there is nothing to teach
         "allow_chance": True,  # after a few epochs a teacher may well be no better
     },
     "search.fit": {"epochs": 8, "batch": 8},

@@ -45,13 +45,13 @@ MORE: dict[str, tuple[str, dict[str, object]]] = {
 CASES: dict[str, Sizes] = {family: small_sizes(family) for family in FAMILIES} | {
     case: make_sizes(family, values) for case, (family, values) in MORE.items()
 }
-SLOW = ("first missing joint", "export")  # seconds for each family
+SLOW = ("first missing joint", "export", "streams")  # seconds for each family
 
 
 def every_check() -> Iterator[Any]:
     """Check and case; exported is the small one of each family alone, since that takes longest."""
     for check in families.CHECKS:
-        for case in FAMILIES if check == "export" else CASES:
+        for case in FAMILIES if check in ("export", "streams") else CASES:
             yield pytest.param(check, case, marks=[pytest.mark.slow] * (check in SLOW))
 
 

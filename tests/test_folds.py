@@ -151,7 +151,7 @@ def taught_student(root: Path, fold: Split, changed: Collection[str]) -> SplitFo
         "provenance": teacher.provenance.as_dict(),
     }
     TEACHER_FILE.write(head, made(TEACHER_FILE, fingerprint=teacher.fingerprint, **its, **told))
-    outputs = write_outputs(windows, folder)
+    outputs = write_outputs(windows, folder, LOSSES)
     # of all terms, those with a memory too
     distill = Distillation(weights=dict.fromkeys(LOSSES, 0.1))
     trial = replace(MEMBER, sizes={"channels": 4, "layers": 1}, distill=distill)

@@ -54,7 +54,7 @@ def make_folder(root: Path) -> WorkFolder:
     SEARCH.write(run.search_head, made(SEARCH, provenance=seen))
     OUTPUTS.write(run.outputs.head, made(OUTPUTS, provenance=seen))
     people = pa.table({"person": [*split.roles], "recording": [f"{its}-0" for its in split.roles]})
-    write_parquet(run.outputs.table, people)
+    write_parquet(run.predictions / "train.parquet", people)
     aside = SplitFolder(run.root / "until-20261120T060000")
     SPLIT.write(aside.split_copy, split)
     write_parquet(aside.predictions / "train.parquet", people)

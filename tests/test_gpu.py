@@ -44,12 +44,12 @@ CUDA = torch.device("cuda")
 
 def walks() -> Examples:
     generator = torch.Generator().manual_seed(0)
-    joints = torch.randn(24, 2, 16, LAYOUT.joint_count, 3, generator=generator)
+    joints = torch.randn(24, 16, LAYOUT.joint_count, 3, generator=generator)
     label = torch.arange(24) % CLASSES
-    joints[:, :, :, 0, 0] += 3.0 * label[:, None, None]
+    joints[:, :, 0, 0] += 3.0 * label[:, None]
     seen = torch.ones(joints.shape[:-1], dtype=torch.bool)
     logits = torch.nn.functional.one_hot(label, CLASSES).float()[:, None].repeat(1, 2, 1) * 4
-    return Examples(joints, seen, label, np.arange(24), CLASSES, logits)
+    return Examples(joints, seen, label, np.arange(24), CLASSES, 2, teacher_logits_NWK=logits)
 
 
 def fitting(family: str, device: str, epochs: int = 6, dropout: float = 0.0) -> Fitting:

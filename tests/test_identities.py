@@ -28,7 +28,7 @@ from trainers.training.window_folder import WindowFolder
 SIZES = {"family": "tcn", "tcn.channels": 8, "tcn.layers": 2, "tcn.kernel": 5, "tcn.dropout": 0.1}
 SHARED = {**SIZES, "lr": 0.002, "weight_decay": 0.03}
 Case = tuple[dict[str, Any], dict[str, Any]]  # values to try first, and further settings
-KD: Case = {**SHARED, "weight.kd": 0.5, "temperature": 3.5}, {}
+KD: Case = {**SHARED, "terms.logits": "kd", "weight.kd": 0.5, "temperature": 3.5}, {}
 RICH: Case = (
     {
         **SHARED, "terms.logits": "dkd", "weight.dkd": 0.25, "temperature.dkd": 4.5,
@@ -55,7 +55,7 @@ def proposed(folder: Path, start: dict[str, Any], settings: dict[str, Any]) -> B
             KD,
             {"weights": {"kd": 0.5}, "temperature": 3.5},
             "3929f2283c84",
-            "cf44de12f22ff31168613b0085034d96dc2cc88e302c9ccff1d2d6847e467bb4",
+            "4c6a197779be7f52212d314bbee8e323a6187a5fdccd129e6e38ddd0bc831226",
         ),
         (
             RICH,
@@ -64,7 +64,7 @@ def proposed(folder: Path, start: dict[str, Any], settings: dict[str, Any]) -> B
                 "temperatures": {"dkd": 4.5}, "warmup": 0.25,
             },
             "0a62ee7b9842",
-            "53f1b8083fcb3a412241e1f5a06ebd87fe1e88f472bbf902f64805886ad5fdc9",
+            "a1c4026ecd2f146399ad3d49e672c92900e7c10d863f0cb12b665d6598b4410d",
         ),
     ],
     ids=["kd", "rich"],
@@ -105,16 +105,17 @@ def test_refits_are_called_as_ever(case: Case, names: list[str], tmp_path: Path)
 @pytest.mark.parametrize(
     ("settings", "name"),
     [
-        (SearchSettings(), "17d54f660744"),
+        (SearchSettings(terms=()), "0be6ebc81444"),
+        (SearchSettings(), "e12f5e1ae758"),
         (
             SearchSettings(
                 families=("dynstg_mamba", "tcn"), terms=("kd", "rkd"), terms_warmup=0.25,
                 fit=FitPlan(epochs=3),
             ),
-            "830f548e31c9",
+            "1b88ecd8dcc6",
         ),
     ],
-    ids=["defaults", "warm-up"],
+    ids=["alone", "defaults", "warm-up"],
 )  # fmt: skip
 def test_searches_are_called_as_ever(settings: SearchSettings, name: str) -> None:
     assert search_identity(settings, "windows", "teacher") == name

@@ -84,6 +84,7 @@ KEYS = {
     "runs/main/confirm/scores.json": "schema margin people too_few times_scored teacher reference chance members "
     "optimism per_person chosen verdict sentence",
     "runs/main/confirm/latency.json": "schema teacher members",
+    "runs/main/confirm/shortcuts.json": "schema identity class_from_windows columns says sentence",
     "export/card.json": "schema trial seed network verdict reference chance margin too_few family sizes params macs "
     "layout classes windows normalisation read onnx "
     "onnx_bytes max_abs_difference latency_ms_p50 latency_ms_p95",
@@ -91,7 +92,6 @@ KEYS = {
 COLUMNS = {
     "store/quarantine.parquet": "source position person label reason",
     "runs/main/teacher/history.parquet": "epoch train_loss val_macro_f1 val_accuracy seconds",
-    "runs/main/teacher_outputs/outputs.parquet": "window view logits embedding joint_features",
     "runs/main/search/trials.parquet": "trial state family params val_macro_f1 val_accuracy",
     "runs/main/confirm/robustness.parquet": "model trial seed hidden recording person true_class said_class",
     "runs/main/predictions/confirm-teacher-seed0.parquet": "split role model trial seed recording person true_class "
@@ -109,6 +109,7 @@ SUMMARY = {
     "exported": "trial split seed macro_f1 interval difference difference_interval noninferior "
     "against_reference against_chance",
     "outdated": "answer export",
+    "shortcuts": "says sentence class_from_windows columns",
 }
 FRONTS = {
     "searched_front": "trial family params macs val_macro_f1 val_accuracy",

@@ -31,12 +31,10 @@ class Says(nn.Module):
 
 def examples(truth: list[int], said: list[int], sure: float = 100.0, views: int = 1) -> Examples:
     """A recording of one window for each pair, and logits that are `sure` of what is said."""
-    joints = torch.ones(len(truth), views, FRAMES, JOINTS, CLASSES)
-    joints[:, :, :, 0] = sure * nn.functional.one_hot(torch.tensor(said), CLASSES)[
-        :, None, None
-    ].to(torch.float32)
+    joints = torch.ones(len(truth), FRAMES, JOINTS, CLASSES)
+    joints[:, :, 0] = sure * nn.functional.one_hot(torch.tensor(said), CLASSES)[:, None].float()
     seen = torch.ones(joints.shape[:-1], dtype=torch.bool)
-    return Examples(joints, seen, torch.tensor(truth), np.arange(len(truth)), CLASSES)
+    return Examples(joints, seen, torch.tensor(truth), np.arange(len(truth)), CLASSES, views)
 
 
 def test_scores_by_hand() -> None:
@@ -79,36 +77,36 @@ def test_weights_that_are_no_numbers_get_no_score_at_all() -> None:
 def test_a_share_of_the_joints_is_hidden_for_a_whole_window() -> None:
     clean = examples([0] * 200, [0] * 200)
     hidden = hide_joints(clean)
-    seen_NTV = hidden.seen_NWTV[:, 0]
+    seen_NTV = hidden.seen_NTV
     assert (seen_NTV == seen_NTV[:, :1]).all()
     lost = 1 - seen_NTV[:, 0].float().mean().item()
     assert lost == pytest.approx(HIDDEN_SHARE, abs=0.02)  # of 8,000 joints
     assert len(np.unique(seen_NTV[:, 0].numpy(), axis=0)) > 190  # others in every window
-    assert (hidden.joints_NWTVC[~hidden.seen_NWTV] == 0).all()
-    kept = hidden.seen_NWTV
-    assert torch.equal(hidden.joints_NWTVC[kept], clean.joints_NWTVC[kept])
+    assert (hidden.joints_NTVC[~hidden.seen_NTV] == 0).all()
+    kept = hidden.seen_NTV
+    assert torch.equal(hidden.joints_NTVC[kept], clean.joints_NTVC[kept])
 
 
 def test_the_same_joints_are_hidden_for_every_student() -> None:
     clean = examples([0] * 5, [0] * 5)
     torch.rand(3)
-    assert torch.equal(hide_joints(clean).seen_NWTV, hide_joints(clean).seen_NWTV)
+    assert torch.equal(hide_joints(clean).seen_NTV, hide_joints(clean).seen_NTV)
 
 
 def test_hiding_leaves_the_examples_and_the_global_generator_as_they_were() -> None:
     clean = examples([0] * 5, [0] * 5)
-    before, state = clean.seen_NWTV.clone(), torch.get_rng_state()
+    before, state = clean.seen_NTV.clone(), torch.get_rng_state()
     hide_joints(clean)
-    assert torch.equal(clean.seen_NWTV, before)
+    assert torch.equal(clean.seen_NTV, before)
     assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_a_joint_that_was_never_seen_is_not_seen_now_and_one_view_is_enough() -> None:
     clean = examples([0] * 50, [0] * 50, views=3)
-    clean.seen_NWTV[:, :, :, 7] = False
+    clean.seen_NTV[:, :, 7] = False
     hidden = hide_joints(clean)
     assert hidden.views == 1
-    assert not hidden.seen_NWTV[:, :, :, 7].any()
+    assert not hidden.seen_NTV[:, :, 7].any()
 
 
 def test_robustness_is_the_score_where_joints_are_missing() -> None:
@@ -116,7 +114,7 @@ def test_robustness_is_the_score_where_joints_are_missing() -> None:
     people = [0, 1, 2] * 40
     clean = examples(people, people)
     scores, _ = measure_validation(Says(), clean, ["robustness"])
-    first_seen = hide_joints(clean).seen_NWTV[:, 0, 0, 0]
+    first_seen = hide_joints(clean).seen_NTV[:, 0, 0]
     assert scores["val_macro_f1"] == 1.0
     assert 0.7 < scores["val_robust_macro_f1"] < 0.95
     right = first_seen | (clean.label_N == 0)  # with all logits 0 it says the first class

@@ -191,7 +191,7 @@ def test_the_first_windows_are_a_part_of_the_same_memory(spec: StudentSpec) -> N
     train, _ = hold_examples(spec.windows, spec.teacher_outputs)
     few = train.take_first(2)
     assert len(few) == 2
-    assert few.joints_NWTVC.data_ptr() == train.joints_NWTVC.data_ptr()
+    assert few.joints_NTVC.data_ptr() == train.joints_NTVC.data_ptr()
     assert len(train.take_first(10_000)) == len(train)
 
 

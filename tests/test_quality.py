@@ -16,12 +16,14 @@ from gaitforge.quality import (
     QualitySettings,
     find_joints,
     measure,
+    measure_all,
     medians_of,
     note_quality,
     tell_findings,
 )
 from gaitforge.recording import Recording, Rejected
 from gaitforge.store import SkeletonStore
+from tests.one_by_one import measure_alone
 
 # bones of 0.5, 1 and 1: body size 2.5 / 3
 BODY = Layout(
@@ -279,3 +281,54 @@ def test_the_walkers_of_the_demo_fire_no_check() -> None:
         for walker in synthetic_cohort(SyntheticSettings(layout=name, people_per_class=1)):
             numbers = measure(walker, LAYOUTS[name])
             assert not [n for n in CHECKS if numbers[n] > QualitySettings().limit(n)]
+
+
+def walker_like(layout: Layout, frames: int, seed: int) -> NDArray[np.float32]:
+    """Joints that keep their places but for noise, with a swap, a jump and a frame that is repeated."""
+    rng = np.random.default_rng(seed)
+    joints = rng.normal(size=(1, layout.joint_count, 3)) + 0.05 * rng.normal(
+        size=(frames, layout.joint_count, 3)
+    )
+    left, right = np.array(layout.left_right, dtype=np.int64).reshape(-1, 2).T
+    later = slice(frames // 2, frames)
+    joints[later, left], joints[later, right] = joints[later, right], joints[later, left]
+    joints[frames // 3, 0] += 3
+    joints[-1] = joints[-2]
+    return joints.astype(np.float32)
+
+
+POINT = Layout(name="point", joints=("hip",), bones=())
+
+
+@pytest.mark.parametrize("layout", [BODY, POINT, *(LAYOUTS[name] for name in sorted(LAYOUTS))])
+@pytest.mark.parametrize("frames", [2, 3, 4, 40, 300])
+def test_numbers_worked_out_together_are_those_of_each_alone_to_the_last_bit(
+    layout: Layout, frames: int
+) -> None:
+    whole = [walker_like(layout, frames, seed) for seed in range(3)]
+    rng = np.random.default_rng(frames)
+    gaps = walker_like(layout, frames, 3)
+    gaps[1:][rng.random(gaps[1:].shape[:2]) < 0.3] = np.nan
+    one_coordinate = walker_like(layout, frames, 4)
+    one_coordinate[1:, -1, 2] = np.nan
+    one_frame = np.full_like(gaps, np.nan)
+    one_frame[0, 0] = 1
+    never = walker_like(layout, frames, 5)
+    never[:, 1:] = np.nan
+    too_far = walker_like(layout, frames, 6)
+    too_far[-1, 0] = 3e38
+    in_one_point = np.ones_like(gaps)
+    sure = rng.random(gaps.shape[:2]).astype(np.float32)
+    sure[0, 0], sure[-1, -1] = 0.3, np.nan
+    bodies = [*whole, gaps, one_coordinate, one_frame, never, too_far, in_one_point]
+    items = [recording(body) for body in bodies]
+    items += [recording(body, confidence=sure) for body in bodies]
+    items.append(replace(items[0], columns={"quality_zeros": 0.25, "quality_confidence": 1}))
+    items.append(recording(walker_like(layout, frames + 1, 7)))
+    if (layout.up_axis or 0) < 2:
+        items += [recording(np.ascontiguousarray(body[..., :2])) for body in bodies]
+    together = measure_all(items, layout)
+    for item, numbers in zip(items, together, strict=True):
+        alone = measure_alone(item, layout)
+        assert list(numbers) == list(alone)
+        np.testing.assert_array_equal(list(numbers.values()), list(alone.values()))

@@ -17,12 +17,14 @@ from typing import Any, ClassVar
 import jsonschema
 import pytest
 
+from gaitforge.provenance import Provenance
 from gaitforge.records import FILES, PUBLIC
 from gaitforge.records.__main__ import SCHEMAS, main
 from gaitforge.records.confirm import REFIT, SCORES, WORKER, WorkerOf
 from gaitforge.records.export import CARD, export_identity
 from gaitforge.records.json_file import JsonFile, Newer, Unreadable, plain
-from gaitforge.records.search import FRONT, PACKING, Need, Packing
+from gaitforge.records.search import FRONT, GATE, PACKING, Gate, GateStudent, Need, Packing
+from gaitforge.records.shortcuts import SHORTCUTS, ColumnFacts, ShortcutFacts, Telling
 from gaitforge.records.teacher import (
     LIVE,
     TEACHER,
@@ -68,6 +70,10 @@ EPOCH: dict[str, Any] = {
     "seconds": 0.1,
 }
 NEED = Need(device="H200", device_bytes=10, bytes=4, outside_bytes=1, step_s=0.1, busy=None)
+TELLING: dict[str, Any] = {
+    "measure": "rank correlation", "value": 0.5, "interval": [0.25, 0.75], "chance": 0.0, "people": 40,
+}  # fmt: skip
+TOLD = Telling(**{**TELLING, "interval": (0.25, 0.75)})
 MADE: list[tuple[JsonFile[Any], Any, dict[str, Any]]] = [
     (LIVE, LiveEpoch(**EPOCH, epochs=3), {**EPOCH, "epochs": 3}),
     (
@@ -84,6 +90,44 @@ MADE: list[tuple[JsonFile[Any], Any, dict[str, Any]]] = [
                 "": {
                     "device": "H200", "device_bytes": 10, "bytes": 4, "outside_bytes": 1, "step_s": 0.1, "busy": None,
                 }
+            },
+        },
+    ),
+    (
+        SHORTCUTS,
+        ShortcutFacts(
+            identity="abc", class_from_windows=TOLD, says="open", sentence="Nobody knows.",
+            columns=(
+                ColumnFacts(name="age", cannot=None, from_windows=TOLD, class_from_it=TOLD),
+                ColumnFacts(name="site", cannot="nowhere known", from_windows=None, class_from_it=None),
+            ),
+            provenance=Provenance(identity="abc"),
+        ),
+        {
+            "schema": 1, "identity": "abc", "class_from_windows": TELLING,
+            "columns": [
+                {"name": "age", "cannot": None, "from_windows": TELLING, "class_from_it": TELLING},
+                {"name": "site", "cannot": "nowhere known", "from_windows": None, "class_from_it": None},
+            ],
+            "says": "open", "sentence": "Nobody knows.",
+            "provenance": {"identity": "abc", "made_from": {}, "seen": [], "unknown": []},
+        },
+    ),
+    (
+        GATE,
+        Gate(
+            search="abc", teaches=True, sentence="There is.", teacher=0.5, reference=0.25,
+            student=GateStudent(
+                family="tcn", sizes={"layers": 2}, params=9, epochs=8, seed=0, val_macro_f1=0.25,
+                val_accuracy=0.5, seconds=1.5,
+            ),
+        ),
+        {
+            "schema": 1, "search": "abc", "teaches": True, "sentence": "There is.", "teacher": 0.5,
+            "reference": 0.25,
+            "student": {
+                "family": "tcn", "sizes": {"layers": 2}, "params": 9, "epochs": 8, "seed": 0,
+                "val_macro_f1": 0.25, "val_accuracy": 0.5, "seconds": 1.5,
             },
         },
     ),

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from gaitforge import reference
 from gaitforge.layout import Layout
+from gaitforge.normalise import Normalisation
 from gaitforge.recording import Recording
 from gaitforge.records.split import Split
 from gaitforge.records.teacher import TEACHER
@@ -50,12 +51,13 @@ from trainers.training.window_folder import WindowFolder
 
 def windows_of(values: NDArray[np.float64], labels: list[int], **changed: object) -> WindowSet:
     """One recording and window of 4 frames a label; its 2 joints stand still at the given values [N, 6]."""
-    joints = np.repeat(values.reshape(len(labels), 1, 1, 2, 3), 4, axis=2).astype(np.float32)
+    joints = np.repeat(values.reshape(len(labels), 1, 2, 3), 4, axis=1).astype(np.float32)
     count = len(labels)
     plain = WindowSet(
         joints=joints, seen=np.ones(joints.shape[:-1], dtype=np.bool_), label_N=np.array(labels),
         recording_N=np.arange(count), recordings=tuple(f"r{i}" for i in range(count)),
-        persons=tuple(f"p{i}" for i in range(count)),
+        persons=tuple(f"p{i}" for i in range(count)), place_NC=np.zeros((count, 3), np.float32), key_N=np.arange(count),
+        normalisation=Normalisation(mean_VC=np.zeros((2, 3), np.float32), std_VC=np.ones((2, 3), np.float32)),
     )  # fmt: skip
     return dataclasses.replace(plain, **changed)  # type: ignore[arg-type]
 
@@ -241,10 +243,10 @@ def test_windows_that_are_all_alike_leave_the_weights_of_every_candidate_at_zero
 def test_what_is_no_number_counts_as_not_seen(value: float) -> None:
     clean = two_sides(20)
     broken, seen = clean.joints.copy(), clean.seen.copy()
-    broken[3, 0, 1:3, 1] = value
-    seen[3, 0, 1:3, 1] = False
-    expected = compute_features(np.where(seen[..., None], broken, 0)[:, 0], seen[:, 0])
-    assert compute_features(broken[:, 0], clean.seen[:, 0]).tolist() == expected.tolist()
+    broken[3, 1:3, 1] = value
+    seen[3, 1:3, 1] = False
+    expected = compute_features(np.where(seen[..., None], broken, 0), seen)
+    assert compute_features(broken, clean.seen).tolist() == expected.tolist()
     train = dataclasses.replace(clean, joints=broken)
     arrays = fit_reference(train, two_sides(10, 1), 2)[0].as_arrays()
     assert all(np.isfinite(array).all() for array in arrays.values())

@@ -87,8 +87,8 @@ def test_a_damaged_table_is_written_anew(tmp_path: Path) -> None:
 
 def test_what_is_hidden_at_one_share_is_hidden_at_every_larger_one() -> None:
     clean = examples([0] * 20, [0] * 20)
-    seen = [hide_joints(clean, share).seen_NWTV for share in SHARES]
-    assert torch.equal(seen[0], clean.seen_NWTV)
+    seen = [hide_joints(clean, share).seen_NTV for share in SHARES]
+    assert torch.equal(seen[0], clean.seen_NTV)
     for more, less in zip(seen[1:], seen, strict=False):
         assert not (more & ~less).any()
         assert int(more.sum()) < int(less.sum())

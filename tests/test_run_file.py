@@ -21,7 +21,10 @@ from tests.made import made
 from trainers.search.search import propose
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-SEARCH = SearchSettings(families=("stgcn", "tcn"), terms=("kd", "rkd"), trials=40, seed=3)
+SEARCH = SearchSettings(
+    families=("stgcn", "tcn"), terms=("kd", "rkd"), trials=40, seed=3,
+    streams=(("joints",), ("joints", "bones")),
+)  # fmt: skip
 ROLES = {"ann": "train", 'bo "the\nsecond"': "train", "cy": "validation", "dee": "confirm"}
 
 

@@ -19,7 +19,7 @@ from gaitforge.settings import FREE_TO_CHANGE, FitPlan, SearchSettings, Stopping
 from gaitforge.trials import TrialLog
 from gaitforge.windows import WindowSettings
 from gaitforge.work import SplitFolder, fingerprint, set_aside
-from search_spaces import SPACES
+from search_spaces import SPACES, TERMS_VERSION
 from tests.made import made
 from tests.test_trials import ended
 from trainers.search.checks import check_families
@@ -95,6 +95,7 @@ def test_more_trials_are_the_same_search(tmp_path: Path) -> None:
         {"stopping": StoppingSettings(keep=0.5)},
         {"fit": FitPlan(epochs=9)},
         {"sampler": "random"},
+        {"gate": False},
         {"max_bytes": 10_000},
     ],
     ids=lambda change: next(iter(change)),
@@ -105,14 +106,15 @@ def test_what_changes_a_trial_or_its_place_is_another_search(
     assert head(tmp_path, SearchSettings(**change))["identity"] != head(tmp_path)["identity"]
 
 
-def test_a_warm_up_of_nothing_has_no_part_in_what_a_search_is_called(tmp_path: Path) -> None:
+def test_what_is_off_has_no_part_in_what_a_search_is_called(tmp_path: Path) -> None:
     shared = {
         key: value
         for key, value in as_dict(SearchSettings()).items()
-        if key not in (*FREE_TO_CHANGE, "terms_warmup")
+        if key not in (*FREE_TO_CHANGE, "terms_warmup", "streams")
     }
     here = windows(tmp_path)
-    then = fingerprint({"settings": shared, "windows": here.key, "teacher": TEACHER.fingerprint})
+    told = {"windows": here.key, "teacher": TEACHER.fingerprint, "terms": TERMS_VERSION}
+    then = fingerprint({"settings": shared, **told})
     assert search_identity(SearchSettings(), here.key, TEACHER.fingerprint) == then
     assert search_identity(SearchSettings(terms_warmup=0.1), here.key, TEACHER.fingerprint) != then
 
@@ -141,7 +143,7 @@ def test_a_folder_of_the_same_search_is_gone_on_with(tmp_path: Path) -> None:
         ({"identity": "other", "settings": {"seed": 7}}, "search.seed has changed"),
         (
             {"identity": "other"},
-            "the data, the split, the teacher or a family's search space has changed",
+            "the data, the split, the teacher or the search space has changed",
         ),
     ],
 )

@@ -135,6 +135,17 @@ def test_a_table_that_is_given_in_part_keeps_the_rest_of_its_own_defaults(tmp_pa
     assert settings.search.fit.epochs < settings.teacher.fit.epochs
 
 
+def test_labels_are_smoothed_for_students_alone_unless_a_file_says_otherwise(
+    tmp_path: Path,
+) -> None:
+    plain = read(tmp_path, LEAST + "[teacher.fit]\nepochs = 2\n[search.fit]\nepochs = 2\n")
+    assert plain.teacher.fit.label_smoothing == 0.0
+    assert plain.search.fit.label_smoothing == 0.1
+    smoothed = "[teacher.fit]\nlabel_smoothing = 0.1\n[search.fit]\nlabel_smoothing = 0.0\n"
+    told = read(tmp_path, LEAST + smoothed)
+    assert (told.teacher.fit.label_smoothing, told.search.fit.label_smoothing) == (0.1, 0.0)
+
+
 def test_settings_survive_their_dict() -> None:
     plan = FitPlan(epochs=3, lr=1e-4)
     assert FitPlan(**as_dict(plan)) == plan
@@ -330,6 +341,8 @@ def test_settings_without_what_they_need_are_refused(
         ("teacher.fit", "lr = nan"),
         ("teacher.fit", "weight_decay = -1"),
         ("teacher.fit", "label_smoothing = 1"),
+        ("teacher.fit", "average = 1.5"),
+        ("search.fit", "average = -0.1"),
         ("teacher.fit", "warmup = 1"),
         ("teacher.fit", "clip = 0"),
         ("teacher.fit", "jitter = -0.1"),

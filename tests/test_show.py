@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gaitforge.provenance import Provenance
 from gaitforge.records.confirm import FOLDS, POOLED
 from gaitforge.records.json_file import Unreadable
+from gaitforge.records.shortcuts import SHORTCUTS, ColumnFacts, ShortcutFacts, Telling
 from gaitforge.records.teacher import REFERENCE
 from gaitforge.trials import TrialLog
 from gaitforge.work import WorkFolder, read_json, write_json
@@ -114,6 +116,33 @@ def test_the_verdict_is_told_with_each_of_its_reasons_and_how_it_speaks(work: Wo
     assert lines[start + 2 : start + 5] == [
         "    + Many people.", "    - Much failed.", "    ? One seed.",
     ]  # fmt: skip
+
+
+def test_what_columns_tell_is_said_before_the_verdict_and_in_the_summary(work: WorkFolder) -> None:
+    tells = Telling(
+        measure="rank correlation", value=0.7, interval=(0.5, 0.8), chance=0.0, people=40
+    )
+    facts = ShortcutFacts(
+        identity="a", class_from_windows=tells, says="bad", sentence="Age is told.",
+        columns=(
+            ColumnFacts(name="age", cannot=None, from_windows=tells, class_from_it=tells),
+            ColumnFacts(name="site", cannot="nowhere known", from_windows=None, class_from_it=None),
+        ),
+        provenance=Provenance(identity="a"),
+    )  # fmt: skip
+    before = describe(work)
+    assert "column" not in before
+    assert "shortcuts" not in read_json(work.summary)
+    SHORTCUTS.write(work.run(TOY.split).shortcuts, facts)
+    lines = [line for line in describe(work).splitlines() if line not in before.splitlines()]
+    assert [line.partition(", ")[0] for line in lines] == [
+        "  column age: which the windows tell with rank correlation 0.70 (95 % interval 0.50 to 0.80)",
+        "  column site: cannot tell",
+    ]
+    told = read_json(work.summary)["shortcuts"]
+    assert (told["says"], told["sentence"]) == ("bad", "Age is told.")
+    assert told["columns"][0]["from_windows"]["interval"] == [0.5, 0.8]
+    assert told["columns"][1]["cannot"] == "nowhere known"
 
 
 def test_too_few_people_are_told_one_by_one_and_nothing_is_called_shown(tmp_path: Path) -> None:

@@ -8,14 +8,15 @@ import optuna
 import pytest
 
 from benchmarks.model_sizes import XS, L, M, S
-from gaitforge.losses import LOSSES, temperature_of
+from gaitforge.losses import LOSSES, Distillation, temperature_of
 from gaitforge.models import FAMILIES
 from gaitforge.models.dynstg_mamba import DynstgMambaSizes
 from gaitforge.models.tcn import TcnSizes
 from gaitforge.spaces import Space, Suggester
 from gaitforge.testing import spaces
 from gaitforge.testing.spaces import count_params, highest_answers, lowest_answers
-from search_spaces import SPACES, Proposal, propose
+from search_spaces import SPACES, Proposal, answer_terms, propose
+from search_spaces.common import FAINT
 
 every_space = pytest.mark.parametrize("family", SPACES)
 
@@ -145,7 +146,7 @@ def test_a_proposal_has_weights_and_temperatures_from_the_ranges_of_the_losses()
         made = proposal(["tcn"], list(LOSSES), trial).distillation
         for name, weight in made.weights.items():
             met.add(name)
-            assert LOSSES[name].weight[0] <= weight <= LOSSES[name].weight[1]
+            assert LOSSES[name].weight[0] / FAINT <= weight <= LOSSES[name].weight[1]
             if (ends := LOSSES[name].temperature) is not None:
                 assert ends[0] <= temperature_of(name, made) <= ends[1]
         assert set(made.temperatures) <= set(made.weights)
@@ -169,23 +170,56 @@ def test_of_several_terms_a_search_takes_one_of_each_choice_at_most() -> None:
     assert ("dkd", "rkd", "cgrkd_nodes") in taken
 
 
-def test_a_term_that_is_named_alone_is_always_on() -> None:
-    """And soft labels alone are searched under the names that stored searches have."""
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_term_can_be_refused_also_where_it_is_named_alone(name: str) -> None:
+    taken = set()
+    for trial in random_trials(20):
+        made = proposal(["tcn"], [name], trial).distillation
+        taken.add(made.terms)
+        refused = trial.params[f"terms.{LOSSES[name].choice}"] == "none"
+        assert made.weights == ({} if refused else {name: trial.params[f"weight.{name}"]})
+    assert taken == {(), (name,)}
+
+
+def test_soft_labels_alone_are_searched_under_the_names_that_stored_searches_have() -> None:
+    shared = {"family", "lr", "weight_decay", "terms.logits"}
     for trial in random_trials(5):
-        assert proposal(["tcn"], ["dkd"], trial).distillation.terms == ("dkd",)
-        assert {"weight.dkd", "temperature.dkd"} <= set(trial.params)
-    (trial,) = random_trials(1)
-    made = proposal(["tcn"], ["kd"], trial).distillation
-    assert made.weights == {"kd": trial.params["weight.kd"]}
-    assert made.temperature == trial.params["temperature"]
-    names = {name for name in trial.params if not name.startswith("tcn.")}
-    assert names == {"family", "lr", "weight_decay", "weight.kd", "temperature"}
+        made = proposal(["tcn"], ["kd"], trial).distillation
+        names = {name for name in trial.params if not name.startswith("tcn.")}
+        assert names == shared | ({"weight.kd", "temperature"} if made.terms else set())
+        if made.terms:
+            assert made.temperature == trial.params["temperature"]
+
+
+def test_weights_begin_where_a_student_hardly_notices_them_and_soft_labels_may_be_sharpened() -> (
+    None
+):
+    lowest = {"terms.logits": "kd", "weight.kd": 0.005, "temperature": 0.5}
+    values = {"family": "tcn", "lr": 1e-3, "weight_decay": 1e-2, **lowest}
+    sizes = {"tcn": lambda _: TcnSizes(channels=4, layers=1)}
+    made = propose(optuna.trial.FixedTrial(values), sizes, ["kd"]).distillation
+    assert made == Distillation(weights={"kd": 0.005}, temperature=0.5)
+    assert all(
+        ends is None or ends[0] == (0.05 if name.startswith("cgrkd") else 0.5)
+        for name, ends in ((name, term.temperature) for name, term in LOSSES.items())
+    )
+
+
+def test_values_of_a_search_that_did_not_ask_about_a_term_are_answered_by_their_weights() -> None:
+    some = ["kd", "dkd", "rkd"]
+    assert answer_terms({"weight.dkd": 0.5}, some) == {
+        "weight.dkd": 0.5, "terms.logits": "dkd", "terms.windows": "none",
+    }  # fmt: skip
+    assert answer_terms({}, ["kd"]) == {"terms.logits": "none"}
+    told = {"terms.logits": "none", "terms.windows": "rkd", "weight.rkd": 0.1}
+    assert answer_terms(told, some) == told
+    assert answer_terms({"lr": 1.0}, []) == {"lr": 1.0}
 
 
 def test_the_warm_up_of_the_terms_is_that_of_the_settings() -> None:
-    (trial,) = random_trials(1)
     spaces = {"tcn": SPACES["tcn"].suggest}
-    assert propose(trial, spaces, ["kd"], 0.25).distillation.warmup == 0.25
+    made = [propose(trial, spaces, ["kd"], 0.25).distillation for trial in random_trials(20)]
+    assert {(one.terms, one.warmup) for one in made} == {(("kd",), 0.25), ((), 0.0)}
     (trial,) = random_trials(1)
     assert propose(trial, spaces, [], 0.25).distillation.warmup == 0.0
 

@@ -58,6 +58,19 @@ def searched(work: Path, students: dict[int, dict[str, Any]], split: str = "main
     return WorkFolder(work)
 
 
+def test_starts_of_a_search_that_did_not_ask_about_its_only_term_fit_all_the_same(
+    tmp_path: Path,
+) -> None:
+    before = {"weight.kd": 0.5, "temperature": 3.5}
+    drawn_now = {k: v for k, v in drawn(0).items() if k not in ("terms.logits", *before)}
+    file = listed(tmp_path / "old.json", [{**drawn_now, **before}, drawn_now])
+    on, off = read_starts([file], EVERY, [], ("kd",))
+    assert (on["terms.logits"], off["terms.logits"]) == ("kd", "none")
+    assert EVERY(optuna.trial.FixedTrial(on)).distillation.weights == {"kd": 0.5}
+    with pytest.raises(ValueError, match=r"Configuration 0 .* does not fit"):
+        read_starts([file], EVERY)
+
+
 def listed(path: Path, content: object) -> str:
     path.write_text(json.dumps(content))
     return str(path)

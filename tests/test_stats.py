@@ -24,8 +24,10 @@ from gaitforge.stats import (
     draw_macro_f1,
     draw_people,
     estimate,
+    estimate_balanced_accuracy,
     estimate_mean,
     estimate_optimism,
+    estimate_rank_correlation,
     estimate_recall,
     is_noninferior,
     is_too_few,
@@ -607,3 +609,67 @@ def test_spread_over_seeds_is_pooled_over_models_and_not_between_them() -> None:
     scores_MS = np.array([[0.1, 0.3], [0.8, 0.9]])
     assert spread_over_seeds(scores_MS) == pytest.approx(((0.02 + 0.005) / 2) ** 0.5)
     assert spread_over_seeds(scores_MS[:, :1]) is None
+
+
+# balanced accuracy and rank correlation
+
+
+def test_balanced_accuracy_is_the_mean_recall_of_the_classes_that_there_are() -> None:
+    # 3 of 4 found of the first class, 1 of 2 of the second; the third has none
+    people = np.array(
+        [[[3, 1, 0], [0, 0, 0], [0, 0, 0]], [[0, 0, 0], [1, 1, 0], [0, 0, 0]]], dtype=np.int64
+    )
+    assert estimate_balanced_accuracy(people).mean == pytest.approx((0.75 + 0.5) / 2)
+
+
+def test_balanced_accuracy_of_always_one_class_is_chance_however_many_have_it() -> None:
+    always = np.zeros((1, 20, 2, 2), dtype=np.int64)
+    always[0, :18, 0, 0] = always[0, 18:, 1, 0] = 3
+    found = estimate_balanced_accuracy(always)
+    assert found.mean == pytest.approx(0.5)
+    assert found.low <= 0.5 <= found.high
+
+
+def test_rank_correlation_has_the_value_of_the_hand_calculation() -> None:
+    # differences of ranks 0, 1, -1, 0, 0: 1 - 6 * 2 / (5 * 24)
+    first, second = np.array([1.0, 2.0, 3.0, 4.0, 5.0]), np.array([10.0, 30.0, 20.0, 40.0, 500.0])
+    found = estimate_rank_correlation(first, second)
+    assert found.mean == pytest.approx(0.9)
+    assert found.low < 0.9 < found.high < 1
+    # equal values share their mean rank: ranks 1.5, 1.5, 3, 4, 5 against 1 to 5
+    tied = estimate_rank_correlation(np.array([1.0, 1.0, 3.0, 4.0, 5.0]), first)
+    assert tied.mean == pytest.approx(9.5 / math.sqrt(9.5 * 10))
+
+
+def test_rank_correlation_is_that_of_the_opposite_with_its_sign_turned() -> None:
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(size=30), rng.normal(size=30)
+    found, turned = (estimate_rank_correlation(first, sign * second) for sign in (1, -1))
+    assert (turned.mean, turned.low, turned.high) == pytest.approx(
+        (-found.mean, -found.high, -found.low)
+    )
+
+
+def test_what_never_varies_correlates_with_nothing_and_excludes_nothing() -> None:
+    found = estimate_rank_correlation(np.ones(20), np.arange(20.0))
+    assert (found.mean, found.low, found.high) == (0, -1, 1)
+
+
+def test_perfect_ranks_of_few_people_are_not_perfect_of_all() -> None:
+    found = estimate_rank_correlation(np.arange(12.0), np.arange(12.0))
+    assert found.mean == pytest.approx(1)
+    assert 0.9 < found.low < 1
+
+
+def test_intervals_of_unrelated_numbers_hold_zero_nearly_always() -> None:
+    rng = np.random.default_rng(0)
+    held = 0
+    for _ in range(300):
+        found = estimate_rank_correlation(rng.normal(size=20), rng.exponential(size=20))
+        held += found.low <= 0 <= found.high
+    assert held >= 0.93 * 300
+
+
+def test_rank_correlation_of_three_people_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least 4 people"):
+        estimate_rank_correlation(np.arange(3.0), np.arange(3.0))

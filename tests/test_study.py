@@ -10,6 +10,7 @@ from typing import Any
 
 import optuna
 import pytest
+from optuna.distributions import distribution_to_json
 from optuna.trial import TrialState
 
 from gaitforge.losses import Distillation
@@ -370,6 +371,21 @@ def test_importance_within_a_family_tells_of_its_own_sizes() -> None:
     assert within["params"] == {"tcn.channels": pytest.approx(1.0)}
     assert study.measure_importance().keys() == {"macro_f1"}
     assert study.measure_importance("stgcn") == {}
+
+
+def test_streams_are_among_a_familys_own_sizes() -> None:
+    search = ByHand("random")
+    for _ in range(FEWEST_FOR_IMPORTANCE):
+        search.one()
+    study = Study(DEFAULT, "random", 0, propose)
+    names = ["joints", "joints+bones"]
+    kind = distribution_to_json(optuna.distributions.CategoricalDistribution(names))
+    for trial in map(named_by_family, search.log.values()):
+        searched = {**trial.suggested, "streams": names[trial.number % 2]}
+        kinds = {**trial.distributions, "streams": kind}
+        study.add([replace(trial, suggested=searched, distributions=kinds)])
+    assert set(study.measure_importance("tcn")["params"]) == {"tcn.channels", "streams"}
+    assert study.measure_importance().keys() == {"macro_f1"}
 
 
 def named_by_family(trial: Trial) -> Trial:

@@ -23,7 +23,7 @@ from torch.multiprocessing.spawn import spawn
 from gaitforge.batch import Batch
 from gaitforge.models import Output
 from gaitforge.settings import ClusterSettings, FitPlan, TeacherSettings
-from gaitforge.work import read_json
+from gaitforge.work import CheckpointFolder, read_json
 from tests.conftest import FinishedLine
 from tests.line_state import (
     EPOCHS,
@@ -263,7 +263,7 @@ def test_a_checkpoint_in_the_middle_of_an_epoch_holds_all_that_going_on_needs(
 
     def keep_and_stop() -> None:
         if (stopped.epoch, stopped.step) == (1, 2):
-            save_checkpoint(tmp_path, stopped, history)
+            save_checkpoint(CheckpointFolder(tmp_path), stopped, history)
             raise InterruptedError
 
     epochs = fit(stopped, examples(), examples(views=1), KD, after_step=keep_and_stop)
@@ -272,7 +272,7 @@ def test_a_checkpoint_in_the_middle_of_an_epoch_holds_all_that_going_on_needs(
         next(epochs)
 
     again = TrainingHistory()
-    load_checkpoint(tmp_path, resumed, again)
+    load_checkpoint(CheckpointFolder(tmp_path), resumed, again)
     assert (resumed.epoch, resumed.step, again.epochs) == (1, 2, history.epochs)
     *_, end = fit(resumed, examples(), examples(views=1), KD)
     assert end.train_loss == last.train_loss
@@ -307,7 +307,8 @@ def plain_losses(fitting: Fitting, shard: Shard, parallel: nn.Module | None) -> 
 
 
 def plain_fitting() -> Fitting:
-    return Fitting(Plain(), FitPlan(epochs=3, batch=5, jitter=0.1, joint_drop=0.1, clip=0.5))
+    plan = FitPlan(epochs=3, batch=5, jitter=0.1, joint_drop=0.1, clip=0.5, average=0.5)
+    return Fitting(Plain(), plan)
 
 
 def share_steps(rank: int, folder: str) -> None:
@@ -318,13 +319,17 @@ def share_steps(rank: int, folder: str) -> None:
     fitting = plain_fitting()
     parallel = nn.parallel.DistributedDataParallel(fitting.model, broadcast_buffers=False)
     losses = plain_losses(fitting, Shard(rank, 2), parallel)
-    weights = {name: value.clone() for name, value in fitting.model.state_dict().items()}
+    weights = {name: value.clone() for name, value in fitting.result.state_dict().items()}
     # an odd number of windows, and fewer of them than workers
     for windows in (9, 1):
         logits = window_logits(
-            fitting.model, uneven().take_first(windows), 2, shard=Shard(rank, 2)
+            fitting.result, uneven().take_first(windows), 2, shard=Shard(rank, 2)
         )
         weights[f"logits{windows}"] = torch.from_numpy(logits)
+    normed = new_fitting(average=0.5)
+    parallel = nn.parallel.DistributedDataParallel(normed.model, broadcast_buffers=False)
+    plain_losses(normed, Shard(rank, 2), parallel)
+    weights |= {f"normed.{n}": v.clone() for n, v in normed.result.state_dict().items()}
     save_file({**weights, "losses": torch.tensor(losses)}, f"{folder}/{rank}.safetensors")
     torch.distributed.destroy_process_group()
 
@@ -335,15 +340,20 @@ def test_two_processes_take_the_steps_that_one_takes(tmp_path: Path) -> None:
     fitting = plain_fitting()
     losses = plain_losses(fitting, Shard(), None)
     spawn(share_steps, (str(tmp_path),), nprocs=2)  # type: ignore[no-untyped-call]
-    for rank in range(2):
-        together = load_file(tmp_path / f"{rank}.safetensors")
+    first, second = (load_file(tmp_path / f"{rank}.safetensors") for rank in range(2))
+    # each worker's batch norm has seen its own shard, and the mean of both is what they hand out
+    normed = [name for name in first if name.startswith("normed.")]
+    assert any("running_var" in name for name in normed)
+    for name in normed:
+        torch.testing.assert_close(first[name], second[name])
+    for together in (first, second):
         assert together.pop("losses").tolist() == pytest.approx(losses, rel=1e-4)
         for windows in (9, 1):
-            alone = window_logits(fitting.model, uneven().take_first(windows), 2)
+            alone = window_logits(fitting.result, uneven().take_first(windows), 2)
             torch.testing.assert_close(
                 together.pop(f"logits{windows}"), torch.from_numpy(alone), rtol=1e-3, atol=1e-4
             )
-        for name, value in fitting.model.state_dict().items():
+        for name, value in fitting.result.state_dict().items():
             torch.testing.assert_close(together[name], value, rtol=1e-4, atol=1e-5)
 
 

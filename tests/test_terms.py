@@ -27,6 +27,7 @@ from gaitforge.losses.nodes import PHASES, check_joints, match_joints, pool_join
 from gaitforge.losses.rkd import relation_loss
 from gaitforge.losses.similarity import similarity_loss
 from gaitforge.losses.standardise import standardise
+from gaitforge.losses.wttm import transformed_teacher_kl
 from gaitforge.models.stgcn import StgcnSizes
 from gaitforge.models.tcn import TcnSizes
 
@@ -287,6 +288,61 @@ def test_a_graph_is_the_mean_of_its_nodes_directions_however_strong_each_is() ->
         average_nodes(memory),
         torch.tensor([[0.0, 0.0], [(0.6 + 0.6 + 1) / 4, (0.8 + 0.8 + 1) / 4]]),
     )
+
+
+# transformed teacher
+
+
+def test_a_transformed_teacher_has_the_value_of_the_hand_calculation() -> None:
+    # gamma 1/2: the teacher's 9/10 and 1/10 become 3 : 1, and their roots sum to 4 / sqrt(10)
+    teacher, student = torch.tensor([[9.0, 1.0]]).double().log(), torch.zeros(1, 2).double()
+    divergence = 0.75 * math.log(0.75 / 0.5) + 0.25 * math.log(0.25 / 0.5)
+    by_hand = 4 / math.sqrt(10) * divergence
+    assert transformed_teacher_kl(student, teacher, 2.0).item() == pytest.approx(
+        by_hand, rel=1e-12
+    )
+
+
+def test_a_smooth_teacher_counts_more_than_a_certain_one() -> None:
+    # of 4 classes at gamma 1/2 an even teacher weighs 4 ** (1 - 1/2) = 2, a certain one 1
+    certain, even = torch.tensor([[200.0, 0.0, 0.0, 0.0]]), torch.zeros(1, 4)
+    student = torch.tensor([[0.5, 0.25, 0.125, 0.125]]).log()
+    of_even = transformed_teacher_kl(student, even, 2.0).item()
+    of_certain = transformed_teacher_kl(student, certain, 2.0).item()
+    # of the bits that q spends, 1, 2, 3 and 3, an even answer has the mean 9/4, of which 2 are its own
+    assert of_even == pytest.approx(2 * (9 / 4 - 2) * math.log(2))
+    assert of_certain == pytest.approx(math.log(2))
+    both = transformed_teacher_kl(student.expand(2, 4), torch.cat([even, certain]), 2.0)
+    assert both.item() == pytest.approx((of_even + of_certain) / 2)
+
+
+def test_a_transformed_teacher_at_temperature_one_is_the_soft_labels() -> None:
+    student, teacher = drawn(6, 4, seed=1).double(), drawn(6, 4, seed=2).double()
+    torch.testing.assert_close(
+        transformed_teacher_kl(student, teacher, 1.0), soft_label_kl(student, teacher, 1.0)
+    )
+
+
+def test_a_student_rests_where_it_says_what_the_transformed_teacher_says() -> None:
+    teacher = drawn(6, 4, seed=2).double()
+    for temperature in (1.0, 2.0, 8.0):
+        student = (teacher / temperature + 3).requires_grad_()
+        loss = transformed_teacher_kl(student, teacher, temperature)
+        loss.backward()  # type: ignore[no-untyped-call]
+        assert loss.item() == pytest.approx(0, abs=1e-12)
+        assert student.grad is not None
+        assert student.grad.abs().max() < 1e-12
+
+
+def test_the_gradient_of_a_transformed_teacher_is_the_published_one() -> None:
+    # eq. 20 with the weight of eq. 23: u (q - t), here over a batch of one
+    student, teacher = drawn(1, 4, seed=1).double().requires_grad_(), drawn(1, 4, seed=2).double()
+    transformed_teacher_kl(student, teacher, 2.5).backward()  # type: ignore[no-untyped-call]
+    powers = torch.softmax(teacher, dim=1) ** 0.4
+    by_hand = powers.sum() * (torch.softmax(student, dim=1) - powers / powers.sum())
+    assert student.grad is not None
+    torch.testing.assert_close(student.grad, by_hand.detach())
+    assert torch.autograd.gradcheck(lambda z: transformed_teacher_kl(z, teacher, 2.5), student)
 
 
 # heads

@@ -63,8 +63,8 @@ def test_shapes_of_the_head_are_held_against_the_arrays(
 ) -> None:
     head = line.split.outputs.head
     content = read_json(head)
-    write_json(head, {**content, "embedding": content["embedding"] + 1})
-    must_say(refused(capsys, "search", line.settings), "embedding", "but must hold float16 of [")
+    write_json(head, {**content, "views": content["views"] + 1})
+    must_say(refused(capsys, "search", line.settings), "logits", "but must hold float16 of [")
 
 
 # refits
@@ -153,7 +153,7 @@ def test_windows_are_of_the_normalisation_that_is_told(
     content["normalisation"]["mean"][0][0] += 0.5
     write_json(head, content)
     sentence = refused(capsys, "outputs", line.settings)
-    must_say(sentence, str(head), "another normalisation than train was scaled by", "remove")
+    must_say(sentence, str(head), "another normalisation than train was built for", "remove")
 
 
 def test_windows_of_an_older_version_are_built_again(line: Copy) -> None:

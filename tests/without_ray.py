@@ -15,11 +15,11 @@ from ray import tune
 from gaitforge.export import Exported
 from gaitforge.losses import Distillation
 from gaitforge.records.trial import TRIAL
-from gaitforge.work import SplitFolder, open_path
+from gaitforge.work import CheckpointFolder, SplitFolder, open_path
 from tests.small_line import Tables
 from trainers import pipeline
 from trainers.confirm import confirm, export, refit_file
-from trainers.search import search
+from trainers.search import gate, search
 from trainers.search.searcher import StudySearcher
 from trainers.search.trial import TrialContext, run_trial
 from trainers.teacher import teacher
@@ -38,7 +38,7 @@ TOY: Tables = {
     "windows": {"length": 8, "views": 1},
     "teacher.sizes": {"channels": 16, "layers": 1},
     "teacher.fit": {"epochs": 1, "batch": 8},
-    "search": {"families": ["tcn"], "trials": 2, "max_params_share": 1.0},
+    "search": {"families": ["tcn"], "trials": 2, "max_params_share": 1.0, "gate": False},
     "search.fit": {"epochs": 1, "batch": 8},
     "search.stopping": {"first": 0},
     "confirm": {"members": 1, "neighbours": 0, "seeds": 1, "alone": False, "resamples": 100},
@@ -65,6 +65,7 @@ def do_without_ray(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(search, "find_gpu_share", lambda *_: 0.0)
     patch.setattr(tune, "with_parameters", partial)
     patch.setattr(search, "run_tune", tried_here)
+    patch.setattr(gate, "train_alone", lambda spec, *_: gate.train_here(spec))
     patch.setattr(confirm, "read_kept_share", lambda *_: 0.0)
     patch.setattr(confirm, "run_refits", refitted_here)
     patch.setattr(pipeline, "write_latencies", lambda *_: None)
@@ -90,9 +91,9 @@ def trained_here(job: teacher.Job, settings: Any, cluster: Any, storage: Path, n
     history = teacher.TrainingHistory()
     train, valid = (load_examples(windows, role) for role in ("train", "validation"))
     for metrics in fit(fitting, train, valid, Distillation()):
-        history.add(metrics, fitting.model)
+        history.add(metrics, fitting.result)
     storage.mkdir()
-    teacher.save_checkpoint(storage, fitting, history)
+    teacher.save_checkpoint(CheckpointFolder(storage), fitting, history)
     return KeptHere(storage)
 
 

@@ -18,6 +18,7 @@ from gaitforge.records.confirm import FOLDS, LATENCIES, POOLED, SCORES
 from gaitforge.records.export import CARD
 from gaitforge.records.json_file import Unreadable
 from gaitforge.records.search import FRONT, SEARCH
+from gaitforge.records.shortcuts import SHORTCUTS
 from gaitforge.records.split import SPLIT, Split
 from gaitforge.records.store import STORE, HowRead
 from gaitforge.records.teacher import OUTPUTS, REFERENCE, TEACHER
@@ -105,15 +106,17 @@ class Chain:
             raise FileNotFoundError(
                 f"There are no outputs in {self.folder.teacher_outputs}; run `gaitforge outputs run.toml` first."
             )
-        if head.identity != outputs_provenance(self.teacher, self.windows).identity:
+        answered = self.settings.search.answered
+        if head.identity != outputs_provenance(self.teacher, self.windows, answered).identity:
             raise ValueError(
-                f"The outputs in {self.folder.teacher_outputs} are of another teacher than {self.folder.teacher}; "
+                f"The outputs in {self.folder.teacher_outputs} are of another teacher than {self.folder.teacher}, or "
+                "of views that search.teacher_sees or search.fit has changed since; "
                 "run `gaitforge outputs run.toml` first."
             )
 
     def check_arrays(self) -> None:
         """Raise ValueError where the arrays of the teacher outputs are not those that their head tells of."""
-        fault = find_outputs_fault(self.folder.outputs)
+        fault = find_outputs_fault(self.folder.outputs, self.settings.search.terms)
         if fault is not None:
             raise ValueError(
                 f"{fault}; run `gaitforge outputs run.toml` first, which makes it again."
@@ -182,6 +185,7 @@ def check_versions(work: WorkFolder) -> None:
         FRONT.check_version(folder.front)
         SCORES.check_version(folder.scores)
         LATENCIES.check_version(folder.latencies)
+        SHORTCUTS.check_version(folder.shortcuts)
         FOLDS.check_version(folder.folds_answer)
 
 

@@ -49,6 +49,7 @@ from trainers.confirm.folds import confirm_folds, deal_folds
 from trainers.confirm.latencies import write_latencies
 from trainers.confirm.pool import pool_splits
 from trainers.confirm.robustness import write_robustness
+from trainers.confirm.shortcuts import write_shortcuts
 from trainers.confirm.trust import format_verdict
 from trainers.confirm.verdict import Tables, write_verdict
 from trainers.forget import is_half_forgotten
@@ -206,12 +207,13 @@ class Line:
     def outputs(self) -> None:
         """Store the teacher's outputs for every view of every training window, once for all students.
 
-        In: `runs/<split>/teacher/`. Out: `teacher_outputs/` beside it: outputs.parquet, and arrays that students map.
+        In: `runs/<split>/teacher/`. Out: `teacher_outputs/` beside it: arrays that students map.
         """
         self.refuse("outputs")
         for split, windows in self.open_windows("train"):
             say(f"outputs: the teacher's answers for the split {split.name}")
-            write_outputs(windows, self.work.run(split.name))
+            search = self.settings.search
+            write_outputs(windows, self.work.run(split.name), search.terms, search.answered)
 
     def search(self) -> None:
         """Try students that learn from the stored outputs, scored on the validation people.
@@ -239,8 +241,8 @@ class Line:
         """Train the searched front anew and score it on people that nothing has seen.
 
         In: `runs/<split>/search/`, `teacher/`, `teacher_outputs/` and `reference/`. Out: `confirm/`: refits, scores
-        with their verdict, latencies, robustness; `predictions/`; `scorings/`; `folds/` where confirm.folds asks for
-        them; `runs/pooled.json` of several splits.
+        with their verdict, latencies, robustness, shortcuts; `predictions/`; `scorings/`; `folds/` where
+        confirm.folds asks for them; `runs/pooled.json` of several splits.
         """
         self.refuse("confirm")
         store = SkeletonStore.open(self.work.store)
@@ -263,7 +265,10 @@ class Line:
                 split.people("confirm"),
             )
             times = count_scorings(self.work, split.people("confirm"))
-            scores = write_verdict(self.settings.confirm, windows, folder, members, times, told)
+            shortcuts = write_shortcuts(windows, store, folder)
+            scores = write_verdict(
+                self.settings.confirm, windows, folder, members, times, told, shortcuts
+            )
             write_robustness(windows, folder, members, self.settings.confirm.seeds)
             write_latencies(windows, folder, Teacher.read(folder), members)
             say("\n".join(f"  {line}" for line in format_verdict(scores.verdict)))

@@ -12,11 +12,14 @@ from gaitforge.failures import failure_note
 from gaitforge.outdated import explain_outdated_answer, explain_outdated_pooled
 from gaitforge.records.confirm import FOLDS, POOLED, SCORES, ByPerson, ModelScores
 from gaitforge.records.json_file import Unreadable
+from gaitforge.records.search import SEARCH
+from gaitforge.records.shortcuts import SHORTCUTS
 from gaitforge.records.store import STORE
 from gaitforge.records.summary import SUMMARY, FamilyEnds, SearchedMember
 from gaitforge.records.teacher import REFERENCE
 from gaitforge.sentences import escape
-from gaitforge.summary import make_summary
+from gaitforge.shortcuts import describe_column
+from gaitforge.summary import find_gate, make_summary
 from gaitforge.trials import TrialLog
 from gaitforge.work import SplitFolder, WorkFolder
 from trainers.confirm.trust import format_verdict
@@ -55,6 +58,7 @@ def describe(work: WorkFolder) -> str:
         parts.append(
             f"search: {states}" + ("" if volume is None else f"; hypervolume {volume:.3f}")
         )
+        parts += _gates(work)
         parts += _failed(work, summary.failures or {})
     if summary.searched_front:
         parts += [
@@ -104,6 +108,15 @@ def _reference(work: WorkFolder) -> Iterator[str]:
         ("chance", [row.chance_val_macro_f1 for row in facts], [row.chance_val_accuracy for row in facts]),
     ):  # fmt: skip
         yield f"{name}: validation macro F1 {mean(f1):.3f}, accuracy {mean(right):.3f}"
+
+
+def _gates(work: WorkFolder) -> Iterator[str]:
+    """Say of each split's search what its gate has decided, where it had one."""
+    several = len(work.made_runs()) > 1
+    for folder in work.made_runs():
+        head = SEARCH.find(folder.search_head)
+        if head is not None and (gate := find_gate(folder, head)) is not None:
+            yield f"  {folder.root.name + ': ' if several else ''}{gate.sentence}"
 
 
 def _failed(work: WorkFolder, failures: Mapping[str, FamilyEnds]) -> Iterator[str]:
@@ -183,9 +196,21 @@ def _confirmed(folder: SplitFolder, outdated: str | None) -> Iterator[str]:
             f"  trial {one.trial:>3}  {'search':<6} {one.believed:.3f}, its refits {one.validated:.3f} on the "
             f"same people and {one.confirmed:.3f} on others: luck {one.luck:+.3f}, people {one.people:+.3f}"
         )
+    yield from _shortcuts(folder)
     head, *lines = format_verdict(scores.verdict)
     yield f"  {head}" if outdated is None else f"  verdict of then, out of date: {head}"
     yield from (f"  {line}" for line in lines)
+
+
+def _shortcuts(folder: SplitFolder) -> Iterator[str]:
+    """Describe each recorded column; nothing in a folder where confirm has not looked at any yet."""
+    try:
+        facts = SHORTCUTS.find(folder.shortcuts)
+    except Unreadable as error:
+        yield f"  {error}"
+        return
+    for row in facts.columns if facts else ():
+        yield f"  {describe_column(row, facts.class_from_windows if facts else None)}"
 
 
 def _by_person(one_by_one: ByPerson | None, indent: str) -> Iterator[str]:

@@ -147,7 +147,8 @@ def in_words(settings: Mapping[str, Any], group: str) -> list[Setting]:
             inner = in_words(value, group)
             found += [replace(its, name=f"{name}.{its.name}") for its in inner]
         else:
-            found.append(Setting(group=group, name=name, value=_shown(value)))
+            shown = _show_streams(value) if name == "streams" else _shown(value)
+            found.append(Setting(group=group, name=name, value=shown))
     return found
 
 
@@ -155,6 +156,14 @@ def _shown(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return "none" if value is None else str(value)
+
+
+def _show_streams(value: object) -> str:
+    """Write what a model sees as joints+bones, as trials do; of a search, each of its choices."""
+    if not isinstance(value, list):
+        return _shown(value)
+    sign = ", " if any(isinstance(item, list) for item in value) else "+"
+    return sign.join(map(_show_streams, value))
 
 
 def _searched_latency(trial: Trial) -> Latency | None:

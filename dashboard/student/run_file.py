@@ -29,6 +29,7 @@ def run_toml(work: WorkFolder, split: str, number: int) -> str:
         **searched,
         "families": [trial.family],
         "trials": 1,
+        "gate": False,  # whatever it would say, this student is to be trained again
         "start_from": [],
         "start_with": [dict(trial.suggested)],
         # the first trial has the seed of the settings

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import tokenize
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib.format import open_memmap
 from numpy.typing import DTypeLike, NDArray
 
 from gaitforge.weights import hash_file
@@ -61,3 +64,16 @@ def check_array(
         raise Damaged(f"{path} holds another array than the file beside it tells of")
     if not on_s3(path):
         map_array(path, dtype, shape)
+
+
+def new_array(path: Path, kind: DTypeLike, shape: tuple[int, ...]) -> np.memmap[Any, Any]:
+    """Return a file as an array to be written, its room on the disk taken: else a full disk would kill the process."""
+    array: np.memmap[Any, Any] = open_memmap(path, "w+", kind, shape)
+    if hasattr(os, "posix_fallocate"):  # macOS has none
+        with path.open("r+b") as file:
+            try:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+            except OSError as error:
+                if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # it is not known there
+                    raise
+    return array

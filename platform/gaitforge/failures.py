@@ -95,5 +95,6 @@ def _shortened(reason: str) -> str:
 
 def _value(value: Any) -> str:
     if isinstance(value, (list, tuple)):
-        return "-".join(map(_value, value))
+        names = all(isinstance(item, str) for item in value)
+        return ("+" if names else "-").join(map(_value, value))
     return f"{value:.3g}" if isinstance(value, float) else str(value)

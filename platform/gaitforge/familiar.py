@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaitforge.layout import Layout
-from gaitforge.quality import CHECKS, Body, medians_of
+from gaitforge.quality import CHECKS, Bodies, medians_of, medians_of_last
 from gaitforge.recording import Recording
 from gaitforge.records.export import Familiar
 
@@ -58,15 +58,18 @@ class _Profile:
     @classmethod
     def of(cls, recording: Recording, layout: Layout) -> _Profile:
         with np.errstate(over="ignore", invalid="ignore"):
-            body = Body.of(recording, layout)
-            heights_TV = body.heights_TV()
-            sums_T = np.where(np.isnan(heights_TV), 0, heights_TV).sum(axis=1)
-            mean_T = sums_T / np.maximum((~np.isnan(heights_TV)).sum(axis=1), 1)
+            body = Bodies.of([recording], layout)
+            heights = body.heights_VNT()
+            heights_VT = np.full((layout.joint_count, body.frames), np.nan)
+            if heights is not None:
+                heights_VT = heights[:, 0]
+            sums_T = np.where(np.isnan(heights_VT), 0, heights_VT).sum(axis=0)
+            mean_T = sums_T / np.maximum((~np.isnan(heights_VT)).sum(axis=0), 1)
             return cls(
-                checks={name: check.number(body) for name, check in CHECKS.items()},
-                unseen_V=1.0 - body.seen_TV.mean(axis=0),
-                bones_E=body.medians_E / body.size,
-                heights_V=medians_of((heights_TV - mean_T[:, None]) / body.size),
+                checks={name: float(check.number(body)[0]) for name, check in CHECKS.items()},
+                unseen_V=1.0 - body.seen_VNT[:, 0].mean(axis=1),
+                bones_E=body.medians_NE[0] / body.size_N[0],
+                heights_V=medians_of_last((heights_VT - mean_T) / body.size_N[0]),
             )
 
 

@@ -8,8 +8,8 @@ NaN, and silent. What a number is, and what it is compared with, is one line eac
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, TypeAlias, TypeVar
 
@@ -28,6 +28,7 @@ PREFIX = "quality_"  # of the columns of the store's index that hold the numbers
 SURE = 0.3  # the least confidence of a joint that counts as seen, as windows.min_confidence is by default
 # The longest bone of a layout: from a child's thigh, or a small layout's forearm, to a hip that hangs on an ankle.
 LONGEST_M = (0.1, 1.5)
+_MOST = float(np.finfo(np.float32).max)
 MOST_ONE_FRAME = 0.25  # body sizes that the two sides may come apart, or together, between frames without any doubt
 
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
@@ -102,60 +103,128 @@ class QualitySettings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Body:
-    """A recording of a body in space, with what several checks need.
+class Bodies:
+    """N recordings of bodies in space, of one shape, with what several checks need.
 
-    `lengths_TE` are bone lengths, NaN where an end was not seen, and `medians_E` their medians; `size` is the mean of
-    these, NaN without a bone.
+    Time comes last, so that a number of many recordings is worked out in long runs. `positions_CVNT` are NaN where a
+    joint was not seen, `lengths_NET` are bone lengths, NaN where an end was not seen, and `medians_NE` their medians;
+    `size_N` are the means of these, NaN without a bone.
     """
 
     layout: Layout
-    positions_TVC: NDArray[np.float32]
-    seen_TV: Bools
-    lengths_TE: Floats
-    medians_E: Floats
-    size: float
-    columns: Mapping[str, Value]
+    positions_CVNT: NDArray[np.float32]
+    seen_VNT: Bools
+    lengths_NET: Floats
+    medians_NE: Floats
+    size_N: Floats
+    columns: Sequence[Mapping[str, Value]]
 
     @classmethod
-    def of(cls, recording: Recording, layout: Layout) -> Body:
-        seen_TV = recording.seen_TV(SURE)
-        positions = np.where(seen_TV[..., None], recording.positions_TVC, np.float32(np.nan))
-        ends = np.array(layout.bones, dtype=np.int64).reshape(-1, 2)
-        vectors = positions[:, ends[:, 0]] - positions[:, ends[:, 1]]
-        lengths = np.sqrt(np.einsum("tec,tec->te", vectors, vectors, dtype=np.float64))
-        medians = medians_of(lengths)
-        known = medians[~np.isnan(medians)]
+    def of(cls, recordings: Sequence[Recording], layout: Layout) -> Bodies:
+        """Stack recordings, which must have one shape, all or none with a confidence."""
+        positions = _time_last([recording.positions_TVC for recording in recordings])
+        missing_VNT = _any_missing(positions)
+        first = recordings[0].confidence_TV
+        if first is not None:
+            given = [one.confidence_TV for one in recordings if one.confidence_TV is not None]
+            sure_VNT = _time_last([confidence_TV[..., None] for confidence_TV in given])[0]
+            missing_VNT |= ~(sure_VNT >= SURE)  # so NaN, too, is unseen
+        positions[:, missing_VNT] = np.nan
+        lengths = _bone_lengths(positions, layout)
+        medians_NE = medians_of_last(lengths)
         return cls(
             layout=layout,
-            positions_TVC=positions,
-            seen_TV=seen_TV,
-            lengths_TE=lengths,
-            medians_E=medians,
-            size=float(known.mean()) if known.size and known.mean() > 0 else np.nan,
-            columns=recording.columns,
+            positions_CVNT=positions,
+            seen_VNT=~missing_VNT,
+            lengths_NET=lengths,
+            medians_NE=medians_NE,
+            size_N=_sizes(medians_NE),
+            columns=[recording.columns for recording in recordings],
         )
 
-    def noted(self, name: str) -> float:
-        """Return what was found, and mended, as the recording was read."""
-        value = self.columns.get(PREFIX + name)
-        return float(value) if isinstance(value, int | float) else 0.0
+    @property
+    def count(self) -> int:
+        return len(self.columns)
 
-    def heights_TV(self) -> Floats:
-        """Return how high joints are [T, V]; NaN where they were not seen, or the axis is not one of theirs."""
+    @property
+    def frames(self) -> int:
+        return self.seen_VNT.shape[2]
+
+    def noted(self, name: str) -> Floats:
+        """Return what was found, and mended, as the recordings were read."""
+        values = [columns.get(PREFIX + name) for columns in self.columns]
+        return np.array(
+            [float(value) if isinstance(value, int | float) else 0.0 for value in values]
+        )
+
+    def heights_VNT(self) -> Floats | None:
+        """Return how high joints are, NaN where they were not seen; None where the axis is not one of theirs."""
         up = self.layout.up_axis
-        if up is None or up >= self.positions_TVC.shape[2]:
-            return np.full(self.seen_TV.shape, np.nan)
-        return self.layout.up_sign * self.positions_TVC[..., up].astype(np.float64)
+        if up is None or up >= len(self.positions_CVNT):
+            return None
+        return self.layout.up_sign * self.positions_CVNT[up].astype(np.float64)
+
+
+def _time_last(arrays_TVC: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Stack arrays [T, V, C] of one shape as [C, V, N, T]."""
+    frames, joints, channels = arrays_TVC[0].shape
+    stacked = np.empty((channels, joints, len(arrays_TVC), frames), np.float32)
+    for n, array_TVC in enumerate(arrays_TVC):
+        stacked[:, :, n] = array_TVC.T
+    return stacked
+
+
+def _any_missing(positions_CVNT: NDArray[np.float32]) -> Bools:
+    missing_VNT: Bools = np.isnan(positions_CVNT[0])
+    for channel_VNT in positions_CVNT[1:]:
+        missing_VNT |= np.isnan(channel_VNT)
+    return missing_VNT
+
+
+def _bone_lengths(positions_CVNT: NDArray[np.float32], layout: Layout) -> Floats:
+    ends = np.array(layout.bones, dtype=np.int64).reshape(-1, 2)
+    vectors = positions_CVNT[:, ends[:, 0]] - positions_CVNT[:, ends[:, 1]]
+    lengths_ENT = np.sqrt(_sum_squares(vectors.astype(np.float64)))
+    return np.ascontiguousarray(lengths_ENT.swapaxes(0, 1))
+
+
+def _sum_squares(vectors_C: Floats) -> Floats:
+    """Sum the squares over the first axis, of three as (first + third) + second.
+
+    Doubles are not associative: in this order the first stores were measured.
+    """
+    squares = vectors_C**2
+    if len(squares) == 3:
+        total: Floats = (squares[0] + squares[2]) + squares[1]
+        return total
+    total = squares[0]
+    for other in squares[1:]:
+        total = total + other
+    return total
+
+
+def _sizes(medians_NE: Floats) -> Floats:
+    """Return the mean of each recording's known medians; NaN where it has none, or only bones without a length."""
+    sizes = np.full(len(medians_NE), np.nan)
+    known_NE = ~np.isnan(medians_NE)
+    if medians_NE.shape[1] and known_NE.all():
+        sizes[:] = medians_NE.mean(axis=1)
+    else:
+        for n in np.flatnonzero(known_NE.any(axis=1)):
+            sizes[n] = medians_NE[n, known_NE[n]].mean()
+    return np.where(sizes > 0, sizes, np.nan)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Check:
-    """A number of a recording: what is said of those that have it (`words`), and of how much of it (`unit`)."""
+    """A number of recordings: what is said of those that have it (`words`), and of how much of it (`unit`).
+
+    `number` gives that of each [N].
+    """
 
     words: str
     unit: str
-    number: Callable[[Body], float]
+    number: Callable[[Bodies], Floats]
 
     def tell(self, value: float) -> str:
         """Say a value with its unit: a share in percent."""
@@ -164,98 +233,156 @@ class Check:
         return f"{value:.3g} {self.unit}"
 
 
-def _missing(body: Body) -> float:
-    return 1.0 - float(body.seen_TV.mean())
+def _missing(bodies: Bodies) -> Floats:
+    joints, _, frames = bodies.seen_VNT.shape
+    shares: Floats = 1.0 - bodies.seen_VNT.sum(axis=(0, 2)) / (joints * frames)
+    return shares
 
 
-def _zeros(body: Body) -> float:
-    return body.noted("zeros")
+def _zeros(bodies: Bodies) -> Floats:
+    return bodies.noted("zeros")
 
 
-def _sentinels(body: Body) -> float:
-    return body.noted("sentinels")
+def _sentinels(bodies: Bodies) -> Floats:
+    return bodies.noted("sentinels")
 
 
-def _confidence(body: Body) -> float:
-    return body.noted("confidence")
+def _confidence(bodies: Bodies) -> Floats:
+    return bodies.noted("confidence")
 
 
-def _jumps(body: Body) -> float:
+def _jumps(bodies: Bodies) -> Floats:
     """Return the farthest step of a joint, less the mean step of all, in body sizes."""
-    steps = (body.positions_TVC[1:] - body.positions_TVC[:-1]).astype(np.float64)
-    known_TV = ~np.isnan(steps[..., 0])
-    counts_T = known_TV.sum(axis=1)
-    if np.isnan(body.size) or not counts_T.any():
-        return np.nan
-    steps[~known_TV] = 0
-    mean_TC = steps.sum(axis=1) / np.maximum(counts_T, 1)[:, None]
-    own = np.where(known_TV[..., None], steps - mean_TC[:, None], 0.0)
-    return float(np.sqrt(np.einsum("tvc,tvc->tv", own, own).max())) / body.size
+    positions = bodies.positions_CVNT
+    steps = (positions[..., 1:] - positions[..., :-1]).astype(np.float64)
+    unknown_VNT = np.isnan(steps[0])
+    counts_NT = len(unknown_VNT) - unknown_VNT.sum(axis=0)
+    gaps = unknown_VNT.any()
+    if gaps:
+        steps[:, unknown_VNT] = 0
+    steps -= (_sum_in_turn(steps) / np.maximum(counts_NT, 1))[:, None]
+    if gaps:
+        steps[:, unknown_VNT] = 0
+    farthest_N = np.sqrt(_sum_squares(steps).max(axis=(0, 2)))
+    return np.where(counts_NT.any(axis=1), farthest_N / bodies.size_N, np.nan)
 
 
-def _frozen(body: Body) -> float:
-    digits = np.ascontiguousarray(body.positions_TVC).view(np.int32).reshape(len(body.seen_TV), -1)
-    same_T = (digits[1:] == digits[:-1]).all(axis=1) & body.seen_TV[1:].any(axis=1)
-    return float(same_T.mean())
+def _sum_in_turn(steps_CVNT: Floats) -> Floats:
+    """Sum over the joints one after the other, also where numpy would not: a single step of a single recording."""
+    if steps_CVNT[0, 0].size > 1:
+        total: Floats = steps_CVNT.sum(axis=1)
+        return total
+    return np.add.accumulate(steps_CVNT, axis=1)[:, -1]
 
 
-def _bone_spread(body: Body) -> float:
+def _frozen(bodies: Bodies) -> Floats:
+    digits = bodies.positions_CVNT.view(np.int32)
+    same_NT = (digits[..., 1:] == digits[..., :-1]).all(axis=(0, 1))
+    same_NT &= bodies.seen_VNT[..., 1:].any(axis=0)
+    shares: Floats = same_NT.sum(axis=1) / (bodies.frames - 1)
+    return shares
+
+
+def _bone_spread(bodies: Bodies) -> Floats:
     """Return the median deviations of bone lengths (as standard deviations), summed, over the sum of median lengths.
 
     Sums, since a short bone changes much by the noise of its ends.
     """
-    usable_E = body.medians_E > 0  # False for NaN
-    if body.positions_TVC.shape[2] < 3 or not usable_E.any():
-        return np.nan
-    lengths, medians = body.lengths_TE[:, usable_E], body.medians_E[usable_E]
-    deviations_E = medians_of(np.abs(lengths - medians))
-    return float(1.4826 * deviations_E.sum() / medians.sum())
+    medians_NE = bodies.medians_NE
+    usable_NE = medians_NE > 0  # False for NaN
+    spreads = np.full(bodies.count, np.nan)
+    if len(bodies.positions_CVNT) < 3 or not usable_NE.any():
+        return spreads
+    deviations_NE = medians_of_last(np.abs(bodies.lengths_NET - medians_NE[..., None]))
+    if usable_NE.all():
+        spreads[:] = 1.4826 * deviations_NE.sum(axis=1) / medians_NE.sum(axis=1)
+        return spreads
+    for n in np.flatnonzero(usable_NE.any(axis=1)):
+        usable_E = usable_NE[n]
+        spreads[n] = 1.4826 * deviations_NE[n, usable_E].sum() / medians_NE[n, usable_E].sum()
+    return spreads
 
 
-def _swaps(body: Body) -> float:
+def _swaps(bodies: Bodies) -> Floats:
     """Return the share of frames in which swapping the sides fits the frames before far better.
 
     Of the distances between a frame and the one before, only that of the difference d of left and right joints changes
     in a swap: |d - before| becomes |d + before|. Legs that pass each other in a view from the side also turn d round,
     but as they move: so the swap must fit the straight line through two frames, too.
     """
-    pairs = np.array(body.layout.left_right, dtype=np.int64).reshape(-1, 2)
-    if not len(pairs) or len(body.seen_TV) < 3 or np.isnan(body.size):
-        return np.nan
-    apart = (body.positions_TVC[:, pairs[:, 0]] - body.positions_TVC[:, pairs[:, 1]]) / body.size
-    now, before, line = apart[2:], apart[1:-1], 2 * apart[1:-1] - apart[:-2]
-    known_TS = ~np.isnan(now[..., 0] + line[..., 0])
-    count_T = known_TS.sum(axis=1)
-    swapped_T = (count_T > 0) & (2 * count_T >= len(pairs))  # a single pair may be noise
+    pairs = np.array(bodies.layout.left_right, dtype=np.int64).reshape(-1, 2)
+    if not len(pairs) or bodies.frames < 3:
+        return np.full(bodies.count, np.nan)
+    positions = bodies.positions_CVNT
+    apart = positions[:, pairs[:, 0]] - positions[:, pairs[:, 1]]
+    apart /= bodies.size_N.astype(np.float32)[:, None]
+    n, t = np.nonzero(_may_be_swapped(apart))
+    # few frames: of these, [frames, pairs, C]
+    now, before, earlier = (apart[:, :, n, t + back].transpose(2, 1, 0) for back in (2, 1, 0))
+    line = 2 * before - earlier
+    known_FS = ~np.isnan(now[..., 0] + line[..., 0])
+    count_F = known_FS.sum(axis=1)
+    swapped_F = (count_F > 0) & (2 * count_F >= len(pairs))  # a single pair may be noise
     for guess in (before, line):
-        kept_T, turned_T = (
-            np.where(known_TS[..., None], now + sign * guess, 0) ** 2 for sign in (-1, 1)
+        kept_F, turned_F = (
+            _sum_rows(np.where(known_FS[..., None], now + sign * guess, 0) ** 2)
+            for sign in (-1, 1)
         )
-        kept, turned = kept_T.sum(axis=(1, 2)), turned_T.sum(axis=(1, 2))
-        swapped_T &= (turned < 0.5 * kept) & (kept > MOST_ONE_FRAME**2 * count_T)
-    return float(swapped_T.mean())
+        swapped_F &= (turned_F < 0.5 * kept_F) & (kept_F > MOST_ONE_FRAME**2 * count_F)
+    shares = np.bincount(n[swapped_F], minlength=bodies.count) / (bodies.frames - 2)
+    return np.where(np.isnan(bodies.size_N), np.nan, shares)
 
 
-def _head_below_feet(body: Body) -> float:
-    head, feet = find_joints(body.layout, _HEAD), find_joints(body.layout, _FEET)
-    heights_TV = body.heights_TV()
-    both_T = body.seen_TV[:, head].any(axis=1) & body.seen_TV[:, feet].any(axis=1)
-    both_T &= ~np.isnan(heights_TV).all(axis=1)
-    if not both_T.any():
-        return np.nan
-    head_T, feet_T = (np.nanmean(heights_TV[both_T][:, joints], axis=1) for joints in (head, feet))
-    return float((head_T < feet_T).mean())
+def _may_be_swapped(apart_CSNT: NDArray[np.float32]) -> Bools:
+    """Return the frames, from the third on, that may hold a swap [N, T - 2]; the others surely hold none.
+
+    With d for now and b for before, 2|d + b|^2 < |d - b|^2 is |d|^2 + |b|^2 + 6 d b < 0, which takes sums only;
+    what these round away is left for a closer look, as is what overflows.
+    """
+    squares_SNT = (apart_CSNT**2).sum(axis=0)
+    products_SNT = (apart_CSNT[..., 2:] * apart_CSNT[..., 1:-1]).sum(axis=0)
+    both_SNT = squares_SNT[..., 2:] + squares_SNT[..., 1:-1]
+    excess_SNT = 0.998 * both_SNT + 6 * products_SNT
+    unknown_SNT = np.isnan(apart_CSNT[0])
+    unknown_SNT = unknown_SNT[..., 2:] | unknown_SNT[..., 1:-1] | unknown_SNT[..., :-2]
+    if unknown_SNT.any():
+        excess_SNT[unknown_SNT] = 0
+    may_NT: Bools = ~(excess_SNT.sum(axis=0) > 0) & ~unknown_SNT.all(axis=0)
+    return may_NT
 
 
-def _bone_length(body: Body) -> float:
+def _sum_rows(values_FSC: NDArray[np.float32]) -> NDArray[np.float32]:
+    frames, pairs, channels = values_FSC.shape
+    return np.ascontiguousarray(values_FSC).reshape(frames, pairs * channels).sum(axis=1)
+
+
+def _head_below_feet(bodies: Bodies) -> Floats:
+    head, feet = find_joints(bodies.layout, _HEAD), find_joints(bodies.layout, _FEET)
+    heights_VNT = bodies.heights_VNT()
+    if heights_VNT is None or not len(head) or not len(feet):
+        return np.full(bodies.count, np.nan)
+    head_seen_NT, feet_seen_NT = (bodies.seen_VNT[joints].sum(axis=0) for joints in (head, feet))
+    both_NT = (head_seen_NT > 0) & (feet_seen_NT > 0)
+    n, t = np.nonzero(both_NT)
+    head_F, feet_F = (
+        np.nan_to_num(heights_VNT[joints][:, n, t], posinf=np.inf, neginf=-np.inf).sum(axis=0)
+        / seen_NT[n, t]
+        for joints, seen_NT in ((head, head_seen_NT), (feet, feet_seen_NT))
+    )
+    below_N = np.bincount(n[head_F < feet_F], minlength=bodies.count)
+    both_N = both_NT.sum(axis=1)
+    return np.where(both_N > 0, below_N / np.maximum(both_N, 1), np.nan)
+
+
+def _bone_length(bodies: Bodies) -> Floats:
     """Return 1 for a longest bone between LONGEST_M, and else how many times it is too long or too short."""
-    known = body.medians_E[~np.isnan(body.medians_E)]
-    if body.layout.unit not in METRES or body.positions_TVC.shape[2] < 3 or not known.size:
-        return np.nan
-    longest_m = float(known.max()) * METRES[body.layout.unit]
-    if longest_m <= 0:
-        return np.nan
-    return max(1.0, longest_m / LONGEST_M[1], LONGEST_M[0] / longest_m)
+    unit, channels = bodies.layout.unit, len(bodies.positions_CVNT)
+    if unit not in METRES or channels < 3 or not bodies.medians_NE.shape[1]:
+        return np.full(bodies.count, np.nan)
+    longest_N = np.fmax.reduce(bodies.medians_NE, axis=1) * METRES[unit]
+    longest_N = np.where(longest_N > 0, longest_N, np.nan)
+    beyond_N = np.maximum(longest_N / LONGEST_M[1], LONGEST_M[0] / longest_N)
+    return np.maximum(beyond_N, 1.0)
 
 
 CHECKS: dict[str, Check] = {
@@ -300,17 +427,35 @@ CHECKS: dict[str, Check] = {
 
 def measure(recording: Recording, layout: Layout) -> dict[str, float]:
     """Return the numbers of CHECKS, NaN where a check does not apply."""
+    return measure_all([recording], layout)[0]
+
+
+def measure_all(recordings: Sequence[Recording], layout: Layout) -> list[dict[str, float]]:
+    """Return what `measure` returns of each recording; those of one shape are worked out together."""
     if layout.up_axis is None:
-        found = recording.columns.get(f"{PREFIX}confidence", np.nan)
-        numbers = dict.fromkeys(CHECKS, np.nan)
-        return {
-            **numbers,
-            "confidence": float(found) if isinstance(found, int | float) else np.nan,
-        }
-    # what overflows is a jump without end, and compares as one
-    with np.errstate(over="ignore", invalid="ignore"):
-        body = Body.of(recording, layout)
-        return {name: check.number(body) for name, check in CHECKS.items()}
+        return [_measure_no_body(recording) for recording in recordings]
+    alike: dict[object, list[int]] = {}
+    for n, recording in enumerate(recordings):
+        kind = recording.positions_TVC.shape, recording.confidence_TV is None
+        alike.setdefault(kind, []).append(n)
+    found: list[dict[str, float]] = [{}] * len(recordings)
+    for places in alike.values():
+        # what overflows is a jump without end, and compares as one
+        with np.errstate(over="ignore", invalid="ignore"):
+            bodies = Bodies.of([recordings[n] for n in places], layout)
+            numbers = {name: check.number(bodies).tolist() for name, check in CHECKS.items()}
+        for place, n in enumerate(places):
+            found[n] = {name: values[place] for name, values in numbers.items()}
+    return found
+
+
+def _measure_no_body(recording: Recording) -> dict[str, float]:
+    found = recording.columns.get(f"{PREFIX}confidence", np.nan)
+    numbers = dict.fromkeys(CHECKS, np.nan)
+    return {
+        **numbers,
+        "confidence": float(found) if isinstance(found, int | float) else np.nan,
+    }
 
 
 def note_quality(recording: Recording, layout: Layout, settings: QualitySettings) -> Recording:
@@ -318,14 +463,20 @@ def note_quality(recording: Recording, layout: Layout, settings: QualitySettings
 
     Raises ValueError with the reason where one exceeds a threshold of `refuse`.
     """
-    numbers = measure(recording, layout)
+    return note_numbers(recording, measure(recording, layout), settings)
+
+
+def note_numbers(
+    recording: Recording, numbers: Mapping[str, float], settings: QualitySettings
+) -> Recording:
+    """Do what `note_quality` does with numbers that have been measured already."""
     for name in settings.refuse:
         if numbers[name] > settings.limit(name):
             check = CHECKS[name]
             raise ValueError(f"it has {check.words}: {check.tell(numbers[name])}")
-    most = float(np.finfo(np.float32).max)  # infinite where numbers overflow
-    noted = {PREFIX + name: min(its, most) for name, its in numbers.items() if not np.isnan(its)}
-    return replace(recording, columns={**recording.columns, **noted})
+    most = _MOST  # infinite where numbers overflow
+    noted = {PREFIX + name: min(its, most) for name, its in numbers.items() if its == its}
+    return recording.with_columns({**recording.columns, **noted})
 
 
 def tell_findings(index: pa.Table, settings: QualitySettings) -> list[str]:
@@ -365,10 +516,20 @@ def _find_named(joints: tuple[str, ...], words: frozenset[str]) -> NDArray[np.in
 
 def medians_of(values_TN: NDArray[Float]) -> NDArray[Float]:
     """Return the median over the first axis [N] of what is not NaN; NaN where all is. As nanmedian, and much faster."""
-    ordered = np.sort(values_TN, axis=0)  # NaN comes last
-    counts = len(values_TN) - np.isnan(values_TN).sum(axis=0)
-    columns = np.arange(values_TN.shape[1])
-    low = ordered[np.maximum(counts - 1, 0) // 2, columns]
-    high = ordered[np.minimum(counts // 2, len(values_TN) - 1), columns]
-    medians: NDArray[Float] = np.where(counts > 0, (low + high) / 2, np.nan)
+    return medians_of_last(np.ascontiguousarray(values_TN.T))
+
+
+def medians_of_last(values_NT: NDArray[Float]) -> NDArray[Float]:
+    """Return the medians over the last axis of what is not NaN; NaN where all is."""
+    ordered = np.sort(values_NT, axis=-1)  # NaN comes last
+    frames = ordered.shape[-1]
+    if not np.isnan(ordered[..., -1]).any():  # as mostly
+        whole: NDArray[Float] = (
+            ordered[..., (frames - 1) // 2] + ordered[..., min(frames // 2, frames - 1)]
+        ) / 2
+        return whole
+    counts = frames - np.isnan(ordered).sum(axis=-1)
+    low = np.take_along_axis(ordered, np.maximum(counts - 1, 0)[..., None] // 2, axis=-1)
+    high = np.take_along_axis(ordered, np.minimum(counts // 2, frames - 1)[..., None], axis=-1)
+    medians: NDArray[Float] = np.where(counts > 0, ((low + high) / 2)[..., 0], np.nan)
     return medians

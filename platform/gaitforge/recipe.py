@@ -6,15 +6,37 @@ A proposal, its trial and its refits hold these objects; they become plain value
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+
+def off(value: Any) -> dict[str, Any]:
+    """Return the metadata of a field that came later: in files and hashes it stands only where it differs from this."""
+    return {"off": value}
 
 
 def require(holds: bool, sentence: str) -> None:
     """Raise ValueError with the sentence unless `holds` is true."""
     if not holds:
         raise ValueError(sentence)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Disturbance:
+    """What is done to a view: noise, and joints and body parts that are hidden for the whole window."""
+
+    jitter: float = 0.0
+    joint_drop: float = 0.0
+    part_drop: float = 0.0
+
+    @property
+    def is_none(self) -> bool:
+        return self == CLEAN
+
+
+CLEAN = Disturbance()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,7 +52,9 @@ class Recipe:
     weight_decay: float = 0.02
     """Weight decay of AdamW."""
     label_smoothing: float = 0.1
-    """Share of each label that is spread over all classes."""
+    """Share of each label that is spread over all classes; in a teacher it levels what soft labels
+    would teach of the wrong ones.
+    """
     warmup: float = 0.1
     """Share of all steps over which the learning rate grows from 0."""
     clip: float = 1.0
@@ -41,6 +65,16 @@ class Recipe:
     """Noise on coordinates, in standard deviations of the training windows."""
     joint_drop: float = 0.0
     """Share of joints hidden for a whole window."""
+    part_drop: float = field(default=0.0, metadata=off(0.0))
+    """Share of the layout's body parts hidden for a whole window."""
+    consistency: float = field(default=0.0, metadata=off(0.0))
+    """Weight of a loss that wants one answer to four views of a window, without a teacher. A step then
+    has four views of a quarter of its windows, and costs what any other costs; 0: off.
+    """
+    average: float = field(default=0.0, metadata=off(0.0))
+    """Share of the last epochs over whose steps the weights are averaged; from there on the mean is
+    scored and kept; 0: off.
+    """
 
     def __post_init__(self) -> None:
         require(self.epochs >= 1, f"fit.epochs is {self.epochs}, but must be at least 1.")
@@ -64,9 +98,29 @@ class Recipe:
         require(self.clip > 0, f"fit.clip is {self.clip}, but must be above 0.")
         require(self.jitter >= 0, f"fit.jitter is {self.jitter}, but must not be negative.")
         require(
-            0 <= self.joint_drop < 1,
-            f"fit.joint_drop is {self.joint_drop}, but must be in [0, 1).",
+            self.consistency >= 0,
+            f"fit.consistency is {self.consistency}, but must not be negative.",
         )
+        for name in ("joint_drop", "part_drop"):
+            share = getattr(self, name)
+            require(0 <= share < 1, f"fit.{name} is {share}, but must be in [0, 1).")
+        require(
+            0 <= self.average <= 1,
+            f"fit.average is {self.average}, but must be in [0, 1]: it is a share of all epochs.",
+        )
+
+    @property
+    def disturbance(self) -> Disturbance:
+        """Return what is done to the views of a training."""
+        return Disturbance(
+            jitter=self.jitter, joint_drop=self.joint_drop, part_drop=self.part_drop
+        )
+
+    @property
+    def unaveraged(self) -> int:
+        """Return the epochs before the weights are averaged: all where they never are, else at most all but one."""
+        # rounding must not make 3.0000000000000004 epochs of three four
+        return self.epochs - math.ceil(round(self.average * self.epochs, 6))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,11 +12,11 @@ import os
 import tempfile
 import zlib
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -41,39 +41,72 @@ MOVEMENT: dict[str, pa.DataType] = {
 }
 
 
-def make_schema(recordings: Sequence[Recording]) -> pa.Schema:
-    """Return the columns that hold all of `recordings`.
+class Place(NamedTuple):
+    """A recording that is to be written: its number, its person, and its bytes of positions."""
 
-    Raises ValueError where a further column has a name that is taken, or holds both text and numbers.
-    """
-    own = DESCRIPTION | MOVEMENT
-    further: dict[str, pa.DataType] = {}
-    for name in dict.fromkeys(name for recording in recordings for name in recording.columns):
-        # the Delta log does not tell names apart that differ in case only
-        if name.lower() in own or name.lower() in map(str.lower, further):
-            raise ValueError(
-                f"The column '{name}' has the name of another column or one of the store's own "
-                f"({', '.join(own)}); rename it in the file."
-            )
-        further[name] = _kind_of(name, [recording.columns.get(name) for recording in recordings])
-    return pa.schema(DESCRIPTION | further | MOVEMENT)
+    number: int
+    person: str
+    size: int
 
 
-def cut_row_groups(recordings: Sequence[Recording], group_bytes: int) -> Iterator[list[Recording]]:
+class ColumnKinds:
+    """Learns of recordings one by one what further columns they have, and of which kind."""
+
+    def __init__(self) -> None:
+        # the names of a recording's columns, and the first recording (by person and id) that has these
+        self._forms: dict[tuple[str, ...], tuple[str, str]] = {}
+        self._kinds: dict[str, set[type[str] | type[int] | type[float]]] = {}
+
+    def note(self, recording: Recording) -> None:
+        form, its = tuple(recording.columns), (recording.person, recording.recording)
+        first = self._forms.setdefault(form, its)
+        if its < first:
+            self._forms[form] = its
+        for name, value in recording.columns.items():
+            kinds = self._kinds.setdefault(name, set())
+            if value is None:
+                continue
+            if isinstance(value, str):
+                kinds.add(str)
+            elif isinstance(value, int) and -(2**63) <= value < 2**63:
+                kinds.add(int)
+            else:
+                kinds.add(float)
+
+    def make_schema(self) -> pa.Schema:
+        """Return the columns that hold all recordings, in the order in which these, sorted, have them.
+
+        Raises ValueError where a further column has a name that is taken, or holds both text and numbers.
+        """
+        own = DESCRIPTION | MOVEMENT
+        further: dict[str, pa.DataType] = {}
+        forms = sorted(self._forms, key=lambda form: self._forms[form])
+        for name in dict.fromkeys(name for form in forms for name in form):
+            # the Delta log does not tell names apart that differ in case only
+            if name.lower() in own or name.lower() in map(str.lower, further):
+                raise ValueError(
+                    f"The column '{name}' has the name of another column or one of the store's own "
+                    f"({', '.join(own)}); rename it in the file."
+                )
+            further[name] = _type_of(name, self._kinds[name])
+        return pa.schema(DESCRIPTION | further | MOVEMENT)
+
+
+def cut_row_groups(places: Iterable[Place], group_bytes: int) -> Iterator[list[Place]]:
     """Yield recordings, which must be sorted by person, in groups of about `group_bytes` of positions.
 
     A person who would not fit whole starts a new group.
     """
-    group: list[Recording] = []
+    group: list[Place] = []
     size = 0
-    for _, of_person in groupby(recordings, key=lambda recording: recording.person):
+    for _, of_person in groupby(places, key=lambda place: place.person):
         theirs = list(of_person)
         if group and size + _bytes_of(theirs) > group_bytes:
             yield group
             group, size = [], 0
-        for recording in theirs:
-            group.append(recording)
-            size += recording.positions_TVC.nbytes
+        for place in theirs:
+            group.append(place)
+            size += place.size
             if size >= group_bytes:
                 yield group
                 group, size = [], 0
@@ -81,11 +114,9 @@ def cut_row_groups(recordings: Sequence[Recording], group_bytes: int) -> Iterato
         yield group
 
 
-def gather_files(
-    groups: Iterable[list[Recording]], file_bytes: int
-) -> Iterator[list[list[Recording]]]:
+def gather_files(groups: Iterable[list[Place]], file_bytes: int) -> Iterator[list[list[Place]]]:
     """Gather row groups into files of about `file_bytes` of positions; yield the groups of each file."""
-    file: list[list[Recording]] = []
+    file: list[list[Place]] = []
     size = 0
     for group in groups:
         file.append(group)
@@ -198,21 +229,18 @@ def name_damage(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _bytes_of(recordings: Iterable[Recording]) -> int:
-    return sum(recording.positions_TVC.nbytes for recording in recordings)
+def _bytes_of(places: Iterable[Place]) -> int:
+    return sum(place.size for place in places)
 
 
-def _kind_of(name: str, values: Sequence[Value]) -> pa.DataType:
-    given = [value for value in values if value is not None]
-    if all(isinstance(value, str) for value in given):
+def _type_of(name: str, kinds: Collection[type]) -> pa.DataType:
+    if not kinds or set(kinds) == {str}:
         return pa.string()
-    if any(isinstance(value, str) for value in given):
+    if str in kinds:
         raise ValueError(
             f"The column '{name}' holds both text and numbers; make it one of them in all files."
         )
-    if all(isinstance(value, int) and -(2**63) <= value < 2**63 for value in given):
-        return pa.int64()
-    return pa.float64()
+    return pa.int64() if set(kinds) == {int} else pa.float64()
 
 
 def _as_table(group: Sequence[Recording], schema: pa.Schema) -> pa.Table:

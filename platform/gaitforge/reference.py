@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -128,20 +128,25 @@ def fit_reference(
 
 
 def make_candidates(
-    train: WindowSet, generator: np.random.Generator
+    train: WindowSet,
+    generator: np.random.Generator,
+    *,
+    widths: Sequence[float] = WIDTHS,
+    most_random: int = RANDOM,
+    most_linear: int = MOST_LINEAR,
 ) -> Iterator[tuple[float | None, Lift]]:
     """Yield the linear machine and one for each width of the kernel, scaled by the training windows."""
     mean_F, factor_F = fit_scale(train)
     plain = Lift(
         mean_F=mean_F, factor_F=factor_F, frequency_FD=np.zeros((len(mean_F), 0), np.float32), phase_D=np.zeros(0)
     )  # fmt: skip
-    if len(mean_F) <= MOST_LINEAR:
+    if len(mean_F) <= most_linear:
         yield None, plain
     median = median_distance(plain, train, generator)
-    random = min(RANDOM, RANDOM_PER_WINDOW * train.n)
+    random = min(most_random, RANDOM_PER_WINDOW * train.n)
     normal_FD = generator.standard_normal((len(mean_F), random))
     phase_D = generator.uniform(0, 2 * np.pi, random)
-    for width in WIDTHS:
+    for width in widths:
         frequency_FD = (normal_FD / (width * median)).astype(np.float32)
         yield width, dataclasses.replace(plain, frequency_FD=frequency_FD, phase_D=phase_D)
 
@@ -152,16 +157,33 @@ def solve(lift: Lift, train: WindowSet, classes: int) -> tuple[Floats, Floats]:
     A bias is not shrunk. The scores of a window sum to 1 over the classes, and those of a class
     without training windows are 0: it is never the answer.
     """
-    size = lift.phase_D.size or len(lift.mean_F)
     weight_N = balance_weights(train.label_N, classes)
+    prior_K = np.asarray(np.bincount(train.label_N, weight_N, classes), dtype=np.float64)
+    size = lift.phase_D.size or len(lift.mean_F)
+    return solve_targets(
+        lift.cut_chunks(train), size, weight_N, np.eye(classes)[train.label_N], prior_K
+    )
+
+
+def solve_targets(
+    chunks: Iterable[tuple[slice, Floats]],
+    size: int,
+    weight_N: Floats,
+    target_NK: Floats,
+    prior_K: Floats,
+) -> tuple[Floats, Floats]:
+    """Solve the ridge regressions of all strengths to any targets: weights [S, D, K] and biases [S, K].
+
+    `chunks` say where features [N, D] of `size` D lie; `weight_N` sum to 1, and `prior_K` are the targets' weighted
+    means.
+    """
     square_DD = np.zeros((size, size))
-    target_DK = np.zeros((size, classes))
+    target_DK = np.zeros((size, len(prior_K)))
     mean_D = np.zeros(size)
-    prior_K = np.bincount(train.label_N, weight_N, classes)
-    for rows, lifted_ND in lift.cut_chunks(train):
+    for rows, lifted_ND in chunks:
         weighted_ND = lifted_ND * weight_N[rows, None]
         square_DD += weighted_ND.T @ lifted_ND
-        target_DK += weighted_ND.T @ np.eye(classes)[train.label_N[rows]]
+        target_DK += weighted_ND.T @ target_NK[rows]
         mean_D += weighted_ND.sum(axis=0)
     power = float(np.trace(square_DD))
     square_DD -= np.outer(mean_D, mean_D)
@@ -204,7 +226,7 @@ def fit_scale(train: WindowSet) -> tuple[Floats, Floats]:
 def median_distance(plain: Lift, train: WindowSet, generator: np.random.Generator) -> float:
     """Return the median distance between training windows, over a sample of them; 1 where all are alike."""
     row_N = np.sort(generator.permutation(train.n)[:SAMPLE])
-    raw_NF = compute_features(train.joints[row_N, 0], train.seen[row_N, 0])
+    raw_NF = compute_features(*train.score(row_N))
     sample_NF = (raw_NF - plain.mean_F) * plain.factor_F
     square_N = np.square(sample_NF).sum(axis=1)
     squares_NN = square_N[:, None] + square_N - 2 * sample_NF @ sample_NF.T
@@ -217,7 +239,7 @@ def cut_features(windows: WindowSet) -> Iterator[tuple[slice, Floats]]:
     """Yield where each chunk of windows lies, and their features [N, F]."""
     for start in range(0, windows.n, CHUNK):
         rows = slice(start, min(start + CHUNK, windows.n))
-        yield rows, compute_features(windows.joints[rows, 0], windows.seen[rows, 0])
+        yield rows, compute_features(*windows.score(rows))
 
 
 def compute_features(joints_NTVC: NDArray[np.float32], seen_NTV: NDArray[np.bool_]) -> Floats:

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 try:
@@ -207,6 +207,11 @@ class S3Path:
         """Write by one PUT: a reader sees the old file or the new one."""
         with self._name_errors(absent="there is no such bucket"):
             obstore.put(self._store, self._name, data)
+
+    def upload(self, source: Path) -> None:
+        """Write a file of this machine's disk, a large one in parts: a reader sees the old file or the new one."""
+        with self._name_errors(absent="there is no such bucket"):
+            obstore.put(self._store, self._name, Path(source))
 
     def write_once(self, data: bytes) -> bool:
         """Write by one conditional PUT; return False, and write nothing, where the file exists already."""

@@ -8,7 +8,7 @@ import json
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -21,9 +21,10 @@ from gaitforge.ingest.synthetic import SyntheticSettings
 from gaitforge.layout import read_layout
 from gaitforge.objectives import DEFAULT, check_objectives
 from gaitforge.quality import QualitySettings
+from gaitforge.recipe import CLEAN, Disturbance, off
 from gaitforge.recipe import FitPlan as FitPlan
 from gaitforge.recipe import require as _must
-from gaitforge.records.json_file import JsonFile
+from gaitforge.records.json_file import JsonFile, plain
 from gaitforge.records.store import HowRead
 from gaitforge.splits import SplitSettings
 from gaitforge.toml import read_toml
@@ -42,6 +43,8 @@ MOST: Mapping[str, int] = {
 }
 MOST_SIZE = 100_000
 _SIZES = "teacher.sizes."
+
+JOINTS_ALONE = (("joints",),)  # of search.streams: what students see unless more is asked for
 
 SAMPLERS = ("tpe", "nsga2", "nsga3", "gp", "random")
 
@@ -115,20 +118,42 @@ class TeacherSettings:
     family: str = "stgcn"
     """Kind of model: a name of the table of families."""
     sizes: Mapping[str, Any] = field(default_factory=dict)
-    """Sizes of the model; keys and types belong to the family."""
-    fit: FitPlan = field(default_factory=FitPlan)
+    """Sizes of the model; keys and types belong to the family, but for `streams`, which every one has."""
+    # smoothed labels would level the wrong classes, whose order is what soft labels teach
+    fit: FitPlan = field(default_factory=lambda: FitPlan(label_smoothing=0.0))
     patience: int = 0
     """Epochs without a better validation macro F1 before training ends; 0: never."""
     workers: int | tuple[int, int] = 1
     """Processes that share each batch; [fewest, most], as [1, 4], grows and shrinks with the
     cluster.
     """
+    members: int = field(default=1, metadata=off(1))
+    """Models that are trained side by side, from seeds one after the other, and answer together by the mean of their
+    logits.
+    """
+    cross_fit: bool = field(default=False, metadata=off(False))
+    """Deal the training people among the members: each trains without its part, and students learn of a window what the
+    one has answered that never saw its person. For terms that read logits.
+    """
 
     def __post_init__(self) -> None:
+        _must(self.members >= 1, f"teacher.members is {self.members}, but must be at least 1.")
+        _must(
+            self.members > 1 or not self.cross_fit,
+            "teacher.cross_fit deals people among members, but teacher.members is 1; raise it.",
+        )
+        _must(
+            self.members == 1 or self.workers == 1,
+            f"teacher.members is {self.members}, each of which is trained by one worker, but teacher.workers is "
+            f"{self.workers}; make it 1.",
+        )
         _must(
             self.patience >= 0,
             f"teacher.patience is {self.patience}, but must not be negative (0 = never stop early).",
         )
+        if self.sizes.get("streams") == ["joints"]:  # what a model sees anyway: the same teacher
+            sizes = {name: value for name, value in self.sizes.items() if name != "streams"}
+            object.__setattr__(self, "sizes", sizes)
         fewest, most = self.worker_range
         _must(
             1 <= fewest <= most,
@@ -197,8 +222,7 @@ class SearchSettings:
     """Students that are tried; most are stopped early."""
     fit: FitPlan = field(default_factory=lambda: FitPlan(epochs=8))
     """As teacher.fit, for every student. `lr` and `weight_decay` have no effect, as they are
-    searched; trial 0 has `seed`, each trial the next one. With noise on coordinates the
-    teacher's answer to the clean view stays the target.
+    searched; trial 0 has `seed`, each trial the next one.
     """
     terms: tuple[str, ...] = ("kd",)
     """Distillation terms whose weights are searched; []: students learn from labels alone; of
@@ -206,10 +230,18 @@ class SearchSettings:
     """
     terms_warmup: float = 0.0
     """Share of all steps over which those weights grow from 0."""
+    streams: tuple[tuple[str, ...], ...] = JOINTS_ALONE
+    """What students see of each joint, side by side, as teacher.sizes.streams; of several such lists
+    the search chooses: [["joints"], ["joints", "bones"]].
+    """
+    teacher_sees: str = field(default="clean", metadata=off("clean"))
+    """What the teacher answers where search.fit disturbs its views (jitter, joint_drop, part_drop): the "clean" view,
+    or the view as "disturbed" as the student's, which then is the same in every epoch that takes it.
+    """
     max_params: int | None = None
     """Parameters of the largest student."""
     max_params_share: float | None = 0.1
-    """Parameters of the largest student as a share of the teacher's; 1.0: up to its size."""
+    """Parameters of the largest student as a share of the teacher's, or of one of its members; 1.0: up to its size."""
     max_macs: int | None = None
     """Most multiply-accumulates for one window."""
     max_bytes: int | None = None
@@ -242,6 +274,15 @@ class SearchSettings:
     """Share of ended trials that may fail before the search gives up."""
     allow_chance: bool = False
     """Imitate even a teacher that is no better than always answering the commonest class."""
+    gate: bool = True
+    """Before the first student, train the largest one alone: where the teacher is not ahead of it and
+    of the reference on the validation people, all students learn without terms.
+    """
+
+    @property
+    def answered(self) -> Disturbance:
+        """Return how the views are disturbed that the teacher answers."""
+        return self.fit.disturbance if self.teacher_sees == "disturbed" else CLEAN
 
     def __post_init__(self) -> None:
         _must(bool(self.families), "search.families is empty; name at least one family.")
@@ -258,6 +299,25 @@ class SearchSettings:
             0 <= self.terms_warmup <= 1,
             f"search.terms_warmup is {self.terms_warmup}, but must be in [0, 1]: it is a share of all steps.",
         )
+        _must(
+            bool(self.streams)
+            and all(choice and len(set(choice)) == len(choice) for choice in self.streams),
+            f"search.streams is {_lists(self.streams)}, but must hold lists of one or more names, each once; leave it "
+            "out for joints alone.",
+        )
+        twice = [
+            choice
+            for i, choice in enumerate(self.streams)
+            if set(choice) in map(set, self.streams[:i])
+        ]
+        _must(
+            not twice,
+            f"search.streams has the choice {_lists(twice[:1])[1:-1]} twice; keep one of them.",
+        )
+        _must(
+            self.teacher_sees in ("clean", "disturbed"),
+            f"search.teacher_sees is '{self.teacher_sees}', but must be clean or disturbed.",
+        )
         check_objectives(self.objectives)
         _must(
             "latency_ms" not in self.objectives or self.max_latency_ms is not None,
@@ -269,6 +329,11 @@ class SearchSettings:
                 value is None or value > 0,
                 f"search.{name} is {value}, but must be above 0; raise it.",
             )
+
+
+def _lists(choices: Sequence[Sequence[str]]) -> str:
+    """Write choices of streams as TOML has them."""
+    return json.dumps([list(choice) for choice in choices])
 
 
 # Of [search], what may differ between the starts of one search.
@@ -570,10 +635,8 @@ def _check_most(value: Any, name: str) -> None:
 
 
 def as_dict(settings: Any) -> dict[str, Any]:
-    """Return a settings dataclass as plain values, for JSON and for fingerprints."""
-    return typing.cast(
-        "dict[str, Any]", json.loads(json.dumps(dataclasses.asdict(settings), default=dict))
-    )
+    """Return a settings dataclass as plain values, for JSON and for fingerprints; what is off is left out."""
+    return typing.cast("dict[str, Any]", json.loads(json.dumps(plain(settings), default=dict)))
 
 
 SETTINGS = JsonFile(record=RunSettings, what="kept settings", stage="gaitforge run run.toml")
@@ -606,6 +669,14 @@ def teacher_identity(settings: TeacherSettings, windows: str) -> str:
 def changed_search(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """List the keys of [search] that differ and so ask for another search; FREE_TO_CHANGE are left out.
 
-    `before` and `now` are as `as_dict` returns them.
+    `before` and `now` are as `as_dict` returns them; a key that came later, or is off, has its default; a search that
+    does not tell its streams had joints alone.
     """
-    return [key for key in now if key not in FREE_TO_CHANGE and before.get(key) != now[key]]
+    default = {**as_dict(SearchSettings()), "streams": [list(choice) for choice in JOINTS_ALONE]}
+    keys = [item.name for item in dataclasses.fields(SearchSettings)]
+    return [
+        key
+        for key in keys
+        if key not in FREE_TO_CHANGE
+        and before.get(key, default.get(key)) != now.get(key, default.get(key))
+    ]

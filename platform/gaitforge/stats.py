@@ -191,6 +191,60 @@ def estimate_recall(confusions_SPKK: Ints, place: int) -> Estimate | None:
     return _estimate_share(Jackknife.from_confusions(of_class, recall), LEVEL)
 
 
+def estimate_balanced_accuracy(confusions_SPKK: Ints) -> Estimate:
+    """Estimate the mean recall of the classes that have recordings, with its interval, as `estimate`."""
+
+    def balanced(counts_xKK: Floats) -> Floats:
+        truth_xK = counts_xKK.sum(axis=-1)
+        recall_xK = _share(np.diagonal(counts_xKK, axis1=-2, axis2=-1), truth_xK)
+        return _share(recall_xK.sum(axis=-1), (truth_xK > 0).sum(axis=-1).astype(np.float64))
+
+    return _estimate_share(Jackknife.from_confusions(confusions_SPKK, balanced), LEVEL)
+
+
+def estimate_rank_correlation(first_P: Floats, second_P: Floats) -> Estimate:
+    """Estimate Spearman's rank correlation over people, with its interval; 0, from -1 to 1, where a side never varies.
+
+    An interval of t on Fisher's scale, over the jackknife of people, but at least that of numbers that have nothing
+    to do with each other (Fieller, Hartley & Pearson 1957): without it few people would promise too much. Raises
+    ValueError for fewer than 4 people or sides that do not match.
+    """
+    people = len(first_P)
+    if people < 4 or first_P.shape != (people,) or second_P.shape != (people,):
+        raise ValueError(
+            f"There are numbers of shape {first_P.shape} and {second_P.shape}, but each of at least 4 people has two."
+        )
+    if np.ptp(first_P) == 0 or np.ptp(second_P) == 0:
+        return Estimate(mean=0.0, low=-1.0, high=1.0)
+    others_PP = ~np.eye(people, dtype=np.bool_)
+    scaled_P = np.array([_fisher(first_P[row], second_P[row]) for row in others_PP])
+    jackknife = (people - 1) / people * float(np.square(scaled_P - scaled_P.mean()).sum())
+    half = float(stdtrit(people - 1, (1 + LEVEL) / 2)) * max(jackknife, 1.06 / (people - 3)) ** 0.5
+    scaled = _fisher(first_P, second_P)
+    return Estimate(
+        mean=_correlate_ranks(first_P, second_P),
+        low=float(np.tanh(scaled - half)),
+        high=float(np.tanh(scaled + half)),
+    )
+
+
+def _fisher(first_P: Floats, second_P: Floats) -> float:
+    """Return the rank correlation on Fisher's scale, which has an end for perfect ones."""
+    return float(np.arctanh(np.clip(_correlate_ranks(first_P, second_P), -0.999, 0.999)))
+
+
+def _correlate_ranks(first_P: Floats, second_P: Floats) -> float:
+    if np.ptp(first_P) == 0 or np.ptp(second_P) == 0:
+        return 0.0
+    return float(np.corrcoef(_rank(first_P), _rank(second_P))[0, 1])
+
+
+def _rank(value_P: Floats) -> Floats:
+    """Return ranks from 1, their mean for equal values."""
+    _, place_P, counts = np.unique(value_P, return_inverse=True, return_counts=True)
+    return np.asarray(np.cumsum(counts) - (counts - 1) / 2, dtype=np.float64)[place_P]
+
+
 def compare(first_SPKK: Ints, second_SPKK: Ints, level: float = LEVEL) -> Estimate:
     """Estimate macro F1 of the first model minus that of the second, on the same people, with its interval.
 

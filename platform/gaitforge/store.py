@@ -22,6 +22,7 @@ import uuid
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
@@ -29,6 +30,7 @@ from deltalake import DeltaTable, Schema
 from deltalake.exceptions import DeltaError
 from deltalake.transaction import AddAction, create_table_with_add_actions
 
+from gaitforge.ahead import AheadInOrder
 from gaitforge.layout import Layout
 from gaitforge.quarantine import (
     count_reasons,
@@ -40,22 +42,24 @@ from gaitforge.quarantine import (
 from gaitforge.recording import Recording, Rejected
 from gaitforge.recording_files import (
     MOVEMENT,
+    Place,
     count_group_bytes,
     cut_row_groups,
     gather_files,
-    make_schema,
     read_columns,
     read_groups,
     read_recordings,
     write_file,
 )
 from gaitforge.records.store import STORE, HowRead, StoreInfo
+from gaitforge.waiting import Shape, WaitingRecordings
 from gaitforge.work import StoreFolder, on_s3, write_json
 
 # About 9 minutes of 22 joints at 30 Hz: in most studies a person fills one group, and what a group
 # costs beside its positions (2 kB) stays below a thousandth of it.
 GROUP_BYTES = 4 * 2**20
 FILE_BYTES = 256 * 2**20
+AHEAD_BYTES = 2**20  # no bound: files are written group by group
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,42 +103,37 @@ class SkeletonStore:
 
         `fingerprint` stands for the inputs and settings that `items` come from, `read` says how files
         of them were read. A row group and a file end at about `group_bytes` and `file_bytes` of
-        positions. All recordings are held in memory, because they are sorted by person; their Arrow
-        form is made group by group.
+        positions. Until all are there, and can be sorted by person, recordings wait on the disk (see
+        waiting.py): it must have room for them uncompressed.
 
         Raises ValueError, and leaves the store as it was, where `items` hold no recording, a larger
         share of Rejected than `max_quarantined`, or recordings that do not fit together (joints,
         channels, ids, columns); and whatever `items` raises.
         """
-        recordings, rejected = _sort_out(items)
-        refuse_too_many(folder, len(recordings), rejected, max_quarantined)
-        _check_alike(recordings, layout)
-        schema = make_schema(recordings)
+        rejected: list[Rejected] = []
+        with WaitingRecordings(folder) as waiting:
+            for item in items:
+                if isinstance(item, Recording):
+                    waiting.add(item)
+                else:
+                    rejected.append(item)
+            refuse_too_many(folder, len(waiting), rejected, max_quarantined)
+            order = waiting.sort()
+            channels = _check_alike(waiting.shapes(order), layout)
+            added = _write_table(folder, waiting, order, group_bytes, file_bytes)
+            info = StoreInfo(
+                fingerprint=fingerprint,
+                version=_version_of(StoreFolder(folder).recordings, added),
+                recordings=len(waiting),
+                people=waiting.people,
+                classes=tuple(sorted(waiting.labels)),
+                channels=channels,
+                quarantined=len(rejected),
+                layout=layout,
+                reasons=count_reasons(rejected),
+                read=read,
+            )
         table = StoreFolder(folder).recordings
-        _make_table_folder(table)
-        write_id = uuid.uuid4().hex
-        with ExitStack() as undo:
-            undo.callback(_remove_files, table, write_id)
-            added = []
-            groups = cut_row_groups(recordings, group_bytes)
-            for number, groups_of_file in enumerate(gather_files(groups, file_bytes)):
-                stem = f"part-{number:05d}-{write_id}"
-                path = write_file(table, stem, schema, groups_of_file)
-                added.append(_add_action(path, groups_of_file))
-            _commit(table, schema, added)
-            undo.pop_all()
-        info = StoreInfo(
-            fingerprint=fingerprint,
-            version=_version_of(table, added[0].path),
-            recordings=len(recordings),
-            people=len({recording.person for recording in recordings}),
-            classes=tuple(sorted({recording.label for recording in recordings})),
-            channels=recordings[0].positions_TVC.shape[2],
-            quarantined=len(rejected),
-            layout=layout,
-            reasons=count_reasons(rejected),
-            read=read,
-        )
         with _in_turn(folder):
             write_quarantine(folder, rejected, info.version)
             # a later version may be in force already, of another writer that was sooner here
@@ -260,37 +259,63 @@ def _version_in_force(folder: Path) -> int:
     return -1 if info is None else info.version
 
 
-def _sort_out(items: Iterable[Recording | Rejected]) -> tuple[list[Recording], list[Rejected]]:
-    """Return the recordings, in the order of person and id, and the rejected apart from them."""
-    recordings: list[Recording] = []
-    rejected: list[Rejected] = []
-    for item in items:
-        if isinstance(item, Recording):
-            recordings.append(item)
-        else:
-            rejected.append(item)
-    recordings.sort(key=lambda recording: (recording.person, recording.recording))
-    return recordings, rejected
-
-
-def _check_alike(recordings: Sequence[Recording], layout: Layout) -> None:
+def _check_alike(shapes: Iterable[Shape], layout: Layout) -> int:
+    """Return how many channels all recordings have."""
     ids: set[str] = set()
-    first = recordings[0]
-    for recording in recordings:
-        _, joints, channels = recording.positions_TVC.shape
-        if joints != layout.joint_count:
+    first: Shape | None = None
+    for shape in shapes:
+        first = first or shape
+        if shape.joints != layout.joint_count:
             raise ValueError(
-                f"The recording '{recording.recording}' has {joints} joints, but the layout "
+                f"The recording '{shape.recording}' has {shape.joints} joints, but the layout "
                 f"'{layout.name}' has {layout.joint_count}; choose the layout it was made with."
             )
-        if channels != first.positions_TVC.shape[2]:
+        if shape.channels != first.channels:
             raise ValueError(
-                f"The recording '{recording.recording}' has {channels} channels, but "
-                f"'{first.recording}' has {first.positions_TVC.shape[2]}; ingest them apart."
+                f"The recording '{shape.recording}' has {shape.channels} channels, but "
+                f"'{first.recording}' has {first.channels}; ingest them apart."
             )
-        if recording.recording in ids:
-            raise ValueError(f"The id '{recording.recording}' occurs twice; make ids unique.")
-        ids.add(recording.recording)
+        if shape.recording in ids:
+            raise ValueError(f"The id '{shape.recording}' occurs twice; make ids unique.")
+        ids.add(shape.recording)
+    return first.channels if first else 0
+
+
+def _write_table(
+    folder: Path, waiting: WaitingRecordings, order: list[int], group_bytes: int, file_bytes: int
+) -> str:
+    """Make the waiting recordings the content of a new version, and return the name of its first file.
+
+    Files are written on as many threads as there are cores: most of it is Arrow's compression.
+    """
+    schema = waiting.columns.make_schema()
+    table = StoreFolder(folder).recordings
+    _make_table_folder(table)
+    write_id = uuid.uuid4().hex
+    groups = cut_row_groups(waiting.places(order), group_bytes)
+    with ExitStack() as undo:
+        undo.callback(_remove_files, table, write_id)
+        added: list[AddAction] = []
+        with AheadInOrder[AddAction](AHEAD_BYTES) as ahead:
+            for number, groups_of_file in enumerate(gather_files(groups, file_bytes)):
+                stem = f"part-{number:05d}-{write_id}"
+                write = partial(_write_file, table, stem, schema, waiting, groups_of_file)
+                added += ahead.add(write, 0)
+            added += ahead.finish()
+        _commit(table, schema, added)
+        undo.pop_all()
+    return added[0].path
+
+
+def _write_file(
+    table: Path,
+    stem: str,
+    schema: pa.Schema,
+    waiting: WaitingRecordings,
+    groups: Sequence[Sequence[Place]],
+) -> AddAction:
+    read = ([waiting.read(place.number) for place in group] for group in groups)
+    return _add_action(write_file(table, stem, schema, read), groups)
 
 
 def _make_table_folder(table: Path) -> None:
@@ -300,7 +325,7 @@ def _make_table_folder(table: Path) -> None:
     table.mkdir(parents=True, exist_ok=True)
 
 
-def _add_action(path: Path, groups: Sequence[Sequence[Recording]]) -> AddAction:
+def _add_action(path: Path, groups: Sequence[Sequence[Place]]) -> AddAction:
     """Describe a written file for the log; by first and last person, other programs can skip files."""
     status = path.stat()
     statistics = {

@@ -18,7 +18,8 @@ from gaitforge.outdated import (
 from gaitforge.records.confirm import POOLED, SCORES, Member, ModelScores, PooledSplits, Scores
 from gaitforge.records.export import CARD, Card
 from gaitforge.records.json_file import JsonFile, Unreadable
-from gaitforge.records.search import FRONT, SEARCH, FrontRow, SearchHead
+from gaitforge.records.search import FRONT, GATE, SEARCH, FrontRow, Gate, SearchHead
+from gaitforge.records.shortcuts import SHORTCUTS
 from gaitforge.records.store import STORE, StoreInfo
 from gaitforge.records.summary import (
     SUMMARY,
@@ -30,6 +31,7 @@ from gaitforge.records.summary import (
     OutOfDate,
     SearchedMember,
     SearchSummary,
+    ShortcutSummary,
     StoreCounts,
     Summary,
     TeacherSummary,
@@ -98,6 +100,7 @@ def make_summary(work: WorkFolder) -> Summary:
         export=None if card is None else _export(card),
         exported=None if card is None or outdated.export else _exported(card),
         outdated=outdated,
+        shortcuts=_shortcuts(folders),
     )
 
 
@@ -145,6 +148,7 @@ def _search(searches: Sequence[Searched]) -> SearchSummary | None:
     trials = [trial for search in searches for trial in search.trials]
     states = Counter(trial.state for trial in trials)
     fronts = _found(FRONT.find, [search.folder.front for search in searches])
+    gates = [(its, gate) for its in searches if (gate := find_gate(its.folder, its.head))]
     volumes = [front.hypervolume for front in fronts if front.hypervolume is not None]
     return SearchSummary(
         trials=EndedTrials(
@@ -156,7 +160,14 @@ def _search(searches: Sequence[Searched]) -> SearchSummary | None:
         reference=searches[0].head.reference,
         epochs=sum(trial.epochs for trial in trials),
         seconds=sum(search.head.seconds for search in searches),
+        gates={search.folder.root.name: gate.teaches for search, gate in gates} or None,
     )
+
+
+def find_gate(folder: SplitFolder, head: SearchHead) -> Gate | None:
+    """Return what the gate before a split's search has decided; None where there was none, or it is of another."""
+    gate = _usable(GATE, folder.gate)
+    return gate if gate is not None and gate.search == head.identity else None
 
 
 def _searched(folders: Sequence[SplitFolder]) -> tuple[SearchedMember, ...] | None:
@@ -196,6 +207,18 @@ def _members(folders: Sequence[SplitFolder]) -> tuple[ConfirmedMember, ...] | No
 def _name(folder: SplitFolder, folders: Sequence[SplitFolder]) -> str | None:
     """Return a split's name where there are several splits, else None."""
     return folder.root.name if len(folders) > 1 else None
+
+
+def _shortcuts(folders: Sequence[SplitFolder]) -> ShortcutSummary | None:
+    """Return what recorded columns tell; None of several splits, or where confirm has not looked at them."""
+    if len(folders) != 1 or not folders[0].scores.is_file():
+        return None
+    found = _usable(SHORTCUTS, folders[0].shortcuts)
+    if found is None:
+        return None
+    return ShortcutSummary(
+        says=found.says, sentence=found.sentence, class_from_windows=found.class_from_windows, columns=found.columns
+    )  # fmt: skip
 
 
 def _confirmed(its: ModelScores) -> Confirmed:

@@ -1,20 +1,22 @@
 """Cache of the windows of a split on disk, memory-mapped: a folder per split and settings, within it one per role.
 
     <cache>/windows/<key>/meta.json            normalisation, classes, layout, settings, split
-    <cache>/windows/<key>/<role>/joints.npy    float32 [N, views, T, V, C], z-scores
-                                 seen.npy      bool [N, views, T, V]
+    <cache>/windows/<key>/<role>/joints.npy    float32 [N, T, V, C], clean and not scaled
+                                 seen.npy      bool [N, T, V]
+                                 place.npy     float32 [N, C], what views turn about
+                                 key.npy       int64 [N], by which views are drawn
                                  label.npy     int64 [N], index into the classes
                                  recording.npy int64 [N], index into recordings.json
                                  recordings.json  ids and people of the role's recordings
 
 The key changes with everything that the windows depend on: a folder is never out of date and may
 be deleted at any time. A role is built when it is first asked for, so the confirm people's windows
-do not exist before somebody opens them. All roles are scaled by the training people's mean and deviation.
+do not exist before somebody opens them. Windows are turned into views and scaled, by the training people's mean and
+deviation, when they are taken.
 """
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import hashlib
 import os
@@ -22,17 +24,15 @@ import shutil
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib.format import open_memmap
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
-from gaitforge.arrays import Damaged, check_array, map_array
-from gaitforge.augment import make_views
+from gaitforge.arrays import Damaged, check_array, map_array, new_array
 from gaitforge.layout import Layout
 from gaitforge.normalise import Normalisation, fit_normalisation, normalise
 from gaitforge.provenance import Provenance
@@ -41,14 +41,24 @@ from gaitforge.records.json_file import Unreadable
 from gaitforge.records.split import Split
 from gaitforge.records.windows import ROLE_RECORDINGS, WINDOWS, RoleRecordings, WindowsHead
 from gaitforge.weights import hash_file
-from gaitforge.windows import Bools, Floats, WindowSettings, check_rates, prepare, window_times
+from gaitforge.windows import (
+    Bools,
+    FilledRecording,
+    Floats,
+    WindowSettings,
+    check_rates,
+    prepare,
+    window_times,
+)
 from gaitforge.work import DRAFT, RoleFolder, WindowsFolder, as_json, fingerprint
 
 # Raise it whenever the code makes other windows of the same recordings and settings.
-FORMAT = 1
+FORMAT = 2
 
-ARRAYS = ("joints", "seen", "label", "recording")
-SCALED_BY = "normalisation"  # among the hashes of a role's files, the one of what it was scaled by
+ARRAYS = ("joints", "seen", "place", "key", "label", "recording")
+SCALED_BY = (
+    "normalisation"  # among the hashes of a role's files, the one of what it is to be scaled by
+)
 RecordingsOf = Callable[[Collection[str]], Iterable[Recording]]
 
 
@@ -56,13 +66,16 @@ RecordingsOf = Callable[[Collection[str]], Iterable[Recording]]
 class WindowSet:
     """The windows of one role, memory-mapped and read-only.
 
-    `joints` [N, views, T, V, C] are z-scores, 0 where not `seen` [N, views, T, V]; training
-    windows have all views, those of other roles the clean one. `label_N` indexes the classes,
-    `recording_N` indexes `recordings`, and `persons` are the people of `recordings`.
+    `joints` [N, T, V, C] are clean and not scaled; they mean nothing where not `seen` [N, T, V]. Bodies that are not
+    centred stand at `place_NC`. `key_N` stands for the recording and the window's place in it. `label_N` indexes the
+    classes, `recording_N` indexes `recordings`, and `persons` are the people of `recordings`.
     """
 
     joints: Floats
     seen: Bools
+    place_NC: Floats
+    key_N: NDArray[np.int64]
+    normalisation: Normalisation
     label_N: NDArray[np.int64]
     recording_N: NDArray[np.int64]
     recordings: tuple[str, ...]
@@ -72,6 +85,11 @@ class WindowSet:
     def n(self) -> int:
         """Return the number of windows."""
         return len(self.joints)
+
+    def score(self, rows: slice | NDArray[np.int64]) -> tuple[Floats, Bools]:
+        """Return some windows as z-scores [n, T, V, C], 0 where not seen [n, T, V]."""
+        seen = self.seen[rows]
+        return normalise(self.joints[rows], seen, self.normalisation), seen
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -102,38 +120,42 @@ class WindowCache:
             shutil.rmtree(folder, ignore_errors=True)
             sweep_windows(self.folder.parents[1])
             with _draft(folder) as draft:
-                self._write(draft, people, views=self.settings.views if role == "train" else 1)
+                self._write(draft, people)
                 _rename_unless_there(draft, folder)
         return open_role(self.folder, role)
 
-    def _write(self, folder: Path, people: tuple[str, ...], views: int) -> None:
+    def _write(self, folder: Path, people: tuple[str, ...]) -> None:
         """Write one role's files, recording by recording: the arrays need not fit the memory."""
-        settings = replace(self.settings, views=views)
         ids, persons, labels, counts = [], [], [], []
         for recording in _recordings_of(people, self.recordings):
             ids.append(recording.recording)
             persons.append(recording.person)
             labels.append(_class_index(recording, self.classes))
-            counts.append(len(window_times(recording, settings)))
+            counts.append(len(window_times(recording, self.settings)))
         if not ids:
             raise ValueError(
                 f"The store has no recording of the people {', '.join(people[:4])} of split "
                 f"'{self.split.name}', but a role needs some; run the split stage again."
             )
 
-        frames = (sum(counts), views, settings.length)
+        frames = (sum(counts), self.settings.length)
         shape_VC = self.normalisation.mean_VC.shape
         files = RoleFolder(folder)
-        joints = _new_array(files.array("joints"), np.float32, (*frames, *shape_VC))
-        seen = _new_array(files.array("seen"), np.bool_, (*frames, shape_VC[0]))
+        joints = new_array(files.array("joints"), np.float32, (*frames, *shape_VC))
+        seen = new_array(files.array("seen"), np.bool_, (*frames, shape_VC[0]))
+        place_NC = np.zeros((frames[0], shape_VC[1]), dtype=np.float32)
+        keys: list[int] = []
         end = 0
         for recording, count in zip(_recordings_of(people, self.recordings), counts, strict=True):
-            windows, windows_seen = make_views(recording, self.layout, settings)
+            motion = FilledRecording.from_recording(recording, self.layout, self.settings)
             start, end = end, end + count
-            joints[start:end] = normalise(windows, windows_seen, self.normalisation)
-            seen[start:end] = windows_seen
+            windows, seen[start:end] = motion.cut(window_times(recording, self.settings))
+            joints[start:end], place_NC[start:end] = windows, motion.find_place(windows)
+            keys += (make_key(recording.recording, window) for window in range(count))
         joints.flush()
         seen.flush()
+        np.save(files.array("place"), place_NC)
+        np.save(files.array("key"), np.array(keys, dtype=np.int64))
         np.save(files.array("label"), np.repeat(np.array(labels, dtype=np.int64), counts))
         np.save(files.array("recording"), np.repeat(np.arange(len(ids), dtype=np.int64), counts))
         hashes = {name: hash_file(files.array(name)) for name in ARRAYS}
@@ -171,12 +193,9 @@ def build_windows(
     meta = WindowsFolder(folder).head
     head = find_head(folder)
     if head is None:
-        rates: set[float | None] = set()
-        fitted = fit_normalisation(
-            _prepare_noting_rate(recording, layout, settings, rates)
-            for recording in _recordings_of(split.people("train"), recordings)
-        )
-        check_rates(rates, settings)
+        prepared = _Prepared(split.people("train"), recordings, layout, settings)
+        fitted = fit_normalisation(prepared)
+        check_rates(prepared.rates, settings)
         head = WindowsHead(
             format=FORMAT, store=split.store, roles=split.roles, settings=settings, layout=layout, classes=classes,
             split=split.name, normalisation=fitted,
@@ -193,11 +212,30 @@ def build_windows(
     )
 
 
-def _prepare_noting_rate(
-    recording: Recording, layout: Layout, settings: WindowSettings, rates: set[float | None]
-) -> tuple[Floats, Bools]:
-    rates.add(recording.fps)
-    return prepare(recording, layout, settings)
+class _Prepared:
+    """Clean windows of people, recording by recording, as often as they are asked for; notes the frame rates."""
+
+    def __init__(
+        self,
+        people: tuple[str, ...],
+        recordings: RecordingsOf,
+        layout: Layout,
+        settings: WindowSettings,
+    ) -> None:
+        self.people, self.recordings = people, recordings
+        self.layout, self.settings = layout, settings
+        self.rates: set[float | None] = set()
+
+    def __iter__(self) -> Iterator[tuple[Floats, Bools]]:
+        for recording in _recordings_of(self.people, self.recordings):
+            self.rates.add(recording.fps)
+            yield prepare(recording, self.layout, self.settings)
+
+
+def make_key(recording: str, window: int) -> int:
+    """Return a number of 64 bits (signed) that stands for a window, whatever other recordings there are."""
+    digest = hashlib.sha256(f"{window} {recording}".encode()).digest()
+    return int.from_bytes(digest[:8], "big", signed=True)
 
 
 def collect_window_parts(
@@ -272,18 +310,28 @@ def open_role(folder: Path, role: str) -> WindowSet:
         )
     names = ROLE_RECORDINGS.read(files.recordings)
     try:
-        for name in ("label", "recording"):
+        for name in ("label", "recording", "key"):
             check_array(files.array(name), names.sha256.get(name), np.int64, (None,))
         label_N = map_array(files.array("label"), np.int64, (None,), whole=True)
         (n,) = label_N.shape
         recording_N = map_array(files.array("recording"), np.int64, (n,), whole=True)
-        joints = map_array(files.array("joints"), np.float32, (n, None, None, None, None))
+        joints = map_array(files.array("joints"), np.float32, (n, None, None, None))
         seen = map_array(files.array("seen"), np.bool_, joints.shape[:-1])
+        place_NC = map_array(files.array("place"), np.float32, (n, joints.shape[-1]), whole=True)
+        key_N = map_array(files.array("key"), np.int64, (n,), whole=True)
     except Damaged as error:
         raise _built_anew(error, folder) from error
+    head = find_head(folder)
+    if head is None:
+        raise FileNotFoundError(
+            f"The windows {folder} are gone; run the stage again to build them."
+        )
     return WindowSet(
         joints=joints,
         seen=seen,
+        place_NC=place_NC,
+        key_N=key_N,
+        normalisation=head.normalisation,
         label_N=label_N,
         recording_N=recording_N,
         recordings=names.recordings,
@@ -294,14 +342,14 @@ def open_role(folder: Path, role: str) -> WindowSet:
 def check_role(folder: Path, role: str) -> None:
     """Raise ValueError where any array of a role that has been built is not the one that was written.
 
-    So it is where they were scaled by another normalisation than the folder tells of. Each array is read once in
+    So it is where they would be scaled by another normalisation than they were built for. Each array is read once in
     a process, unless it changes.
     """
     files = RoleFolder(folder / role)
     names = ROLE_RECORDINGS.read(files.recordings)
     head = find_head(folder)
     if head and _hash_normalisation(head.normalisation) != names.sha256.get(SCALED_BY):
-        fault = f"{WindowsFolder(folder).head} tells of another normalisation than {role} was scaled by"
+        fault = f"{WindowsFolder(folder).head} tells of another normalisation than {role} was built for"
         raise _built_anew(Damaged(fault), folder)
     for name in ARRAYS:
         path = files.array(name)
@@ -382,19 +430,6 @@ def _opened(folder: Path) -> Iterator[int]:
         yield number
     finally:
         os.close(number)
-
-
-def _new_array(path: Path, kind: DTypeLike, shape: tuple[int, ...]) -> np.memmap[Any, Any]:
-    """Return a file as an array to be written, its room on the disk taken: else a full disk would kill the process."""
-    array: np.memmap[Any, Any] = open_memmap(path, "w+", kind, shape)
-    if hasattr(os, "posix_fallocate"):  # macOS has none
-        with path.open("r+b") as file:
-            try:
-                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-            except OSError as error:
-                if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # it is not known there
-                    raise
-    return array
 
 
 def _rename_unless_there(draft: Path, folder: Path) -> None:

@@ -1,7 +1,7 @@
 """A recording to windows: gaps filled, resampled or cut, centred, in body sizes.
 
-Training and prediction share this file and normalise.py; training adds the views of augment.py
-and keeps both on disk by window_cache.py.
+Training and prediction share this file and normalise.py; training keeps windows on disk by window_cache.py and adds
+the views of views.py.
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ class WindowSettings:
     between their frames; needed where they have different ones.
     """
     views: int = 4
-    """Fixed views of each training window; view 0 is always the clean one."""
+    """Views of each training window, all of which the teacher answers; view 0 is the clean one. An epoch takes the next
+    one of each window, so that with as many views as epochs none is seen twice.
+    """
     center: str = "frame"
     """Subtract the layout's root in each "frame", in the window's "first" frame (keeps the path
     walked), or "none". A layout without an up axis is never centred nor divided, as its nodes
@@ -208,13 +210,14 @@ class FilledRecording:
     """A recording without gaps, in body sizes: what windows and their views are cut from.
 
     `root` are the joints whose mean is the body's place; `center` is the setting, "none" where the
-    layout has no up axis.
+    layout has no up axis, whose nodes are not `in_space`.
     """
 
     positions_TVC: Floats
     seen_TV: Bools
     root: NDArray[np.int64]
     center: str
+    in_space: bool = True
 
     @property
     def frames(self) -> int:
@@ -235,6 +238,7 @@ class FilledRecording:
             seen_TV=seen_TV,
             root=_root(seen_TV, layout),
             center=settings.center if in_space else "none",
+            in_space=in_space,
         )
 
     def cut(self, times_NT: NDArray[np.float64]) -> tuple[Floats, Bools]:
@@ -262,6 +266,15 @@ class FilledRecording:
         """Return where the body of positions [..., T, V, C] is in each frame [..., T, 1, C]."""
         place: Floats = positions[..., self.root, :].mean(axis=-2, keepdims=True)
         return place
+
+    def find_place(self, windows_NTVC: Floats) -> Floats:
+        """Return where the bodies of windows that `cut` gave stand [N, C]: about it they are turned and resized.
+
+        0 where they are centred, or are no bodies.
+        """
+        if self.in_space and self.center == "none":
+            return self.locate(windows_NTVC)[:, 0, 0]
+        return np.zeros((len(windows_NTVC), windows_NTVC.shape[-1]), dtype=np.float32)
 
     def move_to_centre(self, positions: Floats) -> Floats:
         """Move windows [..., T, V, C] so that their bodies are placed as the setting wants."""

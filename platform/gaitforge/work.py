@@ -14,7 +14,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -123,10 +123,6 @@ class OutputsFolder:
     @property
     def head(self) -> Path:
         return self.root / "outputs.json"
-
-    @property
-    def table(self) -> Path:
-        return self.root / "outputs.parquet"
 
     def array(self, name: str) -> Path:
         """Return the path of an array: logits, embedding or joints."""
@@ -241,6 +237,10 @@ class SplitFolder:
         return self.search / "importance.parquet"
 
     @property
+    def gate(self) -> Path:
+        return self.search / "gate.json"
+
+    @property
     def packing(self) -> Path:
         return self.search / "packing.json"
 
@@ -282,6 +282,10 @@ class SplitFolder:
     @property
     def latencies(self) -> Path:
         return self.confirm / "latency.json"
+
+    @property
+    def shortcuts(self) -> Path:
+        return self.confirm / "shortcuts.json"
 
     @property
     def robustness(self) -> Path:
@@ -441,6 +445,30 @@ def write_whole(path: Path, data: bytes, through: bool = True) -> None:
     draft = _draft(path)
     _write_draft(draft, data, through)
     draft.replace(path)
+
+
+@contextmanager
+def written_aside(path: Path) -> Iterator[Path]:
+    """Yield a new path on this machine's disk for the block to write; what it has written becomes `path`, whole.
+
+    For files that need not fit the memory. Raises what the block does, and then leaves nothing.
+    """
+    remote = on_s3(path)
+    with ExitStack() as cleared:
+        if remote:
+            folder = cleared.enter_context(tempfile.TemporaryDirectory())
+            draft = Path(folder) / path.name
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            draft = _draft(path)
+            cleared.callback(draft.unlink, missing_ok=True)
+        yield draft
+        if remote:
+            remote.upload(draft)
+        else:
+            with draft.open("rb") as file:
+                os.fsync(file.fileno())
+            draft.replace(path)
 
 
 def write_once(path: Path, data: bytes) -> bool:

@@ -224,12 +224,12 @@ def train_refit(refit: Refit, root: str, data: NodeData | None) -> str:
     confirm = load_examples(windows, "confirm").to(valid.label_N.device)
     predictions = {}
     for role, examples in (("validation", valid), ("confirm", confirm)):
-        scored = score(fitting.model, examples, 256)
+        scored = score(fitting.result, examples, 256)
         predictions[role] = write_predictions(
             folder, windows, role, refit.model, refit.trial, refit.seed, scored
         )
     weights = {
-        name: value.cpu().contiguous() for name, value in fitting.model.state_dict().items()
+        name: value.cpu().contiguous() for name, value in fitting.result.state_dict().items()
     }
     head = refit.head(folder)
     head.unlink(missing_ok=True)  # it would tell of other weights if we were killed before the end

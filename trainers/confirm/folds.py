@@ -130,7 +130,8 @@ def train_fold(
         say(f"  the fold of before lies in {set_aside(folder, everything=True)} now")
     SPLIT.write(path, split)
     train_teacher(settings.teacher, settings.cluster, windows, folder, print_teacher_epochs)
-    outputs = write_outputs(windows, folder)
+    search = settings.search
+    outputs = write_outputs(windows, folder, search.terms, search.answered)
     windows_of(split, "confirm")
     check_unseen(folder, split.people("confirm"))
     origin = fitted_provenance(windows, folder)

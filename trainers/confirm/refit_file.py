@@ -23,7 +23,7 @@ from gaitforge.work import (
 )
 from trainers.training.kept_weights import load_kept
 from trainers.training.student import StudentSpec
-from trainers.training.teacher_file import Teacher, outputs_provenance
+from trainers.training.teacher_file import Teacher, read_outputs_provenance
 from trainers.training.window_folder import WindowFolder
 
 SEED = 10_000  # seeds of confirmation start here, far from those of the search
@@ -144,7 +144,7 @@ def fitted_provenance(
     sources = {
         "windows": windows.provenance,
         "teacher": teacher,
-        "outputs": outputs_provenance(teacher, windows.provenance),
+        "outputs": read_outputs_provenance(folder, teacher, windows.provenance),
         **configured,
     }
     return Provenance.of("", sources, windows.people("train", "validation"))

@@ -18,6 +18,7 @@ from gaitforge.records.confirm import (
     Says,
     Verdict,
 )
+from gaitforge.records.shortcuts import ShortcutFacts
 from gaitforge.records.summary import FamilyEnds
 from gaitforge.scorings import scored_sentence
 from gaitforge.stats import MIN_PEOPLE
@@ -29,10 +30,13 @@ MARKS = {GOOD: "+", BAD: "-", OPEN: "?"}
 WIDE_SEEDS = 0.05
 
 
-def reach_verdict(report: Report, failures: Mapping[str, FamilyEnds]) -> Verdict:
+def reach_verdict(
+    report: Report, failures: Mapping[str, FamilyEnds], shortcuts: ShortcutFacts | None = None
+) -> Verdict:
     """Reach the verdict: its word, a headline of one sentence, and the reasons, each for it, against it or open.
 
-    `failures` are those of `count_failures`.
+    `failures` are those of `count_failures`. What recorded columns tell stands beside the answer, and does not
+    change it.
     """
     reasons = [
         _people(report),
@@ -46,6 +50,8 @@ def reach_verdict(report: Report, failures: Mapping[str, FamilyEnds]) -> Verdict
         _seeds(report),
         _times(report),
     ]
+    if shortcuts is not None:
+        reasons.append(("shortcuts", shortcuts.says, shortcuts.sentence))
     word = _word(report)
     return Verdict(
         word=word,

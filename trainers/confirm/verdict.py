@@ -34,6 +34,7 @@ from gaitforge.records.confirm import (
     TeacherScores,
 )  # fmt: skip
 from gaitforge.records.json_file import parts_of
+from gaitforge.records.shortcuts import ShortcutFacts
 from gaitforge.reference import majority_class, recording_labels
 from gaitforge.settings import ConfirmSettings
 from gaitforge.stats import (
@@ -80,14 +81,15 @@ def write_verdict(
     members: Sequence[Member],
     times_scored: int,
     told: Provenance,
+    shortcuts: ShortcutFacts | None = None,
 ) -> Scores:
     """Write `confirm/scores.json` and return its content.
 
     `times_scored` is how often the confirm people have been scored, this time included; `told` is the
-    provenance of the scores.
+    provenance of the scores, `shortcuts` what recorded columns tell.
     """
     report = Tables(folder, windows, settings).report(members, Teacher.read(folder), times_scored)
-    verdict = verdict_of(report, count_failures(TrialLog(folder)))
+    verdict = verdict_of(report, count_failures(TrialLog(folder)), shortcuts)
     scores = Scores(
         **parts_of(report), verdict=verdict, sentence=verdict.sentence, provenance=told
     )

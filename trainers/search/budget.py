@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 
 from gaitforge.cost import Cost, count
-from gaitforge.models import Sizes
-from gaitforge.settings import SearchSettings
+from gaitforge.models import Sizes, with_streams
+from gaitforge.settings import JOINTS_ALONE, SearchSettings
 from search_spaces import SPACES
 from trainers.training.window_folder import WindowFolder
 
@@ -71,12 +72,22 @@ class CostCounter:
 def check_budget(
     settings: SearchSettings, budget: Budget, count_cost: Callable[[Sizes], Cost]
 ) -> None:
-    """Raise ValueError, before any work, where the smallest student of a family is over the budget."""
-    for family in settings.families:
-        cost = count_cost(SPACES[family].smallest)
+    """Raise ValueError, before any work, where a family's smallest student with some of the streams is over the budget.
+
+    So does one whose streams need bones, where the layout has none.
+    """
+    for family, streams in product(settings.families, settings.streams):
+        cost = count_cost(with_streams(SPACES[family].smallest, streams))
         if not budget.allows(cost):
             takes = " and ".join(f"{used:,} {what}" for used, _, what in budget.list_limits(cost))
+            student, out = f"{family} student", f"{family} out of search.families"
+            if settings.streams != JOINTS_ALONE:
+                sees = "+".join(streams)
+                student, out = (
+                    f"{student} that sees {sees}",
+                    f"{out}, or {sees} out of search.streams",
+                )
             raise ValueError(
-                f"The search allows at most {budget}, but the smallest {family} student has {takes}; raise the "
-                f"budget or leave {family} out of search.families."
+                f"The search allows at most {budget}, but the smallest {student} has {takes}; raise the "
+                f"budget or leave {out}."
             )

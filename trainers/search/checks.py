@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gaitforge.losses import LOSSES, collect_needed
 from gaitforge.losses.nodes import check_joints
-from gaitforge.models import FAMILIES
+from gaitforge.models import FAMILIES, STREAMS
 from gaitforge.records.teacher import OUTPUTS
 from gaitforge.settings import (
     SearchSettings,
@@ -22,7 +22,7 @@ from trainers.training.window_folder import WindowFolder
 
 
 def check_families(settings: SearchSettings) -> None:
-    """Raise KeyError for a student family that is unknown or has no search space, or an unknown distillation term."""
+    """Raise KeyError for a student family that is unknown or has no search space, an unknown term or stream."""
     for name in settings.families:
         if name in FAMILIES and name not in SPACES:
             raise KeyError(
@@ -32,6 +32,7 @@ def check_families(settings: SearchSettings) -> None:
     for what, names, known in (
         ("student family", settings.families, SPACES),
         ("distillation term", settings.terms, LOSSES),
+        ("stream", [name for choice in settings.streams for name in choice], STREAMS),
     ):
         for name in names:
             if name not in known:

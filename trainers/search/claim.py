@@ -10,6 +10,7 @@ from gaitforge.provenance import Provenance
 from gaitforge.records.search import SEARCH, SearchHead
 from gaitforge.settings import (
     FREE_TO_CHANGE,
+    JOINTS_ALONE,
     SearchSettings,
     as_dict,
     changed_search,
@@ -19,9 +20,9 @@ from gaitforge.work import (
     fingerprint,
     set_aside,
 )
-from search_spaces import SPACES
+from search_spaces import SPACES, TERMS_VERSION
 from trainers.terminal.say import say
-from trainers.training.teacher_file import Teacher, outputs_provenance
+from trainers.training.teacher_file import Teacher, read_outputs_provenance
 from trainers.training.window_folder import WindowFolder
 
 
@@ -33,11 +34,16 @@ def search_identity(settings: SearchSettings, windows: str, teacher: str) -> str
     shared = {key: value for key, value in as_dict(settings).items() if key not in FREE_TO_CHANGE}
     if not settings.terms_warmup:
         del shared["terms_warmup"]  # as of a student: what is off has no part in a name
+    if settings.streams == JOINTS_ALONE:
+        del shared["streams"]
+    if not settings.terms:
+        del shared["gate"]  # there is nothing to keep from students
     versions = {family: SPACES[family].version for family in settings.families}
     later = {family: version for family, version in versions.items() if version > 1}
     return fingerprint(
         {"settings": shared, "windows": windows, "teacher": teacher}
         | ({"spaces": later} if later else {})
+        | ({"terms": TERMS_VERSION} if settings.terms else {})
     )
 
 
@@ -54,7 +60,7 @@ def search_provenance(
         {
             "windows": windows.provenance,
             "teacher": teacher,
-            "outputs": outputs_provenance(teacher, windows.provenance),
+            "outputs": read_outputs_provenance(folder, teacher, windows.provenance),
             **starts,
         },
         windows.people("train", "validation"),
@@ -114,7 +120,7 @@ def check_claim(
     what = (
         f"search.{changed[0]}"
         if changed
-        else "the data, the split, the teacher or a family's search space"
+        else "the data, the split, the teacher or the search space"
     )
     raise ValueError(
         f"{folder.search} holds a search with other settings ({what} has changed), and trials of both must not "

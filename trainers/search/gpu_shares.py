@@ -14,12 +14,12 @@ import torch
 
 from gaitforge.cost import Cost
 from gaitforge.extensions import load_extensions
-from gaitforge.models import Sizes
+from gaitforge.models import Sizes, with_streams
 from gaitforge.recipe import Distillation
 from gaitforge.records.search import PACKING, Need, Packing
-from gaitforge.settings import ClusterSettings, SearchSettings, as_dict
+from gaitforge.settings import JOINTS_ALONE, ClusterSettings, SearchSettings, as_dict
 from gaitforge.work import SplitFolder, fingerprint
-from search_spaces import SPACES
+from search_spaces import SPACES, suggest_sizes
 from trainers.cluster.blind_gpus import explain_blind_gpu, refuse_blind
 from trainers.cluster.connection import gpus_per_trial, wait_for_room
 from trainers.cluster.deaths import LIVES
@@ -56,6 +56,7 @@ def find_gpu_share(
         {
             "families": list(settings.families), "budget": dataclasses.asdict(budget), "fit": as_dict(settings.fit),
             "terms": list(settings.terms), "windows": windows.key, "kinds": sorted(kinds),
+            **({"streams": settings.streams} if settings.streams != JOINTS_ALONE else {}),
         }
     )  # fmt: skip
     kept = PACKING.find(path)
@@ -68,7 +69,9 @@ def find_gpu_share(
                 distillation=Distillation(weights=dict.fromkeys(settings.terms, 1.0)), windows=str(windows.folder),
                 teacher_outputs=str(windows.mapped_outputs(outputs)),
             )
-            for family, sizes in find_largest_students(settings.families, budget, count_cost).items()
+            for family, sizes in find_largest_students(
+                settings.families, budget, count_cost, settings.streams
+            ).items()
         ]  # fmt: skip
         data = windows.on_nodes("train", "validation", outputs=outputs, terms=settings.terms)
         needs = {kind: _measure(kind, specs, data, cluster) for kind in kinds}
@@ -142,7 +145,10 @@ def list_gpu_kinds(nodes: Sequence[Mapping[str, Any]]) -> dict[str, int]:
 
 
 def find_largest_students(
-    families: Sequence[str], budget: Budget, count_cost: Callable[[Sizes], Cost]
+    families: Sequence[str],
+    budget: Budget,
+    count_cost: Callable[[Sizes], Cost],
+    streams: Sequence[Sequence[str]] = JOINTS_ALONE,
 ) -> dict[str, Sizes]:
     """Find for each family the student with the most multiply-accumulates, of DRAWN random ones within the budget.
 
@@ -152,9 +158,9 @@ def find_largest_students(
     largest = {}
     for family in families:
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-        best, macs = SPACES[family].smallest, 0
+        best, macs = with_streams(SPACES[family].smallest, streams[0]), 0
         for _ in range(DRAWN):
-            sizes = SPACES[family].suggest(study.ask())
+            sizes = suggest_sizes(study.ask(), SPACES[family].suggest, streams)
             cost = count_cost(sizes)
             if cost.macs > macs and budget.allows(cost):
                 best, macs = sizes, cost.macs

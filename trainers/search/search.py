@@ -61,6 +61,7 @@ from trainers.search.claim import (
     search_identity,
     search_provenance,
 )
+from trainers.search.gate import find_largest_student, pass_gate
 from trainers.search.gpu_shares import find_gpu_share, keep_to_share
 from trainers.search.searcher import StudySearcher
 from trainers.search.starts import check_starts, read_starts
@@ -95,14 +96,21 @@ def search_students(
     other settings and `fresh` was not asked for; RuntimeError where the search gave up.
     """
     teacher = Teacher.read(folder)
-    budget, count_cost = Budget.of(settings, teacher.params), CostCounter(windows)
+    budget, count_cost = (
+        Budget.of(settings, teacher.params // teacher.members),
+        CostCounter(windows),
+    )
     check_budget(settings, budget, count_cost)
     check_classes(settings, len(windows.classes))
     check_joint_counts(settings, windows, outputs)
-    starts = read_starts(settings.start_from, partial(propose, settings), settings.start_with)
+    starts = read_starts(
+        settings.start_from, partial(propose, settings), settings.start_with, settings.terms
+    )
     sources = check_starts(settings.start_from, settings.start_with, windows.people("confirm"))
     worst = find_worst_values(settings, count_cost(make_sizes(teacher.family, teacher.sizes)))
     head = claim_head(settings, windows, folder, budget, worst, sources, fresh)
+    largest = partial(find_largest_student, settings, windows, outputs, budget, count_cost)
+    settings = pass_gate(settings, cluster, windows, folder, head.identity, outputs, largest)
     kept = SearchKeeper(settings, folder, head)
     searcher = StudySearcher(
         settings,
@@ -313,7 +321,9 @@ def tune_trial(config: dict[str, Any], context: TrialContext) -> None:
 def propose(settings: SearchSettings, trial: optuna.trial.BaseTrial) -> Proposal:
     """Draw one student of the settings' families from an Optuna trial."""
     spaces = {family: SPACES[family].suggest for family in settings.families}
-    return search_spaces.propose(trial, spaces, settings.terms, settings.terms_warmup)
+    return search_spaces.propose(
+        trial, spaces, settings.terms, settings.terms_warmup, settings.streams
+    )
 
 
 def find_worst_values(settings: SearchSettings, teacher: Cost) -> list[float]:

@@ -17,7 +17,7 @@ from gaitforge.records.search import FRONT, SEARCH
 from gaitforge.scorings import list_scored_people
 from gaitforge.trials import TrialLog
 from gaitforge.work import SplitFolder, WorkFolder, fingerprint, open_path, read_json
-from search_spaces import Proposal
+from search_spaces import Proposal, answer_terms
 from trainers.terminal.say import say
 
 
@@ -25,12 +25,14 @@ def read_starts(
     paths: Sequence[str],
     propose: Callable[[optuna.trial.BaseTrial], Proposal],
     given: Sequence[Mapping[str, Any]] = (),
+    terms: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """Read the searched values of the students to try first, each once: those of the paths, then the given ones.
 
     They are trained anew: a score of other data or of another teacher tells nothing here. A work folder
     gives the members of its searched fronts, without those that this search's space does not hold; a
-    JSON file is a list of searched values. Those of a file, and the given ones, must all fit.
+    JSON file is a list of searched values. Those of a file, and the given ones, must all fit. Where their own search
+    did not ask whether one of these `terms` is on, their weights tell it.
 
     Raises FileNotFoundError where a path or its front is not there, ValueError where values do not fit.
     """
@@ -38,7 +40,7 @@ def read_starts(
     for text in paths:
         path = open_path(text)
         if path.is_dir():
-            values = read_front_values(WorkFolder(path))
+            values = [answer_terms(its, terms) for its in read_front_values(WorkFolder(path))]
             fitting = [v for v in values if find_misfit(v, propose) is None]
             say(f"  starts from {len(fitting)} of {len(values)} students of {path}")
             found += fitting
@@ -51,12 +53,14 @@ def read_starts(
                     f"{path} must be a list of searched values, as trials keep them under 'suggested'; "
                     "write [{...}, {...}]."
                 )
-            check_fit(values, str(path), propose)
-            found += values
+            listed = [answer_terms(its, terms) for its in values]
+            check_fit(listed, str(path), propose)
+            found += listed
         else:
             raise absent(path)
-    check_fit(given, "search.start_with", propose)
-    found += [dict(values) for values in given]
+    answered = [answer_terms(values, terms) for values in given]
+    check_fit(answered, "search.start_with", propose)
+    found += answered
     return [value for i, value in enumerate(found) if value not in found[:i]]
 
 

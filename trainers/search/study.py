@@ -142,7 +142,7 @@ class Study:
         It is worked out over the finished trials, or those of one family; {} with too few of them to tell. Only
         values that all these trials have are looked at. Over all families, objectives that count parameters or
         operations are left out: they follow by arithmetic from a model's sizes, which families do not share. Over
-        one family they are explained by its own sizes alone.
+        one family they are explained by its own sizes alone, its streams among them.
         """
         finished = [
             trial
@@ -161,7 +161,11 @@ class Study:
             warnings.simplefilter("ignore", UserWarning)
             for index, name in enumerate(self.objectives):
                 counted = OBJECTIVES[name].counted
-                values = sorted(v for v in shared if not counted or v.startswith(f"{family}."))
+                values = sorted(
+                    v
+                    for v in shared
+                    if not counted or v.startswith(f"{family}.") or (family and v == "streams")
+                )
                 if values:
                     sign = -1 if OBJECTIVES[name].up else 1
                     found[name] = optuna.importance.get_param_importances(

@@ -130,7 +130,7 @@ def _train(proposed: Trial, context: TrialContext, log: TrialLog) -> Iterator[di
         row = dataclasses.asdict(metrics)
         if set(keys) - row.keys():
             # another pass over the validation windows, only where what it gives is asked for
-            scores, _ = measure_validation(fitting.model, valid, context.objectives)
+            scores, _ = measure_validation(fitting.result, valid, context.objectives)
             row |= {key: scores[key] for key in keys}
         trial = dataclasses.replace(
             trial,
@@ -147,7 +147,7 @@ def _train(proposed: Trial, context: TrialContext, log: TrialLog) -> Iterator[di
             yield at_rung
             trial = dataclasses.replace(trial, rungs=(*trial.rungs, at_rung))
             keep_checkpoint(trial, fitting, log)
-    scores, scored = measure_validation(fitting.model, valid, context.objectives)
+    scores, scored = measure_validation(fitting.result, valid, context.objectives)
     write_predictions(
         log.folder, windows, "validation", "student", trial.number, trial.seed, scored
     )

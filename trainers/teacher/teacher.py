@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 import signal
 import tempfile
 import threading
@@ -26,6 +28,7 @@ from gaitforge.extensions import load_extensions
 from gaitforge.failures import describe_student
 from gaitforge.losses import Distillation
 from gaitforge.models import make_sizes
+from gaitforge.models.ensemble import Ensemble
 from gaitforge.records.json_file import Unreadable, plain
 from gaitforge.records.teacher import (
     LIVE,
@@ -66,6 +69,7 @@ from trainers.cluster.connection import (
 from trainers.cluster.deaths import speak_when_dying
 from trainers.teacher.lost_nodes import LATE_STARTS, GivesUp, Keeper, KeepsItsName, forget_killed
 from trainers.teacher.meeting import LocalTorchConfig
+from trainers.teacher.members import deal_parts
 from trainers.terminal.say import say
 from trainers.training.examples import Examples, load_examples
 from trainers.training.fitting import Fitting
@@ -77,6 +81,7 @@ from trainers.training.sharing import Shard, agree, check_shards
 from trainers.training.speed import Speed, choose_home, compile_model
 from trainers.training.teacher_file import (
     Teacher,
+    build_teacher,
     check_replaced,
     check_weights,
     teacher_provenance,
@@ -113,9 +118,12 @@ def train_teacher(
     cost = count(sizes, windows.layout, windows.channels, len(windows.classes), windows.length)
     job = Job(
         windows=str(windows.folder), family=settings.family, sizes=dict(settings.sizes), fit=settings.fit,
-        patience=settings.patience, live=str(folder.teacher_live),
+        patience=settings.patience, members=settings.members, cross_fit=settings.cross_fit,
+        live=str(folder.teacher_live),
         data=windows.on_nodes("train", "validation"),
     )  # fmt: skip
+    if settings.cross_fit:
+        deal_parts(windows.open_role("train"), settings.members)
     check_shards(windows.open_role("train").n, settings.fit.batch, settings.worker_range[1])
     if fresh and (head.is_file() or folder.search_head.is_file()):
         aside = set_aside(folder, everything=True)
@@ -132,26 +140,31 @@ def train_teacher(
             job, settings, cluster, folder.teacher / "ray", f"teacher-{identity}"
         )
     with checkpoint.as_directory() as kept:
-        state = TRAINING.read(CheckpointFolder(Path(kept)).state)
-        best = load_file(CheckpointFolder(Path(kept)).best)
+        folders = [find_member(Path(kept), member, job.members) for member in range(job.members)]
+        states = [TRAINING.read(files.state) for files in folders]
+        found = [load_file(files.best) for files in folders]
+    model = build_teacher(windows, settings.family, sizes.as_dict(), settings.members)
+    models = list(model.members) if isinstance(model, Ensemble) else [model]
+    for one, best in zip(models, found, strict=True):
+        one.load_state_dict(best)
+    state = states[0]
     history = state.history
-    best_epoch = history[state.best_epoch - 1]
     # it would describe other weights if we were killed before the end
     head.unlink(missing_ok=True)
-    weights = write_weights(head, save(best))
+    weights = write_weights(head, save(model.state_dict()))
     write_parquet(
         folder.teacher_history,
         pa.Table.from_pylist([plain(row) for row in history]),
     )
-    model = windows.build(settings.family, sizes.as_dict())
-    model.load_state_dict(best)
     scored = score(model.eval(), load_examples(windows, "validation"), 256)
     write_predictions(folder, windows, "validation", "teacher", None, 0, scored)
     told = teacher_provenance(identity, windows.provenance, windows.people("train", "validation"))
     teacher = TeacherModel(
-        fingerprint=identity, family=settings.family, sizes=sizes.as_dict(), params=cost.params, macs=cost.macs,
-        val_macro_f1=best_epoch.val_macro_f1, val_accuracy=best_epoch.val_accuracy, best_epoch=state.best_epoch,
-        epochs=len(history), seconds=sum(row.seconds for row in history), layout=windows.layout,
+        fingerprint=identity, family=settings.family, sizes=sizes.as_dict(), params=settings.members * cost.params,
+        macs=settings.members * cost.macs, val_macro_f1=scored.macro_f1, val_accuracy=scored.accuracy,
+        best_epoch=state.best_epoch, epochs=len(history),
+        seconds=sum(row.seconds for its in states for row in its.history), members=settings.members,
+        cross_fit=settings.cross_fit, layout=windows.layout,
         classes=windows.classes, channels=windows.channels, windows=windows.settings,
         normalisation=windows.normalisation, **weights, provenance=told,
     )  # fmt: skip
@@ -185,6 +198,8 @@ class Job:
     patience: int
     live: str
     data: NodeData | None  # what a node lacks of the windows at first
+    members: int = 1
+    cross_fit: bool = False
 
 
 def run_workers(
@@ -196,10 +211,14 @@ def run_workers(
     same name, which is what a repeated command wants, and must never do with other inputs. Raises
     RuntimeError where training fails.
     """
-    fewest, most = settings.worker_range
+    fewest, most = (job.members, job.members) if job.members > 1 else settings.worker_range
     ray_name = storage / "ray_name"
     forget_killed(ray_name)
-    cores, gpus = find_worker_room(settings, cluster)
+    cores: float
+    if job.members > 1:
+        cores, gpus = share_among_members(job.members, cluster)
+    else:
+        cores, gpus = find_worker_room(settings, cluster)
     resources: dict[str, float] = {"CPU": cores}
     if gpus > 0:
         resources["GPU"] = gpus
@@ -265,6 +284,16 @@ def find_worker_room(settings: TeacherSettings, cluster: ClusterSettings) -> tup
     return cores_per_worker(list_nodes(), now, gpus), gpus
 
 
+def share_among_members(members: int, cluster: ClusterSettings) -> tuple[float, float]:
+    """Return the cores and GPUs of each member's worker: whole ones where there are enough, else equal shares."""
+    nodes = list_nodes()
+    cores = sum(node.cores for node in nodes)
+    if cores < members:
+        return math.floor(100 * cores / members) / 100, 0.0
+    gpus = gpus_per_worker(cluster, members)
+    return cores_per_worker(nodes, members, gpus), gpus
+
+
 @contextmanager
 def keep_interrupts() -> Iterator[None]:
     """Make Ctrl-C raise KeyboardInterrupt within the block and after it.
@@ -318,7 +347,9 @@ def train_worker(config: dict[str, Any]) -> None:
     if job.data is not None:
         job.data.bring()
     context = train.get_context()
-    shard = Shard(context.get_world_rank(), context.get_world_size())
+    rank, world = context.get_world_rank(), context.get_world_size()
+    member = rank if job.members > 1 else 0
+    shard = Shard() if job.members > 1 else Shard(rank, world)
     # the environment's number is that of a process which had not loaded torch yet
     assigned = ray.get_runtime_context().get_assigned_resources()  # type: ignore[no-untyped-call]
     torch.set_num_threads(max(1, int(assigned.get("CPU", 1))))
@@ -329,13 +360,55 @@ def train_worker(config: dict[str, Any]) -> None:
         examples.to(choose_home(examples.bytes, device))
         for examples in (load_examples(windows, role) for role in ("train", "validation"))
     )
-    fitting = new_fitting(windows, job.family, job.sizes, job.fit, device)
+    if job.cross_fit:
+        part_N = torch.from_numpy(deal_parts(windows.open_role("train"), job.members))
+        train_set = train_set.select(torch.nonzero(part_N != member)[:, 0].to(train_set.device))
+    plan = dataclasses.replace(job.fit, seed=job.fit.seed + member)
+    fitting = new_fitting(windows, job.family, job.sizes, plan, device)
     history = TrainingHistory()
     checkpoint = train.get_checkpoint()
     if checkpoint is not None:
         with checkpoint.as_directory() as folder:
-            load_checkpoint(Path(folder), fitting, history)
-    run_epochs(job, fitting, history, train_set, valid_set, shard)
+            load_checkpoint(find_member(Path(folder), member, job.members), fitting, history)
+    if job.members > 1:
+        run_member(job, fitting, history, train_set, valid_set, member)
+    else:
+        run_epochs(job, fitting, history, train_set, valid_set, shard)
+
+
+def find_member(checkpoint: Path, member: int, members: int) -> CheckpointFolder:
+    """Return the part of a checkpoint that a member has written; of a teacher of one member that is all of it."""
+    return CheckpointFolder(checkpoint if members == 1 else checkpoint / f"member-{member}")
+
+
+def run_member(
+    job: Job,
+    fitting: Fitting,
+    history: TrainingHistory,
+    train_set: Examples,
+    valid_set: Examples,
+    member: int,
+) -> None:
+    """Train one member of several; each keeps a checkpoint of every epoch, and all report equally often.
+
+    A member that has run out of patience goes on reporting until the last epoch, since a report waits for all.
+    """
+    speed, parallel = prepare_model(fitting, train_set, Shard())
+    epochs = fit(fitting, train_set, valid_set, Distillation(), parallel=parallel, speed=speed)
+    for epoch in range(len(history.epochs), job.fit.epochs):
+        if not history.is_out_of_patience(job.patience):
+            history.add(next(epochs), fitting.model)
+        # not the epochs done: those of a member that has ended do not grow
+        reached = {
+            "epoch": epoch + 1,
+            "step": 0,
+            "history": [plain(row) for row in history.epochs],
+        }
+        with tempfile.TemporaryDirectory() as folder:
+            files = find_member(Path(folder), member, job.members)
+            files.root.mkdir(exist_ok=True)
+            save_checkpoint(files, fitting, history)
+            train.report(reached, checkpoint=train.Checkpoint.from_directory(folder))
 
 
 def run_epochs(
@@ -362,7 +435,7 @@ def run_epochs(
         shard=shard, parallel=parallel, speed=speed, after_step=keeper.after_step,
     )  # fmt: skip
     for metrics in epochs:
-        history.add(metrics, fitting.model)
+        history.add(metrics, fitting.result)
         report(fitting, history, shard)
         keeper.note_kept()
         if history.is_out_of_patience(job.patience):
@@ -397,13 +470,12 @@ def report(fitting: Fitting, history: TrainingHistory, shard: Shard) -> None:
         return
     reached["history"] = [plain(row) for row in history.epochs]  # for ShowsEpochs
     with tempfile.TemporaryDirectory() as folder:
-        save_checkpoint(Path(folder), fitting, history)
+        save_checkpoint(CheckpointFolder(Path(folder)), fitting, history)
         train.report(reached, checkpoint=train.Checkpoint.from_directory(folder))
 
 
-def save_checkpoint(folder: Path, fitting: Fitting, history: TrainingHistory) -> None:
+def save_checkpoint(files: CheckpointFolder, fitting: Fitting, history: TrainingHistory) -> None:
     """Write flat tensors and JSON: all that `load_checkpoint` needs to go on as if nothing had happened."""
-    files = CheckpointFolder(folder)
     save_file(fitting.tensors(), files.tensors)
     save_file(history.best, files.best)
     state = TrainingState(
@@ -416,9 +488,8 @@ def save_checkpoint(folder: Path, fitting: Fitting, history: TrainingHistory) ->
     TRAINING.write(files.state, state)
 
 
-def load_checkpoint(folder: Path, fitting: Fitting, history: TrainingHistory) -> None:
+def load_checkpoint(files: CheckpointFolder, fitting: Fitting, history: TrainingHistory) -> None:
     """Load what `save_checkpoint` wrote into `history` and a new fitting of the same model and plan."""
-    files = CheckpointFolder(folder)
     state = TRAINING.read(files.state)
     fitting.load(load_file(files.tensors), state.epoch, state.step)
     history.epochs = list(state.history)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gaitforge.batch import Batch
+from gaitforge.draws import mix
 from gaitforge.losses import Targets, collect_needed
+from gaitforge.recipe import CLEAN, Disturbance
+from gaitforge.records.teacher import OUTPUTS
+from gaitforge.settings import FitPlan
+from gaitforge.views import Views, disturb
 from gaitforge.work import OutputsFolder
 from trainers.training.speed import choose_home, find_device
 from trainers.training.window_folder import WindowFolder
@@ -25,27 +30,36 @@ from trainers.training.window_folder import WindowFolder
 class Examples:
     """Windows of one role as tensors, on the CPU or wholly on the device.
 
-    joints_NWTVC and seen_NWTV hold W fixed views of each of N windows; view 0 is the clean one.
-    recording_N is the index of the recording that each window was cut from. The teacher's logits,
-    embedding and joints are its outputs for each view, or None where no loss term needs them. Embedding
-    and joints are half floats, and may lie on the CPU where the device has no room for them.
+    joints_NTVC and seen_NTV are clean windows, which `maker` turns into `views` views of each and scales; without one
+    they are z-scores, and all views of a window are alike. recording_N is the index of the recording that each window
+    was cut from; key_N and place_NC are as in `WindowSet`. The teacher's logits, embedding and joints are its outputs
+    for each view, half floats, or None where no loss term needs them. They may lie on the CPU where the device has
+    no room for them. `answered` is how the views were disturbed that the teacher saw.
     """
 
-    joints_NWTVC: Tensor
-    seen_NWTV: Tensor
+    joints_NTVC: Tensor
+    seen_NTV: Tensor
     label_N: Tensor
     recording_N: NDArray[np.int64]
     classes: int
+    views: int = 1
+    maker: Views | None = None
+    key_N: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+    place_NC: Tensor = field(default_factory=lambda: torch.zeros(0))
     teacher_logits_NWK: Tensor | None = None
     teacher_embedding_NWD: Tensor | None = None
     teacher_joints_NWQVD: Tensor | None = None
+    answered: Disturbance = CLEAN
+
+    def __post_init__(self) -> None:
+        if not len(self.key_N):
+            where, joints = self.label_N.device, self.joints_NTVC
+            object.__setattr__(self, "key_N", torch.arange(len(joints), device=where))
+            place_NC = torch.zeros((len(joints), joints.shape[-1]), device=where)
+            object.__setattr__(self, "place_NC", place_NC)
 
     def __len__(self) -> int:
         return len(self.label_N)
-
-    @property
-    def views(self) -> int:
-        return self.joints_NWTVC.shape[1]
 
     @property
     def device(self) -> torch.device:
@@ -53,19 +67,21 @@ class Examples:
 
     @property
     def bytes(self) -> int:
-        tensors = (self.joints_NWTVC, self.seen_NWTV, *self._answers)
+        tensors = (self.joints_NTVC, self.seen_NTV, *self._answers)
         return sum(tensor.nbytes for tensor in tensors if tensor is not None)
 
     @property
     def _answers(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         return self.teacher_logits_NWK, self.teacher_embedding_NWD, self.teacher_joints_NWQVD
 
-    def take(self, window_B: Tensor, view_B: Tensor) -> tuple[Batch, Targets]:
-        """Return the views `view_B` of the windows `window_B` as a batch, and the Targets to compare it with."""
-        batch = Batch(
-            joints_BTVC=_take_views(self.joints_NWTVC, window_B, view_B).float(),
-            seen_BTV=_take_views(self.seen_NWTV, window_B, view_B),
-        )
+    def take(self, window_B: Tensor, view_B: Tensor | None = None) -> tuple[Batch, Targets]:
+        """Return the views `view_B` of the windows `window_B` as a batch, and the Targets to compare it with.
+
+        Without `view_B` the clean windows.
+        """
+        batch = self.take_batch(window_B, view_B)
+        if view_B is None:
+            view_B = torch.zeros_like(window_B)
         logits_BK, embedding_BD, joints_BQVD = (
             _gather(answer, window_B, view_B) for answer in self._answers
         )
@@ -76,26 +92,61 @@ class Examples:
             teacher_joints_BQVD=joints_BQVD,
         )
 
-    def take_first(self, count: int) -> Examples:
-        """Return the first `count` windows; their tensors share the memory of these."""
-        return Examples(
-            self.joints_NWTVC[:count],
-            self.seen_NWTV[:count],
-            self.label_N[:count],
-            self.recording_N[:count],
-            self.classes,
-            *(None if answer is None else answer[:count] for answer in self._answers),
+    def take_batch(self, window_B: Tensor, view_B: Tensor | None = None) -> Batch:
+        """Return the views `view_B` of the windows `window_B`; without `view_B` the clean windows."""
+        joints_BTVC = self.joints_NTVC.index_select(0, window_B)
+        seen_BTV = self.seen_NTV.index_select(0, window_B)
+        if self.maker is None:
+            return Batch(joints_BTVC=joints_BTVC, seen_BTV=seen_BTV)
+        place_BC, key_B = self.place_NC[window_B], self.key_N[window_B]
+        return self.maker.make(
+            joints_BTVC, seen_BTV, place_BC, key_B, view_B if self.views > 1 else None
         )
 
-    def to(self, device: torch.device) -> Examples:
-        return Examples(
-            self.joints_NWTVC.to(device),
-            self.seen_NWTV.to(device),
-            self.label_N.to(device),
-            self.recording_N,
-            self.classes,
-            *(None if answer is None else answer.to(device) for answer in self._answers),
+    def disturb(
+        self, batch: Batch, window_B: Tensor, view_B: Tensor, plan: FitPlan, epoch: int
+    ) -> Batch:
+        """Return a batch that was taken with the noise and hidden joints that the plan wants.
+
+        Other ones in each epoch; where the teacher has answered disturbed views, those of the view.
+        """
+        how = plan.disturbance
+        if how.is_none:
+            return batch
+        if self.answered.is_none:
+            key_B = mix(self.key_N[window_B], plan.seed, epoch)
+        else:
+            key_B = self.key_of_view(window_B, view_B)
+        return disturb(batch, how, key_B, None if self.maker is None else self.maker.part_PV)
+
+    def key_of_view(self, window_B: Tensor, view_B: Tensor) -> Tensor:
+        """Return the keys by which views are disturbed where the teacher sees them so."""
+        seed = 0 if self.maker is None else self.maker.settings.seed
+        return mix(self.key_N[window_B], seed, view_B)
+
+    def select(self, index: slice | Tensor) -> Examples:
+        """Return some of the windows; of a slice the tensors share the memory of these."""
+        rows = index if isinstance(index, slice) else index.cpu().numpy()
+        return dataclasses.replace(
+            self,
+            recording_N=self.recording_N[rows],
+            **{name: value[index] for name, value in self._tensors().items()},
         )
+
+    def take_first(self, count: int) -> Examples:
+        """Return the first `count` windows; their tensors share the memory of these."""
+        return self.select(slice(count))
+
+    def to(self, device: torch.device) -> Examples:
+        return dataclasses.replace(
+            self,
+            maker=None if self.maker is None else self.maker.to(device),
+            **{name: value.to(device) for name, value in self._tensors().items()},
+        )
+
+    def _tensors(self) -> dict[str, Any]:
+        named = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
+        return {name: value for name, value in named.items() if isinstance(value, Tensor)}
 
 
 def _gather(answer: Tensor | None, window_B: Tensor, view_B: Tensor) -> Tensor | None:
@@ -160,16 +211,23 @@ def load_examples(
 ) -> Examples:
     """Return a role's mapped windows as tensors, with the teacher's logits where a folder of its outputs is given."""
     mapped = windows.open_role(role)
-    logits = None
+    logits, answered = None, CLEAN
     if teacher_outputs is not None:
         logits = load_outputs(teacher_outputs, "logits")
+        head = OUTPUTS.find(OutputsFolder(teacher_outputs).head)
+        answered = answered if head is None else head.disturbance
     return Examples(
         _tensor(mapped.joints),
         _tensor(mapped.seen),
         torch.from_numpy(np.array(mapped.label_N)),
         np.array(mapped.recording_N),
         len(windows.classes),
-        logits,
+        views=windows.settings.views if role == "train" else 1,
+        maker=Views.of(windows.settings, windows.layout, windows.normalisation),
+        key_N=torch.from_numpy(np.array(mapped.key_N)),
+        place_NC=torch.from_numpy(np.array(mapped.place_NC)),
+        teacher_logits_NWK=logits,
+        answered=answered,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -28,6 +29,7 @@ class Fitting:
         self.epoch = 0  # epochs done
         self.step = 0  # steps done of the epoch that is under way
         self.sums: dict[str, Tensor] = {}  # of each loss term over those steps
+        self.averaged: nn.Module | None = None  # the mean of the model over the last epochs' steps
         self.optimizer = torch.optim.AdamW(
             parameter_groups(model, heads),
             lr=plan.lr,
@@ -40,6 +42,28 @@ class Fitting:
     def device(self) -> torch.device:
         return device_of(self.model)
 
+    @property
+    def result(self) -> nn.Module:
+        """Return the model to score and to keep: the mean over steps once the plan averages, else the model itself."""
+        return self.model if self.averaged is None else self.averaged
+
+    def take_average(self, steps: int) -> None:
+        """Take the model after a step into the mean where the plan averages this epoch, which has so many steps.
+
+        Batch norm's statistics are averaged as weights are: estimating them anew would cost a pass over the windows.
+        """
+        if self.epoch < self.plan.unaveraged:
+            return
+        if self.averaged is None:
+            self.averaged = copy.deepcopy(self.model).requires_grad_(False)
+        taken = (self.epoch - self.plan.unaveraged) * steps + self.step
+        means, now = self.averaged.state_dict(), self.model.state_dict()
+        floats = [name for name, mean in means.items() if mean.is_floating_point()]
+        with torch.no_grad():
+            torch._foreach_lerp_([means[n] for n in floats], [now[n] for n in floats], 1 / taken)
+            for name in means.keys() - floats:  # how many batches a norm has seen
+                means[name].copy_(now[name])
+
     def tensors(self) -> dict[str, Tensor]:
         """Return copies of weights, optimiser state and loss sums on the CPU, under flat names, to save in one file."""
         flat = {f"model.{name}": value for name, value in self.model.state_dict().items()}
@@ -48,6 +72,8 @@ class Fitting:
         for index, state in self.optimizer.state_dict()["state"].items():
             flat |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
         flat |= {f"sums.{name}": value for name, value in self.sums.items()}
+        if self.averaged is not None:
+            flat |= {f"averaged.{name}": v for name, v in self.averaged.state_dict().items()}
         return {name: value.detach().cpu().contiguous().clone() for name, value in flat.items()}
 
     def load(self, tensors: Mapping[str, Tensor], epoch: int, step: int = 0) -> None:
@@ -62,6 +88,9 @@ class Fitting:
                 states.setdefault(int(index), {})[key] = value
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": states})
         self.epoch, self.step = epoch, step
+        if averaged := _named(tensors, "averaged."):
+            self.averaged = copy.deepcopy(self.model).requires_grad_(False)
+            self.averaged.load_state_dict(averaged)
         self.sums = {
             name: value.to(self.device) for name, value in _named(tensors, "sums.").items()
         }

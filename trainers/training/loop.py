@@ -20,17 +20,20 @@ from gaitforge.losses import (
     collect_needed,
     loss_terms,
 )
+from gaitforge.losses.consistency import consistency_loss
+from gaitforge.settings import FitPlan
 from trainers.training.examples import Examples, Memory, draw
 from trainers.training.fitting import Fitting
 from trainers.training.scoring import score
 from trainers.training.sharing import LossFactors, Shard, agree, check_shards
 from trainers.training.speed import CudaGraphGradients, Speed, send_ahead
 from trainers.training.steps import (
+    VIEWS_TOGETHER,
     Step,
-    disturb,
     epoch_steps,
     seed_dropout,
     set_learning_rate,
+    spread_views,
 )
 
 CHECK_STEPS = 50  # from one look at the loss to the next: a look makes a GPU's launches wait
@@ -75,10 +78,12 @@ def fit(
     from any step. With any number of workers a step sees the same windows, views and noise and has the
     same gradient; only dropout and batch norm differ, since each worker sees its own shard alone.
 
-    Raises KeyError for an unknown loss term, ValueError where workers cannot share the batches, and
-    FloatingPointError where the loss is not finite.
+    Raises KeyError for an unknown loss term, ValueError where workers cannot share the batches or the teacher has
+    seen views that were disturbed otherwise, and FloatingPointError where the loss is not finite.
     """
     plan = fitting.plan
+    check_answered(train, plan, distillation)
+    check_views(train, plan, shard.world)
     check_shards(len(train), plan.batch, shard.world)
     check_terms(distillation, shard.world)
     goal = Goal(
@@ -100,7 +105,7 @@ def fit(
         model.train()
         terms = train_epoch(fitting, train, goal, gradients, shard, after_step)
         fitting.epoch, fitting.step, fitting.sums = fitting.epoch + 1, 0, {}
-        scored = score(fitting.model, valid, plan.batch * 4, shard)
+        scored = score(fitting.result, valid, plan.batch * 4, shard)
         yield EpochMetrics(
             epoch=fitting.epoch,
             train_loss=sum(terms.values()),
@@ -125,24 +130,23 @@ def train_epoch(
     so that a step that is run again after a crash is the same step.
     """
     plan, device = fitting.plan, fitting.device
-    generator = torch.Generator().manual_seed(plan.seed * 100_003 + fitting.epoch)
-    steps = epoch_steps(len(train), train.views, plan.batch, generator, train.device)
+    steps = epoch_steps(
+        len(train), train.views, plan.batch, plan.seed, fitting.epoch, train.device
+    )
     left = steps[fitting.step :]
     batches = draw_batches(train, steps, fitting, goal.distillation, shard)
     if train.device != device:
         batches = send_ahead(batches, device)
-    noise = torch.Generator(device)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         for step, (batch, targets) in zip(left, batches, strict=True):
             set_learning_rate(fitting.optimizer, plan, fitting.epoch + fitting.step / len(steps))
-            noise.manual_seed(step.seed)
-            batch = disturb(batch, plan, noise, shard, len(step.window_B))
             seed_dropout(step.seed + 1 + shard.rank, device)
             terms = gradients(batch, targets, find_loss_factors(step, train.label_N, goal, shard))
             fitting.optimizer.step()
             for name, value in terms.items():
                 fitting.sums[name] = fitting.sums.get(name, 0.0) + value.double()
             fitting.step += 1
+            fitting.take_average(len(steps))
             if fitting.step % CHECK_STEPS == 0:
                 fitting.check()
             if after_step is not None:
@@ -165,7 +169,11 @@ def draw_batches(
     memory = None if joints is None or not drawn else Memory.of(joints, train.label_N)
     epoch, epochs = fitting.epoch, fitting.plan.epochs
     for number, step in enumerate(steps[fitting.step :], start=fitting.step):
-        batch, targets = train.take(shard.take_rows(step.window_B), shard.take_rows(step.view_B))
+        window_B, view_B = shard.take_rows(step.window_B), shard.take_rows(step.view_B)
+        if fitting.plan.consistency > 0:
+            window_B, view_B = spread_views(window_B, view_B, train.views)
+        batch, targets = train.take(window_B, view_B)
+        batch = train.disturb(batch, window_B, view_B, fitting.plan, epoch)
         targets = draw(targets, drawn, memory, len(targets.label_B), step.seed)
         if distillation.warmup > 0:
             done = (epoch + number / len(steps)) / epochs
@@ -204,6 +212,9 @@ def find_gradients(
         goal.label_smoothing,
         fitting.heads,
     )
+    if fitting.plan.consistency > 0:
+        logits_RBK = output.logits_BK.unflatten(0, (-1, VIEWS_TOGETHER)).transpose(0, 1)
+        terms["consistency"] = fitting.plan.consistency * consistency_loss(logits_RBK)
     if part is not None:
         terms = {name: value * part.pick(name) for name, value in terms.items()}
     fitting.optimizer.zero_grad()
@@ -212,6 +223,29 @@ def find_gradients(
     if fitting.heads is not None:  # apart, so that theirs does not make the student's small
         nn.utils.clip_grad_norm_(fitting.heads.parameters(), fitting.plan.clip)
     return {name: value.detach() for name, value in terms.items()}
+
+
+def check_answered(train: Examples, plan: FitPlan, distillation: Distillation) -> None:
+    """Raise ValueError where a student would be shown other views than the teacher has answered, disturbed ones."""
+    if distillation.terms and not train.answered.is_none and train.answered != plan.disturbance:
+        raise ValueError(
+            f"The teacher has answered views that were disturbed by {train.answered}, but the student's are by "
+            f"{plan.disturbance}; make them alike, or take search.teacher_sees = 'clean'."
+        )
+
+
+def check_views(train: Examples, plan: FitPlan, world: int) -> None:
+    """Raise ValueError where the plan compares views of a window and there is one, or workers share the batch."""
+    if plan.consistency > 0 and world > 1:
+        raise ValueError(
+            f"fit.consistency is {plan.consistency} and needs whole batches, but {world} workers share them; train "
+            "with one worker, or make it 0."
+        )
+    if plan.consistency > 0 and train.views < 2:
+        raise ValueError(
+            f"fit.consistency is {plan.consistency} and compares views of a window, but windows.views is "
+            f"{train.views}; raise it to 2 or more."
+        )
 
 
 def check_terms(distillation: Distillation, world: int) -> None:

@@ -57,13 +57,12 @@ def hide_joints(examples: Examples, share: float = HIDDEN_SHARE) -> Examples:
 
     A joint that is hidden at one share is hidden at every larger one.
     """
-    seen = examples.seen_NWTV[:, :1]
+    seen = examples.seen_NTV
     generator = torch.Generator().manual_seed(HIDDEN_SEED)
-    kept = torch.rand((len(seen), 1, 1, seen.shape[3]), generator=generator) >= share
+    kept = torch.rand((len(seen), 1, seen.shape[2]), generator=generator) >= share
     seen = seen & kept.to(seen.device)
-    return dataclasses.replace(
-        examples, joints_NWTVC=examples.joints_NWTVC[:, :1] * seen[..., None], seen_NWTV=seen
-    )
+    joints = examples.joints_NTVC * seen[..., None]
+    return dataclasses.replace(examples, joints_NTVC=joints, seen_NTV=seen, views=1)
 
 
 def measure_exported_latency_ms(model: nn.Module, windows: WindowFolder) -> float:

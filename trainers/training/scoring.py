@@ -38,9 +38,9 @@ class Scored:
 
 @torch.no_grad()
 def window_logits(
-    model: nn.Module, examples: Examples, batch: int, view: int = 0, shard: Shard = Shard()
+    model: nn.Module, examples: Examples, batch: int, shard: Shard = Shard()
 ) -> NDArray[np.float64]:
-    """Return the logits [N, K] of one view of every window, in evaluation mode.
+    """Return the logits [N, K] of every clean window, in evaluation mode.
 
     Several workers compute a shard each and then all have the logits of all windows.
     """
@@ -49,7 +49,7 @@ def window_logits(
     logits_NK = torch.zeros((len(examples), examples.classes), device=device)
     for window_B in torch.split(shard.take_rows(torch.arange(len(examples))), batch):
         if len(window_B):  # there may be more workers than windows
-            inputs, _ = examples.take(window_B, torch.full_like(window_B, view))
+            inputs = examples.take_batch(window_B)
             logits_NK[window_B] = model(inputs.to(device)).logits_BK.float()
     if shard.world > 1:
         torch.distributed.all_reduce(logits_NK)

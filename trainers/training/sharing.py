@@ -51,10 +51,12 @@ def agree(fitting: Fitting, shard: Shard) -> None:
     """Give all workers the mean of their loss sums and batch norm statistics: all score, stop and save alike."""
     if shard.world == 1:
         return
-    kept = fitting.model.state_dict()
-    values = [
-        b for name, b in fitting.model.named_buffers() if name in kept and b.is_floating_point()
-    ]
+    values: list[Tensor] = []
+    for model in dict.fromkeys((fitting.model, fitting.result)):
+        kept = model.state_dict()
+        values += [
+            b for name, b in model.named_buffers() if name in kept and b.is_floating_point()
+        ]
     values += list(fitting.sums.values())
     for value in values:
         torch.distributed.all_reduce(value)

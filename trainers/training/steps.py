@@ -1,4 +1,4 @@
-"""What a step of training is given besides its targets: windows and views, learning rate, noise, dropout's seed."""
+"""What a step of training is given besides its targets: windows and views, learning rate, dropout's seed."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gaitforge.batch import Batch
 from gaitforge.settings import FitPlan
-from trainers.training.sharing import Shard
+
+VIEWS_TOGETHER = 4  # of a window in one step, where fit.consistency compares them
 
 
 class Step(NamedTuple):
-    """The windows and views of one step's whole batch, before workers divide it, and the seed of its noise."""
+    """The windows and views of one step's whole batch, before workers divide it, and the seed of its dropout."""
 
     window_B: Tensor
     view_B: Tensor
@@ -25,22 +25,35 @@ def epoch_steps(
     windows: int,
     views: int,
     batch: int,
-    generator: torch.Generator,
+    seed: int,
+    epoch: int,
     device: torch.device | str = "cpu",
 ) -> list[Step]:
     """Return the steps of an epoch, the same for any number of workers, with their indices on `device`.
 
-    The order is filled up from its own start, so that all batches have one size: a batch of one window
+    An epoch takes the next view of each window, from one on that the seed gives: with as many views as epochs none is
+    seen twice. The order is filled up from its own start, so that all batches have one size: a batch of one window
     breaks batch norm.
     """
+    first_N = torch.randint(views, (windows,), generator=torch.Generator().manual_seed(seed))
+    view_N = (first_N + epoch) % views
+    generator = torch.Generator().manual_seed(seed * 100_003 + epoch)
     order_N = torch.randperm(windows, generator=generator)
     size = min(batch, windows)
     steps = math.ceil(windows / size)
     window_SB = order_N.repeat(2)[: steps * size].view(steps, size)
-    view_SB = torch.randint(views, (steps, size), generator=generator)
+    view_SB = view_N[window_SB]
     seed_S = torch.randint(2**31, (steps,), generator=generator).tolist()
     pairs = zip(window_SB.to(device), view_SB.to(device), strict=True)
-    return [Step(*pair, seed) for pair, seed in zip(pairs, seed_S, strict=True)]
+    return [Step(*pair, number) for pair, number in zip(pairs, seed_S, strict=True)]
+
+
+def spread_views(window_B: Tensor, view_B: Tensor, views: int) -> tuple[Tensor, Tensor]:
+    """Return four of the `views` views of a quarter of the windows, those of a window side by side."""
+    count = max(1, len(window_B) // VIEWS_TOGETHER)
+    steps = torch.arange(VIEWS_TOGETHER, device=view_B.device) * max(1, views // VIEWS_TOGETHER)
+    view = (view_B[:count, None] + steps) % views
+    return window_B[:count].repeat_interleave(VIEWS_TOGETHER), view.flatten()
 
 
 def seed_dropout(seed: int, device: torch.device) -> None:
@@ -64,27 +77,3 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, plan: FitPlan, epoch: fl
         )
     for group in optimizer.param_groups:
         group["lr"] = plan.lr * max(factor, 0.01)
-
-
-def disturb(
-    batch: Batch,
-    plan: FitPlan,
-    generator: torch.Generator,
-    shard: Shard = Shard(),
-    windows: int | None = None,
-) -> Batch:
-    """Add noise to the coordinates and hide joints for the whole window; the target stays the undisturbed view's.
-
-    Both are drawn on the generator's device for all `windows` of the batch that workers share, and each
-    worker takes its rows. Without `windows` the batch is the whole.
-    """
-    joints, seen = batch.joints_BTVC, batch.seen_BTV
-    whole, device = windows or len(seen), generator.device
-    if plan.jitter > 0:
-        noise = torch.randn((whole, *joints.shape[1:]), generator=generator, device=device)
-        joints = joints + plan.jitter * shard.take_rows(noise).to(joints.device) * seen[..., None]
-    if plan.joint_drop > 0:
-        drawn = torch.rand((whole, 1, seen.shape[2]), generator=generator, device=device)
-        seen = seen & (shard.take_rows(drawn) >= plan.joint_drop).to(seen.device)
-        joints = joints * seen[..., None]
-    return Batch(joints_BTVC=joints, seen_BTV=seen)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,10 @@ import numpy as np
 from torch import nn
 
 from gaitforge.arrays import Damaged, check_array
+from gaitforge.losses import collect_needed
+from gaitforge.models.ensemble import Ensemble
 from gaitforge.provenance import Provenance
+from gaitforge.recipe import CLEAN, Disturbance
 from gaitforge.records.search import SEARCH
 from gaitforge.records.teacher import OUTPUTS, TEACHER
 from gaitforge.weights import find_weights_fault
@@ -40,6 +44,8 @@ class Teacher:
     epochs: int
     seconds: float
     provenance: Provenance
+    members: int = 1
+    cross_fit: bool = False
 
     @classmethod
     def read(cls, folder: SplitFolder) -> Teacher:
@@ -52,7 +58,8 @@ class Teacher:
         return cls(
             fingerprint=told.fingerprint, family=told.family, sizes=told.sizes, params=told.params, macs=told.macs,
             val_macro_f1=told.val_macro_f1, val_accuracy=told.val_accuracy, best_epoch=told.best_epoch,
-            epochs=told.epochs, seconds=told.seconds, provenance=told.provenance,
+            epochs=told.epochs, seconds=told.seconds, members=told.members, cross_fit=told.cross_fit,
+            provenance=told.provenance,
         )  # fmt: skip
 
     def load(self, folder: SplitFolder, windows: WindowFolder) -> nn.Module:
@@ -60,9 +67,17 @@ class Teacher:
 
         Raises ValueError where the weights are not those that `model.json` tells of.
         """
-        model = windows.build(self.family, self.sizes)
+        model = build_teacher(windows, self.family, self.sizes, self.members)
         load_kept(model, folder.teacher_model, ANEW)
         return model.eval()
+
+
+def build_teacher(
+    windows: WindowFolder, family: str, sizes: Mapping[str, Any], members: int
+) -> nn.Module:
+    """Build a teacher's model, an Ensemble where it has several members, with weights that are to be loaded."""
+    built = [windows.build(family, sizes) for _ in range(members)]
+    return built[0] if members == 1 else Ensemble(built)
 
 
 def teacher_provenance(
@@ -101,31 +116,46 @@ def check_replaced(folder: SplitFolder, identity: str, fresh: bool) -> None:
         )
 
 
-def outputs_identity(teacher: str, windows: str) -> str:
-    """Return a hash of all that decides the outputs: the teacher's fingerprint, the windows' key, our format."""
-    return fingerprint({"teacher": teacher, "windows": windows, "schema": OUTPUTS.schema})
+def find_outputs_fault(files: OutputsFolder, terms: Iterable[str] = ()) -> str | None:
+    """Say which array is not the one that the outputs' head tells of, as a sentence begins; None if all are.
 
-
-def find_outputs_fault(files: OutputsFolder) -> str | None:
-    """Say which of the arrays is not the one that the outputs' head tells of, as a sentence begins; None if all are."""
+    Those that the loss terms read must be there.
+    """
     head = OUTPUTS.read(files.head)
     each = (head.windows, head.views)
-    shapes: dict[str, tuple[type[np.floating[Any]], tuple[int | None, ...]]] = {
-        "logits": (np.float32, (*each, None)),
-        "embedding": (np.float16, (*each, head.embedding)),
-        "joints": (np.float16, (*each, *head.joint_features)),
+    shapes: dict[str, tuple[int | None, ...]] = {
+        "logits": (*each, None),
+        "embedding": (*each, head.embedding),
+        "joints": (*each, *head.joint_features),
     }
+    needed = {"logits", *collect_needed(terms, "stored"), *head.sha256}
     try:
-        for name, (dtype, shape) in shapes.items():
-            check_array(files.array(name), head.sha256.get(name), dtype, shape)
+        for name, shape in shapes.items():
+            if name in needed:
+                check_array(files.array(name), head.sha256.get(name), np.float16, shape)
     except Damaged as error:
         return str(error)
     return None
 
 
-def outputs_provenance(teacher: Provenance, windows: Provenance) -> Provenance:
-    """Return the provenance of a teacher's outputs, also before there are any."""
-    return Provenance.of(
-        outputs_identity(teacher.identity, windows.identity),
-        {"teacher": teacher, "windows": windows},
+def outputs_provenance(
+    teacher: Provenance, windows: Provenance, answered: Disturbance = CLEAN
+) -> Provenance:
+    """Return the provenance of a teacher's outputs, also before there are any.
+
+    `answered` is how the views are disturbed that it answers.
+    """
+    identity = fingerprint(
+        {"teacher": teacher.identity, "windows": windows.identity, "schema": OUTPUTS.schema}
+        | ({} if answered.is_none else {"disturbance": dataclasses.asdict(answered)})
     )
+    return Provenance.of(identity, {"teacher": teacher, "windows": windows})
+
+
+def read_outputs_provenance(
+    folder: SplitFolder, teacher: Provenance, windows: Provenance
+) -> Provenance:
+    """Return the provenance of the outputs in the folder; where they are not of this teacher, of what it would give."""
+    head = OUTPUTS.find(folder.outputs.head)
+    answered = CLEAN if head is None else head.disturbance
+    return outputs_provenance(teacher, windows, answered)

@@ -19,6 +19,7 @@ from gaitforge.layout import Layout
 from gaitforge.losses import Heads, collect_needed
 from gaitforge.losses.heads import NodeShape, find_node_shape
 from gaitforge.models import make_sizes
+from gaitforge.models.streams import Streamed
 from gaitforge.normalise import Normalisation
 from gaitforge.provenance import Provenance
 from gaitforge.records.split import Split
@@ -184,7 +185,11 @@ class WindowFolder:
 
     def build(self, family: str, sizes: Mapping[str, Any]) -> nn.Module:
         """Build a model of that family and those sizes for these windows."""
-        return make_sizes(family, sizes).build(self.layout, self.channels, len(self.classes))
+        model = make_sizes(family, sizes).build(self.layout, self.channels, len(self.classes))
+        if isinstance(model, Streamed):
+            scale = self.normalisation
+            model.scale_by(torch.tensor(scale.mean_VC), torch.tensor(scale.std_VC))
+        return model
 
     def find_node_shape(self, family: str, sizes: Mapping[str, Any]) -> NodeShape:
         """Return joints and width of the family's last feature map, counted on the meta device."""
@@ -258,4 +263,4 @@ def take_few_windows(windows: WindowFolder) -> tuple[NDArray[np.float32], NDArra
     """Return FEW real validation windows [N, T, V, C] and what was seen, repeated where there are fewer."""
     valid = windows.open_role("validation")
     index = np.arange(FEW) % valid.n
-    return np.array(valid.joints[index, 0]), np.array(valid.seen[index, 0])
+    return valid.score(index)

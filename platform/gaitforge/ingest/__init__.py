@@ -9,17 +9,19 @@ import glob
 import inspect
 import os
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path, PurePath
 from typing import Protocol, cast
 
+from gaitforge.ahead import AheadInOrder
 from gaitforge.ingest.alphapose import read_alphapose
 from gaitforge.ingest.bvh import parse_bvh
 from gaitforge.ingest.c3d import parse_c3d
 from gaitforge.ingest.cleaning import clean
 from gaitforge.ingest.conversion import convert_all, map_joints
-from gaitforge.ingest.copies import Copies, Known
+from gaitforge.ingest.copies import Copies, Known, Sketch, sketch
 from gaitforge.ingest.csv_files import read_csv
 from gaitforge.ingest.mot import parse_mot
 from gaitforge.ingest.motion import MotionReader
@@ -34,7 +36,7 @@ from gaitforge.ingest.pyskl import read_pyskl
 from gaitforge.ingest.tables import read_parquet_table
 from gaitforge.ingest.trc import parse_trc
 from gaitforge.layout import LAYOUTS, Layout, read_layout
-from gaitforge.quality import QualitySettings, note_quality
+from gaitforge.quality import QualitySettings, measure_all, note_numbers
 from gaitforge.recording import Recording, Rejected
 from gaitforge.regular_file import check_regular, spell_name
 
@@ -45,6 +47,12 @@ __all__ = [
 
 # Goes up whenever the same files give other recordings: what was read by older rules is read again.
 RULES = 2
+
+# Recordings that are looked at together: enough that the work is long against the call of a function, and that the
+# arrays still lie in a core's cache.
+CHUNK, CHUNK_BYTES = 32, 2**20
+AHEAD_BYTES = 64 * 2**20  # of positions, read before the recordings that come first are done
+BROKEN = (ValueError, OSError, KeyError)  # what readers raise about a file
 
 
 class Reader(Protocol):
@@ -150,7 +158,7 @@ def read_files(
         checked = _then(_check(read, distinct_people), classes.refuse_unused)
         return _then(checked, points.refuse_unused)
     items = _read_in_turn(paths, layout, options, labelled, quality)
-    return _check(items, distinct_people) if labelled else (item for _, _, item in items)
+    return _check(items, distinct_people) if labelled else (looked.item for looked in items)
 
 
 def read_file(
@@ -167,13 +175,30 @@ def read_file(
     What stands for "not found" in the file is missing (see cleaning.py). Raises as readers do, and ValueError where the
     two layouts share no joint.
     """
-    own = layout if source is None else source
     if source is not None:
         map_joints(source, layout)
-    read = READERS[suffix_of(path)]
+    own = layout if source is None else source
+    items = READERS[suffix_of(path)](path, own, options, labelled=labelled, name=name)
+    return (
+        done
+        for position, item in enumerate(items)
+        for done in _finish_reading([item], position, path, layout, source)
+    )
+
+
+def _finish_reading(
+    items: Sequence[Recording | Rejected],
+    first: int,
+    path: Path,
+    layout: Layout,
+    source: Layout | None,
+) -> list[Recording | Rejected]:
+    """Do what follows a reader, whichever it was: clean, then convert. `first` is the position of the first item."""
     # before any joint becomes the mean of several
-    items = _clean_all(read(path, own, options, labelled=labelled, name=name), own, path)
-    return items if source is None else convert_all(items, source, layout, spell_name(path))
+    cleaned = _clean_all(items, layout if source is None else source, path, first)
+    if source is None:
+        return list(cleaned)
+    return list(convert_all(cleaned, source, layout, spell_name(path), first))
 
 
 def check_paths(paths: Sequence[Path], remedy: str = "mend its path in the settings") -> None:
@@ -244,31 +269,129 @@ def file_names(paths: Sequence[Path]) -> list[str]:
     return names
 
 
+@dataclass(frozen=True, slots=True)
+class _Looked:
+    """An item of a file with what is worked out of it alone."""
+
+    path: Path
+    position: int
+    item: Recording | Rejected
+    numbers: Mapping[str, float] | None
+    """Of its quality, where that is asked for."""
+    sketch: Sketch | None
+
+
 def _read_in_turn(
     paths: Sequence[Path],
     layout: Layout,
     options: ReadOptions,
     labelled: bool,
     quality: QualitySettings | None,
-) -> Iterator[tuple[Path, int, Recording | Rejected]]:
-    """Yield every item with its file and its position there."""
+) -> Iterator[_Looked]:
+    """Yield every item; one whose id occurred before, or that quality refuses, is a Rejected."""
     seen: set[str] = set()
+    for looked in _look_at_all(paths, layout, options, labelled, quality is not None):
+        item, path, position = looked.item, looked.path, looked.position
+        if isinstance(item, Recording):
+            if item.recording in seen:
+                reason = f"the id occurs twice: '{item.recording}'"
+                looked = replace(looked, item=_reject(item, path, position, reason))
+            elif quality is not None and looked.numbers is not None:
+                try:
+                    noted: Recording | Rejected = note_numbers(item, looked.numbers, quality)
+                except ValueError as error:
+                    noted = _reject(item, path, position, str(error))
+                looked = replace(looked, item=noted)
+            seen.add(item.recording)
+        yield looked
+
+
+def _look_at_all(
+    paths: Sequence[Path], layout: Layout, options: ReadOptions, labelled: bool, measured: bool
+) -> Iterator[_Looked]:
+    """Yield the items of all files, in order, cleaned, converted and measured, on as many threads as there are cores.
+
+    Readers run on this thread; what they raise comes behind the items that they gave before.
+    """
     source = read_layout(options.from_layout) if options.from_layout else None
-    for path, name in zip(paths, file_names(paths), strict=True):
-        items = read_file(path, layout, options, source=source, labelled=labelled, name=name)
-        for position, item in enumerate(items):
-            if isinstance(item, Recording):
-                if item.recording in seen:
-                    reason = f"the id occurs twice: '{item.recording}'"
-                    yield path, position, _reject(item, path, position, reason)
-                    continue
-                seen.add(item.recording)
-                if quality is not None and _has_joints_of(layout, item):
-                    try:
-                        item = note_quality(item, layout, quality)
-                    except ValueError as error:
-                        item = _reject(item, path, position, str(error))
-            yield path, position, item
+    own = layout if source is None else source
+    with AheadInOrder[list[_Looked]](AHEAD_BYTES) as ahead:
+        for path, name in zip(paths, file_names(paths), strict=True):
+            if source is not None:
+                map_joints(source, layout)
+            look = partial(_look_at, path, layout, source, labelled, measured)
+            read = partial(
+                READERS[suffix_of(path)], path, own, options, labelled=labelled, name=name
+            )
+            yield from _look_at_file(read, look, ahead)
+        for looked in ahead.finish():
+            yield from looked
+
+
+def _look_at_file(
+    read: Callable[[], Iterator[Recording | Rejected]],
+    look: Callable[[int, Sequence[Recording | Rejected]], list[_Looked]],
+    ahead: AheadInOrder[list[_Looked]],
+) -> Iterator[_Looked]:
+    # a function of its own, so that a file's arrays are gone before the next is read
+    try:
+        for first, some in _in_chunks(read()):
+            for looked in ahead.add(partial(look, first, some), sum(map(_count_bytes, some))):
+                yield from looked
+    except BROKEN:
+        for looked in ahead.finish():
+            yield from looked
+        raise
+
+
+def _in_chunks(
+    items: Iterator[Recording | Rejected],
+) -> Iterator[tuple[int, list[Recording | Rejected]]]:
+    """Yield items a few at a time, with the position of the first; what is raised comes behind those before."""
+    chunk: list[Recording | Rejected] = []
+    first = size = 0
+    try:
+        for item in items:
+            chunk.append(item)
+            size += _count_bytes(item)
+            if len(chunk) == CHUNK or size >= CHUNK_BYTES:
+                yield first, chunk
+                first, chunk, size = first + len(chunk), [], 0
+    except BROKEN:
+        if chunk:
+            yield first, chunk
+        raise
+    if chunk:
+        yield first, chunk
+
+
+def _count_bytes(item: Recording | Rejected) -> int:
+    return item.positions_TVC.nbytes if isinstance(item, Recording) else 0
+
+
+def _look_at(
+    path: Path,
+    layout: Layout,
+    source: Layout | None,
+    sketched: bool,
+    measured: bool,
+    first: int,
+    items: Sequence[Recording | Rejected],
+) -> list[_Looked]:
+    done = _finish_reading(items, first, path, layout, source)
+    recordings = [item for item in done if isinstance(item, Recording)]
+    fitting = [item for item in recordings if measured and _has_joints_of(layout, item)]
+    numbers = dict(zip(map(id, fitting), measure_all(fitting, layout), strict=True))
+    return [
+        _Looked(
+            path,
+            position,
+            item,
+            numbers.get(id(item)),
+            sketch(item) if sketched and isinstance(item, Recording) else None,
+        )
+        for position, item in enumerate(done, first)
+    ]
 
 
 def _then(
@@ -279,9 +402,9 @@ def _then(
 
 
 def _clean_all(
-    items: Iterator[Recording | Rejected], layout: Layout, path: Path
+    items: Sequence[Recording | Rejected], layout: Layout, path: Path, first: int
 ) -> Iterator[Recording | Rejected]:
-    for position, item in enumerate(items):
+    for position, item in enumerate(items, first):
         if isinstance(item, Recording) and _has_joints_of(layout, item):
             try:
                 item = clean(item, layout)
@@ -296,14 +419,15 @@ def _has_joints_of(layout: Layout, recording: Recording) -> bool:
 
 
 def _check(
-    items: Iterator[tuple[Path, int, Recording | Rejected]],
+    items: Iterator[_Looked],
     distinct_people: Sequence[Collection[str]],
 ) -> Iterator[Recording | Rejected]:
     people: set[str] = set()
     classes: set[str] = set()
     copies = Copies()
     contradictions: list[tuple[Known, Recording]] = []
-    for path, position, item in items:
+    for looked in items:
+        item, path, position = looked.item, looked.path, looked.position
         if isinstance(item, Rejected):
             yield item
             continue
@@ -314,7 +438,7 @@ def _check(
             continue
         people.add(item.person)
         classes.add(item.label)
-        first = copies.find(item)
+        first = copies.find_sketched(item, looked.sketch)
         if first is None:
             yield item
         elif (first.person, first.label) == (item.person, item.label):

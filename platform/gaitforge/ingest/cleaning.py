@@ -25,6 +25,7 @@ _OFTEN = 3  # joints of frames with the same number in all coordinates, which is
 _APART = 0.1  # of the range of all others, by which that number lies outside
 _PIXELS = 10.0  # least range of both other coordinates beside which 0 to 1 is no coordinate
 _STATES = 4  # most different values of a tracking state
+_TAKEN = frozenset(PREFIX + check for check in CHECKS)
 _LONGER = 1.5  # than the longest other bone: no bone to where a recording is centred
 
 
@@ -36,7 +37,7 @@ def clean(recording: Recording, layout: Layout) -> Recording:
     or where nothing was found.
     """
     for name in recording.columns:
-        if name.lower() in {PREFIX + check for check in CHECKS}:
+        if name.lower() in _TAKEN:
             raise ValueError(f"a column has a name of the store's own, so rename it: '{name}'")
     noted: dict[str, Value] = {}
     confidence_TV = recording.confidence_TV
@@ -55,21 +56,32 @@ def clean(recording: Recording, layout: Layout) -> Recording:
             raise ValueError(
                 "channel 2 is a confidence and no coordinate, as ingest.read.confidence_channel = 2 would say"
             )
-        told_TV: Bools = np.asarray(~np.isnan(positions_TVC).any(axis=2))
-        if confidence_TV is not None:
-            told_TV &= confidence_TV > 0
-        sentinels_TV = find_sentinels(positions_TVC, told_TV)
-        zeros_TV = find_zeros(positions_TVC, told_TV & ~sentinels_TV, layout)
-        for name, found_TV in (("zeros", zeros_TV), ("sentinels", sentinels_TV)):
-            if found_TV.any():
-                noted[PREFIX + name] = float(found_TV.mean())
-                positions_TVC = np.where(found_TV[..., None], np.float32(np.nan), positions_TVC)
+        if _may_stand_for_missing(positions_TVC):
+            told_TV: Bools = np.asarray(~np.isnan(positions_TVC).any(axis=2))
+            if confidence_TV is not None:
+                told_TV &= confidence_TV > 0
+            sentinels_TV = find_sentinels(positions_TVC, told_TV)
+            zeros_TV = find_zeros(positions_TVC, told_TV & ~sentinels_TV, layout)
+            for name, found_TV in (("zeros", zeros_TV), ("sentinels", sentinels_TV)):
+                if found_TV.any():
+                    noted[PREFIX + name] = float(found_TV.mean())
+                    positions_TVC = np.where(
+                        found_TV[..., None], np.float32(np.nan), positions_TVC
+                    )
     if not noted:
         return recording
     columns = {**recording.columns, **noted}
     return replace(
         recording, positions_TVC=positions_TVC, confidence_TV=confidence_TV, columns=columns
     )
+
+
+def _may_stand_for_missing(positions_TVC: Positions) -> bool:
+    """Tell, at a glance, whether there may be zeros or sentinels to look for, as there are in few recordings."""
+    first, second = positions_TVC[..., 0], positions_TVC[..., 1]
+    if np.count_nonzero(np.abs(first) == np.abs(second)) >= _OFTEN:
+        return True
+    return bool((first == 0).any())
 
 
 def is_confidence(positions_TVC: Positions) -> bool:

@@ -9,7 +9,7 @@ inventions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -115,10 +115,17 @@ def map_joints(source: Layout, target: Layout) -> list[list[int]]:
 
 
 def convert_all(
-    items: Iterator[Recording | Rejected], source: Layout, target: Layout, where: str
+    items: Iterable[Recording | Rejected],
+    source: Layout,
+    target: Layout,
+    where: str,
+    first: int = 0,
 ) -> Iterator[Recording | Rejected]:
-    """Yield a file's recordings with the target's joints; one that has none of them is a Rejected, its file `where`."""
-    for position, item in enumerate(items):
+    """Yield a file's recordings with the target's joints; one that has none of them is a Rejected, its file `where`.
+
+    `first` is the position in the file of the first of them.
+    """
+    for position, item in enumerate(items, first):
         if isinstance(item, Rejected):
             yield item
             continue

@@ -114,7 +114,8 @@ class _Contents:
         frames = self.frames_TVC[self.offsets[i] : self.offsets[i + 1]]
         # a double beyond float32 becomes infinite, which Recording then refuses with its reason
         with np.errstate(over="ignore", invalid="ignore"):
-            positions = np.asarray(frames, dtype=np.float32)
+            # a copy: a view would keep the whole file in memory
+            positions = np.array(frames, dtype=np.float32)
         confidence = None
         if self.confidence_channel is not None:
             confidence = positions[:, :, self.confidence_channel].copy()

@@ -14,9 +14,19 @@ from gaitforge.models.ctrgcn import CtrgcnSizes
 from gaitforge.models.dynstg_mamba import DynstgMambaSizes
 from gaitforge.models.output import Output
 from gaitforge.models.stgcn import StgcnSizes
+from gaitforge.models.streams import KEY, STREAMS, order_streams, with_streams
 from gaitforge.models.tcn import TcnSizes
 
-__all__ = ["FAMILIES", "Output", "Sizes", "check_kind", "make_sizes", "sizes_from"]
+__all__ = [
+    "FAMILIES",
+    "STREAMS",
+    "Output",
+    "Sizes",
+    "check_kind",
+    "make_sizes",
+    "sizes_from",
+    "with_streams",
+]
 
 
 class Sizes(Protocol):
@@ -62,6 +72,11 @@ def check_kind(kind: object) -> type[Sizes]:
             raise ValueError(f"{name} has no method '{method}', but sizes must have one.")
     types = get_type_hints(kind)
     for field in fields(kind):
+        if field.name == KEY:
+            raise ValueError(
+                f"{name} has a size '{KEY}', but every family has that name already, for what its models see; choose "
+                "another."
+            )
         if types[field.name] not in SIZE_TYPES:
             raise ValueError(
                 f"{name}.{field.name} is of type {types[field.name]}, but must be int, float, bool, str or "
@@ -75,8 +90,9 @@ def check_kind(kind: object) -> type[Sizes]:
 def make_sizes(family: str, values: Mapping[str, object]) -> Sizes:
     """Make sizes of a family from JSON or TOML values; what `values` lacks keeps its default.
 
-    Raises KeyError for a family or a size that is not known, ValueError for a value that is not of
-    its type or that the family refuses.
+    The key `streams` is every family's: what its models see of each joint. Raises KeyError for a
+    family or a size that is not known, ValueError for a value that is not of its type or that the
+    family refuses.
     """
     if family not in FAMILIES:
         raise KeyError(
@@ -89,7 +105,7 @@ def make_sizes(family: str, values: Mapping[str, object]) -> Sizes:
 def sizes_from(kind: type[Sizes], family: str, values: Mapping[str, object]) -> Sizes:
     """Make sizes of this kind as `make_sizes` does; `family` is what its sentences call it."""
     types = get_type_hints(kind)
-    names = [field.name for field in fields(kind)]
+    names = [*(field.name for field in fields(kind)), KEY]
     for name in values:
         if name not in names:
             raise KeyError(
@@ -97,9 +113,15 @@ def sizes_from(kind: type[Sizes], family: str, values: Mapping[str, object]) -> 
                 f"nearest is '{_nearest(name, names)}'."
             )
     make: Callable[..., Sizes] = kind
-    return make(
-        **{name: _convert(family, name, value, types[name]) for name, value in values.items()}
-    )
+    own = {
+        name: _convert(family, name, value, types[name])
+        for name, value in values.items()
+        if name != KEY
+    }
+    if KEY not in values:
+        return make(**own)
+    streams = order_streams(values[KEY], f"The size '{KEY}' of the family '{family}'")
+    return with_streams(make(**own), streams)
 
 
 def _nearest(name: str, known: Mapping[str, object] | list[str]) -> str:

@@ -12,7 +12,8 @@ from gaitforge.records.confirm import FOLDS, LATENCIES, POOLED, REFIT, SCORES, W
 from gaitforge.records.export import CARD
 from gaitforge.records.json_file import JsonFile
 from gaitforge.records.scoring import SCORING
-from gaitforge.records.search import FRONT, PACKING, SEARCH
+from gaitforge.records.search import FRONT, GATE, PACKING, SEARCH
+from gaitforge.records.shortcuts import SHORTCUTS
 from gaitforge.records.split import SPLIT
 from gaitforge.records.store import STORE
 from gaitforge.records.summary import SUMMARY
@@ -35,11 +36,13 @@ FILES: dict[str, JsonFile[Any]] = {
     "runs/<split>/search/trials/<number>.json": TRIAL,
     "runs/<split>/search/running/<number>.json": TRIAL,
     "runs/<split>/search/front.json": FRONT,
+    "runs/<split>/search/gate.json": GATE,
     "runs/<split>/search/packing.json": PACKING,
     "runs/<split>/confirm/refits/<model>-<trial>-seed<seed>.json": REFIT,
     "runs/<split>/confirm/running/<refit>.json": WORKER,
     "runs/<split>/confirm/scores.json": SCORES,
     "runs/<split>/confirm/latency.json": LATENCIES,
+    "runs/<split>/confirm/shortcuts.json": SHORTCUTS,
     "runs/<split>/confirm/folds.json": FOLDS,
     "runs/<split>/folds/<fold>/split.json": SPLIT,
     "runs/pooled.json": POOLED,

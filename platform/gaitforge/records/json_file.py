@@ -195,7 +195,7 @@ def plain(value: Any) -> Any:
         return {
             name: plain(its)
             for name, its in pairs.items()
-            if its is not None or "absent" not in known[name].metadata
+            if not _is_left_out(its, known[name].metadata)
         }
     if isinstance(value, Mapping):
         return {key: plain(its) for key, its in value.items()}
@@ -204,6 +204,13 @@ def plain(value: Any) -> Any:
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
         return [plain(its) for its in value]
     return value
+
+
+def _is_left_out(value: Any, metadata: Mapping[str, Any]) -> bool:
+    """Tell whether a field's value is one for which it does not stand in a file."""
+    if value is None:
+        return "absent" in metadata
+    return "off" in metadata and bool(value == metadata["off"])
 
 
 def parts_of(record: Any) -> dict[str, Any]:

@@ -106,11 +106,45 @@ class Packing:
     needs: Mapping[str, Need]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GateStudent:
+    """The largest student that a search may try, trained alone; scores are of its last epoch."""
+
+    family: str
+    sizes: Mapping[str, Any]
+    params: Count
+    epochs: Count
+    seed: int
+    val_macro_f1: Number
+    val_accuracy: Number
+    seconds: Number
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gate:
+    """search/gate.json: whether the teacher has anything to teach, decided once before the first student.
+
+    `search` is the identity of the search that it is for. `teacher` and `reference` are macro F1 on the validation
+    people; `student` is None where the reference alone decided.
+    """
+
+    search: str
+    teaches: bool
+    sentence: str
+    teacher: Number
+    reference: Number
+    student: GateStudent | None
+
+
 SEARCH = JsonFile(
     record=SearchHead, what="the head of a search", stage="gaitforge search run.toml",
     remedy="set the search aside with `gaitforge search --fresh run.toml`",
 )  # fmt: skip
 FRONT = JsonFile(record=Front, what="a searched front", stage="gaitforge search run.toml")
+GATE = JsonFile(
+    record=Gate, what="the decision whether a teacher has anything to teach", stage="gaitforge search run.toml",
+    remedy="remove it and run `gaitforge search run.toml`, which decides anew",
+)  # fmt: skip
 PACKING = JsonFile(
     record=Packing, what="what a student takes of a GPU", stage="gaitforge search run.toml"
 )

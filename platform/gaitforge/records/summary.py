@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from gaitforge.records.confirm import Difference, Verdict
+from gaitforge.records.confirm import Difference, Says, Verdict
 from gaitforge.records.json_file import JsonFile
+from gaitforge.records.shortcuts import ColumnFacts, Telling
 from gaitforge.records.values import ABSENT, Count, Interval, Number
 
 
@@ -43,7 +44,10 @@ class EndedTrials:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SearchSummary:
-    """What all searches together did; the hypervolume is their mean, None where one has none."""
+    """What all searches together did; the hypervolume is their mean, None where one has none.
+
+    `gates` tells by split whether the teacher had anything to teach, where `search.gate` decided it.
+    """
 
     trials: EndedTrials
     rejected: Count
@@ -51,6 +55,7 @@ class SearchSummary:
     reference: tuple[Number, ...]
     epochs: Count
     seconds: Number
+    gates: Mapping[str, bool] | None = field(default=None, metadata=ABSENT)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -136,6 +141,16 @@ class ExportedNetwork:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ShortcutSummary:
+    """What recorded columns tell: whether that speaks for a student, a sentence, and each column."""
+
+    says: Says
+    sentence: str
+    class_from_windows: Telling | None
+    columns: tuple[ColumnFacts, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class OutOfDate:
     """Why the confirmed answer, and the exported student, are out of date; None where they are not."""
 
@@ -164,6 +179,7 @@ class Summary:
     export: ExportSummary | None
     exported: ExportedNetwork | None
     outdated: OutOfDate
+    shortcuts: ShortcutSummary | None = field(default=None, metadata=ABSENT)
 
 
 SUMMARY = JsonFile(record=Summary, schema=2, what="a summary", stage="gaitforge show WORK")

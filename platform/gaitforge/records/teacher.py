@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from gaitforge.layout import Layout
+from gaitforge.recipe import Disturbance, off
 from gaitforge.records.json_file import JsonFile
 from gaitforge.records.values import Classes, Count, Moments, Number, Told, Windows
 
@@ -15,7 +16,8 @@ from gaitforge.records.values import Classes, Count, Moments, Number, Told, Wind
 class TeacherModel:
     """teacher/model.json: a trained teacher, the windows that it takes and what it was made from.
 
-    The scores are those of its best epoch on the validation people.
+    The scores are those on the validation people, at its best epoch; of several members, which each keep their own
+    best, those of all together. Parameters and multiply-accumulates are those of all members.
     """
 
     fingerprint: str
@@ -28,6 +30,8 @@ class TeacherModel:
     best_epoch: Count
     epochs: Count
     seconds: Number
+    members: Count = field(default=1, metadata=off(1))
+    cross_fit: bool = field(default=False, metadata=off(False))
     layout: Layout
     classes: Classes
     channels: Count
@@ -93,8 +97,9 @@ class ReferenceFacts:
 class OutputsHead:
     """teacher_outputs/outputs.json: what the teacher's stored answers were made from, their shapes and hashes.
 
-    `embedding` is its width, `joint_features` the shape of a window's joints, [phases, joints, width]; `sha256` has
-    the hash of each array's file by the array's name.
+    `embedding` is its width, `joint_features` the shape of a window's joints, [phases, joints, width]. `sha256` has
+    the hash of each array's file by the array's name: only what terms of a search read is stored, and always the
+    logits. `disturbance` is how the views were disturbed that the teacher answered.
     """
 
     identity: str
@@ -102,6 +107,7 @@ class OutputsHead:
     views: Count
     embedding: Count
     joint_features: tuple[Count, Count, Count]
+    disturbance: Disturbance
     sha256: Mapping[str, str]
     provenance: Told
 
@@ -119,10 +125,10 @@ REFERENCE = JsonFile(
     record=ReferenceFacts, what="a reference", stage="gaitforge teacher run.toml",
     remedy="run `gaitforge teacher run.toml`, which fits it anew",
 )  # fmt: skip
-# 1 had no embedding.npy and joints.npy, 2 no hashes
+# 1 had no embedding.npy and joints.npy, 2 no hashes; in 3 all arrays were always there, and logits were floats
 OUTPUTS = JsonFile(
     record=OutputsHead,
-    schema=3,
+    schema=4,
     what="the head of teacher outputs",
     stage="gaitforge outputs run.toml",
 )

@@ -42,8 +42,17 @@ class _Told:
     unknown: tuple[str, ...]
 
 
-# as a recipe, of which a file must tell all
-_Recipe = dataclasses.make_dataclass("_Recipe", list(get_type_hints(Recipe).items()), kw_only=True)
+# as a recipe, of which a file must tell all but what is off
+_Recipe = dataclasses.make_dataclass(
+    "_Recipe",
+    [
+        (its.name, get_type_hints(Recipe)[its.name], field(default=its.metadata["off"]))
+        if "off" in its.metadata
+        else (its.name, get_type_hints(Recipe)[its.name])
+        for its in dataclasses.fields(Recipe)
+    ],
+    kw_only=True,
+)
 # as window settings, of which a file must tell all: a default would cut other windows than the model was made for;
 # but for `fps`, which was not known to older versions and is left out where it is not used
 _Windows = dataclasses.make_dataclass(

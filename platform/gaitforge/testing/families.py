@@ -16,7 +16,8 @@ from gaitforge.batch import Batch
 from gaitforge.cost import count
 from gaitforge.export import export_onnx
 from gaitforge.layout import LAYOUTS, Layout
-from gaitforge.models import Output, Sizes, check_kind, sizes_from
+from gaitforge.models import STREAMS, Output, Sizes, check_kind, sizes_from, with_streams
+from gaitforge.models.streams import StreamedSizes
 from gaitforge.testing import require
 
 CLASSES = 4
@@ -27,7 +28,7 @@ PLATES = Layout(name="plates", joints=("one", "other"), bones=((0, 1),), up="non
 def check(kind: type[Sizes], *sizes: Sizes) -> None:
     """Check a family against every rule, at each of these sizes, or at its defaults where none are given.
 
-    Raises AssertionError for the first rule that is broken. Small sizes take a second or two each; every
+    Raises AssertionError for the first rule that is broken. Small sizes take some seconds each; every
     switch of a family should be on in one of them.
     """
     try:
@@ -46,7 +47,8 @@ def check(kind: type[Sizes], *sizes: Sizes) -> None:
 def check_dict(sizes: Sizes) -> None:
     """Check that the sizes survive JSON, because every artefact stores them in it."""
     values = json.loads(json.dumps(sizes.as_dict()))
-    made = sizes_from(type(sizes), type(sizes).__name__, values)
+    kind = type(sizes.inner if isinstance(sizes, StreamedSizes) else sizes)
+    made = sizes_from(kind, kind.__name__, values)
     require(made == sizes, f"{sizes!r} come back from their as_dict() as {made!r}.")
 
 
@@ -246,6 +248,16 @@ def check_export(sizes: Sizes) -> None:
             raise AssertionError(f"{sizes!r} cannot be exported: {error}") from error
 
 
+def check_streams(sizes: Sizes) -> None:
+    """Check that a model which sees every stream holds all of these rules as well.
+
+    Its `channels` are then more than the coordinates of a joint.
+    """
+    for holds in CHECKS.values():
+        if holds is not check_streams:
+            holds(with_streams(sizes, list(STREAMS)))
+
+
 CHECKS: Mapping[str, Callable[[Sizes], None]] = MappingProxyType(
     {
         "dict": check_dict,
@@ -259,6 +271,7 @@ CHECKS: Mapping[str, Callable[[Sizes], None]] = MappingProxyType(
         "bfloat16": check_bfloat16,
         "seed": check_seed,
         "export": check_export,
+        "streams": check_streams,
     }
 )
 
