@@ -43,13 +43,13 @@ from benchmarks.ablation_plans import (
 )
 from benchmarks.distillation import (
     Fold,
-    Sizes,
     model_row,
     open_folds,
     row_path,
     run_epochs,
     write_row,
 )
+from benchmarks.distillation_plans import Sizes
 from benchmarks.distillation_report import (
     Model,
     Row,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from benchmarks.distillation_plans import PLANS, Plan, Sizes
 from gaitforge.settings import FitPlan
@@ -22,7 +23,7 @@ class Change:
     """What is other than before: sizes of the family, settings of its recipe."""
 
     sizes: Sizes = field(default_factory=dict)
-    fit: Mapping[str, float | bool] = field(default_factory=dict)
+    fit: Mapping[str, Any] = field(default_factory=dict)
 
     def __or__(self, other: Change) -> Change:
         return Change({**self.sizes, **other.sizes}, {**self.fit, **other.fit})
