@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import pytest
+import torch
+from torch.nn.functional import softplus
 
-from benchmarks.ablation import choose, choosing_folds, report
-from benchmarks.ablation_plans import ABLATIONS, BEFORE, CHANGES, TOGETHER
+from benchmarks.ablation import change_parts, choose, choosing_folds, report
+from benchmarks.ablation_plans import ABLATIONS, BEFORE, CHANGES, OLD, TOGETHER
 from benchmarks.distillation_report import Row
+from gaitforge.layout import Layout
+from gaitforge.models.dynstg_mamba import DynstgMamba, DynstgMambaBlock, DynstgMambaSizes
 
 PEOPLE = 4  # of a fold, with a recording of each of two classes
 HALF = PEOPLE
@@ -73,6 +77,28 @@ def test_the_folds_that_choose_have_no_say_in_what_scores(name: str) -> None:
     before, together = part.splitlines()[2:]
     assert before.startswith("| as before | 7 | 1 | 0.619 | 0.625 |")
     assert together.startswith("| together | 7 | 1 | 0.619 | 0.625 |  | +0.000 |")
+
+
+def test_the_parts_of_before_are_made_from_the_outside() -> None:
+    layout = Layout(name="pair", joints=("a", "b"), bones=((0, 1),), up="none")
+    model = DynstgMambaSizes(widths=(64,), strides=(1,), states=2).build(layout, 3, 2).eval()
+    assert isinstance(model, DynstgMamba)
+    block = model.blocks[0]
+    assert isinstance(block, DynstgMambaBlock)
+    x_BVTD = torch.randn(1, 2, 6, 64, generator=torch.Generator().manual_seed(0))
+    mixing = torch.rand(1, 1, 2, 2, 2, generator=torch.Generator().manual_seed(1))
+    plain = block.temporal(x_BVTD)
+    change_parts(model, {**OLD, "activation": "relu"})
+    steps_E = softplus(block.state_space.delta.bias)
+
+    assert (plain < 0).any()
+    torch.testing.assert_close(block.temporal(x_BVTD), plain.relu())
+    assert steps_E.min() >= 1e-3 * 0.999
+    assert steps_E.max() <= 0.1 * 1.001
+    # half the mixing of two hops, summed, is its mean
+    half = block.state_space.forward(x_BVTD, mixing / 2)
+    torch.testing.assert_close(block.state_space(x_BVTD, mixing), half)
+    assert not torch.equal(half, block.state_space.forward(x_BVTD, mixing))
 
 
 def test_every_change_is_of_a_size_or_of_the_recipe() -> None:
