@@ -40,8 +40,8 @@ CHANGES: Mapping[str, Change] = {
     "no class weights": Change(fit={"balance": False}),
     "warm-up of 30 %": Change(fit={"warmup": 0.3}),
 }
-# Thought of when all that chooses and the first seed of what scores had been seen: the chosen change that had gained
-# on both sets, with the sum that matters where steps differ. Only the other folds score it, and it becomes the default
+# Thought of when the scores of all the others, on all folds, had been seen: the chosen change that had gained on both
+# sets, with the sum that matters where steps differ. Only the other folds score it, and it becomes the default
 # if its gain there, on the mean of the two sets, is above 0.
 LATER = "sum of hops, steps .3 to 1"
 SECOND_LOOK = CHANGES[SUM] | CHANGES["steps .3 to 1"]
