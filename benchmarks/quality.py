@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from gaitforge.familiar import describe_training, find_unlike
 from gaitforge.ingest import ReadOptions, read_files
 from gaitforge.layout import Layout, read_layout
-from gaitforge.quality import CHECKS, PREFIX, Body, QualitySettings, medians_of
+from gaitforge.quality import CHECKS, PREFIX, Bodies, QualitySettings, medians_of
 from gaitforge.recording import Recording, find_kind
 
 Positions: TypeAlias = NDArray[np.float32]
@@ -81,16 +81,18 @@ def print_joints(recordings: Sequence[Recording], layout: Layout) -> None:
     unseen, unsure, spread, steps = [], [], [], []
     ends = np.array(layout.bones, dtype=np.int64).reshape(-1, 2)
     for recording in recordings:
-        body = Body.of(recording, layout)
-        unseen.append(~body.seen_TV)
+        body = Bodies.of([recording], layout)
+        unseen.append(~body.seen_VNT[:, 0].T)
         if recording.confidence_TV is not None:
             unsure.append(recording.confidence_TV < 1)
-        own_E = 1.4826 * medians_of(np.abs(body.lengths_TE - body.medians_E)) / body.medians_E
+        lengths_TE, medians_E = body.lengths_NET[0].T, body.medians_NE[0]
+        own_E = 1.4826 * medians_of(np.abs(lengths_TE - medians_E)) / medians_E
         at_EV = (ends[:, :, None] == np.arange(layout.joint_count)).any(axis=1)
         spread.append(medians_of(np.where(at_EV, own_E[:, None], np.nan)))
-        moved = body.positions_TVC[1:] - body.positions_TVC[:-1]
+        positions_TVC = body.positions_CVNT[:, :, 0].transpose(2, 1, 0)
+        moved = positions_TVC[1:] - positions_TVC[:-1]
         beside = moved - np.nanmean(moved, axis=1, keepdims=True)
-        steps.append(np.linalg.norm(beside, axis=2) / body.size)
+        steps.append(np.linalg.norm(beside, axis=2) / body.size_N[0])
     unseen_V = np.concatenate(unseen).mean(axis=0)
     unsure_V = np.concatenate(unsure).mean(axis=0) if unsure else np.zeros(layout.joint_count)
     spread_V, steps_V = (

@@ -76,12 +76,12 @@ START_RAY = {
 
 # Inside gaitforge, imports point upwards in this list only.
 ORDER = [
-    "sentences", "regular_file", "toml", "duration", "layout", "recording", "s3", "work", "hold", "weights",
-    "arrays", "provenance", "quality", "ingest", "pseudonyms", "windows", "normalise", "recipe", "records",
-    "familiar", "scorings", "recording_files", "quarantine", "store", "splits", "window_cache", "batch", "draws",
-    "views", "models", "gradients", "spaces", "losses", "extensions", "metrics", "reference", "stats", "shortcuts",
-    "decision", "cost", "trials", "failures", "front", "objectives", "settings", "members", "outdated", "onnx_file",
-    "predict", "export", "summary", "testing", "__main__",
+    "sentences", "regular_file", "toml", "duration", "ahead", "layout", "recording", "s3", "work", "hold",
+    "weights", "arrays", "provenance", "quality", "ingest", "pseudonyms", "windows", "normalise", "recipe",
+    "records", "familiar", "scorings", "recording_files", "quarantine", "waiting", "store", "splits",
+    "window_cache", "batch", "draws", "views", "models", "gradients", "spaces", "losses", "extensions", "metrics",
+    "reference", "stats", "shortcuts", "decision", "cost", "trials", "failures", "front", "objectives", "settings",
+    "members", "outdated", "onnx_file", "predict", "export", "summary", "testing", "__main__",
 ]  # fmt: skip
 
 PICKLES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, TypeAlias, TypeVar
+from typing import Literal, TypeAlias, TypeVar, cast
 
 import numpy as np
 import pyarrow as pa
@@ -148,7 +148,7 @@ class Bodies:
 
     @property
     def frames(self) -> int:
-        return self.seen_VNT.shape[2]
+        return int(self.seen_VNT.shape[2])
 
     def noted(self, name: str) -> Floats:
         """Return what was found, and mended, as the recordings were read."""
@@ -162,7 +162,8 @@ class Bodies:
         up = self.layout.up_axis
         if up is None or up >= len(self.positions_CVNT):
             return None
-        return self.layout.up_sign * self.positions_CVNT[up].astype(np.float64)
+        heights: Floats = self.layout.up_sign * self.positions_CVNT[up].astype(np.float64)
+        return heights
 
 
 def _time_last(arrays_TVC: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
@@ -353,7 +354,10 @@ def _may_be_swapped(apart_CSNT: NDArray[np.float32]) -> Bools:
 
 def _sum_rows(values_FSC: NDArray[np.float32]) -> NDArray[np.float32]:
     frames, pairs, channels = values_FSC.shape
-    return np.ascontiguousarray(values_FSC).reshape(frames, pairs * channels).sum(axis=1)
+    sums_F: NDArray[np.float32] = (
+        np.ascontiguousarray(values_FSC).reshape(frames, pairs * channels).sum(axis=1)
+    )
+    return sums_F
 
 
 def _head_below_feet(bodies: Bodies) -> Floats:
@@ -524,10 +528,8 @@ def medians_of_last(values_NT: NDArray[Float]) -> NDArray[Float]:
     ordered = np.sort(values_NT, axis=-1)  # NaN comes last
     frames = ordered.shape[-1]
     if not np.isnan(ordered[..., -1]).any():  # as mostly
-        whole: NDArray[Float] = (
-            ordered[..., (frames - 1) // 2] + ordered[..., min(frames // 2, frames - 1)]
-        ) / 2
-        return whole
+        both = ordered[..., (frames - 1) // 2] + ordered[..., min(frames // 2, frames - 1)]
+        return cast("NDArray[Float]", both / 2)
     counts = frames - np.isnan(ordered).sum(axis=-1)
     low = np.take_along_axis(ordered, np.maximum(counts - 1, 0)[..., None] // 2, axis=-1)
     high = np.take_along_axis(ordered, np.minimum(counts // 2, frames - 1)[..., None], axis=-1)

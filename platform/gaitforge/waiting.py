@@ -38,7 +38,9 @@ class WaitingRecordings:
 
     def __init__(self, folder: Path) -> None:
         near = None if on_s3(folder) else next(p for p in (folder, *folder.parents) if p.is_dir())
-        self._file = tempfile.SpooledTemporaryFile(IN_MEMORY, dir=near)  # noqa: SIM115  # closed by __exit__
+        self._file = tempfile.SpooledTemporaryFile(
+            IN_MEMORY, dir=None if near is None else str(near)
+        )  # closed by __exit__
         self._lock = Lock()  # of its position
         self._end = 0
         self._bounds = array("q", [0])
@@ -83,7 +85,7 @@ class WaitingRecordings:
             ],
             default=_as_plain,
         ).encode()
-        parts = [len(told).to_bytes(8, "little"), told, positions.data]
+        parts: list[bytes | memoryview] = [len(told).to_bytes(8, "little"), told, positions.data]
         if confidence is not None:
             parts.append(np.ascontiguousarray(confidence, dtype=np.float32).data)
         for part in parts:
