@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from gaitforge.batch import Batch
@@ -19,7 +21,10 @@ from gaitforge.models.dynamic_filter import (
 )
 from gaitforge.models.dynstg_mamba import DynstgMamba, TemporalConvolution
 from gaitforge.models.graph import hop_adjacency
-from gaitforge.models.gssm import GraphSelectiveStateSpace, normalise_rows
+from gaitforge.models.gssm import STEPS, GraphSelectiveStateSpace, normalise_rows
+from gaitforge.weights import write_weights
+from gaitforge.work import write_json
+from trainers.training.kept_weights import load_kept
 
 # a chain a - b - c, and d, which hangs on nothing
 CHAIN = Layout(name="chain", joints=("a", "b", "c", "d"), bones=((0, 1), (1, 2)), up="none")
@@ -179,7 +184,7 @@ def plain_mamba(block: GraphSelectiveStateSpace, x_TD: Tensor) -> Tensor:
     assert block.look_back.bias is not None
     u = nn.functional.silu(u + block.look_back.bias)
     low, b, c = torch.split(u @ block.select.weight.T, block.widths, dim=1)
-    delta = nn.functional.softplus(low @ block.pace.weight.T + block.pace.bias)
+    delta = nn.functional.softplus(low @ block.delta.weight.T + block.delta.bias)
     a_ES = -block.a_log_ES.exp()
     h_ES = torch.zeros_like(a_ES)
     y = []
@@ -233,6 +238,70 @@ def test_mixed_steps_are_never_negative_nor_larger_than_the_largest() -> None:
     assert mixed.amax() <= delta.amax()
 
 
+def test_a_joint_counts_the_steps_of_nearer_joints_more() -> None:
+    layout = Layout(
+        name="five", joints=tuple("abcde"), bones=((0, 1), (1, 2), (2, 3), (3, 4)), up="none"
+    )
+    share_VV = normalise_rows(hop_adjacency(layout, 2)[None, None])[0, 0]
+
+    # c has itself, and a half each of b and d, a bone away, and of a and e, two bones away
+    itself, half = math.exp(5), math.exp(2.5)
+    expected = torch.tensor([half, half, itself, half, half]) / (itself + 4 * half)
+    torch.testing.assert_close(share_VV[2], expected)
+    # a has one joint a bone away and one two; d and e are farther
+    expected = torch.tensor([itself, itself, itself, 1, 1]) / (3 * itself + 2)
+    torch.testing.assert_close(share_VV[0], expected)
+
+
+def test_at_first_most_of_a_joints_step_is_its_own_and_hardly_any_from_afar() -> None:
+    hops = hop_adjacency(COCO, 2)
+    far_VV = hops.sum(0) == 0
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        filters = [
+            DynamicFilter(hops=3, joints=17, width=5, kind="dynamic", phases=1) for _ in range(20)
+        ]
+    mixing_BkVV = torch.cat([filter_(torch.zeros(1, 17, 2, 5), hops) for filter_ in filters])
+    share_VV = normalise_rows(mixing_BkVV).mean((0, 1)).detach()
+
+    assert share_VV.diagonal().mean().item() == pytest.approx(0.56, abs=0.01)
+    assert (share_VV * far_VV).sum(1).mean().item() == pytest.approx(0.06, abs=0.01)
+
+
+def test_steps_start_in_their_range_from_end_to_end() -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        block = GraphSelectiveStateSpace(width=512, states=2, expand=2, bidirectional=False)
+    first_E = nn.functional.softplus(block.delta.bias.detach().double())
+    low, high = STEPS
+
+    assert low * (1 - 1e-3) <= first_E.min() < low * 1.02
+    assert high / 1.02 < first_E.max() <= high * (1 + 1e-3)
+    # even on the scale of logarithms
+    middle = math.sqrt(low * high)
+    assert (first_E < middle).double().mean().item() == pytest.approx(0.5, abs=0.05)
+
+
+def test_weights_stored_when_the_hops_were_averaged_are_refused(tmp_path: Path) -> None:
+    sizes = make_sizes("dynstg_mamba", {"widths": [4], "strides": [2], "states": 4})
+    model = sizes.build(COCO, 3, 2)
+    state = model.state_dict()
+    head = tmp_path / "model.json"
+    for older in (False, True):
+        kept = {
+            name.replace(".delta.", ".pace.") if older else name: value
+            for name, value in state.items()
+        }
+        write_json(head, write_weights(head, save(kept)))
+        if older:
+            with pytest.raises(
+                ValueError, match=r"of another model than model\.json tells of; train anew"
+            ):
+                load_kept(model, head, "train anew")
+        else:
+            assert load_kept(model, head, "train anew").keys() == state.keys()
+
+
 def test_one_direction_never_looks_ahead_and_two_do() -> None:
     mixing = torch.randn(1, 1, 3, 4, 4, generator=seeded())
     x_BVTD = torch.randn(2, 4, 12, 6, generator=seeded())
@@ -250,7 +319,7 @@ def test_one_direction_never_looks_ahead_and_two_do() -> None:
 def test_long_recordings_stay_finite() -> None:
     block = state_space()
     with torch.no_grad():
-        block.pace.bias.add_(5)  # steps of about 5, fifty times the largest at the start
+        block.delta.bias.add_(5)  # steps of about 5, five times the largest at the start
         made = block(
             10 * torch.randn(1, 2, 2000, 6, generator=seeded()), torch.zeros(1, 1, 1, 2, 2)
         )

@@ -183,10 +183,10 @@ def scanned(x: Tensor, of: Values, mixing: list[Tensor], sizes: DynstgMambaSizes
     u = silu(depthwise(u, of["look_back.weight"], 1, 3) + along_channels(of["look_back.bias"]))
     rank = math.ceil(x.shape[1] / 16)
     low, b, c = torch.split(linear(u, of.of("select")), [rank, sizes.states, sizes.states], 1)
-    delta = torch.log1p(torch.exp(linear(low, of.of("pace"))))
+    delta = torch.log1p(torch.exp(linear(low, of.of("delta"))))
     shared = []
     for frames, every in zip(parts(x.shape[2], len(mixing)), mixing, strict=True):
-        rows = torch.softmax(5 * every.mean(1), -1)  # from every joint w to joint v
+        rows = torch.softmax(5 * every.sum(1), -1)  # from every joint w to joint v
         shared.append(torch.einsum("bvw,bctw->bctv", rows, delta[:, :, frames]))
     delta = torch.cat(shared, 2)
     y = recurrence(of, u, delta, b, c)

@@ -4,8 +4,10 @@ Zrimek, Mourchid, El Hassouni 2025 (arXiv 2503.13156, withdrawn by its authors) 
 the three ideas come from: a filter that adapts the joints' connections to the phase of the movement
 (DF-STGNN), a graph selective state space (STG-Mamba), and the distillation CGRKD (in losses). Its
 equations and sizes could not be read, so that everything here is our reconstruction, and no number of
-that paper is claimed. Two choices where nothing is known at all: no activation follows the temporal
-convolution, so that the path around each block's scan stays linear, and the class head is a plain mean.
+that paper is claimed. Choices where nothing is known at all: no activation follows the temporal
+convolution, so that the path around each block's scan stays linear (a ReLU was tried; nothing came of
+it on people held out), the class head is a plain mean, and how hops share the steps of the scan and where
+these start (gssm.py; measured by benchmarks/ablation.py, told in docs/results.md).
 
 The parts: dynamic_filter.py (spatial), `TemporalConvolution` below, gssm.py (the scan). A block computes
 
