@@ -6,7 +6,8 @@ Batches of 64 windows [120, 25, 3] in random order, from an array in memory or m
 as copying a block of memory. Each way runs in a process of its own, beside a copy of its own, and its peak memory is
 what the kernel tells of it. CPU time, not seconds, so that other work on the machine counts little. Ways:
 
-    examples     what a training step takes: `Examples.take`
+    gathered     what a training step takes of the file: `Examples.take_batch` without views
+    views        the same, made into views: mirrored, turned, resized, warped in time and scaled
     two indices  as it was before: `array[windows, views].float()`
     numpy take   `numpy.take` into a buffer that is used again
     select out   `torch.index_select` into a buffer that is used again
@@ -17,6 +18,7 @@ what the kernel tells of it. CPU time, not seconds, so that other work on the ma
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import subprocess
 import sys
@@ -31,13 +33,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks.process_status import read_status_kb
+from gaitforge.layout import LAYOUTS
+from gaitforge.normalise import Normalisation
+from gaitforge.views import Views
+from gaitforge.windows import WindowSettings
 from trainers.training.examples import Examples
 
 ROOT = Path(__file__).parents[1]
 SHAPE = (120, 25, 3)
 BATCH, MOST_BATCHES, REPEATS = 64, 150, 3
 SIZES = (5_000, 100_000)
-WAYS = ("examples", "two indices", "numpy take", "select out", "list", "ray data")
+WAYS = ("gathered", "views", "two indices", "numpy take", "select out", "list", "ray data")
 PLACES = ("memory", "mapped")
 Floats = NDArray[np.float32]
 
@@ -65,14 +71,23 @@ def feed(way: str, array: Floats, order: NDArray[np.int64]) -> Iterator[Tensor]:
     tensor = torch.from_numpy(array)
     first = torch.zeros(BATCH, dtype=torch.int64)
     buffer = np.empty((BATCH, *SHAPE), np.float32)
-    if way == "examples":
+    if way in ("gathered", "views"):
         count = len(array)
-        seen = torch.ones((count, 1, 1), dtype=torch.bool)
+        seen = torch.ones((count, *SHAPE[:2]), dtype=torch.bool)
         examples = Examples(
             tensor, seen, torch.zeros(count, dtype=torch.int64), np.zeros(count, np.int64), 2
         )
-        for index in batches:
-            yield examples.take_batch(torch.from_numpy(index)).joints_BTVC
+        if way == "views":
+            shape = SHAPE[1:]
+            scale = Normalisation(
+                mean_VC=np.zeros(shape, np.float32), std_VC=np.ones(shape, np.float32)
+            )
+            settings = WindowSettings(length=SHAPE[0], views=40)
+            maker = Views.of(settings, LAYOUTS["kinect25"], scale)
+            examples = dataclasses.replace(examples, views=40, maker=maker)
+        for number, index in enumerate(batches):
+            view = torch.full((len(index),), number % 40)
+            yield examples.take_batch(torch.from_numpy(index), view).joints_BTVC
     elif way == "two indices":
         for index in batches:
             yield tensor[:, None][torch.from_numpy(index), first].float()

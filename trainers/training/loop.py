@@ -10,6 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from gaitforge.ahead import keep_freed_memory
 from gaitforge.batch import Batch
 from gaitforge.losses import (
     LOSSES,
@@ -82,6 +83,7 @@ def fit(
     seen views that were disturbed otherwise, and FloatingPointError where the loss is not finite.
     """
     plan = fitting.plan
+    keep_freed_memory()
     check_answered(train, plan, distillation)
     check_views(train, plan, shard.world)
     check_shards(len(train), plan.batch, shard.world)
