@@ -18,6 +18,7 @@ from gaitforge.recording import Recording, Value
 from gaitforge.records.confirm import BAD, GOOD, OPEN
 from gaitforge.records.shortcuts import SHORTCUTS, ColumnFacts, ShortcutFacts, Telling
 from gaitforge.records.split import Split
+from gaitforge.records.store import HowRead
 from gaitforge.shortcuts import (
     BALANCED,
     RANKS,
@@ -93,7 +94,7 @@ def test_a_number_that_windows_hold_and_that_comes_with_the_class_is_a_way_round
     assert told.value > 0.9
     assert tells.value > 0.9
     assert result.says == BAD
-    assert "age, which the windows tell with rank correlation" in result.sentence
+    assert "the windows tell age, which by itself tells the class." in result.sentence
 
 
 def test_text_is_told_by_its_value_and_a_few_numbers_are_codes() -> None:
@@ -228,9 +229,10 @@ def test_both_links_are_said_beside_how_well_the_class_is_told() -> None:
         "(balanced accuracy 0.75), and which by itself tells the class with balanced accuracy 0.80 (95 % interval 0.70 "
         "to 0.90)"
     )
-    assert say_shortcuts(LABEL, [AGE], 0) == (
+    assert say_shortcuts([AGE], 0) == (
         BAD,
-        f"A student may answer by what comes with the class rather than by it: age, {links}.",
+        "A student may answer by what comes with the class rather than by it: the windows tell age, which by itself "
+        "tells the class.",
     )
     assert describe_column(AGE, LABEL) == f"column age: {links}"
     # of 0.7 from chance to 1, the class is told by 0.8
@@ -254,17 +256,16 @@ def test_a_link_must_be_shown_and_so_must_its_absence(
     windows: tuple[float, float, float], label: tuple[float, float, float], says: str
 ) -> None:
     row = replace(AGE, from_windows=telling(*windows, RANKS), class_from_it=telling(*label))
-    assert say_shortcuts(LABEL, [row], 0)[0] == says
-    assert say_shortcuts(LABEL, [row, AGE], 0)[0] == BAD
+    assert say_shortcuts([row], 0)[0] == says
+    assert say_shortcuts([row, AGE], 0)[0] == BAD
 
 
 def test_sentences_of_many_columns_with_any_names_stay_short_and_on_a_line() -> None:
     ways = [replace(AGE, name=f"{'x' * 100}{i}\n\x1b[2J") for i in range(12)]
     silent = [replace(row, cannot="nowhere known", from_windows=None) for row in ways]
-    sentence = say_shortcuts(LABEL, [*ways, *silent], 0)[1]
+    sentence = say_shortcuts([*ways, *silent], 0)[1]
     assert sentence.isprintable()
-    assert sentence.count("which the windows tell") == 3
-    assert "; and 9 more." in sentence
+    assert ", and 4 more, which by itself tells the class." in sentence
     assert sentence.count("(nowhere known)") == 8
     assert ", and 4 more." in sentence
     assert "x" * 41 not in sentence
@@ -303,7 +304,8 @@ def test_columns_of_the_store_are_looked_at_once_and_those_of_tracking_are_not(
         'name = "two"\nunit = "none"\nup = "none"\njoints = ["a", "b"]\nbones = [[0, 1]]\n'
     )
     layout = read_layout(str(tmp_path / "two.toml"))
-    SkeletonStore.write(tmp_path / "store", layout, walks, "walks")
+    read = HowRead(confidence_channel=None, fps=None)
+    SkeletonStore.write(tmp_path / "store", layout, walks, "walks", read=read)
     store = SkeletonStore.open(tmp_path / "store")
     assert list(read_columns(store)) == ["age"]
     assert read_columns(store)["age"]["r03"] == 23.0

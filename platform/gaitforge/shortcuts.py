@@ -51,11 +51,7 @@ MOST_WINDOWS = 3000  # of all roles together
 MOST_FEATURES = 512  # random ones; a linear machine may have twice as many
 WIDTHS = (1.0, 2.0)  # of the kernel, in median distances: the middle ones of the reference
 FOLDS = 5  # of people; each is asked about in turn, and the next one chooses the machine
-MOST_WAYS, MOST_NAMED, LONG = (
-    3,
-    8,
-    40,
-)  # of what a sentence says in full, of names in it, and of a name's letters
+MOST_NAMED, LONG = 8, 40  # of names in a sentence, and of a name's letters
 LITTLE = 0.3  # a link whose interval ends below this part of the way from chance to 1 carries no shortcut
 
 NUMBER, TEXT = "number", "text"
@@ -119,13 +115,11 @@ def find_shortcuts(
         for name, column in read.items()
     )  # fmt: skip
     own = told.get(label.name)
-    says, sentence = say_shortcuts(own, rows, len(columns) - len(names))
+    says, sentence = say_shortcuts(rows, len(columns) - len(names))
     return Shortcuts(label=own, columns=rows, says=says, sentence=sentence)
 
 
-def say_shortcuts(
-    label: Telling | None, rows: Sequence[ColumnFacts], left_out: int
-) -> tuple[Says, str]:
+def say_shortcuts(rows: Sequence[ColumnFacts], left_out: int) -> tuple[Says, str]:
     """Say what the columns show, and whether it speaks for a student, against it, or leaves it open."""
     if not rows:
         return OPEN, (
@@ -138,9 +132,9 @@ def say_shortcuts(
     unsure = [row for row in rows if row not in ways and row not in silent and row not in harmless]
     parts = []
     if ways:
-        each = _join([f"{_name(row)}, {_say_links(row, label)}" for row in ways], MOST_WAYS, "; ")
         parts.append(
-            f"A student may answer by what comes with the class rather than by it: {each}."
+            "A student may answer by what comes with the class rather than by it: the windows tell "
+            f"{_join(map(_name, ways))}, which by itself tells the class."
         )
     if harmless:
         parts.append(f"Shown to be no such way: {_join(map(_name, harmless))}.")
@@ -206,11 +200,11 @@ def _name(row: ColumnFacts) -> str:
     return name if len(name) <= LONG else f"{name[:LONG]}…"
 
 
-def _join(texts: Iterable[str], most: int = MOST_NAMED, between: str = ", ") -> str:
-    """Join texts, of which no more than `most` are named."""
+def _join(texts: Iterable[str]) -> str:
+    """Join texts, of which no more than MOST_NAMED are named."""
     every = list(texts)
-    more = len(every) - most
-    return between.join(every[:most] + ([f"and {more} more"] if more > 0 else []))
+    more = len(every) - MOST_NAMED
+    return ", ".join(every[:MOST_NAMED] + ([f"and {more} more"] if more > 0 else []))
 
 
 def _too_few(people: int) -> str:

@@ -33,7 +33,9 @@ def write_shortcuts(
     if kept is not None and kept.identity == identity:
         return kept
     train, valid = windows.open_role("train"), windows.open_role("validation")
-    found = find_shortcuts((train, valid), read_columns(store), windows.classes, SEED)
+    # those of synthetic walkers are what their movement was made from
+    columns = {} if store.info.read is None else read_columns(store)
+    found = find_shortcuts((train, valid), columns, windows.classes, SEED)
     told = Provenance.of(
         identity, {"windows": windows.provenance}, {*train.persons, *valid.persons}
     )
