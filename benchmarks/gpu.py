@@ -202,11 +202,11 @@ def measure_teacher(report: Report, amounts: Amounts, rates: dict[str, float]) -
 def synthetic(windows: int) -> Examples:
     """Windows wholly on the device, of classes that a model could tell apart."""
     generator = torch.Generator().manual_seed(0)
-    joints = torch.randn(windows, 2, FRAMES, LAYOUT.joint_count, CHANNELS, generator=generator)
+    joints = torch.randn(windows, FRAMES, LAYOUT.joint_count, CHANNELS, generator=generator)
     label = torch.arange(windows) % CLASSES
-    joints[:, :, :, 0, 0] += label[:, None, None]
+    joints[:, :, 0, 0] += label[:, None]
     seen = torch.ones(joints.shape[:-1], dtype=torch.bool)
-    return Examples(joints, seen, label, np.arange(windows), CLASSES).to(device())
+    return Examples(joints, seen, label, np.arange(windows), CLASSES, 2).to(device())
 
 
 def new_teacher(batch: int, epochs: int = 1) -> Fitting:
