@@ -37,6 +37,7 @@ from gaitforge.store import SkeletonStore
 from gaitforge.window_cache import build_windows
 from gaitforge.work import as_json, fingerprint, write_once
 from trainers.ingest import ingest_recordings
+from trainers.teacher.members import deal_parts
 from trainers.teacher.outputs import answer_all, find_shapes
 from trainers.training.examples import Examples, add_answers, load_examples
 from trainers.training.loop import EpochMetrics, fit
@@ -224,8 +225,7 @@ def answer_unseen(fold: Fold) -> None:
     if (target / "logits.npy").is_file():
         return
     train, (family, sizes) = fold.train, fold.plan.teachers[fold.plan.first]
-    person_R = np.array([person for _, person in fold.windows.list_recordings("train")])
-    part_N = dealt(person_R, train, fold.plan.parts)
+    part_N = deal_parts(fold.windows.open_role("train"), fold.plan.parts)
     logits_NWK = np.zeros((len(train), train.views, train.classes), dtype=np.float16)
     for part in range(fold.plan.parts):
         others, own = (
@@ -245,18 +245,6 @@ def answer(model: nn.Module, train: Examples) -> dict[str, NDArray[np.float16]]:
     }
     answer_all(model, train, found)
     return found
-
-
-def dealt(person_R: NDArray[np.str_], train: Examples, parts: int) -> NDArray[np.int64]:
-    """The part of each window: people in the order of their most frequent class, dealt in turn."""
-    label_N = train.label_N.numpy()
-    person_N = person_R[train.recording_N]
-    classes = {
-        person: int(np.bincount(label_N[person_N == person]).argmax()) for person in set(person_N)
-    }
-    order = sorted(classes, key=lambda person: (classes[person], person))
-    part_of = {person: number % parts for number, person in enumerate(order)}
-    return np.array([part_of[person] for person in person_N])
 
 
 def keep_answers(arrays: Mapping[str, NDArray[Any]], folder: Path) -> None:

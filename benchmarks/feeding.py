@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -32,14 +31,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.process_status import read_status_kb
+from benchmarks.process_status import ROOT, measure_apart, read_status_kb
 from gaitforge.layout import LAYOUTS
 from gaitforge.normalise import Normalisation
 from gaitforge.views import Views
 from gaitforge.windows import WindowSettings
 from trainers.training.examples import Examples
 
-ROOT = Path(__file__).parents[1]
 SHAPE = (120, 25, 3)
 BATCH, MOST_BATCHES, REPEATS = 64, 150, 3
 SIZES = (5_000, 100_000)
@@ -187,22 +185,11 @@ def main() -> int:
         make_array(path, windows)
         for way in options.ways:
             for place in PLACES if way not in ("list", "ray data") else PLACES[1:]:
-                command = [
-                    sys.executable,
-                    "-m",
-                    "benchmarks.feeding",
-                    "--one",
-                    way,
-                    place,
-                    str(path),
-                ]
-                answer = subprocess.run(
-                    command, capture_output=True, text=True, cwd=ROOT, check=False
-                )
-                if answer.returncode:
-                    print(f"{way:<12} {place:<7} {windows:>8,} failed: {answer.stderr[-200:]}")
+                try:
+                    row = measure_apart("benchmarks.feeding", "--one", way, place, str(path))
+                except RuntimeError as error:
+                    print(f"{way:<12} {place:<7} {windows:>8,} failed: {error}")
                     continue
-                row = json.loads(answer.stdout.splitlines()[-1])
                 print(
                     f"{way:<12} {row['place']:<7} {windows:>8,} {row['ratio']:>9.2f} "
                     f"{row['windows_per_cpu_s']:>14,.0f} {row['peak_mb']:>8,.0f}",

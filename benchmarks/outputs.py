@@ -1,8 +1,8 @@
-"""What the teacher's answers cost: seconds of CPU and peak memory by the number of views.
+"""What the teacher's answers cost: seconds of CPU and memory by the number of views.
 
     python -m benchmarks.outputs [--views 1 4 16 64]
 
-A DynSTG-Mamba teacher with random weights answers the windows of synthetic walkers, each number of views in a process
+A DynSTG-Mamba teacher with random weights answers windows of random numbers, each number of views in a process
 of its own that first loads the same, on one thread. Written are the logits, embedding and joints of every view, which
 is what a search of all terms asks for.
 """
@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.process_status import read_status_kb
+from benchmarks.process_status import ROOT, measure_apart, read_status_kb
 from gaitforge.arrays import new_array
 from gaitforge.layout import LAYOUTS
 from gaitforge.models import make_sizes
@@ -31,7 +29,6 @@ from gaitforge.windows import WindowSettings
 from trainers.teacher.outputs import answer_all, find_shapes
 from trainers.training.examples import Examples
 
-ROOT = Path(__file__).parents[1]
 WINDOWS, FRAMES, CLASSES = 512, 32, 4
 LAYOUT = LAYOUTS["kinect25"]
 SIZES = {"widths": [32, 64, 64], "strides": [1, 2, 2]}
@@ -55,7 +52,7 @@ def make_windows(views: int) -> Examples:
 
 
 def measure(views: int) -> dict[str, float]:
-    """Return the CPU seconds of all answers and the peak of memory in MB, of it what is not of mapped files."""
+    """Return the CPU seconds of all answers, and the megabytes written and held in memory that is of no file."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     train = make_windows(views)
@@ -70,11 +67,8 @@ def measure(views: int) -> dict[str, float]:
         before = time.process_time()
         answer_all(model, train, arrays)
         seconds = time.process_time() - before
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
-    return {
-        "views": views, "cpu_s": seconds, "written_mb": size, "peak_mb": peak,
-        "own_mb": read_status_kb("RssAnon") / 1000,
-    }  # fmt: skip
+    own = read_status_kb("RssAnon") / 1000
+    return {"views": views, "cpu_s": seconds, "written_mb": size, "own_mb": own}
 
 
 def main() -> int:
@@ -89,9 +83,7 @@ def main() -> int:
     print(f"{WINDOWS} windows of [{FRAMES}, {LAYOUT.joint_count}, 3]")
     print(f"{'views':>6} {'CPU s':>8} {'a view':>8} {'written MB':>11} {'own memory MB':>14}")
     for views in options.views:
-        command = [sys.executable, "-m", "benchmarks.outputs", "--one", str(views)]
-        answer = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
-        row = json.loads(answer.stdout.splitlines()[-1])
+        row = measure_apart("benchmarks.outputs", "--one", str(views))
         print(
             f"{views:>6} {row['cpu_s']:>8.1f} {row['cpu_s'] / views:>8.2f} {row['written_mb']:>11.1f} "
             f"{row['own_mb']:>14.0f}",

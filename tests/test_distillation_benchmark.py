@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks import distillation
-from benchmarks.distillation import Fold, dealt, open_folds, train_missing
+from benchmarks.distillation import Fold, open_folds, train_missing
 from benchmarks.distillation_plans import PLANS, TOGETHER, WAYS, Plan
 from benchmarks.distillation_report import (
     Row,
@@ -25,6 +25,7 @@ from benchmarks.distillation_report import (
 from gaitforge.settings import FitPlan
 from gaitforge.stats import mean_macro_f1
 from gaitforge.windows import WindowSettings
+from trainers.teacher.members import deal_parts
 
 TINY = {"channels": 4, "layers": 1, "kernel": 3, "dropout": 0.0}
 PLAN = Plan(
@@ -238,7 +239,7 @@ def test_what_is_there_is_not_trained_again(folds: list[Fold]) -> None:
 def test_a_person_is_in_one_part_and_every_part_has_every_class(folds: list[Fold]) -> None:
     fold = folds[0]
     person_R = np.array([person for _, person in fold.windows.list_recordings("train")])
-    part_N = dealt(person_R, fold.train, 2)
+    part_N = deal_parts(fold.windows.open_role("train"), 2)
     person_N = person_R[fold.train.recording_N]
     for person in set(person_N):
         assert len(set(part_N[person_N == person])) == 1

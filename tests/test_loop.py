@@ -152,26 +152,38 @@ class Interrupted(Exception):
     """What stops a fit after some steps."""
 
 
+def stop_and_go_on(
+    stopped: Fitting,
+    resumed: Fitting,
+    steps: int,
+    folder: Path,
+    train: Examples,
+    distill: Distillation,
+) -> None:
+    """Train the first for so many steps, and give the second what a checkpoint of it holds."""
+    done, state = 0, folder / "state.safetensors"
+
+    def stop_after() -> None:
+        nonlocal done
+        done += 1
+        if done == steps:
+            save_file(stopped.tensors(), state)
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        list(fit(stopped, train, examples(views=1), distill, after_step=stop_after))
+    resumed.load(load_file(state), stopped.epoch, stopped.step)
+
+
 @pytest.mark.parametrize("steps", [1, 2, 3, 5])
 def test_a_fit_that_goes_on_from_the_middle_of_an_epoch_ends_with_the_same_weights(
     steps: int, tmp_path: Path
 ) -> None:
     whole, stopped, resumed = new_fitting(**NOISY), new_fitting(**NOISY), new_fitting(**NOISY)
     losses = trained(whole)
-    done = 0
-
-    def stop_after() -> None:
-        nonlocal done
-        done += 1
-        if done == steps:
-            save_file(stopped.tensors(), tmp_path / "state.safetensors")
-            raise Interrupted
-
-    with pytest.raises(Interrupted):
-        list(fit(stopped, examples(), examples(views=1), KD, after_step=stop_after))
+    stop_and_go_on(stopped, resumed, steps, tmp_path, examples(), KD)
     # an epoch has three steps; after its last, what is left of it is the scoring
     assert (stopped.epoch, stopped.step) == divmod(steps, 3) if steps % 3 else (0, 3)
-    resumed.load(load_file(tmp_path / "state.safetensors"), stopped.epoch, stopped.step)
 
     assert trained(resumed) == losses[stopped.epoch :]
     assert same(weights(whole), weights(resumed))
@@ -250,18 +262,7 @@ def test_a_share_of_the_last_epochs_is_averaged_and_never_less_than_one(
 def test_a_fit_that_goes_on_has_the_same_mean(steps: int, tmp_path: Path) -> None:
     whole, stopped, resumed = (new_fitting(average=0.5, **NOISY) for _ in range(3))
     trained(whole)
-    done = 0
-
-    def stop_after() -> None:
-        nonlocal done
-        done += 1
-        if done == steps:
-            save_file(stopped.tensors(), tmp_path / "state.safetensors")
-            raise Interrupted
-
-    with pytest.raises(Interrupted):
-        list(fit(stopped, examples(), examples(views=1), KD, after_step=stop_after))
-    resumed.load(load_file(tmp_path / "state.safetensors"), stopped.epoch, stopped.step)
+    stop_and_go_on(stopped, resumed, steps, tmp_path, examples(), KD)
     trained(resumed)
     assert whole.averaged is not None
     assert same(weights(whole), weights(resumed))

@@ -15,13 +15,20 @@ from gaitforge.batch import Batch
 from gaitforge.models.ensemble import Ensemble
 from gaitforge.models.output import Output
 from gaitforge.records.split import SPLIT
-from gaitforge.settings import FitPlan, TeacherSettings, read_settings, teacher_identity
+from gaitforge.settings import (
+    FitPlan,
+    SearchSettings,
+    TeacherSettings,
+    read_settings,
+    teacher_identity,
+)
 from gaitforge.work import SplitFolder, WorkFolder
 from tests.conftest import own_ray
 from tests.small_line import run, write_run
 from tests.test_loop import examples
 from tests.test_reference import two_sides
 from trainers.pipeline import Line
+from trainers.search.checks import check_cross_fit
 from trainers.teacher.members import deal_parts
 from trainers.teacher.outputs import answer_all, answer_unseen
 from trainers.training.examples import load_examples, load_outputs
@@ -91,6 +98,15 @@ def test_answers_may_be_asked_for_some_windows_only() -> None:
 def test_members_that_cannot_be_are_refused(settings: dict[str, int], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         TeacherSettings(fit=FitPlan(batch=8), **settings)  # type: ignore[arg-type]
+
+
+def test_terms_that_compare_features_are_refused_where_each_window_has_another_member() -> None:
+    crossed = TeacherSettings(members=2, cross_fit=True)
+    check_cross_fit(crossed, SearchSettings(terms=("kd", "wttm", "dist")))
+    check_cross_fit(TeacherSettings(members=2), SearchSettings(terms=("hint", "rkd")))
+    for name, reads in (("hint", "joints"), ("rkd", "embedding")):
+        with pytest.raises(ValueError, match=rf"'{name}', which reads the teacher's {reads}, but"):
+            check_cross_fit(crossed, SearchSettings(terms=("kd", name)))
 
 
 def test_a_teacher_of_one_member_is_called_as_before() -> None:

@@ -8,14 +8,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from gaitforge.losses import LOSSES, Distillation, Heads, Targets
 from gaitforge.losses.heads import HEADS
 from gaitforge.losses.nodes import PHASES
 from gaitforge.settings import FitPlan
-from tests.test_loop import CLASSES, KD, NOISY, VIEWS, WINDOWS, examples, new_fitting, same
+from tests.test_loop import (
+    CLASSES,
+    KD,
+    NOISY,
+    VIEWS,
+    WINDOWS,
+    examples,
+    new_fitting,
+    same,
+    stop_and_go_on,
+)
 from trainers.training.examples import GRAPHS_DRAWN, PAIRS_DRAWN, Examples, Memory, draw
 from trainers.training.fitting import Fitting
 from trainers.training.loop import draw_batches, fit
@@ -172,21 +181,7 @@ def test_a_student_of_every_term_goes_on_from_its_file_bit_by_bit(
 ) -> None:
     whole, stopped, resumed = (fitting_of_every_term() for _ in range(3))
     losses = trained(whole)
-    done = 0
-
-    class Interrupted(Exception):
-        """What stops a fit after some steps."""
-
-    def stop_after() -> None:
-        nonlocal done
-        done += 1
-        if done == steps:
-            save_file(stopped.tensors(), tmp_path / "state.safetensors")
-            raise Interrupted
-
-    with pytest.raises(Interrupted):
-        list(fit(stopped, taught(), examples(views=1), EVERY, after_step=stop_after))
-    resumed.load(load_file(tmp_path / "state.safetensors"), stopped.epoch, stopped.step)
+    stop_and_go_on(stopped, resumed, steps, tmp_path, taught(), EVERY)
     assert trained(resumed) == losses[stopped.epoch :]
     assert same(whole.tensors(), resumed.tensors())
 

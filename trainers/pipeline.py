@@ -54,7 +54,7 @@ from trainers.confirm.trust import format_verdict
 from trainers.confirm.verdict import Tables, write_verdict
 from trainers.forget import is_half_forgotten
 from trainers.ingest import ingest_recordings
-from trainers.search.checks import check_families, check_teacher
+from trainers.search.checks import check_cross_fit, check_families, check_teacher
 from trainers.search.claim import read_search_provenance
 from trainers.search.search import search_students
 from trainers.teacher.outputs import write_outputs
@@ -96,6 +96,7 @@ class Line:
         check_folder(Path.cwd())
         make_sizes(self.settings.teacher.family, self.settings.teacher.sizes)
         check_families(self.settings.search)
+        check_cross_fit(self.settings.teacher, self.settings.search)
         check_folds(self.settings)
         self.work.make()
         follow_mode(self.work.root)

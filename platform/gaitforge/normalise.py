@@ -120,12 +120,10 @@ class _Moments:
         self.count_VC = self.count_VC + used.sum(axis=(0, 1))
         self.sum_VC = self.sum_VC + values.sum(axis=(0, 1))
         self.squares_VC = self.squares_VC + np.square(values).sum(axis=(0, 1))
-        for extreme, better, none in (
-            ("least_VC", np.minimum, np.inf),
-            ("most_VC", np.maximum, -np.inf),
-        ):
-            found_VC = better.reduce(np.where(used, windows, none), axis=(0, 1))
-            setattr(self, extreme, better(getattr(self, extreme), found_VC))
+        least_VC = np.where(used, windows, np.inf).min(axis=(0, 1))
+        most_VC = np.where(used, windows, -np.inf).max(axis=(0, 1))
+        self.least_VC = np.minimum(self.least_VC, least_VC)
+        self.most_VC = np.maximum(self.most_VC, most_VC)
         self._keep(windows, seen)
 
     def _keep(self, windows: Floats, seen: Bools) -> None:

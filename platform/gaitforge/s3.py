@@ -211,7 +211,7 @@ class S3Path:
     def upload(self, source: Path) -> None:
         """Write a file of this machine's disk, a large one in parts: a reader sees the old file or the new one."""
         with self._name_errors(absent="there is no such bucket"):
-            obstore.put(self._store, self._name, Path(source))
+            obstore.put(self._store, self._name, source)
 
     def write_once(self, data: bytes) -> bool:
         """Write by one conditional PUT; return False, and write nothing, where the file exists already."""

@@ -230,7 +230,7 @@ class SearchSettings:
     """
     terms_warmup: float = 0.0
     """Share of all steps over which those weights grow from 0."""
-    streams: tuple[tuple[str, ...], ...] = JOINTS_ALONE
+    streams: tuple[tuple[str, ...], ...] = field(default=JOINTS_ALONE, metadata=off(JOINTS_ALONE))
     """What students see of each joint, side by side, as teacher.sizes.streams; of several such lists
     the search chooses: [["joints"], ["joints", "bones"]].
     """
@@ -669,10 +669,9 @@ def teacher_identity(settings: TeacherSettings, windows: str) -> str:
 def changed_search(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """List the keys of [search] that differ and so ask for another search; FREE_TO_CHANGE are left out.
 
-    `before` and `now` are as `as_dict` returns them; a key that came later, or is off, has its default; a search that
-    does not tell its streams had joints alone.
+    `before` and `now` are as `as_dict` returns them; a key that came later, or is off, has its default.
     """
-    default = {**as_dict(SearchSettings()), "streams": [list(choice) for choice in JOINTS_ALONE]}
+    default = as_dict(SearchSettings())
     keys = [item.name for item in dataclasses.fields(SearchSettings)]
     return [
         key

@@ -56,9 +56,8 @@ from gaitforge.work import DRAFT, RoleFolder, WindowsFolder, as_json, fingerprin
 FORMAT = 2
 
 ARRAYS = ("joints", "seen", "place", "key", "label", "recording")
-SCALED_BY = (
-    "normalisation"  # among the hashes of a role's files, the one of what it is to be scaled by
-)
+# among the hashes of a role's files, the one of what it is to be scaled by
+SCALED_BY = "normalisation"
 RecordingsOf = Callable[[Collection[str]], Iterable[Recording]]
 
 

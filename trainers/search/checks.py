@@ -8,9 +8,7 @@ from gaitforge.losses import LOSSES, collect_needed
 from gaitforge.losses.nodes import check_joints
 from gaitforge.models import FAMILIES, STREAMS
 from gaitforge.records.teacher import OUTPUTS
-from gaitforge.settings import (
-    SearchSettings,
-)
+from gaitforge.settings import SearchSettings, TeacherSettings
 from gaitforge.work import (
     OutputsFolder,
     SplitFolder,
@@ -37,6 +35,17 @@ def check_families(settings: SearchSettings) -> None:
         for name in names:
             if name not in known:
                 raise KeyError(f"There is no {what} '{name}'. Known: {', '.join(sorted(known))}.")
+
+
+def check_cross_fit(teacher: TeacherSettings, search: SearchSettings) -> None:
+    """Raise ValueError for a term that compares features where each window is answered by another member."""
+    others = [name for name in search.terms if LOSSES[name].stored != "logits"]
+    if teacher.cross_fit and others:
+        raise ValueError(
+            f"search.terms has '{others[0]}', which reads the teacher's {LOSSES[others[0]].stored}, but with "
+            "teacher.cross_fit those of different windows come from different members and cannot be compared; take "
+            "terms that read logits, such as 'kd', or cross_fit = false."
+        )
 
 
 def check_teacher(settings: SearchSettings, windows: WindowFolder, folder: SplitFolder) -> None:

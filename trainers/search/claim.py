@@ -10,7 +10,6 @@ from gaitforge.provenance import Provenance
 from gaitforge.records.search import SEARCH, SearchHead
 from gaitforge.settings import (
     FREE_TO_CHANGE,
-    JOINTS_ALONE,
     SearchSettings,
     as_dict,
     changed_search,
@@ -34,8 +33,6 @@ def search_identity(settings: SearchSettings, windows: str, teacher: str) -> str
     shared = {key: value for key, value in as_dict(settings).items() if key not in FREE_TO_CHANGE}
     if not settings.terms_warmup:
         del shared["terms_warmup"]  # as of a student: what is off has no part in a name
-    if settings.streams == JOINTS_ALONE:
-        del shared["streams"]
     if not settings.terms:
         del shared["gate"]  # there is nothing to keep from students
     versions = {family: SPACES[family].version for family in settings.families}

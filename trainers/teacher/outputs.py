@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,7 +14,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gaitforge.arrays import new_array
-from gaitforge.batch import Batch
 from gaitforge.losses import collect_needed
 from gaitforge.losses.nodes import pool_joints
 from gaitforge.models import Output
@@ -21,7 +21,6 @@ from gaitforge.models.ensemble import Ensemble
 from gaitforge.recipe import CLEAN, Disturbance
 from gaitforge.records.json_file import Unreadable
 from gaitforge.records.teacher import OUTPUTS, OutputsHead
-from gaitforge.views import disturb
 from gaitforge.weights import hash_file
 from gaitforge.work import OutputsFolder, SplitFolder, written_aside
 from trainers.teacher.members import deal_parts
@@ -67,7 +66,7 @@ def write_outputs(
     files.head.unlink(missing_ok=True)
     device = find_device()
     model = teacher.load(folder, windows).to(device)
-    train = load_examples(windows, "train")
+    train = dataclasses.replace(load_examples(windows, "train"), answered=answered)
     train = train.to(choose_home(train.bytes, device))
     shapes = find_shapes(model, train)
     hashes = {}
@@ -78,15 +77,10 @@ def write_outputs(
             shape = (len(train), train.views, *shapes[name])
             arrays[name] = new_array(path, np.float16, shape)
         if teacher.cross_fit:
-            answer_unseen(
-                model,
-                train,
-                arrays,
-                deal_parts(windows.open_role("train"), teacher.members),
-                answered,
-            )
+            part_N = deal_parts(windows.open_role("train"), teacher.members)
+            answer_unseen(model, train, arrays, part_N)
         else:
-            answer_all(model, train, arrays, answered)
+            answer_all(model, train, arrays)
         for name, array in arrays.items():
             array.flush()
             hashes[name] = hash_file(Path(str(array.filename)))
@@ -129,10 +123,11 @@ def answer_all(
     model: nn.Module,
     train: Examples,
     arrays: Mapping[str, NDArray[Any]],
-    answered: Disturbance = CLEAN,
     index_N: Tensor | None = None,
 ) -> None:
     """Write what the model answers to all views of the training windows into arrays [N, views, ...] by name.
+
+    The views are disturbed as `train.answered` tells.
 
     With `index_N` only of those windows.
 
@@ -147,7 +142,7 @@ def answer_all(
         # window by window, so that each page of a large file is written once
         for view in range(train.views):
             check_stop()
-            batch = _show(train, window_B, torch.full_like(window_B, view), answered)
+            batch = train.take_answered(window_B, torch.full_like(window_B, view))
             output = model(batch.to(device))
             for name, array in arrays.items():
                 answer = ANSWERS[name](output).float()
@@ -165,19 +160,10 @@ def answer_unseen(
     train: Examples,
     arrays: Mapping[str, NDArray[Any]],
     part_N: NDArray[np.int64],
-    answered: Disturbance = CLEAN,
 ) -> None:
     """Write what each member of an ensemble answers to the windows of its part, whose people it has never seen."""
     if not isinstance(model, Ensemble):
         raise TypeError(f"{type(model).__name__} has no members that could have left people out.")
     for part, member in enumerate(model.members):
         index_N = torch.from_numpy(np.flatnonzero(part_N == part))
-        answer_all(member, train, arrays, answered, index_N)
-
-
-def _show(train: Examples, window_B: Tensor, view_B: Tensor, answered: Disturbance) -> Batch:
-    batch = train.take_batch(window_B, view_B)
-    if answered.is_none:
-        return batch
-    part_PV = None if train.maker is None else train.maker.part_PV
-    return disturb(batch, answered, train.key_of_view(window_B, view_B), part_PV)
+        answer_all(member, train, arrays, index_N)

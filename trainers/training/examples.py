@@ -110,16 +110,23 @@ class Examples:
 
         Other ones in each epoch; where the teacher has answered disturbed views, those of the view.
         """
-        how = plan.disturbance
-        if how.is_none:
-            return batch
         if self.answered.is_none:
             key_B = mix(self.key_N[window_B], plan.seed, epoch)
         else:
-            key_B = self.key_of_view(window_B, view_B)
+            key_B = self._key_of_view(window_B, view_B)
+        return self._disturb(batch, plan.disturbance, key_B)
+
+    def take_answered(self, window_B: Tensor, view_B: Tensor) -> Batch:
+        """Return the views of the windows as the teacher sees them: disturbed as `answered` tells."""
+        batch = self.take_batch(window_B, view_B)
+        return self._disturb(batch, self.answered, self._key_of_view(window_B, view_B))
+
+    def _disturb(self, batch: Batch, how: Disturbance, key_B: Tensor) -> Batch:
+        if how.is_none:
+            return batch
         return disturb(batch, how, key_B, None if self.maker is None else self.maker.part_PV)
 
-    def key_of_view(self, window_B: Tensor, view_B: Tensor) -> Tensor:
+    def _key_of_view(self, window_B: Tensor, view_B: Tensor) -> Tensor:
         """Return the keys by which views are disturbed where the teacher sees them so."""
         seed = 0 if self.maker is None else self.maker.settings.seed
         return mix(self.key_N[window_B], seed, view_B)
